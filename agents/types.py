@@ -1,0 +1,199 @@
+"""The nouns of the agents: who proposes, who scores, which nodes grow, what it may cost, and its record.
+
+Only the standard library (and the rooms below) is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from typing import Any, NamedTuple, Protocol
+
+from stepgym.envs.types import State, Step, Verdict
+
+ROOT = 0
+NO_PARENT = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What one search has spent. Token classes are disjoint; `new_tokens` is visible + reasoning."""
+
+    prompt_tokens: int = 0
+    visible_tokens: int = 0
+    reasoning_tokens: int = 0
+    tool_tokens: int = 0
+    model_calls: int = 0
+    """Batched forward calls of policy and reward model that this search took part in."""
+    flops: float = 0.0
+    """2 x parameters x tokens processed (Kaplan et al. 2020); 0 where the parameters are unknown."""
+    sandbox_s: float = 0.0
+    wall_s: float = 0.0
+
+    @property
+    def new_tokens(self) -> int:
+        return self.visible_tokens + self.reasoning_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What one search may spend at most; `None` is no limit."""
+
+    model_calls: int | None = None
+    new_tokens: int | None = None
+    flops: float | None = None
+    sandbox_s: float | None = None
+    wall_s: float | None = None
+
+
+class NodeStatus(Enum):
+    """What is known of a node."""
+
+    OPEN = "open"
+    """It can grow."""
+    ENDED = "ended"
+    """Its state is done, with or without an answer."""
+    BARREN = "barren"
+    """The policy was asked and gave nothing."""
+    FAILED = "failed"
+    """The policy, the reward model or the domain failed here; `SearchTree.notes` says how."""
+    PRUNED = "pruned"
+    """The search closed it: nothing below can change its choice."""
+
+
+@dataclass(slots=True)
+class SearchTree:
+    """A grown tree as flat arrays, indexed by node; node 0 is the root and parents precede children.
+
+    Arrays all have the length of `states`. `prior` is the search's own normalised prior among siblings; `score`
+    the reward model's word on the last step, in [0, 1]; `value` the mean of what backup brought, in [0, 1].
+    """
+
+    problem_id: str
+    states: list[State]
+    parent: list[int] = field(default_factory=lambda: [NO_PARENT])
+    children: list[list[int]] = field(default_factory=lambda: [[]])
+    prior: list[float] = field(default_factory=lambda: [1.0])
+    score: list[float | None] = field(default_factory=lambda: [None])
+    visits: list[int] = field(default_factory=lambda: [0])
+    value: list[float] = field(default_factory=lambda: [0.0])
+    status: list[NodeStatus] = field(default_factory=lambda: [NodeStatus.OPEN])
+    verdicts: dict[int, Verdict] = field(default_factory=dict)
+    """Node -> verdict, for ended nodes, where the run lets the search see verdicts."""
+    notes: dict[int, str] = field(default_factory=dict)
+    """Node -> what went wrong there."""
+    usage: Usage = Usage()
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def path(self, node: int) -> list[int]:
+        """Return the nodes from the root to `node`, both included."""
+        steps = [node]
+        while (node := self.parent[node]) != NO_PARENT:
+            steps.append(node)
+        return steps[::-1]
+
+
+class Request(NamedTuple):
+    """Grow `n` children under `node`. `view` is what the policy sees in place of the node's own state."""
+
+    node: int
+    n: int
+    view: State | None = None
+
+
+class Search(Protocol):
+    """A tree policy: which nodes grow next. Frozen data that never calls a model; what it must remember between
+    rounds is in the tree."""
+
+    def select(self, tree: SearchTree) -> list[Request]:
+        """Return what to grow in this round; empty when the search is finished."""
+        ...
+
+    def backup(self, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> None:
+        """Take in the new nodes: parent -> its new children, also parents that got none."""
+        ...
+
+    def best(self, tree: SearchTree) -> int:
+        """Return the node whose answer the search stands by (an ended one where there is any)."""
+        ...
+
+
+class Policy(Protocol):
+    """Proposes next steps for many states at once."""
+
+    def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        """Return up to `counts[i]` steps for `states[i]`, in order; may return fewer."""
+        ...
+
+
+class RewardModel(Protocol):
+    """Scores the steps of many states at once (PRM); an outcome model (ORM) fills only the last."""
+
+    def score(self, states: Sequence[State]) -> list[list[float]]:
+        """Return one list per state: one score in [0, 1] per step of that state."""
+        ...
+
+
+class Sized(Protocol):
+    """What a policy or reward model may offer besides, so that its FLOPs are known."""
+
+    @property
+    def num_parameters(self) -> int: ...
+
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRecord:
+    """One node of the tree; `parent` is an index into the record's nodes, -1 for the root."""
+
+    parent: int
+    text: str = ""
+    reply: str = ""
+    log_prob: float | None = None
+    num_tokens: int = 0
+    prior: float = 1.0
+    score: float | None = None
+    visits: int = 0
+    value: float = 0.0
+    status: str = "open"
+    answer: str | None = None
+    verdict: str | None = None
+    """Status of this node's answer, where it has one."""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpisodeRecord:
+    """One finished search."""
+
+    schema: int = SCHEMA_VERSION
+    env_id: str
+    problem_id: str
+    level: int | None
+    seed: int | None
+    index: int
+    prompt: str
+    reference: str
+    nodes: tuple[NodeRecord, ...]
+    path: tuple[int, ...]
+    """Indices from the root to the node the search stands by."""
+    answer: str | None
+    verdict: str
+    """`correct`, `incorrect`, `undecided`; `no_answer` where the search ended without one; `failed` where the
+    policy, the reward model or the domain did (then `note` says how)."""
+    score: float
+    reason: str = ""
+    note: str = ""
+    usage: Mapping[str, float] = field(default_factory=dict)
+    agent: Mapping[str, Any] = field(default_factory=dict)
+    """Name and every setting of agent, policy, reward model and budget."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    created: str = ""

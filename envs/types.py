@@ -1,0 +1,175 @@
+"""The nouns of the environments: problems, steps, states, verdicts, and who makes and judges them.
+
+Only the standard library is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple, Protocol
+
+
+class Status(Enum):
+    """What a verifier can say. UNDECIDED is its own answer, not a kind of wrong."""
+
+    CORRECT = "correct"
+    INCORRECT = "incorrect"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A verifier's word on one answer."""
+
+    status: Status
+    score: float = 0.0
+    """In [0, 1]; 1 exactly when CORRECT. In between only where a task awards parts (share of tests passed)."""
+    reason: str = ""
+    decided_by: str = ""
+    """The rung or check that decided, such as `rational` or `tests`."""
+    details: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)
+    """JSON-able evidence: tests passed, a counterexample, the extracted span."""
+
+    @property
+    def correct(self) -> bool:
+        return self.status is Status.CORRECT
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One question with a machine-checkable reference, which never reaches the agent."""
+
+    id: str
+    """Unique over all sets, stable over versions: `stepgym/Countdown-v0/level-3/seed-0/17`."""
+    prompt: str
+    reference: str = field(repr=False)
+    level: int | None = None
+    seed: int | None = None
+    index: int = 0
+    public: Hashable = None
+    """The domain's own data that the agent may see (Countdown: the numbers and the target)."""
+    task: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False, hash=False)
+    """The verifier's own data (tests, entry point, options); JSON-able, hidden from the agent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One action of the policy, what it cost, and the environment's reply to it.
+
+    Equality and hash look at `text` and `reply` alone: two policies that take the same step reach the same state.
+    """
+
+    text: str
+    """What the policy wrote, without the step delimiter."""
+    log_prob: float | None = field(default=None, compare=False)
+    """Sum over the step's tokens, natural logarithm; `None` where the policy cannot say."""
+    num_tokens: int = field(default=0, compare=False)
+    """New tokens, internal reasoning included."""
+    num_reasoning_tokens: int = field(default=0, compare=False)
+    num_prompt_tokens: int = field(default=0, compare=False)
+    """Tokens the model had to read for this step and had not read before (0 where a cache held them)."""
+    reply: str = ""
+    """The environment's words after the step (a tool's output, a refusal); empty until `advance`."""
+    num_reply_tokens: int = field(default=0, compare=False)
+    final: bool = field(default=False, compare=False)
+    """The policy itself ended here (end-of-sequence), so that no further step is to come."""
+
+
+class SegmentKind(Enum):
+    """What a stretch of a step is."""
+
+    VISIBLE = "visible"
+    REASONING = "reasoning"
+    TOOL_CALL = "tool_call"
+    TOOL_RESULT = "tool_result"
+    ANSWER = "answer"
+
+
+class Segment(NamedTuple):
+    """A stretch of a step's text without its special tokens; `start` and `end` are offsets with them."""
+
+    kind: SegmentKind
+    text: str
+    start: int
+    end: int
+
+
+class End(Enum):
+    """Why an episode is over."""
+
+    ANSWERED = "answered"
+    """A final answer was given; the verifier has the word."""
+    STUCK = "stuck"
+    """No legal step is left, or an illegal one was taken where the domain forbids it."""
+    STEP_LIMIT = "step_limit"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that a policy may see: the prompt and the steps so far. Immutable, so that copying it is free."""
+
+    prompt: str
+    steps: tuple[Step, ...] = ()
+    answer: str | None = None
+    end: End | None = None
+    public: Hashable = None
+    """The domain's own data, as far as the agent may see it (Countdown: the numbers left and the target)."""
+
+    @property
+    def done(self) -> bool:
+        return self.end is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """A path from the first state to its end, with one reward per step and the verdict."""
+
+    problem: Problem
+    states: tuple[State, ...]
+    rewards: tuple[float, ...]
+    verdict: Verdict | None = None
+
+
+class ProblemSet(Protocol):
+    """Problems by index. Item `i` is a pure function of `(seed, level, i)`, or row `i` of a data file."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __len__(self) -> int:
+        """How many there are; a procedural set says `sys.maxsize`."""
+        ...
+
+    def __getitem__(self, index: int) -> Problem: ...
+
+
+class Verifier(Protocol):
+    """Ground truth for answers; deterministic; never raises on any answer."""
+
+    def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]: ...
+
+
+class StepVerifier(Protocol):
+    """Ground truth for single steps, where a domain has one."""
+
+    def verify_steps(self, problems: Sequence[Problem], states: Sequence[State]) -> list[list[Verdict]]:
+        """Return one list per state, holding one verdict per step of that state."""
+        ...
+
+
+class Domain(Protocol):
+    """An environment's dynamics as pure functions. It decides when an episode ends."""
+
+    def initial(self, problem: Problem) -> State: ...
+
+    def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
+        """Take one step from each state; never raises on any text. A state that is done stays as it is."""
+        ...
+
+
+class LegalSteps(Protocol):
+    """What a `Domain` may offer besides: all legal step texts from a state, for random play and controls."""
+
+    def legal_steps(self, state: State) -> list[str]: ...

@@ -1,0 +1,118 @@
+"""The nouns of the sandbox: what to run, what it may use, what happened, where.
+
+Nothing here knows of problems or agents. Only the standard library is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
+
+
+class Outcome(Enum):
+    """What became of one program; each limit that can be overrun has its own member."""
+
+    OK = "ok"
+    """It ended by itself with exit status 0."""
+    ERROR = "error"
+    """It ended by itself with another status, or with an uncaught exception."""
+    KILLED = "killed"
+    """A signal ended it that no limit of ours sent (a segmentation fault, its own `os.kill`)."""
+    WALL_TIME = "wall_time"
+    CPU_TIME = "cpu_time"
+    MEMORY = "memory"
+    PROCESSES = "processes"
+    OUTPUT = "output"
+    DISK = "disk"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one program may use. `None` is no limit."""
+
+    wall_s: float | None = 10.0
+    cpu_s: float | None = None
+    memory_mib: int | None = 512
+    max_processes: int | None = 1
+    """Processes and threads alive at once, the program's first one included."""
+    output_bytes: int | None = 1 << 20
+    """Standard output and standard error together; what came before the limit is kept."""
+    disk_mib: int | None = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One program: source text in a language, its input and its limits."""
+
+    source: str
+    language: str = "python"
+    stdin: str = ""
+    args: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Relative path -> text, laid into the working directory before the start."""
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionResult:
+    """What happened to one program. `reason` is a sentence for people, never parsed."""
+
+    outcome: Outcome
+    exit_code: int | None = None
+    stdout: str = ""
+    stderr: str = ""
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    peak_memory_bytes: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two Python programs joined by one channel, each in a place of its own.
+
+    `candidate` is untrusted: it is loaded, then only answers calls. `tester` is trusted not to lie but not to
+    end: it is executed with a global `remote` (see `stepgym.sandbox.runner.tester`) through which it calls what
+    the candidate defines, and hands its findings to `remote.report`.
+    """
+
+    candidate: Program
+    tester: Program
+
+
+class PairResult(NamedTuple):
+    """Both sides of a `Pair`."""
+
+    candidate: ExecutionResult
+    tester: ExecutionResult
+    report: str | None
+    """The JSON text the tester reported, `None` when it ended without a report."""
+
+
+class SandboxError(RuntimeError):
+    """The backend failed (no engine, no image, a lost container): never the program's fault."""
+
+
+class Sandbox(Protocol):
+    """A place that runs untrusted programs."""
+
+    def run(self, programs: Sequence[Program]) -> list[ExecutionResult]:
+        """Run all programs and return their results in the same order; raises only `SandboxError`."""
+        ...
+
+    def run_pairs(self, pairs: Sequence[Pair]) -> list[PairResult]:
+        """Run all pairs and return their results in the same order; raises only `SandboxError`."""
+        ...
+
+    def close(self) -> None:
+        """Release everything; a second call does nothing."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

@@ -16,12 +16,13 @@ class UnknownNameError(ValueError):
     """A name that nothing answers to; the message shows the nearest name and the list."""
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+def unknown_name(kind: str, name: str, known: Iterable[str], *, dotted: bool = True) -> UnknownNameError:
     """Make the error for a name nobody knows: `unknown search 'mtcs'; did you mean 'mcts'? known: ...`."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ";"
-    return UnknownNameError(f"unknown {kind} {name!r}{hint} known: {', '.join(names)}; or package.module:Thing")
+    way_out = "; or package.module:Thing" if dotted else ""
+    return UnknownNameError(f"unknown {kind} {name!r}{hint} known: {', '.join(names)}{way_out}")
 
 
 def load_dotted(path: str) -> Any:

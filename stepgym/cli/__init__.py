@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from collections.abc import Sequence
-from typing import Any
 
 import click
-import typer
-from typer.core import TyperGroup
+
+from stepgym.sandbox.plugins import unknown_name
 
 COMMANDS = {
     "demo": "Run the whole loop in small: a table, a dataset and a page of search trees.",
@@ -28,47 +25,32 @@ COMMANDS = {
     "check": "Hold your own policy, search, sandbox or environment to the contract.",
     "check-answers": "Run the mathematics verifier over a JSONL file of answers.",
 }
-"""Command -> its line in `stepgym --help`. Command `x-y` lives in `stepgym/cli/x_y.py` as a Typer app named `app`."""
+"""Command -> its line in `stepgym --help`. Command `x-y` lives in `stepgym/cli/x_y.py` as a click command named `command`."""
 
 
-class LazyGroup(TyperGroup):
-    """A group that imports a command's module when the command is used."""
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is used, and suggests the nearest name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            return None
+            ctx.fail(str(unknown_name("command", cmd_name, COMMANDS, dotted=False)))
         module = importlib.import_module("stepgym.cli." + cmd_name.replace("-", "_"))
-        command = typer.main.get_command(module.app)
-        command.name = cmd_name
+        command: click.Command = module.command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        from stepgym.sandbox.plugins import UnknownNameError, unknown_name
 
-        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            error: UnknownNameError = unknown_name("command", args[0], COMMANDS)
-            ctx.fail(str(error).removesuffix("; or package.module:Thing"))
-        return super().resolve_command(ctx, args)
-
-
-def main(argv: Sequence[str] | None = None) -> Any:
-    """Run the command line; wrong input ends with exit status 2 and one line that shows the way out."""
-    group = LazyGroup(
-        name="stepgym",
-        help="The gym in which reasoning agents learn: verified steps, search inside a budget, self-play.",
-        no_args_is_help=True,
-    )
-    return group.main(args=list(argv) if argv is not None else None, prog_name="stepgym")
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="stepgym")
+def main() -> None:
+    """The gym in which reasoning agents learn: verified steps, search inside a budget, self-play."""
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

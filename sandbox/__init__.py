@@ -1,0 +1,25 @@
+"""Runs untrusted programs; knows nothing of problems or agents."""
+
+from stepgym.sandbox.opening import open_sandbox
+from stepgym.sandbox.types import (
+    ExecutionResult,
+    Limits,
+    Outcome,
+    Pair,
+    PairResult,
+    Program,
+    Sandbox,
+    SandboxError,
+)
+
+__all__ = [
+    "ExecutionResult",
+    "Limits",
+    "Outcome",
+    "Pair",
+    "PairResult",
+    "Program",
+    "Sandbox",
+    "SandboxError",
+    "open_sandbox",
+]

@@ -1,0 +1,29 @@
+# Two commands. Each sets up its own .venv here and nothing outside; a second run starts at once.
+#   make demo    the whole loop in small: search with the embedded model, a dataset, a page of search trees
+#   make test    everything that is checked: style, types, the whole suite, Docker included where it can be had
+# PYTHON=python3.12 chooses the interpreter, OUT=folder where the demo writes, PYTEST="-k maths -x" narrows the tests.
+
+PYTHON ?= python3
+OUT ?= demo
+export PYTHON
+
+.PHONY: demo test check clean help
+
+help:
+	@sed -n '2,5s/^# \{0,1\}//p' Makefile
+
+demo: .venv/stamp-run
+	@.venv/bin/stepgym demo --out $(OUT)
+
+test: .venv/stamp-test
+	@scripts/test $(PYTEST)
+
+check: .venv/stamp-test
+	@scripts/check
+
+.venv/stamp-run .venv/stamp-test: .venv/stamp-%: pyproject.toml scripts/install
+	@scripts/install $*
+	@touch $@
+
+clean:
+	rm -rf .venv demo runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -124,11 +124,26 @@ class Search(Protocol):
         ...
 
 
+class PolicyError(RuntimeError):
+    """A policy could not serve all of a batch; what it could give comes along, so that no other problem is lost.
+
+    `steps` is what `propose` would have returned (fewer, or none, where it failed), or `None` when the whole batch
+    failed; `failures` says, by position in the batch, what went wrong. A driver takes the steps and notes the failures.
+    """
+
+    def __init__(
+        self, message: str, *, steps: list[list[Step]] | None = None, failures: Mapping[int, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.steps = steps
+        self.failures = dict(failures or {})
+
+
 class Policy(Protocol):
     """Proposes next steps for many states at once."""
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
-        """Return up to `counts[i]` steps for `states[i]`, in order; may return fewer."""
+        """Return up to `counts[i]` steps for `states[i]`, in order; may return fewer. Raises `PolicyError`."""
         ...
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
-from stepgym.envs.types import State, Step, Verdict
+from stepgym.envs.types import Domain, State, Step, Verdict
 
 ROOT = 0
 NO_PARENT = -1
@@ -28,8 +28,9 @@ class Usage:
     """Batched forward calls of policy and reward model that this search took part in."""
     flops: float = 0.0
     """2 x parameters x tokens processed (Kaplan et al. 2020); 0 where the parameters are unknown."""
-    sandbox_s: float = 0.0
-    wall_s: float = 0.0
+    sandbox_s: float = field(default=0.0, compare=False)
+    wall_s: float = field(default=0.0, compare=False)
+    """From the start of the search to its last round, whatever ran beside it."""
 
     @property
     def new_tokens(self) -> int:
@@ -86,6 +87,13 @@ class SearchTree:
     """Node -> verdict, for ended nodes, where the run lets the search see verdicts."""
     notes: dict[int, str] = field(default_factory=dict)
     """Node -> what went wrong there."""
+    asked: list[int] = field(default_factory=lambda: [0])
+    """How many steps the policy was asked for here; the next proposal starts at this `State.draw`."""
+    groups: dict[int, int] = field(default_factory=dict)
+    """Ended node with an answer -> the first node with the same answer, as the verifier's `same` sees it."""
+    sees_verdicts: bool = False
+    memory: dict[str, Any] = field(default_factory=dict)
+    """The search's own notes between rounds."""
     usage: Usage = Usage()
 
     def __len__(self) -> int:
@@ -116,7 +124,11 @@ class Search(Protocol):
         ...
 
     def backup(self, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> None:
-        """Take in the new nodes: parent -> its new children, also parents that got none."""
+        """Take in what grew: parent -> the child that each proposed step led to, in order.
+
+        Equal siblings are one node: a step drawn twice, now or in an earlier round, names its child twice.
+        Parents that got nothing map to an empty sequence.
+        """
         ...
 
     def best(self, tree: SearchTree) -> int:
@@ -160,6 +172,14 @@ class Sized(Protocol):
 
     @property
     def num_parameters(self) -> int: ...
+
+
+class Bindable(Protocol):
+    """What a policy or reward model may offer besides, when it needs the domain (random legal play)."""
+
+    def bind(self, domain: Domain) -> Any:
+        """Return the same thing for this domain; raises `ValueError` when the domain lacks what it needs."""
+        ...
 
 
 SCHEMA_VERSION = 1

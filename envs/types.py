@@ -115,7 +115,14 @@ class State:
     answer: str | None = None
     end: End | None = None
     public: Hashable = None
-    """The domain's own data, as far as the agent may see it (Countdown: the numbers left and the target)."""
+    """The domain's own data, as far as the agent may see it (Countdown: the numbers left and the target).
+
+    Where it changes along an episode, equal data at equal depth must mean an equal future: searches merge such
+    states.
+    """
+    draw: int | None = field(default=0, compare=False)
+    """How many steps a policy has drawn from this state before. Part of the sampling seed, so that asking again
+    gives new steps; `None` asks for the one most likely step instead of a sample."""
 
     @property
     def done(self) -> bool:
@@ -146,7 +153,12 @@ class ProblemSet(Protocol):
 
 
 class Verifier(Protocol):
-    """Ground truth for answers; deterministic; never raises on any answer."""
+    """Ground truth for answers; deterministic; never raises on any answer.
+
+    It may offer `same(a: str, b: str) -> bool`, by which votes group answers (default: equal strings), and
+    `needs_reference = False` where the verdict follows from the prompt alone (Countdown), so that a search may
+    look at verdicts without cheating.
+    """
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]: ...
 

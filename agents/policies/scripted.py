@@ -1,0 +1,103 @@
+"""Policies and reward models without a model: scripted ones for tests and demonstrations, random ones as controls."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from stepgym.agents.randomness import derive_seed, proposal_seed
+from stepgym.envs.types import Domain, State, Step
+
+Script = Callable[[State], Sequence[Step | str]] | Mapping[tuple[str, ...], Sequence[Step | str]]
+Scores = Callable[[State], float] | Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ScriptedPolicy:
+    """Says what its script says: a function of the state, or a mapping from the texts so far to the next steps.
+
+    The steps of one state are handed out in order from `State.draw` on, so that asking again goes on where the
+    last proposal stopped; a path the script does not know gets nothing. A bare string counts one token a word.
+    """
+
+    script: Script
+    num_parameters: int = 0
+
+    def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        return [self._steps(state, count) for state, count in zip(states, counts, strict=True)]
+
+    def _steps(self, state: State, count: int) -> list[Step]:
+        if callable(self.script):
+            known = self.script(state)
+        else:
+            known = self.script.get(tuple(step.text for step in state.steps), ())
+        first = state.draw or 0
+        return [
+            step if isinstance(step, Step) else Step(step, num_tokens=len(step.split()))
+            for step in known[first : first + count]
+        ]
+
+
+@dataclass(frozen=True)
+class RandomLegalPolicy:
+    """Draws uniformly from the domain's legal steps: the control that every learned policy must beat."""
+
+    seed: int = 0
+    domain: Domain | None = None
+    num_parameters: int = 0
+
+    def bind(self, domain: Domain) -> RandomLegalPolicy:
+        if not hasattr(domain, "legal_steps"):
+            raise ValueError(
+                f"random legal play needs a domain with legal_steps(state); {type(domain).__name__} has none"
+            )
+        return replace(self, domain=domain)
+
+    def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        if self.domain is None:
+            raise ValueError("random legal play is not bound to a domain: call bind(domain) first")
+        return [self._draw(state, count) for state, count in zip(states, counts, strict=True)]
+
+    def _draw(self, state: State, count: int) -> list[Step]:
+        legal: list[str] = self.domain.legal_steps(state)  # type: ignore[union-attr]
+        if not legal:
+            return []
+        stream = random.Random(proposal_seed(self.seed, state, count))
+        log_prob = -math.log(len(legal))
+        return [Step(stream.choice(legal), log_prob=log_prob) for _ in range(count)]
+
+
+@dataclass(frozen=True)
+class ScriptedRewardModel:
+    """Scores each step by a function of the state up to it, or by the step's text (`default` where unknown)."""
+
+    scores: Scores
+    default: float = 0.5
+    num_parameters: int = 0
+
+    def score(self, states: Sequence[State]) -> list[list[float]]:
+        return [[self._score(state, end) for end in range(1, len(state.steps) + 1)] for state in states]
+
+    def _score(self, state: State, end: int) -> float:
+        if callable(self.scores):
+            return self.scores(replace(state, steps=state.steps[:end]))
+        return self.scores.get(state.steps[end - 1].text, self.default)
+
+
+@dataclass(frozen=True)
+class RandomRewardModel:
+    """Scores that mean nothing, fixed by the steps: the control that every learned reward model must beat."""
+
+    seed: int = 0
+    num_parameters: int = 0
+
+    def score(self, states: Sequence[State]) -> list[list[float]]:
+        return [self._scores(state) for state in states]
+
+    def _scores(self, state: State) -> list[float]:
+        texts = [step.text for step in state.steps]
+        return [
+            derive_seed(self.seed, state.prompt, *texts[: end + 1]) / 2**64 for end in range(len(texts))
+        ]

@@ -1,0 +1,75 @@
+"""Names of searches, policies and reward models. To add one: its file, its line here, its test.
+
+Everything is a dotted path, so that nothing heavy is imported before it is asked for. Other packages add names
+through the entry points `stepgym.searches`, `stepgym.policies` and `stepgym.reward_models`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, cast
+
+from stepgym.agents.types import Policy, RewardModel, Search
+from stepgym.sandbox.plugins import resolve
+
+SEARCHES = {
+    "greedy": "stepgym.agents.search.greedy:Greedy",
+    "best_of_n": "stepgym.agents.search.best_of_n:BestOfN",
+}
+
+POLICIES = {
+    "random": "stepgym.agents.policies.scripted:RandomLegalPolicy",
+}
+
+REWARD_MODELS = {
+    "random": "stepgym.agents.policies.scripted:RandomRewardModel",
+}
+
+PREFIXES = {
+    "hf": "stepgym.agents.policies.transformers:load",
+    "chat": "stepgym.agents.policies.chat:load",
+}
+"""`prefix:rest` -> a function called with the rest of the name (`hf:NAME_OR_FOLDER`, `chat:URL#MODEL`)."""
+
+
+def load_search(name: str, **settings: Any) -> Search:
+    """Make the search called `name`; a setting it does not have is an error that lists those it has."""
+    return cast(Search, _make("search", name, resolve(name, kind="search", known=SEARCHES, group="stepgym.searches"), settings))
+
+
+def load_policy(name: str, *, seed: int | None = None, **settings: Any) -> Policy:
+    """Make the policy called `name`; `seed` is passed on where the policy takes one."""
+    return cast(Policy, _load("policy", name, POLICIES, "stepgym.policies", seed, settings))
+
+
+def load_reward_model(name: str, *, seed: int | None = None, **settings: Any) -> RewardModel:
+    """Make the reward model called `name`; `seed` is passed on where it takes one."""
+    return cast(RewardModel, _load("reward model", name, REWARD_MODELS, "stepgym.reward_models", seed, settings))
+
+
+def _load(kind: str, name: str, known: dict[str, str], group: str, seed: int | None, settings: dict[str, Any]) -> Any:
+    prefix, colon, rest = name.partition(":")
+    if colon and prefix in PREFIXES and kind == "policy":
+        factory = resolve(prefix, kind=kind, known=PREFIXES)
+        return factory(rest, **_with_seed(factory, seed, settings))
+    found = resolve(name, kind=kind, known=known, group=group)
+    return _make(kind, name, found, _with_seed(found, seed, settings))
+
+
+def _with_seed(factory: Any, seed: int | None, settings: dict[str, Any]) -> dict[str, Any]:
+    if seed is None or "seed" in settings or not callable(factory):
+        return settings
+    takes_seed = "seed" in inspect.signature(factory).parameters
+    return {**settings, "seed": seed} if takes_seed else settings
+
+
+def _make(kind: str, name: str, found: Any, settings: dict[str, Any]) -> Any:
+    """Call what the name stands for; an object that is ready already is returned as it is."""
+    if not callable(found):
+        return found
+    parameters = inspect.signature(found).parameters
+    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    unknown = [key for key in settings if key not in parameters]
+    if unknown and not takes_any:
+        raise ValueError(f"{kind} {name!r} has no setting {unknown[0]!r}; it has: {', '.join(parameters)}")
+    return found(**settings)

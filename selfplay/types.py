@@ -3,3 +3,87 @@
 Only the standard library (and the rooms below) is imported. The record of one episode is
 `stepgym.agents.types.EpisodeRecord`, because `stepgym.agents.solve` makes it.
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple
+
+RUN_FORMAT = 1
+
+
+class RecordError(ValueError):
+    """A record or run folder that cannot be read as one; the message names file, line and field."""
+
+
+class RunMismatchError(ValueError):
+    """A run folder that was started with other settings; the message shows both."""
+
+
+class RunBusyError(RuntimeError):
+    """Another process is writing to this run folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """What makes the episodes of a run what they are. How many there are is not part of it: a run may be extended."""
+
+    env_id: str
+    env_options: Mapping[str, Any] = field(default_factory=dict)
+    agent: str
+    agent_settings: Mapping[str, Any] = field(default_factory=dict)
+    policy: str
+    policy_settings: Mapping[str, Any] = field(default_factory=dict)
+    reward_model: str | None = None
+    budget: Mapping[str, float] = field(default_factory=dict)
+    """Fields of `Budget` that are limited; what is absent has no limit."""
+    seed: int = 0
+    """Seeds the problems and, where they take one, the policy and the search."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """A run folder in figures."""
+
+    run: str
+    """The folder."""
+    episodes: int
+    verdicts: Mapping[str, int]
+    """Verdict -> episodes, largest first."""
+    solved: float | None
+    """Share of episodes that are correct; `None` when there are none yet."""
+    nodes: int
+    usage: Mapping[str, float]
+    """Sums over the episodes, in the fields of `Usage`."""
+    env_id: str
+    agent: str
+    policy: str
+
+
+class ExportFormat(Enum):
+    """What a run folder can be turned into."""
+
+    SFT = "sft"
+    """One row per verified solution: prompt, completion, and which spans of it to learn from."""
+    PREFERENCE = "preference"
+    """One row per fork where one way led to a verified answer and the other to a refuted one."""
+    STEPS = "steps"
+    """One row per path with one label per step (the format for process reward models)."""
+    TREE = "tree"
+    """One row per node: state, step, prior, visits, value (what search improves a policy with)."""
+    VERL = "verl"
+    """One row per problem in verl's columns, the ground truth for its reward function included."""
+    OPENRLHF = "openrlhf"
+    """The step labels in OpenRLHF's PRM columns: a placeholder token after each step."""
+
+
+class Span(NamedTuple):
+    """A stretch of a completion, by character offsets; `learn` is the loss mask."""
+
+    start: int
+    end: int
+    kind: str
+    """The value of a `SegmentKind`, or `reply` for what the environment said."""
+    learn: bool

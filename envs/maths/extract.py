@@ -1,0 +1,218 @@
+"""Where in a completion the answer is: a stated order of ways, and the span of what was taken.
+
+The order: the project's answer tokens, the last `\\boxed`, GSM8K's `####`, "final answer is", "the answer is", a
+bare answer, the last formula, the last number. What stands between reasoning tokens is mined only where nothing
+stands after them; tool calls and their results are never mined.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+
+class Extraction(NamedTuple):
+    """The answer's text, its offsets in the completion, and the way it was found."""
+
+    text: str
+    span: tuple[int, int]
+    how: str
+
+
+_SIMPLE = re.compile(r"[\s0-9+\-*/^().,$%=A-Za-z]{0,24}\Z")
+_MARKED = re.compile(r"answer|boxed|fbox|####|<|答案|\n", re.IGNORECASE)
+_HIDDEN = re.compile(r"<tool_(call|result)>.*?(?:</tool_\1>|\Z)", re.DOTALL)
+_ANSWER_TOKENS = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL)
+_BOX = re.compile(r"\\+(?:boxed|fbox)\s*(?=[{\w\\])")
+_BETWEEN_BOXES = re.compile(
+    r"(?:\s|[$,;.()\[\]&+]|\\[\[\]();,!]|\\quad|\\qquad|and|or|和|或|、|，|\\text\{[^{}]{0,40}\}|\\\\|[a-z]+(?:\s+and))*\Z"
+)
+_GSM8K = re.compile(r"####[ \t]*([^\n]+)")
+_FINAL = re.compile(
+    r"(?:(?:final\s+(?:answer|result)\W{0,6}\s*)(?:(?:the\s+)?(?:final\s+)?(?:answer|result))?(?:\s+is\b|\s*[:：=])?|"
+    r"\b(?:answer|result)(?:\s+\w+){0,4}?(?:\s+is\b|\s*[:：=])|答案\s*(?:是|为|為)?\s*[:：]?)[\s:：*]*",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(r"[.。](?=\s*\Z|\s+[A-Z\"*<\[\\]|[\"'*])|\n|[。；]|(?<=\S)\s+(?:because|since|which|I hope)\b|<\|")
+_FORMULA = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<!\\)\$([^$\n]+?)(?<!\\)\$", re.DOTALL)
+_NUMBER = re.compile(r"(?<![\w.])[-−]?[$€£]?\s?(?:\d+(?:,\d{3})+|\d+)?(?:\.\d+)?(?:/\d+)?\s?(?:%|[$€£])?")
+_PROSE_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
+_IN_TEXT = re.compile(r"\\(?:text|mathrm|mbox|textbf|operatorname|textnormal|mathbf|begin|end)\*?\s*\{[^{}]*\}")
+
+
+def extract_answer(text: str) -> Extraction:
+    """Find the answer in a completion; never raises, and a bare answer is found as it stands."""
+    if _SIMPLE.match(text) and not _MARKED.search(text):
+        return Extraction(text, (0, len(text)), "bare")
+    masked = _HIDDEN.sub(lambda m: " " * len(m.group()), text) if "<tool_" in text else text
+    start = _after_reasoning(masked)
+    found = _extract_from(masked, start)
+    if found is None and start:
+        found = _extract_from(masked, 0)
+    return found or Extraction(text, (0, len(text)), "bare")
+
+
+def _after_reasoning(text: str) -> int:
+    close = text.rfind("</think>")
+    if close >= 0 and text[close + 8 :].strip():
+        return close + 8
+    return 0
+
+
+def _extract_from(text: str, start: int) -> Extraction | None:
+    for way in (_answer_tokens, _boxes, _gsm8k, _phrase, _bare, _last_formula, _last_number):
+        found = way(text, start)
+        if found is not None:
+            return found
+    return None
+
+
+def _answer_tokens(text: str, start: int) -> Extraction | None:
+    if "<answer>" not in text:
+        return None
+    last = None
+    for last in _ANSWER_TOKENS.finditer(text, start):
+        pass
+    if last is None:
+        return None
+    inner = _boxes(last.group(1), 0) or _phrase(last.group(1), 0)
+    if inner is not None:
+        offset = last.start(1)
+        return Extraction(inner.text, (inner.span[0] + offset, inner.span[1] + offset), "answer tokens")
+    return Extraction(last.group(1), last.span(1), "answer tokens")
+
+
+class _Box(NamedTuple):
+    start: int
+    inner_start: int
+    inner_end: int
+    end: int
+
+
+def _closing_brace(text: str, opening: int) -> int:
+    """Offset of the brace that closes the one at `opening`, or -1."""
+    depth = 0
+    for match in re.compile(r"\\?[{}]").finditer(text, opening):
+        if match.group() == "{":
+            depth += 1
+        elif match.group() == "}":
+            depth -= 1
+            if depth == 0:
+                return match.start()
+    return -1
+
+
+def _box_at(text: str, match: re.Match[str]) -> _Box:
+    begin = match.end()
+    if text[begin] != "{":
+        token = re.compile(r"\\[A-Za-z]+|\w+").match(text, begin)
+        end = token.end() if token else begin + 1
+        return _Box(match.start(), begin, end, end)
+    close = _closing_brace(text, begin)
+    if close < 0:
+        newline = text.find("\n", begin)
+        close = len(text) if newline < 0 else newline
+        return _Box(match.start(), begin + 1, close, close)
+    return _Box(match.start(), begin + 1, close, close + 1)
+
+
+def _boxes(text: str, start: int) -> Extraction | None:
+    """The last box, with those just before it that only connecting words part from it (one answer in parts)."""
+    matches = list(_BOX.finditer(text, start))
+    if not matches:
+        return None
+    last = _box_at(text, matches[-1])
+    parts = [last]
+    for match in reversed(matches[-21:-1]):
+        box = _box_at(text, match)
+        if box.end > parts[0].start:  # nested: the outer box holds the answer
+            if box.end >= last.end and len(parts) == 1:
+                parts = [box]
+            continue
+        between = text[box.end : parts[0].start]
+        if len(between) > 60 or not _BETWEEN_BOXES.match(between):
+            break
+        parts.insert(0, box)
+    texts = list(dict.fromkeys(text[box.inner_start : box.inner_end].strip() for box in parts))
+    texts = [part for part in texts if part] or [""]
+    how = "boxed" if len(texts) == 1 else "several boxed"
+    return Extraction(", ".join(texts), (parts[0].inner_start, parts[-1].inner_end), how)
+
+
+def _gsm8k(text: str, start: int) -> Extraction | None:
+    found = None
+    if "####" in text:
+        for found in _GSM8K.finditer(text, start):
+            pass
+    return Extraction(found.group(1).strip(), found.span(1), "####") if found else None
+
+
+def _phrase(text: str, start: int) -> Extraction | None:
+    """What follows the last "(final) answer is", to the end of that sentence."""
+    if "answer" not in text.lower() and "result" not in text.lower() and "答案" not in text:
+        return None
+    best: Extraction | None = None
+    for match in list(_FINAL.finditer(text, start))[-3:]:
+        begin = match.end()
+        stop = _SENTENCE_END.search(text, begin)
+        end = stop.start() if stop else len(text)
+        piece = text[begin:end]
+        if not piece.strip(" *$\"'"):
+            continue
+        taken = _tail(text, begin, end)
+        if taken.text:
+            best = taken
+    return best
+
+
+def _tail(text: str, begin: int, end: int) -> Extraction:
+    """A sentence after "the answer is": itself when it is an answer, else its last formula or number."""
+    piece = text[begin:end]
+    opening = _FORMULA.match(piece.lstrip(" *\"'"))
+    if opening is None and _is_prose(piece):
+        inner = _last_formula(text[:end], begin) or _last_number(text[:end], begin)
+        if inner is not None:
+            return Extraction(inner.text, inner.span, "answer is")
+    while begin < end and text[begin] in " *\"'\t":
+        begin += 1
+    while end > begin and text[end - 1] in " *\"'\t.,":
+        end -= 1
+    return Extraction(text[begin:end], (begin, end), "answer is")
+
+
+def _is_prose(text: str) -> bool:
+    """Whether this reads as a sentence rather than as an answer: four or more words outside commands."""
+    words = _PROSE_WORDS.findall(_IN_TEXT.sub(" ", text[:4000]))
+    return sum(len(word) > 1 and word.islower() for word in words) >= 4
+
+
+def _bare(text: str, start: int) -> Extraction | None:
+    piece = text[start:]
+    stripped = piece.strip()
+    if len(stripped) <= 20_000 and ("\n\n" in stripped or _is_prose(stripped) or _reads_on(stripped)):
+        return None
+    return Extraction(piece, (start, len(text)), "bare")
+
+
+def _reads_on(text: str) -> bool:
+    """Words around a formula: `We find that $x < 3$.`"""
+    outside = _FORMULA.sub(" ", text)
+    return outside != text and len([word for word in _PROSE_WORDS.findall(outside) if word.islower()]) >= 3
+
+
+def _last_formula(text: str, start: int) -> Extraction | None:
+    found = None
+    for found in _FORMULA.finditer(text, start):
+        pass
+    if found is None:
+        return None
+    group = next(i for i in range(1, 5) if found.group(i) is not None)
+    return Extraction(found.group(group), found.span(group), "last formula")
+
+
+def _last_number(text: str, start: int) -> Extraction | None:
+    found = None
+    for match in _NUMBER.finditer(text, start):
+        if any(c.isdigit() for c in match.group()):
+            found = match
+    return Extraction(found.group().strip(), found.span(), "last number") if found else None

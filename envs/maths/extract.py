@@ -67,12 +67,17 @@ def _extract_from(text: str, start: int) -> Extraction | None:
     return None
 
 
+def _last(pattern: re.Pattern[str], text: str, start: int) -> re.Match[str] | None:
+    found = None
+    for match in pattern.finditer(text, start):
+        found = match
+    return found
+
+
 def _answer_tokens(text: str, start: int) -> Extraction | None:
     if "<answer>" not in text:
         return None
-    last = None
-    for last in _ANSWER_TOKENS.finditer(text, start):
-        pass
+    last = _last(_ANSWER_TOKENS, text, start)
     if last is None:
         return None
     inner = _boxes(last.group(1), 0) or _phrase(last.group(1), 0)
@@ -140,10 +145,7 @@ def _boxes(text: str, start: int) -> Extraction | None:
 
 
 def _gsm8k(text: str, start: int) -> Extraction | None:
-    found = None
-    if "####" in text:
-        for found in _GSM8K.finditer(text, start):
-            pass
+    found = _last(_GSM8K, text, start) if "####" in text else None
     return Extraction(found.group(1).strip(), found.span(1), "####") if found else None
 
 
@@ -197,13 +199,12 @@ def _bare(text: str, start: int) -> Extraction | None:
 def _reads_on(text: str) -> bool:
     """Words around a formula: `We find that $x < 3$.`"""
     outside = _FORMULA.sub(" ", text)
-    return outside != text and len([word for word in _PROSE_WORDS.findall(outside) if word.islower()]) >= 3
+    words: list[str] = _PROSE_WORDS.findall(outside)
+    return outside != text and sum(word.islower() for word in words) >= 3
 
 
 def _last_formula(text: str, start: int) -> Extraction | None:
-    found = None
-    for found in _FORMULA.finditer(text, start):
-        pass
+    found = _last(_FORMULA, text, start)
     if found is None:
         return None
     group = next(i for i in range(1, 5) if found.group(i) is not None)

@@ -5,7 +5,13 @@ To add an environment: the file that makes it, a line in `ENVIRONMENTS`, its tes
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import inspect
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stepgym.sandbox.plugins import load_dotted, unknown_name
+
+if TYPE_CHECKING:
+    from stepgym.envs.reasoning_env import ReasoningEnv
 
 
 class EnvironmentCard(NamedTuple):
@@ -20,7 +26,42 @@ class EnvironmentCard(NamedTuple):
     """Where the problems come from, in a few words."""
 
 
-ENVIRONMENTS: tuple[EnvironmentCard, ...] = ()
+ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
+    EnvironmentCard(
+        "stepgym/Countdown-v0", "stepgym.envs.countdown:make", 10, "procedural: reach a target from numbers"
+    ),
+)
+
+
+def load_env(env_id: str, **options: Any) -> ReasoningEnv:
+    """Make an environment without wrappers.
+
+    `env_id` is an id of this package with or without `stepgym/`, any id registered with Gymnasium whose environment
+    is a `ReasoningEnv`, or a dotted path `package.module:function`. Raises `ValueError` for an unknown id or option.
+    """
+    import gymnasium
+
+    from stepgym.envs.reasoning_env import ReasoningEnv
+
+    register_all()
+    full = env_id if env_id in gymnasium.registry else f"stepgym/{env_id}"
+    if full in gymnasium.registry:
+        spec = gymnasium.spec(full)
+        maker: Any = spec.entry_point
+        if isinstance(maker, str):
+            maker = load_dotted(maker)
+        spec.kwargs = {**spec.kwargs, **options}
+    elif ":" in env_id:
+        spec, maker = None, load_dotted(env_id)
+    else:
+        raise unknown_name("environment", env_id, [card.id for card in ENVIRONMENTS])
+    _check_options(env_id, maker, options)
+    env = maker(**(options if spec is None else spec.kwargs))
+    if not isinstance(env, ReasoningEnv):
+        raise ValueError(f"{env_id!r} makes a {type(env).__name__}, not a stepgym ReasoningEnv")
+    if spec is not None:
+        env.spec = spec
+    return env
 
 
 def register_all() -> None:
@@ -30,3 +71,16 @@ def register_all() -> None:
     for card in ENVIRONMENTS:
         if card.id not in gymnasium.registry:
             gymnasium.register(id=card.id, entry_point=card.entry_point)
+
+
+def _check_options(env_id: str, maker: Any, options: dict[str, Any]) -> None:
+    """Raise for an option that the environment does not take, with the nearest name."""
+    from stepgym.envs.reasoning_env import FaceOptions
+
+    parameters = inspect.signature(maker).parameters.values()
+    known = [p.name for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    if len(known) < len(parameters):
+        known += list(FaceOptions.__annotations__)
+    for name in options:
+        if name not in known:
+            raise unknown_name(f"option of {env_id}", name, known, dotted=False)

@@ -1,0 +1,278 @@
+"""Countdown: reach the target from the numbers, each used exactly once, one operation a step.
+
+A step is `a op b` over the numbers that are left; its result takes their place, and must be a whole number that is
+not negative. When one number is left, the episode ends with the expression over the original numbers as answer.
+A model may also give the whole expression at once in `<answer>`.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Unpack
+
+from stepgym.envs.countdown_solver import OPERATORS, combine, moves, reachable, without
+from stepgym.envs.expressions import Expression, evaluate, plain_operators
+from stepgym.envs.problem_sets import Draft, ProceduralSet
+from stepgym.envs.reasoning_env import FaceOptions, ReasoningEnv
+from stepgym.envs.tokens import final_answer, visible_text
+from stepgym.envs.types import End, Problem, State, Status, Step, Verdict
+
+NAME = "stepgym/Countdown-v0"
+Board = tuple[tuple[int, ...], int]
+"""`State.public`: the numbers left, ascending, and the target."""
+
+
+class Level(NamedTuple):
+    """How hard: how many numbers, the largest of them, and the range of the target."""
+
+    num_numbers: int
+    largest: int
+    low: int
+    high: int
+
+
+LEVELS = (
+    Level(3, 5, 3, 20),
+    Level(3, 10, 10, 50),
+    Level(4, 10, 10, 50),
+    Level(4, 25, 10, 100),
+    Level(5, 10, 10, 50),
+    Level(5, 25, 10, 100),
+    Level(5, 50, 100, 500),
+    Level(6, 10, 10, 100),
+    Level(6, 25, 100, 500),
+    Level(6, 100, 100, 999),
+)
+
+_STEP = re.compile(r"\s*([0-9]{1,18})\s*([-+*/])\s*([0-9]{1,18})\s*(?:=\s*([0-9]{1,36})\s*)?")
+_CLAIM = re.compile(r"(.*?)=\s*([0-9]{1,18})\s*", re.DOTALL)
+
+
+def generate(rng: random.Random, level: int) -> Draft:
+    """Draw numbers and play legal steps at random, until the result is in the level's range: it is the target."""
+    shape = LEVELS[level - 1]
+    while True:
+        numbers = [rng.randint(1, shape.largest) for _ in range(shape.num_numbers)]
+        left = tuple(sorted(numbers))
+        steps = []
+        while len(left) > 1:
+            move = rng.choice(moves(left))
+            steps.append(move.text)
+            left = move.left
+        if shape.low <= left[0] <= shape.high:
+            board = (tuple(sorted(numbers)), left[0])
+            return Draft(prompt(numbers, left[0]), expression(numbers, steps), board)
+
+
+def prompt(numbers: Sequence[int], target: int) -> str:
+    shown = ", ".join(map(str, numbers))
+    return (
+        f"Reach {target} from the numbers {shown}. Use each number exactly once, with + - * /. "
+        "Each step takes two of the numbers that are left and writes one operation, such as `3 * 7`; its result takes "
+        "their place and must be a whole number, not negative."
+    )
+
+
+def problems(level: int = 3, seed: int = 0) -> ProceduralSet:
+    """Return the problems of a level: level 3 is four numbers from 1 to 10 and a target from 10 to 50."""
+    return ProceduralSet(NAME, generate, level, seed, len(LEVELS))
+
+
+def random_solution(numbers: Sequence[int], target: int, rng: random.Random) -> list[str] | None:
+    """Return the steps of one solution (`None` where there is none), each drawn evenly from those that keep the target reachable."""
+    left = tuple(sorted(numbers))
+    if not reachable(left, target):
+        return None
+    steps = []
+    while len(left) > 1:
+        keeping = [move for move in moves(left) if reachable(move.left, target)]
+        move = rng.choice(keeping)
+        steps.append(move.text)
+        left = move.left
+    return steps
+
+
+def expression(numbers: Sequence[int], steps: Sequence[str]) -> str:
+    """Return the expression that legal steps build, without outer parentheses."""
+    parts: list[tuple[int, str]] = [(number, str(number)) for number in numbers]
+    for text in steps:
+        operation = read_step(text)
+        assert operation is not None, f"{text!r} is no step"
+        (left, left_text), (right, right_text) = (_take(parts, value) for value in (operation.a, operation.b))
+        value = combine(left, operation.operator, right)
+        assert value is not None, f"{text!r} is no legal step"
+        parts.append((value, f"({left_text} {operation.operator} {right_text})"))
+    text = parts[-1][1]
+    return text[1:-1] if text.startswith("(") else text
+
+
+class Operation(NamedTuple):
+    """A step read: `a operator b`, and the result where the step states one."""
+
+    a: int
+    operator: str
+    b: int
+    stated: int | None
+
+
+def read_step(text: str) -> Operation | None:
+    """Read the visible text of a step; `None` when it is not of the form `a op b` or `a op b = c`."""
+    match = _STEP.fullmatch(plain_operators(visible_text(text)))
+    if match is None:
+        return None
+    a, operator, b, stated = match.groups()
+    return Operation(int(a), operator, int(b), int(stated) if stated else None)
+
+
+@dataclass(frozen=True)
+class CountdownDomain:
+    """The rules. An illegal step ends the episode stuck, with the reason as reply."""
+
+    def initial(self, problem: Problem) -> State:
+        return State(problem.prompt, public=problem.public)
+
+    def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
+        return [self._advance(state, step) for state, step in zip(states, steps, strict=True)]
+
+    def legal_steps(self, state: State) -> list[str]:
+        """Return every legal step once; `a + b` and `a * b` with the larger number first."""
+        return [] if state.done else [move.text for move in moves(board(state)[0])]
+
+    def _advance(self, state: State, step: Step) -> State:
+        if state.done:
+            return state
+        answer = final_answer(step.text)
+        if answer is not None:
+            return State(state.prompt, (*state.steps, step), answer, End.ANSWERED, state.public)
+        left, target = board(state)
+        after = play(left, step.text)
+        if isinstance(after, str):
+            refused = replace(step, reply=after)
+            return State(state.prompt, (*state.steps, refused), None, End.STUCK, state.public)
+        steps = (*state.steps, step)
+        if len(after) > 1:
+            return State(state.prompt, steps, public=(after, target))
+        texts = [step.text for step in steps]
+        answer = expression(originals(after, texts), texts)
+        return State(state.prompt, steps, answer, End.ANSWERED, (after, target))
+
+
+def board(item: State | Problem) -> Board:
+    """Return the numbers left and the target."""
+    found: Board = item.public  # type: ignore[assignment]
+    return found
+
+
+def play(left: tuple[int, ...], text: str) -> tuple[int, ...] | str:
+    """Return the numbers left after a step, or the reason why it is illegal."""
+    operation = read_step(text)
+    if operation is None:
+        return f"not a step of the form `a op b` with op one of {' '.join(OPERATORS)}"
+    a, operator, b, stated = operation
+    rest = without(left, a, b)
+    if rest is None:
+        return f"{a} and {b} are not both among the numbers left: {', '.join(map(str, left))}"
+    result = combine(a, operator, b)
+    if result is None:
+        return f"{a} {operator} {b} is not a whole number of 0 or more"
+    if stated is not None and stated != result:
+        return f"{a} {operator} {b} is not {stated}"
+    return tuple(sorted((*rest, result)))
+
+
+def originals(left: Sequence[int], steps: Sequence[str]) -> tuple[int, ...]:
+    """Return the numbers a game began with: the legal steps undone, from the numbers left."""
+    numbers = Counter(left)
+    for text in reversed(steps):
+        operation = read_step(text)
+        assert operation is not None, f"{text!r} is no step"
+        result = combine(operation.a, operation.operator, operation.b)
+        assert result is not None, f"{text!r} is no legal step"
+        numbers[result] -= 1
+        numbers.update((operation.a, operation.b))
+    return tuple(sorted(numbers.elements()))
+
+
+@dataclass(frozen=True)
+class CountdownVerifier:
+    """Reads an expression exactly: each number used once, the value is the target. `= target` behind it is allowed."""
+
+    def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
+        return [self._verify(problem, answer) for problem, answer in zip(problems, answers, strict=True)]
+
+    def same(self, a: str, b: str) -> bool:
+        """Two answers are the same vote when their values are equal."""
+        left, right = _read_answer(a), _read_answer(b)
+        if left is None or right is None:
+            return a.strip() == b.strip()
+        return left.value == right.value
+
+    def _verify(self, problem: Problem, answer: str) -> Verdict:
+        numbers, target = board(problem)
+        found = _read_answer(answer)
+        if found is None:
+            return _wrong("not an expression of numbers with + - * /")
+        if sorted(found.numbers) != sorted(numbers):
+            return _wrong(f"uses {list(found.numbers)}, not each of {list(numbers)} exactly once")
+        if found.value != target:
+            return _wrong(f"is {found.value}, not {target}")
+        return Verdict(Status.CORRECT, 1.0, f"is {target}", "expression")
+
+
+@dataclass(frozen=True)
+class CountdownStepVerifier:
+    """A step is right when it is legal and the target can still be reached after it; exact, by search."""
+
+    def verify_steps(self, problems: Sequence[Problem], states: Sequence[State]) -> list[list[Verdict]]:
+        return [self._verify(problem, state) for problem, state in zip(problems, states, strict=True)]
+
+    def _verify(self, problem: Problem, state: State) -> list[Verdict]:
+        left, target = board(problem)
+        verdicts: list[Verdict] = []
+        for step in state.steps:
+            answer = final_answer(step.text)
+            if answer is not None:
+                verdicts += CountdownVerifier().verify([problem], [answer])
+                continue
+            after = play(left, step.text)
+            if isinstance(after, str):
+                verdicts.append(_wrong(after))
+            elif reachable(after, target):
+                verdicts.append(Verdict(Status.CORRECT, 1.0, f"{target} is in reach of {list(after)}", "search"))
+                left = after
+            else:
+                verdicts.append(_wrong(f"{target} is out of reach of {list(after)}", "search"))
+                left = after
+        return verdicts
+
+
+def make(*, level: int = 3, seed: int = 0, **face: Unpack[FaceOptions]) -> ReasoningEnv:
+    """Make `stepgym/Countdown-v0`; levels run from 1 to 10."""
+    return ReasoningEnv(
+        problems(level, seed),
+        domain=CountdownDomain(),
+        verifier=CountdownVerifier(),
+        step_verifier=CountdownStepVerifier(),
+        **face,
+    )
+
+
+def _read_answer(text: str) -> Expression | None:
+    claim = _CLAIM.fullmatch(text)
+    if claim is None:
+        return evaluate(text)
+    found = evaluate(claim.group(1))
+    return found if found is not None and found.value == int(claim.group(2)) else None
+
+
+def _take(parts: list[tuple[int, str]], value: int) -> tuple[int, str]:
+    return parts.pop(next(i for i, part in enumerate(parts) if part[0] == value))
+
+
+def _wrong(reason: str, decided_by: str = "expression") -> Verdict:
+    return Verdict(Status.INCORRECT, 0.0, reason, decided_by)
+

@@ -1,0 +1,85 @@
+"""Procedural problem sets: item `i` is a pure function of `(seed, level, i)`.
+
+The three numbers go through one hash (`numpy.random.SeedSequence`), each at a fixed width, so that no two sets
+share a stretch of items. Seeding item `i` with `seed + i`, the common way, makes item `i` of seed `k + 1` the item
+`i + 1` of seed `k`: train and test sets made from neighbouring seeds would hold the same problems.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Self
+
+from stepgym.envs.types import Problem
+
+
+class Draft(NamedTuple):
+    """What a family makes of one item; the set adds id, level, seed and index."""
+
+    prompt: str
+    reference: str
+    public: Hashable = None
+    task: Mapping[str, Any] = {}
+
+
+Generator = Callable[[random.Random, int], Draft]
+"""A family of problems: random stream and level in, one problem out. A module-level function, so that sets pickle."""
+
+
+@dataclass(frozen=True)
+class ProceduralSet:
+    """As many problems as one likes from one family, at one level and seed."""
+
+    name: str
+    generate: Generator = field(repr=False)
+    level: int = 1
+    seed: int = 0
+    num_levels: int = 10
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.level <= self.num_levels:
+            raise ValueError(f"{self.name} has levels 1 to {self.num_levels}, not {self.level!r}")
+        if self.seed < 0:
+            raise ValueError(f"a seed is 0 or larger, not {self.seed!r}")
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+    def __getitem__(self, index: int) -> Problem:
+        if not 0 <= index < sys.maxsize:
+            raise IndexError(f"{self.name} has items 0 to {sys.maxsize - 1}, not {index!r}")
+        draft = self.generate(item_random(self.seed, self.level, index), self.level)
+        return Problem(
+            id=f"{self.name}/level-{self.level}/seed-{self.seed}/{index}",
+            prompt=draft.prompt,
+            reference=draft.reference,
+            level=self.level,
+            seed=self.seed,
+            index=index,
+            public=draft.public,
+            task=draft.task,
+        )
+
+    def with_seed(self, seed: int) -> Self:
+        return replace(self, seed=seed)
+
+    def with_level(self, level: int) -> Self:
+        return replace(self, level=level)
+
+
+def item_entropy(seed: int, level: int, index: int) -> list[int]:
+    """Return the words that go into the hash: injective, because each number is at a fixed or stated width."""
+    seed_words = max(1, -(-seed.bit_length() // 32))
+    words = [seed_words, level & 0xFFFFFFFF, index & 0xFFFFFFFF, index >> 32]
+    return words + [(seed >> 32 * k) & 0xFFFFFFFF for k in range(seed_words)]
+
+
+def item_random(seed: int, level: int, index: int) -> random.Random:
+    """Return the random stream of one item."""
+    from numpy.random import SeedSequence
+
+    state = SeedSequence(item_entropy(seed, level, index)).generate_state(4)
+    return random.Random(int.from_bytes(state.tobytes(), "little"))

@@ -1,0 +1,285 @@
+"""The Gymnasium face of a problem set, a domain and a verifier.
+
+`step` is `domain.advance`, `verifier.verify` once an answer was given, and the five values. The observation is the
+transcript so far, which is all that the agent may see; the action is the text of one step. What is not here: time
+limits in wrappers. The step limit is part of the domain, so that a restored state brings its own count with it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import gymnasium
+from gymnasium.error import ResetNeeded
+
+from stepgym.envs.spaces import AnyText
+from stepgym.envs.tokens import STEP_END, render
+from stepgym.envs.types import (
+    Domain,
+    End,
+    Problem,
+    ProblemSet,
+    State,
+    Status,
+    Step,
+    StepVerifier,
+    Verdict,
+    Verifier,
+)
+
+MAX_SHUFFLED = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rewards:
+    """What an episode pays. The outcome comes with the last step; step rewards need a step verifier."""
+
+    correct: float = 1.0
+    incorrect: float = 0.0
+    undecided: float = 0.0
+    no_answer: float = 0.0
+    """The episode ended stuck or at the step limit."""
+    partial: float = 0.0
+    """Times the verdict's score, where an answer is incorrect in part only."""
+    correct_step: float = 0.0
+    incorrect_step: float = 0.0
+
+    def outcome(self, verdict: Verdict | None) -> float:
+        """Return the pay for a verdict, `None` where there was no answer."""
+        if verdict is None:
+            return self.no_answer
+        if verdict.status is Status.CORRECT:
+            return self.correct
+        if verdict.status is Status.UNDECIDED:
+            return self.undecided
+        return self.incorrect + self.partial * verdict.score
+
+    @property
+    def pays_steps(self) -> bool:
+        return bool(self.correct_step or self.incorrect_step)
+
+
+class FaceOptions(TypedDict, total=False):
+    """The options that every environment takes besides its own."""
+
+    rewards: Rewards | Mapping[str, float]
+    max_steps: int | None
+    render_mode: str | None
+    show_reasoning: bool
+
+
+class StepLimit:
+    """A domain that ends an episode after so many steps; everything else is the inner domain's."""
+
+    def __init__(self, domain: Domain, max_steps: int) -> None:
+        if max_steps < 1:
+            raise ValueError(f"max_steps is at least 1, not {max_steps!r}")
+        self.domain = domain
+        self.max_steps = max_steps
+
+    def initial(self, problem: Problem) -> State:
+        return self.domain.initial(problem)
+
+    def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
+        return [self._limit(state) for state in self.domain.advance(states, steps)]
+
+    def _limit(self, state: State) -> State:
+        if state.done or len(state.steps) < self.max_steps:
+            return state
+        return State(state.prompt, state.steps, None, End.STEP_LIMIT, state.public)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "domain":
+            raise AttributeError(name)
+        return getattr(self.domain, name)
+
+
+class ReasoningEnv(gymnasium.Env[str, str]):
+    """Problems to be solved step by step, with verified rewards.
+
+    `problems`, `domain`, `verifier` and `step_verifier` can be used without the env, and are by search.
+    `reset(seed=s)` fixes the order of problems; each further `reset()` goes on to the next one;
+    `reset(options={"index": i})`, `{"problem": problem}` and `{"level": l}` pick. `state` can be read and set at
+    any time: that is save and restore. `verdict` is the verifier's whole word on the last answer; it may quote the
+    reference, which is why `info` only carries its status and score.
+    """
+
+    metadata = {"render_modes": ["ansi", "human"], "render_fps": 4}  # noqa: RUF012 (Gymnasium reads a plain dict)
+
+    def __init__(
+        self,
+        problems: ProblemSet,
+        *,
+        domain: Domain,
+        verifier: Verifier,
+        step_verifier: StepVerifier | None = None,
+        rewards: Rewards | Mapping[str, float] | None = None,
+        max_steps: int | None = None,
+        render_mode: str | None = None,
+        show_reasoning: bool = False,
+    ) -> None:
+        if len(problems) == 0:
+            raise ValueError(f"{problems.name} holds no problem")
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f"unknown render_mode {render_mode!r}; known: ansi, human, None")
+        self.problems = problems
+        self.domain = domain if max_steps is None else StepLimit(domain, max_steps)
+        self.verifier = verifier
+        self.step_verifier = step_verifier
+        self.rewards = rewards if isinstance(rewards, Rewards) else Rewards(**dict(rewards or {}))
+        if self.rewards.pays_steps and step_verifier is None:
+            raise ValueError(f"{problems.name} has no step verifier, so steps cannot be paid: {self.rewards}")
+        self.render_mode = render_mode
+        self.show_reasoning = show_reasoning
+        self.observation_space = AnyText()
+        self.action_space = AnyText()
+        self.verdict: Verdict | None = None
+        self._order_seed: int | None = None
+        self._order: list[int] | None = None
+        self._position = 0
+        self._problem: Problem | None = None
+        self._state: State | None = None
+
+    @property
+    def env_id(self) -> str:
+        return self.spec.id if self.spec is not None else self.problems.name
+
+    @property
+    def problem(self) -> Problem:
+        if self._problem is None:
+            raise ResetNeeded("no problem yet: call reset() first")
+        return self._problem
+
+    @property
+    def state(self) -> State:
+        if self._state is None:
+            raise ResetNeeded("no state yet: call reset() first")
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        if state.prompt != self.problem.prompt:
+            raise ValueError(
+                f"this state belongs to another problem ({state.prompt[:60]!r}, here {self.problem.prompt[:60]!r}); "
+                'go there first: reset(options={"problem": problem})'
+            )
+        self._state = state
+        self.verdict = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        super().reset(seed=seed)
+        options = options or {}
+        if seed is not None:
+            self._seed_problems(seed)
+        if "level" in options:
+            self._set_level(options["level"])
+        self._problem = options["problem"] if "problem" in options else self._pick(options.get("index"))
+        self._state = self.domain.initial(self._problem)
+        self.verdict = None
+        if self.render_mode == "human":
+            print(self._transcript())
+        return self._observation(), self._info()
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        before = self.state
+        if before.done:
+            raise ResetNeeded(f"the episode is over ({before.end}): call reset(), or set state to an earlier one")
+        if not isinstance(action, str):
+            raise TypeError(f"an action is the text of one step, a str, not {action!r}")
+        step = Step(str(action).removesuffix(STEP_END))
+        [state] = self.domain.advance([before], [step])
+        self._state = state
+        reward = self._step_reward(state)
+        if state.done:
+            self.verdict = self._verify(state)
+            reward += self.rewards.outcome(self.verdict)
+        if self.render_mode == "human":
+            print(self._transcript(since=len(before.steps)))
+        truncated = state.end is End.STEP_LIMIT
+        return self._observation(), reward, state.done and not truncated, truncated, self._info()
+
+    def render(self) -> str | None:
+        """Return the transcript in mode `ansi`; mode `human` prints as the episode goes."""
+        return self._transcript() if self.render_mode == "ansi" else None
+
+    def close(self) -> None:
+        for part in (self.domain, self.verifier):
+            close = getattr(part, "close", None)
+            if close is not None:
+                close()
+
+    def _observation(self) -> str:
+        return render(self.state)
+
+    def _transcript(self, since: int = 0) -> str:
+        state = self.state
+        if since:
+            state = State("", state.steps[since:], state.answer, state.end)
+        text = render(state, reasoning=self.show_reasoning).strip("\n")
+        if state.answer is not None:
+            verdict = self.verdict.status.value if self.verdict else "not verified"
+            return f"{text}\n= {state.answer}  [{verdict}]"
+        return f"{text}\n[{state.end.value}]" if state.end else text
+
+    def _verify(self, state: State) -> Verdict | None:
+        if state.answer is None:
+            return None
+        [verdict] = self.verifier.verify([self.problem], [state.answer])
+        return verdict
+
+    def _step_reward(self, state: State) -> float:
+        if not self.rewards.pays_steps or self.step_verifier is None:
+            return 0.0
+        [verdicts] = self.step_verifier.verify_steps([self.problem], [state])
+        pay = {Status.CORRECT: self.rewards.correct_step, Status.INCORRECT: self.rewards.incorrect_step}
+        return pay.get(verdicts[-1].status, 0.0)
+
+    def _info(self) -> dict[str, Any]:
+        problem, state = self.problem, self.state
+        info: dict[str, Any] = {"problem_id": problem.id, "index": problem.index, "num_steps": len(state.steps)}
+        if problem.level is not None:
+            info["level"] = problem.level
+        if state.end is not None:
+            info["end"] = state.end.value
+            info["verdict"] = self.verdict.status.value if self.verdict else "no_answer"
+            info["score"] = self.verdict.score if self.verdict else 0.0
+            info["undecided"] = self.verdict is not None and self.verdict.status is Status.UNDECIDED
+        if state.answer is not None:
+            info["answer"] = state.answer
+        return info
+
+    def _seed_problems(self, seed: int) -> None:
+        self._position = 0
+        self._order_seed, self._order = None, None
+        if hasattr(self.problems, "with_seed"):
+            self.problems = self.problems.with_seed(seed)
+        else:
+            self._order_seed = seed
+
+    def _set_level(self, level: int) -> None:
+        if not hasattr(self.problems, "with_level"):
+            raise ValueError(f"{self.problems.name} has no levels, so it cannot go to level {level!r}")
+        self.problems = self.problems.with_level(level)
+
+    def _pick(self, index: int | None) -> Problem:
+        if index is None:
+            index = self._ordered(self._position)
+            self._position += 1
+        return self.problems[index]
+
+    def _ordered(self, position: int) -> int:
+        """Return the index at a position of the order: as they stand, or shuffled by `reset(seed=...)`."""
+        size = len(self.problems)
+        if self._order_seed is None:
+            return position % size
+        if size > MAX_SHUFFLED:
+            return random.Random(f"{self._order_seed}/{position}").randrange(size)
+        if self._order is None:
+            self._order = list(range(size))
+            random.Random(self._order_seed).shuffle(self._order)
+        return self._order[position % size]

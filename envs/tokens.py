@@ -1,0 +1,130 @@
+"""The special tokens that tell the parts of a step apart, the parser that reads them and the one that writes them.
+
+A policy's text is read leniently: a part that was opened and not closed (the model was cut, or stopped at the
+closing token) reaches to the end, and a closing token that closes nothing is plain text. `<tool_result>` in a
+policy's text is plain text as well: results come from the environment, in `Step.reply`, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+
+from stepgym.envs.types import Segment, SegmentKind, State, Step
+
+STEP_END = "<|step_end|>"
+THINK, THINK_END = "<think>", "</think>"
+TOOL_CALL, TOOL_CALL_END = "<tool_call>", "</tool_call>"
+TOOL_RESULT, TOOL_RESULT_END = "<tool_result>", "</tool_result>"
+ANSWER, ANSWER_END = "<answer>", "</answer>"
+
+SPECIAL_TOKENS = (
+    STEP_END,
+    *(THINK, THINK_END),
+    *(TOOL_CALL, TOOL_CALL_END),
+    *(TOOL_RESULT, TOOL_RESULT_END),
+    *(ANSWER, ANSWER_END),
+)
+
+_POLICY_PARTS = {
+    THINK: (SegmentKind.REASONING, THINK_END),
+    TOOL_CALL: (SegmentKind.TOOL_CALL, TOOL_CALL_END),
+    ANSWER: (SegmentKind.ANSWER, ANSWER_END),
+}
+_OPENING = re.compile("|".join(map(re.escape, _POLICY_PARTS)))
+_ANY = re.compile("|".join(map(re.escape, SPECIAL_TOKENS)))
+
+
+def parse(text: str) -> list[Segment]:
+    """Split a policy's text into segments; they cover it without gap or overlap, whatever it holds.
+
+    The first opening token wins and everything up to its closing token belongs to it, so that a tool call or an
+    answer inside internal reasoning is reasoning.
+    """
+    segments = []
+    at = 0
+    while at < len(text):
+        opening = _OPENING.search(text, at)
+        visible_end = opening.start() if opening else len(text)
+        if visible_end > at:
+            segments.append(Segment(SegmentKind.VISIBLE, text[at:visible_end], at, visible_end))
+        if opening is None:
+            break
+        kind, closing = _POLICY_PARTS[opening.group()]
+        inner_end = text.find(closing, opening.end())
+        end = inner_end + len(closing) if inner_end >= 0 else len(text)
+        inner = text[opening.end() : inner_end if inner_end >= 0 else end]
+        segments.append(Segment(kind, inner, opening.start(), end))
+        at = end
+    return segments
+
+
+def step_segments(step: Step) -> list[Segment]:
+    """Return the segments of a step, the environment's reply last as a tool result (offsets count on from the text)."""
+    segments = parse(step.text)
+    if step.reply:
+        start = len(step.text)
+        segments.append(Segment(SegmentKind.TOOL_RESULT, step.reply, start, start + len(step.reply)))
+    return segments
+
+
+def visible_text(text: str) -> str:
+    """Return what a user sees of a policy's text, with answers but without internal reasoning and tool calls."""
+    shown = (SegmentKind.VISIBLE, SegmentKind.ANSWER)
+    return "".join(segment.text for segment in parse(text) if segment.kind in shown).strip()
+
+
+def final_answer(text: str) -> str | None:
+    r"""Return the final answer in a policy's text, `None` where there is none.
+
+    The last non-empty `<answer>` outside internal reasoning; else the last closed `\boxed{...}` in visible text.
+    """
+    segments = parse(text)
+    given = [s.text.strip() for s in segments if s.kind is SegmentKind.ANSWER and s.text.strip()]
+    if given:
+        return given[-1]
+    for segment in reversed(segments):
+        if segment.kind is SegmentKind.VISIBLE and (boxed := last_boxed(segment.text)) is not None:
+            return boxed
+    return None
+
+
+def last_boxed(text: str) -> str | None:
+    r"""Return what stands in the last `\boxed{...}` whose braces close and hold something."""
+    at = len(text)
+    while (at := text.rfind("\\boxed{", 0, at)) >= 0:
+        start, depth = at + len("\\boxed{"), 1
+        for position in range(start, min(len(text), start + 10_000)):
+            depth += {"{": 1, "}": -1}.get(text[position], 0)
+            if depth == 0:
+                if inner := text[start:position].strip():
+                    return inner
+                break
+    return None
+
+
+def split_steps(text: str) -> list[str]:
+    """Split a whole completion at the step delimiter; empty steps are dropped."""
+    return [part.strip() for part in text.split(STEP_END) if part.strip()]
+
+
+def neutralise(text: str) -> str:
+    """Return foreign text (a program's output) with special tokens made plain, so that it can forge nothing."""
+    return _ANY.sub(lambda token: token.group().replace("<", "&lt;"), text)
+
+
+def render(state: State, *, reasoning: bool = True) -> str:
+    """Return the transcript of a state: prompt, steps with their delimiter, replies.
+
+    With `reasoning` it is all that a policy may see; without, what a user is shown.
+    """
+    lines = [state.prompt]
+    for step in state.steps:
+        lines.append((step.text if reasoning else _without_reasoning(step.text)) + STEP_END)
+        if step.reply:
+            lines.append(f"{TOOL_RESULT}{step.reply}{TOOL_RESULT_END}")
+    return "\n".join(lines) + "\n"
+
+
+def _without_reasoning(text: str) -> str:
+    kept = (text[s.start : s.end] for s in parse(text) if s.kind is not SegmentKind.REASONING)
+    return "".join(kept).strip()

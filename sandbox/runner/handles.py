@@ -1,0 +1,169 @@
+"""Stand-ins for the other end's objects: what they can do is asked over the link, what they are is never believed.
+
+A stand-in offers the special methods that its original has. Two rules make forged objects worthless to a candidate:
+a stand-in equals no plain data, whatever its class says, and it is never handed a plain operand of an operator or a
+comparison, from which it could read the expected value (unless the tester itself made it by calling a class that the
+tests name with a capital: `Vector(1, 2) * 3` must work).
+"""
+
+from __future__ import annotations
+
+import builtins
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING or __package__:
+    from stepgym.sandbox.runner.codec import BASES, Malformed
+    from stepgym.sandbox.runner.link import Link
+else:
+    from codec import BASES, Malformed
+
+FORWARDED = ["call", "len", "iter", "next", "getitem", "setitem", "delitem", "bool", "str", "int", "float", "index", "abs", "neg", "pos", "invert", "reversed", "round", "enter", "exit", "await", "aiter", "anext", "aenter", "aexit"]
+BINARY = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift", "rshift", "divmod"]
+GUARDED = (
+    [f"__{name}__" for name in ("lt", "le", "gt", "ge", "contains")]
+    + [f"__{prefix}{name}__" for name in BINARY for prefix in ("", "r", "i")]
+)  # fmt: skip
+SPECIAL = frozenset([f"__{name}__" for name in FORWARDED] + GUARDED)
+PREDICATES = frozenset(
+    name for base in BASES for name in vars(base) if name.startswith(("is", "startswith", "endswith"))
+)
+"""Built-in methods that answer yes or no: a forged object could answer yes to all of them."""
+EXCEPTIONS = {
+    name: kind
+    for name, kind in vars(builtins).items()
+    if isinstance(kind, type) and issubclass(kind, BaseException)
+}  # fmt: skip
+
+
+def features(thing: Any) -> list[str]:
+    """Return the special methods a stand-in of this object should offer."""
+    kind = type(thing)
+    return [name for name in SPECIAL if getattr(kind, name, None) is not None]
+
+
+class Handle:
+    """A stand-in. Its own state sits behind double underscores, so that no attribute of the original is hidden."""
+
+    __slots__ = ("__class_like", "__link", "__number", "__weakref__")
+
+    def __init__(self, link: Link, number: int, class_like: str) -> None:
+        object.__setattr__(self, "_Handle__link", link)
+        object.__setattr__(self, "_Handle__number", number)
+        object.__setattr__(self, "_Handle__class_like", class_like)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name.endswith("__") and name not in ("__name__", "__doc__", "__qualname__", "__dict__"):
+            raise AttributeError(name)
+        if name in PREDICATES and not mark_of(self):
+            raise AttributeError(f"{name!r} is asked of built-in values only")
+        return link_of(self).ask("attr", number_of(self), (name,))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        link_of(self).ask("setattr", number_of(self), (name, value))
+
+    def __delattr__(self, name: str) -> None:
+        link_of(self).ask("delattr", number_of(self), (name,))
+
+    def __eq__(self, other: object) -> Any:
+        if isinstance(other, Handle) and link_of(other) is link_of(self):
+            return self is other or link_of(self).ask("equal", number_of(self), (other,)) is True
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        if mark_of(self):
+            value = link_of(self).ask("hash", number_of(self))
+            return value if type(value) is int else 0
+        return object.__hash__(self)
+
+    def __dir__(self) -> Any:
+        return link_of(self).ask("dir", number_of(self))
+
+    def __repr__(self) -> str:
+        text = link_of(self).ask("repr", number_of(self))
+        return text if type(text) is str else object.__repr__(self)
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+    def __instancecheck__(self, other: object) -> bool:
+        if isinstance(other, Handle) and link_of(other) is link_of(self):
+            return link_of(self).ask("isinstance", number_of(self), (other,)) is True
+        return False
+
+    def __subclasscheck__(self, other: type) -> bool:
+        if isinstance(other, Handle) and link_of(other) is link_of(self):
+            return link_of(self).ask("issubclass", number_of(self), (other,)) is True
+        return False
+
+    def __del__(self) -> None:
+        link_of(self).dropped.add(number_of(self))
+
+
+def link_of(handle: Handle) -> Any:
+    return object.__getattribute__(handle, "_Handle__link")
+
+
+def number_of(handle: Handle) -> int:
+    number: int = object.__getattribute__(handle, "_Handle__number")
+    return number
+
+
+def mark_of(handle: Handle) -> str:
+    """Return "class" for a class the tests name with a capital, "made" for what they made with it, else ""."""
+    mark: str = object.__getattribute__(handle, "_Handle__class_like")
+    return mark
+
+
+def set_mark(value: Any, mark: str) -> Any:
+    if isinstance(value, Handle):
+        object.__setattr__(value, "_Handle__class_like", mark)
+    return value
+
+
+def _method(name: str) -> Any:
+    guarded = name in GUARDED
+    iterates_for_contains = name == "__contains__"
+
+    def method(self: Handle, *args: Any, **kwargs: Any) -> Any:
+        mark = mark_of(self)
+        if guarded and not mark and not all(isinstance(arg, Handle) for arg in args):
+            if iterates_for_contains:
+                return any(item is args[0] or item == args[0] for item in self)  # type: ignore[attr-defined]
+            return NotImplemented
+        value = link_of(self).ask("special", number_of(self), (name, *args), kwargs)
+        if isinstance(value, Handle) and ((mark == "class" and name == "__call__") or (mark == "made" and guarded)):
+            set_mark(value, "made")
+        return value
+
+    method.__name__ = name
+    return method
+
+
+METHODS = {name: _method(name) for name in SPECIAL}
+
+
+@lru_cache(maxsize=256)
+def handle_class(name: str, offered: frozenset[str]) -> type[Handle]:
+    """Return the class of stand-ins with this type name and these special methods."""
+    body: dict[str, Any] = {method: METHODS[method] for method in offered & SPECIAL}
+    return type(name, (Handle,), {"__slots__": (), **body})
+
+
+@lru_cache(maxsize=256)
+def subclass(name: str, base: type) -> type:
+    """Return a local subclass of a built-in: same contents, same comparisons as the built-in, never the type itself."""
+
+    def lookup(self: Any, attribute: str) -> Any:
+        handle = self.__dict__.get("_handle")
+        if handle is None or attribute.startswith("__"):
+            raise AttributeError(attribute)
+        return getattr(handle, attribute)
+
+    return type(name, (base,), {"__getattr__": lookup})
+
+
+def short_name(name: Any) -> str:
+    if type(name) is not str or "\0" in name:
+        raise Malformed("a bad type name")
+    return name[:80].encode("utf-8", "replace").decode()

@@ -1,0 +1,237 @@
+"""One conversation over one socket: questions, answers, and questions back while an answer is awaited.
+
+Both ends hold a table of objects that the other end may name but never sees. What may be asked of such an object is
+decided by the end that owns it (`Owner.perform`). Not covered: threads; one conversation has one thread an end.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING or __package__:
+    from stepgym.sandbox.runner.codec import (
+        MAX_FRAME_BYTES,
+        MUTABLE,
+        Malformed,
+        Packer,
+        Unpacker,
+        Unsendable,
+        dumps,
+    )
+else:  # a runner inside a container has these files alone, on its path
+    from codec import MAX_FRAME_BYTES, MUTABLE, Malformed, Packer, Unpacker, Unsendable, dumps
+
+MAX_TEXT = 4000
+"""Longest exception message that crosses; what is longer is cut."""
+
+
+class Broken(BaseException):
+    """The other end is gone, out of time, or talks nonsense. Not an `Exception`: tests must not swallow it."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.reason = reason
+
+
+class Objects:
+    """The objects of this end that the other end holds a handle of, by number."""
+
+    def __init__(self) -> None:
+        self.by_number: dict[int, Any] = {}
+        self.numbers: dict[int, int] = {}
+        self.next_number = 1
+
+    def number(self, thing: Any) -> int:
+        number = self.numbers.get(id(thing))
+        if number is None:
+            number = self.next_number
+            self.next_number += 1
+            self.numbers[id(thing)] = number
+            self.by_number[number] = thing
+        return number
+
+    def release(self, number: int) -> None:
+        thing = self.by_number.pop(number, self)
+        if thing is not self:
+            self.numbers.pop(id(thing), None)
+
+
+class Link:
+    """One end. `describe` names an object for the other end, `adopt` makes a stand-in for one of theirs,
+    `perform` does what the other end asks, `settle` receives new contents of arguments that a call changed."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self.channel = channel
+        self.buffer = bytearray()
+        self.sequence = 0
+        self.budget_s: float | None = None
+        self.broken: Broken | None = None
+        self.objects = Objects()
+        self.stand_ins: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self.dropped: set[int] = set()
+
+    describe: Callable[[Any], Any]
+    adopt: Callable[[list[Any]], Any]
+    perform: Callable[[str, Any, list[Any], dict[str, Any]], Any]
+    settle: Callable[[list[tuple[Any, Any]], Any], None]
+    raise_theirs: Callable[[list[Any], str], Any]
+    describe_error: Callable[[BaseException], list[Any]]
+
+    def fail(self, kind: str, reason: str) -> Broken:
+        """Mark this end unusable for good; the first reason stays."""
+        if self.broken is None:
+            self.broken = Broken(kind, reason)
+        return self.broken
+
+    def send(self, tree: Any) -> None:
+        frame = dumps(tree)
+        try:
+            self.channel.settimeout(self.budget_s)
+            self.channel.sendall(frame)
+        except TimeoutError:
+            raise self.fail("timeout", "it did not take the question in time") from None
+        except (OSError, ValueError):
+            raise self.fail("closed", "its end of the channel is closed") from None
+
+    def receive(self) -> list[Any]:
+        """Return the next message. Time waited is taken from `budget_s`, so that a slow drip ends too."""
+        size = int.from_bytes(self._take(4), "big")
+        if size > MAX_FRAME_BYTES:
+            raise self.fail("nonsense", f"it announced a message of {size} bytes")
+        try:
+            message = json.loads(self._take(size))
+        except (ValueError, RecursionError, MemoryError) as error:
+            raise self.fail("nonsense", f"it sent what is no message: {error}"[:200]) from None
+        if type(message) is not list or not message:
+            raise self.fail("nonsense", "it sent what is no message")
+        return message
+
+    def _take(self, size: int) -> bytes:
+        buffer = self.buffer
+        while len(buffer) < size:
+            start = time.monotonic()
+            try:
+                self.channel.settimeout(self.budget_s)
+                piece = self.channel.recv(65536 if size < 65536 else 1 << 20)
+            except TimeoutError:
+                raise self.fail("timeout", "it did not answer in time") from None
+            except (OSError, ValueError):
+                raise self.fail("closed", "its end of the channel is closed") from None
+            if self.budget_s is not None:
+                self.budget_s -= time.monotonic() - start
+                if self.budget_s <= 0:
+                    raise self.fail("timeout", "it did not answer in time")
+            if not piece:
+                raise self.fail("closed", "its process ended")
+            buffer += piece
+        taken = bytes(buffer[:size])
+        del buffer[:size]
+        return taken
+
+    def ask(self, operation: str, target: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        """Ask the other end to do something and return what came of it, or raise what it raised."""
+        if self.broken is not None:
+            raise self.broken
+        packer = Packer(self.describe)
+        packed = [packer.pack(item) for item in args], [[name, packer.pack(item)] for name, item in (kwargs or {}).items()]
+        self.sequence += 1
+        sequence = self.sequence
+        freed, self.dropped = list(self.dropped), set()
+        self.send(["?", sequence, operation, target, *packed, freed])
+        while True:
+            message = self.receive()
+            if message[0] == "?":
+                self.answer(message)
+                continue
+            if message[0] not in ("=", "!") or len(message) != 5 or message[1] != sequence:
+                raise self.fail("nonsense", "it answered what was not asked")
+            break
+        try:
+            changes = self._changes(message[3], packer.containers)
+            self.heard(message[4])
+            if message[0] == "=":
+                value = Unpacker(self.adopt, list(packer.containers)).unpack(message[2])
+        except Broken:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a malformed answer does to the unpacking is the other end's fault
+            raise self.fail("nonsense", f"its answer cannot be read: {error!r}"[:200]) from None
+        if message[0] == "!":
+            self.settle(changes, None)
+            self.raise_theirs(message[2], operation)
+        if changes:
+            self.settle(changes, value)
+        return value
+
+    def heard(self, output: Any) -> None:
+        """Take what the other end printed meanwhile; nothing by default."""
+
+    def _changes(self, trees: list[Any], containers: list[Any]) -> list[tuple[Any, Any]]:
+        changes = []
+        for number, tree in trees:
+            old = containers[number]
+            new = Unpacker(self.adopt, list(containers)).unpack(tree)
+            if type(new) is not type(old) or type(new) not in MUTABLE or number < 0:
+                raise Malformed("a changed argument of another type")
+            changes.append((old, new))
+        return changes
+
+    def answer(self, message: list[Any]) -> None:
+        """Do what the other end asks, and tell it what came of it."""
+        try:
+            _, sequence, operation, target, packed_args, packed_kwargs, freed = message
+            for number in freed:
+                self.objects.release(number)
+            unpacker = Unpacker(self.adopt)
+            args = [unpacker.unpack(tree) for tree in packed_args]
+            kwargs = {name: unpacker.unpack(tree) for name, tree in packed_kwargs}
+        except Broken:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a malformed question does to the unpacking is the other end's fault
+            raise self.fail("nonsense", f"its question cannot be read: {error!r}"[:200]) from None
+        containers = unpacker.containers
+        before = [snapshot(container) for container in containers]
+        try:
+            value, kind = self.perform(operation, target, args, kwargs), "="
+        except Broken:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a program's failure is an answer, whatever it is
+            value, kind = self.describe_error(error), "!"
+        self.send(self._reply(kind, sequence, value, containers, before))
+
+    def _reply(self, kind: str, sequence: int, value: Any, containers: list[Any], before: list[Any]) -> Any:
+        try:
+            changes = self._changed(containers, before)
+            if kind == "=":
+                # A changed argument that is returned crosses as a copy: see `settle` of the tester.
+                value = Packer(self.describe, [] if changes and value is not None else list(containers)).pack(value)
+            reply = ["=" if kind == "=" else "!", sequence, value, changes, self.printed()]
+            dumps(reply)
+            return reply
+        except (Unsendable, MemoryError, RecursionError, ValueError) as error:
+            return ["!", sequence, self.describe_error(error), [], None]
+
+    def printed(self) -> str | None:
+        """What was printed since the last answer, where the other end asked for it."""
+        return None
+
+    def _changed(self, containers: list[Any], before: list[Any]) -> list[Any]:
+        changes = []
+        for number, (container, old) in enumerate(zip(containers, before)):
+            new = snapshot(container)
+            if len(new) != len(old) or any(a is not b for a, b in zip(new, old)):
+                packer = Packer(self.describe, list(containers))
+                changes.append([number, packer.contents(container, type(container))])
+        return changes
+
+
+def snapshot(container: Any) -> Any:
+    """Return the items of a container as they are now, for comparison by identity (bytes compare by value)."""
+    if type(container) is dict:
+        return [part for pair in container.items() for part in pair]
+    return list(container)

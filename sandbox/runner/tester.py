@@ -1,0 +1,255 @@
+"""The tester's end: runs the tests, which call the candidate through `remote`.
+
+What the candidate may ask back is little: to call a function it was given, to read and set public attributes of
+an object of a class that the tests define, and the special methods of these. Frames, code, globals and modules are
+never within reach, so the tests cannot be read from there.
+
+Arguments that a call changed are written back. After a call that returned `None` or raised they are written at
+once; otherwise the test sees the change from its next statement on. Thus `k = f(xs); assert xs[:k] == ...` is graded
+right, while in `assert f(xs) == sorted(xs)` a candidate that empties `xs` gains nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import socket
+import sys
+import traceback
+import types
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING or __package__:
+    from stepgym.sandbox.runner.codec import Malformed
+    from stepgym.sandbox.runner.guest import adopt, refill
+    from stepgym.sandbox.runner.handles import (
+        EXCEPTIONS,
+        SPECIAL,
+        Handle,
+        features,
+        number_of,
+        set_mark,
+        short_name,
+    )
+    from stepgym.sandbox.runner.link import MAX_TEXT, Broken, Link
+else:
+    from codec import Malformed
+    from guest import adopt, refill
+    from handles import EXCEPTIONS, SPECIAL, Handle, features, number_of, set_mark, short_name
+    from link import MAX_TEXT, Broken, Link
+
+HEAP_TYPE = 1 << 9
+ENDING = (StopIteration, StopAsyncIteration, GeneratorExit)
+"""Raised by a call they would end a loop of the tests quietly; only an iterator's own next may raise them."""
+RUNNER_MODULES = frozenset(name for name in (__name__, Handle.__module__, Link.__module__))
+
+
+class CandidateError(Exception):
+    """The candidate raised something that derives from no exception the tests could name."""
+
+
+class Remote(Link):
+    """What the tests see of the candidate."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        super().__init__(channel)
+        self.last_report: str | None = None
+        self.loaded = False
+        self.pending: list[tuple[Any, Any]] = []
+        self.watched: types.FrameType | None = None
+        self.statement: tuple[int, int] = (0, 0)
+        self.spans: dict[str, list[tuple[int, int]]] = {}
+        self.error_classes: dict[int, type[BaseException]] = {}
+        self.own_stdout: Any = sys.stdout
+        self.capturing = False
+
+    # What the tests call.
+
+    def get(self, name: str) -> Any:
+        """Return the candidate's object of this name: data as it is, else a stand-in. `AttributeError` if there is none."""
+        if not self.loaded:
+            self.load()
+        thing = super().ask("get", name)
+        named_class = isinstance(thing, Handle) and name[:1].isupper()
+        return set_mark(thing, "class") if named_class else thing
+
+    def load(self) -> None:
+        """Wait until the candidate is loaded; raises `Broken` of kind "load" with what it raised."""
+        try:
+            super().ask("load", "")
+        except Exception as error:  # noqa: BLE001 - whatever the candidate raised is its failure to load
+            raise self.fail("load", f"it does not load: {type(error).__name__}: {error}"[:500]) from None
+        except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+            raise self.fail("load", f"it does not load: {type(error).__name__}") from None
+        self.loaded = True
+
+    def report(self, finding: Any) -> None:
+        """Hand over a finding (JSON-able); the last one counts."""
+        self.last_report = json.dumps(finding)
+
+    def compile(self, source: str, name: str) -> types.CodeType:
+        """Compile tests so that the statements of `source` are known to `settle`."""
+        tree = ast.parse(source, name)
+        self.spans[name] = [_span(node) for node in ast.walk(tree) if isinstance(node, ast.stmt | ast.ExceptHandler)]
+        return compile(tree, name, "exec", dont_inherit=True)
+
+    def ask(self, operation: str, target: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        self.write_back()
+        capture = sys.stdout is not self.own_stdout
+        if capture != self.capturing and self.loaded and self.broken is None:
+            self.capturing = capture
+            super().ask("capture", "", (capture,))
+        return super().ask(operation, target, args, kwargs)
+
+    def heard(self, output: Any) -> None:
+        if self.capturing and type(output) is str:
+            sys.stdout.write(output)
+
+    # What the candidate may know and ask.
+
+    def describe(self, thing: Any) -> Any:
+        if isinstance(thing, Handle):
+            return ["w", number_of(thing)]
+        if isinstance(thing, type):
+            for number, kind in self.error_classes.items():
+                if kind is thing:
+                    return ["w", number]
+        open_to_questions = not isinstance(thing, types.ModuleType | types.FrameType | types.CodeType | types.TracebackType)
+        offered = features(thing) if open_to_questions else []
+        name = thing.__name__ if isinstance(thing, type) else type(thing).__name__
+        return ["h", self.objects.number(thing), name, offered, "object", None]
+
+    def perform(self, operation: str, target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        thing = self.objects.by_number[target]
+        if operation == "special" and args[0] in SPECIAL and args[0] in features(thing):
+            if args[0] == "__call__":
+                return thing(*args[1:], **kwargs)
+            return getattr(type(thing), args[0])(thing, *args[1:])
+        if operation == "equal":
+            return bool(thing == args[0])
+        if operation == "hash":
+            return hash(thing)
+        if operation == "repr":
+            return f"<{type(thing).__name__}>"
+        if operation in ("attr", "setattr") and has_attributes(thing) and not args[0].startswith("_"):
+            return getattr(thing, args[0]) if operation == "attr" else setattr(thing, args[0], args[1])
+        raise AttributeError(f"{type(thing).__name__!r} object has no attribute {args[0] if args else operation!r}")
+
+    def describe_error(self, error: BaseException) -> list[Any]:
+        lineage = [[kind.__name__, 0] for kind in type(error).__mro__ if EXCEPTIONS.get(kind.__name__) is kind]
+        return [lineage, str(error)[:MAX_TEXT], None, 0]
+
+    # What comes back.
+
+    def adopt(self, tree: list[Any]) -> Any:
+        if tree[0] == "h" and tree[4] == "class" and tree[5]:
+            return self.error_class(tree[5])
+        if tree[0] == "S" and type(tree[3]) is type(None):
+            raise Malformed("a subclass of nothing")
+        return adopt(self, tree)
+
+    def error_class(self, lineage: list[Any]) -> type[BaseException]:
+        """Return the local class for an exception class, told from the class itself up to `BaseException`."""
+        found: type[BaseException] = BaseException
+        for name, number in reversed(lineage):
+            if number == 0:
+                kind = EXCEPTIONS[name]
+                found = kind if issubclass(kind, found) else found
+            elif type(number) is int:
+                if number not in self.error_classes:
+                    base = found if issubclass(found, Exception) else CandidateError
+                    self.error_classes[number] = type(short_name(name), (base,), {"__getattr__": _error_attribute})
+                found = self.error_classes[number]
+        return found
+
+    def raise_theirs(self, error: list[Any], operation: str) -> Any:
+        try:
+            lineage, message, args, number = error
+            kind = self.error_class(lineage)
+            if issubclass(kind, ENDING) and operation != "special":
+                kind, args = RuntimeError, None
+            raised = make_error(kind, args if args is not None else [message])
+            if number:
+                raised.__dict__["_handle"] = adopt(self, ["h", number, "error", [], "object", None])
+        except Exception as fault:  # noqa: BLE001 - whatever a malformed error does to the reading is the candidate's fault
+            raise self.fail("nonsense", f"its error cannot be read: {fault!r}"[:200]) from None
+        raise raised
+
+    def settle(self, changes: list[tuple[Any, Any]], value: Any) -> None:
+        self.pending = changes
+        frame = sys._getframe(1)
+        while frame is not None and frame.f_globals.get("__name__") in RUNNER_MODULES:
+            frame = frame.f_back  # type: ignore[assignment]
+        if value is None or frame is None:
+            self.write_back()
+            return
+        line = frame.f_lineno
+        around = [span for span in self.spans.get(frame.f_code.co_filename, ()) if span[0] <= line <= span[1]]
+        self.statement = min(around, key=lambda span: span[1] - span[0], default=(line, line))
+        self.watched = frame
+        frame.f_trace = self._watch
+        sys.settrace(_ignore_calls)
+
+    def _watch(self, frame: types.FrameType, event: str, argument: Any) -> Callable[..., Any] | None:
+        if event == "return" or (event == "line" and not self.statement[0] <= frame.f_lineno <= self.statement[1]):
+            self.write_back()
+            return None
+        return self._watch
+
+    def write_back(self) -> None:
+        """Give changed arguments their new contents, where that still stands out."""
+        if self.watched is not None:
+            sys.settrace(None)
+            self.watched.f_trace = None
+            self.watched = None
+        pending, self.pending = self.pending, []
+        for old, new in pending:
+            refill(old, new)
+
+
+def _ignore_calls(frame: types.FrameType, event: str, argument: Any) -> None:
+    return None
+
+
+def _error_attribute(self: BaseException, name: str) -> Any:
+    handle = self.__dict__.get("_handle")
+    if handle is None or name.startswith("__"):
+        raise AttributeError(name)
+    return getattr(handle, name)
+
+
+def _span(node: ast.stmt | ast.ExceptHandler) -> tuple[int, int]:
+    """The lines of a statement; of a compound one its head alone."""
+    body = getattr(node, "body", None)
+    end = body[0].lineno - 1 if body else node.end_lineno
+    return node.lineno, max(node.lineno, end or 0)
+
+
+def has_attributes(thing: Any) -> bool:
+    """Whether an object is an instance of an ordinary class, whose public attributes may be read."""
+    kind = type(thing)
+    return bool(kind.__flags__ & HEAP_TYPE) and kind.__module__ not in ("builtins", "types") and not isinstance(thing, type)
+
+
+def make_error(kind: type[BaseException], args: list[Any]) -> BaseException:
+    try:
+        return kind(*args)
+    except TypeError:
+        error = kind.__new__(kind)
+        error.args = tuple(args)
+        return error
+
+
+def run(channel: socket.socket, source: str) -> str | None:
+    """Execute `source` with the global `remote`; return its last report. An uncaught exception is printed."""
+    remote = Remote(channel)
+    names: dict[str, Any] = {"__name__": "__tester__", "remote": remote, "Broken": Broken}
+    try:
+        exec(compile(source, "<tester>", "exec", dont_inherit=True), names)
+    except BaseException:  # noqa: BLE001 - tests may end in any way; what was reported until then still counts
+        traceback.print_exc()
+    finally:
+        sys.settrace(None)
+        channel.close()
+    return remote.last_report

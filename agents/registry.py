@@ -32,9 +32,9 @@ PREFIXES = {
 """`prefix:rest` -> a function called with the rest of the name (`hf:NAME_OR_FOLDER`, `chat:URL#MODEL`)."""
 
 
-def load_search(name: str, **settings: Any) -> Search:
+def load_search(name: str, *, seed: int | None = None, **settings: Any) -> Search:
     """Make the search called `name`; a setting it does not have is an error that lists those it has."""
-    return cast(Search, _make("search", name, resolve(name, kind="search", known=SEARCHES, group="stepgym.searches"), settings))
+    return cast(Search, _load("search", name, SEARCHES, "stepgym.searches", seed, settings))
 
 
 def load_policy(name: str, *, seed: int | None = None, **settings: Any) -> Policy:
@@ -44,10 +44,14 @@ def load_policy(name: str, *, seed: int | None = None, **settings: Any) -> Polic
 
 def load_reward_model(name: str, *, seed: int | None = None, **settings: Any) -> RewardModel:
     """Make the reward model called `name`; `seed` is passed on where it takes one."""
-    return cast(RewardModel, _load("reward model", name, REWARD_MODELS, "stepgym.reward_models", seed, settings))
+    return cast(
+        RewardModel, _load("reward model", name, REWARD_MODELS, "stepgym.reward_models", seed, settings)
+    )
 
 
-def _load(kind: str, name: str, known: dict[str, str], group: str, seed: int | None, settings: dict[str, Any]) -> Any:
+def _load(
+    kind: str, name: str, known: dict[str, str], group: str, seed: int | None, settings: dict[str, Any]
+) -> Any:
     prefix, colon, rest = name.partition(":")
     if colon and prefix in PREFIXES and kind == "policy":
         factory = resolve(prefix, kind=kind, known=PREFIXES)

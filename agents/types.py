@@ -51,6 +51,9 @@ class Budget:
     wall_s: float | None = None
 
 
+NO_LIMIT = Budget()
+
+
 class NodeStatus(Enum):
     """What is known of a node."""
 

@@ -98,6 +98,4 @@ class RandomRewardModel:
 
     def _scores(self, state: State) -> list[float]:
         texts = [step.text for step in state.steps]
-        return [
-            derive_seed(self.seed, state.prompt, *texts[: end + 1]) / 2**64 for end in range(len(texts))
-        ]
+        return [derive_seed(self.seed, state.prompt, *texts[: end + 1]) / 2**64 for end in range(len(texts))]

@@ -1,0 +1,184 @@
+"""The border to what users plug in: policy, reward model, domain, verifier. What they get wrong becomes data.
+
+One call serves all problems. When it raises or answers in the wrong shape, each problem is asked again alone, so
+that only the culprit fails. `KeyboardInterrupt` and `SystemExit` pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple, TypeVar
+
+from stepgym.agents.types import Policy, PolicyError, RewardModel
+from stepgym.envs.types import Domain, Problem, State, Step, Verdict, Verifier
+
+MAX_STEP_CHARS = 200_000
+T = TypeVar("T")
+
+
+class Failure(NamedTuple):
+    """What went wrong in place of a result."""
+
+    reason: str
+
+
+class Offer(NamedTuple):
+    """The usable steps a policy gave for one state, and what was wrong with the rest."""
+
+    steps: list[Step]
+    fault: str = ""
+
+
+class ShapeError(ValueError):
+    """A plug-in answered in a shape its protocol does not know."""
+
+
+def call_isolated(call: Callable[[list[int]], list[T]], owners: Sequence[int], who: str) -> list[T | Failure]:
+    """Return `call(positions)` for all positions, falling back to one call per owner when it fails."""
+    everything = list(range(len(owners)))
+    first = _attempt(call, everything, who)
+    if not isinstance(first, Failure):
+        return list(first)
+    results: list[T | Failure] = [first] * len(owners)
+    if len(set(owners)) > 1:
+        for owner in dict.fromkeys(owners):
+            mine = [position for position in everything if owners[position] == owner]
+            alone = _attempt(call, mine, who)
+            for i, position in enumerate(mine):
+                results[position] = alone if isinstance(alone, Failure) else alone[i]
+    return results
+
+
+def _attempt(call: Callable[[list[int]], list[T]], positions: list[int], who: str) -> list[T] | Failure:
+    try:
+        return call(positions)
+    except Exception as error:  # noqa: BLE001 - a plug-in's failure is recorded, not raised
+        return Failure(f"{who}: {type(error).__name__}: {error}"[:2000])
+
+
+def propose(
+    policy: Policy, states: Sequence[State], counts: Sequence[int], owners: Sequence[int]
+) -> list[Offer]:
+    """Ask the policy for steps; a state whose problem failed gets an offer without steps and the fault."""
+
+    def call(at: list[int]) -> list[Offer]:
+        wanted = [counts[i] for i in at]
+        faults = {}
+        try:
+            answers = policy.propose([states[i] for i in at], wanted)
+        except PolicyError as error:
+            if error.steps is None:
+                raise
+            answers, faults = error.steps, error.failures
+        _same_length(answers, at, "lists of steps", "states")
+        return [
+            usable(answer, count, faults.get(i, "")) for i, (answer, count) in enumerate(zip(answers, wanted))
+        ]
+
+    offers = call_isolated(call, owners, "policy")
+    return [Offer([], offer.reason) if isinstance(offer, Failure) else offer for offer in offers]
+
+
+def usable(answer: object, count: int, fault: str = "") -> Offer:
+    """Keep what can be used of one state's proposal; the fault names the first thing that cannot."""
+    if not isinstance(answer, list | tuple):
+        return Offer([], fault or f"policy returned {type(answer).__name__} where a list of steps was due")
+    steps = []
+    for step in answer[:count]:
+        if (
+            type(step) is Step
+            and type(step.text) is str
+            and 0 < len(step.text) <= MAX_STEP_CHARS
+            and type(step.num_tokens) is int
+            and (
+                step.log_prob is None or (type(step.log_prob) is float and -math.inf < step.log_prob <= 1e-6)
+            )
+        ):
+            steps.append(step)
+        else:
+            mended, wrong = _mend(step)
+            fault = fault or wrong
+            if mended is not None:
+                steps.append(mended)
+    if len(answer) > count:
+        fault = (
+            fault
+            or f"policy returned {len(answer)} steps where {count} were asked for; the first {count} count"
+        )
+    return Offer(steps, fault)
+
+
+def _mend(step: object) -> tuple[Step | None, str]:
+    if not isinstance(step, Step):
+        return None, f"policy returned {type(step).__name__} where a Step was due"
+    if not isinstance(step.text, str):
+        return None, f"policy returned a Step whose text is {type(step.text).__name__}"
+    if not step.text and not step.final:
+        return None, "policy returned an empty step"
+    if len(step.text) > MAX_STEP_CHARS:
+        return None, f"policy returned a step of {len(step.text)} characters; the limit is {MAX_STEP_CHARS}"
+    wrong = ""
+    if type(step.num_tokens) is not int or step.num_tokens < 0:
+        wrong = f"policy returned num_tokens {step.num_tokens!r}; taken as 0"
+        step = replace(step, num_tokens=0)
+    log_prob = step.log_prob
+    if log_prob is not None and not (isinstance(log_prob, float | int) and -math.inf < log_prob <= 1e-6):
+        wrong = f"policy returned log-probability {log_prob!r}; taken as unknown"
+        step = replace(step, log_prob=None)
+    return step, wrong
+
+
+def advance(
+    domain: Domain, states: Sequence[State], steps: Sequence[Step], owners: Sequence[int]
+) -> list[State | Failure]:
+    """Take one step from each state."""
+
+    def call(at: list[int]) -> list[State]:
+        after = domain.advance([states[i] for i in at], [steps[i] for i in at])
+        _same_length(after, at, "states", "steps")
+        for state in after:
+            if not isinstance(state, State) or not state.steps:
+                raise ShapeError(f"domain.advance returned {state!r:.80} where a state with steps was due")
+        return after
+
+    return call_isolated(call, owners, "domain")
+
+
+def score(reward_model: RewardModel, states: Sequence[State], owners: Sequence[int]) -> list[float | Failure]:
+    """Return the reward model's score of the last step of each state."""
+
+    def call(at: list[int]) -> list[float]:
+        scores = reward_model.score([states[i] for i in at])
+        _same_length(scores, at, "lists of scores", "states")
+        return [_last_score(own, states[i]) for own, i in zip(scores, at)]
+
+    return call_isolated(call, owners, "reward model")
+
+
+def _last_score(scores: Sequence[float], state: State) -> float:
+    if not 0 < len(scores) <= len(state.steps):
+        raise ShapeError(f"reward model returned {len(scores)} scores for {len(state.steps)} steps")
+    last = scores[-1]
+    if not 0.0 <= last <= 1.0:
+        raise ShapeError(f"reward model returned score {last!r}; scores are in [0, 1]")
+    return float(last)
+
+
+def verify(
+    verifier: Verifier, problems: Sequence[Problem], answers: Sequence[str], owners: Sequence[int]
+) -> list[Verdict | Failure]:
+    """Return the verifier's verdict on each answer."""
+
+    def call(at: list[int]) -> list[Verdict]:
+        verdicts = verifier.verify([problems[i] for i in at], [answers[i] for i in at])
+        _same_length(verdicts, at, "verdicts", "answers")
+        return verdicts
+
+    return call_isolated(call, owners, "verifier")
+
+
+def _same_length(results: Sequence[object], asked: Sequence[int], got: str, given: str) -> None:
+    if len(results) != len(asked):
+        raise ShapeError(f"returned {len(results)} {got} for {len(asked)} {given}")

@@ -1,0 +1,225 @@
+"""The continuous driver: trees run ahead of each other, so that nobody waits for the slowest member of a round.
+
+Each tree plays its own rounds in a thread; calls to the policy and the reward model that fall into one window become
+one batch. A tree's rounds do not depend on who is in its batches, so that it comes out as in lock-step.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from stepgym.agents.lockstep import Job, Parts, play_round, wants_more
+from stepgym.agents.meter import Meter, parameters_of
+from stepgym.agents.types import Policy, PolicyError, RewardModel
+from stepgym.envs.types import State, Step
+
+WINDOW_S = 0.005
+MAX_THREADS = 128
+MAX_BATCH = 512
+"""States in one call; what is left over goes into the next."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """One tree's call, waiting to be merged with others."""
+
+    items: list[Any]
+    done: Future[list[Any]] = field(default_factory=Future)
+
+
+class Coalescer:
+    """Merges concurrent calls of a batched function into one call at a time.
+
+    A batch starts when every running tree waits for it, when it is full, or when its oldest member has waited
+    `window_s`. When a merged call raises, each member is called alone, so that only the culprit gets the error.
+    """
+
+    def __init__(
+        self, function: Callable[[list[Any]], list[Any]], running: Callable[[], int], window_s: float
+    ) -> None:
+        self._function, self._running, self._window_s = function, running, window_s
+        self._waiting: list[_Call] = []
+        self._changed = threading.Condition()
+        self._closed = False
+        self.num_calls = 0
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def __call__(self, items: list[Any]) -> list[Any]:
+        call = _Call(items)
+        with self._changed:
+            self._waiting.append(call)
+            self._changed.notify_all()
+        return call.done.result()
+
+    def close(self) -> None:
+        """Stop serving; calls that still wait get an error."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            for call in self._waiting:
+                call.done.set_exception(RuntimeError("the search was stopped"))
+            self._waiting.clear()
+
+    def nudge(self) -> None:
+        """Look again whether everybody waits (a tree has finished)."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def _serve(self) -> None:
+        while (batch := self._next_batch()) is not None:
+            self._run(batch)
+
+    def _next_batch(self) -> list[_Call] | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            deadline = time.monotonic() + self._window_s
+            while not self._closed and not self._ready():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                self._changed.wait(left)
+            if self._closed:
+                return None
+            batch: list[_Call] = []
+            size = 0
+            while self._waiting and (not batch or size + len(self._waiting[0].items) <= MAX_BATCH):
+                batch.append(self._waiting.pop(0))
+                size += len(batch[-1].items)
+            return batch
+
+    def _ready(self) -> bool:
+        return (
+            len(self._waiting) >= self._running()
+            or sum(len(call.items) for call in self._waiting) >= MAX_BATCH
+        )
+
+    def _run(self, batch: list[_Call]) -> None:
+        self.num_calls += 1
+        try:
+            results = self._function([item for call in batch for item in call.items])
+            if len(results) != sum(len(call.items) for call in batch):
+                raise ValueError(
+                    f"{len(results)} results for {sum(len(call.items) for call in batch)} states"
+                )
+        except BaseException as error:  # noqa: BLE001 - handed to the threads that asked, which raise or record it
+            self._run_alone(batch, error)
+            return
+        at = 0
+        for call in batch:
+            call.done.set_result(list(results[at : at + len(call.items)]))
+            at += len(call.items)
+
+    def _run_alone(self, batch: list[_Call], error: BaseException) -> None:
+        for call in batch:
+            try:
+                if len(batch) == 1 or not isinstance(error, Exception):
+                    raise error
+                call.done.set_result(list(self._function(call.items)))
+            except BaseException as own:  # noqa: BLE001 - handed to the thread that asked, which raises or records it
+                call.done.set_exception(own)
+
+
+@dataclass(frozen=True)
+class _MergedPolicy:
+    merge: Coalescer
+    num_parameters: int
+
+    def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        offers = self.merge(list(zip(states, counts, strict=True)))
+        failures = {at: fault for at, (_, fault) in enumerate(offers) if fault}
+        steps = [own for own, _ in offers]
+        if failures:
+            raise PolicyError("the policy failed on some states", steps=steps, failures=failures)
+        return steps
+
+
+@dataclass(frozen=True)
+class _MergedRewardModel:
+    merge: Coalescer
+    num_parameters: int
+
+    def score(self, states: Sequence[State]) -> list[list[float]]:
+        return self.merge(list(states))
+
+
+def _propose(policy: Policy, asked: list[Any]) -> list[tuple[list[Step], str]]:
+    """Propose, with a partial failure as data, so that it survives the split into single calls."""
+    try:
+        return [
+            (steps, "")
+            for steps in policy.propose([state for state, _ in asked], [count for _, count in asked])
+        ]
+    except PolicyError as error:
+        if error.steps is None:
+            raise
+        return [(steps, error.failures.get(at, "")) for at, steps in enumerate(error.steps)]
+
+
+def play_continuous(parts: Parts, jobs: Sequence[Job], total: Meter) -> None:
+    """Play every job to its end, each in its own thread; the first error that is not data is raised."""
+    crew = _Crew(parts, len(jobs), total)
+    with ThreadPoolExecutor(max_workers=max(1, min(len(jobs), MAX_THREADS))) as pool:
+        futures = [pool.submit(crew.play, job) for job in jobs]
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+        finally:
+            crew.stop()
+            pool.shutdown(wait=True, cancel_futures=True)
+    total.model_calls += crew.num_calls
+
+
+class _Crew:
+    """The threads' common ground: merged plug-ins, the run's meter and who is still running."""
+
+    def __init__(self, parts: Parts, num_jobs: int, total: Meter) -> None:
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._running = min(num_jobs, MAX_THREADS)
+        self._left = num_jobs
+        self._total = total
+        policy = Coalescer(lambda asked: _propose(parts.policy, asked), lambda: self._running, WINDOW_S)
+        self._merged = [policy]
+        reward_model: RewardModel | None = None
+        if parts.reward_model is not None:
+            scorer = Coalescer(parts.reward_model.score, lambda: self._running, WINDOW_S)
+            self._merged.append(scorer)
+            reward_model = _MergedRewardModel(scorer, parameters_of(parts.reward_model))
+        merged_policy = _MergedPolicy(policy, parameters_of(parts.policy))
+        self._parts = replace(parts, policy=merged_policy, reward_model=reward_model)
+
+    @property
+    def num_calls(self) -> int:
+        return sum(merged.num_calls for merged in self._merged)
+
+    def play(self, job: Job) -> None:
+        try:
+            job.meter.started = time.perf_counter()
+            while not self._stopped and self._wants_more(job):
+                spent = Meter()
+                play_round(self._parts, [job], spent)
+                with self._lock:
+                    self._total.add(spent)
+        finally:
+            with self._lock:
+                self._left -= 1
+                self._running = min(self._left, MAX_THREADS)
+            for merged in self._merged:
+                merged.nudge()
+
+    def _wants_more(self, job: Job) -> bool:
+        with self._lock:
+            seen = replace(self._total, model_calls=self._total.model_calls + self.num_calls)
+        return wants_more(self._parts, job, seen)
+
+    def stop(self) -> None:
+        self._stopped = True
+        for merged in self._merged:
+            merged.close()

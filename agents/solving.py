@@ -1,0 +1,182 @@
+"""`solve`: any agent on any problems, one record each."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Protocol
+
+from stepgym.agents import boundary
+from stepgym.agents.lockstep import run_search
+from stepgym.agents.record import describe, make_record
+from stepgym.agents.registry import load_policy, load_reward_model, load_search
+from stepgym.agents.types import (
+    Budget,
+    EpisodeRecord,
+    Policy,
+    RewardModel,
+    Search,
+    SearchTree,
+)
+from stepgym.envs.types import Domain, Problem, ProblemSet, Verdict, Verifier
+
+
+class Environment(Protocol):
+    """What `solve` reads of an environment (`stepgym.envs.reasoning_env.ReasoningEnv` has it)."""
+
+    problems: ProblemSet
+    domain: Domain
+    verifier: Verifier
+
+
+def solve(
+    problems: str | Any | Sequence[Problem],
+    *,
+    agent: str | Search = "greedy",
+    policy: str | Policy = "embedded",
+    reward_model: str | RewardModel | None = None,
+    budget: Budget | None = None,
+    run_budget: Budget | None = None,
+    episodes: int | None = None,
+    seed: int = 0,
+    level: int | None = None,
+    env: Any = None,
+    agent_settings: Mapping[str, Any] | None = None,
+    env_settings: Mapping[str, Any] | None = None,
+    see_verdicts: bool | None = None,
+    num_parallel: int = 64,
+    continuous: bool = False,
+) -> list[EpisodeRecord]:
+    """Solve problems and return one record each, in order.
+
+    `problems` is an environment's id, an environment, or a list of problems with `env` (an id or an environment)
+    saying how they go on and who verifies them. `episodes` is how many of an environment's problems, from the
+    first (all of a list; 1 of an endless set). `see_verdicts=None` lets the search see verdicts where the verifier
+    needs no reference to give them.
+    """
+    chosen, where = choose_problems(problems, env, episodes, seed=seed, level=level, settings=env_settings)
+    return list(
+        iter_solve(
+            chosen, env=where, agent=agent, policy=policy, reward_model=reward_model, budget=budget,
+            run_budget=run_budget, seed=seed, agent_settings=agent_settings, see_verdicts=see_verdicts,
+            num_parallel=num_parallel, continuous=continuous,
+        )
+    )  # fmt: skip
+
+
+def iter_solve(
+    problems: Iterable[Problem],
+    *,
+    env: Environment,
+    agent: str | Search = "greedy",
+    policy: str | Policy = "embedded",
+    reward_model: str | RewardModel | None = None,
+    budget: Budget | None = None,
+    run_budget: Budget | None = None,
+    seed: int = 0,
+    agent_settings: Mapping[str, Any] | None = None,
+    see_verdicts: bool | None = None,
+    num_parallel: int = 64,
+    continuous: bool = False,
+) -> Iterator[EpisodeRecord]:
+    """Solve problems `num_parallel` at a time and yield their records in order, each group as soon as it is done."""
+    search = make_search(agent, seed, agent_settings)
+    policy = load_policy(policy, seed=seed) if isinstance(policy, str) else policy
+    if isinstance(reward_model, str):
+        reward_model = load_reward_model(reward_model, seed=seed)
+    if see_verdicts is None:
+        see_verdicts = not getattr(env.verifier, "needs_reference", True)
+    about = {
+        "agent": agent if isinstance(agent, str) else type(search).__name__,
+        "search": describe(search), "policy": describe(policy), "reward_model": describe(reward_model),
+        "budget": describe(budget), "run_budget": describe(run_budget),
+        "seed": seed, "see_verdicts": see_verdicts, "continuous": continuous,
+    }  # fmt: skip
+    for group in _in_groups(problems, num_parallel):
+        trees = run_search(
+            group, domain=env.domain, policy=policy, reward_model=reward_model, search=search, budget=budget,
+            verifier=env.verifier, see_verdicts=see_verdicts, run_budget=run_budget, continuous=continuous,
+        )  # fmt: skip
+        yield from records_of(group, trees, search=search, env=env, agent=about)
+
+
+def records_of(
+    problems: Sequence[Problem],
+    trees: Sequence[SearchTree],
+    *,
+    search: Search,
+    env: Environment,
+    agent: Mapping[str, Any] | None = None,
+) -> list[EpisodeRecord]:
+    """Verify what each tree stands by, in one call, and make the records."""
+    bests = [search.best(tree) for tree in trees]
+    verdicts: dict[int, Verdict] = {}
+    asked = []
+    for at, (tree, best) in enumerate(zip(trees, bests)):
+        if best in tree.verdicts:
+            verdicts[at] = tree.verdicts[best]
+        elif tree.states[best].answer is not None:
+            asked.append(at)
+    answers = [str(trees[at].states[bests[at]].answer) for at in asked]
+    given = boundary.verify(env.verifier, [problems[at] for at in asked], answers, asked) if asked else []
+    for at, verdict in zip(asked, given):
+        if isinstance(verdict, Verdict):
+            verdicts[at] = verdict
+        else:
+            trees[at].notes[bests[at]] = verdict.reason
+    env_id = str(getattr(env, "env_id", None) or "")
+    return [
+        make_record(tree, problem, best=best, verdict=verdicts.get(at), env_id=env_id, agent=agent)
+        for at, (tree, problem, best) in enumerate(zip(trees, problems, bests))
+    ]
+
+
+def choose_problems(
+    problems: Any,
+    env: Any,
+    episodes: int | None,
+    *,
+    seed: int,
+    level: int | None,
+    settings: Mapping[str, Any] | None,
+) -> tuple[Iterable[Problem], Environment]:
+    """Return the problems to solve and the environment they belong to; raises `ValueError` on what is neither."""
+    is_env = isinstance(problems, str) or hasattr(problems, "domain")
+    where = _environment(problems if is_env else env, seed, level, settings)
+    if not is_env:
+        given = [problems] if isinstance(problems, Problem) else list(problems)
+        return given[:episodes], where
+    source = where.problems
+    if episodes is None:
+        episodes = len(source) if len(source) <= 1_000_000 else 1
+    if episodes > len(source):
+        raise ValueError(f"episodes={episodes}, but {source.name} has {len(source)} problems")
+    return (source[index] for index in range(episodes)), where
+
+
+def make_search(agent: str | Search, seed: int, settings: Mapping[str, Any] | None) -> Search:
+    """Return the search itself, or make it by name; `seed` is passed on where it takes one."""
+    if not isinstance(agent, str):
+        if settings:
+            raise ValueError(f"agent_settings={dict(settings)!r} need an agent by name, not {agent!r}")
+        return agent
+    return load_search(agent, seed=seed, **(settings or {}))
+
+
+def _environment(env: Any, seed: int, level: int | None, settings: Mapping[str, Any] | None) -> Environment:
+    if env is None:
+        raise ValueError("a list of problems needs env=: an environment or its id, which says how they go on")
+    if isinstance(env, str):
+        load_env = importlib.import_module("stepgym.envs.registry").load_env
+        options = {**({} if level is None else {"level": level}), **(settings or {})}
+        loaded: Environment = load_env(env, **{"seed": seed, **options})
+        return loaded
+    unwrapped: Environment = getattr(env, "unwrapped", env)
+    return unwrapped
+
+
+def _in_groups(problems: Iterable[Problem], size: int) -> Iterator[list[Problem]]:
+    source = iter(problems)
+    while group := list(islice(source, size)):
+        yield group

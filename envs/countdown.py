@@ -242,7 +242,9 @@ class CountdownStepVerifier:
             if isinstance(after, str):
                 verdicts.append(_wrong(after))
             elif reachable(after, target):
-                verdicts.append(Verdict(Status.CORRECT, 1.0, f"{target} is in reach of {list(after)}", "search"))
+                verdicts.append(
+                    Verdict(Status.CORRECT, 1.0, f"{target} is in reach of {list(after)}", "search")
+                )
                 left = after
             else:
                 verdicts.append(_wrong(f"{target} is out of reach of {list(after)}", "search"))
@@ -275,4 +277,3 @@ def _take(parts: list[tuple[int, str]], value: int) -> tuple[int, str]:
 
 def _wrong(reason: str, decided_by: str = "expression") -> Verdict:
     return Verdict(Status.INCORRECT, 0.0, reason, decided_by)
-

@@ -14,7 +14,17 @@ MAX_LENGTH = 2_000
 MAX_DIGITS = 18
 """Of one number; longer ones are refused, so that values stay small."""
 
-_SPELLINGS = {"×": "*", "·": "*", "⋅": "*", "÷": "/", "−": "-", "–": "-", "\\times": "*", "\\cdot": "*", "\\div": "/"}
+_SPELLINGS = {
+    "×": "*",
+    "·": "*",
+    "⋅": "*",
+    "÷": "/",
+    "−": "-",
+    "–": "-",
+    "\\times": "*",
+    "\\cdot": "*",
+    "\\div": "/",
+}
 _TOKEN = re.compile(r"\s*(?:([0-9]+)|([-+*/()]))")
 _BINDS = {"+": 1, "-": 1, "*": 2, "/": 2}
 

@@ -161,7 +161,7 @@ class ReasoningEnv(gymnasium.Env[str, str]):
 
     @state.setter
     def state(self, state: State) -> None:
-        if state.prompt != self.problem.prompt:
+        if state.prompt != self.domain.initial(self.problem).prompt:
             raise ValueError(
                 f"this state belongs to another problem ({state.prompt[:60]!r}, here {self.problem.prompt[:60]!r}); "
                 'go there first: reset(options={"problem": problem})'
@@ -188,7 +188,9 @@ class ReasoningEnv(gymnasium.Env[str, str]):
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         before = self.state
         if before.done:
-            raise ResetNeeded(f"the episode is over ({before.end}): call reset(), or set state to an earlier one")
+            raise ResetNeeded(
+                f"the episode is over ({before.end}): call reset(), or set state to an earlier one"
+            )
         if not isinstance(action, str):
             raise TypeError(f"an action is the text of one step, a str, not {action!r}")
         step = Step(str(action).removesuffix(STEP_END))
@@ -241,7 +243,11 @@ class ReasoningEnv(gymnasium.Env[str, str]):
 
     def _info(self) -> dict[str, Any]:
         problem, state = self.problem, self.state
-        info: dict[str, Any] = {"problem_id": problem.id, "index": problem.index, "num_steps": len(state.steps)}
+        info: dict[str, Any] = {
+            "problem_id": problem.id,
+            "index": problem.index,
+            "num_steps": len(state.steps),
+        }
         if problem.level is not None:
             info["level"] = problem.level
         if state.end is not None:

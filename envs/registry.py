@@ -28,7 +28,16 @@ class EnvironmentCard(NamedTuple):
 
 ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
     EnvironmentCard(
+        "stepgym/Math-v0",
+        "stepgym.envs.maths.problems:make",
+        10,
+        "procedural: arithmetic to linear systems; or file=PATH with questions and answers",
+    ),
+    EnvironmentCard(
         "stepgym/Countdown-v0", "stepgym.envs.countdown:make", 10, "procedural: reach a target from numbers"
+    ),
+    EnvironmentCard(
+        "stepgym/ModularSums-v0", "stepgym.envs.modular_sums:make", 10, "procedural: sums modulo a prime"
     ),
 )
 

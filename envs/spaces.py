@@ -67,7 +67,9 @@ class SharedTexts(Sequence[str]):
         start = (index % self._num_slots) * SLOT_BYTES
         view = memoryview(self._buffer.get_obj()).cast("B")
         size = int.from_bytes(view[start : start + _HEADER_BYTES], "little")
-        return bytes(view[start + _HEADER_BYTES : start + _HEADER_BYTES + size]).decode("utf-8", "surrogatepass")
+        return bytes(view[start + _HEADER_BYTES : start + _HEADER_BYTES + size]).decode(
+            "utf-8", "surrogatepass"
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> tuple[str, ...]:
         return tuple(self)

@@ -62,8 +62,9 @@ def step_segments(step: Step) -> list[Segment]:
     """Return the segments of a step, the environment's reply last as a tool result (offsets count on from the text)."""
     segments = parse(step.text)
     if step.reply:
+        inner = step.reply.removeprefix(TOOL_RESULT).removesuffix(TOOL_RESULT_END)
         start = len(step.text)
-        segments.append(Segment(SegmentKind.TOOL_RESULT, step.reply, start, start + len(step.reply)))
+        segments.append(Segment(SegmentKind.TOOL_RESULT, inner, start, start + len(step.reply)))
     return segments
 
 
@@ -121,7 +122,7 @@ def render(state: State, *, reasoning: bool = True) -> str:
     for step in state.steps:
         lines.append((step.text if reasoning else _without_reasoning(step.text)) + STEP_END)
         if step.reply:
-            lines.append(f"{TOOL_RESULT}{step.reply}{TOOL_RESULT_END}")
+            lines.append(step.reply)
     return "\n".join(lines) + "\n"
 
 

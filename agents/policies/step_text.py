@@ -1,0 +1,84 @@
+"""From new token ids to a step: when it is complete, what its text is, how much of it was internal reasoning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from stepgym.envs.tokens import ANSWER_END, STEP_END, THINK, THINK_END, parse
+from stepgym.envs.types import SegmentKind
+
+
+@dataclass(frozen=True, slots=True)
+class StepReader:
+    """Reads new ids as text. `delimiters` end a step outside internal reasoning, `closers` end it and stay in it."""
+
+    tokenizer: Any
+    end_ids: frozenset[int]
+    delimiters: tuple[str, ...]
+    closers: tuple[str, ...] = (ANSWER_END,)
+    _pieces: dict[int, str] = field(default_factory=dict, compare=False)
+
+    def piece(self, token: int) -> str:
+        """Return the text of one token by itself."""
+        if token not in self._pieces:
+            self._pieces[token] = self.decode([token])
+        return self._pieces[token]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text
+
+    def ended(self, ids: Sequence[int], *, thinking: bool, stops: tuple[str, ...] = ()) -> bool:
+        """Say whether these ids complete a step. `thinking` says that they begin inside internal reasoning."""
+        last = self.piece(ids[-1])
+        if not any(stop[-1] in last for stop in (STEP_END, *self.delimiters, *self.closers, *stops)):
+            return False
+        return self.cut(self.decode(ids), thinking=thinking, stops=stops) is not None
+
+    def cut(self, text: str, *, thinking: bool, stops: tuple[str, ...] = ()) -> int | None:
+        """Return where the step ends in a text, its delimiter not included; `None` where it goes on.
+
+        A delimiter before the first word ends nothing, and only `STEP_END` and `stops` end a step inside internal
+        reasoning: a thought is not cut at its paragraphs.
+        """
+        lead = len(text) - len(text.lstrip())
+        hidden = [(s.start, s.end) for s in parse(_opened(text, thinking)) if s.kind is SegmentKind.REASONING]
+        shift = len(THINK) if thinking else 0
+        ends = [at for stop in (STEP_END,) if (at := text.find(stop)) >= 0]
+        ends += [at + len(stop) for stop in stops if (at := text.find(stop)) >= 0]
+        for mark in (*self.delimiters, *self.closers):
+            at = text.find(mark, lead)
+            while at >= 0 and any(start <= at + shift < end for start, end in hidden):
+                at = text.find(mark, at + 1)
+            if at >= 0:
+                ends.append(at + (len(mark) if mark in self.closers else 0))
+        return min(ends, default=None)
+
+    def text(self, ids: Sequence[int], *, thinking: bool, stops: tuple[str, ...] = ()) -> str:
+        """Return the step's text: without the end-of-sequence token, the delimiter and what follows it."""
+        whole = self.decode(ids[:-1] if ids and ids[-1] in self.end_ids else ids)
+        return whole[: self.cut(whole, thinking=thinking, stops=stops)]
+
+    def num_reasoning(self, ids: Sequence[int], *, thinking: bool) -> int:
+        """Count the tokens inside internal reasoning, its own tags included."""
+        whole = _opened(self.decode(ids), thinking)
+        if THINK not in whole:
+            return 0
+        at, count = (len(THINK) if thinking else 0), 0
+        spans = [(s.start, s.end) for s in parse(whole) if s.kind is SegmentKind.REASONING]
+        for token in ids:
+            count += any(start <= at < end for start, end in spans)
+            at += len(self.piece(token))
+        return count
+
+
+def _opened(text: str, thinking: bool) -> str:
+    return THINK + text if thinking else text
+
+
+def is_thinking(text: str) -> bool:
+    """Say whether a text ends inside internal reasoning."""
+    segments = parse(text)
+    return bool(segments) and segments[-1].kind is SegmentKind.REASONING and not text.endswith(THINK_END)

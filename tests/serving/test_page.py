@@ -1,0 +1,91 @@
+"""The page of search trees: whole in itself, and never code that a model wrote."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stepgym.agents.types import EpisodeRecord, NodeRecord
+from stepgym.serving.page import embed, episode_data, page
+
+ATTACKS = [
+    "</script><script>alert(1)</script>", "<!--<script>", "{{script}}", "]]>", "\u2028alert(1)", "\ud800", "&lt;/script&gt;",
+]  # fmt: skip
+
+
+def record(text: str) -> EpisodeRecord:
+    nodes = (NodeRecord(parent=-1), NodeRecord(parent=0, text=text, reply=text, answer=text, note=text, status="ended"))
+    return EpisodeRecord(
+        env_id=text, problem_id=text, level=1, seed=0, index=0, prompt=text, reference=text, nodes=nodes, path=(0, 1),
+        answer=text, verdict="incorrect", score=0.0, reason=text, note=text, agent={"agent": text},
+    )  # fmt: skip
+
+
+class Blocks(HTMLParser):
+    """Collects what a browser would see as elements, and the text of script blocks."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.in_script = False
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.scripts: list[tuple[dict[str, str | None], str]] = []
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        self.in_script = tag == "script"
+        if tag == "script":
+            self.scripts.append((dict(attrs), ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.in_script = False
+
+    def handle_data(self, data: str) -> None:
+        if self.in_script:
+            attrs, text = self.scripts[-1]
+            self.scripts[-1] = (attrs, text + data)
+
+
+@given(st.text(st.characters(exclude_categories=())) | st.sampled_from(ATTACKS))
+def test_model_text_stays_data(text: str) -> None:
+    plain, attacked = Blocks(page([record("x")])), Blocks(page([record(text)]))
+    assert attacked.tags == plain.tags, "the text made elements of its own"
+    [episode] = [body for attrs, body in attacked.scripts if attrs.get("id") == "episode-0"]
+    assert json.loads(episode)["nodes"][1]["r"] == text
+
+
+@given(st.recursive(st.text() | st.none() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_embedded_json_is_inert_and_comes_back(data: object) -> None:
+    text = embed(data)
+    assert json.loads(text) == data and text.isascii() and not set("<>&") & set(text)
+
+
+def test_only_the_named_script_and_style_may_run() -> None:
+    source = page([record("x")])
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', source)
+    assert policy is not None and "unsafe" not in policy[1] and "default-src 'none'" in policy[1]
+    [script] = [body for attrs, body in Blocks(source).scripts if not attrs]
+    assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in policy[1]
+
+
+def test_nothing_is_fetched() -> None:
+    source = page([record("x")])
+    assert not {name for name, _ in Blocks(source).attributes} & {"src", "href", "srcset", "action"}
+    assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|innerHTML|insertAdjacent|eval\(", source)
+
+
+def test_a_megabyte_of_text_is_shown_by_its_beginning() -> None:
+    data = episode_data(record("x" * 1_000_000))
+    assert data["nodes"][1]["t"].endswith("… (1,000,000 characters)") and len(json.dumps(data)) < 100_000
+
+
+def test_an_empty_run_makes_a_page() -> None:
+    assert "an empty run" in page([])

@@ -5,10 +5,8 @@ Here because the sandbox is the lowest room and every room above resolves names 
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Iterable, Mapping
-from importlib.metadata import entry_points
 from typing import Any
 
 
@@ -18,6 +16,8 @@ class UnknownNameError(ValueError):
 
 def unknown_name(kind: str, name: str, known: Iterable[str], *, dotted: bool = True) -> UnknownNameError:
     """Make the error for a name nobody knows: `unknown search 'mtcs'; did you mean 'mcts'? known: ...`."""
+    import difflib
+
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ";"
@@ -51,6 +51,8 @@ def resolve(name: str, *, kind: str, known: Mapping[str, str], group: str | None
         return load_dotted(known[name])
     if ":" in name and all(part.isidentifier() for part in name.partition(":")[0].split(".")):
         return load_dotted(name)
+    from importlib.metadata import entry_points
+
     plugins = {entry.name: entry for entry in entry_points(group=group)} if group else {}
     if name in plugins:
         return plugins[name].load()

@@ -1,8 +1,8 @@
 """stepgym: the gym in which reasoning agents learn. Importing it registers the environments, and does nothing else."""
 
-from stepgym.envs.registry import register_all as _register_all
+from stepgym.envs.registration import register_with_gymnasium as _register_with_gymnasium
 
 __version__ = "0.1.0"
 __all__ = ["__version__"]
 
-_register_all()
+_register_with_gymnasium()

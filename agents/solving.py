@@ -79,8 +79,12 @@ def iter_solve(
     see_verdicts: bool | None = None,
     num_parallel: int = 64,
     continuous: bool = False,
+    verify_all: bool = False,
 ) -> Iterator[EpisodeRecord]:
-    """Solve problems `num_parallel` at a time and yield their records in order, each group as soon as it is done."""
+    """Solve problems `num_parallel` at a time and yield their records in order, each group as soon as it is done.
+
+    With `verify_all` every answer in a tree gets its verdict, not only the one the search stands by.
+    """
     search = make_search(agent, seed, agent_settings)
     policy = load_policy(policy, seed=seed) if isinstance(policy, str) else policy
     if isinstance(reward_model, str):
@@ -98,7 +102,7 @@ def iter_solve(
             group, domain=env.domain, policy=policy, reward_model=reward_model, search=search, budget=budget,
             verifier=env.verifier, see_verdicts=see_verdicts, run_budget=run_budget, continuous=continuous,
         )  # fmt: skip
-        yield from records_of(group, trees, search=search, env=env, agent=about)
+        yield from records_of(group, trees, search=search, env=env, agent=about, verify_all=verify_all)
 
 
 def records_of(
@@ -108,27 +112,28 @@ def records_of(
     search: Search,
     env: Environment,
     agent: Mapping[str, Any] | None = None,
+    verify_all: bool = False,
 ) -> list[EpisodeRecord]:
-    """Verify what each tree stands by, in one call, and make the records."""
+    """Verify what each tree stands by (with `verify_all` every answer in it), in one call, and make the records."""
     bests = [search.best(tree) for tree in trees]
-    verdicts: dict[int, Verdict] = {}
-    asked = []
-    for at, (tree, best) in enumerate(zip(trees, bests)):
-        if best in tree.verdicts:
-            verdicts[at] = tree.verdicts[best]
-        elif tree.states[best].answer is not None:
-            asked.append(at)
-    answers = [str(trees[at].states[bests[at]].answer) for at in asked]
-    given = boundary.verify(env.verifier, [problems[at] for at in asked], answers, asked) if asked else []
-    for at, verdict in zip(asked, given):
+    asked = [
+        (at, node)
+        for at, (tree, best) in enumerate(zip(trees, bests))
+        for node in (range(len(tree)) if verify_all else [best])
+        if node not in tree.verdicts and tree.states[node].answer is not None
+    ]
+    owners = [at for at, _ in asked]
+    answers = [str(trees[at].states[node].answer) for at, node in asked]
+    given = boundary.verify(env.verifier, [problems[at] for at in owners], answers, owners) if asked else []
+    for (at, node), verdict in zip(asked, given):
         if isinstance(verdict, Verdict):
-            verdicts[at] = verdict
+            trees[at].verdicts[node] = verdict
         else:
-            trees[at].notes[bests[at]] = verdict.reason
+            trees[at].notes[node] = verdict.reason
     env_id = str(getattr(env, "env_id", None) or "")
     return [
-        make_record(tree, problem, best=best, verdict=verdicts.get(at), env_id=env_id, agent=agent)
-        for at, (tree, problem, best) in enumerate(zip(trees, problems, bests))
+        make_record(tree, problem, best=best, verdict=tree.verdicts.get(best), env_id=env_id, agent=agent)
+        for tree, problem, best in zip(trees, problems, bests)
     ]
 
 

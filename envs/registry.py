@@ -5,6 +5,7 @@ To add an environment: the file that makes it, a line in `ENVIRONMENTS`, its tes
 
 from __future__ import annotations
 
+import copy
 import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -55,7 +56,7 @@ def load_env(env_id: str, **options: Any) -> ReasoningEnv:
     register_all()
     full = env_id if env_id in gymnasium.registry else f"stepgym/{env_id}"
     if full in gymnasium.registry:
-        spec = gymnasium.spec(full)
+        spec = copy.deepcopy(gymnasium.spec(full))  # Gymnasium hands out its own, and every later env would follow
         maker: Any = spec.entry_point
         if isinstance(maker, str):
             maker = load_dotted(maker)

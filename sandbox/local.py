@@ -1,118 +1,198 @@
-"""LocalSandbox: each program in a process of its own, with rlimits and its own session."""
+"""LocalSandbox: the same runner without a container engine, confined by what an ordinary user can give up.
+
+Landlock (files, TCP, signals), seccomp (system calls), rlimits, and namespaces where they may be made. What this
+machine lacks is named in a warning. Not covered: memory of several processes together, faults of the kernel, and the
+timing of other programs on the machine. For code you do not trust at all prefer Docker.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
-import resource
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
-import time
-from collections.abc import Sequence
+import warnings
+import weakref
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Any
 
-from stepgym.sandbox.types import ExecutionResult, Limits, Outcome, Pair, PairResult, Program
+from stepgym.sandbox.place import Place
+from stepgym.sandbox.pool import PooledSandbox
+from stepgym.sandbox.runner import wire
+from stepgym.sandbox.types import SandboxError
 
 RUNNER = Path(__file__).parent / "runner"
-SIDE = """
-import json, socket, sys
-sys.path.insert(0, sys.argv[1])
-import {module}
-channel = socket.socket(fileno=int(sys.argv[2]))
-source = open(sys.argv[3]).read()
-report = {module}.{function}(channel, source)
-if report is not None: open(sys.argv[4], "w").write(report)
-"""
+SYSTEM = (
+    "/lib64",
+    "/lib/x86_64-linux-gnu",
+    "/usr/lib/x86_64-linux-gnu",
+    "/lib/aarch64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib64",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/usr/share/zoneinfo",
+    "/dev/null",
+    "/dev/zero",
+    "/dev/urandom",
+    "/dev/random",
+)
+TOOLS = (
+    "/usr/bin",
+    "/bin",
+    "/usr/lib",
+    "/usr/include",
+    "/usr/local",
+    "/usr/share/nodejs",
+    "/etc/alternatives",
+)
+START_S = 20.0
 
 
-class LocalSandbox:
-    """Programs as child processes of this one."""
+class LocalSandbox(PooledSandbox):
+    """Programs in confined processes of this machine. `namespaces=False` does without them."""
 
-    def __init__(self, *, workers: int | None = None) -> None:
-        self.workers = workers or os.cpu_count() or 1
-
-    def run(self, programs: Sequence[Program]) -> list[ExecutionResult]:
-        """See `Sandbox.run`."""
-        return [self._run_one(program) for program in programs]
-
-    def run_pairs(self, pairs: Sequence[Pair]) -> list[PairResult]:
-        """See `Sandbox.run_pairs`."""
-        return [self._run_pair(pair) for pair in pairs]
-
-    def close(self) -> None:
-        """See `Sandbox.close`."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    def __init__(
+        self, *, workers: int | None = None, max_programs: int = 20_000, namespaces: bool = True
     ) -> None:
-        self.close()
+        self.namespaces = namespaces
+        self.warned = False
+        super().__init__(workers=workers, max_programs=max_programs, options={"namespaces": namespaces})
 
-    def _run_one(self, program: Program) -> ExecutionResult:
-        with tempfile.TemporaryDirectory() as folder:
-            for name, text in program.files.items():
-                (Path(folder) / name).write_text(text)
-            main = Path(folder) / ".main.py"
-            main.write_text(program.source, errors="surrogatepass")
-            return _finish(_start([str(main), *program.args], program, folder), program)
+    def open_place(self, kind: str) -> Place:
+        """See `PooledSandbox.open_place`."""
+        folder = tempfile.mkdtemp(prefix="stepgym-")
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            process = _start(kind, folder, theirs.fileno(), namespaces=self.namespaces)
+        ours.settimeout(START_S)
+        try:
+            hello, killers = _listen(ours, process)
+        except (OSError, SandboxError) as error:
+            ours.close()
+            process.kill()
+            process.wait()
+            shutil.rmtree(folder, ignore_errors=True)
+            raise SandboxError(f"the local runner does not start: {error}") from error
+        ours.settimeout(None)
+        # Ends the runner when the place is dropped, forgotten, or this interpreter ends.
+        finalizer = weakref.finalize(ours, _end, process, killers, folder, os.getpid())
+        self._warn(missing(hello))
+        return Place(ours, finalizer, hello)
 
-    def _run_pair(self, pair: Pair) -> PairResult:
-        ours, theirs = socket.socketpair()
-        with tempfile.TemporaryDirectory() as folder, ours, theirs:
-            report = Path(folder) / "report"
-            sides = []
-            for name, program, channel in (
-                ("tester.run", pair.tester, ours),
-                ("guest.serve", pair.candidate, theirs),
-            ):
-                module, _, function = name.partition(".")
-                source = Path(folder) / f"{module}.txt"
-                source.write_text(program.source, errors="surrogatepass")
-                code = SIDE.format(module=module, function=function)
-                argv = ["-c", code, str(RUNNER), str(channel.fileno()), str(source), str(report)]
-                sides.append(_start(argv, program, folder, channel.fileno()))
-                channel.close()
-            tester = _finish(sides[0], pair.tester)
-            candidate = _finish(sides[1], pair.candidate)
-            return PairResult(candidate, tester, report.read_text() if report.exists() else None)
+    def _warn(self, gaps: list[str]) -> None:
+        if gaps and not self.warned:
+            self.warned = True
+            warnings.warn(
+                f"the local sandbox does without {'; '.join(gaps)}. Use the docker sandbox for code you do not trust.",
+                stacklevel=6,
+            )
 
 
-def _start(argv: list[str], program: Program, folder: str, *fds: int) -> subprocess.Popen[bytes]:
-    def limit() -> None:
-        os.setsid()
-        limits: Limits = program.limits
-        if limits.memory_mib is not None:
-            resource.setrlimit(resource.RLIMIT_AS, (limits.memory_mib << 20,) * 2)
+def missing(hello: dict[str, Any]) -> list[str]:
+    """Name what the kernel did not grant."""
+    gaps = []
+    if not hello["landlock"]:
+        gaps.append("protection of files (Landlock, Linux 5.13)")
+    elif hello["landlock"] < 6 and "processes" not in hello["gained"]:
+        gaps.append("protection of other processes from signals by descendants (Landlock 6, Linux 6.12)")
+    if not hello["seccomp"]:
+        gaps.append("system call filter (seccomp on x86-64 or aarch64)")
+    if not hello["landlock"] and "network" not in hello["gained"] and not hello["seccomp"]:
+        gaps.append("separation from the network")
+    return gaps
 
+
+def _start(kind: str, folder: str, control: int, *, namespaces: bool) -> subprocess.Popen[bytes]:
+    packages = _test_packages() if kind == "tester" else []
+    options = {
+        "folder": folder,
+        "readable": ["/"],
+        "outer_readable": [*stdlib_paths(), *SYSTEM, *packages, *(TOOLS if kind == "tools" else ())],
+        "namespaces": namespaces,
+        "packages": packages,
+        "tester": kind == "tester",
+        "run_written": kind == "tools",
+        "tmpfs_mib": 512,
+    }
+    environment = {
+        "PYTHONHASHSEED": "0",
+        "LANG": "C.UTF-8",
+        "HOME": folder,
+        "TMPDIR": folder,
+        "PATH": "/usr/bin:/bin",
+    }
     return subprocess.Popen(
-        [sys.executable, *([] if argv[0] == "-c" else ["-I"]), *argv],
-        cwd=folder,
-        preexec_fn=limit,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        pass_fds=fds,
+        [
+            sys.executable,
+            "-S",
+            "-s",
+            "-B",
+            "-P",
+            "-X",
+            "utf8",
+            RUNNER / "launch.py",
+            str(control),
+            json.dumps(options),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=None if os.environ.get("STEPGYM_SANDBOX_DEBUG") else subprocess.DEVNULL,
+        env=environment,
+        cwd="/",
+        pass_fds=[control],
+        start_new_session=True,
     )
 
 
-def _finish(process: subprocess.Popen[bytes], program: Program) -> ExecutionResult:
-    begin = time.monotonic()
-    outcome: Outcome | None = None
-    try:
-        out, err = process.communicate(program.stdin.encode(), timeout=program.limits.wall_s)
-    except subprocess.TimeoutExpired:
-        outcome = Outcome.WALL_TIME
-        os.killpg(process.pid, signal.SIGKILL)
-        out, err = process.communicate()
-    code = process.returncode
-    if outcome is None:
-        outcome = Outcome.OK if code == 0 else Outcome.KILLED if code < 0 else Outcome.ERROR
-    return ExecutionResult(
-        outcome, code, out.decode(errors="replace"), err.decode(errors="replace"), time.monotonic() - begin
-    )
+def stdlib_paths() -> list[str]:
+    """List the standard library entry by entry, so that `site-packages` beside it stays out of reach."""
+    paths = [sys.executable, os.path.realpath(sys.executable)]
+    for name in ("stdlib", "platstdlib"):
+        folder = sysconfig.get_path(name, vars={"base": sys.base_prefix, "platbase": sys.base_prefix})
+        with os.scandir(folder) as entries:
+            paths += [entry.path for entry in entries if entry.name not in ("site-packages", "dist-packages")]
+    libraries = Path(sys.base_prefix, "lib")
+    return sorted({*paths, *(str(path) for path in libraries.glob("libpython*"))})
+
+
+def _test_packages() -> list[str]:
+    """Folders from which property tests import Hypothesis."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("hypothesis")
+    return [str(Path(spec.origin).parent.parent)] if spec and spec.origin else []
+
+
+def _listen(control: socket.socket, process: subprocess.Popen[bytes]) -> tuple[dict[str, Any], list[int]]:
+    """Wait for the runner's first words; returns them and a pidfd when it moved to another process."""
+    killers: list[int] = []
+    while True:
+        message, _ = wire.receive(control)
+        if message is None:
+            raise SandboxError(f"it ended at once with status {process.wait()}")
+        if message["op"] == "pid":
+            killers.append(os.pidfd_open(message["pid"]))
+            process.wait()
+        elif message["op"] == "hello":
+            return message, killers
+
+
+def _end(process: subprocess.Popen[bytes], killers: list[int], folder: str, owner: int) -> None:
+    """Kill the runner and remove its folder; in a fork of the owner do nothing."""
+    if os.getpid() != owner:
+        return
+    for descriptor in killers:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        os.close(descriptor)
+    if not killers:
+        process.kill()
+        process.wait()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,292 @@
+"""The host's end of one runner: programs go in, what happened comes out.
+
+A `Place` is one runner behind its socket, wherever it runs; it takes one program at a time. Standard output and error
+arrive through pipes that the host reads up to the program's limit, so that a flood costs the host nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import select
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from stepgym.sandbox.runner import wire
+from stepgym.sandbox.types import ExecutionResult, Limits, Outcome
+
+SILENCE_S = 5.0
+"""A runner that says nothing for so long when asked is taken for dead."""
+GRACE_S = 0.25
+"""How long a candidate may live on after its tester ended."""
+
+
+class PlaceLost(Exception):
+    """The runner is gone or does not answer; what ran there may be run again elsewhere."""
+
+
+class Place:
+    """One runner: its socket, and how to get rid of it."""
+
+    def __init__(self, control: socket.socket, kill: Callable[[], None], hello: dict[str, Any]) -> None:
+        self.control = control
+        self.kill = kill
+        self.hello = hello
+        self.num_programs = 0
+
+    def send(self, message: dict[str, Any], descriptors: list[int] | None = None) -> None:
+        """Send to the runner; raises `PlaceLost`."""
+        try:
+            wire.send(self.control, message, descriptors)
+        except OSError as error:
+            raise PlaceLost(f"the runner is gone: {error}") from error
+
+    def close(self) -> None:
+        """End the runner and all inside."""
+        with contextlib.suppress(OSError):
+            self.control.shutdown(socket.SHUT_RDWR)
+        self.control.close()
+        self.kill()
+
+
+@dataclasses.dataclass(slots=True)
+class Job:
+    """One stage of one program, as the runner gets it."""
+
+    kind: str
+    payload: dict[str, Any]
+    limits: Limits
+    stdin: str = ""
+    address_space: bool = True
+    more: bool = False
+    """Whether another stage follows that needs this one's files."""
+
+
+class Running:
+    """A job in a place: its descriptors, what it has written, and the runner's reply."""
+
+    def __init__(self, place: Place, job: Job, channel: int | None = None) -> None:
+        self.place = place
+        self.job = job
+        self.reply: dict[str, Any] | None = None
+        self.streams = {1: bytearray(), 2: bytearray()}
+        self.room = job.limits.output_bytes
+        self.report: int | None = None
+        self.killed = False
+        place.num_programs += 1
+        self.number = place.num_programs
+        self.pipes: dict[int, int] = {}
+        self._start(channel)
+        self.heard = time.monotonic()
+        self.asked = False
+
+    def _start(self, channel: int | None) -> None:
+        """Make the descriptors, send them, and keep the reading ends."""
+        names, theirs = ["payload"], [_file_with(json.dumps(self.job.payload).encode())]
+        try:
+            if self.job.stdin:
+                names.append("stdin")
+                theirs.append(_file_with(self.job.stdin.encode("utf-8", "surrogatepass")))
+            for name, stream in (("stdout", 1), ("stderr", 2)):
+                ours, writing = os.pipe2(os.O_CLOEXEC)
+                os.set_blocking(ours, False)
+                self.pipes[ours] = stream
+                names.append(name)
+                theirs.append(writing)
+            if self.job.kind == "tester":
+                self.report = _file_with(b"")
+                names.append("report")
+                theirs.append(os.dup(self.report))
+            if channel is not None:
+                names.append("channel")
+                theirs.append(os.dup(channel))
+            limits = dataclasses.asdict(self.job.limits)
+            message = {
+                "op": "run",
+                "id": self.number,
+                "kind": self.job.kind,
+                "names": names,
+                "limits": limits,
+            }
+            message.update(address_space=self.job.address_space, more=self.job.more)
+            self.place.send(message, theirs)
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            wire.close_all(theirs)
+
+    def read(self, descriptor: int) -> bool:
+        """Read what has arrived in a pipe; false at its end."""
+        while True:
+            try:
+                piece = os.read(descriptor, 65536)
+            except BlockingIOError:
+                return True
+            if not piece:
+                return False
+            if self.room is not None:
+                if len(piece) > self.room:
+                    self.stop("output")
+                piece = piece[: self.room]
+                self.room -= len(piece)
+            self.streams[self.pipes[descriptor]] += piece
+            if self.reply is None and len(piece) < 65536:
+                return True
+
+    def stop(self, why: str) -> None:
+        """Have the runner kill the program, once."""
+        if not self.killed and self.reply is None:
+            self.killed = True
+            self.place.send({"op": "kill", "id": self.number, "why": why})
+        elif self.reply is not None:
+            self.reply["overrun"] = self.reply["overrun"] or why
+
+    def hear(self) -> None:
+        """Take a message of the runner; after the reply the pipes hold all there will be."""
+        message, descriptors = wire.receive(self.place.control)
+        wire.close_all(descriptors)
+        if message is None:
+            raise PlaceLost("the runner hung up")
+        self.heard, self.asked = time.monotonic(), False
+        if message["op"] == "result" and message["id"] == self.number:
+            self.reply = message
+            for descriptor in list(self.pipes):
+                self.read(descriptor)
+                os.close(descriptor)
+                del self.pipes[descriptor]
+
+    def check(self, now: float) -> None:
+        """Ask a silent runner whether it lives; raises `PlaceLost` when it does not say."""
+        silent = now - self.heard
+        if silent > 2 * SILENCE_S and self.asked:
+            raise PlaceLost(f"the runner has not answered for {silent:.0f} s")
+        if silent > SILENCE_S and not self.asked:
+            self.asked = True
+            self.place.send({"op": "ping"})
+
+    def read_report(self) -> str | None:
+        """Return what the tester reported."""
+        if self.report is None or not (size := os.fstat(self.report).st_size):
+            return None
+        return os.pread(self.report, size, 0).decode("utf-8", "surrogatepass")
+
+    def close(self) -> None:
+        """Give all descriptors back."""
+        wire.close_all(list(self.pipes))
+        self.pipes.clear()
+        if self.report is not None:
+            os.close(self.report)
+            self.report = None
+
+
+def wait_all(runnings: Sequence[Running]) -> None:
+    """Wait until every job has its reply; the first of two is the candidate, which ends with the other."""
+    poller = select.poll()
+    owner: dict[int, Running] = {}
+    for running in runnings:
+        for descriptor in (running.place.control.fileno(), *running.pipes):
+            owner[descriptor] = running
+            poller.register(descriptor, select.POLLIN)
+    over: float | None = None
+    while any(running.reply is None for running in runnings):
+        pause_s = SILENCE_S if over is None else max(0.0, over - time.monotonic())
+        events = poller.poll(pause_s * 1000 + 1)
+        now = time.monotonic()
+        for descriptor, _ in events:
+            running = owner.get(descriptor)
+            if running is None:
+                continue  # read to its end a moment ago, with the reply
+            if descriptor == running.place.control.fileno():
+                pipes = list(running.pipes)
+                running.hear()
+                for gone in [descriptor, *pipes] if running.reply is not None else []:
+                    if gone in owner:
+                        poller.unregister(gone)
+                        del owner[gone]
+            elif descriptor in running.pipes and not running.read(descriptor):
+                poller.unregister(descriptor)
+                del owner[descriptor]
+        for running in runnings:
+            if running.reply is None:
+                running.check(now)
+        if len(runnings) == 2 and runnings[1].reply is not None and runnings[0].reply is None:
+            over = over or now + GRACE_S
+            if now >= over:
+                runnings[0].stop("grace")
+
+
+def _file_with(data: bytes) -> int:
+    """Make a file without a name that holds `data`, to be read from its start."""
+    descriptor = os.memfd_create("stepgym", os.MFD_CLOEXEC)
+    if data:
+        written = 0
+        while written < len(data):
+            written += os.write(descriptor, memoryview(data)[written:])
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+REASONS = {
+    Outcome.WALL_TIME: "it ran for longer than {wall_s} s",
+    Outcome.CPU_TIME: "it used more than {cpu_s} s of CPU time",
+    Outcome.MEMORY: "it needed more than {memory_mib} MiB of memory",
+    Outcome.PROCESSES: "it started more than {max_processes} processes and threads",
+    Outcome.OUTPUT: "it wrote more than {output_bytes} bytes of output",
+    Outcome.DISK: "it wrote more than {disk_mib} MiB of files",
+}
+
+
+def result_of(running: Running) -> ExecutionResult:
+    """Turn the runner's reply into a result."""
+    reply, limits = running.reply, running.job.limits
+    assert reply is not None
+    outcome, code = judge(reply, limits)
+    reason = REASONS.get(outcome, "").format(**dataclasses.asdict(limits))
+    if outcome is Outcome.KILLED:
+        reason = f"signal {os.WTERMSIG(reply['status'])} ended it"
+    return ExecutionResult(
+        outcome,
+        code,
+        running.streams[1].decode("utf-8", "replace"),
+        running.streams[2].decode("utf-8", "replace"),
+        wall_s=reply["wall_s"],
+        cpu_s=reply["cpu_s"],
+        peak_memory_bytes=reply["peak"],
+        reason=reason,
+    )
+
+
+def judge(reply: dict[str, Any], limits: Limits) -> tuple[Outcome, int | None]:
+    """Decide the outcome and the exit code from what the runner saw; of a program that failed, also from hints."""
+    status: int = reply["status"]
+    code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
+    if reply["overrun"] == "grace":
+        return Outcome.OK, code
+    if reply["overrun"] in ("wall_time", "cpu_time") and reply["refused_processes"] > 8:
+        return Outcome.PROCESSES, code
+    if reply["overrun"]:
+        return Outcome(reply["overrun"]), code
+    if code == 0:
+        return Outcome.OK, code
+    if reply["refused_processes"] and code is not None:
+        return Outcome.PROCESSES, code
+    if reply["hint"] in ("memory", "processes", "disk"):
+        return Outcome(reply["hint"]), code
+    if reply["disk_full"]:
+        return Outcome.DISK, code
+    near = limits.memory_mib is not None and reply["peak"] >= 0.9 * (limits.memory_mib << 20)
+    if code is None:
+        signal_number = os.WTERMSIG(status)
+        if signal_number == 24:
+            return Outcome.CPU_TIME, code
+        if signal_number == 25:
+            return Outcome.DISK, code
+        if near or reply.get("oom"):
+            return Outcome.MEMORY, code
+        return Outcome.KILLED, code
+    return (Outcome.MEMORY if near else Outcome.ERROR), code

@@ -1,0 +1,168 @@
+"""What a forked child does: take its descriptors, lower its limits, run one program and end.
+
+It runs code that nobody trusts. Nothing it says is believed, except `HINT`, which can only turn one failure into
+another (an uncaught `MemoryError` into "memory").
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import errno
+import json
+import linecache
+import mmap
+import os
+import resource
+import socket
+import sys
+import threading
+import traceback
+import types
+from typing import Any, NoReturn
+
+from stepgym.sandbox.runner import guest
+
+HINT = mmap.mmap(-1, 1)
+"""One byte shared with the runner: which limit an uncaught exception looked like, 0 for none."""
+HINTS = {0: None, 1: "memory", 2: "processes", 3: "disk", 4: "missing"}
+MAIN = "main.py"
+
+
+def lower_limits(limits: dict[str, Any], *, address_space: bool = True) -> None:
+    """Set the rlimits of this process; they cannot be raised again."""
+    cpu, disk, memory = limits.get("cpu_s"), limits.get("disk_mib"), limits.get("memory_mib")
+    if cpu is not None:
+        _lower(resource.RLIMIT_CPU, int(cpu) + 2)
+    if disk is not None:
+        _lower(resource.RLIMIT_FSIZE, disk << 20)
+    if memory is not None and address_space:
+        _lower(resource.RLIMIT_AS, memory << 20)
+    _lower(resource.RLIMIT_NOFILE, 128)
+
+
+def lower_fixed_limits() -> None:
+    """Set the rlimits that are the same for every program."""
+    for kind in (resource.RLIMIT_CORE, resource.RLIMIT_MEMLOCK, resource.RLIMIT_MSGQUEUE):
+        _lower(kind, 0)
+
+
+def _lower(kind: int, value: int) -> None:
+    _, hard = resource.getrlimit(kind)
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    resource.setrlimit(kind, (value, value))
+
+
+def take_descriptors(names: list[str], descriptors: list[int]) -> dict[str, Any]:
+    """Put the standard streams in place and the channel on descriptor 3; close all else; return the payload."""
+    by_name = dict(zip(names, descriptors))
+    with open(by_name["payload"], "rb") as stream:
+        payload: dict[str, Any] = json.loads(stream.read())
+    for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2), ("channel", 3)):
+        if name in by_name:
+            os.dup2(by_name[name], number, inheritable=number < 3)
+    os.closerange(4 if "channel" in by_name else 3, 1024)
+    return payload
+
+
+def lay_files(files: dict[str, str]) -> None:
+    """Write a program's files into the working directory."""
+    for name, text in files.items():
+        if os.path.dirname(name):
+            os.makedirs(os.path.dirname(name), exist_ok=True)
+        with open(name, "w", encoding="utf-8", errors="surrogatepass", newline="") as stream:
+            stream.write(text)
+
+
+def run(header: dict[str, Any], descriptors: list[int]) -> NoReturn:
+    """Run one program of the kind the header names; never returns."""
+    code = 1
+    try:
+        HINT[0] = 0
+        payload = take_descriptors(header["names"], descriptors)
+        lower_limits(header["limits"], address_space=header.get("address_space", True))
+        lay_files(payload["files"])
+        if header["kind"] == "guest":
+            guest.serve(socket.socket(fileno=3), payload["source"])
+            code = 0
+        elif header["kind"] == "command":
+            _become(payload["command"])
+        else:
+            code = _run_python(payload["source"], payload["args"])
+    except SystemExit as ending:
+        code = _exit_code(ending.code)
+    except BaseException as error:  # noqa: BLE001 - the boundary: the program's failure becomes its exit status
+        HINT[0] = hint_of(error)
+        _show(error)
+    finally:
+        os._exit(_wind_down(code))
+
+
+def _become(command: list[str]) -> NoReturn:
+    environment = {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "HOME": os.getcwd(),
+        "TMPDIR": os.getcwd(),
+        "LANG": "C.UTF-8",
+    }
+    try:
+        os.execvpe(command[0], command, environment)
+    except FileNotFoundError:
+        HINT[0] = 4
+        os._exit(127)
+
+
+def _run_python(source: str, args: list[str]) -> int:
+    main = types.ModuleType("__main__")
+    main.__dict__.update(__builtins__=builtins, __file__=MAIN)
+    sys.modules["__main__"] = main
+    sys.argv = [MAIN, *args]
+    sys.path.insert(0, os.getcwd())
+    # Tracebacks show source lines without a file that other code could find.
+    linecache.cache[MAIN] = (len(source), None, source.splitlines(keepends=True), MAIN)
+    exec(compile(source, MAIN, "exec", dont_inherit=True), main.__dict__)
+    return 0
+
+
+def _exit_code(code: object) -> int:
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    print(code, file=sys.stderr)
+    return 1
+
+
+def hint_of(error: BaseException) -> int:
+    if isinstance(error, MemoryError):
+        return 1
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return 3
+    if isinstance(error, BlockingIOError) or (type(error) is RuntimeError and "new thread" in str(error)):
+        return 2
+    return 0
+
+
+def _show(error: BaseException) -> None:
+    """Print the traceback without the runner's own frames."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename != MAIN:
+        trace = trace.tb_next
+    try:
+        traceback.print_exception(type(error), error, trace)
+    except BaseException:  # noqa: BLE001 - an exception whose own text fails has nothing more to say
+        os.write(2, b"(the exception could not be printed)\n")
+
+
+def _wind_down(code: int) -> int:
+    """End as the interpreter would: join threads, run exit handlers, flush; their failure is a failure."""
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException as error:  # noqa: BLE001 - the boundary, as above
+        HINT[0] = HINT[0] or hint_of(error)
+        return code or 120
+    return code

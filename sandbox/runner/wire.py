@@ -1,0 +1,37 @@
+"""Messages with descriptors over one SEQPACKET socket: what the host and the runner say to each other.
+
+A message is one JSON object; the payload of a program never travels in it, but in a descriptor beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from typing import Any
+
+MAX_MESSAGE_BYTES = 1 << 16
+MAX_DESCRIPTORS = 8
+
+
+def send(channel: socket.socket, message: dict[str, Any], descriptors: list[int] | None = None) -> None:
+    """Send one message and copies of the descriptors; `OSError` when the other side is gone."""
+    socket.send_fds(channel, [json.dumps(message).encode()], descriptors or [])
+
+
+def receive(channel: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    """Receive one message and its descriptors; `None` when the other side is gone."""
+    try:
+        data, descriptors, _, _ = socket.recv_fds(
+            channel, MAX_MESSAGE_BYTES, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+        )
+    except ConnectionError:
+        return None, []
+    return (json.loads(data) if data else None), list(descriptors)
+
+
+def close_all(descriptors: list[int]) -> None:
+    """Close descriptors and forget them."""
+    for descriptor in descriptors:
+        os.close(descriptor)
+    descriptors.clear()

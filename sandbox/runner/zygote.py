@@ -1,0 +1,426 @@
+"""The runner: process 1 of a container (or of a namespace here), it forks a fresh child per program.
+
+It never reads what a program is or says; it measures the wall time, enforces what rlimits cannot, and afterwards
+kills everything the program started and empties the working folder. One program runs at a time. It trusts nobody
+inside and believes only the host's messages; when the host hangs up it ends, and all inside with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import time
+from typing import Any, NoReturn
+
+from stepgym.sandbox.runner import child, confine, resident, wire
+from stepgym.sandbox.runner.cleaning import Disk, empty
+from stepgym.sandbox.runner.watch import ForkWatch
+
+PRELOADED = [
+    "abc",
+    "bisect",
+    "cmath",
+    "collections",
+    "collections.abc",
+    "contextlib",
+    "copy",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "enum",
+    "fractions",
+    "functools",
+    "hashlib",
+    "heapq",
+    "io",
+    "inspect",
+    "itertools",
+    "json",
+    "math",
+    "operator",
+    "random",
+    "re",
+    "statistics",
+    "string",
+    "struct",
+    "textwrap",
+    "time",
+    "typing",
+    "_strptime",
+]
+TICK_S = 0.05
+
+
+class Options:
+    """What the host decides about a runner: where it works, what may be read there, how it is confined."""
+
+    def __init__(self, text: str) -> None:
+        given = json.loads(text)
+        self.socket: str | None = given.get("socket")
+        """Path of the host's listening socket; `None` when descriptor 0 is the connection itself."""
+        self.folder: str = given["folder"]
+        self.readable: list[str] = given["readable"]
+        self.outer_readable: list[str] | None = given.get("outer_readable")
+        self.namespaces: bool = given.get("namespaces", False)
+        self.packages: list[str] = given.get("packages", [])
+        """Folders that a trusted tester may import from."""
+        self.tester: bool = given.get("tester", False)
+        self.run_written: bool = given.get("run_written", False)
+        """Whether programs may run files they wrote (compiled languages)."""
+        self.tmpfs_mib: int | None = given.get("tmpfs_mib")
+
+
+class Zygote:
+    """The runner's state between programs."""
+
+    def __init__(self, options: Options, control: socket.socket) -> None:
+        self.options = options
+        self.control = control
+        self.alone = os.getpid() == 1
+        """Process 1 of a PID namespace: `kill(-1)` then means everything inside, and nothing outside."""
+        self.exact = self.alone and os.readlink("/proc/self") == "1"
+        """Whether /proc shows what is inside, and nothing else, so that processes can be counted."""
+        self.wake, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        self.ruleset = confine.landlock_ruleset(
+            options.readable, [options.folder, "/dev/null"], exec_writable=options.run_written
+        )
+        scoped = confine.landlock_abi() >= confine.SCOPE_SIGNALS_ABI
+        self.filters = {
+            verdict: confine.seccomp_filter(fork=verdict, keep_modes=bool(options.outer_readable))
+            for verdict in (confine.NOTIFY, confine.ERRNO | confine.EAGAIN)
+        }
+        self.scoped_signals = scoped or self.alone
+        self.disk = Disk(options.folder)
+        self.spare: Child | None = None
+
+    def serve(self) -> None:
+        """Run programs until the host hangs up."""
+        while True:
+            if self.spare is None:
+                self.spare = Child(self)
+            message, descriptors = wire.receive(self.control)
+            if message is None:
+                return
+            if message["op"] == "run":
+                self._run(message, descriptors)
+            elif message["op"] == "ping":
+                wire.send(self.control, {"op": "pong"})
+            wire.close_all(descriptors)
+
+    def _run(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        while self.spare is None or not self.spare.take(message, descriptors):
+            self._retire()  # it died while it waited, which is no program's fault
+            self.spare = Child(self)
+        wire.close_all(descriptors)
+        execution = Execution(self, self.spare, message)
+        reply = execution.run()
+        if execution.done is None or execution.done["last"]:
+            self._retire()
+        if not message.get("more"):
+            empty(self.options.folder)
+        wire.send(self.control, reply)
+
+    def _retire(self) -> None:
+        """Kill everything inside, the child included."""
+        if self.spare is not None:
+            self.spare.close()
+            self.spare = None
+        self.kill_all()
+
+    def kill_all(self) -> None:
+        """Kill and reap everything the program started."""
+        while True:
+            if self.alone:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(-1, signal.SIGKILL)
+            else:
+                for process in children_of(os.getpid()):
+                    os.kill(process, signal.SIGKILL)
+            try:
+                if os.waitpid(-1, 0 if self.alone else os.WNOHANG)[0] == 0:
+                    time.sleep(0.001)
+            except ChildProcessError:
+                return
+
+
+def children_of(parent: int) -> list[int]:
+    """List the live and dead children of a process, adopted ones included."""
+    try:
+        with open(f"/proc/{parent}/task/{parent}/children") as stream:
+            return [int(word) for word in stream.read().split()]
+    except FileNotFoundError:  # a kernel built without CONFIG_PROC_CHILDREN
+        return []
+
+
+class Child:
+    """A process forked ahead of its program, confined and waiting for it."""
+
+    def __init__(self, zygote: Zygote) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.pid = os.fork()
+        if self.pid == 0:
+            _be_child(zygote, theirs)
+        theirs.close()
+        self.line = ours
+        self.exact = zygote.exact
+        self.watch: ForkWatch | None = None
+
+    def take(self, message: dict[str, Any], descriptors: list[int]) -> bool:
+        """Give the process its program; false when it is dead."""
+        if self.watch is None:
+            ready, listener = wire.receive(self.line)
+            if ready is None:
+                return False
+            self.watch = ForkWatch(listener[0] if listener else None, exact=self.exact)
+        self.watch.begin(message["limits"].get("max_processes"))
+        try:
+            wire.send(self.line, message, descriptors)
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Forget the process, which is dead or about to be."""
+        self.line.close()
+        if self.watch:
+            self.watch.close()
+
+
+def _be_child(zygote: Zygote, line: socket.socket) -> NoReturn:
+    """Confine this fresh process, then wait for its program; ends with the process."""
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.setsid()
+        confine.prctl(confine.PR_SET_PDEATHSIG, signal.SIGKILL)
+        confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
+        _volunteer_for_oom()
+        child.lower_fixed_limits()
+        keep = line.detach()
+        os.dup2(keep, 3)
+        line = socket.socket(fileno=3)
+        if zygote.ruleset is not None:
+            confine.landlock_enter(zygote.ruleset)
+        os.closerange(4, 1024)
+        listener = _filter_calls(zygote)
+        wire.send(line, {"op": "ready"}, [listener] if listener else [])
+        if listener:
+            os.close(listener)
+        child.HINT[0] = 0
+        if zygote.options.tester:
+            resident.serve(line, zygote.options.packages)
+        header, descriptors = wire.receive(line)
+        if header is not None:
+            line.close()
+            child.run(header, descriptors)
+    finally:
+        os._exit(70)
+
+
+def _volunteer_for_oom() -> None:
+    """Make this process, not the runner, the one that the kernel ends when memory is out."""
+    try:
+        confine.prctl(confine.PR_SET_DUMPABLE, 1)
+        with open("/proc/self/oom_score_adj", "w") as stream:
+            stream.write("1000")
+    except OSError:
+        pass
+    finally:
+        confine.prctl(confine.PR_SET_DUMPABLE, 0)
+
+
+def _filter_calls(zygote: Zygote) -> int | None:
+    """Enter seccomp; prefer the filter that asks the runner about each new process."""
+    watched = zygote.filters[confine.NOTIFY]
+    plain = zygote.filters[confine.ERRNO | confine.EAGAIN]
+    if watched is None or plain is None:
+        return None
+    if not zygote.scoped_signals:
+        own = confine.seccomp_filter(
+            fork=confine.NOTIFY, keep_modes=bool(zygote.options.outer_readable), only_pid=os.getpid()
+        )
+        watched = own or watched
+    listener = confine.seccomp_enter(watched, listen=True)
+    if listener is None:
+        confine.seccomp_enter(plain, listen=False)
+    return listener
+
+
+class Execution:
+    """One program on its way through one child."""
+
+    def __init__(self, zygote: Zygote, process: Child, message: dict[str, Any]) -> None:
+        self.zygote = zygote
+        self.process = process
+        self.message = message
+        self.limits: dict[str, Any] = message["limits"]
+        self.overrun: str | None = None
+        self.done: dict[str, Any] | None = None
+        self.status: int | None = None
+        self.usage: Any = None
+        self.begin = time.monotonic()
+
+    def run(self) -> dict[str, Any]:
+        """Wait for the program's end, or end it, and say what happened."""
+        self._wait()
+        return self._reply()
+
+    def _wait(self) -> None:
+        poller = select.poll()
+        for descriptor in (self.zygote.control.fileno(), self.zygote.wake, self.process.line.fileno()):
+            poller.register(descriptor, select.POLLIN)
+        watch = self.process.watch
+        assert watch is not None
+        if watch.descriptor is not None:
+            poller.register(watch.descriptor, select.POLLIN)
+        while self.status is None and self.done is None:
+            for descriptor, events in poller.poll(self._pause_ms()):
+                if descriptor == self.zygote.control.fileno():
+                    self._hear_host()
+                elif descriptor == self.zygote.wake:
+                    os.read(self.zygote.wake, 512)
+                elif descriptor == self.process.line.fileno():
+                    if self.zygote.options.tester and events & select.POLLIN:
+                        self.done, _ = wire.receive(self.process.line)
+                    poller.unregister(descriptor)
+                elif events & select.POLLIN:
+                    watch.answer()
+                else:
+                    poller.unregister(descriptor)
+            self._reap()
+            if self.status is None and self.done is None:
+                self._check()
+
+    def _pause_ms(self) -> float | None:
+        """How long to sleep before something must be checked again."""
+        pauses = []
+        if self.limits.get("wall_s") is not None:
+            pauses.append(self.begin + self.limits["wall_s"] - time.monotonic())
+        if self.limits.get("cpu_s") is not None:
+            pauses.append(max(0.005, (self.limits["cpu_s"] - self._cpu()) / 2))
+        if self.limits.get("disk_mib") is not None:
+            pauses.append(TICK_S)
+        return max(0.0, min(pauses)) * 1000 + 1 if pauses else None
+
+    def _hear_host(self) -> None:
+        message, descriptors = wire.receive(self.zygote.control)
+        wire.close_all(descriptors)
+        if message is None:
+            self.zygote.kill_all()
+            os._exit(0)
+        if message["op"] == "ping":
+            wire.send(self.zygote.control, {"op": "pong"})
+        elif message["op"] == "kill" and message["id"] == self.message["id"]:
+            self._kill(message["why"])
+
+    def _reap(self) -> None:
+        """Take the status of the child, and of orphans that became ours."""
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self.process.pid:
+                self.status, self.usage = status, usage
+
+    def _check(self) -> None:
+        """Kill the program when it is over a limit that no rlimit knows."""
+        watch = self.process.watch
+        assert watch is not None
+        wall, cpu, disk = (self.limits.get(name) for name in ("wall_s", "cpu_s", "disk_mib"))
+        if watch.overwhelmed:
+            self._kill("processes")
+        elif wall is not None and time.monotonic() - self.begin >= wall:
+            self._kill("wall_time")
+        elif cpu is not None and self._cpu() >= cpu:
+            self._kill("cpu_time")
+        elif disk is not None and self.zygote.disk.used() > disk << 20:
+            self._kill("disk")
+
+    def _cpu(self) -> float:
+        try:
+            return time.clock_gettime((~self.process.pid << 3) | 2)
+        except OSError:
+            return 0.0
+
+    def _kill(self, why: str) -> None:
+        self.overrun = self.overrun or why
+        try:
+            os.kill(self.process.pid, signal.SIGKILL)
+            _, self.status, self.usage = os.wait4(self.process.pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            self.status = self.status or 0
+
+    def _reply(self) -> dict[str, Any]:
+        watch = self.process.watch
+        assert watch is not None
+        wall = time.monotonic() - self.begin
+        full = self.zygote.disk.used() >= ((self.limits.get("disk_mib") or 1 << 40) << 20) * 0.97
+        reply: dict[str, Any] = {
+            "op": "result",
+            "id": self.message["id"],
+            "overrun": self.overrun,
+            "wall_s": wall,
+        }
+        reply.update(hint=child.HINTS.get(child.HINT[0]), refused_processes=watch.refused, disk_full=full)
+        if self.done is not None:
+            reply.update(status=self.done["code"] << 8, cpu_s=self.done["cpu_s"], peak=self.done["peak"])
+        else:
+            usage = self.usage or resource.getrusage(resource.RUSAGE_CHILDREN)
+            reply.update(
+                status=self.status, cpu_s=usage.ru_utime + usage.ru_stime, peak=usage.ru_maxrss << 10
+            )
+        child.HINT[0] = 0
+        return reply
+
+
+def main(descriptor: int, text: str) -> None:
+    """Connect to the host (through `descriptor`, or a socket the options name), confine this process, warm it, serve."""
+    options = Options(text)
+    control = socket.socket(
+        socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=None if options.socket else descriptor
+    )
+    if options.socket:
+        control.connect(options.socket)
+    gained: list[str] = []
+    if options.namespaces:
+        from stepgym.sandbox.runner import namespaces
+
+        gained = namespaces.enter(options.folder, options.tmpfs_mib, options.run_written, control)
+    confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
+    confine.prctl(confine.PR_SET_CHILD_SUBREAPER, 1)
+    for name in PRELOADED:
+        __import__(name)
+    import builtins
+    from _sitebuiltins import Quitter
+
+    builtins.exit = Quitter("exit", "Ctrl-D")
+    builtins.quit = Quitter("quit", "Ctrl-D")
+    os.chdir(options.folder)
+    if options.outer_readable is not None:
+        outer = confine.landlock_ruleset(options.outer_readable, [options.folder, "/dev/null"])
+        if outer is not None:
+            confine.landlock_enter(outer)
+            os.close(outer)
+    confine.drop_capabilities()
+    confine.prctl(confine.PR_SET_DUMPABLE, 0)
+    zygote = Zygote(options, control)
+    gc.collect()
+    gc.freeze()
+    seccomp = zygote.filters[confine.NOTIFY] is not None
+    wire.send(
+        control, {"op": "hello", "landlock": confine.landlock_abi(), "seccomp": seccomp, "gained": gained}
+    )
+    zygote.serve()

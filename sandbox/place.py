@@ -198,9 +198,9 @@ def wait_all(runnings: Sequence[Running]) -> None:
         events = poller.poll(pause_s * 1000 + 1)
         now = time.monotonic()
         for descriptor, _ in events:
-            running = owner.get(descriptor)
-            if running is None:
+            if descriptor not in owner:
                 continue  # read to its end a moment ago, with the reply
+            running = owner[descriptor]
             if descriptor == running.place.control.fileno():
                 pipes = list(running.pipes)
                 running.hear()

@@ -135,6 +135,7 @@ def _exit_code(code: object) -> int:
 
 
 def hint_of(error: BaseException) -> int:
+    """Return the key in `HINTS` of the limit that the exception looks like."""
     if isinstance(error, MemoryError):
         return 1
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

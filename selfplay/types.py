@@ -32,11 +32,12 @@ class RunConfig:
 
     env_id: str
     env_options: Mapping[str, Any] = field(default_factory=dict)
-    agent: str
+    agent: Any
+    """A name, or the description of an object, as for `policy` and `reward_model`."""
     agent_settings: Mapping[str, Any] = field(default_factory=dict)
-    policy: str
+    policy: Any
     policy_settings: Mapping[str, Any] = field(default_factory=dict)
-    reward_model: str | None = None
+    reward_model: Any = None
     budget: Mapping[str, float] = field(default_factory=dict)
     """Fields of `Budget` that are limited; what is absent has no limit."""
     seed: int = 0
@@ -58,8 +59,8 @@ class RunSummary:
     usage: Mapping[str, float]
     """Sums over the episodes, in the fields of `Usage`."""
     env_id: str
-    agent: str
-    policy: str
+    agent: Any
+    policy: Any
 
 
 class ExportFormat(Enum):

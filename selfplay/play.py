@@ -1,0 +1,92 @@
+"""Self-play: an agent plays an environment's problems, and every finished episode goes to a run folder at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from stepgym.agents.record import describe
+from stepgym.agents.registry import load_policy, load_reward_model, load_search
+from stepgym.agents.solving import iter_solve
+from stepgym.agents.types import Budget, EpisodeRecord, Policy, RewardModel, Search
+from stepgym.envs.reasoning_env import ReasoningEnv
+from stepgym.envs.registry import load_env
+from stepgym.envs.types import Problem
+from stepgym.selfplay.run_folder import RunFolder, summarise
+from stepgym.selfplay.types import RunConfig, RunSummary
+
+
+def selfplay(
+    env: str | ReasoningEnv,
+    *,
+    out: str | Path,
+    agent: str | Search = "greedy",
+    policy: str | Policy = "embedded",
+    reward_model: str | RewardModel | None = None,
+    budget: Budget | None = None,
+    episodes: int = 100,
+    seed: int = 0,
+    level: int | None = None,
+    env_options: Mapping[str, Any] | None = None,
+    agent_settings: Mapping[str, Any] | None = None,
+    policy_settings: Mapping[str, Any] | None = None,
+    num_parallel: int = 16,
+    on_episode: Callable[[EpisodeRecord], object] | None = None,
+) -> RunSummary:
+    """Play the first `episodes` problems of `env` into the folder `out` and return what is there then.
+
+    The same call goes on where an earlier one stopped; a larger `episodes` extends the run. `num_parallel` problems
+    are searched side by side and are what an interruption loses. `on_episode` hears of each episode once it is on
+    the disk. Raises `ValueError` for unknown names and settings, before anything is written,
+    `RunMismatchError` where `out` holds a run with other settings, `RunBusyError` while another process writes.
+    """
+    options = {**({} if level is None else {"level": level}), **(env_options or {})}
+    # Objects are described, names kept: the same names are the same run, whatever their defaults come to.
+    config = RunConfig(
+        env_id=env if isinstance(env, str) else env.env_id,
+        env_options=options,
+        agent=describe(agent),
+        agent_settings=dict(agent_settings or {}),
+        policy=describe(policy),
+        policy_settings=dict(policy_settings or {}),
+        reward_model=describe(reward_model),
+        budget={name: limit for name, limit in asdict(budget or Budget()).items() if limit is not None},
+        seed=seed,
+    )
+    search = load_search(agent, seed=seed, **config.agent_settings) if isinstance(agent, str) else agent
+    player = load_policy(policy, seed=seed, **config.policy_settings) if isinstance(policy, str) else policy
+    judge = load_reward_model(reward_model, seed=seed) if isinstance(reward_model, str) else reward_model
+    where = load_env(env, **{"seed": seed, **options}) if isinstance(env, str) else env
+    if episodes > len(where.problems):
+        raise ValueError(f"episodes={episodes}, but {where.env_id} has {len(where.problems)} problems")
+    try:
+        with RunFolder(out, config) as folder:
+            waiting = _waiting(where, episodes, folder.done)
+            for record in iter_solve(
+                waiting,
+                env=where,
+                agent=search,
+                policy=player,
+                reward_model=judge,
+                budget=budget,
+                seed=seed,
+                num_parallel=num_parallel,
+                verify_all=True,
+            ):
+                folder.append(record)
+                if on_episode is not None:
+                    on_episode(record)
+    finally:
+        if isinstance(env, str):
+            where.close()
+    return summarise(out)
+
+
+def _waiting(env: ReasoningEnv, episodes: int, done: set[str]) -> Iterator[Problem]:
+    finished = frozenset(done)  # what this run adds meanwhile must not make the generator skip
+    for index in range(episodes):
+        problem = env.problems[index]
+        if problem.id not in finished:
+            yield problem

@@ -77,7 +77,7 @@ def run_search(
 
     `budget` limits each problem, `run_budget` all together; a round that starts inside them is finished. The
     verifier groups equal answers; with `see_verdicts` the search also sees its verdicts while it runs. `trees`
-    continues from trees of an earlier run (or from `tree.subtree(node)`). `continuous` lets trees run ahead of each
+    continues from trees of an earlier run, or from `stepgym.agents.grow.subtree` of one. `continuous` lets trees run ahead of each
     other.
     """
     policy, reward_model = bound(policy, domain), bound(reward_model, domain)

@@ -15,6 +15,13 @@ from stepgym.sandbox.plugins import resolve
 SEARCHES = {
     "greedy": "stepgym.agents.search.greedy:Greedy",
     "best_of_n": "stepgym.agents.search.best_of_n:BestOfN",
+    "beam": "stepgym.agents.search.beam:Beam",
+    "dvts": "stepgym.agents.search.dvts:DVTS",
+    "lookahead": "stepgym.agents.search.lookahead:Lookahead",
+    "mcts": "stepgym.agents.search.mcts:MCTS",
+    "revise": "stepgym.agents.search.revise:Revise",
+    "ab_mcts": "stepgym.agents.search.ab_mcts:ABMCTS",
+    "adaptive": "stepgym.agents.search.adaptive:Adaptive",
 }
 
 POLICIES = {

@@ -47,6 +47,21 @@ def path_score(tree: SearchTree, node: int, aggregation: str = Aggregation.LAST)
     return math.prod(scores) if aggregation == Aggregation.PROD else sum(scores) / len(scores)
 
 
+def promise(tree: SearchTree, node: int, aggregation: str = Aggregation.LAST) -> float:
+    """Return by what a beam keeps nodes: the path's score, or its log-probability where nothing scores."""
+    score = path_score(tree, node, aggregation)
+    if score is not None:
+        return score
+    return sum(step.log_prob or 0.0 for step in tree.states[node].steps)
+
+
+def hopeful(tree: SearchTree, node: int) -> bool:
+    """Say whether a node can still become or is an answer that is not known to be wrong."""
+    if tree.status[node] is NodeStatus.OPEN:
+        return True
+    return node in tree.groups and (node not in tree.verdicts or tree.verdicts[node].score > 0)
+
+
 def verified(tree: SearchTree) -> int | None:
     """Return the first node whose answer is verified as correct, where the search sees verdicts."""
     return next((node for node, verdict in tree.verdicts.items() if verdict.correct), None)
@@ -68,9 +83,7 @@ def best_answer(
     if (node := verified(tree)) is not None:
         return node
     answers = list(tree.groups) if among is None else [node for node in among if node in tree.groups]
-    answers = [
-        node for node in answers if not (node in tree.verdicts and tree.verdicts[node].score == 0)
-    ] or answers
+    answers = [node for node in answers if hopeful(tree, node)] or answers
     if not answers:
         return _without_answer(tree)
     scores = {node: path_score(tree, node, aggregation) for node in answers}

@@ -1,0 +1,98 @@
+"""Tree search over whole attempts: wider (a new attempt) or deeper (revise one), by Thompson sampling.
+
+After Inoue et al. 2025, Wider or deeper? (AB-MCTS, arXiv:2503.04412), the variant with one node per decision and Beta
+posteriors.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from stepgym.agents.randomness import derive_seed
+from stepgym.agents.search.answers import Aggregation, Pick, best_answer, check_choice, verified
+from stepgym.agents.search.attempts import Attempt, requests_of, take_in, worth
+from stepgym.agents.types import NO_PARENT, ROOT, NodeStatus, Request, SearchTree
+
+
+@dataclass(frozen=True, kw_only=True)
+class ABMCTS:
+    """Make `attempts` attempts, `parallel` at a time.
+
+    For each, go down from the empty attempt: at every node draw from the posterior of "a new attempt here" (all
+    attempts made directly under it) and from that of "one of those there are" (everything below); the larger draw
+    says wider or deeper, and deeper draws again among the children. A new attempt has its parent in view.
+    """
+
+    attempts: int = 16
+    parallel: int = 4
+    prior_strength: float = 1.0
+    """a = b of the Beta prior."""
+    aggregation: str = Aggregation.LAST
+    pick: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or self.parallel < 1 or self.prior_strength <= 0:
+            raise ValueError(
+                f"ab_mcts: attempts={self.attempts}, parallel={self.parallel}: at least 1; "
+                f"prior_strength={self.prior_strength}: above 0"
+            )
+        check_choice("ab_mcts", "aggregation", self.aggregation, Aggregation)
+        check_choice("ab_mcts", "pick", self.pick, Pick)
+
+    def select(self, tree: SearchTree) -> list[Request]:
+        if verified(tree) is not None or tree.status[ROOT] is not NodeStatus.OPEN:
+            return []
+        attempts: list[Attempt] = tree.memory.setdefault("attempts", [])
+        if all(attempt.done for attempt in attempts):
+            known = _Posterior(self, tree, attempts)
+            count = min(self.parallel, self.attempts - len(attempts))
+            attempts += [Attempt(known.choose(len(attempts) + i)) for i in range(count)]
+        return requests_of(tree, attempts)
+
+    def backup(self, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> None:
+        for attempt in take_in(tree, tree.memory["attempts"], grown):
+            tree.value[attempt.tip] = worth(tree, attempt.tip, self.aggregation)
+
+    def best(self, tree: SearchTree) -> int:
+        times = dict(enumerate(tree.visits))
+        return best_answer(tree, pick=self.pick, aggregation=self.aggregation, times=times)
+
+
+class _Posterior:
+    """Values of finished attempts by attempt: made directly under it, and anywhere below it."""
+
+    def __init__(self, search: ABMCTS, tree: SearchTree, attempts: Sequence[Attempt]) -> None:
+        self._strength = search.prior_strength
+        self._seed = derive_seed(search.seed, tree.problem_id, "thompson")
+        self._children: dict[int, list[int]] = {}
+        self._direct: dict[int, list[float]] = {}
+        self._below: dict[int, list[float]] = {}
+        for at, attempt in enumerate(attempts):
+            if attempt.tip == ROOT:
+                continue
+            value = worth(tree, attempt.tip, search.aggregation)
+            self._children.setdefault(attempt.after, []).append(at)
+            self._direct.setdefault(attempt.after, []).append(value)
+            above = at
+            while above != NO_PARENT:
+                self._below.setdefault(above, []).append(value)
+                above = attempts[above].after
+
+    def choose(self, number: int) -> int:
+        """Return the attempt to have in view for attempt `number`; `NO_PARENT` for a fresh one."""
+        stream = random.Random(derive_seed(self._seed, number))
+        at = NO_PARENT
+        while children := self._children.get(at):
+            wider = self._draw(stream, self._direct[at])
+            deeper = self._draw(stream, [value for child in children for value in self._below[child]])
+            if wider >= deeper:
+                break
+            at = max(children, key=lambda child: self._draw(stream, self._below[child]))
+        return at
+
+    def _draw(self, stream: random.Random, values: Sequence[float]) -> float:
+        won = sum(values)
+        return stream.betavariate(self._strength + won, self._strength + len(values) - won)

@@ -1,0 +1,192 @@
+"""Monte-Carlo tree search: PUCT over steps, with simulations that run to an end.
+
+The descent is in `stepgym.agents.search.puct`, root exploration in `stepgym.agents.search.root`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stepgym.agents.search.answers import Aggregation, Pick, best_answer, check_choice, verified
+from stepgym.agents.search.puct import Walks, close, follow, set_priors, walks_of
+from stepgym.agents.search.root import RootNoise, add_dirichlet, choose_gumbel
+from stepgym.agents.types import ROOT, NodeStatus, Request, SearchTree
+
+
+class Backup(StrEnum):
+    """What a node's value is made of."""
+
+    MEAN = "mean"
+    MAX = "max"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MCTS:
+    """Run `simulations` walks from the root, up to `leaves` of them at once.
+
+    A walk follows PUCT (Silver et al. 2017, arXiv:1712.01815; priors are the policy's probabilities renormalised
+    among siblings) to a node that has not been asked for `width` steps, asks for them, and goes on through its best
+    child until an end (`until_end`; otherwise it stops there). `value` of a walk: the verdict's score where verdicts
+    are seen, else the reward model's score of the end, mixed with the score of the first new leaf by
+    `outcome_weight`. Walks in flight count as visits of value 0 (virtual loss), so that they spread. Ends are visited
+    once; a subtree with nothing left to try is closed. Equal `State.public` at equal depth is one state (`merge`).
+    The root's visits are the training target.
+    """
+
+    simulations: int = 64
+    width: int = 4
+    rollout_width: int | None = None
+    """Steps asked for beyond the first new leaf of a walk; `None` is `width`."""
+    leaves: int = 4
+    until_end: bool = True
+    outcome_weight: float = 1.0
+    """1 is the end alone, 0 the leaf's score alone."""
+    backup_rule: str = Backup.MEAN
+    exploration: float = 1.25
+    exploration_base: float = 19652.0
+    prior_temperature: float = 1.0
+    widen: float = 0.0
+    """Exponent of progressive widening (Couetoux et al. 2011): a node may have been asked for
+    `width * visits ** widen` steps, and is asked again when its subtree is used up. 0 is off."""
+    root_noise: str = RootNoise.NONE
+    noise_fraction: float = 0.25
+    dirichlet_alpha: float = 0.3
+    gumbel_candidates: int = 16
+    merge: bool = True
+    stop_at_verified: bool = True
+    aggregation: str = Aggregation.LAST
+    pick: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("simulations", "width", "leaves"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"mcts: {name}={getattr(self, name)}; must be at least 1")
+        check_choice("mcts", "backup_rule", self.backup_rule, Backup)
+        check_choice("mcts", "root_noise", self.root_noise, RootNoise)
+        check_choice("mcts", "aggregation", self.aggregation, Aggregation)
+        check_choice("mcts", "pick", self.pick, Pick)
+
+    def select(self, tree: SearchTree) -> list[Request]:
+        if self.stop_at_verified and tree.verdicts and verified(tree) is not None:
+            return []
+        walks = walks_of(tree)
+        while len(walks.paths) < self.leaves and walks.started < self.simulations:
+            if tree.status[ROOT] is not NodeStatus.OPEN or not self._launch(tree, walks):
+                break
+        beyond = self.rollout_width or self.width
+        return [
+            Request(node, self._due(tree, node, self.width if walks.leaf[node] == node else beyond))
+            for node in walks.paths
+        ]
+
+    def _due(self, tree: SearchTree, node: int, width: int) -> int:
+        """Return how many steps to ask for: what is missing to `width`, or what widening adds."""
+        missing = width - tree.asked[node]
+        return missing if missing > 0 else max(1, self._allowed(tree, node) - tree.asked[node])
+
+    def _allowed(self, tree: SearchTree, node: int) -> int:
+        return (
+            max(self.width, int(self.width * tree.visits[node] ** self.widen)) if self.widen else self.width
+        )
+
+    def _launch(self, tree: SearchTree, walks: Walks) -> bool:
+        """Start one walk; a walk that meets an end is backed up at once. False when it met a walk in flight."""
+        path = [ROOT]
+        tree.visits[ROOT] += 1
+        node = ROOT
+        if self.root_noise == RootNoise.GUMBEL and walks.live[ROOT] and tree.asked[ROOT] >= self.width:
+            node = choose_gumbel(self, tree, walks)
+            path.append(node)
+            tree.visits[node] += 1
+        follow(self, tree, walks, path)
+        node = path[-1]
+        if node in walks.paths:
+            for on_path in path:
+                tree.visits[on_path] -= 1
+            return False
+        walks.started += 1
+        if tree.status[node] is NodeStatus.OPEN:
+            walks.paths[node] = path
+            walks.leaf[node] = node
+        else:
+            self._finish(tree, walks, path, node)
+        return True
+
+    def backup(self, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> None:
+        walks = walks_of(tree)
+        for node, children in grown.items():
+            path, leaf = walks.paths.pop(node), walks.leaf.pop(node)
+            old = len(walks.live[node])
+            walks.adopt(self, tree, node, children)
+            set_priors(tree, node, children, self.prior_temperature)
+            if node == ROOT and self.root_noise == RootNoise.DIRICHLET:
+                add_dirichlet(self, tree)
+            if len(walks.live[node]) == old:
+                walks.dry.add(node)
+            if not walks.live[node] or not self.until_end:
+                self._finish(tree, walks, path, leaf)
+                continue
+            follow(self, tree, walks, path, grown=True)
+            child = path[-1]
+            if tree.status[child] is NodeStatus.OPEN and child not in walks.paths:
+                walks.paths[child] = path
+                walks.leaf[child] = leaf
+            else:
+                self._finish(tree, walks, path, leaf)
+
+    def _finish(self, tree: SearchTree, walks: Walks, path: list[int], leaf: int) -> None:
+        """Carry a walk's value up its path and close what has nothing left to try."""
+        value = self._value(tree, path[-1], leaf)
+        values, visits, total = tree.value, tree.visits, walks.total
+        if self.backup_rule == Backup.MEAN:
+            for node in path:
+                total[node] += value
+                values[node] = total[node] / visits[node]
+        else:
+            for node in path:
+                values[node] = max(values[node], value)
+                total[node] = values[node] * visits[node]
+        end = path[-1]
+        if tree.status[end] is not NodeStatus.OPEN or (
+            not walks.live[end] and self.used_up(tree, walks, end)
+        ):
+            close(self, tree, walks, end)
+
+    def _value(self, tree: SearchTree, end: int, leaf: int) -> float:
+        score = tree.score[end]
+        if end in tree.verdicts:
+            value = tree.verdicts[end].score
+        elif (
+            (tree.status[end] is NodeStatus.ENDED and tree.states[end].answer is None)
+            or tree.status[end] is NodeStatus.FAILED
+            or tree.status[end] is NodeStatus.BARREN
+        ):
+            value = 0.0
+        else:
+            value = 0.5 if score is None else score
+        first = tree.score[leaf]
+        if self.outcome_weight >= 1.0 or first is None:
+            return value
+        return self.outcome_weight * value + (1.0 - self.outcome_weight) * first
+
+    def used_up(self, tree: SearchTree, walks: Walks, node: int) -> bool:
+        """Say whether asking a node again is either not allowed or known to bring nothing new."""
+        if tree.asked[node] < self.width:
+            return False
+        return not self.widen or node in walks.dry
+
+    def is_due(self, tree: SearchTree, walks: Walks, node: int) -> bool:
+        """Say whether a walk must stop at an open node to ask for more steps."""
+        asked = tree.asked[node]
+        if asked < self.width:
+            return True
+        if not self.widen or node in walks.dry:
+            return False
+        return not walks.live[node] or asked < self._allowed(tree, node)
+
+    def best(self, tree: SearchTree) -> int:
+        times = dict(enumerate(tree.visits))
+        return best_answer(tree, pick=self.pick, aggregation=self.aggregation, times=times)

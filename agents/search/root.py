@@ -1,0 +1,62 @@
+"""Exploration at the root for self-play: Dirichlet noise on the priors, or Gumbel sequential halving."""
+
+from __future__ import annotations
+
+import math
+import random
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from stepgym.agents.randomness import derive_seed
+from stepgym.agents.types import ROOT, SearchTree
+
+if TYPE_CHECKING:
+    from stepgym.agents.search.mcts import MCTS
+    from stepgym.agents.search.puct import Walks
+
+
+class RootNoise(StrEnum):
+    """How the root explores beyond PUCT."""
+
+    NONE = "none"
+    DIRICHLET = "dirichlet"
+    GUMBEL = "gumbel"
+
+
+VALUE_SCALE, VISIT_SCALE = 0.1, 50.0
+"""c_scale and c_visit of Danihelka et al. 2022, section 4."""
+
+
+def add_dirichlet(search: MCTS, tree: SearchTree) -> None:
+    """Mix Dirichlet noise into the root's priors (Silver et al. 2018): (1 - fraction) P + fraction Dir(alpha)."""
+    children = tree.children[ROOT]
+    stream = random.Random(derive_seed(search.seed, tree.problem_id, "dirichlet", len(children)))
+    draws = [stream.gammavariate(search.dirichlet_alpha, 1.0) for _ in children]
+    scale = sum(draws) or 1.0
+    for child, draw in zip(children, draws):
+        tree.prior[child] = (1 - search.noise_fraction) * tree.prior[
+            child
+        ] + search.noise_fraction * draw / scale
+
+
+def choose_gumbel(search: MCTS, tree: SearchTree, walks: Walks) -> int:
+    """Return the root's next child by sequential halving (Danihelka et al. 2022, Policy improvement by planning with
+    Gumbel, section 3): the candidates are the largest of g + log P + sigma(q), half as many in each phase, each
+    visited equally often within one."""
+    live = walks.live[ROOT]
+    children = tree.children[ROOT]
+    num_phases = max(1, math.ceil(math.log2(max(2, min(search.gumbel_candidates, len(children))))))
+    phase = min(num_phases - 1, walks.started * num_phases // search.simulations)
+    size = max(2, min(search.gumbel_candidates, len(children)) >> phase)
+    scale = VALUE_SCALE * (VISIT_SCALE + max(tree.visits[child] for child in children))
+    worth = {}
+    for child in live:
+        stream = random.Random(derive_seed(search.seed, tree.problem_id, "gumbel", child))
+        gumbel = -math.log(-math.log(stream.random() or 1e-12))
+        n = tree.visits[child]
+        value = walks.total[child] / n if n else tree.score[child]
+        if value is None:
+            value = tree.value[ROOT]
+        worth[child] = gumbel + math.log(max(tree.prior[child], 1e-12)) + scale * value
+    candidates = sorted(live, key=lambda child: -worth[child])[:size]
+    return min(candidates, key=lambda child: (tree.visits[child], -worth[child]))

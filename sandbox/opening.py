@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stepgym.sandbox.plugins import UnknownNameError, resolve
+from stepgym.sandbox.plugins import resolve
 from stepgym.sandbox.types import Sandbox, SandboxError
 
 BACKENDS = {
@@ -25,7 +25,7 @@ def open_sandbox(name: str = "auto", **options: Any) -> Sandbox:
     if name == "auto":
         try:
             return open_sandbox("docker", **options)
-        except (SandboxError, UnknownNameError):
+        except SandboxError:
             return open_sandbox("local", **options)
     backend = resolve(name, kind="sandbox", known={"auto": "", **BACKENDS}, group="stepgym.sandboxes")
     sandbox: Sandbox = backend(**options)

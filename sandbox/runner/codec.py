@@ -23,7 +23,11 @@ MUTABLE = (list, dict, set, bytearray)
 BASES = (str, bytes, bytearray, int, float, complex, tuple, list, dict, set, frozenset)
 SHARED_TYPES = frozenset(
     {*BASES, bool, object, range, slice, type(None)}
-    | {thing for thing in vars(builtins).values() if isinstance(thing, type) and issubclass(thing, BaseException)}
+    | {
+        thing
+        for thing in vars(builtins).values()
+        if isinstance(thing, type) and issubclass(thing, BaseException)
+    }
 )
 TYPE_NAMES = {kind: kind.__name__ for kind in SHARED_TYPES}
 TYPES_BY_NAME = {name: kind for kind, name in TYPE_NAMES.items()}
@@ -60,7 +64,15 @@ def _value_parts(name: str, value: Any) -> tuple[Any, ...] | None:
         case "datetime.time" if value.tzinfo is None:
             return (value.hour, value.minute, value.second, value.microsecond)
         case "datetime.datetime" if value.tzinfo is None:
-            return (value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond)
+            return (
+                value.year,
+                value.month,
+                value.day,
+                value.hour,
+                value.minute,
+                value.second,
+                value.microsecond,
+            )
     return None
 
 
@@ -232,7 +244,9 @@ class Unpacker:
             case "v":
                 return self._value(tree, depth)
             case "S" | "h" | "w":
-                return self.adopt([*tree[:3], self._subclass_contents(tree[3], depth)] if tag == "S" else tree)
+                return self.adopt(
+                    [*tree[:3], self._subclass_contents(tree[3], depth)] if tag == "S" else tree
+                )
         raise Malformed(f"unknown tag {tag!r:.40}")
 
     def _value(self, tree: list[Any], depth: int) -> Any:

@@ -47,7 +47,9 @@ class Guest(Link):
         if isinstance(thing, type):
             lineage = None
             if issubclass(thing, BaseException):
-                lineage = [self.describe_class(kind) for kind in thing.__mro__ if issubclass(kind, BaseException)]
+                lineage = [
+                    self.describe_class(kind) for kind in thing.__mro__ if issubclass(kind, BaseException)
+                ]
             return ["h", number, thing.__name__, features(thing), "class", lineage]
         return ["h", number, type(thing).__name__, features(thing), "object", None]
 
@@ -65,9 +67,18 @@ class Guest(Link):
             message = str(error)[:MAX_TEXT]
         except Exception:  # noqa: BLE001 - the program's own __str__ may fail in any way
             message = ""
-        args = [arg for arg in error.args if type(arg) in (int, str, float, bool, type(None)) and len(str(arg)) < MAX_TEXT]
+        args = [
+            arg
+            for arg in error.args
+            if type(arg) in (int, str, float, bool, type(None)) and len(str(arg)) < MAX_TEXT
+        ]
         exact = lineage[0][1] == 0 and len(args) == len(error.args)
-        return [lineage, message, args if exact else None, 0 if lineage[0][1] == 0 else self.objects.number(error)]
+        return [
+            lineage,
+            message,
+            args if exact else None,
+            0 if lineage[0][1] == 0 else self.objects.number(error),
+        ]
 
     def settle(self, changes: list[tuple[Any, Any]], value: Any) -> None:
         for old, new in changes:

@@ -18,8 +18,49 @@ if TYPE_CHECKING or __package__:
 else:
     from codec import BASES, Malformed
 
-FORWARDED = ["call", "len", "iter", "next", "getitem", "setitem", "delitem", "bool", "str", "int", "float", "index", "abs", "neg", "pos", "invert", "reversed", "round", "enter", "exit", "await", "aiter", "anext", "aenter", "aexit"]
-BINARY = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift", "rshift", "divmod"]
+FORWARDED = [
+    "call",
+    "len",
+    "iter",
+    "next",
+    "getitem",
+    "setitem",
+    "delitem",
+    "bool",
+    "str",
+    "int",
+    "float",
+    "index",
+    "abs",
+    "neg",
+    "pos",
+    "invert",
+    "reversed",
+    "round",
+    "enter",
+    "exit",
+    "await",
+    "aiter",
+    "anext",
+    "aenter",
+    "aexit",
+]
+BINARY = [
+    "add",
+    "sub",
+    "mul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "matmul",
+    "and",
+    "or",
+    "xor",
+    "lshift",
+    "rshift",
+    "divmod",
+]
 GUARDED = (
     [f"__{name}__" for name in ("lt", "le", "gt", "ge", "contains")]
     + [f"__{prefix}{name}__" for name in BINARY for prefix in ("", "r", "i")]
@@ -53,7 +94,11 @@ class Handle:
         object.__setattr__(self, "_Handle__class_like", class_like)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") and name.endswith("__") and name not in ("__name__", "__doc__", "__qualname__", "__dict__"):
+        if (
+            name.startswith("__")
+            and name.endswith("__")
+            and name not in ("__name__", "__doc__", "__qualname__", "__dict__")
+        ):
             raise AttributeError(name)
         if name in PREDICATES and not mark_of(self):
             raise AttributeError(f"{name!r} is asked of built-in values only")
@@ -132,7 +177,9 @@ def _method(name: str) -> Any:
                 return any(item is args[0] or item == args[0] for item in self)  # type: ignore[attr-defined]
             return NotImplemented
         value = link_of(self).ask("special", number_of(self), (name, *args), kwargs)
-        if isinstance(value, Handle) and ((mark == "class" and name == "__call__") or (mark == "made" and guarded)):
+        if isinstance(value, Handle) and (
+            (mark == "class" and name == "__call__") or (mark == "made" and guarded)
+        ):
             set_mark(value, "made")
         return value
 

@@ -134,12 +134,17 @@ class Link:
         del buffer[:size]
         return taken
 
-    def ask(self, operation: str, target: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+    def ask(
+        self, operation: str, target: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         """Ask the other end to do something and return what came of it, or raise what it raised."""
         if self.broken is not None:
             raise self.broken
         packer = Packer(self.describe)
-        packed = [packer.pack(item) for item in args], [[name, packer.pack(item)] for name, item in (kwargs or {}).items()]
+        packed = (
+            [packer.pack(item) for item in args],
+            [[name, packer.pack(item)] for name, item in (kwargs or {}).items()],
+        )
         self.sequence += 1
         sequence = self.sequence
         freed, self.dropped = list(self.dropped), set()
@@ -209,7 +214,9 @@ class Link:
             changes = self._changed(containers, before)
             if kind == "=":
                 # A changed argument that is returned crosses as a copy: see `settle` of the tester.
-                value = Packer(self.describe, [] if changes and value is not None else list(containers)).pack(value)
+                value = Packer(self.describe, [] if changes and value is not None else list(containers)).pack(
+                    value
+                )
             reply = ["=" if kind == "=" else "!", sequence, value, changes, self.printed()]
             dumps(reply)
             return reply

@@ -91,10 +91,14 @@ class Remote(Link):
     def compile(self, source: str, name: str) -> types.CodeType:
         """Compile tests so that the statements of `source` are known to `settle`."""
         tree = ast.parse(source, name)
-        self.spans[name] = [_span(node) for node in ast.walk(tree) if isinstance(node, ast.stmt | ast.ExceptHandler)]
+        self.spans[name] = [
+            _span(node) for node in ast.walk(tree) if isinstance(node, ast.stmt | ast.ExceptHandler)
+        ]
         return compile(tree, name, "exec", dont_inherit=True)
 
-    def ask(self, operation: str, target: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+    def ask(
+        self, operation: str, target: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         self.write_back()
         capture = sys.stdout is not self.own_stdout
         if capture != self.capturing and self.loaded and self.broken is None:
@@ -115,7 +119,9 @@ class Remote(Link):
             for number, kind in self.error_classes.items():
                 if kind is thing:
                     return ["w", number]
-        open_to_questions = not isinstance(thing, types.ModuleType | types.FrameType | types.CodeType | types.TracebackType)
+        open_to_questions = not isinstance(
+            thing, types.ModuleType | types.FrameType | types.CodeType | types.TracebackType
+        )
         offered = features(thing) if open_to_questions else []
         name = thing.__name__ if isinstance(thing, type) else type(thing).__name__
         return ["h", self.objects.number(thing), name, offered, "object", None]
@@ -134,10 +140,14 @@ class Remote(Link):
             return f"<{type(thing).__name__}>"
         if operation in ("attr", "setattr") and has_attributes(thing) and not args[0].startswith("_"):
             return getattr(thing, args[0]) if operation == "attr" else setattr(thing, args[0], args[1])
-        raise AttributeError(f"{type(thing).__name__!r} object has no attribute {args[0] if args else operation!r}")
+        raise AttributeError(
+            f"{type(thing).__name__!r} object has no attribute {args[0] if args else operation!r}"
+        )
 
     def describe_error(self, error: BaseException) -> list[Any]:
-        lineage = [[kind.__name__, 0] for kind in type(error).__mro__ if EXCEPTIONS.get(kind.__name__) is kind]
+        lineage = [
+            [kind.__name__, 0] for kind in type(error).__mro__ if EXCEPTIONS.get(kind.__name__) is kind
+        ]
         return [lineage, str(error)[:MAX_TEXT], None, 0]
 
     # What comes back.
@@ -159,7 +169,9 @@ class Remote(Link):
             elif type(number) is int:
                 if number not in self.error_classes:
                     base = found if issubclass(found, Exception) else CandidateError
-                    self.error_classes[number] = type(short_name(name), (base,), {"__getattr__": _error_attribute})
+                    self.error_classes[number] = type(
+                        short_name(name), (base,), {"__getattr__": _error_attribute}
+                    )
                 found = self.error_classes[number]
         return found
 
@@ -192,7 +204,9 @@ class Remote(Link):
         sys.settrace(_ignore_calls)
 
     def _watch(self, frame: types.FrameType, event: str, argument: Any) -> Callable[..., Any] | None:
-        if event == "return" or (event == "line" and not self.statement[0] <= frame.f_lineno <= self.statement[1]):
+        if event == "return" or (
+            event == "line" and not self.statement[0] <= frame.f_lineno <= self.statement[1]
+        ):
             self.write_back()
             return None
         return self._watch
@@ -229,7 +243,11 @@ def _span(node: ast.stmt | ast.ExceptHandler) -> tuple[int, int]:
 def has_attributes(thing: Any) -> bool:
     """Whether an object is an instance of an ordinary class, whose public attributes may be read."""
     kind = type(thing)
-    return bool(kind.__flags__ & HEAP_TYPE) and kind.__module__ not in ("builtins", "types") and not isinstance(thing, type)
+    return (
+        bool(kind.__flags__ & HEAP_TYPE)
+        and kind.__module__ not in ("builtins", "types")
+        and not isinstance(thing, type)
+    )
 
 
 def make_error(kind: type[BaseException], args: list[Any]) -> BaseException:

@@ -18,7 +18,7 @@ import socket
 import time
 from typing import Any, NoReturn
 
-from stepgym.sandbox.runner import child, confine, resident, wire
+from stepgym.sandbox.runner import child, confine, wire
 from stepgym.sandbox.runner.cleaning import Disk, empty
 from stepgym.sandbox.runner.watch import ForkWatch
 
@@ -117,11 +117,12 @@ class Zygote:
             wire.close_all(descriptors)
 
     def _run(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        begin = time.monotonic()
         while self.spare is None or not self.spare.take(message, descriptors):
             self._retire()  # it died while it waited, which is no program's fault
             self.spare = Child(self)
         wire.close_all(descriptors)
-        execution = Execution(self, self.spare, message)
+        execution = Execution(self, self.spare, message, begin)
         reply = execution.run()
         if execution.done is None or execution.done["last"]:
             self._retire()
@@ -218,6 +219,8 @@ def _be_child(zygote: Zygote, line: socket.socket) -> NoReturn:
             os.close(listener)
         child.HINT[0] = 0
         if zygote.options.tester:
+            from stepgym.sandbox.runner import resident
+
             resident.serve(line, zygote.options.packages)
         header, descriptors = wire.receive(line)
         if header is not None:
@@ -259,16 +262,17 @@ def _filter_calls(zygote: Zygote) -> int | None:
 class Execution:
     """One program on its way through one child."""
 
-    def __init__(self, zygote: Zygote, process: Child, message: dict[str, Any]) -> None:
+    def __init__(self, zygote: Zygote, process: Child, message: dict[str, Any], begin: float) -> None:
         self.zygote = zygote
         self.process = process
         self.message = message
         self.limits: dict[str, Any] = message["limits"]
         self.overrun: str | None = None
         self.done: dict[str, Any] | None = None
+        self.num_oom = out_of_memory_kills()
         self.status: int | None = None
         self.usage: Any = None
-        self.begin = time.monotonic()
+        self.begin = begin
 
     def run(self) -> dict[str, Any]:
         """Wait for the program's end, or end it, and say what happened."""
@@ -382,8 +386,21 @@ class Execution:
             reply.update(
                 status=self.status, cpu_s=usage.ru_utime + usage.ru_stime, peak=usage.ru_maxrss << 10
             )
+        if self.status == signal.SIGKILL and not self.overrun and out_of_memory_kills() > self.num_oom:
+            reply["overrun"] = "memory"
         child.HINT[0] = 0
         return reply
+
+
+def out_of_memory_kills() -> int:
+    """How often the kernel has ended a process of this container because its memory was out."""
+    for name in ("memory.events", "memory/memory.oom_control"):
+        try:
+            with open(f"/sys/fs/cgroup/{name}") as stream:
+                return sum(int(line.split()[1]) for line in stream if line.startswith("oom_kill "))
+        except OSError:
+            continue
+    return 0
 
 
 def main(descriptor: int, text: str) -> None:
@@ -401,7 +418,7 @@ def main(descriptor: int, text: str) -> None:
         gained = namespaces.enter(options.folder, options.tmpfs_mib, options.run_written, control)
     confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
     confine.prctl(confine.PR_SET_CHILD_SUBREAPER, 1)
-    for name in PRELOADED:
+    for name in [*PRELOADED, "stepgym.sandbox.runner.resident"] if options.tester else PRELOADED:
         __import__(name)
     import builtins
     from _sitebuiltins import Quitter

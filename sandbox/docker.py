@@ -1,0 +1,253 @@
+"""DockerSandbox: each worker's runner is process 1 of a hardened container that stays up.
+
+Without network, capabilities, privileges to gain, IPC or writable files but a small /tmp; as user nobody; with limits on
+processes, memory and CPU. Programs reach it through one socket in a folder that only it sees. Not covered: faults of
+the kernel that all containers share; `runtime="runsc"` (gVisor) or Kata put another kernel in between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stepgym.sandbox import image as images
+from stepgym.sandbox.place import Place
+from stepgym.sandbox.pool import PooledSandbox
+from stepgym.sandbox.runner import wire
+from stepgym.sandbox.types import SandboxError
+
+START_S = 30.0
+OWNER, NOBODY = "stepgym.owner", "65534:65534"
+WAY_OUT = "start it (for example `systemctl start docker`), or use the local sandbox"
+
+
+class DockerSandbox(PooledSandbox):
+    """Programs in warm containers of the engine that the environment names (`DOCKER_HOST`).
+
+    `memory_mib`, `cpus`, `num_processes` and `disk_mib` bound each container, whatever a program's own limits say.
+    `image` replaces the images that are built here; it must hold the runner as they do.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int | None = None,
+        max_programs: int = 5000,
+        image: str | None = None,
+        runtime: str | None = None,
+        memory_mib: int = 1024,
+        cpus: float = 1.0,
+        num_processes: int = 128,
+        disk_mib: int = 128,
+    ) -> None:
+        self.image, self.runtime = image, runtime
+        self.memory_mib, self.cpus, self.num_processes, self.disk_mib = (
+            memory_mib,
+            cpus,
+            num_processes,
+            disk_mib,
+        )
+        with _engine_faults():
+            self.client = connect()
+        options = {"image": image, "runtime": runtime, "memory_mib": memory_mib, "cpus": cpus}
+        options |= {"num_processes": num_processes, "disk_mib": disk_mib}
+        self.image_lock = threading.Lock()
+        super().__init__(workers=workers, max_programs=max_programs, options=options)
+        with _engine_faults():
+            remove_leftovers(self.client)
+
+    def open_place(self, kind: str) -> Place:
+        """See `PooledSandbox.open_place`."""
+        folder = Path(tempfile.mkdtemp(prefix="stepgym-", dir=_short_folder()))
+        try:
+            with _engine_faults(), socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+                (folder / "channel").mkdir()
+                (folder / "channel").chmod(0o755)
+                listener.bind(str(folder / "channel" / "s"))
+                (folder / "channel" / "s").chmod(0o666)
+                listener.listen(1)
+                container = self._create(kind, folder / "channel")
+                try:
+                    self.client.api.start(container)
+                    control = _accept(listener, self.client, container)
+                    hello = _hello(control)
+                except BaseException:
+                    _remove(self.client, container, os.getpid())
+                    raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return Place(control, weakref.finalize(control, _remove, self.client, container, os.getpid()), hello)
+
+    def _create(self, kind: str, channel: Path) -> str:
+        from docker.errors import ImageNotFound
+
+        for _ in range(2):
+            with self.image_lock:
+                image = self.image or images.ensure(self.client, kind)
+            try:
+                created = self.client.api.create_container(
+                    image,
+                    entrypoint=[
+                        "python3",
+                        "-S",
+                        "-s",
+                        "-B",
+                        "-P",
+                        "-X",
+                        "utf8",
+                        f"{images.INSIDE}/runner/launch.py",
+                    ],
+                    command=["-1", json.dumps(runner_options(kind))],
+                    user=NOBODY,
+                    working_dir="/tmp",
+                    environment={"PYTHONHASHSEED": "0", "HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8"},
+                    labels={"stepgym.sandbox": kind, OWNER: _owner()},
+                    network_disabled=True,
+                    host_config=self._host_config(kind, channel),
+                )
+            except ImageNotFound:
+                images.tag.cache_clear()  # someone removed it after we looked
+                continue
+            return str(created["Id"])
+        raise SandboxError(f"the image {image} vanishes as soon as it is built; is something pruning images?")
+
+    def _host_config(self, kind: str, channel: Path) -> dict[str, Any]:
+        memory = f"{self.memory_mib}m"
+        run_written = "exec" if kind == "tools" else "noexec"
+        config: dict[str, Any] = self.client.api.create_host_config(
+            network_mode="none",
+            read_only=True,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            ipc_mode="none",
+            pids_limit=self.num_processes,
+            mem_limit=memory,
+            memswap_limit=memory,
+            nano_cpus=int(self.cpus * 1e9),
+            tmpfs={"/tmp": f"rw,nosuid,nodev,{run_written},size={self.disk_mib}m,nr_inodes=8192,mode=1777"},
+            binds={str(channel): {"bind": "/channel", "mode": "ro"}},
+            log_config={"type": "none"},
+            auto_remove=True,
+            runtime=self.runtime,
+        )
+        return config
+
+
+def connect(timeout_s: float = 60.0) -> Any:
+    """Connect to the engine; its faults come as exceptions of the docker SDK."""
+    import docker
+
+    client = docker.from_env(timeout=int(timeout_s))
+    client.ping()
+    return client
+
+
+def runner_options(kind: str) -> dict[str, Any]:
+    """What the runner in a container of this kind is told, see `runner.zygote.Options`."""
+    return {
+        "socket": "/channel/s",
+        "folder": "/tmp",
+        "readable": ["/"],
+        "packages": [f"{images.INSIDE}/packages"] if kind == "tester" else [],
+        "tester": kind == "tester",
+        "run_written": kind == "tools",
+    }
+
+
+@contextlib.contextmanager
+def _engine_faults() -> Iterator[None]:
+    """Turn the engine's faults into `SandboxError`s that name it and say what to do."""
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    where = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    try:
+        yield
+    except (DockerException, RequestException) as error:
+        text = str(error)
+        way_out = "free some with `docker system prune`" if "no space left" in text.lower() else WAY_OUT
+        raise SandboxError(f"the Docker engine at {where} failed: {text[:400]}; {way_out}") from error
+    except OSError as error:
+        raise SandboxError(f"no connection between this machine and its containers: {error}") from error
+
+
+def _short_folder() -> str | None:
+    """A folder whose name leaves room for a socket's (108 bytes in all)."""
+    return None if len(tempfile.gettempdir()) < 60 else "/tmp"
+
+
+def _accept(listener: socket.socket, client: Any, container: str) -> socket.socket:
+    """Wait for the container's runner to connect; `SandboxError` when the container ends instead."""
+    from docker.errors import NotFound
+
+    listener.settimeout(0.5)
+    give_up = time.monotonic() + START_S
+    while time.monotonic() < give_up:
+        try:
+            return listener.accept()[0]
+        except TimeoutError:
+            pass
+        try:
+            state = client.api.inspect_container(container)["State"]
+        except NotFound:
+            state = {"Running": False, "ExitCode": "unknown", "Error": "it is gone"}
+        if not state["Running"]:
+            raise SandboxError(f"the container ended at once, status {state['ExitCode']} {state['Error']}")
+    raise SandboxError(
+        f"the container's runner did not report within {START_S:.0f} s (is the engine on this machine?)"
+    )
+
+
+def _hello(control: socket.socket) -> dict[str, Any]:
+    control.settimeout(START_S)
+    message, _ = wire.receive(control)
+    control.settimeout(None)
+    if message is None:
+        raise SandboxError("the container's runner ended before it was ready")
+    return message
+
+
+def _remove(client: Any, container: str, owner: int) -> None:
+    """Remove a container; one that is gone, or whose engine is, needs no more. In a fork of the owner do nothing."""
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    if os.getpid() == owner:
+        with contextlib.suppress(DockerException, RequestException):
+            client.api.remove_container(container, force=True)
+
+
+def _owner() -> str:
+    """Name this process so that another can tell whether it still lives."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot} {os.readlink('/proc/self/ns/pid')} {os.getpid()} {_start_time(os.getpid())}"
+
+
+def _start_time(pid: int) -> str | None:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except FileNotFoundError:
+        return None
+
+
+def remove_leftovers(client: Any) -> int:
+    """Remove containers whose process on this machine is dead; returns how many."""
+    mine, count = _owner().split(), 0
+    for container in client.api.containers(all=True, filters={"label": OWNER}):
+        owner = container["Labels"][OWNER].split()
+        ended = container["State"] in ("exited", "dead", "created") and owner[0] != mine[0]
+        dead = owner[:2] == mine[:2] and _start_time(int(owner[2])) != owner[3]
+        if ended or dead:
+            count += 1
+            _remove(client, container["Id"], os.getpid())
+    return count

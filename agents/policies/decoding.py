@@ -62,7 +62,11 @@ class Job:
     key_after: Callable[[Child], bytes | None]
     """The key of the segment a finished child makes, `None` where nothing can follow it."""
     num_read: int = 0
-    """Prompt tokens that had to be read and had not been before (written by `decode`)."""
+    """Prompt tokens that had to be read and had not been before (written by `decode`).
+
+    The first segment, which all problems share, is charged to each of them although it is read once: what a problem
+    costs must not depend on those beside it.
+    """
 
     @property
     def length(self) -> int:
@@ -70,7 +74,7 @@ class Job:
 
     @property
     def room(self) -> int:
-        return max(len(child.uniforms) for child in self.children)
+        return max((len(child.uniforms) for child in self.children), default=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +95,18 @@ class Decoder:
     def decode(self, jobs: Sequence[Job]) -> None:
         """Write all children of all jobs; results are in the children."""
         with torch.inference_mode(), grouped_attention(self.model):
+            self._read_shared(jobs)
             for batch in self._batches(jobs):
                 self._decode(batch)
+
+    def _read_shared(self, jobs: Sequence[Job]) -> None:
+        """Read the first segments, of which many jobs have the same, once each."""
+        if self.store.limit_bytes == 0:
+            return
+        first = {job.keys[0]: job.ids[0] for job in jobs if len(job.keys) > 1 and job.ids[0]}
+        for key, ids in first.items():
+            if self.store.find([key], [ids]).num_cached < len(ids):
+                self._prefill([Job([key], [ids], [], lambda _: True, lambda _: None)])
 
     def _batches(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
         batch: list[Job] = []
@@ -140,7 +154,7 @@ class Decoder:
                 start = column - longest + n
                 keys, values = keys[:, :, : n - start], values[:, :, : n - start]
                 column = rows.load(row, column, keys, values, position=start)
-            job.num_read = job.length - n - each.num_sampled
+            job.num_read = job.length - (n + each.num_sampled if n > len(job.ids[0]) else 0)
         logits = self._read_prompts(rows, jobs, cached, longest, block)
         for row, job in enumerate(jobs):
             self._keep_prompt(rows, row, job, cached[row], longest + block)

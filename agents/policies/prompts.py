@@ -20,8 +20,8 @@ PLAIN = "Problem: {prompt}\nSolution:\n"
 """The prompt of a model without a chat template."""
 
 
-def head(tokenizer: Any, prompt: str, *, system: str | None, template: str | None) -> str:
-    """Return the text up to the first step.
+def head(tokenizer: Any, prompt: str, *, system: str | None, template: str | None) -> tuple[str, str]:
+    """Return the text up to the first step in two pieces: what all problems share, and what begins with the prompt.
 
     `template` (with `{prompt}` in it) takes the place of the chat template; `None` takes the chat template where
     the tokenizer has one and `PLAIN` otherwise.
@@ -30,13 +30,16 @@ def head(tokenizer: Any, prompt: str, *, system: str | None, template: str | Non
         messages = [{"role": "system", "content": system}] if system else []
         messages.append({"role": "user", "content": prompt})
         text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return text
-    return (PLAIN if template is None else template).replace("{prompt}", prompt)
+        # Templates may trim the prompt; the last place it stands is the user's turn.
+        at = text.rfind(prompt.strip())
+        return text[:at], text[at:]
+    before, mark, after = (PLAIN if template is None else template).partition("{prompt}")
+    return (before, prompt + after) if mark else ("", before)
 
 
-def segments(first: str, state: State, *, delimiter: str) -> tuple[str, ...]:
-    """Return the whole text of a state in pieces: the head, then each step with its delimiter, then its reply."""
-    pieces = [first]
+def segments(first: tuple[str, str], state: State, *, delimiter: str) -> tuple[str, ...]:
+    """Return the whole text of a state in pieces: the head's two, then each step with its delimiter, then its reply."""
+    pieces = [*first]
     for step in state.steps:
         pieces.append(step.text + delimiter)
         if step.reply:

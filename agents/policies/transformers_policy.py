@@ -150,7 +150,7 @@ class TransformersPolicy:
         count = min(opening.num_children, 1) if likeliest else opening.num_children
         draws = [stream(self.seed, state.draw, child, *pieces, length=room) for child in range(count)]
         children = [Child(uniforms, likeliest=likeliest) for uniforms in draws]
-        thinking = is_thinking("".join(pieces[1:]))
+        thinking = is_thinking("".join(pieces[2:]))
         keys = chain_keys(pieces)
 
         def ended(new: list[int]) -> bool:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from stepgym.agents.policies.loading import LanguageModel
-from stepgym.agents.policies.transformers_policy import TransformersPolicy
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from stepgym.agents.policies.loading import LanguageModel
+from stepgym.agents.policies.transformers_policy import TransformersPolicy
 
 CONTEXT = 400
 

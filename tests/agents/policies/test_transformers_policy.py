@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from stepgym.agents.policies.loading import LanguageModel, load_language_model
 from stepgym.agents.policies.sampling import stream
 from stepgym.agents.policies.transformers_policy import Opening, TransformersPolicy
@@ -38,8 +39,7 @@ def ids_of(policy: TransformersPolicy, state: State) -> list[int]:
 
 def plain_step(policy: TransformersPolicy, state: State, child: int) -> tuple[list[int], float]:
     """Sample one step with a full forward pass per token and a sort of the whole vocabulary."""
-    text = f"Problem: {state.prompt}\nSolution:\n"
-    pieces = [text]
+    pieces = ["Problem: ", f"{state.prompt}\nSolution:\n"]
     for step in state.steps:
         pieces.append(step.text + "\n\n")
         if step.reply:

@@ -50,7 +50,3 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="stepgym")
 def main() -> None:
     """The gym in which reasoning agents learn: verified steps, search inside a budget, self-play."""
-
-
-if __name__ == "__main__":
-    main()

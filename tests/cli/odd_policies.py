@@ -1,0 +1,55 @@
+"""Policies as a user might write them on a bad day, named on the command line as `odd_policies:Name`."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+
+from stepgym.agents.policies.scripted import RandomLegalPolicy
+from stepgym.agents.types import PolicyError
+from stepgym.envs.types import State, Step
+
+
+class Silent:
+    def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        return [[] for _ in states]
+
+
+class Rubbish:
+    def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        return [[Step("\ud800<answer><think>\x00 3 ** 9 ☃ </script>")] * count for count in counts]
+
+
+class Megabyte:
+    def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        return [[Step("9" * 1_000_000)] * count for count in counts]
+
+
+class Raises:
+    def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        raise RuntimeError("the model fell over")
+
+
+class NotSteps:
+    def propose(self, states: Sequence[State], counts: Sequence[int]) -> object:
+        return 17
+
+
+class RaisesOnce(RandomLegalPolicy):
+    """Fails on the first problem only: the others must not suffer."""
+
+    def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        steps = [super(RaisesOnce, self).propose([state], [count])[0] for state, count in zip(states, counts)]
+        bad = [i for i, state in enumerate(states) if state.prompt.startswith(os.environ["ODD_PROMPT"])]
+        if bad:
+            raise PolicyError("no", steps=[[] if i in bad else s for i, s in enumerate(steps)], failures=dict.fromkeys(bad, "no"))
+        return steps
+
+
+class Slow(RandomLegalPolicy):
+    """Random play that takes its time, so that a test can interrupt it."""
+
+    def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        time.sleep(float(os.environ.get("ODD_SLEEP", "0")))
+        return super().propose(states, counts)

@@ -1,0 +1,200 @@
+"""`stepgym selfplay` and what comes after it: interruptions lose little, bad input says the way out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from stepgym.cli import main
+from stepgym.selfplay import read_episodes
+
+HERE = Path(__file__).parent
+COUNTDOWN = ["selfplay", "--env", "stepgym/Countdown-v0", "--level", "1"]
+
+
+def stepgym(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+@pytest.fixture
+def odd(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(HERE))
+
+
+def test_from_play_to_data_to_page(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    played = stepgym(*COUNTDOWN, "--agent", "best_of_n", "--agent-option", "n=8", "--policy", "random", "--episodes", 12, "--out", run)
+    assert played.exit_code == 0 and "12 episodes" in played.output
+    summary = json.loads(stepgym("runs", run, "--json").output)
+    assert summary["episodes"] == sum(summary["verdicts"].values()) == 12
+    assert summary["verdicts"]["correct"] > 0
+    for kind in ("sft", "preference", "steps", "tree", "verl", "openrlhf"):
+        assert stepgym("export", run, "--format", kind, "--out", tmp_path / f"{kind}.jsonl").exit_code == 0
+    assert (tmp_path / "sft.jsonl").read_text().count("\n") >= summary["verdicts"]["correct"]
+    assert stepgym("view", run, "--out", tmp_path / "page.html").exit_code == 0
+    assert "12 episodes" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_the_same_command_adds_nothing_and_a_larger_one_extends(tmp_path: Path) -> None:
+    command = [*COUNTDOWN, "--policy", "random", "--out", tmp_path / "run", "--json"]
+    first = json.loads(stepgym(*command, "--episodes", 3).output)
+    again = json.loads(stepgym(*command, "--episodes", 3).output)
+    more = json.loads(stepgym(*command, "--episodes", 5).output)
+    assert first == again and more["episodes"] == 5
+    assert [record.index for record in read_episodes(tmp_path / "run")] == [0, 1, 2, 3, 4]
+
+
+def test_how_many_run_side_by_side_changes_nothing(tmp_path: Path) -> None:
+    command = [*COUNTDOWN, "--agent", "best_of_n", "--policy", "random", "--episodes", 9]
+    for parallel in (1, 4):
+        stepgym(*command, "--parallel", parallel, "--out", tmp_path / str(parallel))
+    one, four = (list(read_episodes(tmp_path / name)) for name in ("1", "4"))
+    assert [(r.problem_id, r.verdict, r.nodes, r.path) for r in one] == [(r.problem_id, r.verdict, r.nodes, r.path) for r in four]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--env", "stepgym/Countdwn-v0"], "did you mean 'stepgym/Countdown-v0'? known: "),
+        (["--agent", "best_of_m"], "unknown search 'best_of_m'; did you mean 'best_of_n'? known: "),
+        (["--policy", "randm"], "unknown policy 'randm'; did you mean 'random'? known: "),
+        (["--reward-model", "rndom"], "unknown reward model 'rndom'; did you mean 'random'? known: "),
+        (["--policy", "nowhere.to:Be"], "cannot import 'nowhere.to'"),
+        (["--agent-option", "m=3"], "search 'greedy' has no setting 'm'"),
+        (["--agent-option", "3"], "'3' should look like n=8"),
+        (["--env-option", "colour=3"], "unknown option of stepgym/Countdown-v0 'colour'"),
+        (["--sandbox", "docker"], "unknown option of stepgym/Countdown-v0 'sandbox'"),  # it runs no programs
+        (["--episodes", "0"], "0 is not in the range x>=1"),
+        (["--seed", "-1"], "-1 is not in the range x>=0"),
+    ],
+)
+def test_what_cannot_be_played_says_why_and_leaves_nothing(arguments: list[str], says: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    result = stepgym(*COUNTDOWN, "--policy", "random", *arguments, "--out", out)
+    assert result.exit_code == 2 and says in result.output.replace("\n", " ")
+    assert not out.exists()
+
+
+def test_an_unknown_command_suggests_the_nearest() -> None:
+    result = stepgym("selfpaly")
+    assert result.exit_code == 2 and "did you mean 'selfplay'?" in result.output
+
+
+def test_other_settings_on_the_same_folder_are_refused(tmp_path: Path) -> None:
+    command = [*COUNTDOWN, "--policy", "random", "--episodes", 2, "--out", tmp_path / "run"]
+    stepgym(*command)
+    result = stepgym(*command, "--seed", 5)
+    assert result.exit_code == 2 and "seed was 0, is now 5" in result.output
+
+
+@pytest.mark.parametrize("command", ["runs", "export", "view"])
+def test_a_folder_without_a_run_is_named(command: str, tmp_path: Path) -> None:
+    result = stepgym(command, tmp_path)
+    assert result.exit_code == 2 and f"{tmp_path} is not a run folder" in result.output.replace("\n", "")
+
+
+@pytest.mark.parametrize("command", ["runs", "export", "view"])
+def test_a_broken_line_is_named(command: str, tmp_path: Path) -> None:
+    stepgym(*COUNTDOWN, "--policy", "random", "--episodes", 2, "--out", tmp_path / "run")
+    with (tmp_path / "run/episodes.jsonl").open("a") as file:
+        file.write("{broken\n")
+    result = stepgym(command, tmp_path / "run")
+    assert result.exit_code == 2 and "episodes.jsonl:3: not JSON" in result.output
+
+
+@pytest.mark.parametrize(
+    ("policy", "verdicts", "note"),
+    [
+        ("Silent", {"no_answer"}, ""),  # nothing is a move too: the tree is barren
+        ("Rubbish", {"no_answer", "incorrect"}, ""),
+        ("Megabyte", {"failed"}, "the limit is"),
+        ("Raises", {"failed"}, "the model fell over"),
+        ("NotSteps", {"failed"}, ""),
+    ],
+)
+def test_a_bad_policy_is_recorded_and_the_run_goes_on(
+    odd: None, policy: str, verdicts: set[str], note: str, tmp_path: Path
+) -> None:
+    command = [*COUNTDOWN, "--agent", "best_of_n", "--agent-option", "n=2", "--policy", f"odd_policies:{policy}"]
+    result = stepgym(*command, "--episodes", 3, "--out", tmp_path / "run")
+    assert result.exit_code == 0
+    records = list(read_episodes(tmp_path / "run"))
+    assert len(records) == 3 and {record.verdict for record in records} <= verdicts
+    assert all(note in record.note for record in records)
+    assert stepgym("view", tmp_path / "run").exit_code == 0
+    assert stepgym("export", tmp_path / "run", "--format", "tree").exit_code == 0
+
+
+def test_one_failing_problem_costs_no_other(odd: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [*COUNTDOWN, "--episodes", 4, "--policy"]
+    stepgym(*command, "random", "--out", tmp_path / "good")
+    good = list(read_episodes(tmp_path / "good"))
+    monkeypatch.setenv("ODD_PROMPT", good[1].prompt)
+    stepgym(*command, "odd_policies:RaisesOnce", "--out", tmp_path / "bad")
+    bad = list(read_episodes(tmp_path / "bad"))
+    assert bad[1].verdict == "failed"
+    assert [record.nodes for record in bad if record.index != 1] == [record.nodes for record in good if record.index != 1]
+
+
+def start(out: Path, *arguments: str, sleep_s: float) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(HERE), "ODD_SLEEP": str(sleep_s)}
+    command = [*COUNTDOWN, "--policy", "odd_policies:Slow", "--episodes", "30", "--parallel", "2", "--out", str(out)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "stepgym", *command, *arguments], env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def lines(out: Path) -> list[bytes]:
+    file = out / "episodes.jsonl"
+    return file.read_bytes().splitlines(keepends=True) if file.exists() else []
+
+
+def wait_for(out: Path, count: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while len(lines(out)) < count and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    assert process.poll() is None, process.communicate()
+
+
+def plain(line: bytes) -> dict[str, Any]:
+    return {name: value for name, value in json.loads(line).items() if name not in ("usage", "created", "agent")}
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+def test_an_interrupted_run_goes_on_where_it_stopped(how: signal.Signals, tmp_path: Path) -> None:
+    interrupted, whole = tmp_path / "interrupted", tmp_path / "whole"
+    process = start(interrupted, sleep_s=0.03)
+    wait_for(interrupted, 4, process)
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=60)
+    before = [line for line in lines(interrupted) if line.endswith(b"\n")]
+    assert 4 <= len(before) < 30
+    if how is signal.SIGINT:
+        assert process.returncode == 130 and "the same command goes on" in errors
+    for out in (interrupted, whole):
+        assert start(out, sleep_s=0).wait(timeout=120) == 0
+    after = lines(interrupted)
+    assert after[: len(before)] == before, "finished episodes stay as they are"
+    assert [plain(line) for line in after] == [plain(line) for line in lines(whole)], "as if nothing had happened"
+
+
+def test_a_second_writer_is_sent_away(tmp_path: Path) -> None:
+    process = start(tmp_path / "run", sleep_s=1)
+    try:
+        wait_for(tmp_path / "run", 1, process)
+        second = start(tmp_path / "run", sleep_s=0)
+        _, errors = second.communicate(timeout=60)
+        assert second.returncode == 1 and "another process is writing" in errors
+    finally:
+        process.kill()
+        process.communicate()

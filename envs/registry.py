@@ -25,6 +25,8 @@ class EnvironmentCard(NamedTuple):
     """Levels run from 1 to this; `None` where the problems are a data file."""
     source: str
     """Where the problems come from, in a few words."""
+    example_options: tuple[tuple[str, Any], ...] = ()
+    """Options for an environment that needs some (a data file that ships with the package)."""
 
 
 ENVIRONMENTS: tuple[EnvironmentCard, ...] = (

@@ -1,0 +1,80 @@
+"""`stepgym envs`: the list of environments, or examples of one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from stepgym.envs.registry import ENVIRONMENTS, EnvironmentCard, load_env
+
+
+@click.command()
+@click.argument("env_id", required=False)
+@click.option(
+    "--level", type=int, help="Level of the examples (the environment's own choice where not given)."
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--count", "-n", type=click.IntRange(min=1), default=3, show_default=True, help="How many examples."
+)
+@click.option("--reference", is_flag=True, help="Show the references too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    env_id: str | None, level: int | None, seed: int, count: int, reference: bool, as_json: bool
+) -> None:
+    """List the environments, or show problems of ENV_ID."""
+    if env_id is None:
+        _list(as_json)
+        return
+    options: dict[str, Any] = {} if level is None else {"level": level}
+    try:
+        env = load_env(env_id, seed=seed, **options)
+    except (ValueError, ImportError) as error:
+        raise click.ClickException(str(error)) from error
+    shown = [_problem(env.problems[i], reference) for i in range(min(count, len(env.problems)))]
+    env.close()
+    if as_json:
+        click.echo(json.dumps(shown))
+        return
+    for item in shown:
+        click.echo(f"{item['id']}\n{item['prompt']}")
+        if reference:
+            click.echo(f"= {item['reference']}")
+        click.echo()
+
+
+def _list(as_json: bool) -> None:
+    rows = [_row(card) for card in ENVIRONMENTS]
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    for row in rows:
+        levels = f"levels 1 to {row['levels']}" if row["levels"] else "no levels"
+        click.echo(f"{row['id']}  ({levels})\n    {row['source']}\n    e.g. {_line(row['example'])}")
+
+
+def _row(card: EnvironmentCard) -> dict[str, Any]:
+    return {"id": card.id, "levels": card.levels, "source": card.source, "example": _example(card)}
+
+
+def _example(card: EnvironmentCard) -> str:
+    """Return the first problem's prompt, or why there is none here (a package or a file that is to be given)."""
+    try:
+        env = load_env(card.id)
+    except (ValueError, TypeError, ImportError, OSError) as error:
+        return f"(not here: {error})"
+    prompt = env.problems[0].prompt
+    env.close()
+    return prompt
+
+
+def _problem(problem: Any, reference: bool) -> dict[str, Any]:
+    shown = {"id": problem.id, "prompt": problem.prompt, "level": problem.level, "index": problem.index}
+    return {**shown, "reference": problem.reference} if reference else shown
+
+
+def _line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 100 else line[:97] + "..."

@@ -1,0 +1,136 @@
+"""`stepgym demo`: the whole loop in small, on this machine, with nothing to download."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from stepgym.cli.options import user_errors
+
+ENV = "stepgym/Countdown-v0"
+AGENTS: tuple[tuple[str, Mapping[str, Any]], ...] = (
+    ("greedy", {}),
+    ("best_of_n", {"n": 16}),
+    ("beam", {"width": 4, "expand": 4}),
+    ("mcts", {"simulations": 16, "width": 8}),
+)
+
+
+class Row(NamedTuple):
+    """One agent's line in the table; tokens and model calls are means per problem, seconds the whole row's."""
+
+    agent: str
+    policy: str
+    solved: float
+    tokens: float
+    model_calls: float
+    seconds: float
+
+
+@click.command("demo")
+@click.option("--out", default="demo", show_default=True, type=click.Path(file_okay=False), help="Where to write.")
+@click.option("--problems", default=100, show_default=True, type=click.IntRange(min=1), help="For each line of the table.")
+@click.option("--episodes", default=60, show_default=True, type=click.IntRange(min=1), help="Of self-play.")
+@click.option("--level", default=3, show_default=True, type=click.IntRange(min=1), help="Difficulty of Countdown.")
+@click.option("--seed", default=2026, show_default=True, type=click.IntRange(min=0))
+@click.option("--policy", default="embedded", show_default=True, metavar="NAME")
+@click.option("--reward-model", default="embedded", show_default=True, metavar="NAME")
+def command(
+    out: str, problems: int, episodes: int, level: int, seed: int, policy: str, reward_model: str
+) -> None:
+    """Compare searches on fresh Countdown problems, then write a self-play dataset, its exports and a page of trees.
+
+    The policy and the reward model are tiny transformers that come with the package.
+    """
+    started = time.perf_counter()
+    click.echo(f"Countdown, level {level}: reach a target from four numbers, one operation a step.")
+    click.echo(f"Problem: {_first_prompt(level, seed)}\n")
+    with user_errors():
+        rows = [_measure(name, settings, problems, level, seed, policy, reward_model) for name, settings in AGENTS]
+        rows.append(_measure("best_of_n", {"n": 16}, problems, level, seed, "random", None))
+        _table(rows, problems)
+        _dataset(Path(out), episodes, level, seed, policy, reward_model)
+    click.echo(f"\nAll of it took {time.perf_counter() - started:.0f} s. Next:")
+    click.echo(f"  open {Path(out) / 'page.html'} in a browser")
+    click.echo(f"  stepgym selfplay --env {ENV} --agent mcts --episodes 500 --out runs/first")
+    click.echo(f"  stepgym export {Path(out) / 'run'} --format steps")
+    click.echo("  stepgym envs")
+
+
+def _first_prompt(level: int, seed: int) -> str:
+    from stepgym.envs.registry import load_env
+
+    return " ".join(load_env(ENV, level=level, seed=seed).problems[0].prompt.split())
+
+
+def _measure(
+    agent: str,
+    settings: Mapping[str, Any],
+    problems: int,
+    level: int,
+    seed: int,
+    policy: str,
+    reward_model: str | None,
+) -> Row:
+    from rich.console import Console
+
+    from stepgym.agents import solve
+
+    with Console(stderr=True).status(f"{agent} with {policy} on {problems} problems"):
+        started = time.perf_counter()
+        records = solve(
+            ENV, agent=agent, agent_settings=settings, policy=policy, reward_model=reward_model,
+            episodes=problems, level=level, seed=seed, see_verdicts=False,
+        )  # fmt: skip
+        seconds = time.perf_counter() - started
+    usage = {name: sum(record.usage[name] for record in records) / problems for name in records[0].usage}
+    return Row(
+        agent=agent + "".join(f" {name}={value}" for name, value in settings.items()),
+        policy=policy,
+        solved=sum(record.verdict == "correct" for record in records) / problems,
+        tokens=usage["visible_tokens"] + usage["reasoning_tokens"],
+        model_calls=usage["model_calls"],
+        seconds=seconds,
+    )
+
+
+def _table(rows: list[Row], problems: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        title=f"{problems} problems that no model was trained on; the search picks its answer without the verifier",
+        title_justify="left",
+    )
+    for name in ("agent", "policy"):
+        table.add_column(name, no_wrap=True)
+    for name in ("solved", "tokens a problem", "model calls", "seconds"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        cells = (f"{row.solved:.0%}", f"{row.tokens:,.0f}", f"{row.model_calls:,.0f}", f"{row.seconds:.1f}")
+        table.add_row(row.agent, row.policy, *cells)
+    Console(width=100).print(table)
+
+
+def _dataset(out: Path, episodes: int, level: int, seed: int, policy: str, reward_model: str) -> None:
+    from stepgym.selfplay.export import export
+    from stepgym.selfplay.play import selfplay
+    from stepgym.selfplay.types import ExportFormat
+    from stepgym.serving.page import write_page
+
+    run = out / "run"
+    name, settings = AGENTS[-1]
+    summary = selfplay(
+        ENV, out=run, agent=name, agent_settings=settings, policy=policy, reward_model=reward_model,
+        episodes=episodes, level=level, seed=seed + 1,
+    )  # fmt: skip
+    click.echo(f"\n{run}: {summary.episodes} self-play episodes with {name}, {summary.solved or 0:.0%} solved, {summary.nodes:,} nodes")
+    for kind in (ExportFormat.SFT, ExportFormat.PREFERENCE, ExportFormat.STEPS, ExportFormat.TREE):
+        file = out / f"{kind.value}.parquet"
+        click.echo(f"{file}: {export([run], file, kind=kind):,} rows")
+    count = write_page(run, out / "page.html")
+    click.echo(f"{out / 'page.html'}: the search trees of {count} episodes, in one file that needs no network")

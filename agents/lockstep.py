@@ -112,6 +112,7 @@ def bound(plug_in: Any, domain: Domain) -> Any:
 
 
 def start_jobs(parts: Parts, problems: Sequence[Problem], trees: Sequence[SearchTree] | None) -> list[Job]:
+    """Make one job per problem, with a new tree or the one given."""
     if trees is None:
         trees = [SearchTree(problem.id, [parts.domain.initial(problem)]) for problem in problems]
     for tree in trees:
@@ -154,6 +155,7 @@ def play_round(parts: Parts, jobs: Sequence[Job], total: Meter) -> None:
 
 
 def propose_round(parts: Parts, jobs: Sequence[Job], total: Meter) -> Growths:
+    """Ask the policy once for all requests of all jobs."""
     views, counts, owners = [], [], []
     for owner, job in enumerate(jobs):
         for request in job.requests:
@@ -185,6 +187,7 @@ def view_of(tree: SearchTree, request: Request) -> State:
 def advance_round(
     parts: Parts, jobs: Sequence[Job], growths: Growths, total: Meter
 ) -> list[list[State | Failure]]:
+    """Take every new step with one call, and charge what tools cost."""
     states, steps, owners = [], [], []
     for owner, growth in growths:
         before = jobs[owner].tree.states[growth.node]
@@ -194,8 +197,11 @@ def advance_round(
             owners.append(owner)
     started = time.perf_counter()
     after = boundary.advance(parts.domain, states, steps, owners) if states else []
-    if getattr(parts.domain, "sandbox", None) is not None:
-        charge_sandbox(jobs, owners, time.perf_counter() - started, total)
+    replied = [
+        owner for owner, state in zip(owners, after) if isinstance(state, State) and state.steps[-1].reply
+    ]
+    if replied and getattr(parts.domain, "sandbox", None) is not None:
+        charge_sandbox(jobs, replied, time.perf_counter() - started, total)
     for owner, state in zip(owners, after):
         if isinstance(state, State) and (tokens := state.steps[-1].num_reply_tokens):
             jobs[owner].meter.tool_tokens += tokens
@@ -214,6 +220,7 @@ def charge_sandbox(jobs: Sequence[Job], owners: Sequence[int], seconds: float, t
 def score_round(
     parts: Parts, jobs: Sequence[Job], growths: Growths, states: list[list[State | Failure]], total: Meter
 ) -> list[list[float | Failure | None]]:
+    """Score every new state with one call; `None` where nothing is to be scored."""
     if parts.reward_model is None:
         return [[None] * len(own) for own in states]
     good, owners = [], []

@@ -86,6 +86,7 @@ def outcome(tree: SearchTree, answer: str | None, verdict: Verdict | None) -> st
 
 
 def node_record(tree: SearchTree, node: int) -> NodeRecord:
+    """Return one node as the record keeps it."""
     state = tree.states[node]
     step = state.steps[-1] if state.steps and node != ROOT else None
     verdict = tree.verdicts.get(node)
@@ -107,6 +108,7 @@ def node_record(tree: SearchTree, node: int) -> NodeRecord:
 
 
 def package_version() -> str:
+    """Return this package's version, `0` from a checkout that is not installed."""
     try:
         return version("stepgym")
     except PackageNotFoundError:

@@ -37,6 +37,8 @@ class Words:
 
 @dataclass(frozen=True)
 class WordVerifier:
+    """The reference is the right word."""
+
     needs_reference = False
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:

@@ -201,6 +201,8 @@ def originals(left: Sequence[int], steps: Sequence[str]) -> tuple[int, ...]:
 class CountdownVerifier:
     """Reads an expression exactly: each number used once, the value is the target. `= target` behind it is allowed."""
 
+    needs_reference = False
+
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
         return [self._verify(problem, answer) for problem, answer in zip(problems, answers, strict=True)]
 

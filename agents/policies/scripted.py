@@ -42,7 +42,10 @@ class ScriptedPolicy:
 
 @dataclass(frozen=True)
 class RandomLegalPolicy:
-    """Draws uniformly from the domain's legal steps: the control that every learned policy must beat."""
+    """Draws uniformly from the domain's legal steps: the control that every learned policy must beat.
+
+    It has no tokenizer: a word counts as a token.
+    """
 
     seed: int = 0
     domain: Domain | None = None
@@ -66,7 +69,8 @@ class RandomLegalPolicy:
             return []
         stream = random.Random(proposal_seed(self.seed, state, count))
         log_prob = -math.log(len(legal))
-        return [Step(stream.choice(legal), log_prob=log_prob) for _ in range(count)]
+        texts = [stream.choice(legal) for _ in range(count)]
+        return [Step(text, log_prob=log_prob, num_tokens=len(text.split())) for text in texts]
 
 
 @dataclass(frozen=True)

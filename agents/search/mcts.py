@@ -47,7 +47,7 @@ class MCTS:
     exploration: float = 1.25
     exploration_base: float = 19652.0
     prior_temperature: float = 1.0
-    widen: float = 0.0
+    widen: float = 0.25
     """Exponent of progressive widening (Couetoux et al. 2011): a node may have been asked for
     `width * visits ** widen` steps, and is asked again when its subtree is used up. 0 is off."""
     root_noise: str = RootNoise.NONE

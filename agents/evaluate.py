@@ -1,0 +1,53 @@
+"""How well an agent does on an environment, with an interval and what it cost."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from stepgym.agents.intervals import Interval, wilson
+from stepgym.agents.solving import solve
+from stepgym.agents.types import EpisodeRecord, Usage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """An agent's result on some problems."""
+
+    solved: float
+    """Share of problems whose answer is correct."""
+    ci: Interval
+    """Wilson's 95% interval of that share."""
+    episodes: int
+    usage: Usage
+    """Summed over the problems, but for `wall_s`, which is the run's own."""
+    verdicts: Mapping[str, int]
+    agent: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the JSON object that `stepgym eval --json` prints."""
+        return {**asdict(self), "ci": list(self.ci)}
+
+
+def evaluate(problems: Any, **settings: Any) -> Evaluation:
+    """Solve problems (settings as of `stepgym.agents.solve`) and summarise."""
+    started = time.perf_counter()
+    records = solve(problems, **settings)
+    return summarise(records, wall_s=time.perf_counter() - started)
+
+
+def summarise(records: Sequence[EpisodeRecord], *, wall_s: float | None = None) -> Evaluation:
+    """Summarise records; `wall_s` is the time of the whole run, `None` adds up what the records say."""
+    verdicts = Counter(record.verdict for record in records)
+    total = sum((Usage(**record.usage) for record in records), Usage())  # type: ignore[arg-type]
+    return Evaluation(
+        solved=verdicts["correct"] / len(records) if records else 0.0,
+        ci=wilson(verdicts["correct"], len(records)),
+        episodes=len(records),
+        usage=total if wall_s is None else replace(total, wall_s=wall_s),
+        verdicts=dict(verdicts.most_common()),
+        agent=records[0].agent if records else {},
+    )

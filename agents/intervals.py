@@ -1,0 +1,44 @@
+"""Intervals for shares and means: Wilson's for one share, the bootstrap for everything paired by problem."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Interval(NamedTuple):
+    """A 95% interval."""
+
+    low: float
+    high: float
+
+
+def wilson(successes: int, trials: int) -> Interval:
+    """Return Wilson's score interval for a share (Wilson 1927); (0, 1) without trials."""
+    if trials == 0:
+        return Interval(0.0, 1.0)
+    z = 1.959964
+    share = successes / trials
+    middle = share + z * z / (2 * trials)
+    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    return Interval(max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale))
+
+
+def bootstrap_mean(values: Sequence[float], *, seed: int = 0, resamples: int = 2000) -> Interval:
+    """Return the percentile bootstrap interval of the mean (Efron 1979)."""
+    if not values:
+        return Interval(math.nan, math.nan)
+    data = np.asarray(values, dtype=float)
+    stream = np.random.default_rng(seed)
+    means = data[stream.integers(0, len(data), size=(resamples, len(data)))].mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Interval(float(low), float(high))
+
+
+def bootstrap_difference(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -> Interval:
+    """Return the interval of mean(first) - mean(second), where item i of both is about the same problem."""
+    return bootstrap_mean([a - b for a, b in zip(first, second, strict=True)], seed=seed)

@@ -1,0 +1,116 @@
+"""`stepgym eval`: how well an agent does on an environment, with an interval and what it cost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stepgym.cli.options import agent_options, split_budget, user_errors
+
+
+@click.command("eval")
+@agent_options
+@click.option("--episodes", default=100, show_default=True, type=click.IntRange(min=1), help="Problems to solve.")
+@click.option("--parallel", default=64, show_default=True, type=click.IntRange(min=1), help="Problems side by side.")
+@click.option("--continuous", is_flag=True, help="Let problems run ahead of each other.")
+@click.option("--verdicts/--no-verdicts", "see_verdicts", default=None, help="Let the search see verdicts  [default: where they need no reference].")
+@click.option("--curve", type=click.Path(dir_okay=False), metavar="OUT", help="Measure every method at every width instead; write OUT.png and OUT.json.")
+@click.option("--widths", default="1,4,16,64", show_default=True, metavar="N,N,...", help="Widths of the curve.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(as_json: bool, curve: str | None, widths: str, **given: Any) -> None:
+    """Measure an agent: the share of problems solved with its 95% interval, and the compute it took."""
+    budget, rest = split_budget(given)
+    with user_errors():
+        if curve:
+            _curve(curve, _read_widths(widths), as_json, rest)
+            return
+        from stepgym.agents.evaluate import evaluate
+
+        run = load_run(rest)
+        result = evaluate(run.pop("problems"), budget=budget, **run)
+    if as_json:
+        click.echo(json.dumps(result.as_json()))
+        return
+    usage = result.usage
+    click.echo(f"solved {result.solved:.1%} [{result.ci.low:.1%}, {result.ci.high:.1%}] of {result.episodes} problems")
+    click.echo(f"verdicts: {', '.join(f'{count} {verdict}' for verdict, count in result.verdicts.items())}")
+    click.echo(
+        f"compute: {usage.new_tokens:,} new tokens ({usage.reasoning_tokens:,} reasoning), {usage.prompt_tokens:,} prompt, "
+        f"{usage.tool_tokens:,} tool; {usage.model_calls:,} model calls, {usage.flops:.3g} FLOPs, {usage.wall_s:.1f} s"
+    )
+
+
+def load_run(given: dict[str, Any]) -> dict[str, Any]:
+    """Turn the shared options into the arguments of `stepgym.agents.solve`."""
+    from stepgym.agents.registry import load_policy
+    from stepgym.envs.registry import load_env
+
+    options = dict(given["env_option"])
+    options |= {name: given[name] for name in ("level", "sandbox") if given[name] is not None}
+    seed = given["seed"]
+    return {
+        "problems": load_env(given["env_id"], **{"seed": seed, **options}),
+        "agent": given["agent"],
+        "agent_settings": dict(given["agent_option"]),
+        "policy": load_policy(given["policy"], seed=seed, **dict(given["policy_option"])),
+        "reward_model": given["reward_model"],
+        "episodes": given["episodes"],
+        "seed": seed,
+        "see_verdicts": given["see_verdicts"],
+        "num_parallel": given["parallel"],
+        "continuous": given["continuous"],
+    }
+
+
+def _read_widths(text: str) -> list[int]:
+    try:
+        widths = sorted({int(width) for width in text.split(",")})
+    except ValueError:
+        widths = []
+    if not widths or widths[0] < 1:
+        raise ValueError(f"--widths {text!r} should look like 1,4,16,64")
+    return widths
+
+
+def _curve(out: str, widths: list[int], as_json: bool, given: dict[str, Any]) -> None:
+    from stepgym.agents.curve import measure_curve
+    from stepgym.agents.curve_plot import draw_curve
+    from stepgym.agents.registry import load_reward_model
+    from stepgym.agents.solving import choose_problems
+
+    run = load_run(given)
+    problems, env = choose_problems(run["problems"], None, run["episodes"], seed=run["seed"], level=None, settings=None)
+    reward_model = run["reward_model"]
+    if reward_model is not None:
+        reward_model = load_reward_model(reward_model, seed=run["seed"])
+    curve = measure_curve(
+        env,
+        list(problems),
+        policy=run["policy"],
+        reward_model=reward_model,
+        widths=widths,
+        seed=run["seed"],
+        see_verdicts=run["see_verdicts"],
+        on_point=None if as_json else _print_point,
+    )
+    target = Path(out).with_suffix("") if out.endswith((".png", ".json")) else Path(out)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    result = curve.as_json()
+    Path(f"{target}.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+    draw_curve(curve, f"{target}.png")
+    if as_json:
+        click.echo(json.dumps(result))
+        return
+    for warning in curve.warnings:
+        click.secho(f"warning: {warning}", fg="yellow")
+    click.echo(f"{target}.png, {target}.json")
+
+
+def _print_point(point: Any) -> None:
+    click.echo(
+        f"{point.method:<26}{point.width:>5}  solved {point.solved:.3f} [{point.ci.low:.3f}, {point.ci.high:.3f}]"
+        f"  {point.new_tokens:>9,.0f} tokens  {point.flops:>9.3g} FLOPs"
+    )

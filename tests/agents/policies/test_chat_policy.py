@@ -1,0 +1,267 @@
+"""The chat policy against a real HTTP server on loopback that answers well, badly, late, half and not at all."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from stepgym.agents.policies.chat_policy import ChatPolicy, load
+from stepgym.agents.registry import load_policy
+from stepgym.agents.types import PolicyError
+from stepgym.envs.types import State, Step
+
+Reply = tuple[int, bytes, dict[str, str]]
+Script = Callable[[dict[str, Any], int], "Reply | str"]
+
+
+def completion(
+    *texts: str, usage: dict[str, Any] | None = None, logprobs: list[float] | None = None, **message: Any
+) -> Reply:
+    """A well-formed reply with one choice per text."""
+    content = None if logprobs is None else {"content": [{"token": "t", "logprob": x, "top_logprobs": []} for x in logprobs]}
+    body = {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "m",
+        "choices": [
+            {"index": i, "finish_reason": "stop", "message": {"role": "assistant", "content": text, **message}, "logprobs": content}
+            for i, text in enumerate(texts)
+        ],
+        "usage": usage,
+    }
+    return 200, json.dumps(body).encode(), {}
+
+
+def fault(status: int, message: str = "no", **headers: str) -> Reply:
+    return status, json.dumps({"error": {"message": message}}).encode(), headers
+
+
+class Server:
+    """A loopback server that plays a script: what it answers to (request, number of requests before it)."""
+
+    def __init__(self) -> None:
+        self.script: Script = lambda request, n: completion("a step")
+        self.requests: list[dict[str, Any]] = []
+        self.most_at_once = 0
+        self._now = 0
+        self._lock = threading.Lock()
+        self.stop = threading.Event()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                outer.answer(self)
+
+            def log_message(self, format: str, *args: object) -> None: ...
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
+        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        request = json.loads(handler.rfile.read(int(handler.headers["content-length"])))
+        with self._lock:
+            before = len(self.requests)
+            self.requests.append(request)
+            self._now += 1
+            self.most_at_once = max(self.most_at_once, self._now)
+        reply = self.script(request, before)
+        if reply == "hang":
+            self.stop.wait(20)
+        elif reply == "drop":
+            handler.connection.shutdown(socket.SHUT_RDWR)
+        else:
+            assert not isinstance(reply, str)
+            self.send(handler, *reply)
+        with self._lock:
+            self._now -= 1
+
+    @staticmethod
+    def send(handler: BaseHTTPRequestHandler, status: int, body: bytes, headers: dict[str, str]) -> None:
+        half = headers.pop("half", None)
+        handler.send_response(status)
+        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        handler.wfile.write(body[: len(body) // 2] if half else body)
+        if half:
+            handler.connection.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.stop.set()
+    server.http.shutdown()
+    server.http.server_close()
+
+
+def policy_for(server: Server, **settings: Any) -> ChatPolicy:
+    return ChatPolicy(server.url, "tiny", **{"backoff_s": 0.001, "timeout_s": 5.0, "max_retries": 2, **settings})
+
+
+def by_prompt(request: dict[str, Any]) -> str:
+    return str(next(m["content"] for m in request["messages"] if m["role"] == "user"))
+
+
+def test_steps_come_back_in_order_with_what_the_server_counted(server: Server) -> None:
+    usage = {
+        "prompt_tokens": 30,
+        "completion_tokens": 9,
+        "total_tokens": 39,
+        "prompt_tokens_details": {"cached_tokens": 10},
+        "completion_tokens_details": {"reasoning_tokens": 4},
+    }
+    server.script = lambda request, n: completion(f"for {by_prompt(request)}", usage=usage, reasoning_content="hm")
+    ((a,), (b,)) = policy_for(server).propose([State("a"), State("b")], [1, 1])
+    assert (a.text, b.text) == ("<think>hm</think>for a", "<think>hm</think>for b")
+    assert (a.num_prompt_tokens, a.num_tokens, a.num_reasoning_tokens) == (20, 9, 4)
+
+
+def test_log_probabilities_are_summed_where_the_server_gives_them(server: Server) -> None:
+    server.script = lambda request, n: completion("x", logprobs=[-0.5, -0.25])
+    ((step,),) = policy_for(server).propose([State("a")], [1])
+    assert step.log_prob == -0.75
+    assert step.num_tokens == 2
+    server.script = lambda request, n: completion("x")
+    ((step,),) = policy_for(server).propose([State("a")], [1])
+    assert step.log_prob is None
+
+
+FAILING: list[tuple[str, Reply | str, str]] = [
+    ("rate limit", fault(429, retry_after="0"), "status 429"),
+    ("server error", fault(500), "status 500"),
+    ("overloaded", fault(503), "status 503"),
+    ("truncated json", (200, b'{"choices": [{"mess', {}), "no chat completion"),
+    ("page instead of json", (200, b"<html>busy</html>", {"Content-Type": "text/html"}), "no chat completion"),
+    ("empty object", (200, b"{}", {}), "no chat completion"),
+    ("no choices", completion(), "no chat completion"),
+    ("dropped connection", "drop", "connection failed"),
+    ("dropped in the middle", (200, completion("x")[1], {"half": "yes"}), "connection failed"),
+    ("hang", "hang", "no reply within 0.3"),
+]
+
+
+@pytest.mark.parametrize(("reply", "says"), [row[1:] for row in FAILING], ids=[row[0] for row in FAILING])
+def test_failure_is_tried_again_then_recorded_for_its_state_alone(server: Server, reply: Reply | str, says: str) -> None:
+    again = {"again": 0}
+
+    def script(request: dict[str, Any], n: int) -> Reply | str:
+        if by_prompt(request) == "good":
+            return completion("fine")
+        if by_prompt(request) == "once" and again["again"]:
+            return completion("second time")
+        again["again"] += by_prompt(request) == "once"
+        return (reply[0], reply[1], dict(reply[2])) if isinstance(reply, tuple) else reply
+
+    server.script = script
+    states = [State("good"), State("once"), State("never")]
+    policy = policy_for(server, timeout_s=0.3 if reply == "hang" else 5.0)
+    with pytest.raises(PolicyError, match=r"1 of 3 states failed.*in 3 tries") as caught:
+        policy.propose(states, [1, 1, 1])
+    assert says in caught.value.failures[2]
+    assert caught.value.steps == [[Step("fine")], [Step("second time")], []]
+    assert sum(by_prompt(request) == "never" for request in server.requests) == 3
+
+
+def test_refusal_is_not_tried_again(server: Server) -> None:
+    server.script = lambda request, n: fault(401, "bad key")
+    with pytest.raises(PolicyError, match="refused: status 401") as caught:
+        policy_for(server).propose([State("a")], [3])
+    assert caught.value.steps == [[]]
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("unknown", [{"logprobs"}, {"n"}, {"logprobs", "n"}], ids=str)
+def test_server_that_refuses_optional_fields_is_asked_without(server: Server, unknown: set[str]) -> None:
+    server.script = lambda request, n: fault(400, "unknown field") if unknown & set(request) else completion(f"step {n}")
+    policy = policy_for(server)
+    (steps,) = policy.propose([State("a")], [3])
+    assert len({step.text for step in steps}) == 3
+    before = len(server.requests)
+    policy.propose([State("b")], [1])
+    assert len(server.requests) == before + 1, "what a server refuses is remembered"
+
+
+def test_prompt_the_server_refuses_teaches_nothing(server: Server) -> None:
+    server.script = lambda request, n: fault(400, "too long") if by_prompt(request) == "long" else completion("x")
+    policy = policy_for(server)
+    with pytest.raises(PolicyError, match="too long"):
+        policy.propose([State("long")], [2])
+    policy.propose([State("short")], [1])
+    assert "logprobs" in server.requests[-1]
+
+
+def test_several_choices_and_a_server_that_gives_fewer(server: Server) -> None:
+    server.script = lambda request, n: completion(*(f"{n}.{i}" for i in range(min(2, request["n"]))))
+    (steps,) = policy_for(server).propose([State("a")], [5])
+    assert [step.text for step in steps] == ["0.0", "0.1", "1.0", "1.1", "2.0"]
+    assert len({request["seed"] for request in server.requests}) == 3, "each request draws anew"
+
+
+def test_empty_completions_are_a_recorded_failure(server: Server) -> None:
+    server.script = lambda request, n: completion(" \n", "")
+    with pytest.raises(PolicyError, match="empty completions"):
+        policy_for(server).propose([State("a")], [2])
+
+
+def test_concurrency_is_a_limit(server: Server) -> None:
+    def script(request: dict[str, Any], n: int) -> Reply:
+        time.sleep(0.02)
+        return completion("x")
+
+    server.script = script
+    policy_for(server, concurrency=3).propose([State(str(n)) for n in range(12)], [1] * 12)
+    assert server.most_at_once == 3
+
+
+def test_earlier_steps_are_shown_and_replies_told_apart(server: Server) -> None:
+    state = State("a", (Step("one"), Step("two", reply="4")))
+    policy_for(server).propose([state], [1])
+    policy_for(server, continuation="prefill").propose([state], [1])
+    ask, prefill = server.requests
+    shown = "one\n\ntwo\n\n<tool_result>4</tool_result>"
+    assert [m["role"] for m in ask["messages"]] == ["system", "user", "assistant", "user"]
+    assert ask["messages"][2]["content"] == shown
+    assert prefill["messages"][-1] == {"role": "assistant", "content": shown + "\n\n"}
+    assert prefill["continue_final_message"] is True
+
+
+def test_answer_opened_before_the_stop_word_is_closed(server: Server) -> None:
+    server.script = lambda request, n: completion("so <answer>42")
+    ((step,),) = policy_for(server).propose([State("a")], [1])
+    assert step.text == "so <answer>42</answer>"
+
+
+def test_likeliest_step_is_asked_for_coldly(server: Server) -> None:
+    policy_for(server).propose([State("a", draw=None)], [4])
+    assert server.requests[0]["temperature"] == 0
+    assert server.requests[0]["n"] == 1
+
+
+def test_options_are_laid_over_the_request(server: Server) -> None:
+    policy_for(server, options={"max_tokens": None, "max_completion_tokens": 7}).propose([State("a")], [1])
+    assert "max_tokens" not in server.requests[0]
+    assert server.requests[0]["max_completion_tokens"] == 7
+
+
+def test_name_leads_to_the_server(server: Server) -> None:
+    policy = load_policy(f"chat:{server.url}#tiny", seed=5)
+    assert policy.propose([State("a")], [1]) == [[Step("a step")]]
+    assert server.requests[0]["model"] == "tiny"
+
+
+@pytest.mark.parametrize("name", ["http://localhost:1/v1", "#gpt", "", "localhost:1#m"])
+def test_name_that_is_no_endpoint_says_what_one_is(name: str) -> None:
+    with pytest.raises(ValueError, match="chat:http://HOST:PORT/v1#MODEL"):
+        load(name)

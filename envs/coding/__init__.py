@@ -1,0 +1,6 @@
+"""Code: problems whose answers are programs, graded by hidden tests in a sandbox."""
+
+from stepgym.envs.coding.grading import grade
+from stepgym.envs.coding.styles import TestsError
+
+__all__ = ["TestsError", "grade"]

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or __package__:
-    from stepgym.sandbox.runner.codec import Malformed
+    from stepgym.sandbox.runner.codec import Malformed, Unpacker
     from stepgym.sandbox.runner.guest import adopt, refill
     from stepgym.sandbox.runner.handles import (
         EXCEPTIONS,
@@ -34,7 +34,7 @@ if TYPE_CHECKING or __package__:
     )
     from stepgym.sandbox.runner.link import MAX_TEXT, Broken, Link
 else:
-    from codec import Malformed
+    from codec import Malformed, Unpacker
     from guest import adopt, refill
     from handles import EXCEPTIONS, SPECIAL, Handle, features, number_of, set_mark, short_name
     from link import MAX_TEXT, Broken, Link
@@ -43,6 +43,8 @@ HEAP_TYPE = 1 << 9
 ENDING = (StopIteration, StopAsyncIteration, GeneratorExit)
 """Raised by a call they would end a loop of the tests quietly; only an iterator's own next may raise them."""
 RUNNER_MODULES = frozenset(name for name in (__name__, Handle.__module__, Link.__module__))
+
+_LIBRARIES: dict[str, dict[str, Any]] = {}
 
 
 class CandidateError(Exception):
@@ -59,6 +61,7 @@ class Remote(Link):
         self.pending: list[tuple[Any, Any]] = []
         self.watched: types.FrameType | None = None
         self.statement: tuple[int, int] = (0, 0)
+        self.sources: dict[str, str] = {}
         self.spans: dict[str, list[tuple[int, int]]] = {}
         self.error_classes: dict[int, type[BaseException]] = {}
         self.own_stdout: Any = sys.stdout
@@ -90,11 +93,29 @@ class Remote(Link):
 
     def compile(self, source: str, name: str) -> types.CodeType:
         """Compile tests so that the statements of `source` are known to `settle`."""
-        tree = ast.parse(source, name)
-        self.spans[name] = [
-            _span(node) for node in ast.walk(tree) if isinstance(node, ast.stmt | ast.ExceptHandler)
-        ]
-        return compile(tree, name, "exec", dont_inherit=True)
+        self.sources[name] = source
+        return compile(source, name, "exec", dont_inherit=True)
+
+    def cached(self, source: str) -> dict[str, Any]:
+        """Execute the tests' own library once per process and return its names; a tester that stays keeps it."""
+        names = _LIBRARIES.get(source)
+        if names is None:
+            names = {"__name__": "__library__"}
+            exec(compile(source, "<library>", "exec", dont_inherit=True), names)
+            _LIBRARIES[source] = names
+        return names
+
+    def unpacker(self) -> Unpacker:
+        """Return an unpacker for data that the tests' author packed."""
+        return Unpacker(self.adopt)
+
+    def statement_at(self, name: str, line: int) -> tuple[int, int]:
+        """Return the first and last line of the innermost statement of compiled tests at this line."""
+        if name in self.sources and name not in self.spans:
+            nodes = ast.walk(ast.parse(self.sources[name]))
+            self.spans[name] = [_span(node) for node in nodes if isinstance(node, ast.stmt | ast.ExceptHandler)]
+        around = [span for span in self.spans.get(name, ()) if span[0] <= line <= span[1]]
+        return min(around, key=lambda span: span[1] - span[0], default=(line, line))
 
     def ask(
         self, operation: str, target: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -196,9 +217,7 @@ class Remote(Link):
         if value is None or frame is None:
             self.write_back()
             return
-        line = frame.f_lineno
-        around = [span for span in self.spans.get(frame.f_code.co_filename, ()) if span[0] <= line <= span[1]]
-        self.statement = min(around, key=lambda span: span[1] - span[0], default=(line, line))
+        self.statement = self.statement_at(frame.f_code.co_filename, frame.f_lineno)
         self.watched = frame
         frame.f_trace = self._watch
         sys.settrace(_ignore_calls)

@@ -1,0 +1,49 @@
+"""Run as a program of its own: compare what programs printed with what is accepted; prints one boolean per case.
+
+Reads `{"checker", "tolerance", "source", "cases": [[stdin, stdout, [accepted, ...]], ...]}` as JSON on standard input.
+"""
+
+import json
+import math
+import sys
+
+
+def tokens(got, accepted, tolerance):
+    return got.split() == accepted.split()
+
+
+def exact(got, accepted, tolerance):
+    """Trailing spaces of lines and trailing line ends do not count."""
+    return [line.rstrip() for line in got.rstrip().split("\n")] == [
+        line.rstrip() for line in accepted.rstrip().split("\n")
+    ]
+
+
+def floats(got, accepted, tolerance):
+    left, right = got.split(), accepted.split()
+    return len(left) == len(right) and all(map(lambda a, b: a == b or near(a, b, tolerance), left, right))
+
+
+def near(a, b, tolerance):
+    try:
+        x, y = float(a), float(b)
+    except ValueError:
+        return False
+    return math.isfinite(x) and math.isfinite(y) and abs(x - y) <= tolerance * max(1.0, abs(y))
+
+
+def main():
+    task = json.load(sys.stdin)
+    if task["source"]:
+        names = {"__name__": "checker"}
+        exec(task["source"], names)
+        verdicts = [names["check"](stdin, got, accepted) is True for stdin, got, accepted in task["cases"]]
+    else:
+        compare = {"exact": exact, "tokens": tokens, "float": floats}[task["checker"]]
+        verdicts = [
+            any(compare(got, one, task["tolerance"]) for one in accepted) for _, got, accepted in task["cases"]
+        ]
+    print(json.dumps(verdicts))
+
+
+main()

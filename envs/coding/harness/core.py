@@ -1,0 +1,252 @@
+"""Tester's side: run tests of the simple styles against the candidate and report one row per test.
+
+A report is `{"tests": [[name, "passed" | "failed" | "skipped", message]], "undecided": reason, "broken": [kind, reason]}`.
+"undecided" means that the tests themselves are at fault; "broken" that the candidate's end was lost.
+"""
+
+import ast
+import builtins
+import re
+import sys
+import types
+
+
+class Unusable(Exception):
+    """The tests are at fault, not the candidate."""
+
+
+def execute(remote, source, names):
+    """Run the tests' module; a failure that is not the candidate's makes the tests unusable."""
+    try:
+        code = remote.compile(source, "<tests>")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise Unusable(f"the tests do not compile: {error}") from None
+    names.setdefault("__name__", "tests")
+    bind_missing(remote, code, source, names)
+    try:
+        exec(code, names)
+    except Exception as error:
+        raise Unusable(f"the tests do not load: {describe(error)}") from None
+
+
+def bind_missing(remote, code, source, names):
+    """Bind what the tests read but nobody defines: from the prompt if that defines it, else from the candidate."""
+    missing = unbound(code, source, names)
+    trusted = prompt_names(names.get("__prompt__")) if missing else {}
+    for name in missing:
+        if name in trusted and name != names.get("__entry_point__"):
+            names[name] = trusted[name]
+            continue
+        try:
+            names[name] = remote.get(name)
+        except AttributeError:
+            pass
+        except Exception as error:
+            raise Unusable(f"{name!r} cannot be read from the candidate: {describe(error)}") from None
+
+
+def unbound(code, source, names):
+    """The global names that the tests read and do not define; the costly look at the code is for suspects only."""
+    wanted, todo = set(), [code]
+    while todo:
+        block = todo.pop()
+        wanted.update(block.co_names)
+        todo.extend(const for const in block.co_consts if isinstance(const, types.CodeType))
+    suspects = [
+        name
+        for name in wanted
+        if name not in names
+        and not hasattr(builtins, name)
+        and re.search(rf"(?<![.\w]){name}\b", source)
+        and not re.search(rf"^(?:{name}\s*=|(?:def|class|import)\s+{name}\b)", source, re.MULTILINE)
+    ]
+    return set(suspects) & global_loads(code) if suspects else set()
+
+
+def global_loads(code):
+    """The global names that some block of the code loads, less those that the module itself stores first."""
+    import dis
+
+    loads, stores = set(), set()
+    todo = [(code, True)]
+    while todo:
+        block, top = todo.pop()
+        for step in dis.get_instructions(block):
+            if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+                loads.add(step.argval)
+            elif step.opname in ("STORE_GLOBAL", "STORE_NAME") and (top or step.opname == "STORE_GLOBAL"):
+                stores.add(step.argval)
+        todo.extend((const, False) for const in block.co_consts if isinstance(const, types.CodeType))
+    return loads - stores
+
+
+def prompt_names(prompt):
+    """What the task's own prompt defines (helper functions, imports); a prompt that is no program defines nothing."""
+    names = {"__name__": "prompt"}
+    try:
+        exec(compile(prompt or "", "<prompt>", "exec", dont_inherit=True), names)
+    except Exception:
+        pass
+    return names
+
+
+def describe(error):
+    text = str(error)[:300]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def failure_line(error):
+    """The line of the tests that failed, 0 if none."""
+    line, trace = 0, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<tests>":
+            line = trace.tb_lineno
+            if trace.tb_frame.f_code.co_name == "check":
+                return line
+        trace = trace.tb_next
+    return line
+
+
+def numbered_asserts(source, function=None):
+    """The first and last lines of the asserts directly in a function's body (or in the module's)."""
+    body = ast.parse(source).body
+    if function is not None:
+        body = next((n.body for n in reversed(body) if isinstance(n, ast.FunctionDef) and n.name == function), [])
+    return [(n.lineno, n.end_lineno) for n in body if isinstance(n, ast.Assert)]
+
+
+def rows_by_assert(source, function, error):
+    """One row per assert: those before the failure passed, the rest did not."""
+    spans = numbered_asserts(source, function)
+    line = failure_line(error) if error is not None else None
+    message = describe(error) if error is not None else ""
+    if not spans:
+        return [[function or "module", "failed" if error is not None else "passed", message]]
+    rows = []
+    for start, end in spans:
+        if line is None or end < line:
+            rows.append([f"line {start}", "passed", ""])
+        else:
+            rows.append([f"line {start}", "failed", message if start <= line <= end else "not reached"])
+    if line is not None and not any(row[1] == "failed" for row in rows):
+        rows.append([f"line {line}", "failed", message])
+    return rows
+
+
+def run_check(remote, source, entry_point, prompt=None):
+    """HumanEval's style: the tests define `check(candidate)`."""
+    names = {"__prompt__": prompt, "__entry_point__": entry_point}
+    remote.load()
+    execute(remote, source, names)
+    check = names.get("check")
+    if not callable(check):
+        raise Unusable("the tests define no function check(candidate)")
+    try:
+        candidate = remote.get(entry_point)
+    except AttributeError:
+        return [["check", "failed", f"it defines no {entry_point!r}"]]
+    return attempt(source, "check", lambda: check(candidate))
+
+
+def run_asserts(remote, source, entry_point, prompt=None):
+    """Bare statements, each assert a test, as in MBPP."""
+    remote.load()
+    try:
+        code = remote.compile(source, "<tests>")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise Unusable(f"the tests do not compile: {error}") from None
+    names = {"__name__": "tests", "__prompt__": prompt, "__entry_point__": None}
+    if not numbered_asserts(source):
+        raise Unusable("no test was found: no check(candidate), no TestCase, no test function and no assert")
+    bind_missing(remote, code, source, names)
+    if entry_point:
+        try:
+            names["candidate"] = names[entry_point] = remote.get(entry_point)
+        except AttributeError:
+            return [["module", "failed", f"it defines no {entry_point!r}"]]
+    return attempt(source, None, lambda: exec(code, names))
+
+
+def attempt(source, function, action):
+    try:
+        action()
+    except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+        return rows_by_assert(source, function, error)
+    return rows_by_assert(source, function, None)
+
+
+def run_calls(remote, cases, entry_point, lenient=False, tolerance=None):
+    """Call tables: rows of [[args, kwargs], expected]; `lenient` lets a tuple pass for the list JSON writes."""
+    remote.load()
+    try:
+        candidate = remote.get(entry_point)
+    except AttributeError:
+        return [[f"case {i}", "failed", f"it defines no {entry_point!r}"] for i in range(len(cases))]
+    rows = []
+    for i, ((args, kwargs), expected) in enumerate(cases):
+        shown = ""
+        try:
+            got = candidate(*args, **kwargs)
+            remote.write_back()
+            good = agrees(got, expected, lenient, tolerance)
+            shown = "" if good else f"expected {short(expected)}, got {short(got)}"
+        except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+            good, shown = False, describe(error)
+        rows.append([f"case {i}", "passed" if good else "failed", shown])
+        if remote.broken is not None:
+            raise remote.broken
+    return rows
+
+
+def agrees(got, expected, lenient, tolerance):
+    if lenient and type(got) is tuple and type(expected) is list:
+        got = list(got)
+    if type(got) is not type(expected):
+        both_numbers = isinstance(got, (int, float)) and isinstance(expected, (int, float))
+        if not both_numbers or isinstance(got, bool) != isinstance(expected, bool):
+            return False
+    if isinstance(expected, float) or isinstance(got, float):
+        return got == expected or (got != got and expected != expected) or near(got, expected, tolerance)
+    if type(expected) in (list, tuple):
+        return len(got) == len(expected) and all(agrees(a, b, lenient, tolerance) for a, b in zip(got, expected))
+    if type(expected) is dict:
+        return len(got) == len(expected) and all(
+            key in got and agrees(got[key], expected[key], lenient, tolerance) for key in expected
+        )
+    return got == expected
+
+
+def near(a, b, tolerance):
+    return tolerance is not None and abs(a - b) <= tolerance * max(1.0, abs(b))
+
+
+def short(value):
+    text = repr(value)
+    return text if len(text) <= 200 else text[:200] + "..."
+
+
+def judge(remote, broken_type, budget_s, run, *args, **options):
+    """Run one style's tests and report, whatever happens."""
+    remote.budget_s = budget_s
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    report = {"tests": [], "undecided": None, "broken": None}
+    try:
+        report["tests"] = run(remote, *args, **options)
+    except Unusable as error:
+        report["undecided"] = str(error)
+    except broken_type:
+        pass
+    except BaseException as error:
+        report["undecided"] = f"the tests ended unexpectedly: {describe(error)}"
+    finally:
+        sys.set_int_max_str_digits(limit)
+    if remote.broken is not None:
+        report["broken"] = [remote.broken.kind, remote.broken.reason]
+    remote.report(report)
+
+
+def unpack_cases(remote, options):
+    """Call tables arrive packed, so that tuples, sets and NaN stay what they are."""
+    unpacker = remote.unpacker()
+    return {**options, "cases": unpacker.unpack(options["cases"])}

@@ -1,0 +1,197 @@
+# ruff: noqa: F821 - names come from core.py and pytest_shim.py: the tester executes the three as one text
+"""Tester's side: a small `pytest` for test files: raises, approx, mark, fixture, param, fail, skip and what goes with them."""
+
+import contextlib
+import math
+import re
+
+
+class Skipped(Exception):
+    """Raised by `pytest.skip`."""
+
+
+class Mark:
+    def __init__(self, name, args, kwargs):
+        self.name, self.args, self.kwargs = name, args, kwargs
+
+    def __call__(self, *args, **kwargs):
+        if len(args) == 1 and not kwargs and callable(args[0]) and self.name != "parametrize":
+            thing = args[0]
+            target = getattr(thing, "function", thing)
+            target.pytestmark = [self, *getattr(target, "pytestmark", [])]
+            return thing
+        if self.args or self.kwargs:
+            thing = args[0]
+            thing.pytestmark = [self, *getattr(thing, "pytestmark", [])]
+            return thing
+        return Mark(self.name, args, kwargs)
+
+
+class Bound(Mark):
+    """A mark with its arguments, waiting for the function or class."""
+
+    def __call__(self, thing):
+        thing.pytestmark = [self, *getattr(thing, "pytestmark", [])]
+        return thing
+
+
+class Marks:
+    def __getattr__(self, name):
+        def make(*args, **kwargs):
+            if len(args) == 1 and not kwargs and name != "parametrize" and (isinstance(args[0], type) or callable(args[0])):
+                return Bound(name, (), {})(args[0])
+            return Bound(name, args, kwargs)
+
+        make.name, make.args, make.kwargs = name, (), {}
+        return make
+
+
+class Param:
+    def __init__(self, *values, id=None, marks=()):
+        self.values = values
+
+
+class Fixture:
+    def __init__(self, function, autouse, name):
+        self.function, self._autouse = function, autouse
+        self.__name__ = name or function.__name__
+
+
+def fixture(function=None, *, scope="function", params=None, autouse=False, name=None, ids=None):
+    if params:
+        raise Unusable("fixtures with params are not supported here")
+    return Fixture(function, autouse, name) if function is not None else lambda f: Fixture(f, autouse, name)
+
+
+class ExceptionInfo:
+    value = None
+
+    @property
+    def type(self):
+        return type(self.value)
+
+    def match(self, pattern):
+        assert re.search(pattern, str(self.value)), f"{pattern!r} does not match {str(self.value)!r}"
+        return True
+
+
+class Raises:
+    def __init__(self, expected, match):
+        self.expected, self.match, self.info = expected, match, ExceptionInfo()
+
+    def __enter__(self):
+        return self.info
+
+    def __exit__(self, kind, error, trace):
+        assert kind is not None, f"did not raise {self.expected}"
+        if not issubclass(kind, self.expected):
+            return False
+        self.info.value = error
+        if self.match is not None:
+            self.info.match(self.match)
+        return True
+
+
+def raises(expected, *args, match=None, **kwargs):
+    context = Raises(expected, match)
+    if not args:
+        return context
+    with context as info:
+        args[0](*args[1:], **kwargs)
+    return info
+
+
+class Approx:
+    """Equal within a relative or absolute tolerance; for numbers, and lists, tuples and dicts of numbers."""
+
+    __array_ufunc__ = None
+
+    def __init__(self, expected, rel=None, abs=None, nan_ok=False):
+        self.expected, self.rel, self.abs, self.nan_ok = expected, rel, abs, nan_ok
+
+    def __eq__(self, actual):
+        return self._agrees(actual, self.expected)
+
+    def __repr__(self):
+        return f"approx({self.expected!r})"
+
+    __hash__ = None
+
+    def _agrees(self, actual, expected):
+        if type(expected) is dict:
+            same = type(actual) is dict and actual.keys() == expected.keys()
+            return same and all(self._agrees(actual[key], expected[key]) for key in expected)
+        if type(expected) in (list, tuple):
+            same = type(actual) is type(expected) and len(actual) == len(expected)
+            return same and all(self._agrees(a, b) for a, b in zip(actual, expected))
+        if type(actual) not in (int, float, complex, bool) and type(actual).__name__ not in ("Decimal", "Fraction"):
+            return False
+        if actual == expected:
+            return True
+        if actual != actual or expected != expected:
+            return self.nan_ok and actual != actual and expected != expected
+        if math.isinf(abs(actual)) or math.isinf(abs(expected)):
+            return False
+        absolute = 1e-12 if self.abs is None else self.abs
+        relative = (1e-6 if self.abs is None else 0.0) if self.rel is None else self.rel
+        return abs(actual - expected) <= max(absolute, relative * abs(expected))
+
+
+class MonkeyPatch:
+    def __init__(self, stack):
+        self.stack = stack
+
+    def setattr(self, target, name, value=None, raising=True):
+        if isinstance(target, str):
+            import importlib
+
+            value, (module, _, name) = name, target.rpartition(".")
+            target = importlib.import_module(module)
+        old = getattr(target, name, None) if not raising else getattr(target, name)
+        setattr(target, name, value)
+        self.stack.append(lambda: setattr(target, name, old))
+
+    def setitem(self, table, key, value):
+        had, old = key in table, table.get(key)
+        table[key] = value
+        self.stack.append(lambda: table.__setitem__(key, old) if had else table.pop(key, None))
+
+    def setenv(self, name, value):
+        import os
+
+        self.setitem(os.environ, name, str(value))
+
+
+def fail(reason="", pytrace=True):
+    raise AssertionError(reason)
+
+
+def skip(reason="", **options):
+    raise Skipped(reason)
+
+
+def importorskip(name, **options):
+    try:
+        return __import__(name)
+    except ImportError as error:
+        raise Skipped(str(error)) from None
+
+
+@contextlib.contextmanager
+def warns(expected=Warning, match=None):
+    import warnings
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield caught
+    assert any(issubclass(warning.category, expected) for warning in caught), f"did not warn {expected}"
+
+
+def make_pytest():
+    """Return the module that `import pytest` gives the tests."""
+    module = types.ModuleType("pytest")
+    module.__dict__.update(
+        raises=raises, approx=Approx, mark=Marks(), fixture=fixture, param=Param, fail=fail, skip=skip,
+        importorskip=importorskip, warns=warns, main=lambda *args, **kwargs: 0,
+    )  # fmt: skip
+    return module

@@ -146,10 +146,12 @@ class Handle:
 
 
 def link_of(handle: Handle) -> Any:
+    """The link a stand-in asks through."""
     return object.__getattribute__(handle, "_Handle__link")
 
 
 def number_of(handle: Handle) -> int:
+    """The number of the original at the other end."""
     number: int = object.__getattribute__(handle, "_Handle__number")
     return number
 
@@ -161,6 +163,7 @@ def mark_of(handle: Handle) -> str:
 
 
 def set_mark(value: Any, mark: str) -> Any:
+    """Mark a stand-in (see `mark_of`) and return it; other values are left alone."""
     if isinstance(value, Handle):
         object.__setattr__(value, "_Handle__class_like", mark)
     return value
@@ -211,6 +214,7 @@ def subclass(name: str, base: type) -> type:
 
 
 def short_name(name: Any) -> str:
+    """A type name that is safe to give a local class."""
     if type(name) is not str or "\0" in name:
         raise Malformed("a bad type name")
     return name[:80].encode("utf-8", "replace").decode()

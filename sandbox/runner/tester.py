@@ -270,6 +270,7 @@ def has_attributes(thing: Any) -> bool:
 
 
 def make_error(kind: type[BaseException], args: list[Any]) -> BaseException:
+    """Make an exception from its arguments, even where its constructor wants others."""
     try:
         return kind(*args)
     except TypeError:

@@ -1,4 +1,4 @@
-# ruff: noqa: F821 - names come from core.py and pytest_shim.py: the tester executes the three as one text
+
 """Tester's side: unittest and pytest files. The classes and functions that the tests define are the tests; nothing
 that a candidate exports can add, skip or replace one. Fixtures of the simplest sort are supported: see `fixture_value`.
 """
@@ -132,6 +132,7 @@ def run_files(remote, source, entry_point, prompt=None):
 
 
 def call_hook(names, *hooks):
+    """Call module-level hooks, if the tests themselves define them."""
     for hook in hooks:
         if isinstance(names.get(hook), types.FunctionType):
             names[hook]()
@@ -170,12 +171,14 @@ class Rows(unittest.TestResult):
 
 
 def run_test_case(kind):
+    """Run one unittest class."""
     result = Rows()
     unittest.defaultTestLoader.loadTestsFromTestCase(kind).run(result)
     return [[f"{kind.__name__}.{name}", outcome, message] for name, outcome, message in result.rows]
 
 
 def run_test_class(name, kind, names):
+    """Run the test methods of one plain class, as pytest does."""
     rows = []
     if "__init__" in vars(kind):
         return rows
@@ -204,6 +207,7 @@ def run_function(name, function, names, kind):
 
 
 def parameter_sets(mark):
+    """The sets of arguments of one `parametrize` mark, each with its label."""
     argnames, argvalues = mark.args[0], mark.args[1]
     argnames = [n.strip() for n in argnames.split(",") if n.strip()] if isinstance(argnames, str) else list(argnames)
     sets = []
@@ -215,6 +219,7 @@ def parameter_sets(mark):
 
 
 def run_once(shown, function, names, kind, values, may_fail):
+    """Run a test function with one set of arguments, its fixtures around it; one row."""
     stack = []
     try:
         instance = kind() if kind is not None else None
@@ -250,6 +255,7 @@ def run_once(shown, function, names, kind, values, may_fail):
 
 
 def call_with(method, function):
+    """Call a set-up method that may or may not take the test function."""
     method(function) if inspect.signature(method).parameters else method()
 
 
@@ -283,6 +289,7 @@ def fixture_value(name, names, kind, cache, stack):
 
 
 def fixture_named(name, names):
+    """The test file's own fixture of this name."""
     for thing in names.values():
         if type(thing).__name__ == "Fixture" and thing.__name__ == name:
             return thing
@@ -307,10 +314,13 @@ class Captured:
 
 
 def restore(saved):
+    """Put the standard streams back."""
     sys.stdout, sys.stderr = saved
 
 
 class Output(tuple):
+    """What `capsys.readouterr` returns."""
+
     def __new__(cls, out, err):
         return tuple.__new__(cls, (out, err))
 

@@ -9,6 +9,7 @@ import sys
 
 
 def tokens(got, accepted, tolerance):
+    """Words agree, however they are spaced."""
     return got.split() == accepted.split()
 
 
@@ -20,11 +21,13 @@ def exact(got, accepted, tolerance):
 
 
 def floats(got, accepted, tolerance):
+    """Words agree, numbers among them within a tolerance."""
     left, right = got.split(), accepted.split()
     return len(left) == len(right) and all(map(lambda a, b: a == b or near(a, b, tolerance), left, right))
 
 
 def near(a, b, tolerance):
+    """Whether two words are finite numbers close to each other."""
     try:
         x, y = float(a), float(b)
     except ValueError:
@@ -33,6 +36,7 @@ def near(a, b, tolerance):
 
 
 def main():
+    """Read the task, print the verdicts."""
     task = json.load(sys.stdin)
     if task["source"]:
         names = {"__name__": "checker"}

@@ -91,6 +91,7 @@ def prompt_names(prompt):
 
 
 def describe(error):
+    """A failure in one line."""
     text = str(error)[:300]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -168,6 +169,7 @@ def run_asserts(remote, source, entry_point, prompt=None):
 
 
 def attempt(source, function, action):
+    """Run tests that stop at their first failure; one row per assert."""
     try:
         action()
     except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit) as error:
@@ -199,6 +201,7 @@ def run_calls(remote, cases, entry_point, lenient=False, tolerance=None):
 
 
 def agrees(got, expected, lenient, tolerance):
+    """Equality of values, types included; an int and a float may be equal, a bool is only a bool."""
     if lenient and type(got) is tuple and type(expected) is list:
         got = list(got)
     if type(got) is not type(expected):
@@ -217,10 +220,12 @@ def agrees(got, expected, lenient, tolerance):
 
 
 def near(a, b, tolerance):
+    """Whether two numbers differ by no more than a tolerance, if there is one."""
     return tolerance is not None and abs(a - b) <= tolerance * max(1.0, abs(b))
 
 
 def short(value):
+    """A value in at most 200 characters."""
     text = repr(value)
     return text if len(text) <= 200 else text[:200] + "..."
 

@@ -1,4 +1,4 @@
-# ruff: noqa: F821 - names come from core.py and pytest_shim.py: the tester executes the three as one text
+
 """Tester's side: a small `pytest` for test files: raises, approx, mark, fixture, param, fail, skip and what goes with them."""
 
 import contextlib
@@ -11,24 +11,10 @@ class Skipped(Exception):
 
 
 class Mark:
+    """A mark with its arguments; a test it is applied to lists it."""
+
     def __init__(self, name, args, kwargs):
         self.name, self.args, self.kwargs = name, args, kwargs
-
-    def __call__(self, *args, **kwargs):
-        if len(args) == 1 and not kwargs and callable(args[0]) and self.name != "parametrize":
-            thing = args[0]
-            target = getattr(thing, "function", thing)
-            target.pytestmark = [self, *getattr(target, "pytestmark", [])]
-            return thing
-        if self.args or self.kwargs:
-            thing = args[0]
-            thing.pytestmark = [self, *getattr(thing, "pytestmark", [])]
-            return thing
-        return Mark(self.name, args, kwargs)
-
-
-class Bound(Mark):
-    """A mark with its arguments, waiting for the function or class."""
 
     def __call__(self, thing):
         thing.pytestmark = [self, *getattr(thing, "pytestmark", [])]
@@ -36,34 +22,43 @@ class Bound(Mark):
 
 
 class Marks:
+    """`pytest.mark`: any name is a mark."""
+
     def __getattr__(self, name):
         def make(*args, **kwargs):
             if len(args) == 1 and not kwargs and name != "parametrize" and (isinstance(args[0], type) or callable(args[0])):
-                return Bound(name, (), {})(args[0])
-            return Bound(name, args, kwargs)
+                return Mark(name, (), {})(args[0])
+            return Mark(name, args, kwargs)
 
         make.name, make.args, make.kwargs = name, (), {}
         return make
 
 
 class Param:
+    """`pytest.param`."""
+
     def __init__(self, *values, id=None, marks=()):
         self.values = values
 
 
 class Fixture:
+    """A fixture function; asked for by name, never called as a test."""
+
     def __init__(self, function, autouse, name):
         self.function, self._autouse = function, autouse
         self.__name__ = name or function.__name__
 
 
 def fixture(function=None, *, scope="function", params=None, autouse=False, name=None, ids=None):
+    """`pytest.fixture`, without parameters."""
     if params:
         raise Unusable("fixtures with params are not supported here")
     return Fixture(function, autouse, name) if function is not None else lambda f: Fixture(f, autouse, name)
 
 
 class ExceptionInfo:
+    """What `raises` hands out: the exception, once there is one."""
+
     value = None
 
     @property
@@ -76,6 +71,8 @@ class ExceptionInfo:
 
 
 class Raises:
+    """The context manager behind `raises`."""
+
     def __init__(self, expected, match):
         self.expected, self.match, self.info = expected, match, ExceptionInfo()
 
@@ -93,6 +90,7 @@ class Raises:
 
 
 def raises(expected, *args, match=None, **kwargs):
+    """`pytest.raises`, as a context manager or with a callable."""
     context = Raises(expected, match)
     if not args:
         return context
@@ -138,6 +136,8 @@ class Approx:
 
 
 class MonkeyPatch:
+    """`monkeypatch`: changes that are undone after the test."""
+
     def __init__(self, stack):
         self.stack = stack
 
@@ -163,14 +163,17 @@ class MonkeyPatch:
 
 
 def fail(reason="", pytrace=True):
+    """`pytest.fail`."""
     raise AssertionError(reason)
 
 
 def skip(reason="", **options):
+    """`pytest.skip`."""
     raise Skipped(reason)
 
 
 def importorskip(name, **options):
+    """`pytest.importorskip`."""
     try:
         return __import__(name)
     except ImportError as error:
@@ -179,6 +182,7 @@ def importorskip(name, **options):
 
 @contextlib.contextmanager
 def warns(expected=Warning, match=None):
+    """`pytest.warns`."""
     import warnings
 
     with warnings.catch_warnings(record=True) as caught:

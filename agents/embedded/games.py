@@ -1,7 +1,7 @@
-"""How the embedded transformers read a state and write a step: one small vocabulary, no words.
+"""How the embedded transformers read a state and write a step: one small vocabulary of numbers and moves, no words.
 
-A state becomes a handful of number tokens (`target n1 n2 n3 n4 SEP`), a step one to three tokens. Only legal
-steps are written: every model output is normalised over what the game allows next, as in constrained decoding.
+A state becomes a handful of number tokens, a step one to three tokens. Only legal steps are ever written: each
+output is normalised over what the game allows next, as in constrained decoding.
 """
 
 from __future__ import annotations
@@ -11,19 +11,23 @@ from functools import lru_cache
 from itertools import combinations
 from typing import NamedTuple, Protocol
 
-PAD, SEP, NONE, BIG = range(4)
-FIRST_NUMBER = 4
+from stepgym.envs import countdown, countdown_solver, modular_sums
+from stepgym.envs.types import End, State
+
+PAD, NONE, BIG = range(3)
+FIRST_NUMBER = 3
 MAX_NUMBER = 199
 """Larger numbers share the token `BIG`."""
 MAX_NUMBERS = 7
-"""Numbers in play at once, at most."""
-OPERATORS = "+-*/"
+"""Numbers on a Countdown board, at most."""
 FIRST_MOVE = FIRST_NUMBER + MAX_NUMBER + 1
-PAIRS = tuple(combinations(range(MAX_NUMBERS), 2))
 MOVE_TOKEN = {
-    (pair, op): FIRST_MOVE + i for i, (pair, op) in enumerate((pair, op) for pair in PAIRS for op in OPERATORS)
+    (i, j, op): FIRST_MOVE + k
+    for k, (i, j, op) in enumerate(
+        (i, j, op) for i, j in combinations(range(MAX_NUMBERS), 2) for op in countdown_solver.OPERATORS
+    )
 }
-"""One token per Countdown step: which two of the sorted numbers, and the operation."""
+"""One token per Countdown step: which two of the ascending numbers, and the operation."""
 VOCABULARY_SIZE = FIRST_MOVE + len(MOVE_TOKEN)
 
 
@@ -35,9 +39,12 @@ class Move(NamedTuple):
 
 
 class Game(Protocol):
-    """What a model must know of an environment to play it. Functions of `State.public` alone."""
+    """What a model must know of an environment to play it, as functions of `State.public`."""
 
-    name: str
+    @property
+    def distinct(self) -> bool:
+        """Whether a policy draws without replacement where it is not told."""
+        ...
 
     def plays(self, public: Hashable) -> bool: ...
 
@@ -45,92 +52,66 @@ class Game(Protocol):
 
     def moves(self, public: Hashable) -> tuple[Move, ...]: ...
 
-    def before(self, public: Hashable, step: str) -> Hashable | None:
-        """Undo a step: the public data that led to `public`; `None` where `step` cannot have."""
+    def boards(self, state: State) -> list[Hashable | None]:
+        """Return the public data after each step of a state; `None` for a step that was refused."""
         ...
 
 
 def number_token(number: int) -> int:
-    return FIRST_NUMBER + number if number <= MAX_NUMBER else BIG
-
-
-def combine(low: int, high: int, op: str) -> int | None:
-    """Return the result of one operation on two sorted numbers, `None` where it is not an exact integer."""
-    if op == "+":
-        return low + high
-    if op == "-":
-        return high - low
-    if op == "*":
-        return low * high
-    return high // low if low and high % low == 0 else None
+    return FIRST_NUMBER + number if 0 <= number <= MAX_NUMBER else BIG
 
 
 class Countdown:
-    """Public data: `(numbers left, sorted; target)`. A step is one token."""
+    """Public data: `(numbers left, ascending; target)`. A step is one token."""
 
-    name = "countdown"
+    distinct = True
 
     def plays(self, public: Hashable) -> bool:
-        return isinstance(public, tuple) and len(public) == 2 and isinstance(public[0], tuple)
+        return isinstance(public, tuple) and len(public) == 2 and isinstance(public[0], tuple) and len(public[0]) <= MAX_NUMBERS
 
     def prompt(self, public: Hashable) -> tuple[int, ...]:
         numbers, target = public  # type: ignore[misc]
-        return (number_token(target), *(number_token(n) for n in numbers[:MAX_NUMBERS]), SEP)
+        return number_token(target), *map(number_token, numbers)
 
     def moves(self, public: Hashable) -> tuple[Move, ...]:
-        """Return every legal step once; equal numbers give equal texts, of which the first stands."""
-        numbers = public[0][:MAX_NUMBERS]  # type: ignore[index]
-        found: dict[str, Move] = {}
-        for i, j in combinations(range(len(numbers)), 2):
-            low, high = numbers[i], numbers[j]
-            for op in OPERATORS:
-                if combine(low, high, op) is not None:
-                    text = f"{low} {op} {high}" if op in "+*" else f"{high} {op} {low}"
-                    found.setdefault(text, Move(text, (MOVE_TOKEN[(i, j), op],)))
-        return tuple(found.values())
+        numbers: tuple[int, ...] = public[0]  # type: ignore[index]
+        return tuple(Move(move.text, (self._token(numbers, move.text),)) for move in countdown_solver.moves(numbers))
 
-    def before(self, public: Hashable, step: str) -> Hashable | None:
-        numbers, target = public  # type: ignore[misc]
-        read = read_step(step)
-        if read is None:
-            return None
-        left, op, right = read
-        result = combine(min(left, right), max(left, right), op)
-        if result is None or result not in numbers:
-            return None
-        rest = list(numbers)
-        rest.remove(result)
-        return tuple(sorted([*rest, left, right])), target
+    def boards(self, state: State) -> list[Hashable | None]:
+        left, target = state.public  # type: ignore[misc]
+        texts, refused = _legal_texts(state)
+        left = countdown.originals(left, texts)
+        found: list[Hashable | None] = []
+        for text in texts:
+            after = countdown.play(left, text)
+            left = left if isinstance(after, str) else after
+            found.append((left, target))
+        return found + [None] * refused
 
-
-def read_step(text: str) -> tuple[int, str, int] | None:
-    """Read `a op b` or `a op b = c`; `None` for any other text."""
-    head = text.split("=")[0]
-    for op in OPERATORS:
-        left, found, right = head.partition(op)
-        if found and left.strip().isascii() and left.strip().isdigit() and right.strip().isascii() and right.strip().isdigit():
-            return int(left[:40]), op, int(right[:40])
-    return None
+    def _token(self, numbers: tuple[int, ...], text: str) -> int:
+        first, op, second = text.split()
+        low, high = sorted((int(first), int(second)))
+        i = numbers.index(low)
+        return MOVE_TOKEN[i, numbers.index(high, i + 1), op]
 
 
 class ModularSums:
-    """Public data: `(remaining, sorted; running sum or None; modulus)`. A step is three tokens: a, b and the
+    """Public data: `(remaining, ascending; running sum or None; modulus)`. A step is three tokens, a, b and the
     result, which the model must know: the domain goes on from what it wrote."""
 
-    name = "modular_sums"
+    distinct = False
 
     def plays(self, public: Hashable) -> bool:
-        return isinstance(public, tuple) and len(public) == 3 and isinstance(public[0], tuple)
+        return isinstance(public, tuple) and len(public) == 3 and isinstance(public[0], tuple) and public[2] <= MAX_NUMBER
 
     def prompt(self, public: Hashable) -> tuple[int, ...]:
         remaining, running, _ = public  # type: ignore[misc]
-        first = NONE if running is None else number_token(running)
-        return (first, *(number_token(n) for n in remaining), SEP)
+        return NONE if running is None else number_token(running), *map(number_token, remaining)
 
     def moves(self, public: Hashable) -> tuple[Move, ...]:
         remaining, running, modulus = public  # type: ignore[misc]
         if running is None:
-            pairs = {(a, b) for i, a in enumerate(remaining) for j, b in enumerate(remaining) if i != j}
+            pairs = {(a, b) for i, a in enumerate(remaining) for b in remaining[i + 1 :]}
         else:
             pairs = {(running, b) for b in remaining}
         return tuple(
@@ -139,36 +120,51 @@ class ModularSums:
             for c in range(modulus)
         )
 
-    def before(self, public: Hashable, step: str) -> Hashable | None:
-        remaining, running, modulus = public  # type: ignore[misc]
-        read = read_step(step)
-        if read is None or running is None:
-            return None
-        a, _, b = read
-        return tuple(sorted([*remaining, b])), a, modulus
+    def boards(self, state: State) -> list[Hashable | None]:
+        remaining, _, modulus = state.public  # type: ignore[misc]
+        texts, refused = _legal_texts(state)
+        used: list[int] = []
+        running: int | None = None
+        for text in texts:
+            a, b, c = (int(word) for word in text.replace("+", " ").replace("=", " ").split())
+            used += [a, b] if running is None else [b if a == running else a]
+            running = c
+        board: modular_sums.Sum = (tuple(sorted((*remaining, *used))), None, modulus)
+        found: list[Hashable | None] = []
+        for text in texts:
+            after = modular_sums.play(board, text)
+            board = board if isinstance(after, str) else after
+            found.append(board)
+        return found + [None] * refused
 
 
-GAMES: dict[str, Game] = {game.name: game for game in (Countdown(), ModularSums())}
+def _legal_texts(state: State) -> tuple[list[str], int]:
+    """Return the texts of the steps that moved the board, and how many at the end did not (0 or 1)."""
+    texts = [step.text for step in state.steps]
+    refused = bool(texts) and (state.end is End.STUCK or "<answer>" in texts[-1])
+    return (texts[:-1], 1) if refused else (texts, 0)
+
+
+GAMES: dict[str, Game] = {"countdown": Countdown(), "modular_sums": ModularSums()}
 
 
 class Plan(NamedTuple):
-    """All legal moves of a state as rows for the model: each row is a prefix, each move a chain of choices."""
+    """All legal moves of a state, laid out as rows for the model: each row is a prefix, each move a chain of choices."""
 
     moves: tuple[Move, ...]
     rows: tuple[tuple[int, ...], ...]
-    """Token sequences; the model's word after the last token of a row chooses among the row's options."""
+    """Token sequences; what the model says after the last token of a row chooses among the row's options."""
     options: tuple[tuple[int, ...], ...]
     """Row -> the tokens that may follow."""
     choices: tuple[tuple[int, int, int], ...]
-    """(move, row, token): the move's log-probability is the sum over its choices."""
+    """(move, row, token): a move's log-probability is the sum over its choices."""
     num_tokens: int
 
 
 @lru_cache(maxsize=200_000)
-def plan(game_name: str, public: Hashable) -> Plan:
+def plan(game: str, public: Hashable) -> Plan:
     """Lay out the legal moves of a state as a prefix tree."""
-    game = GAMES[game_name]
-    prompt, moves = game.prompt(public), game.moves(public)
+    prompt, moves = GAMES[game].prompt(public), GAMES[game].moves(public)
     index: dict[tuple[int, ...], int] = {}
     options: list[dict[int, None]] = []
     choices = []
@@ -180,4 +176,4 @@ def plan(game_name: str, public: Hashable) -> Plan:
             options[row][token] = None
             choices.append((m, row, token))
     rows = tuple(prompt + prefix for prefix in index)
-    return Plan(moves, rows, tuple(tuple(o) for o in options), tuple(choices), sum(map(len, rows)))
+    return Plan(moves, rows, tuple(map(tuple, options)), tuple(choices), sum(map(len, rows)))

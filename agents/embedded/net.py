@@ -1,10 +1,12 @@
-"""The embedded transformers: Llama-shaped, a few layers, built by hand, saved as safetensors that transformers loads."""
+"""The embedded transformers: Llama-shaped, built by hand, saved as safetensors that transformers loads.
+
+Inference runs in double precision, so that a state's probabilities do not depend on the batch it is in.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-import random
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +14,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from stepgym.agents.embedded.games import PAD, VOCABULARY_SIZE, GAMES, Plan, plan
+from stepgym.agents.embedded.games import GAMES, PAD, VOCABULARY_SIZE, Plan, plan
+
+POLICY, PRM = "policy", "prm"
 
 
 class Shape(NamedTuple):
@@ -28,7 +32,7 @@ class CheckpointError(ValueError):
 
 
 def build(kind: str, shape: Shape, game: str, *, seed: int = 0) -> Any:
-    """Return a fresh `policy` (causal LM) or `prm` (token classification, one label) for a game."""
+    """Return a fresh `policy` (causal language model) or `prm` (token classification with one label) for a game."""
     from transformers import LlamaConfig, LlamaForCausalLM, LlamaForTokenClassification
 
     config = LlamaConfig(
@@ -42,7 +46,7 @@ def build(kind: str, shape: Shape, game: str, *, seed: int = 0) -> Any:
         pad_token_id=PAD,
         bos_token_id=None,
         eos_token_id=None,
-        tie_word_embeddings=kind == "policy",
+        tie_word_embeddings=kind == POLICY,
         use_cache=False,
         num_labels=1,
         initializer_range=1 / math.sqrt(shape.hidden),
@@ -50,32 +54,28 @@ def build(kind: str, shape: Shape, game: str, *, seed: int = 0) -> Any:
     config.stepgym_game = game
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config) if kind == "policy" else LlamaForTokenClassification(config)
+        model = LlamaForCausalLM(config) if kind == POLICY else LlamaForTokenClassification(config)
     model.eval()
     return model
 
 
-def save(model: nn.Module, folder: Path) -> None:
-    """Write `config.json` and `model.safetensors`; the folder loads with transformers' `from_pretrained`."""
-    model.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
-
-
 def load(kind: str, folder: Path) -> Any:
-    """Load what `save` wrote. Raises `CheckpointError` with the folder's name."""
+    """Load a model that `save_pretrained` wrote. Raises `CheckpointError` with the folder's name."""
     from safetensors import SafetensorError
     from transformers import LlamaForCausalLM, LlamaForTokenClassification
 
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        raise CheckpointError(f"no model.safetensors in {folder}; train one with: stepgym train embedded --out {folder}")
+    if not (folder / "model.safetensors").is_file():
+        raise CheckpointError(f"no model.safetensors in {folder}; `stepgym train embedded --out FOLDER` makes a policy and a prm")
     try:
-        game = json.loads((folder / "config.json").read_text()).get("stepgym_game")
-        if game not in GAMES:
-            raise CheckpointError(f"{folder} is no embedded model (its config names game {game!r}); load it as hf:{folder}")
-        cls = LlamaForCausalLM if kind == "policy" else LlamaForTokenClassification
-        model = cls.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if config.get("stepgym_game") not in GAMES:
+            raise CheckpointError(f"{folder} is not an embedded model (its config names no stepgym_game); load it as hf:{folder}")
+        wanted = LlamaForCausalLM if kind == POLICY else LlamaForTokenClassification
+        if wanted.__name__ not in config.get("architectures", []):
+            raise CheckpointError(f"{folder} holds {config.get('architectures')}, not a {kind} ({wanted.__name__})")
+        model = wanted.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     except (SafetensorError, OSError, json.JSONDecodeError, RuntimeError) as error:
-        raise CheckpointError(f"cannot read the model in {folder} (cut short?): {error}") from error
+        raise CheckpointError(f"cannot read the model in {folder}; is a file cut short? ({error})") from error
     model.eval()
     return model
 
@@ -87,7 +87,7 @@ def num_parameters(model: nn.Module) -> int:
 def last_outputs(model: Any, rows: Sequence[Sequence[int]]) -> Tensor:
     """Return the model's outputs after the last token of each row, `[rows, outputs]`.
 
-    Rows are padded on the right, which a causal model never sees from the left.
+    Rows are padded on the right, where a causal model does not look.
     """
     width = max(map(len, rows))
     tokens = torch.tensor([[*row, *[PAD] * (width - len(row))] for row in rows])
@@ -98,47 +98,47 @@ def last_outputs(model: Any, rows: Sequence[Sequence[int]]) -> Tensor:
     return outputs
 
 
-class MoveLogProbs(NamedTuple):
-    """Log-probabilities of all legal moves of a batch of states, flat; `state` says whose each is."""
+class Layout(NamedTuple):
+    """The plans of a batch of states as index tensors, so that scoring all their moves is a few tensor operations."""
 
-    log_probs: Tensor
-    state: Tensor
     plans: list[Plan]
+    rows: list[tuple[int, ...]]
+    choice: Tensor
+    """`[3, choices]`: move, row and token, counted over the batch."""
+    option: Tensor
+    """`[2, options]`: row and token."""
+    num_moves: int
 
-    def split(self) -> list[Tensor]:
-        return list(self.log_probs.split([len(p.moves) for p in self.plans]))
 
-
-def move_log_probs(model: Any, publics: Sequence[Hashable]) -> MoveLogProbs:
-    """Score every legal move of every state in one forward pass; each state's probabilities sum to one."""
-    plans = [plan(model.config.stepgym_game, public) for public in publics]
-    rows = [row for p in plans for row in p.rows]
-    logits = last_outputs(model, rows)
-    first_row, first_move, move_at, row_at, token_at, option_row, option_token = 0, 0, [], [], [], [], []
+def lay_out(game: str, publics: Sequence[Hashable]) -> Layout:
+    """Join the plans of a batch of states."""
+    plans = [plan(game, public) for public in publics]
+    rows: list[tuple[int, ...]] = []
+    choices: list[tuple[int, int, int]] = []
+    options: list[tuple[int, int]] = []
+    num_moves = 0
     for p in plans:
-        for m, r, token in p.choices:
-            move_at.append(first_move + m)
-            row_at.append(first_row + r)
-            token_at.append(token)
-        for r, tokens in enumerate(p.options):
-            option_row.extend([first_row + r] * len(tokens))
-            option_token.extend(tokens)
-        first_row += len(p.rows)
-        first_move += len(p.moves)
-    mask = torch.full_like(logits, -math.inf)
-    mask[torch.tensor(option_row), torch.tensor(option_token)] = 0.0
-    chosen = torch.log_softmax(logits + mask, dim=-1)[torch.tensor(row_at), torch.tensor(token_at)]
-    total = torch.zeros(first_move).index_add(0, torch.tensor(move_at), chosen)
-    owner = torch.repeat_interleave(torch.arange(len(plans)), torch.tensor([len(p.moves) for p in plans]))
-    return MoveLogProbs(total, owner, plans)
+        first = len(rows)
+        choices += [(num_moves + m, first + row, token) for m, row, token in p.choices]
+        options += [(first + row, token) for row, tokens in enumerate(p.options) for token in tokens]
+        rows += p.rows
+        num_moves += len(p.moves)
+    return Layout(plans, rows, torch.tensor(choices).T, torch.tensor(options).T, num_moves)
 
 
-def step_logits(model: Any, publics: Sequence[Hashable]) -> Tensor:
-    """Return the reward model's logit for each state: how likely the game can still be won from there."""
+def move_log_probs(model: Any, layout: Layout) -> list[Tensor]:
+    """Return the log-probability of every legal move of each state; each state's probabilities sum to one."""
+    if not layout.rows:
+        return [torch.zeros(0) for _ in layout.plans]
+    logits = last_outputs(model, layout.rows)
+    allowed = torch.full_like(logits, -math.inf)
+    allowed[layout.option[0], layout.option[1]] = 0.0
+    chosen = torch.log_softmax(logits + allowed, dim=-1)[layout.choice[1], layout.choice[2]]
+    total = torch.zeros(layout.num_moves, dtype=chosen.dtype).index_add(0, layout.choice[0], chosen)
+    return list(total.split([len(p.moves) for p in layout.plans]))
+
+
+def board_logits(model: Any, publics: Sequence[Hashable]) -> Tensor:
+    """Return a reward model's logit for each board: how likely the game can still be won from there."""
     game = GAMES[model.config.stepgym_game]
     return last_outputs(model, [game.prompt(public) for public in publics])[:, 0]
-
-
-def stream(*key: object) -> random.Random:
-    """Return a random stream that is a function of `key` alone."""
-    return random.Random(repr(key))

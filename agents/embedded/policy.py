@@ -1,0 +1,126 @@
+"""`EmbeddedPolicy`: a tiny transformer, shipped with the package, that plays Countdown without any download."""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stepgym.agents.embedded import net
+from stepgym.agents.embedded.games import GAMES, Plan, plan
+from stepgym.agents.randomness import proposal_seed
+from stepgym.envs.types import State, Step
+
+WEIGHTS = Path(__file__).parent
+_REMEMBERED = 100_000
+_BATCH = 256
+
+
+class EmbeddedPolicy:
+    """Proposes legal steps with the model's probabilities, one forward pass for all states.
+
+    Scoring all legal steps of a state costs one short row (Countdown), so that steps can be drawn exactly. With
+    `distinct` they are drawn without replacement, by Gumbel noise on the log-probabilities (Kool et al. 2019,
+    arXiv:1903.06059), in one order that a state's next `draw` goes on with; once every legal step was given,
+    further ones are independent samples. Without it all are. `temperature=0` is most likely first.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path | None = None,
+        *,
+        seed: int = 0,
+        temperature: float = 1.0,
+        distinct: bool | None = None,
+        model: Any = None,
+    ) -> None:
+        """Load `folder` (default: the shipped Countdown policy), or take a `model` that is in memory."""
+        if temperature < 0:
+            raise ValueError(f"temperature is 0 or larger, not {temperature!r}")
+        loaded = net.load(net.POLICY, Path(folder) if folder else WEIGHTS / net.POLICY) if model is None else model
+        self.model = copy.deepcopy(loaded).double()
+        self.game = str(self.model.config.stepgym_game)
+        self.num_parameters = net.num_parameters(self.model)
+        self.seed = seed
+        self.temperature = temperature
+        self.distinct = GAMES[self.game].distinct if distinct is None else distinct
+        self._known: dict[Hashable, list[float]] = {}
+
+    def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        """Return up to `counts[i]` steps; none for a state that is done. Raises `ValueError` for other games."""
+        live = [state.public for state in states if not state.done]
+        self.learn_probabilities(live)
+        return [
+            [] if state.done else self._draw(state, count) for state, count in zip(states, counts, strict=True)
+        ]
+
+    def learn_probabilities(self, publics: Sequence[Hashable]) -> None:
+        """Score all boards not scored before."""
+        for public in publics:
+            require_game(self.game, public)
+        new = [public for public in dict.fromkeys(publics) if public not in self._known]
+        if len(self._known) + len(new) > _REMEMBERED:
+            self._known.clear()
+            new = list(dict.fromkeys(publics))
+        for at in range(0, len(new), _BATCH):
+            part = new[at : at + _BATCH]
+            with torch.inference_mode():
+                scored = net.move_log_probs(self.model, net.lay_out(self.game, part))
+            self._known.update((public, [round(x, 9) for x in row.tolist()]) for public, row in zip(part, scored))
+
+    def log_probs(self, public: Hashable) -> tuple[Plan, list[float]]:
+        """Return the legal moves of a board and the log-probability of each."""
+        self.learn_probabilities([public])
+        return plan(self.game, public), self._known[public]
+
+    def _draw(self, state: State, count: int) -> list[Step]:
+        moves, log_probs = self.log_probs(state.public)
+        if not moves.moves:
+            return []
+        first = state.draw or 0
+        if state.draw is None or self.temperature == 0:
+            ranked = sorted(range(len(log_probs)), key=lambda m: -log_probs[m])
+            chosen = ranked[first : first + count]
+        else:
+            chosen = list(islice(self._order(state, log_probs), first, first + count))
+        return [
+            Step(
+                moves.moves[m].text,
+                log_prob=log_probs[m],
+                num_tokens=len(moves.moves[m].tokens),
+                num_prompt_tokens=0 if k else moves.num_tokens,
+            )
+            for k, m in enumerate(chosen)
+        ]
+
+    def _order(self, state: State, log_probs: list[float]) -> Iterator[int]:
+        """Yield moves without end in the order in which this state draws them."""
+        stream = random.Random(proposal_seed(self.seed, _at_first_draw(state), 1))
+        scaled = [x / self.temperature for x in log_probs]
+        if self.distinct:
+            noisy = [x - math.log(-math.log(stream.random() or 1e-300)) for x in scaled]
+            yield from sorted(range(len(noisy)), key=lambda m: -noisy[m])
+        top = max(scaled)
+        weights = [math.exp(x - top) for x in scaled]
+        while True:
+            yield stream.choices(range(len(weights)), weights)[0]
+
+
+def require_game(game: str, public: Hashable) -> None:
+    """Raise `ValueError` unless `public` is a board of the game."""
+    if not GAMES[game].plays(public):
+        shown = repr(public)[:80]
+        raise ValueError(
+            f"the embedded model only plays {game.replace('_', ' ')}, and this state's public data is {shown}; "
+            "for other problems choose a language model: smollm2, hf:NAME_OR_FOLDER or chat:URL#MODEL"
+        )
+
+
+def _at_first_draw(state: State) -> State:
+    return State(state.prompt, state.steps, public=state.public)

@@ -1,0 +1,51 @@
+"""`EmbeddedRewardModel`: a tiny transformer that says, after each step, how likely the game can still be won."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stepgym.agents.embedded import net
+from stepgym.agents.embedded.games import GAMES
+from stepgym.agents.embedded.policy import WEIGHTS, require_game
+from stepgym.envs.types import State
+
+_REMEMBERED = 200_000
+_BATCH = 1024
+
+
+class EmbeddedRewardModel:
+    """Scores the board after each step, in [0, 1]; a refused step scores 0. Each board is read once and remembered."""
+
+    def __init__(self, folder: str | Path | None = None, *, model: Any = None) -> None:
+        """Load `folder` (default: the shipped Countdown reward model), or take a `model` that is in memory."""
+        loaded = net.load(net.PRM, Path(folder) if folder else WEIGHTS / net.PRM) if model is None else model
+        self.model = copy.deepcopy(loaded).double()
+        self.game = str(self.model.config.stepgym_game)
+        self.num_parameters = net.num_parameters(self.model)
+        self._known: dict[Hashable, float] = {}
+
+    def score(self, states: Sequence[State]) -> list[list[float]]:
+        """Return one score per step. Raises `ValueError` for states of other games."""
+        for state in states:
+            require_game(self.game, state.public)
+        boards = [GAMES[self.game].boards(state) for state in states]
+        self.score_boards([board for row in boards for board in row if board is not None])
+        return [[0.0 if board is None else self._known[board] for board in row] for row in boards]
+
+    def score_boards(self, boards: Sequence[Hashable]) -> list[float]:
+        """Return the score of each board."""
+        new = [board for board in dict.fromkeys(boards) if board not in self._known]
+        if len(self._known) + len(new) > _REMEMBERED:
+            self._known.clear()
+            new = list(dict.fromkeys(boards))
+        for at in range(0, len(new), _BATCH):
+            part = new[at : at + _BATCH]
+            with torch.inference_mode():
+                scores = torch.sigmoid(net.board_logits(self.model, part)).tolist()
+            self._known.update((board, round(score, 9)) for board, score in zip(part, scores))
+        return [self._known[board] for board in boards]

@@ -25,11 +25,13 @@ SEARCHES = {
 }
 
 POLICIES = {
+    "embedded": "stepgym.agents.embedded.policy:EmbeddedPolicy",
     "random": "stepgym.agents.policies.scripted:RandomLegalPolicy",
     "smollm2": "stepgym.agents.policies.transformers_policy:smollm2",
 }
 
 REWARD_MODELS = {
+    "embedded": "stepgym.agents.embedded.reward:EmbeddedRewardModel",
     "random": "stepgym.agents.policies.scripted:RandomRewardModel",
 }
 

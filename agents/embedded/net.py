@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,8 +60,28 @@ def build(kind: str, shape: Shape, game: str, *, seed: int = 0) -> Any:
     return model
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from drawing progress bars for files of a few hundred kilobytes."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def save(model: Any, folder: Path) -> None:
+    """Write `config.json` and `model.safetensors`, which transformers' `from_pretrained` reads."""
+    with quiet():
+        model.save_pretrained(folder)
+
+
 def load(kind: str, folder: Path) -> Any:
-    """Load a model that `save_pretrained` wrote. Raises `CheckpointError` with the folder's name."""
+    """Load a model that `save` wrote. Raises `CheckpointError` with the folder's name."""
     from safetensors import SafetensorError
     from transformers import LlamaForCausalLM, LlamaForTokenClassification
 
@@ -73,7 +94,8 @@ def load(kind: str, folder: Path) -> Any:
         wanted = LlamaForCausalLM if kind == POLICY else LlamaForTokenClassification
         if wanted.__name__ not in config.get("architectures", []):
             raise CheckpointError(f"{folder} holds {config.get('architectures')}, not a {kind} ({wanted.__name__})")
-        model = wanted.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+        with quiet():
+            model = wanted.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     except (SafetensorError, OSError, json.JSONDecodeError, RuntimeError) as error:
         raise CheckpointError(f"cannot read the model in {folder}; is a file cut short? ({error})") from error
     model.eval()

@@ -6,7 +6,7 @@ import copy
 import math
 import random
 from collections.abc import Hashable, Iterator, Sequence
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from stepgym.agents.embedded.games import GAMES, Plan, plan
 from stepgym.agents.randomness import proposal_seed
 from stepgym.envs.types import State, Step
 
-WEIGHTS = Path(__file__).parent
+WEIGHTS = Path(__file__).parent / "weights"
 _REMEMBERED = 100_000
 _BATCH = 256
 
@@ -51,6 +51,13 @@ class EmbeddedPolicy:
         self.temperature = temperature
         self.distinct = GAMES[self.game].distinct if distinct is None else distinct
         self._known: dict[Hashable, list[float]] = {}
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a record says of this policy."""
+        return {
+            "kind": "embedded", "game": self.game, "seed": self.seed, "temperature": self.temperature,
+            "distinct": self.distinct, "num_parameters": self.num_parameters,
+        }  # fmt: skip
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         """Return up to `counts[i]` steps; none for a state that is done. Raises `ValueError` for other games."""
@@ -107,9 +114,9 @@ class EmbeddedPolicy:
             noisy = [x - math.log(-math.log(stream.random() or 1e-300)) for x in scaled]
             yield from sorted(range(len(noisy)), key=lambda m: -noisy[m])
         top = max(scaled)
-        weights = [math.exp(x - top) for x in scaled]
+        below = list(accumulate(math.exp(x - top) for x in scaled))
         while True:
-            yield stream.choices(range(len(weights)), weights)[0]
+            yield stream.choices(range(len(below)), cum_weights=below)[0]
 
 
 def require_game(game: str, public: Hashable) -> None:

@@ -29,6 +29,10 @@ class EmbeddedRewardModel:
         self.num_parameters = net.num_parameters(self.model)
         self._known: dict[Hashable, float] = {}
 
+    def describe(self) -> dict[str, Any]:
+        """Return what a record says of this reward model."""
+        return {"kind": "embedded", "game": self.game, "num_parameters": self.num_parameters}
+
     def score(self, states: Sequence[State]) -> list[list[float]]:
         """Return one score per step. Raises `ValueError` for states of other games."""
         for state in states:

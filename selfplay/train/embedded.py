@@ -21,6 +21,7 @@ from stepgym.agents.embedded.policy import EmbeddedPolicy
 from stepgym.agents.embedded.reward import EmbeddedRewardModel
 from stepgym.envs.countdown import Board, problems
 from stepgym.envs.countdown_solver import moves, reachable
+from stepgym.selfplay.train.boards import batches
 from stepgym.selfplay.train.fit import Progress, Schedule, fit
 
 TRAINING_SEED = 900_000
@@ -34,8 +35,8 @@ class Settings(NamedTuple):
 
     seed: int = 0
     num_problems: int = 20_000
-    policy_shape: net.Shape = net.Shape(64, 2, 4)
-    policy_schedule: Schedule = Schedule(5000, 5e-3)
+    policy_shape: net.Shape = net.Shape(48, 2, 4)
+    policy_schedule: Schedule = Schedule(1800, 5e-3)
     policy_batch: int = 128
     prm_shape: net.Shape = net.Shape(64, 2, 4)
     prm_schedule: Schedule = Schedule(2500, 5e-3)
@@ -97,21 +98,6 @@ def hidden(model: Any, rows: Rows, index: Tensor) -> Tensor:
     outputs = model.model(input_ids=rows.tokens[index, :width], use_cache=False).last_hidden_state
     found: Tensor = outputs[torch.arange(len(index)), last]
     return found
-
-
-def batches(num_rows: int, batch: int, seed: int) -> Any:
-    """Return a function from the step number to the rows of its batch: each epoch a new order."""
-    per_epoch = max(1, num_rows // batch)
-    orders: dict[int, Tensor] = {}
-
-    def rows_of(step: int) -> Tensor:
-        epoch, at = divmod(step, per_epoch)
-        if epoch not in orders:
-            orders.clear()
-            orders[epoch] = torch.randperm(num_rows, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
-        return orders[epoch][at * batch : (at + 1) * batch]
-
-    return rows_of
 
 
 def train_policy(

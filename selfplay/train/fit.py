@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from stepgym.agents.embedded.net import save
+
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called with step, number of steps and the latest metrics."""
 _STATE = "training_state.safetensors"
@@ -114,7 +116,7 @@ def _checkpoint(model: Any, optimizer: torch.optim.Optimizer, step: int, out: Pa
     """Write the model as transformers loads it, and beside it what resuming needs."""
     from safetensors.torch import save_file
 
-    model.save_pretrained(out)
+    save(model, out)
     tensors = {f"weight.{i}": p.detach().clone() for i, p in enumerate(model.parameters())}
     for i, parameter in enumerate(model.parameters()):
         state = optimizer.state.get(parameter, {})

@@ -1,0 +1,183 @@
+"""Trainers of the embedded models over boards and steps: imitation of shares, preferences, step and outcome rewards.
+
+The same functions serve supervised fine-tuning, expert iteration and AlphaZero's policy target, which differ only in
+where the shares come from (`stepgym.selfplay.train.examples`).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from stepgym.agents.embedded import net
+from stepgym.agents.embedded.games import Plan, plan
+from stepgym.selfplay.train.examples import Choice, Judged, Preference
+from stepgym.selfplay.train.fit import Fit, Progress, Schedule, TrainingError, fit
+
+
+class Row(NamedTuple):
+    """What the model should say after the tokens: a share for each token that may follow."""
+
+    tokens: tuple[int, ...]
+    options: Tensor
+    shares: Tensor
+    example: int
+    weight: float
+
+
+def choice_rows(game: str, choices: Sequence[Choice]) -> tuple[list[Row], int]:
+    """Return a row for each prefix that a target step passes, and how many target steps are no legal move.
+
+    Summed over a choice's rows, the weighted cross-entropies are that of its target against whole steps.
+    """
+    rows, strange = [], 0
+    for number, choice in enumerate(choices):
+        laid = plan(game, choice.board)
+        shares = {_plain(text): share for text, share in choice.target.items()}
+        mass: list[dict[int, float]] = [{} for _ in laid.rows]
+        known = {_plain(move.text): m for m, move in enumerate(laid.moves)}
+        strange += sum(text not in known for text in shares)
+        wanted = {known[text]: share for text, share in shares.items() if text in known}
+        for m, row, token in _choices_of(laid, wanted):
+            mass[row][token] = mass[row].get(token, 0.0) + wanted[m]
+        for r, tokens in enumerate(laid.rows):
+            if mass[r]:
+                total = sum(mass[r].values())
+                share = torch.tensor([mass[r].get(token, 0.0) / total for token in laid.options[r]])
+                rows.append(Row(tokens, torch.tensor(laid.options[r]), share, number, total))
+    return rows, strange
+
+
+def train_choices(
+    model: Any,
+    choices: Sequence[Choice],
+    *,
+    schedule: Schedule,
+    batch: int = 128,
+    seed: int = 0,
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> Fit:
+    """Move the policy's probabilities to the shares, in place. Raises `TrainingError`, `LossNotFinite`."""
+    rows, strange = choice_rows(model.config.stepgym_game, choices)
+    if not rows:
+        raise TrainingError(f"none of {strange} steps is one that the {model.config.stepgym_game} policy can write")
+    rows_of = batches(len(rows), batch, seed)
+
+    def loss(step: int) -> Tensor:
+        part = [rows[i] for i in rows_of(step).tolist()]
+        weights = torch.tensor([row.weight for row in part])
+        return (weights * cross_entropies(model, part)).sum() / weights.sum()
+
+    return fit(model, loss, schedule=schedule, out=out, progress=progress)
+
+
+def cross_entropies(model: Any, rows: Sequence[Row]) -> Tensor:
+    """Return the cross-entropy of each row over the tokens that may follow."""
+    logits = net.last_outputs(model, [row.tokens for row in rows])
+    sizes = torch.tensor([len(row.options) for row in rows])
+    at = torch.repeat_interleave(torch.arange(len(rows)), sizes)
+    options, shares = torch.cat([row.options for row in rows]), torch.cat([row.shares for row in rows])
+    allowed = torch.full_like(logits, -1e9)
+    allowed[at, options] = 0.0
+    log_probs = torch.log_softmax(logits + allowed, dim=-1)[at, options]
+    return -torch.zeros(len(rows)).index_add(0, at, log_probs * shares)
+
+
+def train_preferences(
+    model: Any,
+    pairs: Sequence[Preference],
+    *,
+    schedule: Schedule,
+    beta: float = 0.5,
+    batch: int = 64,
+    seed: int = 0,
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> Fit:
+    """Direct preference optimisation (Rafailov et al. 2023) against the model as it is when this is called."""
+    chosen, chosen_strange = choice_rows(model.config.stepgym_game, [Choice(p.board, {p.chosen: 1.0}) for p in pairs])
+    rejected, rejected_strange = choice_rows(model.config.stepgym_game, [Choice(p.board, {p.rejected: 1.0}) for p in pairs])
+    if not pairs or chosen_strange or rejected_strange:
+        raise TrainingError(f"of {len(pairs)} pairs, {chosen_strange + rejected_strange} steps are none this policy can write")
+    reference = copy.deepcopy(model).eval()
+    by_pair = [_by_example(rows, len(pairs)) for rows in (chosen, rejected)]
+    rows_of = batches(len(pairs), batch, seed)
+
+    def margin(of: Any, index: list[int]) -> Tensor:
+        good, bad = (_log_probs(of, [side[i] for i in index]) for side in by_pair)
+        return good - bad
+
+    def loss(step: int) -> Tensor:
+        index = rows_of(step).tolist()
+        with torch.no_grad():
+            before = margin(reference, index)
+        return -functional.logsigmoid(beta * (margin(model, index) - before)).mean()
+
+    return fit(model, loss, schedule=schedule, out=out, progress=progress)
+
+
+def train_judged(
+    model: Any,
+    judged: Sequence[Judged],
+    *,
+    schedule: Schedule,
+    batch: int = 256,
+    seed: int = 0,
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> Fit:
+    """Train a reward model on boards with labels in [0, 1] (hard, soft or values), by cross-entropy."""
+    labels = torch.tensor([e.label for e in judged])
+    rows_of = batches(len(judged), batch, seed)
+
+    def loss(step: int) -> Tensor:
+        index = rows_of(step)
+        logits = net.board_logits(model, [judged[i].board for i in index.tolist()])
+        return functional.binary_cross_entropy_with_logits(logits, labels[index])
+
+    return fit(model, loss, schedule=schedule, out=out, progress=progress)
+
+
+def batches(num_rows: int, batch: int, seed: int) -> Callable[[int], Tensor]:
+    """Return a function from the step number to the rows of its batch: each epoch in a new order."""
+    per_epoch = max(1, num_rows // batch)
+    orders: dict[int, Tensor] = {}
+
+    def rows_of(step: int) -> Tensor:
+        epoch, at = divmod(step, per_epoch)
+        if epoch not in orders:
+            orders.clear()
+            orders[epoch] = torch.randperm(num_rows, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+        return orders[epoch][at * batch : (at + 1) * batch]
+
+    return rows_of
+
+
+def _log_probs(model: Any, rows: Sequence[Sequence[Row]]) -> Tensor:
+    """Return the log-probability of each step, the sum over its rows."""
+    flat = [row for group in rows for row in group]
+    at = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor([len(group) for group in rows]))
+    return torch.zeros(len(rows)).index_add(0, at, -cross_entropies(model, flat))
+
+
+def _by_example(rows: Sequence[Row], num_examples: int) -> list[list[Row]]:
+    found: list[list[Row]] = [[] for _ in range(num_examples)]
+    for row in rows:
+        found[row.example].append(row)
+    return found
+
+
+def _choices_of(laid: Plan, wanted: dict[int, float]) -> list[tuple[int, int, int]]:
+    return [choice for choice in laid.choices if choice[0] in wanted]
+
+
+def _plain(text: str) -> str:
+    """Return a step's text with single spaces, and without a stated Countdown result being told apart."""
+    return " ".join(text.split())

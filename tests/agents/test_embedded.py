@@ -1,0 +1,197 @@
+"""The embedded models: laws of their probabilities and draws, then what they must be good for."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stepgym.agents.embedded import net
+from stepgym.agents.embedded.games import GAMES, MAX_NUMBERS, plan
+from stepgym.agents.embedded.policy import WEIGHTS, EmbeddedPolicy
+from stepgym.agents.embedded.reward import EmbeddedRewardModel
+from stepgym.agents.registry import load_policy, load_reward_model
+from stepgym.envs import countdown, modular_sums
+from stepgym.envs.registry import load_env
+from stepgym.envs.types import State, Step
+
+POLICY = EmbeddedPolicy()
+PRM = EmbeddedRewardModel()
+SUMS = EmbeddedPolicy(model=net.build(net.POLICY, net.Shape(16, 1, 2), "modular_sums"))
+
+boards = st.tuples(
+    st.lists(st.integers(0, 300), min_size=2, max_size=5).map(lambda x: tuple(sorted(x))), st.integers(0, 999)
+)
+sums = st.tuples(
+    st.lists(st.integers(0, 30), min_size=2, max_size=4).map(lambda x: tuple(sorted(x))),
+    st.none() | st.integers(0, 30),
+    st.just(31),
+)
+
+
+def state_of(public: object) -> State:
+    return State(f"play {public}", public=public)  # type: ignore[arg-type]
+
+
+@given(boards | sums)
+@settings(max_examples=40, deadline=None)
+def test_probabilities_of_all_legal_steps_sum_to_one(public: object) -> None:
+    policy = POLICY if len(public) == 2 else SUMS  # type: ignore[arg-type]
+    moves, log_probs = policy.log_probs(public)  # type: ignore[arg-type]
+    assert math.fsum(map(math.exp, log_probs)) == pytest.approx(1, abs=1e-6)
+    legal = countdown.CountdownDomain() if policy is POLICY else modular_sums.ModularSumsDomain()
+    assert {move.text for move in moves.moves} == set(legal.legal_steps(state_of(public)))
+
+
+@given(boards, st.integers(1, 8), st.integers(0, 5))
+@settings(max_examples=40, deadline=None)
+def test_a_later_draw_goes_on_where_the_first_stopped(public: object, count: int, first: int) -> None:
+    start, later = state_of(public), State(f"play {public}", public=public, draw=first)  # type: ignore[arg-type]
+    every = POLICY.propose([start], [first + count])[0]
+    assert POLICY.propose([later], [count])[0] == every[first:]
+
+
+@given(st.lists(boards, min_size=1, max_size=5), st.integers(0, 3))
+@settings(max_examples=20, deadline=None)
+def test_a_proposal_does_not_depend_on_the_batch(publics: list[object], seed: int) -> None:
+    states = [state_of(public) for public in publics]
+    together = EmbeddedPolicy(seed=seed).propose(states, [3] * len(states))
+    alone = [EmbeddedPolicy(seed=seed).propose([state], [3])[0] for state in states]
+    assert together == alone
+    assert [s.log_prob for row in together for s in row] == [s.log_prob for row in alone for s in row]
+
+
+def test_draws_are_distinct_until_every_legal_step_was_given() -> None:
+    state = state_of(((2, 3, 7), 20))
+    legal = len(countdown.CountdownDomain().legal_steps(state))
+    texts = [step.text for step in POLICY.propose([state], [legal + 3])[0]]
+    assert len(texts) == legal + 3
+    assert len(set(texts[:legal])) == legal
+
+
+def test_draw_none_is_the_most_likely_step_whatever_the_seed() -> None:
+    public = ((2, 3, 5, 9), 31)
+    moves, log_probs = POLICY.log_probs(public)
+    best = moves.moves[max(range(len(log_probs)), key=log_probs.__getitem__)].text
+    for seed in range(5):
+        greedy = EmbeddedPolicy(seed=seed).propose([State("p", public=public, draw=None)], [1])
+        assert [step.text for step in greedy[0]] == [best]
+    assert EmbeddedPolicy(temperature=0).propose([State("p", public=public)], [1])[0][0].text == best
+
+
+def test_sampling_follows_the_probabilities() -> None:
+    public = ((4, 6), 24)
+    moves, log_probs = POLICY.log_probs(public)
+    policy = EmbeddedPolicy(distinct=False)
+    drawn = [step.text for step in policy.propose([State("p", public=public)], [4000])[0]]
+    for move, log_prob in zip(moves.moves, log_probs):
+        assert drawn.count(move.text) / 4000 == pytest.approx(math.exp(log_prob), abs=0.04)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "steps", "boards"),
+    [
+        ("Countdown-v0", [], []),
+        ("Countdown-v0", ["LEGAL"], ["board"]),
+        ("Countdown-v0", ["LEGAL", "1 + 99999"], ["board", None]),  # refused: the board stays, the step scores 0
+        ("Countdown-v0", ["LEGAL", "<answer>1</answer>"], ["board", None]),  # an answer is no move
+        ("ModularSums-v0", ["LEGAL", "LEGAL"], ["board", "board"]),
+        ("ModularSums-v0", ["LEGAL", "LEGAL", "x"], ["board", "board", None]),
+    ],
+)
+def test_boards_are_those_the_domain_went_through(env_id: str, steps: list[str], boards: list[str | None]) -> None:
+    env = load_env(env_id, level=3)
+    game = GAMES["countdown" if env_id.startswith("C") else "modular_sums"]
+    for index in range(20):
+        state, passed = env.domain.initial(env.problems[index]), []
+        for text, board in zip(steps, boards):
+            legal = env.domain.legal_steps(state)  # type: ignore[attr-defined]
+            state = env.domain.advance([state], [Step(legal[index % len(legal)] if text == "LEGAL" else text)])[0]
+            passed.append(state.public if board else None)
+        assert game.boards(state) == passed
+
+
+def test_a_refused_step_scores_zero_and_each_step_has_a_score_in_range() -> None:
+    env = load_env("Countdown-v0")
+    state = env.domain.initial(env.problems[0])
+    state = env.domain.advance([state], [Step(env.domain.legal_steps(state)[0])])[0]  # type: ignore[attr-defined]
+    state = env.domain.advance([state], [Step("nonsense")])[0]
+    first, second = PRM.score([state])[0]
+    assert 0 < first < 1
+    assert second == 0
+
+
+def test_other_problems_are_refused_with_the_way_out() -> None:
+    with pytest.raises(ValueError, match="only plays countdown.*hf:NAME_OR_FOLDER"):
+        POLICY.propose([State("What is 2 + 2?")], [1])
+    with pytest.raises(ValueError, match="only plays countdown"):
+        PRM.score([State("What is 2 + 2?", (Step("4"),))])
+
+
+def test_a_board_without_moves_and_a_done_state_get_nothing() -> None:
+    env = load_env("Countdown-v0")
+    assert POLICY.propose([State("p", public=((7,), 7))], [3]) == [[]]
+    stuck = env.domain.advance([env.domain.initial(env.problems[0])], [Step("x")])
+    assert POLICY.propose(stuck, [3]) == [[]]
+    assert len(plan("countdown", (tuple(range(1, MAX_NUMBERS + 1)), 5)).rows) == 1
+
+
+def test_weights_are_small_and_load_with_transformers_alone() -> None:
+    from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
+
+    files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".safetensors", ".json"}
+    assert sum(path.stat().st_size for path in files) < 1_500_000
+    policy = AutoModelForCausalLM.from_pretrained(WEIGHTS / "policy")
+    assert net.num_parameters(policy) == POLICY.num_parameters
+    assert net.num_parameters(AutoModelForTokenClassification.from_pretrained(WEIGHTS / "prm")) == PRM.num_parameters
+
+
+def test_names_resolve() -> None:
+    assert load_policy("embedded", seed=3).seed == 3  # type: ignore[attr-defined]
+    assert isinstance(load_reward_model("embedded"), EmbeddedRewardModel)
+    assert pickle.loads(pickle.dumps(POLICY)).seed == POLICY.seed
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("missing", "no model.safetensors"),
+        ("cut", "cut short"),
+        ("foreign", "not an embedded model"),
+        ("kind", "not a policy"),
+    ],
+)
+def test_a_broken_folder_is_named(tmp_path: Path, damage: str, message: str) -> None:
+    model = net.build(net.PRM if damage == "kind" else net.POLICY, net.Shape(8, 1, 1), "countdown")
+    if damage == "foreign":
+        del model.config.stepgym_game
+    model.save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    if damage == "missing":
+        weights.unlink()
+    if damage == "cut":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(net.CheckpointError, match=message):
+        EmbeddedPolicy(tmp_path)
+
+
+def test_the_shipped_models_are_worth_searching_with() -> None:
+    """Floors well under the measured figures: greedy is fair, the reward model tells good boards from bad."""
+    from stepgym.selfplay.train.embedded import measure
+
+    figures = measure(POLICY, PRM, seed=3, num_problems=150)
+    assert 0.2 < figures["greedy"] < 0.8
+    assert figures["prm_auc"] > 0.8
+
+
+def test_models_of_one_seed_are_equal() -> None:
+    one, two = (net.build(net.POLICY, net.Shape(8, 1, 1), "countdown", seed=5) for _ in range(2))
+    pairs = itertools.zip_longest(one.parameters(), two.parameters())
+    assert all(torch.equal(a, b) for a, b in pairs)

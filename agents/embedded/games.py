@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from functools import lru_cache
 from itertools import combinations
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 from stepgym.envs import countdown, countdown_solver, modular_sums
 from stepgym.envs.types import End, State
@@ -70,15 +70,15 @@ class Countdown:
         return isinstance(public, tuple) and len(public) == 2 and isinstance(public[0], tuple) and len(public[0]) <= MAX_NUMBERS
 
     def prompt(self, public: Hashable) -> tuple[int, ...]:
-        numbers, target = public  # type: ignore[misc]
+        numbers, target = cast(countdown.Board, public)
         return number_token(target), *map(number_token, numbers)
 
     def moves(self, public: Hashable) -> tuple[Move, ...]:
-        numbers: tuple[int, ...] = public[0]  # type: ignore[index]
+        numbers, _ = cast(countdown.Board, public)
         return tuple(Move(move.text, (self._token(numbers, move.text),)) for move in countdown_solver.moves(numbers))
 
     def boards(self, state: State) -> list[Hashable | None]:
-        left, target = state.public  # type: ignore[misc]
+        left, target = cast(countdown.Board, state.public)
         texts, refused = _legal_texts(state)
         left = countdown.originals(left, texts)
         found: list[Hashable | None] = []
@@ -105,11 +105,11 @@ class ModularSums:
         return isinstance(public, tuple) and len(public) == 3 and isinstance(public[0], tuple) and public[2] <= MAX_NUMBER
 
     def prompt(self, public: Hashable) -> tuple[int, ...]:
-        remaining, running, _ = public  # type: ignore[misc]
+        remaining, running, _ = cast(modular_sums.Sum, public)
         return NONE if running is None else number_token(running), *map(number_token, remaining)
 
     def moves(self, public: Hashable) -> tuple[Move, ...]:
-        remaining, running, modulus = public  # type: ignore[misc]
+        remaining, running, modulus = cast(modular_sums.Sum, public)
         if running is None:
             pairs = {(a, b) for i, a in enumerate(remaining) for b in remaining[i + 1 :]}
         else:
@@ -121,14 +121,14 @@ class ModularSums:
         )
 
     def boards(self, state: State) -> list[Hashable | None]:
-        remaining, _, modulus = state.public  # type: ignore[misc]
+        remaining, _, modulus = cast(modular_sums.Sum, state.public)
         texts, refused = _legal_texts(state)
         used: list[int] = []
-        running: int | None = None
+        total: int | None = None
         for text in texts:
             a, b, c = (int(word) for word in text.replace("+", " ").replace("=", " ").split())
-            used += [a, b] if running is None else [b if a == running else a]
-            running = c
+            used += [a, b] if total is None else [b if a == total else a]
+            total = c
         board: modular_sums.Sum = (tuple(sorted((*remaining, *used))), None, modulus)
         found: list[Hashable | None] = []
         for text in texts:

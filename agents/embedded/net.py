@@ -61,6 +61,18 @@ def build(kind: str, shape: Shape, game: str, *, seed: int = 0) -> Any:
 
 
 @contextmanager
+def scoring() -> Iterator[None]:
+    """No gradients, and one thread: these matrices are so small that a second one only waits for the first."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
 def quiet() -> Iterator[None]:
     """Keep transformers from drawing progress bars for files of a few hundred kilobytes."""
     from transformers.utils import logging
@@ -145,7 +157,7 @@ def lay_out(game: str, publics: Sequence[Hashable]) -> Layout:
         options += [(first + row, token) for row, tokens in enumerate(p.options) for token in tokens]
         rows += p.rows
         num_moves += len(p.moves)
-    return Layout(plans, rows, torch.tensor(choices).T, torch.tensor(options).T, num_moves)
+    return Layout(plans, rows, torch.tensor(choices).reshape(-1, 3).T, torch.tensor(options).reshape(-1, 2).T, num_moves)
 
 
 def move_log_probs(model: Any, layout: Layout) -> list[Tensor]:
@@ -157,7 +169,7 @@ def move_log_probs(model: Any, layout: Layout) -> list[Tensor]:
     allowed[layout.option[0], layout.option[1]] = 0.0
     chosen = torch.log_softmax(logits + allowed, dim=-1)[layout.choice[1], layout.choice[2]]
     total = torch.zeros(layout.num_moves, dtype=chosen.dtype).index_add(0, layout.choice[0], chosen)
-    return list(total.split([len(p.moves) for p in layout.plans]))
+    return list(torch.split(total, [len(p.moves) for p in layout.plans]))
 
 
 def board_logits(model: Any, publics: Sequence[Hashable]) -> Tensor:

@@ -10,8 +10,6 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from stepgym.agents.embedded import net
 from stepgym.agents.embedded.games import GAMES, Plan, plan
 from stepgym.agents.randomness import proposal_seed
@@ -77,7 +75,7 @@ class EmbeddedPolicy:
             new = list(dict.fromkeys(publics))
         for at in range(0, len(new), _BATCH):
             part = new[at : at + _BATCH]
-            with torch.inference_mode():
+            with net.scoring():
                 scored = net.move_log_probs(self.model, net.lay_out(self.game, part))
             self._known.update((public, [round(x, 9) for x in row.tolist()]) for public, row in zip(part, scored))
 

@@ -49,7 +49,7 @@ class EmbeddedRewardModel:
             new = list(dict.fromkeys(boards))
         for at in range(0, len(new), _BATCH):
             part = new[at : at + _BATCH]
-            with torch.inference_mode():
+            with net.scoring():
                 scores = torch.sigmoid(net.board_logits(self.model, part)).tolist()
             self._known.update((board, round(score, 9)) for board, score in zip(part, scores))
         return [self._known[board] for board in boards]

@@ -178,18 +178,26 @@ def measure(
     seen = visited(policy, boards, random.Random(seed))
     labels = [reachable(left, target) for left, target in seen]
     return {
-        "greedy": sum(plays_to_target(policy, board) for board in boards) / num_problems,
+        "greedy": greedy_share(policy, boards),
         "prm_auc": auc(reward_model.score_boards(seen), labels),
     }
 
 
-def plays_to_target(policy: EmbeddedPolicy, board: Board) -> bool:
-    """Say whether the most likely steps reach the target."""
-    left, target = board
-    while len(left) > 1:
-        _, log_probs = policy.log_probs((left, target))
-        left = moves(left)[max(range(len(log_probs)), key=log_probs.__getitem__)].left
-    return left == (target,)
+def greedy_share(policy: EmbeddedPolicy, boards: Sequence[Board]) -> float:
+    """Return the share of boards from which the most likely steps reach the target."""
+    solved, current = 0, list(boards)
+    while current:
+        policy.learn_probabilities(current)
+        after = []
+        for left, target in current:
+            _, log_probs = policy.log_probs((left, target))
+            left = moves(left)[max(range(len(log_probs)), key=log_probs.__getitem__)].left
+            if len(left) > 1:
+                after.append((left, target))
+            else:
+                solved += left == (target,)
+        current = after
+    return solved / len(boards)
 
 
 def auc(scores: Sequence[float], labels: Sequence[bool]) -> float:

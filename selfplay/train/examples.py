@@ -10,6 +10,7 @@ import math
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from stepgym.agents.types import EpisodeRecord
@@ -97,7 +98,7 @@ def verified_choices(records: Iterable[EpisodeRecord], replay: Replay, *, select
             paths = [path for path in paths if path == list(record.path)]
         shares: dict[int, dict[str, None]] = {}
         for path in paths:
-            for node, child in zip(path, path[1:]):
+            for node, child in pairwise(path):
                 shares.setdefault(node, {})[record.nodes[child].text] = None
         found += [Choice(states[node].public, even(texts)) for node, texts in shares.items()]
     return found
@@ -111,7 +112,7 @@ def path_choices(records: Iterable[EpisodeRecord], replay: Replay, *, answer_of:
         for end, node in enumerate(record.nodes):
             if node.answer is not None and node.answer == answer_of.get(record.problem_id):
                 path = path_to(record, end)
-                found += [Choice(states[a].public, {record.nodes[b].text: 1.0}) for a, b in zip(path, path[1:])]
+                found += [Choice(states[a].public, {record.nodes[b].text: 1.0}) for a, b in pairwise(path)]
     return found
 
 
@@ -222,6 +223,6 @@ def _first_errors(record: EpisodeRecord, sampled: Mapping[int, float]) -> dict[i
             while low < high:
                 middle = (low + high) // 2
                 low, high = (middle + 1, high) if sampled[path[middle]] > 0 else (low, middle)
-            found |= {node: 1.0 for node in path[:low]} | {node: 0.0 for node in path[low : low + 1]}
+            found |= dict.fromkeys(path[:low], 1.0) | dict.fromkeys(path[low:low + 1], 0.0)
     return found
 

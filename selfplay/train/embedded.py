@@ -36,7 +36,7 @@ class Settings(NamedTuple):
     seed: int = 0
     num_problems: int = 20_000
     policy_shape: net.Shape = net.Shape(48, 2, 4)
-    policy_schedule: Schedule = Schedule(1800, 5e-3)
+    policy_schedule: Schedule = Schedule(1000, 5e-3)
     policy_batch: int = 128
     prm_shape: net.Shape = net.Shape(64, 2, 4)
     prm_schedule: Schedule = Schedule(2500, 5e-3)

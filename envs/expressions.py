@@ -71,11 +71,11 @@ def evaluate(text: str) -> Expression | None:
             wants_value = True
         else:
             return None
+    if wants_value:
+        return None
     while operators:
         if operators[-1] == "(" or not _apply(values, operators.pop()):
             return None
-    if wants_value or len(values) != 1:
-        return None
     return Expression(values[0], tuple(int(token) for token in tokens if token.isdigit()))
 
 

@@ -53,7 +53,7 @@ class Row:
             return str(value)
         if not isinstance(value, str):
             raise self.error(
-                f"column {column!r} is {type(value).__name__} {str(value)[:60]!r}; it must be text or a number"
+                f"column {column!r} is {type(value).__name__} {repr(value)[:60]}; it must be text or a number"
             )
         if not value.strip():
             raise self.error(f"column {column!r} is empty; fill it or leave the row out")

@@ -40,17 +40,19 @@ class TextDomain:
         self,
         *,
         max_steps: int | None = 32,
-        tools: bool = True,
-        sandbox: str = "auto",
+        sandbox: str | None = "auto",
         tool_limits: Limits = TOOL_LIMITS,
         max_reply_chars: int = 4_000,
         whole_answer: bool = False,
     ) -> None:
-        """`whole_answer` takes all visible text as the answer where the policy ends without one (code), else the last step."""
+        """`sandbox` names where tool calls run; with `None` they are plain text.
+
+        `whole_answer` takes all visible text as the answer where the policy ends without marking one (code), else
+        the last step is taken.
+        """
         if max_steps is not None and max_steps < 1:
             raise ValueError(f"max_steps is at least 1 or None, not {max_steps!r}")
         self.max_steps = max_steps
-        self.tools = tools
         self.sandbox = sandbox
         self.tool_limits = tool_limits
         self.max_reply_chars = max_reply_chars
@@ -98,12 +100,12 @@ class TextDomain:
         return "\n".join(spoken) if self.whole_answer else spoken[-1]
 
     def _calls(self, step: Step) -> list[str]:
-        if not self.tools or final_answer(step.text) is not None:
+        if self.sandbox is None or final_answer(step.text) is not None:
             return []
         return [tool_source(s.text) for s in parse(step.text) if s.kind is SegmentKind.TOOL_CALL]
 
     def _run(self, sources: Sequence[str]) -> list[ExecutionResult]:
-        if not sources:
+        if not sources or self.sandbox is None:
             return []
         if self._open is None:
             from stepgym.sandbox import open_sandbox

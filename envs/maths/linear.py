@@ -75,10 +75,12 @@ def read_linear(text: str) -> Linear | None:
             wants_value = True
         else:
             return None
+    if wants_value:
+        return None
     while operators:
-        if operators[-1] == "(" or wants_value or not _apply(values, operators.pop()):
+        if operators[-1] == "(" or not _apply(values, operators.pop()):
             return None
-    return values[0] if len(values) == 1 and not wants_value else None
+    return values[0]
 
 
 def read_sides(line: str) -> list[Linear] | None:

@@ -177,14 +177,13 @@ def make(
     question: str | None = None,
     answer: str | None = None,
     instructions: str = INSTRUCTIONS,
-    tools: bool = True,
-    sandbox: str = "auto",
+    sandbox: str | None = "auto",
     **face: Unpack[FaceOptions],
 ) -> ReasoningEnv:
     """Make `stepgym/Math-v0`: procedural at a level (1 where none is given), or the questions of a data file.
 
-    `question` and `answer` name the file's columns, `instructions` stand behind each of its questions. `tools` lets
-    the policy run Python in the sandbox called `sandbox`.
+    `question` and `answer` name the file's columns, `instructions` stand behind each of its questions. The policy's
+    Python runs in the sandbox called `sandbox`; with `None` its tool calls are plain text.
     """
     verifier = MathVerifier()
     max_steps = face.pop("max_steps", 32)
@@ -204,7 +203,7 @@ def make(
         )
     return ReasoningEnv(
         chosen,
-        domain=TextDomain(max_steps=max_steps, tools=tools, sandbox=sandbox),
+        domain=TextDomain(max_steps=max_steps, sandbox=sandbox),
         verifier=verifier,
         step_verifier=step_verifier,
         **face,

@@ -117,7 +117,9 @@ def test_make_vec(mode: str) -> None:
 )
 def test_a_fresh_process_makes_one_in_any_order_of_imports(script: str, tmp_path: Path) -> None:
     check = f"{script}; print(env.reset(seed=1)[1]['problem_id'])"
-    done = subprocess.run([sys.executable, "-c", check], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", check], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
     assert done.stdout.strip() == "stepgym/Math-v0/level-1/seed-1/0", done.stderr
 
 
@@ -126,7 +128,9 @@ def test_importing_stepgym_or_its_maths_loads_neither_gymnasium_nor_numpy(tmp_pa
         "import sys, stepgym, stepgym.envs.maths, stepgym.envs.types; "
         "print({'gymnasium', 'numpy', 'sympy', 'torch'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", check], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", check], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
     assert done.stdout.strip() == "set()", done.stderr
 
 
@@ -141,7 +145,9 @@ def test_threads_that_import_gymnasium_at_once_all_find_the_environments(tmp_pat
         "[t.start() for t in threads]; [t.join() for t in threads]\n"
         "import sys; print(found.count(True), [f for f in sys.meta_path if 'stepgym.envs' in type(f).__module__])"
     )
-    done = subprocess.run([sys.executable, "-c", check], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", check], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
     assert done.stdout.strip() == "8 []", done.stderr
 
 

@@ -1,0 +1,148 @@
+"""Data files: the conventions that are known, and what is said about a file that cannot be used."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stepgym.envs.files import DataFileError, final_reference, load_file_set, read_rows
+from stepgym.envs.maths import MathVerifier
+from stepgym.envs.registry import load_env
+
+GSM8K = {
+    "question": "Natalia sold 48 clips, then half as many. How many?",
+    "answer": "48/2 = <<48/2=24>>24\n#### 72",
+}
+MATH = {"problem": "What is $\\frac12+\\frac12$?", "solution": "It is $\\boxed{1}$.", "level": "Level 1"}
+
+
+def jsonl(folder: Path, *rows: Any, name: str = "data.jsonl") -> Path:
+    path = folder / name
+    path.write_text(
+        "\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows), encoding="utf-8"
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("row", "question", "reference", "why"),
+    [
+        (GSM8K, GSM8K["question"], "72", "GSM8K: behind ####"),
+        (MATH, MATH["problem"], "1", "MATH: in the box"),
+        ({"question": "q", "answer": "4", "solution": "\\boxed{5}"}, "q", "4", "answer goes before solution"),
+        ({"prompt": "q", "answer": 3.5}, "q", "3.5", "numbers are written out"),
+        ({"problem": "q", "answer": "\\frac{1}{2}"}, "q", "\\frac{1}{2}", "bare"),
+    ],
+)
+def test_columns_and_conventions(
+    row: dict[str, Any], question: str, reference: str, why: str, tmp_path: Path
+) -> None:
+    problem = load_file_set(jsonl(tmp_path, row))[0]
+    assert (problem.prompt, problem.reference) == (question, reference), why
+
+
+@pytest.mark.parametrize(
+    ("lines", "options", "says"),
+    [
+        ([], {}, ["line 1", "empty", "at least one row"]),
+        (["", "  "], {}, ["line 1", "empty"]),
+        (
+            [*[GSM8K] * 16, '{"question": "q", "answer": }'],
+            {},
+            ["line 17, column 29", "broken JSON", "JSON object"],
+        ),
+        ([GSM8K, "[1, 2]"], {}, ["line 2", "a list, not an object"]),
+        ([GSM8K, '{"a":' * 100_000], {}, ["line 2, column", "broken JSON"]),
+        ([{"q": "1", "a": "2"}], {}, ["line 1", "no question column", "found q, a", "question=COLUMN"]),
+        ([{"question": "1", "a": "2"}], {}, ["no answer column", "answer=COLUMN"]),
+        (
+            [GSM8K],
+            {"question": "qestion"},
+            ["line 1", "unknown question column 'qestion'; did you mean 'question'?"],
+        ),
+        ([GSM8K, {"question": "q"}], {}, ["line 2", "no column 'answer'", "its columns: question"]),
+        ([GSM8K, {"question": "q", "answer": None}], {}, ["line 2", "column 'answer' is NoneType None"]),
+        ([GSM8K, {"question": ["q"], "answer": "1"}], {}, ["line 2", "column 'question' is list ['q']"]),
+        ([{"question": "q", "answer": True}], {}, ["line 1", "column 'answer' is bool True"]),
+        ([{"question": " ", "answer": "1"}], {}, ["line 1", "column 'question' is empty"]),
+        ([GSM8K, '{"question": "q", "answer": ' + "9" * 5000 + "}"], {}, ["line 2", "write it as text"]),
+    ],
+)
+def test_faults_are_named_with_file_line_and_way_out(
+    lines: list[Any], options: dict[str, str], says: list[str], tmp_path: Path
+) -> None:
+    path = jsonl(tmp_path, *lines)
+    with pytest.raises(DataFileError) as caught:
+        load_file_set(path, **options)
+    for words in [str(path), *says]:
+        assert words in str(caught.value)
+
+
+def test_a_missing_file_and_bytes_that_are_not_text(tmp_path: Path) -> None:
+    with pytest.raises(DataFileError, match="no such file"):
+        load_file_set(tmp_path / "none.jsonl")
+    path = tmp_path / "latin.jsonl"
+    path.write_bytes(json.dumps(GSM8K).encode() + b'\n{"question": "\xe9"}')
+    with pytest.raises(DataFileError, match="line 2, byte 15: not UTF-8"):
+        load_file_set(path)
+    parquet = tmp_path / "broken.parquet"
+    parquet.write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(DataFileError, match="not a readable Parquet file"):
+        load_file_set(parquet)
+
+
+def test_parquet_reads_as_jsonl_does(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = [GSM8K, {**GSM8K, "question": "another"}]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "data.parquet")
+    one = load_file_set(tmp_path / "data.parquet")
+    other = load_file_set(jsonl(tmp_path, *rows))
+    assert one.questions == other.questions and one.references == other.references
+    assert [row.line for row in read_rows(tmp_path / "data.parquet")] == [1, 2]
+
+
+def test_a_reference_that_no_answer_can_match_is_reported(tmp_path: Path) -> None:
+    class Sceptic(MathVerifier):
+        def verify(self, problems: Any, answers: Any) -> Any:
+            return super().verify(problems, ["0" if answer == "hopeless" else answer for answer in answers])
+
+    path = jsonl(tmp_path, GSM8K, {"question": "q", "answer": "hopeless"})
+    with pytest.warns(UserWarning, match="1 references do not verify against themselves.*line 2: 'hopeless'"):
+        problems = load_file_set(path, verifier=Sceptic())
+    assert [row.line for row in problems.unverifiable] == [2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_file_set(jsonl(tmp_path, GSM8K, MATH | GSM8K), verifier=MathVerifier()).unverifiable == ()
+
+
+@given(st.text())
+@settings(max_examples=200)
+def test_any_answer_column_has_a_reference(text: str) -> None:
+    assert final_reference(text) == final_reference(text).strip()
+    assert final_reference(f"{text}\n#### 42") == "42"
+
+
+def test_the_environment_over_a_file(tmp_path: Path) -> None:
+    rows = [{"question": f"What is {i} + {i}?", "answer": f"so\n#### {2 * i}"} for i in range(30)]
+    path = jsonl(tmp_path, *rows)
+    env = load_env("Math-v0", file=path, instructions="Think.")
+    assert "What is 0 + 0?\n\nThink." in env.reset()[0]
+    assert env.step("<answer>0</answer>")[1] == 1.0
+    order = [env.reset(seed=1 if k == 0 else None)[1]["index"] for k in range(30)]
+    assert sorted(order) == list(range(30)) != order, "a seed shuffles the rows, each once"
+    assert env.reset(seed=1)[1]["index"] == order[0] != env.reset(seed=2)[1]["index"]
+    assert env.reset(options={"index": 7})[1]["problem_id"].startswith("stepgym/Math-v0/data.jsonl@")
+    assert pickle.loads(pickle.dumps(env)).state == env.state
+    with pytest.raises(ValueError, match="not both"):
+        load_env("Math-v0", file=path, level=3)
+    with pytest.raises(ValueError, match="has no levels"):
+        env.reset(options={"level": 2})

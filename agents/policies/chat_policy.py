@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from stepgym.agents.policies.chat_client import ChatClient, ChatError, Choice, Completion
-from stepgym.agents.policies.prompts import SYSTEM
+from stepgym.agents.policies.prompts import SYSTEM, shown_reply
 from stepgym.agents.randomness import proposal_seed
 from stepgym.agents.types import PolicyError
-from stepgym.envs.tokens import ANSWER, ANSWER_END, STEP_END, THINK, THINK_END, TOOL_RESULT, TOOL_RESULT_END
+from stepgym.envs.tokens import ANSWER, ANSWER_END, STEP_END, THINK, THINK_END
 from stepgym.envs.types import State, Step
 
 NEXT_STEP = "Go on with the next step only."
@@ -145,7 +145,7 @@ class ChatPolicy:
         for step in state.steps:
             pieces.append(step.text)
             if step.reply:
-                pieces.append(f"{TOOL_RESULT}{step.reply}{TOOL_RESULT_END}")
+                pieces.append(shown_reply(step.reply))
         before = "".join(piece + self.delimiters[0] for piece in pieces)
         messages.append({"role": "assistant", "content": before if self.continuation == "prefill" else before.rstrip()})
         if self.continuation == "ask":

@@ -41,24 +41,40 @@ def pick_device(device: str | None) -> str:
 
 
 def load_language_model(source: str | Path, *, device: str | None = None, dtype: str | None = None) -> LanguageModel:
-    """Load from a hub name, a local folder or a `.gguf` file.
+    """Load a causal language model from a hub name, a local folder or a `.gguf` file; see `load_model`."""
+    return load_model(source, "AutoModelForCausalLM", device=device, dtype=dtype)
+
+
+def load_model(
+    source: str | Path,
+    kind: str,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    trust_remote_code: bool = False,
+) -> LanguageModel:
+    """Load what transformers calls `kind`, with its tokenizer.
 
     `dtype` is bfloat16 on CUDA and float32 elsewhere unless given. Raises `FileNotFoundError` for a path that is
     not there and `OSError` where the hub has no such model or cannot be reached.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    import transformers
 
     device = pick_device(device)
     number_type = getattr(torch, dtype or ("bfloat16" if device.startswith("cuda") else "float32"))
     where, options = _where(source)
+    if trust_remote_code:
+        options["trust_remote_code"] = True
     with _quiet():
-        tokenizer = AutoTokenizer.from_pretrained(where, **options)
-        model = AutoModelForCausalLM.from_pretrained(where, dtype=number_type, **options)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
+        # A model with code of its own registers it under one class only; Qwen's PRMs under the plainest.
+        auto = transformers.AutoModel if trust_remote_code else getattr(transformers, kind)
+        model = auto.from_pretrained(where, dtype=number_type, **options)
     return LanguageModel(model.to(device).eval(), tokenizer)
 
 
-def _where(source: str | Path) -> tuple[str, dict[str, str]]:
+def _where(source: str | Path) -> tuple[str, dict[str, Any]]:
     path = Path(source).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():

@@ -43,5 +43,10 @@ def segments(first: tuple[str, str], state: State, *, delimiter: str) -> tuple[s
     for step in state.steps:
         pieces.append(step.text + delimiter)
         if step.reply:
-            pieces.append(f"{TOOL_RESULT}{step.reply}{TOOL_RESULT_END}{delimiter}")
+            pieces.append(shown_reply(step.reply) + delimiter)
     return tuple(pieces)
+
+
+def shown_reply(reply: str) -> str:
+    """Return an environment's reply as a model sees it, told apart from its own words."""
+    return reply if TOOL_RESULT in reply else f"{TOOL_RESULT}{reply}{TOOL_RESULT_END}"

@@ -33,6 +33,7 @@ POLICIES = {
 REWARD_MODELS = {
     "embedded": "stepgym.agents.embedded.reward:EmbeddedRewardModel",
     "random": "stepgym.agents.policies.scripted:RandomRewardModel",
+    "log_prob": "stepgym.agents.policies.reward_models:LogProbReward",
 }
 
 PREFIXES = {
@@ -40,6 +41,12 @@ PREFIXES = {
     "chat": "stepgym.agents.policies.chat_policy:load",
 }
 """`prefix:rest` -> a function called with the rest of the name (`hf:NAME_OR_FOLDER`, `chat:URL#MODEL`)."""
+
+
+REWARD_PREFIXES = {
+    "hf": "stepgym.agents.policies.transformers_reward:load",
+}
+"""The same for reward models."""
 
 
 def load_search(name: str, *, seed: int | None = None, **settings: Any) -> Search:
@@ -63,8 +70,9 @@ def _load(
     kind: str, name: str, known: dict[str, str], group: str, seed: int | None, settings: dict[str, Any]
 ) -> Any:
     prefix, colon, rest = name.partition(":")
-    if colon and prefix in PREFIXES and kind == "policy":
-        factory = resolve(prefix, kind=kind, known=PREFIXES)
+    prefixes = {"policy": PREFIXES, "reward model": REWARD_PREFIXES}.get(kind, {})
+    if colon and prefix in prefixes:
+        factory = resolve(prefix, kind=kind, known=prefixes)
         return factory(rest, **_with_seed(factory, seed, settings))
     found = resolve(name, kind=kind, known=known, group=group)
     return _make(kind, name, found, _with_seed(found, seed, settings))

@@ -11,8 +11,6 @@ import contextlib
 import gc
 import json
 import os
-import resource
-import select
 import signal
 import socket
 import time
@@ -20,6 +18,7 @@ from typing import Any, NoReturn
 
 from stepgym.sandbox.runner import child, confine, wire
 from stepgym.sandbox.runner.cleaning import Disk, empty
+from stepgym.sandbox.runner.execution import Execution
 from stepgym.sandbox.runner.watch import ForkWatch
 
 PRELOADED = [
@@ -54,7 +53,6 @@ PRELOADED = [
     "typing",
     "_strptime",
 ]
-TICK_S = 0.05
 
 
 class Options:
@@ -257,150 +255,6 @@ def _filter_calls(zygote: Zygote) -> int | None:
     if listener is None:
         confine.seccomp_enter(plain, listen=False)
     return listener
-
-
-class Execution:
-    """One program on its way through one child."""
-
-    def __init__(self, zygote: Zygote, process: Child, message: dict[str, Any], begin: float) -> None:
-        self.zygote = zygote
-        self.process = process
-        self.message = message
-        self.limits: dict[str, Any] = message["limits"]
-        self.overrun: str | None = None
-        self.done: dict[str, Any] | None = None
-        self.num_oom = out_of_memory_kills()
-        self.status: int | None = None
-        self.usage: Any = None
-        self.begin = begin
-
-    def run(self) -> dict[str, Any]:
-        """Wait for the program's end, or end it, and say what happened."""
-        self._wait()
-        return self._reply()
-
-    def _wait(self) -> None:
-        poller = select.poll()
-        for descriptor in (self.zygote.control.fileno(), self.zygote.wake, self.process.line.fileno()):
-            poller.register(descriptor, select.POLLIN)
-        watch = self.process.watch
-        assert watch is not None
-        if watch.descriptor is not None:
-            poller.register(watch.descriptor, select.POLLIN)
-        while self.status is None and self.done is None:
-            for descriptor, events in poller.poll(self._pause_ms()):
-                if descriptor == self.zygote.control.fileno():
-                    self._hear_host()
-                elif descriptor == self.zygote.wake:
-                    os.read(self.zygote.wake, 512)
-                elif descriptor == self.process.line.fileno():
-                    if self.zygote.options.tester and events & select.POLLIN:
-                        self.done, _ = wire.receive(self.process.line)
-                    poller.unregister(descriptor)
-                elif events & select.POLLIN:
-                    watch.answer()
-                else:
-                    poller.unregister(descriptor)
-            self._reap()
-            if self.status is None and self.done is None:
-                self._check()
-
-    def _pause_ms(self) -> float | None:
-        """How long to sleep before something must be checked again."""
-        pauses = []
-        if self.limits.get("wall_s") is not None:
-            pauses.append(self.begin + self.limits["wall_s"] - time.monotonic())
-        if self.limits.get("cpu_s") is not None:
-            pauses.append(max(0.005, (self.limits["cpu_s"] - self._cpu()) / 2))
-        if self.limits.get("disk_mib") is not None:
-            pauses.append(TICK_S)
-        return max(0.0, min(pauses)) * 1000 + 1 if pauses else None
-
-    def _hear_host(self) -> None:
-        message, descriptors = wire.receive(self.zygote.control)
-        wire.close_all(descriptors)
-        if message is None:
-            self.zygote.kill_all()
-            os._exit(0)
-        if message["op"] == "ping":
-            wire.send(self.zygote.control, {"op": "pong"})
-        elif message["op"] == "kill" and message["id"] == self.message["id"]:
-            self._kill(message["why"])
-
-    def _reap(self) -> None:
-        """Take the status of the child, and of orphans that became ours."""
-        while True:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            if pid == self.process.pid:
-                self.status, self.usage = status, usage
-
-    def _check(self) -> None:
-        """Kill the program when it is over a limit that no rlimit knows."""
-        watch = self.process.watch
-        assert watch is not None
-        wall, cpu, disk = (self.limits.get(name) for name in ("wall_s", "cpu_s", "disk_mib"))
-        if watch.overwhelmed:
-            self._kill("processes")
-        elif wall is not None and time.monotonic() - self.begin >= wall:
-            self._kill("wall_time")
-        elif cpu is not None and self._cpu() >= cpu:
-            self._kill("cpu_time")
-        elif disk is not None and self.zygote.disk.used() > disk << 20:
-            self._kill("disk")
-
-    def _cpu(self) -> float:
-        try:
-            return time.clock_gettime((~self.process.pid << 3) | 2)
-        except OSError:
-            return 0.0
-
-    def _kill(self, why: str) -> None:
-        self.overrun = self.overrun or why
-        try:
-            os.kill(self.process.pid, signal.SIGKILL)
-            _, self.status, self.usage = os.wait4(self.process.pid, 0)
-        except (ProcessLookupError, ChildProcessError):
-            self.status = self.status or 0
-
-    def _reply(self) -> dict[str, Any]:
-        watch = self.process.watch
-        assert watch is not None
-        wall = time.monotonic() - self.begin
-        full = self.zygote.disk.used() >= ((self.limits.get("disk_mib") or 1 << 40) << 20) * 0.97
-        reply: dict[str, Any] = {
-            "op": "result",
-            "id": self.message["id"],
-            "overrun": self.overrun,
-            "wall_s": wall,
-        }
-        reply.update(hint=child.HINTS.get(child.HINT[0]), refused_processes=watch.refused, disk_full=full)
-        if self.done is not None:
-            reply.update(status=self.done["code"] << 8, cpu_s=self.done["cpu_s"], peak=self.done["peak"])
-        else:
-            usage = self.usage or resource.getrusage(resource.RUSAGE_CHILDREN)
-            reply.update(
-                status=self.status, cpu_s=usage.ru_utime + usage.ru_stime, peak=usage.ru_maxrss << 10
-            )
-        if self.status == signal.SIGKILL and not self.overrun and out_of_memory_kills() > self.num_oom:
-            reply["overrun"] = "memory"
-        child.HINT[0] = 0
-        return reply
-
-
-def out_of_memory_kills() -> int:
-    """How often the kernel has ended a process of this container because its memory was out."""
-    for name in ("memory.events", "memory/memory.oom_control"):
-        try:
-            with open(f"/sys/fs/cgroup/{name}") as stream:
-                return sum(int(line.split()[1]) for line in stream if line.startswith("oom_kill "))
-        except OSError:
-            continue
-    return 0
 
 
 def main(descriptor: int, text: str) -> None:

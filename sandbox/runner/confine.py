@@ -8,10 +8,11 @@ existence of a file be seen), and faults of the kernel itself. Each function say
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import platform
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 4, 38, 1, 36
@@ -71,9 +72,11 @@ def _allow(ruleset: int, path: str, granted: int) -> None:
     os.close(beneath)
 
 
-def landlock_enter(ruleset: int) -> bool:
-    """Put this process, and all it starts, into the ruleset's domain, for good."""
-    return int(LIBC.syscall(ctypes.c_long(446), ctypes.c_int(ruleset), ctypes.c_uint32(0))) == 0
+def landlock_entry(ruleset: int | None) -> Callable[[], object] | None:
+    """Prepare the call that puts a process, and all it starts, into the ruleset's domain, for good."""
+    if ruleset is None:
+        return None
+    return functools.partial(LIBC.syscall, ctypes.c_long(446), ctypes.c_int(ruleset), ctypes.c_uint32(0))
 
 
 def drop_capabilities() -> None:
@@ -191,15 +194,52 @@ def seccomp_filter(*, fork: int, keep_modes: bool, only_pid: int | None = None) 
     return bytes(program.code)
 
 
-def seccomp_enter(program: bytes, *, listen: bool) -> int | None:
-    """Put this process under the filter, for good.
+def seccomp_entry(*, keep_modes: bool, only_own: bool) -> Callable[[], int | None]:
+    """Prepare the call that puts a process under the filter, for good.
 
-    Returns the descriptor on which the `NOTIFY` verdicts arrive when `listen` is set, 0 when it is not, and
-    `None` when the kernel refused.
+    The call returns the descriptor on which the kernel asks about each new process, `None` where it does not ask
+    and refuses them all. `only_own` refuses signals to other processes.
     """
+
+    def prepare(pid: int | None) -> Callable[[], int | None]:
+        asking = seccomp_filter(fork=NOTIFY, keep_modes=keep_modes, only_pid=pid)
+        refusing = seccomp_filter(fork=ERRNO | EAGAIN, keep_modes=keep_modes, only_pid=pid)
+        if asking is None or refusing is None:
+            return lambda: None
+        ask, refuse = _seccomp_call(asking, 8), _seccomp_call(refusing, 0)
+
+        def enter() -> int | None:
+            listener: int = ask()
+            if listener < 0:
+                refuse()
+                return None
+            return listener
+
+        return enter
+
+    if only_own:
+        return lambda: prepare(os.getpid())()
+    return prepare(None)
+
+
+def _seccomp_call(program: bytes, flags: int) -> Callable[[], int]:
     buffer = ctypes.create_string_buffer(program, len(program))
-    header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
-    flags = 8 if listen else 0
+    header = ctypes.create_string_buffer(
+        struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer)), 16
+    )
     number = 317 if platform.machine() == "x86_64" else 277
-    answer = int(LIBC.syscall(ctypes.c_long(number), ctypes.c_uint(1), ctypes.c_uint(flags), header))
-    return answer if answer >= 0 else None
+    arguments = (ctypes.c_long(number), ctypes.c_uint(1), ctypes.c_uint(flags), ctypes.byref(header), buffer)
+    return functools.partial(LIBC.syscall, *arguments)
+
+
+def fork() -> int:
+    """Fork without telling the interpreter.
+
+    This process has one thread and no lock held, so that nothing needs repair in the child; the interpreter's own
+    `os.fork` would touch (and so copy) a megabyte to find that out. The random state is the same in every child, as
+    the hash seed is: the same program does the same.
+    """
+    return int(_FORK())
+
+
+_FORK = ctypes.PyDLL(None).fork

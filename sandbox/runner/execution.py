@@ -27,7 +27,6 @@ class Execution:
         self.limits: dict[str, Any] = message["limits"]
         self.overrun: str | None = None
         self.done: dict[str, Any] | None = None
-        self.num_oom = out_of_memory_kills()
         self.status: int | None = None
         self.usage: Any = None
         self.begin = begin
@@ -142,9 +141,12 @@ class Execution:
         else:
             usage = self.usage or resource.getrusage(resource.RUSAGE_CHILDREN)
             reply.update(
-                status=self.status, cpu_s=usage.ru_utime + usage.ru_stime, peak=usage.ru_maxrss << 10
+                status=self.status,
+                cpu_s=usage.ru_utime + usage.ru_stime,
+                peak=usage.ru_maxrss << 10,
+                faults=usage.ru_minflt,
             )
-        if self.status == signal.SIGKILL and not self.overrun and out_of_memory_kills() > self.num_oom:
+        if self.status == signal.SIGKILL and not self.overrun and self.zygote.out_of_memory():
             reply["overrun"] = "memory"
         child.HINT[0] = 0
         return reply

@@ -7,7 +7,6 @@ itself when a program left something behind that the next one could notice.
 from __future__ import annotations
 
 import gc
-import json
 import os
 import random
 import resource
@@ -53,8 +52,7 @@ def _run(by_name: dict[str, int], header: dict[str, Any]) -> dict[str, Any]:
     before = resource.getrusage(resource.RUSAGE_SELF)
     child.HINT[0] = 0
     code = 0
-    with open(by_name["payload"], "rb", closefd=False) as stream:
-        payload = json.loads(stream.read())
+    payload = child.read_payload(by_name["payload"])
     for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
         if name in by_name:
             os.dup2(by_name[name], number)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 from typing import Any
 
 MAX_MESSAGE_BYTES = 1 << 16
@@ -28,6 +29,22 @@ def receive(channel: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     except ConnectionError:
         return None, []
     return (json.loads(data) if data else None), list(descriptors)
+
+
+def send_descriptor(channel: socket.socket, descriptor: int | None) -> None:
+    """Send one descriptor, or word that there is none, with as little as possible."""
+    rights = (
+        []
+        if descriptor is None
+        else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor.to_bytes(4, sys.byteorder))]
+    )
+    channel.sendmsg((b"r",), rights)
+
+
+def receive_descriptor(channel: socket.socket) -> list[int | None] | None:
+    """Receive what `send_descriptor` sent, in a list of one; `None` when the other side is gone."""
+    data, descriptors, _, _ = socket.recv_fds(channel, 1, 1, socket.MSG_CMSG_CLOEXEC)
+    return ([*descriptors, None][:1]) if data else None
 
 
 def close_all(descriptors: list[int]) -> None:

@@ -7,6 +7,7 @@ inside and believes only the host's messages; when the host hangs up it ends, an
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # the C functions: `signal` wraps each in an enum, which costs pages
 import contextlib
 import gc
 import json
@@ -18,9 +19,10 @@ from typing import Any, NoReturn
 
 from stepgym.sandbox.runner import child, confine, wire
 from stepgym.sandbox.runner.cleaning import Disk, empty
-from stepgym.sandbox.runner.execution import Execution
+from stepgym.sandbox.runner.execution import Execution, out_of_memory_kills
 from stepgym.sandbox.runner.watch import ForkWatch
 
+MAX_DESCRIPTOR = 1024
 PRELOADED = [
     "abc",
     "bisect",
@@ -92,12 +94,12 @@ class Zygote:
             options.readable, [options.folder, "/dev/null"], exec_writable=options.run_written
         )
         scoped = confine.landlock_abi() >= confine.SCOPE_SIGNALS_ABI
-        self.filters = {
-            verdict: confine.seccomp_filter(fork=verdict, keep_modes=bool(options.outer_readable))
-            for verdict in (confine.NOTIFY, confine.ERRNO | confine.EAGAIN)
-        }
-        self.scoped_signals = scoped or self.alone
+        self.enter_landlock = confine.landlock_entry(self.ruleset)
+        self.enter_seccomp = confine.seccomp_entry(
+            keep_modes=bool(options.outer_readable), only_own=not (scoped or self.alone)
+        )
         self.disk = Disk(options.folder)
+        self.num_oom = out_of_memory_kills()
         self.spare: Child | None = None
 
     def serve(self) -> None:
@@ -135,6 +137,11 @@ class Zygote:
             self.spare = None
         self.kill_all()
 
+    def out_of_memory(self) -> bool:
+        """Whether the kernel has ended a process in here for want of memory since this was last asked."""
+        before, self.num_oom = self.num_oom, out_of_memory_kills()
+        return self.num_oom > before
+
     def kill_all(self) -> None:
         """Kill and reap everything the program started."""
         while True:
@@ -165,7 +172,7 @@ class Child:
 
     def __init__(self, zygote: Zygote) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.pid = os.fork()
+        self.pid = confine.fork()
         if self.pid == 0:
             _be_child(zygote, theirs)
         theirs.close()
@@ -176,10 +183,10 @@ class Child:
     def take(self, message: dict[str, Any], descriptors: list[int]) -> bool:
         """Give the process its program; false when it is dead."""
         if self.watch is None:
-            ready, listener = wire.receive(self.line)
-            if ready is None:
+            listener = wire.receive_descriptor(self.line)
+            if listener is None:
                 return False
-            self.watch = ForkWatch(listener[0] if listener else None, exact=self.exact)
+            self.watch = ForkWatch(*listener, exact=self.exact)
         self.watch.begin(message["limits"].get("max_processes"))
         try:
             wire.send(self.line, message, descriptors)
@@ -195,27 +202,24 @@ class Child:
 
 
 def _be_child(zygote: Zygote, line: socket.socket) -> NoReturn:
-    """Confine this fresh process, then wait for its program; ends with the process."""
+    """Confine this fresh process, then wait for its program; ends with the process.
+
+    Every page touched here is copied, which is most of what a program costs: hence prepared calls and few objects.
+    """
     try:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _signal.set_wakeup_fd(-1)
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         os.setsid()
-        confine.prctl(confine.PR_SET_PDEATHSIG, signal.SIGKILL)
-        confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
-        _volunteer_for_oom()
+        if not zygote.alone:
+            confine.prctl(confine.PR_SET_PDEATHSIG, _signal.SIGKILL)
         child.lower_fixed_limits()
-        keep = line.detach()
-        os.dup2(keep, 3)
-        line = socket.socket(fileno=3)
-        if zygote.ruleset is not None:
-            confine.landlock_enter(zygote.ruleset)
-        os.closerange(4, 1024)
-        listener = _filter_calls(zygote)
-        wire.send(line, {"op": "ready"}, [listener] if listener else [])
-        if listener:
-            os.close(listener)
-        child.HINT[0] = 0
+        number = line.fileno()
+        if zygote.enter_landlock is not None:
+            zygote.enter_landlock()
+        listener = zygote.enter_seccomp()
+        wire.send_descriptor(line, listener)
+        os.closerange(3, number)
+        os.closerange(number + 1, MAX_DESCRIPTOR)
         if zygote.options.tester:
             from stepgym.sandbox.runner import resident
 
@@ -228,33 +232,20 @@ def _be_child(zygote: Zygote, line: socket.socket) -> NoReturn:
         os._exit(70)
 
 
-def _volunteer_for_oom() -> None:
-    """Make this process, not the runner, the one that the kernel ends when memory is out."""
-    try:
-        confine.prctl(confine.PR_SET_DUMPABLE, 1)
-        with open("/proc/self/oom_score_adj", "w") as stream:
-            stream.write("1000")
-    except OSError:
-        pass
-    finally:
-        confine.prctl(confine.PR_SET_DUMPABLE, 0)
-
-
-def _filter_calls(zygote: Zygote) -> int | None:
-    """Enter seccomp; prefer the filter that asks the runner about each new process."""
-    watched = zygote.filters[confine.NOTIFY]
-    plain = zygote.filters[confine.ERRNO | confine.EAGAIN]
-    if watched is None or plain is None:
-        return None
-    if not zygote.scoped_signals:
-        own = confine.seccomp_filter(
-            fork=confine.NOTIFY, keep_modes=bool(zygote.options.outer_readable), only_pid=os.getpid()
+def _warm(zygote: Zygote) -> None:
+    """Do once here what every child will do, so that the interpreter has made its caches before it is copied."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for _ in range(20):
+        wire.send(
+            ours,
+            {"op": "run", "names": ["payload"], "limits": {"wall_s": 1.0, "max_processes": None}},
+            [0, 1],
         )
-        watched = own or watched
-    listener = confine.seccomp_enter(watched, listen=True)
-    if listener is None:
-        confine.seccomp_enter(plain, listen=False)
-    return listener
+        wire.close_all(wire.receive(theirs)[1])
+        child.warm()
+        empty(zygote.options.folder)
+    ours.close()
+    theirs.close()
 
 
 def main(descriptor: int, text: str) -> None:
@@ -282,15 +273,17 @@ def main(descriptor: int, text: str) -> None:
     os.chdir(options.folder)
     if options.outer_readable is not None:
         outer = confine.landlock_ruleset(options.outer_readable, [options.folder, "/dev/null"])
+        if enter := confine.landlock_entry(outer):
+            enter()
         if outer is not None:
-            confine.landlock_enter(outer)
             os.close(outer)
     confine.drop_capabilities()
     confine.prctl(confine.PR_SET_DUMPABLE, 0)
     zygote = Zygote(options, control)
+    _warm(zygote)
     gc.collect()
     gc.freeze()
-    seccomp = zygote.filters[confine.NOTIFY] is not None
+    seccomp = confine.seccomp_filter(fork=confine.NOTIFY, keep_modes=True) is not None
     wire.send(
         control, {"op": "hello", "landlock": confine.landlock_abi(), "seccomp": seccomp, "gained": gained}
     )

@@ -156,7 +156,7 @@ def _no_level(name: str, level: int | None) -> None:
 
 def _env(problems: ProblemSet, tools: bool, sandbox: str, face: FaceOptions) -> ReasoningEnv:
     max_steps = face.pop("max_steps", 32)
-    domain = TextDomain(max_steps=max_steps, tools=tools, sandbox=sandbox, whole_answer=True)
+    domain = TextDomain(max_steps=max_steps, sandbox=sandbox if tools else None, whole_answer=True)
     return ReasoningEnv(problems, domain=domain, verifier=CodingVerifier(sandbox), **face)
 
 

@@ -48,6 +48,8 @@ def candidate_modules(tree):
             node.module = names[0]
         for name in names:
             top = name.partition(".")[0]
+            if top == "pytest":
+                continue
             if top == "solution" or (top not in sys.modules and importlib.util.find_spec(top) is None):
                 found.add(name)
     return found
@@ -95,9 +97,7 @@ def load_tests_module(remote, source, entry_point, prompt):
             module.__dict__[entry_point] = remote.get(entry_point)
         except AttributeError:
             pass
-    before = set(module.__dict__)
     execute(remote, source, module.__dict__)
-    module.__dict__["__bound__"] = before
     return module, saved
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from stepgym.cli.options import user_errors
+
+if TYPE_CHECKING:
+    from stepgym.agents.types import Policy, RewardModel
 
 ENV = "stepgym/Countdown-v0"
 AGENTS: tuple[tuple[str, Mapping[str, Any]], ...] = (
@@ -18,6 +21,14 @@ AGENTS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("beam", {"width": 4, "expand": 4}),
     ("mcts", {"simulations": 16, "width": 8}),
 )
+
+
+class Setting(NamedTuple):
+    """Which problems all lines of the table are measured on."""
+
+    problems: int
+    level: int
+    seed: int
 
 
 class Row(NamedTuple):
@@ -50,8 +61,14 @@ def command(
     click.echo(f"Countdown, level {level}: reach a target from four numbers, one operation a step.")
     click.echo(f"Problem: {_first_prompt(level, seed)}\n")
     with user_errors():
-        rows = [_measure(name, settings, problems, level, seed, policy, reward_model) for name, settings in AGENTS]
-        rows.append(_measure("best_of_n", {"n": 16}, problems, level, seed, "random", None))
+        from stepgym.agents import load_policy, load_reward_model
+
+        setting = Setting(problems, level, seed)
+        player, judge = load_policy(policy, seed=seed), load_reward_model(reward_model, seed=seed)
+        rows = [_measure(name, settings, setting, policy, player, judge) for name, settings in AGENTS]
+        # The control: play without a model, and even told by the verifier which of its answers is right.
+        told = "random, told if right"
+        rows.append(_measure("best_of_n", {"n": 16}, setting, told, load_policy("random", seed=seed), None, told=True))
         _table(rows, problems)
         _dataset(Path(out), episodes, level, seed, policy, reward_model)
     click.echo(f"\nAll of it took {time.perf_counter() - started:.0f} s. Next:")
@@ -70,27 +87,29 @@ def _first_prompt(level: int, seed: int) -> str:
 def _measure(
     agent: str,
     settings: Mapping[str, Any],
-    problems: int,
-    level: int,
-    seed: int,
-    policy: str,
-    reward_model: str | None,
+    setting: Setting,
+    name: str,
+    policy: Policy,
+    reward_model: RewardModel | None,
+    *,
+    told: bool = False,
 ) -> Row:
     from rich.console import Console
 
     from stepgym.agents import solve
 
-    with Console(stderr=True).status(f"{agent} with {policy} on {problems} problems"):
+    problems = setting.problems
+    with Console(stderr=True).status(f"{agent} with {name} on {problems} problems"):
         started = time.perf_counter()
         records = solve(
             ENV, agent=agent, agent_settings=settings, policy=policy, reward_model=reward_model,
-            episodes=problems, level=level, seed=seed, see_verdicts=False,
+            episodes=problems, level=setting.level, seed=setting.seed, see_verdicts=told,
         )  # fmt: skip
         seconds = time.perf_counter() - started
     usage = {name: sum(record.usage[name] for record in records) / problems for name in records[0].usage}
     return Row(
-        agent=agent + "".join(f" {name}={value}" for name, value in settings.items()),
-        policy=policy,
+        agent=agent + "".join(f" {key}={value}" for key, value in settings.items()),
+        policy=name,
         solved=sum(record.verdict == "correct" for record in records) / problems,
         tokens=usage["visible_tokens"] + usage["reasoning_tokens"],
         model_calls=usage["model_calls"],
@@ -103,17 +122,17 @@ def _table(rows: list[Row], problems: int) -> None:
     from rich.table import Table
 
     table = Table(
-        title=f"{problems} problems that no model was trained on; the search picks its answer without the verifier",
+        title=f"{problems} fresh problems (tokens and model calls are for one); the search is never told what is right",
         title_justify="left",
     )
     for name in ("agent", "policy"):
         table.add_column(name, no_wrap=True)
-    for name in ("solved", "tokens a problem", "model calls", "seconds"):
+    for name in ("solved", "tokens", "calls", "seconds"):
         table.add_column(name, justify="right")
     for row in rows:
         cells = (f"{row.solved:.0%}", f"{row.tokens:,.0f}", f"{row.model_calls:,.0f}", f"{row.seconds:.1f}")
         table.add_row(row.agent, row.policy, *cells)
-    Console(width=100).print(table)
+    Console(width=104).print(table)
 
 
 def _dataset(out: Path, episodes: int, level: int, seed: int, policy: str, reward_model: str) -> None:

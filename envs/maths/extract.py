@@ -19,6 +19,9 @@ class Extraction(NamedTuple):
     how: str
 
 
+CUT_OFF = "boxed, cut off"
+"""A box that the text ends in without closing it: more digits may have been to come."""
+
 _SIMPLE = re.compile(r"[\s0-9+\-*/^().,$%=A-Za-z]{0,24}\Z")
 _MARKED = re.compile(r"answer|boxed|fbox|####|<|答案|\n", re.IGNORECASE)
 _HIDDEN = re.compile(r"<tool_(call|result)>.*?(?:</tool_\1>|\Z)", re.DOTALL)
@@ -138,6 +141,9 @@ def _boxes(text: str, start: int) -> Extraction | None:
         if len(between) > 60 or not _BETWEEN_BOXES.match(between):
             break
         parts.insert(0, box)
+    if last.end == len(text.rstrip()) and last.inner_end == last.end and text[last.inner_start - 1] == "{":
+        if text[last.end - 1] not in "}$)":
+            return Extraction(text[last.inner_start : last.end], (last.inner_start, last.end), CUT_OFF)
     texts = list(dict.fromkeys(text[box.inner_start : box.inner_end].strip() for box in parts))
     texts = [part for part in texts if part] or [""]
     how = "boxed" if len(texts) == 1 else "several boxed"

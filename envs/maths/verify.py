@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 
-from stepgym.envs.maths.extract import extract_answer
+from stepgym.envs.maths.extract import CUT_OFF, Extraction, extract_answer
+from stepgym.envs.maths.ladder import Decision, decide
 from stepgym.envs.maths.options import DEFAULT, MathOptions
 from stepgym.envs.types import Problem, Status, Verdict
 
 
-def _number(text: str) -> Fraction | None:
-    try:
-        return Fraction(text.replace(",", "").strip(" $"))
-    except (ValueError, ZeroDivisionError):
-        return None
-
-
 def verify_answer(answer: str, *, reference: str, options: MathOptions = DEFAULT) -> Verdict:
     """Decide whether `answer`, bare or a whole completion, is `reference`. Never raises on any text."""
-    found = extract_answer(answer)
-    wanted = extract_answer(reference)
-    details = {"extracted": found.text, "span": list(found.span), "how": found.how}
-    if "".join(found.text.split()) == "".join(wanted.text.split()):
-        return Verdict(Status.CORRECT, 1.0, decided_by="text", details=details)
-    ours, theirs = _number(found.text), _number(wanted.text)
-    if ours is not None and ours == theirs:
-        return Verdict(Status.CORRECT, 1.0, decided_by="rational", details=details)
-    return Verdict(Status.INCORRECT, decided_by="text", details=details)
+    return verify_answers([answer], references=[reference], options=options)[0]
 
 
 def verify_answers(
     answers: Sequence[str], *, references: Sequence[str], options: MathOptions = DEFAULT
 ) -> list[Verdict]:
-    """Decide many pairs; order is kept."""
+    """Decide many pairs; order is kept. What the cheap rungs pass on is worked on by all workers at once."""
     if len(answers) != len(references):
         raise ValueError(f"{len(answers)} answers for {len(references)} references")
-    return [verify_answer(a, reference=r, options=options) for a, r in zip(answers, references)]
+    found = [extract_answer(answer) for answer in answers]
+    wanted = [extract_answer(reference).text for reference in references]
+    decisions = [decide(reference, given.text, options) for reference, given in zip(wanted, found)]
+    return [_verdict(decision, given) for decision, given in zip(decisions, found)]
+
+
+def _verdict(decision: Decision, found: Extraction) -> Verdict:
+    details = {"extracted": found.text, "span": found.span, "how": found.how}
+    if found.how == CUT_OFF and decision.status is Status.CORRECT:
+        return Verdict(Status.UNDECIDED, 0.0, "the text ends inside its box", "extraction", details)
+    score = 1.0 if decision.status is Status.CORRECT else 0.0
+    return Verdict(decision.status, score, decision.reason, decision.rung, details)
 
 
 def same_answer(a: str, b: str) -> bool:
@@ -45,7 +41,7 @@ def same_answer(a: str, b: str) -> bool:
 
 
 class MathVerifier:
-    """Ground truth for problems whose reference is mathematics; `Problem.task["options"]` may override options."""
+    """Ground truth for problems whose reference is mathematics."""
 
     def __init__(self, options: MathOptions = DEFAULT) -> None:
         self.options = options

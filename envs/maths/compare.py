@@ -1,0 +1,465 @@
+"""What may equal what: scalars, lists, tuples, sets, intervals, relations, matrices, and one for another.
+
+`Judge.same(reference, answer)` is `True`, `False`, or `None` for "this process cannot say"; `Judge.rung` names the
+dearest rung that was needed. The rules are symmetric save where an option or a written form says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
+
+from stepgym.envs.maths import lists, matrices, numeric, quantities, realsets, relations
+from stepgym.envs.maths.draws import Draws
+from stepgym.envs.maths.exact import NotRational, exact
+from stepgym.envs.maths.options import MathOptions, Percent
+from stepgym.envs.maths.scalars import same_scalar
+from stepgym.envs.maths.tree import Node, has, substitute, symbols
+
+LastRung = Callable[[Node, Node], bool | None]
+RUNGS = ("text", "rational", "structural", "modular", "numeric", "symbolic")
+_COLLECTIONS = frozenset(("list", "set", "group", "where_set", "cup", "cap", "setminus", "ratio", "mod", "cases", "dots", "rel", "text"))
+_MAX_ITEMS = 2_000
+
+
+class Judge:
+    """Compares one answer with one reference. `last_rung` is asked for scalars that all cheaper rungs pass on."""
+
+    def __init__(self, options: MathOptions, rng: Draws, last_rung: LastRung | None = None) -> None:
+        self.options = options
+        self.rng = rng
+        self.last_rung = last_rung
+        self.rung = "structural"
+        self.depth = 0
+
+    def used(self, rung: str) -> None:
+        if RUNGS.index(rung) > RUNGS.index(self.rung):
+            self.rung = rung
+
+    def same(self, a: Node, b: Node) -> bool | None:
+        """Compare two parsed forms; `a` is the reference."""
+        if type(a) is int and type(b) is int:
+            self.rung = max(self.rung, "rational", key=RUNGS.index)
+            return a == b
+        self.depth += 1
+        if self.depth > 60:
+            self.depth -= 1
+            return None
+        try:
+            return self._same(lists.plain_form(a), lists.plain_form(b))
+        finally:
+            self.depth -= 1
+
+    def all_same(self, pairs: Sequence[tuple[Node, Node]]) -> bool | None:
+        unknown = False
+        for x, y in pairs:
+            found = self.same(x, y)
+            if found is False:
+                return False
+            unknown |= found is None
+        return None if unknown else True
+
+    def _same(self, a: Node, b: Node) -> bool | None:
+        kind_a = a[0] if isinstance(a, tuple) else ""
+        kind_b = b[0] if isinstance(b, tuple) else ""
+        if kind_a == "text" or kind_b == "text":
+            return a == b
+        if kind_a == "rel" or kind_b == "rel":
+            return self.relation(a, b)
+        if kind_a == "list" or kind_b == "list":
+            return self.lists(a, b)
+        if kind_a == "cases" or kind_b == "cases":
+            return self.cases(a, b)
+        if kind_a == "mod" or kind_b == "mod":
+            return self.congruence(a, b)
+        if has(a, "mat") or has(b, "mat"):
+            return self.matrix(a, b)
+        vector_a, vector_b = matrices.unit_vectors(a), matrices.unit_vectors(b)
+        if vector_a is not None or vector_b is not None:
+            return self._same_groups(vector_a or a, vector_b or b, vector_a, vector_b)
+        if kind_a == "set" and kind_b == "set":
+            return self.unordered(a[1], b[1], as_sets=True)  # type: ignore[index]
+        if kind_a in ("cup", "cap", "setminus", "where_set", "set") or kind_b in ("cup", "cap", "setminus", "where_set", "set"):
+            return self.real_sets(a, b)
+        if kind_a == "group" or kind_b == "group":
+            return self.groups(a, b)
+        if kind_a == "ratio" or kind_b == "ratio":
+            return self.ratios(a, b)
+        if _is_number_set(a) or _is_number_set(b):
+            return a == b
+        return self.scalar(a, b)
+
+    # Scalars
+
+    def scalar(self, a: Node, b: Node) -> bool | None:
+        """Compare values, then what clings to them."""
+        if a == b:
+            return True
+        if isinstance(a, tuple) and isinstance(b, tuple) and "base" in (a[0], b[0]) and a[0] != b[0]:
+            pass
+        p, q = quantities.split(a), quantities.split(b)
+        if p.value is a and q.value is b:
+            return self.values(a, b)
+        return self.measures(p, q, a, b)
+
+    def measures(self, p: quantities.Quantity, q: quantities.Quantity, a: Node, b: Node) -> bool | None:
+        if p.percent or q.percent:
+            return self.percentages(p, q, a, b)
+        if p.degrees or q.degrees:
+            return self.angles(p, q)
+        if p.unit is not None and q.unit is not None:
+            if p.unit.dimensions == q.unit.dimensions:
+                scaled = ("*", q.unit.factor / p.unit.factor, q.value)
+                return self.values(p.value, q.value if p.unit.factor == q.unit.factor else scaled)
+            return self.values(_letters(a), _letters(b)) or False
+        if (p.unit is not None and p.unit.dimensions) or (q.unit is not None and q.unit.dimensions):
+            if symbols(a) | symbols(b) and self.values(_letters(a), _letters(b)):
+                return True
+            if p.unit is not None and self.options.units_required:
+                return False
+            return self.values(p.value, q.value)
+        factor_a, factor_b = (p.unit.factor if p.unit else 1), (q.unit.factor if q.unit else 1)  # million, dozen
+        return self.values(("*", factor_a, p.value) if p.unit else p.value, ("*", factor_b, q.value) if q.unit else q.value)
+
+    def percentages(self, p: quantities.Quantity, q: quantities.Quantity, a: Node, b: Node) -> bool | None:
+        if p.percent and q.percent:
+            return self.values(p.value, q.value)
+        lenient = self.options.percent is Percent.EITHER or (self.options.percent is Percent.REFERENCE and p.percent)
+        if lenient and not self.options.units_required and _above_one(p.value if p.percent else q.value):
+            found = self.values(p.value, q.value)
+            if found:
+                return True
+        return self.values(p.value if not p.percent else ("/", p.value, 100), q.value if not q.percent else ("/", q.value, 100))
+
+    def angles(self, p: quantities.Quantity, q: quantities.Quantity) -> bool | None:
+        if p.degrees and q.degrees:
+            return self.values(p.value, q.value)
+        if not (self.options.units_required and p.degrees) and self.values(p.value, q.value):
+            return True
+        turn: Node = ("/", ("k", "pi"), 180)
+        return self.values(("*", p.value, turn) if p.degrees else p.value, ("*", q.value, turn) if q.degrees else q.value)
+
+    def values(self, a: Node, b: Node) -> bool | None:
+        """Two unitless values: equal, or a decimal that the other rounds to."""
+        word = same_scalar(a, b, self.rng)
+        self.used(word.rung)
+        if word.equal:
+            return True
+        if self._rounds(a, b):
+            return True
+        if word.equal is None and self.last_rung is not None:
+            self.used("symbolic")
+            return self.last_rung(a, b)
+        if word.equal is False:
+            return self._up_to_constant(a, b)
+        return word.equal
+
+    def _rounds(self, a: Node, b: Node) -> bool:
+        wanted, given = quantities.written(a), quantities.written(b)
+        if wanted is None and given is None:
+            return False
+        if self.options.float_tolerance > 0 and wanted is not None:
+            value = given.value if given else _closed_value(b)
+            if value is not None:
+                return bool(abs(value - wanted.value) <= self.options.float_tolerance * abs(wanted.value))
+        if wanted is not None and given is not None:
+            short = wanted if wanted.place >= given.place else given
+            return short.digits >= quantities.MIN_DECIMAL_DIGITS and abs(wanted.value - given.value) <= short.place / 2
+        decimal, other, least = (wanted, b, quantities.MIN_ROUNDED_DIGITS) if wanted else (given, a, quantities.MIN_FLOAT_DIGITS)
+        assert decimal is not None
+        if decimal.digits < least:
+            return False
+        value = _closed_value(other)
+        if value is None or (isinstance(value, (int, Fraction)) and quantities.terminates(Fraction(value))):
+            return False
+        return bool(abs(value - decimal.value) <= decimal.place / 2)
+
+    def _up_to_constant(self, a: Node, b: Node) -> bool:
+        """Antiderivatives: both with a constant of integration, and otherwise differing by a constant."""
+        p, q = lists.without_constant(a), lists.without_constant(b)
+        if p is None or q is None:
+            return False
+        names = symbols(p) | symbols(q)
+        if not names:
+            return True
+        gap: Node = ("+", p, ("-", q))
+        for fixed in (Fraction(3, 2), Fraction(1, 3), Fraction(9, 4)):
+            word = same_scalar(gap, substitute(gap, dict.fromkeys(names, fixed)), self.rng)
+            self.used(word.rung)
+            if word.equal is not None:
+                return word.equal
+        return False
+
+    # Collections
+
+    def lists(self, a: Node, b: Node) -> bool | None:
+        return lists.compare_lists(self, a, b)
+
+    def unordered(self, a: Sequence[Node], b: Sequence[Node], *, as_sets: bool) -> bool | None:
+        return lists.match(self, a, b, as_sets=as_sets)
+
+    def groups(self, a: Any, b: Any) -> bool | None:
+        """Tuples, points and intervals."""
+        if not (isinstance(a, tuple) and isinstance(b, tuple) and a[0] == "group" and b[0] == "group"):
+            if _is_number_set(a) or _is_number_set(b):
+                return self.real_sets(a, b)
+            return False
+        if len(a[3]) != len(b[3]):
+            return False
+        if len(a[3]) == 2 and (a[1], a[2]) != (b[1], b[2]) and not _nested(a):
+            return False
+        return self.all_same(list(zip(a[3], b[3])))
+
+    def _same_groups(self, a: Node, b: Node, vector_a: Node | None, vector_b: Node | None) -> bool | None:
+        if vector_a is None or vector_b is None:
+            other = b if vector_b is None else a
+            if not (isinstance(other, tuple) and other[0] == "group"):
+                return False
+        p, q = matrices.pad(a, b)
+        return self.groups(p, q)
+
+    def real_sets(self, a: Node, b: Node) -> bool | None:
+        if isinstance(a, tuple) and isinstance(b, tuple) and a[0] == b[0] == "where_set":
+            found = self._builders(a, b)
+            if found:
+                return True
+        if _is_scalar_set(a, b):
+            return self.same(_only(a), _only(b))
+        names_a: set[str] = set()
+        names_b: set[str] = set()
+        try:
+            p, q = realsets.read(a, names_a), realsets.read(b, names_b)
+        except realsets.NotRealSet:
+            return self._operands(a, b)
+        if names_a and names_b and names_a != names_b:
+            return False
+        found = realsets.equal(p, q, self.same)
+        self.used("rational")
+        return found
+
+    def _operands(self, a: Any, b: Any) -> bool | None:
+        """Set operations on sets that are none of reals: equal operands, in any order for unions."""
+        if a == b:
+            return True
+        if isinstance(a, tuple) and isinstance(b, tuple) and a[0] == b[0] and a[0] in ("cup", "cap", "setminus"):
+            if self.all_same([(a[1], b[1]), (a[2], b[2])]):
+                return True
+            if a[0] != "setminus" and self.all_same([(a[1], b[2]), (a[2], b[1])]):
+                return True
+        return False
+
+    def _builders(self, a: Any, b: Any) -> bool | None:
+        """Set-builder notation: the same element and the same conditions, up to the letters used."""
+        names_a, names_b = sorted(symbols(a)), sorted(symbols(b))
+        if len(names_a) != len(names_b) or len(a[2]) != len(b[2]):
+            return False
+        renamed = substitute(b, {old: ("v", new) for old, new in zip(names_b, names_a)})
+        if self.same(a[1], renamed[1]) is not True:
+            return False
+        return self.unordered(a[2], renamed[2], as_sets=True)
+
+    def ratios(self, a: Any, b: Any) -> bool | None:
+        first, second = _ratio_parts(a), _ratio_parts(b)
+        if first is None or second is None or len(first) != len(second):
+            return False
+        if ("dots",) in first or ("dots",) in second:
+            return self.all_same(list(zip(first, second)))
+        pairs: list[tuple[Node, Node]] = []
+        for i in range(1, len(first)):
+            pairs.append((("*", first[0], second[i]), ("*", first[i], second[0])))
+        return self.all_same(pairs)
+
+    def matrix(self, a: Node, b: Node) -> bool | None:
+        p, q = matrices.rows_of(a), matrices.rows_of(b)
+        if p is None or q is None:
+            return False if p is not q else (a == b or None)
+        if [len(row) for row in p] != [len(row) for row in q]:
+            flat_p, flat_q = matrices.as_vector(p), matrices.as_vector(q)
+            if not (flat_p and flat_q and "group" in (_kind(a), _kind(b))):
+                return False
+            p, q = [flat_p], [flat_q]
+            if len(p[0]) != len(q[0]):
+                return False
+        return self.all_same([(x, y) for row_p, row_q in zip(p, q) for x, y in zip(row_p, row_q)])
+
+    def cases(self, a: Any, b: Any) -> bool | None:
+        if not (isinstance(a, tuple) and isinstance(b, tuple) and a[0] == b[0] == "cases" and len(a[1]) == len(b[1])):
+            return False
+        left = list(b[1])
+        for value, condition in a[1]:
+            for i, (other, its_condition) in enumerate(left):
+                texts = "text" in (_kind(condition), _kind(its_condition))
+                if self.same(value, other) and (texts or self.same(condition, its_condition)):
+                    del left[i]
+                    break
+            else:
+                return False
+        return True
+
+    # Relations
+
+    def congruence(self, a: Any, b: Any) -> bool | None:
+        p, q = lists.residue(a), lists.residue(b)
+        if p is None or q is None or p.name != q.name:
+            return False
+        if not self.same(p.modulus, q.modulus):
+            return False
+        try:
+            return bool((exact(p.value) - exact(q.value)) % exact(p.modulus) == 0)
+        except (NotRational, ZeroDivisionError):
+            return self.same(p.value, q.value)
+
+    def relation(self, a: Any, b: Any) -> bool | None:
+        if _kind(a) == "rel" and _kind(b) == "rel":
+            return self.both_relations(a, b)
+        reference, other, is_a = (a, b, True) if _kind(a) == "rel" else (b, a, False)
+        if _kind(other) == "list":
+            return self.lists(a, b)
+        named = relations.assignment(reference)
+        if named is not None:
+            if lists.is_true_chain(self, reference):
+                return self.same(named.value, other) if is_a else self.same(other, named.value)
+            return False
+        tuple_value = lists.tuple_assignment(reference)
+        if tuple_value is not None:
+            return self.same(tuple_value, other) if is_a else self.same(other, tuple_value)
+        if set(reference[1]) <= {"=", "~"}:
+            if symbols(reference):
+                return False
+            closed = reference[2][-1]  # a computation: every equality in it must hold
+            if not lists.is_true_chain(self, reference):
+                return False
+            return self.same(closed, other) if is_a else self.same(other, closed)
+        if _kind(other) in ("group", "set", "cup", "cap", "setminus", "where_set") or _is_number_set(other):
+            return self.real_sets(a, b)
+        return False
+
+    def both_relations(self, a: Any, b: Any) -> bool | None:
+        tuples = lists.tuple_assignment(a), lists.tuple_assignment(b)
+        if tuples[0] is not None and tuples[1] is not None:
+            return self.all_same([(a[2][0], b[2][0]), (a[2][-1], b[2][-1])])
+        first, second = relations.assignment(a), relations.assignment(b)
+        if first is not None and second is not None and relations.same_name(first, second):
+            return self.same(first.value, relations.aligned(first, second))
+        if a[1] == b[1] == ("=",):
+            return self._equation(a, b, closed=not symbols(a) | symbols(b))
+        if len(a[1]) == len(b[1]) == 1 and a[1][0] in _ORDERINGS and b[1][0] in _ORDERINGS:
+            found = relations.same_inequality(a, b, self.rng)
+            if found:
+                self.used("modular")
+                return True
+        sets = self._solved(a, b)
+        if sets is not None:
+            return sets
+        if a[1] == b[1] and self.all_same(list(zip(a[2], b[2]))):
+            return True
+        turned = tuple(_FLIP.get(op, op) for op in reversed(b[1]))
+        return bool(a[1] == turned and self.all_same(list(zip(a[2], reversed(b[2])))))
+
+    def _equation(self, a: Any, b: Any, *, closed: bool) -> bool | None:
+        if closed:
+            return a == b
+        self.used("modular")
+        return relations.same_equation(relations.difference(a), relations.difference(b), self.rng)
+
+    def _solved(self, a: Node, b: Node) -> bool | None:
+        names_a: set[str] = set()
+        names_b: set[str] = set()
+        try:
+            p, q = realsets.read(_call_names(a), names_a), realsets.read(_call_names(b), names_b)
+        except realsets.NotRealSet:
+            return None
+        if names_a != names_b:
+            return False
+        return realsets.equal(p, q, self.same)
+
+
+_ORDERINGS = frozenset(("<", ">", "<=", ">=", "!="))
+_FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+
+
+def _kind(node: Node) -> str:
+    return node[0] if isinstance(node, tuple) else ""
+
+
+def _nested(group: Any) -> bool:
+    return any(isinstance(item, tuple) and item[0] == "group" for item in group[3])
+
+
+def _is_number_set(node: Node) -> bool:
+    return isinstance(node, tuple) and node[0] == "k" and node[1][0] in "RZNQC" and len(node[1]) <= 2
+
+
+def _is_scalar_set(a: Node, b: Node) -> bool:
+    """A set of one thing against that thing."""
+    for one, other in ((a, b), (b, a)):
+        if _kind(one) == "set" and len(one[1]) == 1 and _kind(other) not in _COLLECTIONS and not _is_number_set(other):  # type: ignore[index]
+            return True
+    return False
+
+
+def _only(node: Node) -> Node:
+    return node[1][0] if isinstance(node, tuple) and node[0] == "set" else node
+
+
+def _ratio_parts(node: Node) -> Sequence[Node] | None:
+    if isinstance(node, tuple) and node[0] == "ratio":
+        parts: Sequence[Node] = node[1]
+        return parts
+    if _kind(node) in _COLLECTIONS:
+        return None
+    return (node[1], node[2]) if isinstance(node, tuple) and node[0] == "/" else (node, 1)
+
+
+def _letters(node: Any) -> Any:
+    """Units of a letter or two read as symbols: `5 m` may be meters or five times m."""
+    if not isinstance(node, tuple):
+        return node
+    if node and node[0] == "unit":
+        letters = [("v", c) for c in node[1] if c.isalpha()]
+        return letters[0] if len(letters) == 1 else ("*", *letters)
+    return tuple(_letters(item) if isinstance(item, tuple) else item for item in node)
+
+
+def _above_one(node: Node) -> bool:
+    try:
+        return abs(exact(node)) > 1
+    except NotRational:
+        return True
+
+
+def _closed_value(node: Node) -> Any:
+    """A number for rounding: a fraction, or the real ball of a closed expression."""
+    if isinstance(node, tuple) and symbols(node):
+        return None
+    try:
+        return Fraction(exact(node))
+    except NotRational:
+        ball = numeric.complex_value(node)
+        if ball is None or not ball.imag.contains(0):
+            return None
+        top, exponent = ball.real.mid().man_exp()
+        if abs(int(exponent)) > 10_000:
+            return None
+        return _Irrational(Fraction(int(top)) * Fraction(2) ** int(exponent))
+
+
+class _Irrational:
+    """A 128-bit approximation: compares by distance only and is never mistaken for a fraction."""
+
+    def __init__(self, value: Fraction) -> None:
+        self.value = value
+
+    def __sub__(self, other: Fraction) -> Fraction:
+        return self.value - other
+
+
+def _call_names(node: Any) -> Any:
+    if not isinstance(node, tuple):
+        return node
+    if node and node[0] == "call":
+        return ("v", node[1])
+    if node and node[0] in ("v", "k", "dec", "unit", "text", "base"):
+        return node
+    return tuple(_call_names(item) for item in node)

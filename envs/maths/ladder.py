@@ -1,0 +1,95 @@
+"""The ladder: text, rational, structural, modular, numeric; the symbolic rung is asked for by `UNKNOWN`.
+
+`decide` is pure and cheap: no process, no clock. What it cannot decide, `verify.py` hands to the worker processes,
+which run the same `decide` with the last rung filled in.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from stepgym.envs.maths.compare import Judge, LastRung
+from stepgym.envs.maths.draws import Draws
+from stepgym.envs.maths.options import MathOptions
+from stepgym.envs.maths.reading import Reading, quick_number, read
+from stepgym.envs.maths.textual import compare_texts
+from stepgym.envs.types import Status
+
+
+class Decision(NamedTuple):
+    """`status` UNDECIDED with `again` asks for the dearer rungs; without it, it is final."""
+
+    status: Status
+    rung: str
+    reason: str = ""
+    again: bool = False
+
+
+_YES_TEXT = Decision(Status.CORRECT, "text")
+_SQUASH = re.compile(r"\\(?:left|right|displaystyle|[,;:!])(?![A-Za-z])|[\s$]+")
+_THOUSANDS = re.compile(r"\d,\d{3}(?!\d)")
+MAX_TEXT = 250_000
+
+
+def decide(reference: str, answer: str, options: MathOptions, last_rung: LastRung | None = None) -> Decision:
+    """Decide one pair of extracted texts."""
+    if not options.simplified:
+        a = quick_number(reference)
+        if a is not None:
+            b = quick_number(answer)
+            if b is not None:
+                return Decision(Status.CORRECT if a == b else Status.INCORRECT, "rational")
+    if len(reference) > MAX_TEXT or len(answer) > MAX_TEXT:
+        return Decision(Status.CORRECT, "text") if reference == answer else Decision(Status.UNDECIDED, "text", "a text too large to read")
+    if squash(reference) == squash(answer) and answer.strip():
+        return _simplified_or(_YES_TEXT, reference, answer, options)
+    texts = compare_texts(reference, answer)
+    if texts is not None:
+        return Decision(Status.CORRECT if texts else Status.INCORRECT, "text")
+    wanted, given = read(reference), read(answer)
+    if wanted.node is None or given.node is None:
+        return _unreadable(wanted, given, answer)
+    return _simplified_or(_compare(reference, answer, wanted, given, options, last_rung), reference, answer, options)
+
+
+def squash(text: str) -> str:
+    """A text without spacing and sizing, which change nothing."""
+    return _SQUASH.sub("", text).rstrip(".")
+
+
+def _unreadable(wanted: Reading, given: Reading, answer: str) -> Decision:
+    if wanted.node is None:
+        reason = f"the reference cannot be read: {wanted.problem}"
+        return Decision(Status.UNDECIDED, "structural", reason, again="\\" in answer or not wanted.too_large)
+    if given.too_large:
+        return Decision(Status.UNDECIDED, "structural", f"too large: {given.problem}")
+    return Decision(Status.INCORRECT, "structural", f"the answer cannot be read: {given.problem}", again="unknown command" in given.problem)
+
+
+def _compare(
+    reference: str, answer: str, wanted: Reading, given: Reading, options: MathOptions, last_rung: LastRung | None
+) -> Decision:
+    assert wanted.node is not None and given.node is not None
+    judge = Judge(options, Draws(reference, answer), last_rung)
+    try:
+        found = judge.same(wanted.node, given.node)
+        if found is False and (_THOUSANDS.search(reference) or _THOUSANDS.search(answer)):
+            x, y = read(reference, thousands=False).node, read(answer, thousands=False).node
+            if x is not None and y is not None and (x, y) != (wanted.node, given.node) and judge.same(x, y):
+                found = True
+    except RecursionError:
+        return Decision(Status.UNDECIDED, judge.rung, "nested too deeply")
+    if found is None:
+        return Decision(Status.UNDECIDED, judge.rung, "no rung could decide", again=last_rung is None)
+    return Decision(Status.CORRECT if found else Status.INCORRECT, judge.rung)
+
+
+def _simplified_or(decision: Decision, reference: str, answer: str, options: MathOptions) -> Decision:
+    if not options.simplified or decision.status is not Status.CORRECT:
+        return decision
+    from stepgym.envs.maths.simplified import fault
+
+    node = read(answer).node
+    found = fault(node) if node is not None else None
+    return Decision(Status.INCORRECT, "structural", f"not simplified: {found}") if found else decision

@@ -1,0 +1,264 @@
+"""Text to tokens: LaTeX, plain ASCII and Python notation in one pass.
+
+Tokens are pairs `(kind, value)`; the kinds are listed in `KINDS`. Nothing here decides what a letter means.
+"""
+
+from __future__ import annotations
+
+import re
+
+from stepgym.envs.maths.spelling import plain
+from stepgym.envs.maths.units import is_unit
+
+Token = tuple[str, str]
+
+KINDS = """
+num: digits as written     v: a letter or named symbol     k: pi, e, i, inf, R, Z, N, Q, C
+fn: a function's name      op: + - * / ^ _ ! ' and brackets     rel: = < > <= >= != in ...
+sep: , ; and or \\         where: a condition follows      unit: a unit's phrase     text: words
+cmd: a command that the parser knows by name
+"""
+
+
+class Unreadable(Exception):
+    """The text is no expression that this parser reads; `too_large` when it was given up for its size."""
+
+    def __init__(self, message: str, *, too_large: bool = False) -> None:
+        super().__init__(message)
+        self.too_large = too_large
+
+
+MAX_CHARS = 20_000
+
+GREEK = (
+    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho varrho sigma "
+    "tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar"
+).split()
+FUNCTIONS = (
+    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth sech csch asin acos atan "
+    "arcsinh arccosh arctanh asinh acosh atanh ln log lg exp sqrt cbrt abs floor ceil gcd lcm max min Re Im arg "
+    "det tr binom factorial sgn sign mod"
+).split()
+_ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arcsinh", "acosh": "arccosh",
+            "atanh": "arctanh", "tg": "tan", "ctg": "cot", "cosec": "csc", "arctg": "arctan", "sgn": "sign",
+            "ceiling": "ceil", "arsinh": "arcsinh", "arcosh": "arccosh", "artanh": "arctanh", "HCF": "gcd"}  # fmt: skip
+
+COMMANDS: dict[str, Token] = {name: ("v", name) for name in GREEK}
+COMMANDS |= {"varepsilon": ("v", "epsilon"), "vartheta": ("v", "theta"), "varphi": ("v", "phi")}
+COMMANDS |= {name: ("fn", name) for name in FUNCTIONS if name not in ("sqrt", "binom", "mod", "abs")}
+COMMANDS |= {name: ("fn", alias) for name, alias in _ALIASES.items()}
+COMMANDS |= dict.fromkeys(("le", "leq", "leqslant", "leqq", "lte"), ("rel", "<="))
+COMMANDS |= dict.fromkeys(("ge", "geq", "geqslant", "geqq", "gte"), ("rel", ">="))
+COMMANDS |= dict.fromkeys(("cdot", "times", "ast", "bullet", "star"), ("op", "*"))
+COMMANDS |= dict.fromkeys(("ldots", "dots", "cdots", "dotsc", "dotsb", "vdots", "ddots", "dotsm"), ("cmd", "dots"))
+COMMANDS |= dict.fromkeys(("frac", "dfrac", "tfrac", "cfrac", "rac", "fraction"), ("cmd", "frac"))
+COMMANDS |= dict.fromkeys(("binom", "dbinom", "tbinom", "choose"), ("cmd", "binom")) | {"choose": ("cmd", "choose")}
+COMMANDS |= dict.fromkeys(("vert", "lvert", "rvert"), ("op", "|"))
+COMMANDS |= dict.fromkeys(("Vert", "lVert", "rVert", "|", "parallel"), ("op", "||"))
+COMMANDS |= dict.fromkeys(("to", "rightarrow", "longrightarrow", "mapsto"), ("rel", "->"))
+COMMANDS |= dict.fromkeys(("implies", "Rightarrow", "Longrightarrow", "iff", "Leftrightarrow"), ("rel", "=>"))
+COMMANDS |= dict.fromkeys(("approx", "thickapprox", "simeq"), ("rel", "~"))
+COMMANDS |= {
+    "mid": ("op", "mid"), "divides": ("op", "mid"), "pi": ("k", "pi"), "infty": ("k", "inf"), "infinity": ("k", "inf"), "imath": ("k", "i"), "lt": ("rel", "<"),
+    "gt": ("rel", ">"), "ne": ("rel", "!="), "neq": ("rel", "!="), "equiv": ("rel", "==="), "cong": ("rel", "~="),
+    "sim": ("rel", "~="), "in": ("rel", "in"), "notin": ("rel", "notin"), "subset": ("rel", "sub"), "subseteq": ("rel", "sub"),
+    "div": ("op", "/"), "pm": ("op", "+-"), "mp": ("op", "-+"), "cup": ("op", "cup"), "bigcup": ("op", "cup"),
+    "cap": ("op", "cap"), "setminus": ("op", "setminus"), "backslash": ("op", "setminus"), "smallsetminus": ("op", "setminus"),
+    "land": ("sep", "and"), "wedge": ("sep", "and"), "lor": ("sep", "or"), "vee": ("sep", "or"), "colon": ("op", ":"),
+    "sqrt": ("cmd", "sqrt"), "over": ("cmd", "over"), "emptyset": ("cmd", "emptyset"), "varnothing": ("cmd", "emptyset"),
+    "degree": ("cmd", "deg"), "circ": ("cmd", "circ"), "prime": ("op", "'"), "sum": ("cmd", "sum"), "prod": ("cmd", "prod"),
+    "int": ("cmd", "int"), "lim": ("cmd", "lim"), "mod": ("cmd", "mod"), "bmod": ("cmd", "mod"), "pmod": ("cmd", "pmod"),
+    "pod": ("cmd", "pmod"), "begin": ("cmd", "begin"), "end": ("cmd", "end"), "lfloor": ("cmd", "lfloor"),
+    "rfloor": ("cmd", "rfloor"), "lceil": ("cmd", "lceil"), "rceil": ("cmd", "rceil"), "langle": ("op", "("),
+    "rangle": ("op", ")"), "lbrace": ("op", "\\{"), "rbrace": ("op", "\\}"), "lbrack": ("op", "["), "rbrack": ("op", "]"),
+    "lparen": ("op", "("), "rparen": ("op", ")"), "ohm": ("unit", "ohm"), "Re": ("fn", "Re"), "Im": ("fn", "Im"),
+    "infin": ("k", "inf"), "textdegree": ("cmd", "deg"), "R": ("k", "R"), "Z": ("k", "Z"),
+}  # fmt: skip
+for _name in "bar overline underline hat widehat tilde vec overrightarrow boxed boldsymbol bm mathbf mathcal mathscr mathit mathsf mathfrak mathbb pmb dot underbrace overbrace".split():
+    COMMANDS[_name] = ("cmd", _name)
+
+_NOISE = frozenset(
+    "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle textstyle scriptstyle limits "
+    "nolimits angle triangle therefore because qquad quad thinspace medspace thickspace enspace hline newline bf rm it sf tt "
+    "normalsize large Large small measuredangle odot square rbrace0 nonumber notag centerdot0 ensuremath displaylimits mathstrut strut".split()
+)
+_TEXT_COMMANDS = frozenset(
+    "text textbf textit textrm texttt textsf textnormal mathrm mbox hbox operatorname emph textup textmd texttip rm mathop".split()
+)
+_AND = {"and": ("sep", "and"), "or": ("sep", "or"), "or else": ("sep", "or"), "&": ("sep", "and"), ",": ("sep", ",")}
+WHERE_WORDS = frozenset("if for where when with given while as such whenever".split())
+WORDS: dict[str, Token] = (
+    {"and": ("sep", "and"), "or": ("sep", "or"), "oo": ("k", "inf"), "inf": ("k", "inf"), "infinity": ("k", "inf"), "pi": ("k", "pi"),
+     "union": ("op", "cup"), "intersect": ("op", "cap"), "in": ("rel", "in"), "percent": ("op", "%"), "pct": ("op", "%"),
+     "percentage": ("op", "%"), "deg": ("cmd", "deg"), "degree": ("cmd", "deg"), "degrees": ("cmd", "deg"), "mod": ("cmd", "mod"),
+     "sqrt": ("cmd", "sqrt"), "binom": ("cmd", "binomfn"), "infty": ("k", "inf"), "emptyset": ("cmd", "emptyset"), "pm": ("op", "+-"),
+     "per": ("op", "/"), "frac": ("cmd", "frac")}
+    | {name: ("fn", name) for name in FUNCTIONS if name not in ("sqrt", "binom", "mod")}
+    | {name: ("fn", alias) for name, alias in _ALIASES.items()}
+    | {name: ("v", name) for name in GREEK if len(name) > 2}
+    | {word: ("where", word) for word in WHERE_WORDS if word not in ("as",)}
+)  # fmt: skip
+
+_TOKEN = re.compile(
+    r"""(?P<space>(?:\s|\\[,;:!\s/>]|~|\$|\\[()\[\]](?!\]))+)
+  | (?P<num>\d+\s+\d+\s*/\s*\d+(?![\d.])
+      | \d{1,3}(?:(?:\{,\}|\\,|\\!|,\\[,!]\s?|\\\s|\s)\d{3})+(?:\.\d+)?(?![\d{])
+      | \d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d|,\d|\{)
+      | (?:\d+\.?\d*|\.\d+)(?:\\(?:over|under)line\s*\{\d+\}|\\dot\s*\{?\d\}?|(?<=\.)\(\d+\)|(?<=\.\d)\(\d+\)|(?<=\.\d\d)\(\d+\))
+      | (?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+(?![\d.A-Za-z]))?)
+  | (?P<cmd>\\[A-Za-z]+)
+  | (?P<word>[A-Za-z]+)
+  | (?P<rel><=|>=|!=|==|=>|->|=<|<|>|=)
+  | (?P<esc>\\[{}%\#&_|$"'])
+  | (?P<newline>\\\\(?:\[\w+\])?)
+  | (?P<op>\*\*|[-+*/^_!'()\[\]{}|:%&.])
+  | (?P<sep>[,;])
+  | (?P<bad>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_ESCAPED: dict[str, Token] = {
+    "\\{": ("op", "\\{"), "\\}": ("op", "\\}"), "\\%": ("op", "%"), "\\&": ("op", "&"), "\\_": ("op", "_"),
+    "\\|": ("op", "||"), "\\$": ("unit", "dollar"),
+}  # fmt: skip
+_RELATIONS = {"==": "=", "=<": "<="}
+_BRACED = re.compile(r"\s*\*?\s*\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
+_MATHS_IN_TEXT = re.compile(r"[\s\d+\-*/^().,=<>$\\{}]*\Z|[A-Za-z]?\Z")
+_CHOICE = re.compile(r"\(?([A-Za-z])\)?[.:]?\Z")
+_FUNCTION_PREFIX = re.compile(r"(arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|ln|log|sqrt|pi)([a-z]{1,2})\Z")
+
+
+def lex(text: str, *, thousands: bool = True) -> list[Token]:
+    """Return the tokens of `text`, ending in `("end", "")`; raises `Unreadable`.
+
+    With `thousands`, `1,200` outside brackets is one number; inside brackets commas always separate.
+    """
+    if len(text) > MAX_CHARS:
+        raise Unreadable(f"{len(text)} characters", too_large=True)
+    text = plain(text)
+    tokens: list[Token] = []
+    depth = 0
+    position = 0
+    size = len(text)
+    match_at = _TOKEN.match
+    while position < size:
+        match = match_at(text, position)
+        assert match is not None  # the last alternative takes any character
+        kind, value = match.lastgroup, match.group()
+        position = match.end()
+        if kind == "space":
+            continue
+        if kind == "op":
+            if value in "([":
+                depth += 1
+            elif value in ")]":
+                depth -= 1
+            tokens.append(("op", "^" if value == "**" else value))
+        elif kind == "num":
+            if "," in value and (depth > 0 or not thousands) and "{" not in value and "\\" not in value:
+                first = value.index(",")
+                value, position = value[:first], match.start() + first
+            tokens.append(("num", value))
+        elif kind == "word":
+            _word(value, tokens, text, match)
+        elif kind == "cmd":
+            position = _command(value[1:], tokens, text, position)
+        elif kind == "rel":
+            tokens.append(("rel", _RELATIONS.get(value, value)))
+        elif kind == "sep":
+            tokens.append(("sep", value))
+        elif kind == "esc":
+            if value in _ESCAPED:
+                if value == "\\{":
+                    depth += 1
+                elif value == "\\}":
+                    depth -= 1
+                tokens.append(_ESCAPED[value])
+        elif kind == "newline":
+            tokens.append(("sep", "\\\\"))
+        else:
+            raise Unreadable(f"cannot read {value!r}")
+    tokens.append(("end", ""))
+    return tokens
+
+
+def _word(word: str, tokens: list[Token], text: str, match: re.Match[str]) -> None:
+    """A run of letters: a name that is known, a unit after a number, single letters, or words."""
+    if len(word) == 1:
+        tokens.append(_letter(word))
+        return
+    after_number = (bool(tokens) and tokens[-1] in _ENDS_QUANTITY) or (bool(tokens) and tokens[-1][0] in ("num", "unit"))
+    known = WORDS.get(word) or WORDS.get(word.lower() if not after_number else "")
+    if known is not None and not (after_number and word in ("min", "sec")):
+        tokens.append(known)
+        return
+    spaced = match.start() > 0 and text[match.start() - 1] in " ~}$"
+    if after_number and (is_unit(word) or (spaced and len(word) >= 3 and not set(word) <= set("xyzabcn"))):
+        tokens.append(("unit", word))
+        return
+    prefixed = _FUNCTION_PREFIX.match(word)
+    if prefixed:
+        tokens.append(WORDS[prefixed.group(1)])
+        tokens.extend(_letter(letter) for letter in prefixed.group(2))
+    elif len(word) <= 4:
+        tokens.extend(_letter(letter) for letter in word)
+    else:
+        tokens.append(("text", word))
+
+
+_ENDS_QUANTITY = (("op", ")"), ("op", "}"), ("op", "/"), ("op", "%"))
+
+
+def _letter(letter: str) -> Token:
+    return ("k", letter) if letter in "ei" else ("v", letter)
+
+
+def _command(name: str, tokens: list[Token], text: str, position: int) -> int:
+    """Append what `\\name` stands for; returns where to read on (text commands swallow their braces)."""
+    token = COMMANDS.get(name)
+    if token is not None:
+        tokens.append(token)
+        return position
+    if name in _TEXT_COMMANDS:
+        braced = _BRACED.match(text, position)
+        if braced is None:
+            return position
+        _text(braced.group(1), tokens, math=name in ("mathrm", "operatorname", "mathop"))
+        return braced.end()
+    if name in _NOISE:
+        if name in ("left", "right") and position < len(text) and text[position] == ".":
+            return position + 1
+        return position
+    if name == "not" and text[position:].lstrip().startswith("="):
+        tokens.append(("rel", "!="))
+        return text.index("=", position) + 1
+    prefix = next((n for n in (name[:k] for k in range(len(name) - 1, 1, -1)) if n in COMMANDS and n not in ("in", "le", "ne", "ge", "to")), None)
+    if prefix is None:
+        raise Unreadable(f"unknown command \\{name}")
+    tokens.append(COMMANDS[prefix])
+    return position - len(name) + len(prefix)
+
+
+def _text(content: str, tokens: list[Token], *, math: bool) -> None:
+    """What `\\text{...}` says: a joining word, a condition, mathematics, a unit, or words."""
+    words = content.replace("\\", " ").replace("$", "").strip(" .~{}")
+    lowered = words.lower().strip(" ,;")
+    if not lowered:
+        if words:
+            tokens.append(("sep", ","))
+        return
+    if lowered in _AND:
+        tokens.append(_AND[lowered])
+    elif lowered.split()[0] in WHERE_WORDS or lowered in ("is", "are", "any", "all"):
+        tokens.append(("where", lowered))
+    elif _MATHS_IN_TEXT.match(words):
+        tokens.extend(lex(content)[:-1])
+    elif math and (lowered in WORDS or words in COMMANDS):
+        tokens.append(COMMANDS.get(words) or WORDS[lowered])
+    elif lowered in ("percent", "pct", "percentage", "degrees", "degree", "pi"):
+        tokens.append(WORDS[lowered])
+    elif lowered in ("st", "nd", "rd", "th"):
+        return
+    elif math and len(words) <= 2 and not is_unit(words):
+        tokens.extend(_letter(letter) for letter in words)
+    else:
+        tokens.append(("unit" if not _CHOICE.match(words) else "text", words))

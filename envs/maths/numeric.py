@@ -1,0 +1,154 @@
+"""The numeric rung: ball arithmetic on closed numbers and at random points. What its *yes* means: see `scalars.py`."""
+
+from __future__ import annotations
+
+import contextlib
+from fractions import Fraction
+from typing import Any
+
+from flint import acb, arb
+
+from stepgym.envs.maths import balls
+from stepgym.envs.maths.draws import Draws
+from stepgym.envs.maths.exact import NotRational, exact
+from stepgym.envs.maths.tree import Node, has, walk
+
+MAX_PRECISION = 6_000
+MAX_HEIGHT = 20_000
+NUM_POINTS = 5
+_RANGES = ((0.2, 0.95), (-0.95, -0.2), (1.05, 3.0), (-3.0, -1.05), (3.0, 20.0), (0.02, 0.2), (-20.0, -3.0), (20.0, 90.0))
+
+
+def height(node: Node) -> int:
+    """Bits of the whole numbers in `node`, powers multiplied out; how fine a difference it can express."""
+    if isinstance(node, int):
+        return node.bit_length() + 1
+    if isinstance(node, Fraction):
+        return node.numerator.bit_length() + node.denominator.bit_length() + 1
+    kind = node[0]
+    if kind == "dec":
+        return height(node[1])
+    if kind == "^":
+        try:
+            exponent = abs(exact(node[2]))
+        except NotRational:
+            return height(node[1]) + 64 * height(node[2])
+        return min(MAX_HEIGHT * 2, int(height(node[1]) * max(1, exponent)) + 1)
+    if kind in ("+", "*", "/", "-"):
+        return sum(height(child) for child in node[1:])
+    if kind == "f":
+        return sum(height(child) for child in node[2]) * (8 if node[1] == "factorial" else 1) + 8
+    return 16
+
+
+def _root_degree(node: Node) -> int:
+    """The product of the indices of the distinct roots, capped."""
+    degree, seen = 1, set()
+    for n in walk(node):
+        if not isinstance(n, tuple) or n in seen:
+            continue
+        seen.add(n)
+        if n[0] == "f" and n[1] == "sqrt":
+            degree *= 2
+        elif n[0] == "f" and n[1] == "root" and isinstance(n[2][0], int):
+            degree *= max(1, n[2][0])
+        elif n[0] == "^":
+            with contextlib.suppress(NotRational):
+                degree *= Fraction(exact(n[2])).denominator
+        if degree > MAX_PRECISION:
+            return MAX_PRECISION
+    return degree
+
+
+def _meet(a: Any, b: Any) -> bool | None:
+    """False when the balls are apart, True when they meet, `None` when one is no number."""
+    if not (a.is_finite() and b.is_finite()):
+        return None
+    return bool(a.overlaps(b))
+
+
+def same_closed(a: Node, b: Node) -> bool | None:
+    """Compare two closed numbers; `None` where there is no ball or it cannot be made small enough."""
+    try:
+        with balls.working_precision(128):
+            first = _meet(balls.evaluate(a, {}), balls.evaluate(b, {}))
+            if first is False:
+                return False
+        size = height(a) + height(b)
+        if size > MAX_HEIGHT:
+            return None
+        needed = max(512, min(MAX_PRECISION, _root_degree(("+", a, b)) * size + 64), 256 + 2 * size)
+        with balls.working_precision(needed + size + 64):
+            x, y = balls.evaluate(a, {}), balls.evaluate(b, {})
+            met = _meet(x, y)
+            return met if not met else (True if _tight(x, y, needed) else None)
+    except (balls.NoBall, NotRational, RecursionError):
+        return None
+
+
+def _tight(a: Any, b: Any, bits: int) -> bool:
+    """Whether the difference is known to `bits` bits below the size of the values."""
+    difference = a - b
+    radius = max(difference.real.rad(), difference.imag.rad())
+    scale = max(abs(a).mid(), 1) if not a.contains(0) else 1
+    return bool(radius < scale * arb(2) ** (-(bits * 3 // 4)))
+
+
+def same_open(a: Node, b: Node, names: list[str], rng: Draws) -> bool | None:
+    """Compare two expressions with symbols wherever both are defined."""
+    imaginary = any(n == ("k", "i") for node in (a, b) for n in walk(node)) or has(a, "conj")
+    if not imaginary:
+        found = _at_points(a, b, names, rng, real=True)
+        if found is not None:
+            return found
+    return _at_points(a, b, names, rng, real=False)
+
+
+def _at_points(a: Node, b: Node, names: list[str], rng: Draws, *, real: bool) -> bool | None:
+    size = height(a) + height(b)
+    if size > MAX_HEIGHT:
+        return None
+    seen = 0
+    for trial in range(24):
+        point = {name: _draw(rng, trial if i == 0 else rng.below(8)) for i, name in enumerate(names)}
+        met = _at_point(a, b, point, size, real)
+        if met is False:
+            return False
+        seen += met is True
+        if seen >= NUM_POINTS and trial >= 7:
+            return True
+    return True if seen >= 3 else None
+
+
+def _draw(rng: Draws, which: int) -> Fraction:
+    low, high = _RANGES[which % len(_RANGES)]
+    grain = 1 << 40
+    return Fraction(rng.between(int(low * grain), int(high * grain)), grain)
+
+
+def _at_point(a: Node, b: Node, point: dict[str, Fraction], size: int, real: bool) -> bool | None:
+    for bits in (96, 300 + 2 * size):
+        with balls.working_precision(bits):
+            values: dict[str, Any] = {name: balls.to_ball(value) for name, value in point.items()}
+            if real:
+                values[balls.REAL] = True
+            try:
+                x, y = balls.evaluate(a, values), balls.evaluate(b, values)
+            except (balls.NoBall, NotRational, RecursionError):
+                return None
+            met = _meet(x, y)
+            if not met:
+                return met
+            if bits > 96:
+                return True if _tight(x, y, bits - 2 * size) else None
+    return None
+
+
+def complex_value(node: Node, bits: int = 128) -> acb | None:
+    """The ball of a closed number, or `None`."""
+    try:
+        with balls.working_precision(bits):
+            value = balls.evaluate(node, {})
+            return value if value.is_finite() else None
+    except (balls.NoBall, NotRational, RecursionError):
+        return None

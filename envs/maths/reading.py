@@ -1,0 +1,80 @@
+"""A text to its tree, words included, with what could not be read kept as a fact and not as an exception."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
+
+from stepgym.envs.maths.digits import read_int
+from stepgym.envs.maths.lexer import Unreadable
+from stepgym.envs.maths.parser import parse
+from stepgym.envs.maths.textual import number_in_words, words
+from stepgym.envs.maths.tree import Node
+
+
+class Reading(NamedTuple):
+    """`node` is `None` where the text is no mathematics; `problem` says why."""
+
+    node: Node | None
+    problem: str = ""
+    too_large: bool = False
+
+
+_MEANINGS: dict[str, Node] = {"none": ("set", ()), "reals": ("k", "R"), "infinity": ("k", "inf")}
+_TRAILING = re.compile(r"[\s.,;:。]+\Z")
+_CACHED_CHARS = 400
+
+
+def read(text: str, *, thousands: bool = True) -> Reading:
+    """Read an answer; never raises."""
+    if len(text) <= _CACHED_CHARS:
+        return _read_cached(text, thousands)
+    return _read(text, thousands)
+
+
+def _read(text: str, thousands: bool) -> Reading:
+    said = words(text)
+    if said is not None:
+        if said in _MEANINGS:
+            return Reading(_MEANINGS[said])
+        number = number_in_words(said)
+        if number is None:
+            return Reading(("text", said))
+        return Reading(number.numerator if number.denominator == 1 else number)
+    try:
+        return Reading(parse(_TRAILING.sub("", text), thousands=thousands))
+    except Unreadable as error:
+        return Reading(None, str(error), error.too_large)
+    except RecursionError:
+        return Reading(None, "nested too deeply", True)
+
+
+_read_cached = lru_cache(maxsize=16_384)(_read)
+
+_QUICK = re.compile(r"[\s$]*(?:(-?\d+)|\\[dt]?frac\{(-?\d+)\}\{(-?\d+)\}|(-?\d+)/(\d+)|(-?\d{1,3}(?:,\d{3})+))[\s$]*\Z")
+
+
+def quick_number(text: str) -> int | Fraction | None:
+    """The value of a plain integer or fraction, by one regular expression; `None` for anything else."""
+    match = _QUICK.match(text)
+    if match is None:
+        return None
+    whole = match.group(1)
+    if whole is not None:
+        return _integer(whole)
+    top, bottom = (match.group(2), match.group(3)) if match.group(2) is not None else (match.group(4), match.group(5))
+    if top is None:
+        return int(match.group(6).replace(",", "")) if len(text) < 4000 else None
+    denominator = _integer(bottom)
+    if denominator == 0:
+        return None
+    value = Fraction(_integer(top), denominator)
+    return value.numerator if value.denominator == 1 else value
+
+
+def _integer(text: str) -> int:
+    if len(text) < 4000:
+        return int(text)
+    return -read_int(text[1:]) if text[0] == "-" else read_int(text)

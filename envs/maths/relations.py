@@ -1,0 +1,183 @@
+"""Equations, inequalities and what they name: `x = 5`, `f(x) = x^2`, `(a, b) = (1, 2)`, `2x + y = 3`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from stepgym.envs.maths import modular, numeric
+from stepgym.envs.maths.balls import NoBall
+from stepgym.envs.maths.draws import Draws
+from stepgym.envs.maths.exact import NotRational
+from stepgym.envs.maths.polynomials import split_fraction
+from stepgym.envs.maths.tree import Node, substitute, symbols
+
+_FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_GREEK_ANGLES = frozenset("alpha beta gamma theta phi A B C P Q".split())
+
+
+class Assignment(NamedTuple):
+    """`name = value`; `parameters` are the symbols of `f(x) = ...`."""
+
+    name: str
+    parameters: tuple[str, ...]
+    value: Node
+
+
+def assignment(node: Node) -> Assignment | None:
+    """Read a relation as naming a value; `None` where its left side is no name."""
+    if not (isinstance(node, tuple) and node[0] == "rel"):
+        return None
+    operators, sides = node[1], node[2]
+    if any(op not in ("=", "~") for op in operators):
+        return None
+    last = len(operators) if "~" not in operators[1:] else 1 + operators[1:].index("~")
+    value = sides[last]
+    name = _name_of(sides[0])
+    if name is None and _name_of(value) is not None and len(sides) == 2 and not symbols(sides[0]):
+        name, value = _name_of(value), sides[0]
+    if name is None:
+        return None
+    own = symbols(sides[0]) - set(name[1])
+    if own & symbols(value) and len(sides) == 2:
+        return None
+    return Assignment(name[0], name[1], value)
+
+
+def _name_of(node: Node) -> tuple[str, tuple[str, ...]] | None:
+    if not isinstance(node, tuple):
+        return None
+    kind = node[0]
+    if kind == "v":
+        return node[1], ()
+    if kind == "call":
+        parameters = tuple(a[1] for a in node[2] if isinstance(a, tuple) and a[0] == "v")
+        if len(parameters) != len(node[2]):
+            return f"{node[1]}{node[2]!r}", ()
+        return node[1], parameters
+    if kind == "*" and all(isinstance(f, tuple) and f[0] == "v" for f in node[1:]):
+        names = [f[1] for f in node[1:]]
+        if all(n[0].isupper() for n in names):
+            return "".join(names), ()
+        if len(names) == 2 and (names[0][0].isupper() or names[0] in ("y", "u", "p", "q", "r", "phi", "psi")) and names[1] in ("x", "n", "t", "y", "z", "k", "s"):
+            return names[0], (names[1],)
+        return None
+    if kind in ("/", "ratio"):
+        parts = [_name_of(part) for part in (node[1:] if kind == "/" else node[1])]
+        if all(part is not None and part[0][0].isupper() for part in parts):
+            return ":".join(part[0] for part in parts if part), ()
+        return None
+    if kind == "f" and node[1] == "abs":
+        inner = _name_of(node[2][0])
+        return (f"|{inner[0]}|", ()) if inner and inner[0][0].isupper() else None
+    if kind == "f" and len(node[2]) == 1 and isinstance(node[2][0], tuple) and node[2][0][0] == "v" and node[2][0][1] in _GREEK_ANGLES:
+        return f"{node[1]} {node[2][0][1]}", ()
+    return None
+
+
+def same_name(a: Assignment, b: Assignment) -> bool:
+    """Equal names; `y = ...` and `f(x) = ...` name the same thing."""
+    if a.name == b.name:
+        return True
+    one, other = (a, b) if a.name == "y" and not a.parameters else (b, a)
+    return one.name == "y" and not one.parameters and other.parameters == ("x",)
+
+
+def aligned(a: Assignment, b: Assignment) -> Node:
+    """The value of `b` with its parameters called as those of `a`: `f(t) = t^2` reads as `f(x) = x^2`."""
+    if a.parameters and len(a.parameters) == len(b.parameters):
+        return substitute(b.value, {old: ("v", new) for old, new in zip(b.parameters, a.parameters)})  # type: ignore[no-any-return]
+    return b.value
+
+
+def difference(node: Any) -> Node:
+    """`left - right` of a single relation."""
+    return ("+", node[2][0], ("-", node[2][1]))
+
+
+def same_equation(a: Node, b: Node, rng: Draws) -> bool | None:
+    """Whether `a = 0` and `b = 0` are one equation up to a constant factor, or with denominators cleared."""
+    names = symbols(a) | symbols(b)
+    if not names or symbols(a) != symbols(b):
+        return False
+    factor = constant_factor(a, b, names, rng)
+    if factor is not None and factor is not False:
+        return True
+    tops = split_fraction(a)[0], split_fraction(b)[0]
+    if tops != (a, b):
+        cleared = constant_factor(tops[0], tops[1], names, rng)
+        if cleared is not None:
+            return cleared is not False
+    return factor if factor is None else False
+
+
+def constant_factor(a: Node, b: Node, names: set[str], rng: Draws) -> bool | str | None:
+    """`"+"` or `"-"`: a is that sign of constant times b; `False`: proven not; `None`: cannot say."""
+    found = _modular_factor(a, b, names, rng)
+    if found is False:
+        return False
+    return _ball_factor(a, b, sorted(names), rng, sure=found is True)
+
+
+def _modular_factor(a: Node, b: Node, names: set[str], rng: Draws) -> bool | None:
+    """Cross products at four random points modulo 2^61 - 1: a Schwartz-Zippel bound as in `modular.py`."""
+    try:
+        modular.degree(a)
+        modular.degree(b)
+        pairs = []
+        for _ in range(8):
+            values = {name: rng.below(1 << 120) for name in sorted(names)}
+            try:
+                pairs.append((modular.evaluate(a, values), modular.evaluate(b, values)))
+            except modular.Pole:
+                continue
+            if len(pairs) == 4:
+                break
+    except modular.NotModular:
+        return None
+    if len(pairs) < 4 or not any(x and y for x, y in pairs):
+        return False
+    x0, y0 = next((x, y) for x, y in pairs if x and y)
+    return all((x * y0 - y * x0) % modular.PRIME == 0 for x, y in pairs)
+
+
+def _ball_factor(a: Node, b: Node, names: list[str], rng: Draws, *, sure: bool) -> bool | str | None:
+    """The same with balls at real points; gives the sign of the factor."""
+    size = numeric.height(a) + numeric.height(b)
+    if size > 3_000:
+        return "+" if sure else None
+    base: tuple[Any, Any] | None = None
+    seen = 0
+    with numeric.balls.working_precision(300 + 2 * size):
+        for trial in range(20):
+            values = {name: numeric.balls.to_ball(numeric._draw(rng, rng.below(8) if i else trial)) for i, name in enumerate(names)}
+            values[numeric.balls.REAL] = True
+            try:
+                x, y = numeric.balls.evaluate(a, values), numeric.balls.evaluate(b, values)
+            except (NoBall, NotRational, RecursionError):
+                continue
+            if base is None:
+                if x.contains(0) or y.contains(0):
+                    continue
+                base = x, y
+                if sure:
+                    return "+" if (x / y).real > 0 else "-"
+                continue
+            if not (x * base[1]).overlaps(y * base[0]):
+                return False
+            seen += 1
+            if seen >= 5:
+                return "+" if (base[0] / base[1]).real > 0 else "-"
+    return None
+
+
+def same_inequality(a: Any, b: Any, rng: Draws) -> bool | None:
+    """Two single inequalities: equal up to a positive factor, or a negative one with the sign turned."""
+    first, second = a[1][0], b[1][0]
+    left, right = difference(a), difference(b)
+    names = symbols(left) | symbols(right)
+    if not names or symbols(left) != symbols(right):
+        return False
+    factor = constant_factor(left, right, names, rng)
+    if factor is None or factor is False:
+        return False if factor is False else None
+    return bool(first == second if factor == "+" else first == _FLIP.get(second, second))

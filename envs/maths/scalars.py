@@ -1,0 +1,161 @@
+"""Whether two scalar expressions are equal: rational, modular, then ball arithmetic, each dearer than the last.
+
+What *no* rests on: unequal fractions, unequal residues at one point, or two balls that do not meet. All are proofs.
+
+What *yes* rests on. Rational rung: proof. Modular rung: the bound in `modular.py`, below 2^-120. Numeric rung, closed
+numbers: agreement to D * h + 64 bits, where h counts the bits of the whole numbers written and D multiplies the
+indices of the roots; for nested radicals that is the root separation bound (Burnikel, Fleischer, Funke, Mehlhorn,
+Schirra 2001) and so a proof, as long as D * h stays below `MAX_PRECISION`; with transcendental functions no bound is
+known, and agreement to at least 512 bits stands for it. Numeric rung with symbols: agreement to 200 bits beyond h at
+five or more points drawn over both signs; an analytic difference that is not zero vanishes at a random point with
+probability below the grain of the draw, 2^-40 per point.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from stepgym.envs.maths import modular
+from stepgym.envs.maths.draws import Draws
+from stepgym.envs.maths.exact import NotRational, Undefined, exact
+from stepgym.envs.maths.tree import Node, has, substitute, symbols, walk
+
+MAX_PRECISION = 6_000
+NUM_POINTS = 5
+_REAL_RANGES = ((0.2, 0.95), (1.05, 3.0), (-0.95, -0.2), (-3.0, -1.05), (3.0, 20.0), (0.02, 0.2), (-20.0, -3.0), (20.0, 90.0))
+_WHOLE_NAMES = frozenset("nmkNMKijpqr")
+
+
+class Word:
+    """What a rung says: `equal` is `None` where it passes; `rung` names it."""
+
+    __slots__ = ("equal", "rung")
+
+    def __init__(self, equal: bool | None, rung: str) -> None:
+        self.equal = equal
+        self.rung = rung
+
+
+def same_scalar(a: Node, b: Node, rng: Draws) -> Word:
+    """Decide whether two scalar expressions are equal wherever both are defined."""
+    if a == b:
+        return Word(True, "structural")
+    word = _rational(a, b)
+    if word is not None:
+        return word
+    a, b = _name_calls(a), _name_calls(b)
+    names = symbols(a) | symbols(b)
+    if symbols(a) != symbols(b) and names and _differs_without(a, b, names):
+        return Word(False, "structural")
+    try:
+        return Word(modular.agree(a, b, names, rng), "modular")
+    except (modular.NotModular, modular.Pole):
+        pass
+    if (has(a, "k") and _infinite(a)) or (has(b, "k") and _infinite(b)):
+        return Word(_same_infinity(a, b), "structural")
+    if names and _wants_whole(a, b):
+        return _whole_points(a, b, names, rng)
+    from stepgym.envs.maths import numeric
+
+    equal = numeric.same_closed(a, b) if not names else numeric.same_open(a, b, sorted(names), rng)
+    return Word(equal, "numeric")
+
+
+def _rational(a: Node, b: Node) -> Word | None:
+    failed = 0
+    values = []
+    for node in (a, b):
+        try:
+            values.append(exact(node))
+        except Undefined:
+            return Word(False, "rational")
+        except (NotRational, RecursionError):
+            failed += 1
+    if failed:
+        return None
+    return Word(values[0] == values[1], "rational")
+
+
+def _differs_without(a: Node, b: Node, names: set[str]) -> bool:
+    """A bare symbol against something that does not hold it."""
+    for one, other in ((a, b), (b, a)):
+        if isinstance(one, tuple) and one[0] == "v" and one[1] not in symbols(other):
+            return True
+    return False
+
+
+def _name_calls(node: Any) -> Any:
+    """Unknown functions applied to something become symbols of their own."""
+    if not isinstance(node, tuple):
+        return node
+    if node and node[0] == "call":
+        return ("v", f"{node[1]}{node[2]!r}")
+    if node and node[0] in ("v", "k", "dec", "unit", "text", "base"):
+        return node
+    if not has(node, "call"):
+        return node
+    return tuple(_name_calls(item) for item in node)
+
+
+def _infinite(node: Node) -> bool:
+    return any(n == ("k", "inf") for n in walk(node))
+
+
+def _same_infinity(a: Node, b: Node) -> bool:
+    """Only the bare infinities are answers; `0 * infinity` is none."""
+    plus, minus = ("k", "inf"), ("-", ("k", "inf"))
+    return (a == plus and b == plus) or (a == minus and b == minus)
+
+
+def _wants_whole(a: Node, b: Node) -> bool:
+    """Whether symbols stand for whole numbers: factorials, binomials, floors, open sums, (-1)^n."""
+    for node in (a, b):
+        for n in walk(node):
+            if not isinstance(n, tuple):
+                continue
+            if n[0] == "f" and n[1] in ("factorial", "binom", "double_factorial", "gcd", "lcm") and symbols(n):
+                return True
+            if n[0] == "f" and n[1] in ("floor", "ceil", "mod") and symbols(n) & _WHOLE_NAMES:
+                return True
+            if n[0] in ("sum", "prod") and symbols(n):
+                return True
+            if n[0] == "^" and symbols(n[2]) and _negative(n[1]):
+                return True
+            if n[0] == "f" and n[1] in ("sin", "cos") and symbols(n) & _WHOLE_NAMES and has(n, "k"):
+                return True
+    return False
+
+
+def _negative(node: Node) -> bool:
+    try:
+        return exact(node) < 0
+    except NotRational:
+        return False
+
+
+def _whole_points(a: Node, b: Node, names: set[str], rng: Draws) -> Word:
+    """Compare at whole points, exactly where that is possible: *yes* means equal at ten points up to 60."""
+    from stepgym.envs.maths import numeric
+
+    seen = 0
+    for trial in range(24):
+        top = (6, 12, 25, 60)[trial % 4]
+        values = {name: rng.between(1, top) if name in _WHOLE_NAMES or trial % 2 else Fraction(rng.between(1, 999), 512) for name in sorted(names)}
+        try:
+            equal: bool | None = exact(a, values) == exact(b, values)
+        except Undefined:
+            continue
+        except NotRational:
+            fixed: dict[str, Node] = dict(values)
+            equal = numeric.same_closed(substitute(a, fixed), substitute(b, fixed))
+        if equal is None:
+            continue
+        if not equal:
+            if not all(isinstance(value, int) for value in values.values()):
+                continue
+            return Word(False, "numeric")
+        seen += all(isinstance(value, int) for value in values.values())
+        if seen >= 10:
+            return Word(True, "numeric")
+    return Word(None, "numeric")

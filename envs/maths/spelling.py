@@ -1,0 +1,79 @@
+"""Unicode mathematics and the noise of typesetting, spelt as plain LaTeX before the lexer reads it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ", "0123456789+-=()ni"))
+_SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₙₓₖᵢⱼₐ", "0123456789+-=()nxkija"))
+_SUPER_RUN = re.compile(f"[{''.join(_SUPERSCRIPTS)}]+")
+_SUB_RUN = re.compile(f"[{''.join(_SUBSCRIPTS)}]+")
+
+_SIGNS = {
+    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "﹣": "-", "－": "-", "×": "*", "∗": "*", "⋅": "*", "·": "*", "•": "*",
+    "⨯": "*", "÷": "/", "∕": "/", "⁄": "/", "／": "/", "≤": "<=", "⩽": "<=", "≦": "<=", "≥": ">=", "⩾": ">=", "≧": ">=",
+    "≠": "!=", "≈": "\\approx ", "≡": "\\equiv ", "∈": "\\in ", "∉": "\\notin ", "∪": "\\cup ", "∩": "\\cap ",
+    "∖": "\\setminus ", "∅": "\\emptyset ", "∞": "\\infty ", "±": "\\pm ", "∓": "\\mp ", "∑": "\\sum ", "∏": "\\prod ",
+    "∫": "\\int ", "°": "^\\circ ", "º": "^\\circ ", "′": "'", "″": "''", "ℝ": "\\mathbb{R}", "ℤ": "\\mathbb{Z}",
+    "ℕ": "\\mathbb{N}", "ℚ": "\\mathbb{Q}", "ℂ": "\\mathbb{C}", "→": "\\to ", "⇒": "\\implies ", "⟹": "\\implies ",
+    "∠": "\\angle ", "△": "\\triangle ", "⟨": "\\langle ", "⟩": "\\rangle ", "⌊": "\\lfloor ", "⌋": "\\rfloor ",
+    "⌈": "\\lceil ", "⌉": "\\rceil ", "…": "\\ldots ", "⋯": "\\ldots ", "∣": "|", "｜": "|", "∧": " and ", "∨": " or ",
+    "，": ",", "、": ",", "；": ";", "：": ":", "。": "", "（": "(", "）": ")", "［": "[", "］": "]", "【": "[", "】": "]",
+    "｛": "{", "｝": "}", "％": "\\%", "＝": "=", "＋": "+", "＜": "<", "＞": ">", "＄": "\\$", "€": "\\text{euro}",
+    "£": "\\text{pound sterling}", "¥": "\\text{yuan}", "￥": "\\text{yuan}", "¢": "\\text{cents}", "½": "\\tfrac{1}{2}",
+    "⅓": "\\tfrac{1}{3}", "⅔": "\\tfrac{2}{3}", "¼": "\\tfrac{1}{4}", "¾": "\\tfrac{3}{4}", "⅕": "\\tfrac{1}{5}",
+    "⅖": "\\tfrac{2}{5}", "⅗": "\\tfrac{3}{5}", "⅘": "\\tfrac{4}{5}", "⅙": "\\tfrac{1}{6}", "⅚": "\\tfrac{5}{6}",
+    "⅛": "\\tfrac{1}{8}", "⅜": "\\tfrac{3}{8}", "⅝": "\\tfrac{5}{8}", "⅞": "\\tfrac{7}{8}", "√": "\\sqrt ",
+    "∛": "\\sqrt[3] ", "∜": "\\sqrt[4] ", "“": '"', "”": '"', "’": "'", "‘": "'", "‖": "\\|", "Π": "\\Pi ",
+    "\u200b": "", "\u200c": "", "\u200d": "", "\ufeff": "", "\u2060": "", "\u00ad": "",
+}  # fmt: skip
+_GREEK = {
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "ζ": "zeta", "η": "eta", "θ": "theta",
+    "ι": "iota", "κ": "kappa", "λ": "lambda", "μ": "mu", "µ": "mu", "ν": "nu", "ξ": "xi", "π": "pi", "ρ": "rho",
+    "σ": "sigma", "τ": "tau", "φ": "phi", "ϕ": "phi", "χ": "chi", "ψ": "psi", "ω": "omega", "Γ": "Gamma", "Δ": "Delta",
+    "Θ": "Theta", "Λ": "Lambda", "Σ": "Sigma", "Φ": "Phi", "Ψ": "Psi", "Ω": "Omega",
+}  # fmt: skip
+_CHINESE_DIGITS = {c: str(i) for i, c in enumerate("零一二三四五六七八九")} | {"十": "10", "百": "100", "千": "1000"}
+_TABLE = str.maketrans(_SIGNS | {c: f"\\{name} " for c, name in _GREEK.items()})
+_ROOT_OF_NUMBER = re.compile(r"(\\sqrt(?:\[\d\])?) (\d+(?:\.\d+)?|[A-Za-z])")
+_CHINESE_WORDS = {"或": " or ", "和": " and ", "且": " and ", "与": " and ", "无解": "\\text{no solution}"}
+
+_DOUBLED = re.compile(r"\\\\(?=[a-zA-Z{}()\[\]%$])")
+_SPACES = re.compile(r"\\q?quad(?![a-z]{4})|\\(?:hspace|vspace|hfill|phantom|label|tag)\*?(?:\{[^{}]*\})?|\\n(?=\\)")
+_UNDERBRACE_RUN = re.compile(
+    r"\\underbrace\s*\{(\d*?)((\d)\3*)\s*\\[lc]?dots\s*(\3+)\s*(\d*)\}\s*_\s*\{?\s*(\d{1,5})\s*[^{}]*\}?"
+)
+
+
+def plain(text: str) -> str:
+    """Spell `text` in ASCII LaTeX: unicode signs, full-width forms, doubled backslashes, runs under a brace."""
+    if not text.isascii():
+        text = _from_unicode(text)
+    if "\\" in text:
+        if "\\\\" in text and ("\\begin" not in text or "\\\\begin" in text):
+            text = _DOUBLED.sub(r"\\", text)
+        if "quad" in text or "space" in text or "\\n" in text or "\\t" in text or "\\l" in text or "\\h" in text:
+            text = _SPACES.sub(" ", text)
+        if "\\underbrace" in text:
+            text = _UNDERBRACE_RUN.sub(_repeat_digit, text)
+    return text
+
+
+def _from_unicode(text: str) -> str:
+    text = _SUPER_RUN.sub(lambda m: "^{" + "".join(_SUPERSCRIPTS[c] for c in m.group()) + "}", text)
+    text = _SUB_RUN.sub(lambda m: "_{" + "".join(_SUBSCRIPTS[c] for c in m.group()) + "}", text)
+    text = text.translate(_TABLE)
+    if not text.isascii():
+        if text.strip() in _CHINESE_DIGITS:
+            return _CHINESE_DIGITS[text.strip()]
+        for word, spelt in _CHINESE_WORDS.items():
+            text = text.replace(word, spelt)
+        text = unicodedata.normalize("NFKC", text)
+    return _ROOT_OF_NUMBER.sub(r"\1{\2}", text)
+
+
+def _repeat_digit(match: re.Match[str]) -> str:
+    """`\\underbrace{00\\ldots0}_{100}` is a hundred zeros; anything less regular stays as it is."""
+    head, digit, tail, count = match.group(1), match.group(3), match.group(5), int(match.group(6))
+    return match.group() if head or tail else digit * count

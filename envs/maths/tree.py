@@ -1,0 +1,111 @@
+"""The parsed form: nested tuples, cheap to make, to hash and to compare.
+
+A node is an `int`, a `Fraction`, or a tuple whose first item names it:
+
+    ("dec", Fraction, text)  a decimal, with how it was written    ("v", name)    a symbol
+    ("k", name)              pi e i inf R Z N Q C                  ("-", a)       negation
+    ("+", a, b, ...)  ("*", a, b, ...)  ("/", a, b)  ("^", a, b)   arithmetic
+    ("+-", a, b)  ("-+", a, b)                                     a plus-minus b
+    ("f", name, (a, ...))    a known function                      ("call", name, (a, ...))  an unknown one
+    ("unit", phrase)  ("%",)  ("deg",)                             factors that are units
+    ("rel", (op, ...), (a, b, ...))                                a chain of relations
+    ("mod", relation, m)     ... modulo m                          ("base", digits, b)
+    ("list", sep, (a, ...))  ("group", open, close, (a, ...))      top-level list; bracketed list
+    ("set", (a, ...))        ("where_set", a, (condition, ...))    sets
+    ("cup" | "cap" | "setminus", a, b)                             set operations
+    ("mat", ((a, ...), ...)) ("ratio", (a, ...))  ("cases", ((value, condition), ...))
+    ("sum" | "prod", var, low, high, body)  ("int", var, low, high, body)  ("lim", var, to, side, body)
+    ("where", a, (condition, ...))  ("text", words)  ("dots",)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any, TypeAlias
+
+Node: TypeAlias = int | Fraction | tuple[Any, ...]
+
+INF: Node = ("k", "inf")
+MINUS_INF: Node = ("-", INF)
+
+
+def children(node: Node) -> Iterator[Node]:
+    """The nodes directly under `node`."""
+    if not isinstance(node, tuple):
+        return
+    if node[0] in ("dec", "v", "k", "unit", "text", "base"):
+        return
+    for item in node[1:]:
+        if isinstance(item, (int, Fraction)):
+            yield item
+        elif isinstance(item, tuple):
+            if item and isinstance(item[0], str) and item[0] in _NAMES:
+                yield item
+            else:
+                yield from _in_sequence(item)
+
+
+def _in_sequence(items: tuple[Any, ...]) -> Iterator[Node]:
+    for item in items:
+        if isinstance(item, (int, Fraction)):
+            yield item
+        elif isinstance(item, tuple):
+            if item and isinstance(item[0], str) and item[0] in _NAMES:
+                yield item
+            else:
+                yield from _in_sequence(item)
+
+
+_NAMES = frozenset(
+    "dec v k - + * / ^ +- -+ f call unit % deg rel mod base list group set where_set cup cap setminus mat ratio cases "
+    "sum prod int lim where text dots".split()
+)
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """`node` and every node under it."""
+    stack = [node]
+    while stack:
+        top = stack.pop()
+        yield top
+        stack.extend(children(top))
+
+
+def symbols(node: Node) -> set[str]:
+    """Names of the free symbols; bound variables of sums and integrals are left out."""
+    found: set[str] = set()
+    _collect(node, frozenset(), found)
+    return found
+
+
+def _collect(node: Node, bound: frozenset[str], found: set[str]) -> None:
+    if not isinstance(node, tuple):
+        return
+    if node[0] == "v":
+        if node[1] not in bound:
+            found.add(node[1])
+    elif node[0] in ("sum", "prod", "int", "lim"):
+        inner = bound | {node[1]}
+        _collect(node[2], bound, found)
+        _collect(node[3] if isinstance(node[3], tuple) else 0, bound, found)
+        _collect(node[4], inner, found)
+    else:
+        for child in children(node):
+            _collect(child, bound, found)
+
+
+def has(node: Node, *names: str) -> bool:
+    """Whether any node under `node` is one of these kinds."""
+    return any(isinstance(n, tuple) and n[0] in names for n in walk(node))
+
+
+def substitute(node: Any, values: dict[str, Node]) -> Any:
+    """Replace symbols; bound variables are expected not to clash."""
+    if not isinstance(node, tuple):
+        return node
+    if node and node[0] == "v":
+        return values.get(node[1], node)
+    if node and node[0] in ("dec", "k", "unit", "text", "base"):
+        return node
+    return tuple(substitute(item, values) for item in node)

@@ -25,6 +25,7 @@ class AtomParser:
         self.kind, self.value = tokens[0]
         self.depth = 0
         self.bars = 0
+        self.integrals = 0
         self.in_set = False
         self.degree_sign = False
         self.relations = False
@@ -413,7 +414,7 @@ class AtomParser:
             else:
                 node = self.power()
             factors = [node]
-            while self.starts_factor() and self.kind != "fn" and self.value not in ("(", "[", "\\{") and self.kind != "unit":
+            while self.starts_factor() and not self.at_differential() and self.kind != "fn" and self.value not in ("(", "[", "\\{") and self.kind != "unit":
                 factors.append(self.power())
             node = factors[0] if len(factors) == 1 else ("*", *factors)
             if self.kind == "op" and self.value == "/" and name not in _VARIADIC and _is_angle(node) and self.tokens[self.at + 1][0] == "num":
@@ -423,6 +424,10 @@ class AtomParser:
                 node = ("-", node)
         self.leave()
         return (node,)
+
+    def at_differential(self) -> bool:
+        """Whether `dx` stands here, inside an integral."""
+        return self.integrals > 0 and (self.kind, self.value) == ("v", "d") and self.tokens[self.at + 1][0] in ("v", "k")
 
     def command(self) -> Node:
         from stepgym.envs.maths import commands

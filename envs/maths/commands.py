@@ -91,7 +91,9 @@ def _big(name: str) -> Callable[[AtomParser], Node]:
 
 def _integral(parser: AtomParser) -> Node:
     low, high = _bounds(parser)
+    parser.integrals += 1
     body = parser.sum()
+    parser.integrals -= 1
     variable, body = _take_differential(body)
     return ("int", variable, low, high, body)
 

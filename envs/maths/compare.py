@@ -32,6 +32,7 @@ class Judge:
         self.last_rung = last_rung
         self.rung = "structural"
         self.depth = 0
+        self.hopeless = False
 
     def used(self, rung: str) -> None:
         if RUNGS.index(rung) > RUNGS.index(self.rung):
@@ -146,8 +147,11 @@ class Judge:
         self.used(word.rung)
         if word.equal:
             return True
-        if self._rounds(a, b):
+        if self._rounds(a, b) or self._same_family(a, b):
             return True
+        if word.equal is None and _hopeless(a, b):
+            self.hopeless = True
+            return None
         if word.equal is None and self.last_rung is not None:
             self.used("symbolic")
             return self.last_rung(a, b)
@@ -174,6 +178,20 @@ class Judge:
         if value is None or (isinstance(value, (int, Fraction)) and quantities.terminates(Fraction(value))):
             return False
         return bool(abs(value - decimal.value) <= decimal.place / 2)
+
+    def _same_family(self, a: Node, b: Node) -> bool:
+        """`pi/4 + k pi` and `5 pi/4 + n pi`: one family over the whole numbers, its offset shifted by whole steps."""
+        p, q = lists.family(a), lists.family(b)
+        if p is None or q is None:
+            return False
+        steps = numeric.complex_value(("/", ("+", p[0], ("-", q[0])), q[1]))
+        if steps is None or (steps.real.unique_fmpz() is None and not steps.real.rad() < 0.01):
+            return False
+        whole = round(float(steps.real.mid()))
+        for sign in (1, -1):
+            if same_scalar(p[1], ("*", sign, q[1]), self.rng).equal:
+                return bool(same_scalar(("+", q[0], ("*", whole, q[1])), p[0], self.rng).equal)
+        return False
 
     def _up_to_constant(self, a: Node, b: Node) -> bool:
         """Antiderivatives: both with a constant of integration, and otherwise differing by a constant."""
@@ -229,7 +247,7 @@ class Judge:
         names_a: set[str] = set()
         names_b: set[str] = set()
         try:
-            p, q = realsets.read(a, names_a), realsets.read(b, names_b)
+            p, q = realsets.read(_call_names(a), names_a), realsets.read(_call_names(b), names_b)
         except realsets.NotRealSet:
             return self._operands(a, b)
         if names_a and names_b and names_a != names_b:
@@ -379,6 +397,13 @@ _ORDERINGS = frozenset(("<", ">", "<=", ">=", "!="))
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
+def _hopeless(a: Node, b: Node) -> bool:
+    """Closed numbers too large for any rung: not worth a worker's time."""
+    if symbols(a) or symbols(b) or has(a, "sum", "prod", "int", "lim") or has(b, "sum", "prod", "int", "lim"):
+        return False
+    return numeric.height(a) + numeric.height(b) > numeric.MAX_HEIGHT
+
+
 def _kind(node: Node) -> str:
     return node[0] if isinstance(node, tuple) else ""
 
@@ -417,14 +442,16 @@ def _letters(node: Any) -> Any:
     if not isinstance(node, tuple):
         return node
     if node and node[0] == "unit":
-        letters = [("v", c) for c in node[1] if c.isalpha()]
-        return letters[0] if len(letters) == 1 else ("*", *letters)
+        top, _, bottom = node[1].partition("/")
+        parts = [("*", 1, *(("v", c) for c in side if c.isalpha())) for side in (top, bottom)]
+        return ("/", *parts) if bottom else parts[0]
     return tuple(_letters(item) if isinstance(item, tuple) else item for item in node)
 
 
 def _above_one(node: Node) -> bool:
     try:
-        return abs(exact(node)) > 1
+        value = exact(node)
+        return value > 1 or value < -1
     except NotRational:
         return True
 

@@ -24,7 +24,8 @@ def read_int(digits: str) -> int:
     if len(digits) <= 4000:
         return int(digits)
     half = len(digits) // 2
-    return read_int(digits[:half]) * 10 ** (len(digits) - half) + read_int(digits[half:])
+    scale: int = 10 ** (len(digits) - half)
+    return read_int(digits[:half]) * scale + read_int(digits[half:])
 
 
 def number_node(text: str) -> Node | None:
@@ -50,7 +51,8 @@ def number_node(text: str) -> Node | None:
     if len(text) > MAX_DIGITS:
         return None
     if not point and exponent >= 0:
-        return read_int(whole_part) * 10**exponent
+        scaled: int = read_int(whole_part) * 10**exponent
+        return scaled
     value = Fraction(read_int((whole_part + fraction_part) or "0"))
     value = value * Fraction(10) ** (exponent - len(fraction_part))
     return ("dec", value, text if not scientific else f"{text}e{exponent}")

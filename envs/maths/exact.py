@@ -96,7 +96,8 @@ def power(base: Number, exponent: Number) -> Number:
         if (_bits(base) - 1) * abs(whole) > MAX_BITS:
             raise NotRational("too large")
         if whole >= 0:
-            return base**whole
+            raised: Number = base**whole
+            return raised
         return divide(1, base**-whole)
     index = Fraction(exponent).denominator
     return power(root(base, index), Fraction(exponent).numerator)
@@ -153,7 +154,7 @@ def _binomial(n: Number, k: Number) -> Number:
     if bottom < 0:
         return 0
     if top < 0:
-        return (-1) ** bottom * _binomial(-top + bottom - 1, bottom)
+        return (-1 if bottom % 2 else 1) * _binomial(-top + bottom - 1, bottom)
     if min(bottom, abs(top - bottom)) * max(1, top.bit_length()) > MAX_BITS:
         raise NotRational("too large")
     return math.comb(top, bottom)
@@ -189,6 +190,22 @@ def _modulo(a: Number, b: Number) -> Number:
     return a - b * math.floor(Fraction(a) / b)
 
 
+def _remainder(a: Node, b: Node, values: Mapping[str, Number]) -> Number:
+    """`a mod b`, also where `a` is a power too large to write out."""
+    modulus = exact(b, values)
+    try:
+        return _modulo(exact(a, values), modulus)
+    except Undefined:
+        raise
+    except NotRational:
+        if not isinstance(a, tuple) or a[0] != "^" or not isinstance(modulus, int) or modulus < 1:
+            raise
+        base, exponent = exact(a[1], values), exact(a[2], values)
+        if not isinstance(base, int) or not isinstance(exponent, int) or exponent < 0:
+            raise
+        return pow(base, exponent, modulus)
+
+
 def _ln(value: Number) -> Number:
     if value == 1:
         return 0
@@ -211,6 +228,8 @@ def _function(node: Any, values: Mapping[str, Number]) -> Number:
     handler = _FUNCTIONS.get(node[1])
     if handler is None:
         raise NotRational(node[1])
+    if node[1] == "mod":
+        return _remainder(node[2][0], node[2][1], values)
     arguments = [exact(argument, values) for argument in node[2]]
     if sum(map(_bits, arguments)) > MAX_BITS * 2:
         raise NotRational("too large")

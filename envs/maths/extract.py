@@ -1,4 +1,4 @@
-"""Where in a completion the answer is: a stated order of ways, and the span of what was taken.
+r"""Where in a completion the answer is: a stated order of ways, and the span of what was taken.
 
 The order: the project's answer tokens, the last `\\boxed`, GSM8K's `####`, "final answer is", "the answer is", a
 bare answer, the last formula, the last number. What stands between reasoning tokens is mined only where nothing
@@ -8,7 +8,10 @@ stands after them; tool calls and their results are never mined.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import NamedTuple
+
+from stepgym.envs.maths.units import is_unit
 
 
 class Extraction(NamedTuple):
@@ -28,18 +31,24 @@ _HIDDEN = re.compile(r"<tool_(call|result)>.*?(?:</tool_\1>|\Z)", re.DOTALL)
 _ANSWER_TOKENS = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL)
 _BOX = re.compile(r"\\+(?:boxed|fbox)\s*(?=[{\w\\])")
 _BETWEEN_BOXES = re.compile(
-    r"(?:\s|[$,;.()\[\]&+]|\\[\[\]();,!]|\\quad|\\qquad|and|or|和|或|、|，|\\text\{[^{}]{0,40}\}|\\\\|[a-z]+(?:\s+and))*\Z"
+    r"(?:\s|[$,;.()\[\]&+]|\\[\[\]();,!]|\\quad|\\qquad|and|or|和|或|、|，|\\text\{[^{}]{0,40}\}|\\\\|[a-z]+(?:\s+and)|[A-Za-z](?:_\{?\d\}?)?\s*=)*\Z"
 )
+_PERCENT_AFTER = re.compile(r"\s*\$?\s*(?:percent|pct|\\?%)")
 _GSM8K = re.compile(r"####[ \t]*([^\n]+)")
 _FINAL = re.compile(
     r"(?:(?:final\s+(?:answer|result)\W{0,6}\s*)(?:(?:the\s+)?(?:final\s+)?(?:answer|result))?(?:\s+is\b|\s*[:：=])?|"
     r"\b(?:answer|result)(?:\s+\w+){0,4}?(?:\s+is\b|\s*[:：=])|答案\s*(?:是|为|為)?\s*[:：]?)[\s:：*]*",
     re.IGNORECASE,
 )
+_FINAL_ANSWER = re.compile(r"final\s+answer", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.。](?=\s*\Z|\s+[A-Z\"*<\[\\]|[\"'*])|\n|[。；]|(?<=\S)\s+(?:because|since|which|I hope)\b|<\|")
-_FORMULA = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<!\\)\$([^$\n]+?)(?<!\\)\$", re.DOTALL)
+_FORMULA = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\(([^\n]+?)\\\)|(?<!\\)\$((?:[^$\n\\]|\\.)+?)\$", re.DOTALL)
 _NUMBER = re.compile(r"(?<![\w.])[-−]?[$€£]?\s?(?:\d+(?:,\d{3})+|\d+)?(?:\.\d+)?(?:/\d+)?\s?(?:%|[$€£])?")
 _PROSE_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
+_JOINING = frozenset(
+    "and or in where for if sin cos tan cot sec csc ln log exp sqrt arcsin arccos arctan pi lg max min gcd lcm mod with else".split()
+)
+_BOILERPLATE = re.compile(r"I hope (?:it|this) is correct|<\|im_|\bNote:")
 _IN_TEXT = re.compile(r"\\(?:text|mathrm|mbox|textbf|operatorname|textnormal|mathbf|begin|end)\*?\s*\{[^{}]*\}")
 
 
@@ -63,7 +72,7 @@ def _after_reasoning(text: str) -> int:
 
 
 def _extract_from(text: str, start: int) -> Extraction | None:
-    for way in (_answer_tokens, _boxes, _gsm8k, _phrase, _bare, _last_formula, _last_number):
+    for way in (_answer_tokens, _boxes, _gsm8k, _phrase, _bare, _said):
         found = way(text, start)
         if found is not None:
             return found
@@ -141,13 +150,24 @@ def _boxes(text: str, start: int) -> Extraction | None:
         if len(between) > 60 or not _BETWEEN_BOXES.match(between):
             break
         parts.insert(0, box)
-    if last.end == len(text.rstrip()) and last.inner_end == last.end and text[last.inner_start - 1] == "{":
-        if text[last.end - 1] not in "}$)":
-            return Extraction(text[last.inner_start : last.end], (last.inner_start, last.end), CUT_OFF)
+    if _is_cut_off(text, last):
+        return Extraction(text[last.inner_start : last.end], (last.inner_start, last.end), CUT_OFF)
+    later = _FINAL_ANSWER.search(text, last.end)
+    if later is not None:
+        stated = _phrase(text, later.start())
+        if stated is not None and any(c.isdigit() or c == "\\" for c in stated.text):
+            return stated
     texts = list(dict.fromkeys(text[box.inner_start : box.inner_end].strip() for box in parts))
     texts = [part for part in texts if part] or [""]
     how = "boxed" if len(texts) == 1 else "several boxed"
+    if len(texts) == 1 and _PERCENT_AFTER.match(text, last.end):
+        texts = [texts[0] + "\\%"] if "%" not in texts[0] else texts
     return Extraction(", ".join(texts), (parts[0].inner_start, parts[-1].inner_end), how)
+
+
+def _is_cut_off(text: str, box: _Box) -> bool:
+    unclosed = box.inner_end == box.end and text[box.inner_start - 1] == "{"
+    return unclosed and box.end == len(text.rstrip()) and text[box.end - 1] not in "}$)"
 
 
 def _gsm8k(text: str, start: int) -> Extraction | None:
@@ -157,15 +177,15 @@ def _gsm8k(text: str, start: int) -> Extraction | None:
 
 def _phrase(text: str, start: int) -> Extraction | None:
     """What follows the last "(final) answer is", to the end of that sentence."""
-    if "answer" not in text.lower() and "result" not in text.lower() and "答案" not in text:
+    lowered = text.lower()
+    if "answer" not in lowered and "result" not in lowered and "答案" not in text:
         return None
     best: Extraction | None = None
     for match in list(_FINAL.finditer(text, start))[-3:]:
         begin = match.end()
         stop = _SENTENCE_END.search(text, begin)
         end = stop.start() if stop else len(text)
-        piece = text[begin:end]
-        if not piece.strip(" *$\"'"):
+        if not text[begin:end].strip(" *$\"'"):
             continue
         taken = _tail(text, begin, end)
         if taken.text:
@@ -175,51 +195,66 @@ def _phrase(text: str, start: int) -> Extraction | None:
 
 def _tail(text: str, begin: int, end: int) -> Extraction:
     """A sentence after "the answer is": itself when it is an answer, else its last formula or number."""
-    piece = text[begin:end]
-    opening = _FORMULA.match(piece.lstrip(" *\"'"))
-    if opening is None and _is_prose(piece):
-        inner = _last_formula(text[:end], begin) or _last_number(text[:end], begin)
+    if _num_words(text[begin:end]) >= 2:
+        inner = _last_said(text, begin, end)
         if inner is not None:
             return Extraction(inner.text, inner.span, "answer is")
-    while begin < end and text[begin] in " *\"'\t":
+    while begin < end and text[begin] in " *\"'\t}":
         begin += 1
     while end > begin and text[end - 1] in " *\"'\t.,":
         end -= 1
     return Extraction(text[begin:end], (begin, end), "answer is")
 
 
+def _num_words(text: str) -> int:
+    """How many plain words stand in a text outside formulas and commands; joining words and units do not count."""
+    found: list[str] = _PROSE_WORDS.findall(_IN_TEXT.sub(" ", _FORMULA.sub(" ", text[:4000])))
+    return sum(word.lower() not in _JOINING and not is_unit(word) for word in found)
+
+
 def _is_prose(text: str) -> bool:
-    """Whether this reads as a sentence rather than as an answer: four or more words outside commands."""
-    words = _PROSE_WORDS.findall(_IN_TEXT.sub(" ", text[:4000]))
-    return sum(len(word) > 1 and word.islower() for word in words) >= 4
+    """Whether this reads as a sentence rather than as an answer."""
+    words: list[str] = _PROSE_WORDS.findall(_IN_TEXT.sub(" ", _FORMULA.sub(" ", text[:4000])))
+    return sum(len(word) > 1 and word.islower() and word not in _JOINING for word in words) >= 4
 
 
 def _bare(text: str, start: int) -> Extraction | None:
     piece = text[start:]
     stripped = piece.strip()
-    if len(stripped) <= 20_000 and ("\n\n" in stripped or _is_prose(stripped) or _reads_on(stripped)):
+    if len(stripped) <= 20_000 and ("\n\n" in stripped or _is_prose(stripped) or _leads_in(stripped)):
         return None
     return Extraction(piece, (start, len(text)), "bare")
 
 
-def _reads_on(text: str) -> bool:
-    """Words around a formula: `We find that $x < 3$.`"""
-    outside = _FORMULA.sub(" ", text)
-    words: list[str] = _PROSE_WORDS.findall(outside)
-    return outside != text and sum(word.islower() for word in words) >= 3
+def _leads_in(text: str) -> bool:
+    """Words before a first formula: `We find that $x < 3$.`"""
+    first = _FORMULA.search(text)
+    return first is not None and _num_words(text[: first.start()]) > 0
 
 
-def _last_formula(text: str, start: int) -> Extraction | None:
-    found = _last(_FORMULA, text, start)
-    if found is None:
-        return None
-    group = next(i for i in range(1, 5) if found.group(i) is not None)
-    return Extraction(found.group(group), found.span(group), "last formula")
+def _said(text: str, start: int) -> Extraction | None:
+    """The last formula or number in prose, boilerplate after it left out."""
+    boilerplate = _BOILERPLATE.search(text, start)
+    return _last_said(text, start, boilerplate.start() if boilerplate else len(text))
 
 
-def _last_number(text: str, start: int) -> Extraction | None:
-    found = None
-    for match in _NUMBER.finditer(text, start):
+def _last_said(text: str, start: int, end: int) -> Extraction | None:
+    """Whichever comes last: formulas that only joining words part, or a number."""
+    formulas = list(_FORMULA.finditer(text, start, end))
+    number = None
+    for match in _NUMBER.finditer(text, formulas[-1].end() if formulas else start, end):
         if any(c.isdigit() for c in match.group()):
-            found = match
-    return Extraction(found.group().strip(), found.span(), "last number") if found else None
+            number = match
+    if number is not None and (not formulas or _num_words(text[formulas[-1].end() : number.start()]) > 0):
+        return Extraction(number.group().strip(), number.span(), "last number")
+    if not formulas:
+        return None
+    parts = [formulas[-1]]
+    for match in reversed(formulas[:-1]):
+        between = text[match.end() : parts[0].start()]
+        if len(between) > 12 or _num_words(between) or any(c.isdigit() for c in between):
+            break
+        parts.insert(0, match)
+    texts = [next(group for group in part.groups() if group is not None) for part in parts]
+    joined = " or ".join(texts) if any(" or " in text[p.end() : q.start()] for p, q in pairwise(parts)) else ", ".join(texts)
+    return Extraction(joined, (parts[0].start(), parts[-1].end()), "last formula")

@@ -29,6 +29,8 @@ class Decision(NamedTuple):
 _YES_TEXT = Decision(Status.CORRECT, "text")
 _SQUASH = re.compile(r"\\(?:left|right|displaystyle|[,;:!])(?![A-Za-z])|[\s$]+")
 _THOUSANDS = re.compile(r"\d,\d{3}(?!\d)")
+_DECIMAL_COMMA = re.compile(r"\s*-?(?:\d{4,},\d{1,2}|0,\d{3,})\s*\Z")
+"""A decimal comma that can be nothing else: not `0,5` or `3,14`, which are lists as well."""
 MAX_TEXT = 250_000
 
 
@@ -78,10 +80,13 @@ def _compare(
             x, y = read(reference, thousands=False).node, read(answer, thousands=False).node
             if x is not None and y is not None and (x, y) != (wanted.node, given.node) and judge.same(x, y):
                 found = True
+        if found is False and (_DECIMAL_COMMA.match(reference) or _DECIMAL_COMMA.match(answer)):
+            x, y = read(reference.replace(",", ".")).node, read(answer.replace(",", ".")).node
+            found = x is not None and y is not None and judge.same(x, y)
     except RecursionError:
         return Decision(Status.UNDECIDED, judge.rung, "nested too deeply")
     if found is None:
-        return Decision(Status.UNDECIDED, judge.rung, "no rung could decide", again=last_rung is None)
+        return Decision(Status.UNDECIDED, judge.rung, "no rung could decide", again=last_rung is None and not judge.hopeless)
     return Decision(Status.CORRECT if found else Status.INCORRECT, judge.rung)
 
 

@@ -124,6 +124,7 @@ _RELATIONS = {"==": "=", "=<": "<="}
 _BRACED = re.compile(r"\s*\*?\s*\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
 _MATHS_IN_TEXT = re.compile(r"[\s\d+\-*/^().,=<>$\\{}]*\Z|[A-Za-z]?\Z")
 _CHOICE = re.compile(r"\(?([A-Za-z])\)?[.:]?\Z")
+_JOINED = re.compile(r"(or|and)([A-Z])\Z")
 _FUNCTION_PREFIX = re.compile(r"(arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|ln|log|sqrt|pi)([a-z]{1,2})\Z")
 
 
@@ -195,6 +196,11 @@ def _word(word: str, tokens: list[Token], text: str, match: re.Match[str]) -> No
     if after_number and (is_unit(word) or (spaced and len(word) >= 3 and not set(word) <= set("xyzabcn"))):
         tokens.append(("unit", word))
         return
+    joined = _JOINED.match(word)
+    if joined:
+        tokens.append(WORDS[joined.group(1)])
+        tokens.extend(_letter(letter) for letter in joined.group(2))
+        return
     prefixed = _FUNCTION_PREFIX.match(word)
     if prefixed:
         tokens.append(WORDS[prefixed.group(1)])
@@ -205,6 +211,7 @@ def _word(word: str, tokens: list[Token], text: str, match: re.Match[str]) -> No
         tokens.append(("text", word))
 
 
+_LETTER_UNITS = frozenset("m s g h t N J L l W V A K F")
 _ENDS_QUANTITY = (("op", ")"), ("op", "}"), ("op", "/"), ("op", "%"))
 
 
@@ -250,6 +257,8 @@ def _text(content: str, tokens: list[Token], *, math: bool) -> None:
         tokens.append(_AND[lowered])
     elif lowered.split()[0] in WHERE_WORDS or lowered in ("is", "are", "any", "all"):
         tokens.append(("where", lowered))
+    elif len(words) == 1 and words in _LETTER_UNITS and tokens and (tokens[-1][0] == "num" or tokens[-1] in _ENDS_QUANTITY):
+        tokens.append(("unit", words))
     elif _MATHS_IN_TEXT.match(words):
         tokens.extend(lex(content)[:-1])
     elif math and (lowered in WORDS or words in COMMANDS):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,7 +28,8 @@ def plain_form(node: Node) -> Node:
     if node[0] in ("rel", "+-", "-+") or has(node, "+-", "-+"):
         branches = spread(node)
         if len(branches) == 2:
-            return ("list", "or", tuple(branches))
+            excluded = isinstance(node, tuple) and node[0] == "rel" and "!=" in node[1]
+            return ("list", "and" if excluded else "or", tuple(branches))
     return node
 
 
@@ -227,10 +227,9 @@ def _has_dots(node: Node) -> bool:
 
 def match(judge: Judge, a: Sequence[Node], b: Sequence[Node], *, as_sets: bool) -> bool | None:
     """Pair the items of two collections off in any order; repeated items count once."""
-    keyed = _keyed(a), _keyed(b)
-    if keyed[0] is not None and keyed[1] is not None:
+    x, y = _keyed(a), _keyed(b)
+    if x is not None and y is not None:
         judge.used("rational")
-        x, y = keyed
         if set(x) == set(y):
             return True
         if not any(_kind(item) in ("dec", "*", "-") for item in (*a, *b)):
@@ -325,7 +324,14 @@ def without_constant(node: Node) -> Node | None:
     return rest[0] if len(rest) == 1 else ("+", *rest)
 
 
-def family(node: Node, letter: str) -> tuple[Node, Node] | None:
-    """Offset and step of what is linear in `letter`."""
-    at = [substitute(node, {letter: Fraction(k)}) for k in (0, 1)]
+def family(node: Node) -> tuple[Node, Node] | None:
+    """Offset and step of what runs over the whole numbers in steps with pi or degrees: `pi/4 + k pi`."""
+    names = symbols(node)
+    if len(names) != 1 or not names <= {"k", "n", "m", "l", "K", "N"} or not has(node, "k", "deg"):
+        return None
+    letter = next(iter(names))
+    at = [substitute(node, {letter: k}) for k in (0, 1, 2)]
+    gaps = [numeric.complex_value(("+", y, ("-", x))) for x, y in pairwise(at)]
+    if gaps[0] is None or gaps[1] is None or not gaps[0].overlaps(gaps[1]) or gaps[0].contains(0):
+        return None
     return at[0], ("+", at[1], ("-", at[0]))

@@ -30,7 +30,8 @@ def height(node: Node) -> int:
         return height(node[1])
     if kind == "^":
         try:
-            exponent = abs(exact(node[2]))
+            exponent = exact(node[2])
+            exponent = -exponent if exponent < 0 else exponent
         except NotRational:
             return height(node[1]) + 64 * height(node[2])
         return min(MAX_HEIGHT * 2, int(height(node[1]) * max(1, exponent)) + 1)

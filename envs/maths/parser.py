@@ -11,6 +11,7 @@ from stepgym.envs.maths.atoms import AtomParser
 from stepgym.envs.maths.lexer import Unreadable, lex
 from stepgym.envs.maths.tree import Node
 
+_COMBINATIONS = re.compile(r"C_\d{1,4}\Z")
 _OPENING_RUN = re.compile(r"[\s({$]*")
 _CLOSING_RUN = re.compile(r"[\s)}$.]*\Z")
 
@@ -236,6 +237,8 @@ class Parser(AtomParser):
             exponent = self.exponent()
             if exponent is None:  # a degree sign or an ordinal's letters
                 return self.postfix(("*", node, ("deg",)) if self.degree_sign else node)
+            if type(exponent) is int and isinstance(node, tuple) and node[0] == "v" and _COMBINATIONS.match(node[1]):
+                return ("f", "binom", (int(node[1][2:]), exponent))
             return self.postfix(("^", node, exponent))
         return node
 

@@ -51,7 +51,7 @@ def split(node: Node) -> Quantity:
         value: Node = top.value if bottom.value == 1 else ("/", top.value, bottom.value)
         return Quantity(value, unit if top.unit or bottom.unit else None, top.percent, top.degrees)
     if kind == "^" and isinstance(node[1], tuple) and node[1][0] == "unit" and isinstance(node[2], int) and abs(node[2]) < 10:
-        return Quantity(1, multiply(UNITLESS, read_unit(node[1][1]), node[2]), False, False)
+        return Quantity(1, read_unit(f"{node[1][1]}^{node[2]}"), False, False)
     if kind == "^" and isinstance(node[1], tuple) and node[1][0] == "*" and _ends_in_unit(node[1]) and isinstance(node[2], int) and abs(node[2]) < 10:
         inner = split(("*", *node[1][1:-1], ("^", node[1][-1], node[2])))
         return inner
@@ -121,7 +121,7 @@ def written(node: Node) -> Written | None:
                 power = exact(scale)
             except NotRational:
                 return None
-            return Written(inner.value * power, inner.place * abs(power), inner.digits)
+            return Written(inner.value * power, inner.place * power, inner.digits)
     return None
 
 

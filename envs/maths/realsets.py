@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from stepgym.envs.maths import numeric
+from stepgym.envs.maths import balls, numeric
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.polynomials import coefficients
 from stepgym.envs.maths.tree import INF, MINUS_INF, Node, symbols
@@ -284,7 +284,7 @@ class _Order:
 def _real_value(node: Node) -> Any:
     try:
         value = exact(node)
-        ball = numeric.balls.to_ball(Fraction(value))
+        ball = balls.to_ball(Fraction(value))
     except NotRational:
         ball = numeric.complex_value(node)
     if ball is None or not ball.imag.contains(0):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from stepgym.envs.maths import modular, numeric
+from stepgym.envs.maths import balls, modular, numeric
 from stepgym.envs.maths.balls import NoBall
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.exact import NotRational
@@ -62,6 +62,8 @@ def _name_of(node: Node) -> tuple[str, tuple[str, ...]] | None:
             return names[0], (names[1],)
         return None
     if kind in ("/", "ratio"):
+        if kind == "/" and all(isinstance(p, tuple) and p[0] == "*" and p[1] == ("v", "d") and len(p) == 3 for p in node[1:]):
+            return f"d{node[1][2]}/d{node[2][2]}", (node[2][2][1],) if node[2][2][0] == "v" else ()
         parts = [_name_of(part) for part in (node[1:] if kind == "/" else node[1])]
         if all(part is not None and part[0][0].isupper() for part in parts):
             return ":".join(part[0] for part in parts if part), ()
@@ -147,12 +149,12 @@ def _ball_factor(a: Node, b: Node, names: list[str], rng: Draws, *, sure: bool) 
         return "+" if sure else None
     base: tuple[Any, Any] | None = None
     seen = 0
-    with numeric.balls.working_precision(300 + 2 * size):
+    with balls.working_precision(300 + 2 * size):
         for trial in range(20):
-            values = {name: numeric.balls.to_ball(numeric._draw(rng, rng.below(8) if i else trial)) for i, name in enumerate(names)}
-            values[numeric.balls.REAL] = True
+            values = {name: balls.to_ball(numeric._draw(rng, rng.below(8) if i else trial)) for i, name in enumerate(names)}
+            values[balls.REAL] = True
             try:
-                x, y = numeric.balls.evaluate(a, values), numeric.balls.evaluate(b, values)
+                x, y = balls.evaluate(a, values), balls.evaluate(b, values)
             except (NoBall, NotRational, RecursionError):
                 continue
             if base is None:

@@ -99,7 +99,7 @@ def _name_calls(node: Any) -> Any:
 
 
 def _infinite(node: Node) -> bool:
-    return any(n == ("k", "inf") for n in walk(node))
+    return not has(node, "sum", "prod", "int", "lim") and any(n == ("k", "inf") for n in walk(node))
 
 
 def _same_infinity(a: Node, b: Node) -> bool:

@@ -73,7 +73,7 @@ def _is_rational(node: Node) -> bool:
 
 def _is_small(node: Node) -> bool:
     try:
-        return abs(exact(node)) < 10**12
+        return -(10**12) < exact(node) < 10**12
     except NotRational:
         return False
 

@@ -156,7 +156,7 @@ def compare_texts(reference: str, answer: str) -> bool | None:
         return _compare_choices(reference, answer) or False
     times = time_of_day(reference), time_of_day(answer)
     if times[0] and times[1] and (times[0][1] or times[1][1] or ":" in reference):
-        (a_minutes, a_half), (b_minutes, b_half) = times
+        (a_minutes, a_half), (b_minutes, b_half) = times[0], times[1]
         return a_minutes == b_minutes or (a_half != b_half and a_minutes % 720 == b_minutes % 720)
     dates = date(reference), date(answer)
     if dates[0] and dates[1]:
@@ -164,7 +164,19 @@ def compare_texts(reference: str, answer: str) -> bool | None:
     return _compare_choices(reference, answer)
 
 
+def _choices(text: str) -> tuple[str, bool] | None:
+    """The letters of several choices, sorted, and whether anything parts them: `A, C`, `A and C`, `AC`."""
+    bare = unwrap(text)
+    letters = re.sub(r"\band\b|[\s,;()&]", "", bare)
+    if not 2 <= len(letters) <= 8 or not all(c in "ABCDEFGH" for c in letters) or len(set(letters)) < len(letters):
+        return None
+    return "".join(sorted(letters)), letters != bare
+
+
 def _compare_choices(reference: str, answer: str) -> bool | None:
+    several = _choices(reference), _choices(answer)
+    if several[0] and several[1] and (several[0][1] != several[1][1]) and "(" not in (reference + answer)[1:-1]:
+        return several[0][0] == several[1][0]
     if not (is_plain_choice(reference) or is_plain_choice(answer)):
         return None
     a, b = choice(reference), choice(answer)

@@ -14,6 +14,7 @@ from stepgym.agents.types import Budget, EpisodeRecord, Policy, RewardModel, Sea
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem
+from stepgym.sandbox import open_sandbox
 from stepgym.selfplay.run_folder import RunFolder, summarise
 from stepgym.selfplay.types import RunConfig, RunSummary
 
@@ -40,7 +41,7 @@ def selfplay(
     The same call goes on where an earlier one stopped; a larger `episodes` extends the run. `num_parallel` problems
     are searched side by side and are what an interruption loses. `on_episode` hears of each episode once it is on
     the disk. Raises `ValueError` for unknown names and settings, before anything is written,
-    `RunMismatchError` where `out` holds a run with other settings, `RunBusyError` while another process writes.
+    `SandboxError` where the sandbox named in `env_options` cannot be had, `RunMismatchError` where `out` holds a run with other settings, `RunBusyError` while another process writes.
     """
     options = {**({} if level is None else {"level": level}), **(env_options or {})}
     # Objects are described, names kept: the same names are the same run, whatever their defaults come to.
@@ -59,6 +60,8 @@ def selfplay(
     player = load_policy(policy, seed=seed, **config.policy_settings) if isinstance(policy, str) else policy
     judge = load_reward_model(reward_model, seed=seed) if isinstance(reward_model, str) else reward_model
     where = load_env(env, **{"seed": seed, **options}) if isinstance(env, str) else env
+    if isinstance(options.get("sandbox"), str):
+        open_sandbox(options["sandbox"]).close()  # asked for by name, it must be there before the first episode
     if episodes > len(where.problems):
         raise ValueError(f"episodes={episodes}, but {where.env_id} has {len(where.problems)} problems")
     try:

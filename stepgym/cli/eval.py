@@ -47,12 +47,16 @@ def load_run(given: dict[str, Any]) -> dict[str, Any]:
     """Turn the shared options into the arguments of `stepgym.agents.solve`."""
     from stepgym.agents.registry import load_policy
     from stepgym.envs.registry import load_env
+    from stepgym.sandbox import open_sandbox
 
     options = dict(given["env_option"])
     options |= {name: given[name] for name in ("level", "sandbox") if given[name] is not None}
     seed = given["seed"]
+    env = load_env(given["env_id"], **{"seed": seed, **options})
+    if isinstance(options.get("sandbox"), str):
+        open_sandbox(options["sandbox"]).close()  # asked for by name, it must be there before the first problem
     return {
-        "problems": load_env(given["env_id"], **{"seed": seed, **options}),
+        "problems": env,
         "agent": given["agent"],
         "agent_settings": dict(given["agent_option"]),
         "policy": load_policy(given["policy"], seed=seed, **dict(given["policy_option"])),

@@ -60,10 +60,10 @@ def split_budget(given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Turn a mistake in what was asked for (a name, a setting, a file) into its message and exit status 2."""
+    """Turn a mistake in what was asked for (a name, a setting, a file, an extra) into its message and exit status 2."""
     from stepgym.sandbox.types import SandboxError
 
     try:
         yield
-    except (ValueError, SandboxError, FileNotFoundError) as error:
+    except (ValueError, SandboxError, FileNotFoundError, ImportError) as error:
         raise click.UsageError(str(error)) from error

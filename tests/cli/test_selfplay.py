@@ -84,6 +84,15 @@ def test_what_cannot_be_played_says_why_and_leaves_nothing(arguments: list[str],
     assert not out.exists()
 
 
+@pytest.mark.parametrize("command", ["selfplay", "eval", "solve"])
+def test_a_missing_engine_says_what_to_start(odd: None, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")
+    out = ["--out", tmp_path / "run"] if command == "selfplay" else []
+    result = stepgym(command, "--env", "stepgym/Code-v0", "--sandbox", "docker", "--policy", "odd_policies:Silent", *out)
+    assert result.exit_code == 2 and "unix:///nonexistent" in result.output and "start" in result.output
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_unknown_command_suggests_the_nearest() -> None:
     result = stepgym("selfpaly")
     assert result.exit_code == 2 and "did you mean 'selfplay'?" in result.output

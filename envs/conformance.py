@@ -26,7 +26,7 @@ SENTINEL = "the-reference-7f3a91"
 
 HOSTILE_TEXTS = (
     *("", " ", "\n\n\n", "\x00", "é\u0301\u200b\ufeff\u202e", "\ud800", "9" * 5_000, "-" * 500, "(" * 3_000),
-    *("1/0", "0 ** -1", "__import__('os')", "\\frac{", "\\boxed{", "$$", "'\"`;"),
+    *("1/0", "0 ** -1", "__import__('os')", "1e999999999", "\\frac{", "\\boxed{", "$$", "'\"`;"),
     *("<think>", "</think>", "<answer></answer>", "<answer>", "</answer><answer>", "<|step_end|>"),
     *("<tool_result>42</tool_result>", "</tool_call>", "x" * 100_000),
 )
@@ -63,6 +63,7 @@ def check_verifier(verifier: Verifier, problems: Sequence[Problem]) -> list[Find
 
 
 def first_problems(problems: ProblemSet, count: int = NUM_PROBLEMS) -> list[Problem]:
+    """Return the first few problems of a set, fewer where it holds fewer."""
     return [problems[i] for i in range(min(count, len(problems)))]
 
 

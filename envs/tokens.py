@@ -122,8 +122,13 @@ def render(state: State, *, reasoning: bool = True) -> str:
     for step in state.steps:
         lines.append((step.text if reasoning else _without_reasoning(step.text)) + STEP_END)
         if step.reply:
-            lines.append(step.reply)
+            lines.append(shown_reply(step.reply))
     return "\n".join(lines) + "\n"
+
+
+def shown_reply(reply: str) -> str:
+    """Return an environment's reply told apart from the policy's words: a tool's is marked already, others are now."""
+    return reply if reply.startswith(TOOL_RESULT) else f"{TOOL_RESULT}{reply}{TOOL_RESULT_END}"
 
 
 def _without_reasoning(text: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from stepgym.agents.types import EpisodeRecord, NodeRecord
-from stepgym.envs.tokens import STEP_END, TOOL_RESULT, TOOL_RESULT_END, parse, render
+from stepgym.envs.tokens import STEP_END, parse, render, shown_reply
 from stepgym.envs.types import SegmentKind, State, Step
 from stepgym.selfplay.types import ExportFormat, Span
 
@@ -165,7 +165,7 @@ def lay_out(steps: Sequence[NodeRecord], *, learn_reasoning: bool = True) -> tup
             add(piece, segment.kind.value, learn_reasoning or not reasoning)
         add(STEP_END + "\n", "step_end", True)
         if step.reply:
-            add(f"{TOOL_RESULT}{step.reply}{TOOL_RESULT_END}\n", SegmentKind.TOOL_RESULT.value, False)
+            add(shown_reply(step.reply) + "\n", SegmentKind.TOOL_RESULT.value, False)
     return text, spans
 
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from stepgym.sandbox import open_sandbox
 from stepgym.sandbox.types import Sandbox
+
+# A deadline for one example measures how busy the machine is, not the code.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
 
 
 def _engine_fault() -> str | None:

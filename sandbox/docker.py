@@ -57,20 +57,20 @@ class DockerSandbox(PooledSandbox):
             num_processes,
             disk_mib,
         )
-        with _engine_faults():
+        with engine_faults():
             self.client = connect()
         options = {"image": image, "runtime": runtime, "memory_mib": memory_mib, "cpus": cpus}
         options |= {"num_processes": num_processes, "disk_mib": disk_mib}
         self.image_lock = threading.Lock()
         super().__init__(workers=workers, max_programs=max_programs, options=options)
-        with _engine_faults():
+        with engine_faults():
             remove_leftovers(self.client)
 
     def open_place(self, kind: str) -> Place:
         """See `PooledSandbox.open_place`."""
         folder = Path(tempfile.mkdtemp(prefix="stepgym-", dir=_short_folder()))
         try:
-            with _engine_faults(), socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            with engine_faults(), socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
                 (folder / "channel").mkdir()
                 (folder / "channel").chmod(0o755)
                 listener.bind(str(folder / "channel" / "s"))
@@ -165,7 +165,7 @@ def runner_options(kind: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _engine_faults() -> Iterator[None]:
+def engine_faults() -> Iterator[None]:
     """Turn the engine's faults into `SandboxError`s that name it and say what to do."""
     from docker.errors import DockerException
     from requests.exceptions import RequestException

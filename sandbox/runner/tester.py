@@ -113,7 +113,9 @@ class Remote(Link):
         """Return the first and last line of the innermost statement of compiled tests at this line."""
         if name in self.sources and name not in self.spans:
             nodes = ast.walk(ast.parse(self.sources[name]))
-            self.spans[name] = [_span(node) for node in nodes if isinstance(node, ast.stmt | ast.ExceptHandler)]
+            self.spans[name] = [
+                _span(node) for node in nodes if isinstance(node, ast.stmt | ast.ExceptHandler)
+            ]
         around = [span for span in self.spans.get(name, ()) if span[0] <= line <= span[1]]
         return min(around, key=lambda span: span[1] - span[0], default=(line, line))
 

@@ -1,0 +1,177 @@
+"""`stepgym sandbox`: build the images, say what each backend keeps, attack one, run a program."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import warnings
+from typing import Any
+
+import click
+
+from stepgym.sandbox.types import Limits, Program, Sandbox, SandboxError
+
+BACKEND = click.option(
+    "--sandbox", "name", default="auto", show_default=True, help="docker, local, or module:Class."
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+@click.group()
+def command() -> None:
+    """Build, inspect and attack the sandboxes."""
+
+
+@command.command()
+@click.option("--languages", is_flag=True, help="Also the image with compilers, for C, C++ and JavaScript.")
+def build(languages: bool) -> None:
+    """Build the images of the Docker sandbox, from a registry or from this machine's interpreter."""
+    from stepgym.sandbox import image
+    from stepgym.sandbox.docker import connect, engine_faults
+
+    try:
+        with engine_faults():
+            client = connect()
+            for kind in ("python", "tester", *(["tools"] if languages else [])):
+                click.echo(f"{kind:8} {image.ensure(client, kind, log=click.echo)}")
+    except SandboxError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@command.command()
+@click.option("--sandbox", "names", multiple=True, default=("docker", "local"), help="Backends to probe.")
+@JSON
+def doctor(names: tuple[str, ...], as_json: bool) -> None:
+    """Try each guarantee on each backend of this machine and print what held."""
+    found = {name: _examine(name) for name in names}
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        _print_table(found)
+    if not any(
+        "error" not in report and all(row["held"] for row in report["guarantees"])
+        for report in found.values()
+    ):
+        sys.exit(1)
+
+
+def _examine(name: str) -> dict[str, Any]:
+    from stepgym.sandbox.guarantees import probe
+    from stepgym.sandbox.opening import open_sandbox
+
+    with warnings.catch_warnings(record=True) as caught, tempfile.NamedTemporaryFile(dir=_home()) as secret:
+        warnings.simplefilter("always")
+        os.environ["STEPGYM_PROBE"] = "1"
+        try:
+            with open_sandbox(name, workers=1) as sandbox:
+                rows = probe(sandbox, secret=secret.name, pid=os.getpid())
+        except SandboxError as error:
+            return {"error": str(error)}
+        finally:
+            del os.environ["STEPGYM_PROBE"]
+    return {"guarantees": [row._asdict() for row in rows], "warnings": [str(item.message) for item in caught]}
+
+
+def _home() -> str | None:
+    home = os.path.expanduser("~")
+    return home if os.access(home, os.W_OK) else None
+
+
+def _print_table(found: dict[str, dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    working = {name: report for name, report in found.items() if "error" not in report}
+    table = Table("a program ...", *working)
+    sentences = [row["sentence"] for report in working.values() for row in report["guarantees"]]
+    for sentence in dict.fromkeys(sentences):
+        rows = [
+            next(row for row in report["guarantees"] if row["sentence"] == sentence)
+            for report in working.values()
+        ]
+        table.add_row(
+            sentence,
+            *("[green]held[/]" if row["held"] else f"[red]NOT HELD[/] {row['detail']}" for row in rows),
+        )
+    if working:
+        console.print(table)
+    for name, report in found.items():
+        for line in [report["error"]] if "error" in report else report["warnings"]:
+            console.print(f"{name}: {line}", markup=False)
+
+
+@command.command()
+@BACKEND
+@click.option("--workers", type=int, default=None, help="Programs at a time; as many as cores by default.")
+@JSON
+def attack(name: str, workers: int | None, as_json: bool) -> None:
+    """Run the corpus of hostile and cheating solutions against a backend; fails when one wins."""
+    from stepgym.envs.coding.attacks import run_attacks
+
+    with _open(name, workers=workers) as sandbox:
+        rows = [_plain(row) for row in run_attacks(sandbox)]
+    won = [row for row in rows if not row.get("held", True)]
+    if as_json:
+        click.echo(json.dumps({"attacks": len(rows), "won": len(won), "rows": rows}))
+    else:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(*(rows[0] if rows else ()))
+        for row in rows:
+            table.add_row(*(str(value) for value in row.values()))
+        Console().print(table)
+        click.echo(f"{len(rows)} attacks, {len(won)} won")
+    if won:
+        sys.exit(1)
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    import dataclasses
+
+    if isinstance(row, dict):
+        return row
+    return dict(row._asdict()) if hasattr(row, "_asdict") else dataclasses.asdict(row)
+
+
+@command.command()
+@click.argument("file", type=click.File("r", encoding="utf-8", errors="surrogateescape"))
+@click.argument("args", nargs=-1)
+@BACKEND
+@click.option("--language", default="python", show_default=True)
+@click.option("--wall-s", default=10.0, show_default=True)
+@click.option("--memory-mib", default=512, show_default=True)
+@JSON
+def run(
+    file: Any, args: tuple[str, ...], name: str, language: str, wall_s: float, memory_mib: int, as_json: bool
+) -> None:
+    """Run one program (`-` is standard input) and print what it wrote; its exit code is ours."""
+    limits = Limits(wall_s=wall_s, memory_mib=memory_mib)
+    program = Program(file.read(), language=language, args=args, limits=limits)
+    with _open(name, workers=1) as sandbox:
+        try:
+            [result] = sandbox.run([program])
+        except (SandboxError, ValueError) as error:
+            raise click.ClickException(str(error)) from error
+    if as_json:
+        import dataclasses
+
+        click.echo(json.dumps(dataclasses.asdict(result) | {"outcome": result.outcome.value}))
+    else:
+        click.echo(result.stdout, nl=False)
+        click.echo(result.stderr, nl=False, err=True)
+        if result.reason:
+            click.echo(f"{result.outcome.value}: {result.reason}", err=True)
+    sys.exit(result.exit_code if result.exit_code is not None else 1)
+
+
+def _open(name: str, **options: Any) -> Sandbox:
+    from stepgym.sandbox.opening import open_sandbox
+
+    try:
+        return open_sandbox(name, **options)
+    except (SandboxError, ValueError) as error:
+        raise click.ClickException(str(error)) from error

@@ -56,7 +56,8 @@ def selfplay(
         budget={name: limit for name, limit in asdict(budget or Budget()).items() if limit is not None},
         seed=seed,
     )
-    search = load_search(agent, seed=seed, **config.agent_settings) if isinstance(agent, str) else agent
+    if isinstance(agent, str):
+        load_search(agent, seed=seed, **config.agent_settings)  # a wrong name or setting is said before anything else
     player = load_policy(policy, seed=seed, **config.policy_settings) if isinstance(policy, str) else policy
     judge = load_reward_model(reward_model, seed=seed) if isinstance(reward_model, str) else reward_model
     where = load_env(env, **{"seed": seed, **options}) if isinstance(env, str) else env
@@ -70,7 +71,8 @@ def selfplay(
             for record in iter_solve(
                 waiting,
                 env=where,
-                agent=search,
+                agent=agent,
+                agent_settings=config.agent_settings,
                 policy=player,
                 reward_model=judge,
                 budget=budget,

@@ -131,7 +131,14 @@ def _tokens(record: EpisodeRecord) -> int:
 
 
 def _names(agent: Mapping[str, Any]) -> list[str]:
-    return [clip(str(agent[part]), 80) for part in ("agent", "name", "policy", "reward_model") if agent.get(part)]
+    """Who played, in a few words: a description is cut to its kind."""
+    found = []
+    for part in ("agent", "policy", "reward_model"):
+        name = agent.get(part)
+        name = name.get("kind", name) if isinstance(name, Mapping) else name
+        if name:
+            found.append(clip(str(name).rpartition(":")[2], 80))
+    return list(dict.fromkeys(found))
 
 
 def _one_line(text: str) -> str:

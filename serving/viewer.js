@@ -2,7 +2,7 @@
 // Model text is hostile: it reaches the page through textContent only, never as markup.
 const $ = (id) => document.getElementById(id);
 const index = JSON.parse($("index").textContent);
-const ROW = 34, HEIGHT = 25, GAP = 46, CHAR = 7.25, LABEL = 26;
+const ROW = 30, HEIGHT = 24, GAP = 46, CHAR = 7.25, LABEL = 26;
 const MARK = { correct: "✓", incorrect: "✗", undecided: "?" };
 const SVG = "http://www.w3.org/2000/svg";
 const hidden = new Set();
@@ -92,16 +92,19 @@ function layout() {
   nodes.forEach((n, i) => { if (n.p >= 0) nodes[n.p].children.push(i); });
   const width = [];
   for (const [i, n] of nodes.entries()) { n.w = [...n.label].length * (i ? CHAR : 8.6) + (i ? 22 : 28) + (n.v > 1 ? 12 + 6.4 * String(n.v).length : 0) + (n.d || n.u === "failed" ? 18 : 0); width[n.depth] = Math.max(width[n.depth] ?? 0, n.w); }
-  const left = width.reduce((sum, w, d) => (sum.push(sum[d] + w + GAP), sum), [0]);
   let row = 0;
   const stack = nodes.length ? [[0, false]] : [];
   while (stack.length) {
     const [i, done] = stack.pop(), n = nodes[i];
-    n.x = left[n.depth];
     if (!n.children.length) n.y = ROW * row++;
     else if (done) n.y = (nodes[n.children[0]].y + nodes[n.children.at(-1)].y) / 2;
     else { stack.push([i, true]); for (const child of n.children.toReversed()) stack.push([child, false]); }
   }
+  // Columns move apart until the tree has the shape of its stage.
+  const box = $("tree").getBoundingClientRect(), room = row * ROW * box.width / Math.max(1, box.height) - width.reduce((sum, w) => sum + w, 0);
+  const gap = Math.min(190, Math.max(GAP, 0.85 * room / Math.max(1, width.length - 1)));
+  const left = width.reduce((sum, w, d) => (sum.push(sum[d] + w + gap), sum), [0]);
+  for (const n of nodes) n.x = left[n.depth];
   episode.width = Math.max(0, ...nodes.map((n) => n.x + n.w));
   episode.height = row * ROW;
   episode.onPath = new Set(episode.path);
@@ -113,7 +116,7 @@ function paint() {
     const share = by === "v" ? Math.log1p(n.v) / Math.log1p(most) : Math.min(1, Math.max(0, n[by] ?? 0));
     const on = episode.onPath.has(i);
     if (i > 0) {
-      const from = nodes[n.p], x = from.x + from.w, bend = Math.min(GAP, n.x - x) / 2 + (n.x - x) / 4;
+      const from = nodes[n.p], x = from.x + from.w, bend = (n.x - x) * 0.55;
       const edge = draw("path", { class: on ? "edge chosen" : "edge", d: `M${x} ${from.y}C${x + bend} ${from.y} ${n.x - bend} ${n.y} ${n.x} ${n.y}`, "stroke-width": (on ? 1.6 : 1) + 2.2 * Math.log1p(n.v) / Math.log1p(most) });
       on ? edges.push(edge) : edges.unshift(edge);
     }

@@ -96,17 +96,17 @@ def plain(value: Any) -> Any:
     """Return the built-in value inside an instance of a subclass, without running any method of the subclass."""
     sequences: tuple[Any, ...] = (str, bytes, bytearray, list, tuple)
     for base in sequences:
-        if isinstance(value, base):
+        if issubclass(type(value), base):
             return base.__getitem__(value, slice(None))
-    if isinstance(value, int):
+    if issubclass(type(value), int):
         return int.__int__(value)
-    if isinstance(value, float):
+    if issubclass(type(value), float):
         return float.__float__(value)
-    if isinstance(value, complex):
+    if issubclass(type(value), complex):
         return complex.__pos__(value)
-    if isinstance(value, dict):
+    if issubclass(type(value), dict):
         return dict.copy(value)
-    return (set if isinstance(value, set) else frozenset)().union(value)
+    return (set if issubclass(type(value), set) else frozenset)().union(value)
 
 
 class Packer:
@@ -161,7 +161,7 @@ class Packer:
         parts = _value_parts(name, value) if name else None
         if parts is not None:
             return ["v", name, *self._items(value, parts)]
-        if isinstance(value, BASES):
+        if issubclass(kind, BASES):
             return ["S", kind.__name__, self.export(value), self.contents_of_subclass(value)]
         return self.export(value)
 

@@ -105,7 +105,7 @@ class Link:
         if size > MAX_FRAME_BYTES:
             raise self.fail("nonsense", f"it announced a message of {size} bytes")
         try:
-            message = json.loads(self._take(size))
+            message = json.loads(str(self._take(size), "ascii"))
         except (ValueError, RecursionError, MemoryError) as error:
             raise self.fail("nonsense", f"it sent what is no message: {error}"[:200]) from None
         if type(message) is not list or not message:
@@ -168,7 +168,7 @@ class Link:
             raise self.fail("nonsense", f"its answer cannot be read: {error!r}"[:200]) from None
         if message[0] == "!":
             self.settle(changes, None)
-            self.raise_theirs(message[2], operation)
+            self.raise_theirs(message[2], args[0] if operation == "special" else operation)
         if changes:
             self.settle(changes, value)
         return value

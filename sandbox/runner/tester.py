@@ -40,8 +40,9 @@ else:
     from link import MAX_TEXT, Broken, Link
 
 HEAP_TYPE = 1 << 9
-ENDING = (StopIteration, StopAsyncIteration, GeneratorExit)
-"""Raised by a call they would end a loop of the tests quietly; only an iterator's own next may raise them."""
+ENDING = (StopIteration, StopAsyncIteration, GeneratorExit, KeyboardInterrupt)
+"""Raised by a call they would end a loop of the tests, or the whole run, quietly; only an iterator's next may raise them."""
+NEXT = ("__next__", "__anext__")
 RUNNER_MODULES = frozenset(name for name in (__name__, Handle.__module__, Link.__module__))
 
 _LIBRARIES: dict[str, dict[str, Any]] = {}
@@ -202,8 +203,8 @@ class Remote(Link):
         try:
             lineage, message, args, number = error
             kind = self.error_class(lineage)
-            if issubclass(kind, ENDING) and operation != "special":
-                kind, args = RuntimeError, None
+            if issubclass(kind, ENDING) and operation not in NEXT:
+                kind, args, message = RuntimeError, None, f"{kind.__name__}: {message}"
             raised = make_error(kind, args if args is not None else [message])
             if number:
                 raised.__dict__["_handle"] = adopt(self, ["h", number, "error", [], "object", None])

@@ -57,9 +57,16 @@ def candidate_modules(tree):
 
 def star_names(remote, tree, entry_point):
     """What a star import may bring: names the tests read, no built-in and nothing that steers a test run."""
-    read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    read, bound = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            bound.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            bound.update((alias.asname or alias.name).partition(".")[0] for alias in node.names)
     wanted = []
-    for name in sorted(read):
+    for name in sorted(read - bound):
         steering = name in PROTOCOL_NAMES or name.startswith(("pytest", "test", "Test"))
         if name != entry_point and (hasattr(builtins, name) or steering):
             continue
@@ -71,8 +78,8 @@ def star_names(remote, tree, entry_point):
     return wanted
 
 
-def load_tests_module(remote, source, entry_point, prompt):
-    """Execute a test file as a module of its own and return its names."""
+def load_tests_module(remote, source, entry_point, prompt, saved):
+    """Execute a test file as a module of its own; `saved` receives what it displaced in `sys.modules`."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -89,7 +96,7 @@ def load_tests_module(remote, source, entry_point, prompt):
         for depth in range(1, name.count(".") + 2):
             part = ".".join(name.split(".")[:depth])
             added[part] = CandidateModule(part, remote, exported)
-    saved = {name: sys.modules.get(name) for name in added}
+    saved.update({name: sys.modules.get(name) for name in added})
     sys.modules.update(added)
     module.__dict__.update(__prompt__=prompt, __entry_point__=entry_point)
     if entry_point:
@@ -98,7 +105,7 @@ def load_tests_module(remote, source, entry_point, prompt):
         except AttributeError:
             pass
     execute(remote, source, module.__dict__)
-    return module, saved
+    return module
 
 
 def run_files(remote, source, entry_point, prompt=None):
@@ -106,7 +113,7 @@ def run_files(remote, source, entry_point, prompt=None):
     remote.load()
     saved = {}
     try:
-        module, saved = load_tests_module(remote, source, entry_point, prompt)
+        module = load_tests_module(remote, source, entry_point, prompt, saved)
         names = module.__dict__
         rows = []
         call_hook(names, "setUpModule", "setup_module")

@@ -92,7 +92,7 @@ def prompt_names(prompt):
 
 def describe(error):
     """A failure in one line."""
-    text = str(error)[:300]
+    text = " ".join(str(error)[:600].split())[:300]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

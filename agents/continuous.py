@@ -13,8 +13,8 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from stepgym.agents.lockstep import Job, Parts, play_round, wants_more
-from stepgym.agents.meter import Meter, parameters_of
+from stepgym.agents.meter import parameters_of
+from stepgym.agents.rounds import Job, Parts, Run, play_round, wants_more
 from stepgym.agents.types import Policy, PolicyError, RewardModel
 from stepgym.envs.types import State, Step
 
@@ -46,7 +46,6 @@ class Coalescer:
         self._waiting: list[_Call] = []
         self._changed = threading.Condition()
         self._closed = False
-        self.num_calls = 0
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -100,7 +99,6 @@ class Coalescer:
         )
 
     def _run(self, batch: list[_Call]) -> None:
-        self.num_calls += 1
         try:
             results = self._function([item for call in batch for item in call.items])
             if len(results) != sum(len(call.items) for call in batch):
@@ -161,11 +159,11 @@ def _propose(policy: Policy, asked: list[Any]) -> list[tuple[list[Step], str]]:
         return [(steps, error.failures.get(at, "")) for at, steps in enumerate(error.steps)]
 
 
-def play_continuous(parts: Parts, jobs: Sequence[Job], total: Meter) -> None:
+def play_continuous(parts: Parts, run: Run) -> None:
     """Play every job to its end, each in its own thread; the first error that is not data is raised."""
-    crew = _Crew(parts, len(jobs), total)
-    with ThreadPoolExecutor(max_workers=max(1, min(len(jobs), MAX_THREADS))) as pool:
-        futures = [pool.submit(crew.play, job) for job in jobs]
+    crew = _Crew(parts, run)
+    with ThreadPoolExecutor(max_workers=max(1, min(len(run.jobs), MAX_THREADS))) as pool:
+        futures = [pool.submit(crew.play, job) for job in run.jobs]
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             for future in done:
@@ -173,40 +171,39 @@ def play_continuous(parts: Parts, jobs: Sequence[Job], total: Meter) -> None:
         finally:
             crew.stop()
             pool.shutdown(wait=True, cancel_futures=True)
-    total.model_calls += crew.num_calls
 
 
 class _Crew:
-    """The threads' common ground: merged plug-ins, the run's meter and who is still running."""
+    """The threads' common ground: merged plug-ins, the run and who is still running."""
 
-    def __init__(self, parts: Parts, num_jobs: int, total: Meter) -> None:
+    def __init__(self, parts: Parts, run: Run) -> None:
         self._lock = threading.Lock()
         self._stopped = False
-        self._running = min(num_jobs, MAX_THREADS)
-        self._left = num_jobs
-        self._total = total
-        policy = Coalescer(lambda asked: _propose(parts.policy, asked), lambda: self._running, WINDOW_S)
+        self._left = len(run.jobs)
+        self._running = min(self._left, MAX_THREADS)
+        self._run = run
+        policy = Coalescer(lambda asked: self._count(_propose(parts.policy, asked)), lambda: self._running, WINDOW_S)
         self._merged = [policy]
         reward_model: RewardModel | None = None
-        if parts.reward_model is not None:
-            scorer = Coalescer(parts.reward_model.score, lambda: self._running, WINDOW_S)
+        if (judge := parts.reward_model) is not None:
+            scorer = Coalescer(lambda states: self._count(judge.score(states)), lambda: self._running, WINDOW_S)
             self._merged.append(scorer)
-            reward_model = _MergedRewardModel(scorer, parameters_of(parts.reward_model))
+            reward_model = _MergedRewardModel(scorer, parameters_of(judge))
         merged_policy = _MergedPolicy(policy, parameters_of(parts.policy))
         self._parts = replace(parts, policy=merged_policy, reward_model=reward_model)
 
-    @property
-    def num_calls(self) -> int:
-        return sum(merged.num_calls for merged in self._merged)
+    def _count(self, results: list[Any]) -> list[Any]:
+        with self._lock:
+            self._run.model_calls += 1
+        return results
 
     def play(self, job: Job) -> None:
+        """Play one job to its end."""
+        job.meter.started = time.perf_counter()
+        merged_calls = Run([])
         try:
-            job.meter.started = time.perf_counter()
-            while not self._stopped and self._wants_more(job):
-                spent = Meter()
-                play_round(self._parts, [job], spent)
-                with self._lock:
-                    self._total.add(spent)
+            while not self._stopped and wants_more(self._parts, job, self._run):
+                play_round(self._parts, [job], merged_calls)
         finally:
             with self._lock:
                 self._left -= 1
@@ -214,12 +211,8 @@ class _Crew:
             for merged in self._merged:
                 merged.nudge()
 
-    def _wants_more(self, job: Job) -> bool:
-        with self._lock:
-            seen = replace(self._total, model_calls=self._total.model_calls + self.num_calls)
-        return wants_more(self._parts, job, seen)
-
     def stop(self) -> None:
+        """Let every thread end at its next call or round."""
         self._stopped = True
         for merged in self._merged:
             merged.close()

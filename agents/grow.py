@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from stepgym.agents.boundary import Failure, Offer
 from stepgym.agents.types import NO_PARENT, NodeStatus, SearchTree
@@ -15,55 +15,85 @@ class Growth:
     """What one request brings: the steps that are new under its node, and where every drawn step leads."""
 
     node: int
-    offer: Offer
-    num_siblings: int
-    """How many children the node had when this was planned."""
-    fresh: list[Step] = field(default_factory=list)
-    links: list[int] = field(default_factory=list)
-    """One per drawn step: a child that was there before, or `-1 - i` for `fresh[i]`."""
+    fault: str
+    fresh: list[Step]
+    links: list[int] | None = None
+    """One per drawn step: a child that was there before, or `-1 - i` for `fresh[i]`; `None` where the drawn steps
+    are the fresh ones and the node had no children."""
 
 
 def plan(tree: SearchTree, node: int, offer: Offer) -> Growth:
     """Sort the drawn steps into new ones and repetitions, by their text."""
+    steps, fault = offer
     siblings = tree.children[node]
-    growth = Growth(node, offer, len(siblings))
-    steps = offer.steps
-    texts = {step.text for step in steps}
-    if not siblings and len(texts) == len(steps):
-        growth.fresh = steps
-        growth.links = list(range(-1, -1 - len(steps), -1))
-        return growth
+    if not siblings and (len(steps) < 2 or len({step.text for step in steps}) == len(steps)):
+        return Growth(node, fault, steps)
     known = {tree.states[child].steps[-1].text: child for child in siblings}
+    fresh: list[Step] = []
+    links = []
     for step in steps:
         link = known.get(step.text)
         if link is None:
-            link = known[step.text] = -1 - len(growth.fresh)
-            growth.fresh.append(step)
-        growth.links.append(link)
-    return growth
+            link = known[step.text] = -1 - len(fresh)
+            fresh.append(step)
+        links.append(link)
+    return Growth(node, fault, fresh, links)
 
 
-def grow(
+def grow_all(
     tree: SearchTree,
-    growth: Growth,
+    growths: Sequence[Growth],
     states: Sequence[State | Failure],
     scores: Sequence[float | Failure | None],
-) -> list[int]:
-    """Add the new children and return the child that each drawn step led to."""
-    node = growth.node
-    failure = next((state for state in states if isinstance(state, Failure)), None)
-    as_planned = failure is None and len(tree.children[node]) == growth.num_siblings
-    if as_planned and all(state.steps[-1].text == step.text for state, step in zip(states, growth.fresh)):  # type: ignore[union-attr]
-        first = add_children(tree, node, states, scores)  # type: ignore[arg-type]
-        led = [link if link >= 0 else first - 1 - link for link in growth.links]
-    else:
-        led = _grow_slowly(tree, growth, states, scores)
-    fault = growth.offer.fault or (failure.reason if failure else "")
+) -> dict[int, list[int]]:
+    """Add a round's new children and return, for each node that was asked, the child each drawn step led to.
+
+    `states` and `scores` are those of all growths' fresh steps, one after the other.
+    """
+    steps = [step for growth in growths for step in growth.fresh]
+    grown: dict[int, list[int]] = {growth.node: [] for growth in growths}
+    if len(grown) < len(growths) or not _as_planned(states, steps):
+        at = 0
+        for growth in growths:
+            end = at + len(growth.fresh)
+            grown[growth.node] += _grow_slowly(tree, growth, states[at:end], scores[at:end])
+            at = end
+        return grown
+    at = add_nodes(tree, states, scores)  # type: ignore[arg-type]
+    parent, children = tree.parent, tree.children
+    for growth in growths:
+        node, links = growth.node, growth.links
+        size = len(growth.fresh)
+        parent += [node] * size
+        new = list(range(at, at + size))
+        if links is None:
+            children[node] = new
+            grown[node] = new[:]
+        else:
+            children[node] = [*children[node], *new]
+            grown[node] = [link if link >= 0 else at - 1 - link for link in links]
+        if growth.fault or not grown[node]:
+            _note(tree, node, growth.fault)
+        at += size
+    return grown
+
+
+def _as_planned(states: Sequence[State | Failure], steps: Sequence[Step]) -> bool:
+    """Say whether the domain took every step and kept its text, so that siblings that differed still do."""
+    for state, step in zip(states, steps):
+        if isinstance(state, Failure):
+            return False
+        taken = state.steps[-1]
+        if taken is not step and taken.text != step.text:
+            return False
+    return True
+
+
+def _note(tree: SearchTree, node: int, fault: str) -> None:
     if fault:
         tree.notes[node] = fault
     if not tree.children[node]:
         tree.status[node] = NodeStatus.FAILED if fault else NodeStatus.BARREN
-    return led
 
 
 def _grow_slowly(
@@ -72,42 +102,50 @@ def _grow_slowly(
     states: Sequence[State | Failure],
     scores: Sequence[float | Failure | None],
 ) -> list[int]:
-    """Grow where the domain failed on some steps or rewrote their texts, so that siblings may be equal after all."""
-    known = {tree.states[child].steps[-1]: child for child in tree.children[growth.node]}
+    """Grow where the domain failed on steps or rewrote their texts, or a node was asked twice in a round: siblings
+    may be equal after all."""
+    node = growth.node
+    known = {tree.states[child].steps[-1]: child for child in tree.children[node]}
     ends: list[int | None] = []
+    fault = growth.fault
     for state, score in zip(states, scores):
         if isinstance(state, Failure):
+            fault = fault or state.reason
             ends.append(None)
             continue
         child = known.get(state.steps[-1])
         if child is None:
-            child = known[state.steps[-1]] = add_children(tree, growth.node, [state], [score])
+            child = known[state.steps[-1]] = add_nodes(tree, [state], [score])
+            tree.parent.append(node)
+            tree.children[node] = [*tree.children[node], child]
         ends.append(child)
+    _note(tree, node, fault)
+    if growth.links is None:
+        return [end for end in ends if end is not None]
     led = [link if link >= 0 else ends[-1 - link] for link in growth.links]
     return [child for child in led if child is not None]
 
 
-def add_children(
-    tree: SearchTree, node: int, states: Sequence[State], scores: Sequence[float | Failure | None]
-) -> int:
-    """Append one node per state and return the index of the first."""
+NO_CHILDREN: list[int] = []
+"""Shared by all nodes that never grew: `children[node]` is replaced, never changed in place."""
+
+
+def add_nodes(tree: SearchTree, states: Sequence[State], scores: Sequence[float | Failure | None]) -> int:
+    """Append one node per state to every array but `parent` and return the index of the first."""
     first, count = len(tree.states), len(states)
     tree.states.extend(states)
-    tree.parent.extend([node] * count)
-    tree.children[node].extend(range(first, first + count))
-    tree.children.extend([[] for _ in states])
+    tree.children.extend([NO_CHILDREN] * count)
     tree.prior.extend([1.0] * count)
     tree.visits.extend([0] * count)
     tree.value.extend([0.0] * count)
     tree.asked.extend([0] * count)
     tree.status.extend([NodeStatus.OPEN if state.end is None else NodeStatus.ENDED for state in states])
+    tree.score.extend(scores)  # type: ignore[arg-type]
     for child, score in enumerate(scores, start=first):
-        if isinstance(score, Failure):
-            tree.score.append(None)
+        if type(score) is Failure:
+            tree.score[child] = None
             tree.status[child] = NodeStatus.FAILED
             tree.notes[child] = score.reason
-        else:
-            tree.score.append(score)
     return first
 
 

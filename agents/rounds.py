@@ -1,0 +1,229 @@
+"""One round of search for several trees: select, propose, advance, score, grow, judge, backup.
+
+This is the inner loop of everything: what runs once a step is written flat, and what is rare is in functions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from stepgym.agents import boundary
+from stepgym.agents.boundary import Failure
+from stepgym.agents.grow import Growth, grow_all, plan
+from stepgym.agents.meter import Meter, parameters_of, tokens_of
+from stepgym.agents.types import (
+    NO_LIMIT,
+    Budget,
+    NodeStatus,
+    Policy,
+    Request,
+    RewardModel,
+    Search,
+    SearchTree,
+)
+from stepgym.envs.types import Domain, Problem, State, Verifier
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Who takes part in every round of a run."""
+
+    domain: Domain
+    policy: Policy
+    reward_model: RewardModel | None
+    search: Search
+    verifier: Verifier | None = None
+    see_verdicts: bool = False
+    budget: Budget = NO_LIMIT
+    run_budget: Budget = NO_LIMIT
+
+
+@dataclass(slots=True)
+class Job:
+    """One problem's tree while it grows."""
+
+    problem: Problem
+    tree: SearchTree
+    meter: Meter = field(default_factory=Meter)
+    requests: list[Request] = field(default_factory=list)
+    first_new: int = 0
+    """The first node of the round under way."""
+
+
+@dataclass(slots=True)
+class Run:
+    """All jobs of a run; `model_calls` are real calls, however many jobs shared each."""
+
+    jobs: Sequence[Job]
+    model_calls: int = 0
+    started: float = field(default_factory=time.perf_counter)
+
+    def exhausts(self, budget: Budget) -> bool:
+        """Say whether all jobs together have reached a limit."""
+        if budget is NO_LIMIT:
+            return False
+        total = Meter(started=self.started)
+        for job in self.jobs:
+            total.add(job.meter)
+        total.model_calls = self.model_calls
+        return total.exhausts(budget)
+
+
+def wants_more(parts: Parts, job: Job, run: Run) -> bool:
+    """Let the search select the next round's requests, unless a budget is spent."""
+    if job.meter.exhausts(parts.budget) or run.exhausts(parts.run_budget):
+        job.requests = []
+    else:
+        job.requests = parts.search.select(job.tree)
+    if not job.requests:
+        job.tree.usage = job.meter.usage()
+    return bool(job.requests)
+
+
+def play_round(parts: Parts, jobs: Sequence[Job], run: Run) -> None:
+    """Serve all requests of all jobs with one call to each plug-in, then let every search take in what grew."""
+    growths, counts = _propose(parts, jobs)
+    run.model_calls += 1
+    after, owners = _advance(parts, jobs, growths)
+    scores = _score(parts, jobs, after, owners)
+    run.model_calls += parts.reward_model is not None and bool(after)
+    at = first = 0
+    grown = []
+    for job, count in zip(jobs, counts):
+        own = growths[first : first + count]
+        size = sum([len(growth.fresh) for growth in own])
+        job.first_new = len(job.tree.states)
+        grown.append(grow_all(job.tree, own, after[at : at + size], scores[at : at + size]))
+        first, at = first + count, at + size
+    _judge(parts, jobs)
+    for job, own_grown in zip(jobs, grown):
+        parts.search.backup(job.tree, own_grown)
+
+
+def _propose(parts: Parts, jobs: Sequence[Job]) -> tuple[list[Growth], list[int]]:
+    """Ask the policy once for all requests; return the growths job after job, and how many each job has."""
+    views, wanted, owners = [], [], []
+    for owner, job in enumerate(jobs):
+        states, asked = job.tree.states, job.tree.asked
+        for node, n, view in job.requests:
+            seen = states[node] if view is None else view
+            views.append(replace(seen, draw=asked[node]) if asked[node] and seen.draw == 0 else seen)
+            wanted.append(n)
+            owners.append(owner)
+            asked[node] += n
+    offers = iter(boundary.propose(parts.policy, views, wanted, owners))
+    size = parameters_of(parts.policy)
+    growths, counts = [], []
+    for job in jobs:
+        tree, meter = job.tree, job.meter
+        meter.model_calls += 1
+        for request in job.requests:
+            offer = next(offers)
+            meter.add_steps(offer.steps, size)
+            growths.append(plan(tree, request.node, offer))
+        counts.append(len(job.requests))
+    return growths, counts
+
+
+def _advance(
+    parts: Parts, jobs: Sequence[Job], growths: Sequence[Growth]
+) -> tuple[list[State | Failure], list[int]]:
+    """Take every new step with one call; return the states and the job each belongs to."""
+    states, steps, owners = [], [], []
+    at = iter(growths)
+    for owner, job in enumerate(jobs):
+        before = job.tree.states
+        for _ in job.requests:
+            growth = next(at)
+            fresh = growth.fresh
+            count = len(fresh)
+            states += [before[growth.node]] * count
+            steps += fresh
+            owners += [owner] * count
+    started = time.perf_counter()
+    after = boundary.advance(parts.domain, states, steps, owners) if states else []
+    replied = [i for i, state in enumerate(after) if isinstance(state, State) and state.steps[-1].reply]
+    if replied:
+        if getattr(parts.domain, "sandbox", None) is not None:
+            _charge_sandbox(jobs, [owners[i] for i in replied], time.perf_counter() - started)
+        for i in replied:
+            jobs[owners[i]].meter.tool_tokens += after[i].steps[-1].num_reply_tokens  # type: ignore[union-attr]
+    return after, owners
+
+
+def _charge_sandbox(jobs: Sequence[Job], owners: Sequence[int], seconds: float) -> None:
+    """Split the seconds of one batched call evenly over its items."""
+    for owner in owners:
+        jobs[owner].meter.sandbox_s += seconds / len(owners)
+
+
+def _score(
+    parts: Parts, jobs: Sequence[Job], after: Sequence[State | Failure], owners: Sequence[int]
+) -> Sequence[float | Failure | None]:
+    """Score every new state with one call; `None` where nothing is to be scored."""
+    if parts.reward_model is None or not after:
+        return [None] * len(after)
+    good = [i for i, state in enumerate(after) if isinstance(state, State)]
+    states: list[State] = [after[i] for i in good]  # type: ignore[misc]
+    own = [owners[i] for i in good]
+    given = boundary.score(parts.reward_model, states, own) if good else []
+    for owner in set(own):
+        jobs[owner].meter.model_calls += 1
+    if size := parameters_of(parts.reward_model):
+        for owner, state in zip(own, states):
+            jobs[owner].meter.flops += 2.0 * size * tokens_of(state)
+    if len(good) == len(after):
+        return given
+    scores: list[float | Failure | None] = [None] * len(after)
+    for i, score in zip(good, given):
+        scores[i] = score
+    return scores
+
+
+def _judge(parts: Parts, jobs: Sequence[Job]) -> None:
+    """Group the new answers by the verifier's `same`, and note its verdicts where the search may see them."""
+    ended = []
+    for owner, job in enumerate(jobs):
+        status, first = job.tree.status, job.first_new
+        new = status[first:]
+        if NodeStatus.ENDED in new:
+            states = job.tree.states
+            ended += [
+                (owner, node)
+                for node, now in enumerate(new, start=first)
+                if now is NodeStatus.ENDED and states[node].answer is not None
+            ]
+    if not ended:
+        return
+    same = getattr(parts.verifier, "same", None)
+    for owner, node in ended:
+        group_answer(jobs[owner].tree, node, same)
+    if parts.verifier is None or not parts.see_verdicts:
+        return
+    owners = [owner for owner, _ in ended]
+    answers = [str(jobs[owner].tree.states[node].answer) for owner, node in ended]
+    started = time.perf_counter()
+    verdicts = boundary.verify(parts.verifier, [jobs[owner].problem for owner in owners], answers, owners)
+    if getattr(parts.verifier, "sandbox", None) is not None:
+        _charge_sandbox(jobs, owners, time.perf_counter() - started)
+    for (owner, node), verdict in zip(ended, verdicts):
+        if isinstance(verdict, Failure):
+            jobs[owner].tree.notes[node] = verdict.reason
+        else:
+            jobs[owner].tree.verdicts[node] = verdict
+
+
+def group_answer(tree: SearchTree, node: int, same: Callable[[str, str], bool] | None) -> None:
+    """Put an answer beside the first one that is the same; equal strings are found without asking the verifier."""
+    answer = str(tree.states[node].answer)
+    firsts: dict[str, int] = tree.memory.setdefault("answers", {})
+    first = firsts.get(answer)
+    if first is None:
+        first = node
+        if same is not None:
+            known = (at for other, at in firsts.items() if at == tree.groups[at] and same(answer, other))
+            first = next(known, node)
+        firsts[answer] = first
+    tree.groups[node] = first

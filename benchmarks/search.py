@@ -1,0 +1,231 @@
+"""Pure overhead of tree search, in microseconds a simulation, side by side with peers.
+
+A scripted policy offers four steps anywhere down to depth 8, so that no model is in the way. What policy, domain and
+reward model take is measured inside them and taken off ours and theirs alike. All cases run interleaved, in several
+rounds. Peers are looked for in `--peers DIR`, a folder made by
+`pip install --target DIR treequest && pip install --no-deps --target DIR llm-reasoners`; a peer that is not there is
+reported as missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from stepgym.agents import run_search
+from stepgym.agents.search.mcts import MCTS
+from stepgym.envs.types import End, Problem, State, Step
+
+BRANCHING, DEPTH = 4, 8
+STEPS = [Step(str(i), log_prob=-0.5 - 0.3 * i, num_tokens=1) for i in range(BRANCHING)]
+SCORES = [((i * 2654435761) % 1009) / 1009 for i in range(4096)]
+
+
+class Timed:
+    """Seconds spent inside the scripted parts, to be taken off."""
+
+    seconds = 0.0
+
+
+class Policy:
+    """Offers the same four steps everywhere."""
+
+    def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        started = time.process_time()
+        steps = [STEPS[: counts[i]] for i in range(len(states))]
+        Timed.seconds += time.process_time() - started
+        return steps
+
+
+class Domain:
+    """Ends after `depth` steps; the public data is the path, so that merging has work to do and finds nothing."""
+
+    def __init__(self, depth: int) -> None:
+        self.depth = depth
+
+    def initial(self, problem: Problem) -> State:
+        return State(problem.prompt, public=1)
+
+    def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
+        started = time.process_time()
+        after = []
+        for state, step in zip(states, steps, strict=True):
+            path = (*state.steps, step)
+            done = len(path) == self.depth
+            key = state.public * BRANCHING + int(step.text)  # type: ignore[operator]
+            after.append(State("", path, str(key) if done else None, End.ANSWERED if done else None, key))
+        Timed.seconds += time.process_time() - started
+        return after
+
+
+class RewardModel:
+    """Scores by a table."""
+
+    def score(self, states: Sequence[State]) -> list[list[float]]:
+        started = time.process_time()
+        scores = [[SCORES[state.public * 7 % 4096]] for state in states]  # type: ignore[operator]
+        Timed.seconds += time.process_time() - started
+        return scores
+
+
+class Measured(NamedTuple):
+    """One run: seconds without the scripted parts, simulations, nodes."""
+
+    seconds: float
+    simulations: int
+    nodes: int
+
+
+def ours(search: MCTS, num_trees: int = 1, depth: int = DEPTH) -> Measured:
+    """Run our MCTS on `num_trees` problems in lock-step."""
+    problems = [Problem(f"p{i}", f"p{i}", "") for i in range(num_trees)]
+    Timed.seconds = 0.0
+    started = time.process_time()
+    trees = run_search(problems, domain=Domain(depth), policy=Policy(), reward_model=RewardModel(), search=search)
+    seconds = time.process_time() - started - Timed.seconds
+    simulations = sum(tree.memory["walks"].started for tree in trees)
+    return Measured(seconds, simulations, sum(map(len, trees)))
+
+
+FULL = MCTS(simulations=4000, width=BRANCHING, leaves=8, widen=0.25, root_noise="dirichlet", until_end=False)
+"""Priors, virtual loss, transpositions, widening, root noise, closing."""
+
+
+def own_cases(quick: bool) -> dict[str, Callable[[], Measured]]:
+    """Return our cases."""
+    scale = 8 if quick else 1
+    return {
+        "one_tree": lambda: ours(replace(FULL, simulations=4000 // scale)),
+        "one_tree_until_end": lambda: ours(replace(FULL, simulations=4000 // scale, until_end=True)),
+        "lockstep_64": lambda: ours(replace(FULL, simulations=160 // scale), num_trees=64),
+        "lockstep_256": lambda: ours(replace(FULL, simulations=160 // scale), num_trees=256 // scale),
+        "nodes_1000": lambda: ours(replace(FULL, simulations=250)),
+        "nodes_10000": lambda: ours(replace(FULL, simulations=2500 // scale), depth=9),
+        "nodes_100000": lambda: ours(replace(FULL, simulations=25000 // scale), depth=9),
+    }
+
+
+def llm_reasoners(simulations: int) -> Measured:
+    """Run llm-reasoners' MCTS as it comes."""
+    from reasoners import SearchConfig, WorldModel  # type: ignore[import-not-found]
+    from reasoners.algorithm import MCTS as Theirs  # type: ignore[import-not-found]
+
+    class World(WorldModel):  # type: ignore[misc]
+        def init_state(self) -> tuple[int, int]:
+            return (1, 0)
+
+        def step(self, state: tuple[int, int], action: int) -> tuple[tuple[int, int], dict[str, Any]]:
+            return (state[0] * BRANCHING + action, state[1] + 1), {}
+
+        def is_terminal(self, state: tuple[int, int]) -> bool:
+            return state[1] == DEPTH
+
+    class Config(SearchConfig):  # type: ignore[misc]
+        def get_actions(self, state: tuple[int, int]) -> list[int]:
+            return list(range(BRANCHING))
+
+        def fast_reward(self, state: tuple[int, int], action: int) -> tuple[float, dict[str, Any]]:
+            return SCORES[(state[0] * BRANCHING + action) * 7 % 4096], {}
+
+        def reward(self, state: tuple[int, int], action: int, **kwargs: Any) -> tuple[float, dict[str, Any]]:
+            return SCORES[(state[0] * BRANCHING + action) * 7 % 4096], {}
+
+    algorithm = Theirs(n_iters=simulations, depth_limit=DEPTH)
+    started = time.process_time()
+    algorithm(World(), Config())
+    return Measured(time.process_time() - started, simulations, 0)
+
+
+def treequest(simulations: int, *, inplace: bool) -> Measured:
+    """Run treequest's StandardMCTS; a simulation of ours expands four children, theirs one: four steps count as one."""
+    from treequest.algos.standard_mcts import StandardMCTS  # type: ignore[import-not-found]
+
+    algorithm = StandardMCTS(samples_per_action=BRANCHING)
+    state = algorithm.init_tree()
+    count = 0
+
+    def generate(parent: int | None) -> tuple[int, float]:
+        nonlocal count
+        count += 1
+        return count, SCORES[count * 7 % 4096]
+
+    started = time.process_time()
+    for _ in range(simulations * BRANCHING):
+        state = algorithm.step(state, {"step": generate}, inplace=inplace)
+    return Measured(time.process_time() - started, simulations, simulations * BRANCHING)
+
+
+def peer_cases(quick: bool) -> dict[str, Callable[[], Measured]]:
+    """Return the peers' cases; the default mode of treequest copies its tree each step, so it gets few."""
+    return {
+        "llm_reasoners": lambda: llm_reasoners(200 if quick else 1000),
+        "treequest": lambda: treequest(25 if quick else 50, inplace=False),
+        "treequest_inplace": lambda: treequest(200 if quick else 500, inplace=True),
+    }
+
+
+def measure(rounds: int, quick: bool) -> dict[str, Any]:
+    """Run all cases `rounds` times, interleaved, and return medians, spreads and ratios."""
+    cases = {**own_cases(quick), **peer_cases(quick)}
+    taken: dict[str, list[float]] = {name: [] for name in cases}
+    missing = {}
+    for _ in range(rounds):
+        for name, case in cases.items():
+            if name in missing:
+                continue
+            try:
+                run = case()
+            except ImportError as error:
+                missing[name] = f"{error}; see --peers"
+                continue
+            taken[name].append(1e6 * run.seconds / run.simulations)
+    medians = {name: statistics.median(values) for name, values in taken.items() if values}
+    spread = {name: [min(values), max(values)] for name, values in taken.items() if values}
+    ratios = {f"{peer}_over_one_tree": medians[peer] / medians["one_tree"] for peer in peer_cases(quick) if peer in medians}
+    ratios["nodes_100000_over_1000"] = medians["nodes_100000"] / medians["nodes_1000"]
+    return {
+        "benchmark": "search",
+        "unit": "microseconds a simulation, scripted parts taken off ours",
+        "branching": BRANCHING,
+        "depth": DEPTH,
+        "rounds": rounds,
+        "median": medians,
+        "spread": spread,
+        "ratio": ratios,
+        "missing": missing,
+        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+    }
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--quick", action="store_true", help="an eighth of the work")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peers", metavar="DIR", help="folder with treequest and llm-reasoners")
+    given = parser.parse_args()
+    if given.peers:
+        sys.path.insert(0, given.peers)  # first: treequest's `ulid` is another package than the one of that name here
+    result = measure(given.rounds, given.quick)
+    if given.json:
+        print(json.dumps(result))
+        return
+    for name, median in result["median"].items():
+        low, high = result["spread"][name]
+        print(f"{name:<22}{median:>10.1f} us   [{low:.1f}, {high:.1f}]")
+    for name, ratio in result["ratio"].items():
+        print(f"{name:<32}{ratio:>8.1f}x")
+    for name, reason in result["missing"].items():
+        print(f"{name:<22}   missing: {reason}")
+
+
+if __name__ == "__main__":
+    main()

@@ -85,29 +85,29 @@ def usable(answer: object, count: int, fault: str = "") -> Offer:
     """Keep what can be used of one state's proposal; the fault names the first thing that cannot."""
     if not isinstance(answer, list | tuple):
         return Offer([], fault or f"policy returned {type(answer).__name__} where a list of steps was due")
+    if len(answer) <= count and type(answer) is list and _all_usable(answer):
+        return Offer(answer, fault)
     steps = []
     for step in answer[:count]:
-        if (
-            type(step) is Step
-            and type(step.text) is str
-            and 0 < len(step.text) <= MAX_STEP_CHARS
-            and type(step.num_tokens) is int
-            and (
-                step.log_prob is None or (type(step.log_prob) is float and -math.inf < step.log_prob <= 1e-6)
-            )
-        ):
-            steps.append(step)
-        else:
-            mended, wrong = _mend(step)
-            fault = fault or wrong
-            if mended is not None:
-                steps.append(mended)
+        mended, wrong = _mend(step)
+        fault = fault or wrong
+        if mended is not None:
+            steps.append(mended)
     if len(answer) > count:
-        fault = (
-            fault
-            or f"policy returned {len(answer)} steps where {count} were asked for; the first {count} count"
-        )
+        fault = fault or f"policy returned {len(answer)} steps where {count} were asked for"
     return Offer(steps, fault)
+
+
+def _all_usable(steps: list[object]) -> bool:
+    for step in steps:
+        if type(step) is not Step:
+            return False
+        text, log_prob = step.text, step.log_prob
+        if type(text) is not str or not 0 < len(text) <= MAX_STEP_CHARS or type(step.num_tokens) is not int:
+            return False
+        if log_prob is not None and not (type(log_prob) is float and -math.inf < log_prob <= 1e-6):
+            return False
+    return True
 
 
 def _mend(step: object) -> tuple[Step | None, str]:
@@ -139,7 +139,7 @@ def advance(
         after = domain.advance([states[i] for i in at], [steps[i] for i in at])
         _same_length(after, at, "states", "steps")
         for state in after:
-            if not isinstance(state, State) or not state.steps:
+            if not (isinstance(state, State) and state.steps):
                 raise ShapeError(f"domain.advance returned {state!r:.80} where a state with steps was due")
         return after
 
@@ -152,18 +152,21 @@ def score(reward_model: RewardModel, states: Sequence[State], owners: Sequence[i
     def call(at: list[int]) -> list[float]:
         scores = reward_model.score([states[i] for i in at])
         _same_length(scores, at, "lists of scores", "states")
-        return [_last_score(own, states[i]) for own, i in zip(scores, at)]
+        lasts = []
+        for own, i in zip(scores, at):
+            last = own[-1] if 0 < len(own) <= len(states[i].steps) else None
+            if last is None or not 0.0 <= last <= 1.0:
+                raise _score_error(own, states[i])
+            lasts.append(float(last))
+        return lasts
 
     return call_isolated(call, owners, "reward model")
 
 
-def _last_score(scores: Sequence[float], state: State) -> float:
+def _score_error(scores: Sequence[float], state: State) -> ShapeError:
     if not 0 < len(scores) <= len(state.steps):
-        raise ShapeError(f"reward model returned {len(scores)} scores for {len(state.steps)} steps")
-    last = scores[-1]
-    if not 0.0 <= last <= 1.0:
-        raise ShapeError(f"reward model returned score {last!r}; scores are in [0, 1]")
-    return float(last)
+        return ShapeError(f"returned {len(scores)} scores for {len(state.steps)} steps")
+    return ShapeError(f"returned score {scores[-1]!r}; scores are in [0, 1]")
 
 
 def verify(

@@ -182,11 +182,15 @@ class _Crew:
         self._left = len(run.jobs)
         self._running = min(self._left, MAX_THREADS)
         self._run = run
-        policy = Coalescer(lambda asked: self._count(_propose(parts.policy, asked)), lambda: self._running, WINDOW_S)
+        policy = Coalescer(
+            lambda asked: self._count(_propose(parts.policy, asked)), lambda: self._running, WINDOW_S
+        )
         self._merged = [policy]
         reward_model: RewardModel | None = None
         if (judge := parts.reward_model) is not None:
-            scorer = Coalescer(lambda states: self._count(judge.score(states)), lambda: self._running, WINDOW_S)
+            scorer = Coalescer(
+                lambda states: self._count(judge.score(states)), lambda: self._running, WINDOW_S
+            )
             self._merged.append(scorer)
             reward_model = _MergedRewardModel(scorer, parameters_of(judge))
         merged_policy = _MergedPolicy(policy, parameters_of(parts.policy))

@@ -86,7 +86,7 @@ def play_round(parts: Parts, jobs: Sequence[Job], run: Run) -> None:
     """Serve all requests of all jobs with one call to each plug-in, then let every search take in what grew."""
     growths, counts = _propose(parts, jobs)
     run.model_calls += 1
-    after, owners = _advance(parts, jobs, growths)
+    after, owners, is_plain = _advance(parts, jobs, growths)
     scores = _score(parts, jobs, after, owners)
     run.model_calls += parts.reward_model is not None and bool(after)
     at = first = 0
@@ -95,7 +95,7 @@ def play_round(parts: Parts, jobs: Sequence[Job], run: Run) -> None:
         own = growths[first : first + count]
         size = sum([len(growth.fresh) for growth in own])
         job.first_new = len(job.tree.states)
-        grown.append(grow_all(job.tree, own, after[at : at + size], scores[at : at + size]))
+        grown.append(grow_all(job.tree, own, after[at : at + size], scores[at : at + size], is_plain))
         first, at = first + count, at + size
     _judge(parts, jobs)
     for job, own_grown in zip(jobs, grown):
@@ -129,8 +129,9 @@ def _propose(parts: Parts, jobs: Sequence[Job]) -> tuple[list[Growth], list[int]
 
 def _advance(
     parts: Parts, jobs: Sequence[Job], growths: Sequence[Growth]
-) -> tuple[list[State | Failure], list[int]]:
-    """Take every new step with one call; return the states and the job each belongs to."""
+) -> tuple[list[State | Failure], list[int], bool]:
+    """Take every new step with one call; return the states, the job of each, and whether all steps went in as
+    they were proposed."""
     states, steps, owners = [], [], []
     at = iter(growths)
     for owner, job in enumerate(jobs):
@@ -144,13 +145,14 @@ def _advance(
             owners += [owner] * count
     started = time.perf_counter()
     after = boundary.advance(parts.domain, states, steps, owners) if states else []
+    if all(type(state) is State and state.steps[-1] is step for state, step in zip(after, steps)):
+        return after, owners, True
     replied = [i for i, state in enumerate(after) if isinstance(state, State) and state.steps[-1].reply]
-    if replied:
-        if getattr(parts.domain, "sandbox", None) is not None:
-            _charge_sandbox(jobs, [owners[i] for i in replied], time.perf_counter() - started)
-        for i in replied:
-            jobs[owners[i]].meter.tool_tokens += after[i].steps[-1].num_reply_tokens  # type: ignore[union-attr]
-    return after, owners
+    if replied and getattr(parts.domain, "sandbox", None) is not None:
+        _charge_sandbox(jobs, [owners[i] for i in replied], time.perf_counter() - started)
+    for i in replied:
+        jobs[owners[i]].meter.tool_tokens += after[i].steps[-1].num_reply_tokens  # type: ignore[union-attr]
+    return after, owners, False
 
 
 def _charge_sandbox(jobs: Sequence[Job], owners: Sequence[int], seconds: float) -> None:

@@ -147,7 +147,11 @@ class PolicyError(RuntimeError):
     """
 
     def __init__(
-        self, message: str, *, steps: list[list[Step]] | None = None, failures: Mapping[int, str] | None = None
+        self,
+        message: str,
+        *,
+        steps: list[list[Step]] | None = None,
+        failures: Mapping[int, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.steps = steps

@@ -5,6 +5,7 @@ The descent is in `stepgym.agents.search.puct`, root exploration in `stepgym.age
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -72,18 +73,16 @@ class MCTS:
     def select(self, tree: SearchTree) -> list[Request]:
         if self.stop_at_verified and tree.verdicts and verified(tree) is not None:
             return []
-        walks = walks_of(tree)
-        while len(walks.paths) < self.leaves and walks.started < self.simulations:
+        walks = walks_of(self, tree)
+        paths = walks.paths
+        while len(paths) < self.leaves and walks.started < self.simulations:
             if tree.status[ROOT] is not NodeStatus.OPEN or not self._launch(tree, walks):
                 break
-        beyond = self.rollout_width or self.width
-        return [
-            Request(node, self._due(tree, node, self.width if walks.leaf[node] == node else beyond))
-            for node in walks.paths
-        ]
+        return [Request(node, self._wanted(tree, node, walks.leaf[node] == node)) for node in paths]
 
-    def _due(self, tree: SearchTree, node: int, width: int) -> int:
-        """Return how many steps to ask for: what is missing to `width`, or what widening adds."""
+    def _wanted(self, tree: SearchTree, node: int, is_leaf: bool) -> int:
+        """Return how many steps to ask for: what is missing to the width, or what widening adds."""
+        width = self.width if is_leaf else self.rollout_width or self.width
         missing = width - tree.asked[node]
         return missing if missing > 0 else max(1, self._allowed(tree, node) - tree.asked[node])
 
@@ -92,15 +91,20 @@ class MCTS:
             max(self.width, int(self.width * tree.visits[node] ** self.widen)) if self.widen else self.width
         )
 
+    def due_at(self, tree: SearchTree, node: int) -> float:
+        """Return at how many visits a grown node is to be asked again: the inverse of `_allowed`."""
+        asked = tree.asked[node]
+        if asked < self.width:
+            return 0.0
+        return ((asked + 1) / self.width) ** (1 / self.widen) if self.widen else math.inf
+
     def _launch(self, tree: SearchTree, walks: Walks) -> bool:
         """Start one walk; a walk that meets an end is backed up at once. False when it met a walk in flight."""
         path = [ROOT]
         tree.visits[ROOT] += 1
-        node = ROOT
         if self.root_noise == RootNoise.GUMBEL and walks.live[ROOT] and tree.asked[ROOT] >= self.width:
-            node = choose_gumbel(self, tree, walks)
-            path.append(node)
-            tree.visits[node] += 1
+            path.append(choose_gumbel(self, tree, walks))
+            tree.visits[path[-1]] += 1
         follow(self, tree, walks, path)
         node = path[-1]
         if node in walks.paths:
@@ -116,32 +120,31 @@ class MCTS:
         return True
 
     def backup(self, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> None:
-        walks = walks_of(tree)
+        walks = walks_of(self, tree)
+        paths = walks.paths
+        walks.cover(len(tree.states))
         for node, children in grown.items():
-            path, leaf = walks.paths.pop(node), walks.leaf.pop(node)
-            old = len(walks.live[node])
-            walks.adopt(self, tree, node, children)
+            path, leaf = paths.pop(node), walks.leaf.pop(node)
+            is_new = walks.adopt(tree, node, children, merge=self.merge)
             set_priors(tree, node, children, self.prior_temperature)
+            walks.due_at[node] = self.due_at(tree, node) if is_new else math.inf
             if node == ROOT and self.root_noise == RootNoise.DIRICHLET:
                 add_dirichlet(self, tree)
-            if len(walks.live[node]) == old:
-                walks.dry.add(node)
-            if not walks.live[node] or not self.until_end:
-                self._finish(tree, walks, path, leaf)
-                continue
-            follow(self, tree, walks, path, grown=True)
-            child = path[-1]
-            if tree.status[child] is NodeStatus.OPEN and child not in walks.paths:
-                walks.paths[child] = path
-                walks.leaf[child] = leaf
-            else:
-                self._finish(tree, walks, path, leaf)
+            if self.until_end and walks.live[node]:
+                follow(self, tree, walks, path, grown=True)
+                end = path[-1]
+                if tree.status[end] is NodeStatus.OPEN and end not in paths:
+                    paths[end] = path
+                    walks.leaf[end] = leaf
+                    continue
+            self._finish(tree, walks, path, leaf)
 
     def _finish(self, tree: SearchTree, walks: Walks, path: list[int], leaf: int) -> None:
         """Carry a walk's value up its path and close what has nothing left to try."""
-        value = self._value(tree, path[-1], leaf)
+        end = path[-1]
+        value = self._value(tree, end, leaf)
         values, visits, total = tree.value, tree.visits, walks.total
-        if self.backup_rule == Backup.MEAN:
+        if self.backup_rule == "mean":
             for node in path:
                 total[node] += value
                 values[node] = total[node] / visits[node]
@@ -149,11 +152,13 @@ class MCTS:
             for node in path:
                 values[node] = max(values[node], value)
                 total[node] = values[node] * visits[node]
-        end = path[-1]
-        if tree.status[end] is not NodeStatus.OPEN or (
-            not walks.live[end] and self.used_up(tree, walks, end)
-        ):
-            close(self, tree, walks, end)
+        if tree.status[end] is not NodeStatus.OPEN:
+            close(walks, tree, end)
+        elif not walks.live[end] and tree.asked[end] and end not in walks.paths:
+            if walks.due_at[end] == math.inf:
+                close(walks, tree, end)
+            else:
+                walks.due_at[end] = 0.0
 
     def _value(self, tree: SearchTree, end: int, leaf: int) -> float:
         score = tree.score[end]
@@ -171,21 +176,6 @@ class MCTS:
         if self.outcome_weight >= 1.0 or first is None:
             return value
         return self.outcome_weight * value + (1.0 - self.outcome_weight) * first
-
-    def used_up(self, tree: SearchTree, walks: Walks, node: int) -> bool:
-        """Say whether asking a node again is either not allowed or known to bring nothing new."""
-        if tree.asked[node] < self.width:
-            return False
-        return not self.widen or node in walks.dry
-
-    def is_due(self, tree: SearchTree, walks: Walks, node: int) -> bool:
-        """Say whether a walk must stop at an open node to ask for more steps."""
-        asked = tree.asked[node]
-        if asked < self.width:
-            return True
-        if not self.widen or node in walks.dry:
-            return False
-        return not walks.live[node] or asked < self._allowed(tree, node)
 
     def best(self, tree: SearchTree) -> int:
         times = dict(enumerate(tree.visits))

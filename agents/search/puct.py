@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from math import exp
 from typing import TYPE_CHECKING
 
 from stepgym.agents.types import NO_PARENT, ROOT, NodeStatus, SearchTree
@@ -29,45 +30,62 @@ class Walks:
     """(depth, public data) -> the node that stands for all equal states."""
     merged: dict[int, int] = field(default_factory=dict)
     """Pruned node -> the node that stands for its state."""
-    dry: set[int] = field(default_factory=set)
-    """Nodes whose last proposal brought nothing new."""
+    due_at: list[float] = field(default_factory=list)
+    """Visits at which a walk stops at a node to ask for more steps: 0 is at once, infinity never again."""
     started: int = 0
 
-    def adopt(self, search: MCTS, tree: SearchTree, node: int, children: Sequence[int]) -> None:
-        """Take in new nodes; states that were met elsewhere are pruned."""
-        first, size = len(self.live), len(tree)
-        self.live.extend([[] for _ in range(first, size)])
-        self.total.extend([0.0] * (size - first))
-        live, status = self.live[node], tree.status
+    def cover(self, size: int) -> None:
+        """Make room for new nodes."""
+        missing = size - len(self.live)
+        self.live += [NOTHING] * missing
+        self.total += [0.0] * missing
+        self.due_at += [0.0] * missing
+
+    def adopt(self, tree: SearchTree, node: int, children: Sequence[int], *, merge: bool) -> bool:
+        """Take the new ones among the children that were drawn; states met elsewhere are pruned. False for none."""
+        live = list(self.live[node])
+        before = len(live)
+        status, visits, states = tree.status, tree.visits, tree.states
+        start = states[ROOT].public
         for child in children:
-            if tree.visits[child] == 0 and child not in live and child not in self.merged:
-                if status[child] is NodeStatus.OPEN and search.merge and self._is_known(tree, child):
-                    status[child] = NodeStatus.PRUNED
-                elif status[child] is not NodeStatus.FAILED:
-                    live.append(child)
+            if visits[child] or status[child] is NodeStatus.FAILED or (before and child in live):
+                continue
+            if merge and status[child] is NodeStatus.OPEN:
+                state = states[child]
+                public = state.public
+                if public is not None and public != start:
+                    first = self.seen.setdefault((len(state.steps), public), child)
+                    if first != child:
+                        self.merged[child] = first
+                        status[child] = NodeStatus.PRUNED
+                        continue
+            elif status[child] is NodeStatus.PRUNED:
+                continue
+            live.append(child)
+        if len(set(children)) < len(children):
+            live = list(dict.fromkeys(live))
+        self.live[node] = live
+        return len(live) > before
 
-    def _is_known(self, tree: SearchTree, child: int) -> bool:
-        state = tree.states[child]
-        if state.public is None or state.public == tree.states[ROOT].public:
-            return False
-        first = self.seen.setdefault((len(state.steps), state.public), child)
-        if first != child:
-            self.merged[child] = first
-        return first != child
+
+NOTHING: list[int] = []
+"""Shared by all nodes without live children; `live[node]` is replaced when the node grows."""
 
 
-def walks_of(tree: SearchTree) -> Walks:
+def walks_of(search: MCTS, tree: SearchTree) -> Walks:
     """Return MCTS's notes on a tree, made from the tree itself where it comes from elsewhere (tree reuse)."""
-    walks = tree.memory.get("walks")
+    walks: Walks | None = tree.memory.get("walks")
     if walks is None:
-        open_or_new = [
+        live = [
             [c for c in own if tree.status[c] in (NodeStatus.OPEN, NodeStatus.ENDED) and _is_live(tree, c)]
             for own in tree.children
         ]
         total = [value * visits for value, visits in zip(tree.value, tree.visits)]
-        walks = tree.memory["walks"] = Walks(open_or_new, total)
-    notes: Walks = walks
-    return notes
+        walks = tree.memory["walks"] = Walks(live, total, due_at=[0.0] * len(tree))
+        for node, now in enumerate(tree.status):
+            if now is NodeStatus.OPEN and live[node]:
+                walks.due_at[node] = search.due_at(tree, node)
+    return walks
 
 
 def _is_live(tree: SearchTree, node: int) -> bool:
@@ -81,11 +99,11 @@ def follow(search: MCTS, tree: SearchTree, walks: Walks, path: list[int], *, gro
     Q + c P sqrt(N) / (1 + n) with c = log((1 + N + base) / base) + exploration (Silver et al. 2018, AlphaZero); a
     child never visited has its reward-model score as Q, or its parent's value where there is none.
     """
-    visits, prior, status = tree.visits, tree.prior, tree.status
-    live, total, scores = walks.live, walks.total, tree.score
+    visits, prior, scores = tree.visits, tree.prior, tree.score
+    live, total, due_at = walks.live, walks.total, walks.due_at
     base, exploration = search.exploration_base, search.exploration
     node = path[-1]
-    while status[node] is NodeStatus.OPEN and (grown or not search.is_due(tree, walks, node)):
+    while grown or visits[node] < due_at[node]:
         grown = False
         around = visits[node]
         weight = (math.log((1.0 + around + base) / base) + exploration) * math.sqrt(around)
@@ -100,6 +118,8 @@ def follow(search: MCTS, tree: SearchTree, walks: Walks, path: list[int], *, gro
                 worth = (unknown if score is None else score) + weight * prior[child]
             if worth > best_worth:
                 best, best_worth = child, worth
+        if best < 0:
+            return
         visits[best] += 1
         path.append(best)
         node = best
@@ -120,22 +140,30 @@ def set_priors(tree: SearchTree, node: int, drawn: Sequence[int], temperature: f
         weights = [float(max(1, drawn.count(child))) for child in children]
     else:
         top = max(log_probs)  # type: ignore[type-var]
-        weights = [math.exp((own - top) / temperature) for own in log_probs]  # type: ignore[operator]
+        weights = [exp((own - top) / temperature) for own in log_probs]  # type: ignore[operator]
     scale = 1.0 / sum(weights)
     for child, weight in zip(children, weights):
         prior[child] = weight * scale
 
 
-def close(search: MCTS, tree: SearchTree, walks: Walks, node: int) -> None:
-    """Take a finished node out of its parent's live children, and the parent too when that was the last."""
-    while node != NO_PARENT:
+def close(walks: Walks, tree: SearchTree, node: int) -> None:
+    """Take a finished node out of its parent's live children, and the parent too when that was the last.
+
+    A parent that may still be asked is asked for more at once instead.
+    """
+    while True:
         if tree.status[node] is NodeStatus.OPEN:
             tree.status[node] = NodeStatus.PRUNED
+        walks.due_at[node] = 0.0
         parent = tree.parent[node]
         if parent == NO_PARENT:
             return
-        if node in walks.live[parent]:
-            walks.live[parent].remove(node)
-        if walks.live[parent] or parent in walks.paths or not search.used_up(tree, walks, parent):
+        live = walks.live[parent]
+        if node in live:
+            live.remove(node)
+        if live or parent in walks.paths:
+            return
+        if walks.due_at[parent] < math.inf:
+            walks.due_at[parent] = 0.0
             return
         node = parent

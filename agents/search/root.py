@@ -43,20 +43,25 @@ def choose_gumbel(search: MCTS, tree: SearchTree, walks: Walks) -> int:
     """Return the root's next child by sequential halving (Danihelka et al. 2022, Policy improvement by planning with
     Gumbel, section 3): the candidates are the largest of g + log P + sigma(q), half as many in each phase, each
     visited equally often within one."""
-    live = walks.live[ROOT]
     children = tree.children[ROOT]
-    num_phases = max(1, math.ceil(math.log2(max(2, min(search.gumbel_candidates, len(children))))))
-    phase = min(num_phases - 1, walks.started * num_phases // search.simulations)
-    size = max(2, min(search.gumbel_candidates, len(children)) >> phase)
-    scale = VALUE_SCALE * (VISIT_SCALE + max(tree.visits[child] for child in children))
-    worth = {}
-    for child in live:
+    first: dict[int, float] = {}
+    for child in children:
         stream = random.Random(derive_seed(search.seed, tree.problem_id, "gumbel", child))
         gumbel = -math.log(-math.log(stream.random() or 1e-12))
-        n = tree.visits[child]
-        value = walks.total[child] / n if n else tree.score[child]
-        if value is None:
-            value = tree.value[ROOT]
-        worth[child] = gumbel + math.log(max(tree.prior[child], 1e-12)) + scale * value
-    candidates = sorted(live, key=lambda child: -worth[child])[:size]
+        first[child] = gumbel + math.log(max(tree.prior[child], 1e-12))
+    considered = sorted(children, key=lambda child: -first[child])[: search.gumbel_candidates]
+    num_phases = max(1, math.ceil(math.log2(max(2, len(considered)))))
+    phase = min(num_phases - 1, walks.started * num_phases // search.simulations)
+    scale = VALUE_SCALE * (VISIT_SCALE + max(tree.visits[child] for child in children))
+    live = [child for child in considered if child in walks.live[ROOT]] or walks.live[ROOT]
+    worth = {child: first[child] + scale * _value(tree, walks, child) for child in live}
+    candidates = sorted(live, key=lambda child: -worth[child])[: max(2, len(considered) >> phase)]
     return min(candidates, key=lambda child: (tree.visits[child], -worth[child]))
+
+
+def _value(tree: SearchTree, walks: Walks, child: int) -> float:
+    """Return a child's mean value; before its first visit its score, or the root's value where there is none."""
+    if tree.visits[child]:
+        return walks.total[child] / tree.visits[child]
+    score = tree.score[child]
+    return tree.value[ROOT] if score is None else score

@@ -1,0 +1,216 @@
+"""A golden tree for every method, and what each does that others do not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stepgym.agents import SearchTree, load_search, run_search, solve
+from stepgym.agents.grow import subtree
+from stepgym.agents.policies.scripted import RandomLegalPolicy, ScriptedPolicy, ScriptedRewardModel
+from stepgym.agents.types import ROOT, NodeStatus
+from stepgym.agents.words import SPELLER, WordEnv, Words, WordSet, word_critic
+from stepgym.envs.types import End, Problem, State, Step
+
+ENV = WordEnv(domain=Words(2), problems=WordSet("ba", 1))
+
+
+def grow(
+    name: str, *, see: bool = False, policy: Any = SPELLER, values: Any = None, **settings: Any
+) -> SearchTree:
+    (tree,) = run_search(
+        [ENV.problems[0]], domain=ENV.domain, policy=policy, reward_model=values or word_critic("ba"),
+        search=load_search(name, **settings), verifier=ENV.verifier, see_verdicts=see,
+    )  # fmt: skip
+    return tree
+
+
+def words(tree: SearchTree) -> dict[str, int]:
+    """Node's word -> visits, in the order of growth."""
+    return {"".join(s.text for s in state.steps): visits for state, visits in zip(tree.states, tree.visits)}
+
+
+GOLDEN: list[tuple[str, dict[str, Any], dict[str, int], str]] = [
+    # the likeliest letter twice
+    ("greedy", {}, {"": 1, "a": 1, "aa": 1}, "aa"),
+    # four different first letters, each continued once, with the likeliest second
+    ("best_of_n", {"n": 4}, {"": 4, "a": 1, "b": 1, "c": 1, "d": 1, "aa": 1, "ba": 1, "ca": 1, "da": 1}, "ba"),
+    # two of four first letters stay: b by its score, a by its place; each is asked for two more
+    ("beam", {"width": 2, "expand": 2}, {"": 1, "a": 1, "b": 1, "c": 0, "d": 0, "ba": 0, "bb": 0, "aa": 0, "ab": 0}, "ba"),
+    # the first subtree chooses among a and b, the second among c and d
+    ("dvts", {"subtrees": 2, "expand": 2}, {"": 2, "a": 0, "b": 1, "c": 1, "d": 0, "ba": 0, "bb": 0, "ca": 0, "cb": 0}, "ba"),
+    # each first letter is rolled out one step, b stays for where it leads and is asked for two more
+    ("lookahead", {"width": 1, "expand": 2, "steps": 1}, {"": 1, "a": 1, "b": 2, "aa": 0, "ba": 0, "bb": 0, "bc": 0}, "ba"),
+    # the first walk follows the score to b and ba; then a's prior outweighs: .2 + 1.77 x .62 > .9 + 1.77 x .38 / 2
+    ("mcts", {"simulations": 2, "width": 2, "leaves": 1, "widen": 0}, {"": 2, "a": 1, "b": 1, "ba": 1, "bb": 0, "aa": 1, "ab": 0}, "ba"),
+    # the second attempt sees the first, and the script goes on where it stopped
+    ("revise", {"attempts": 2}, {"": 2, "a": 1, "aa": 1, "b": 1, "ba": 1}, "ba"),
+    # both attempts of the first round are fresh
+    ("ab_mcts", {"attempts": 2, "parallel": 2}, {"": 2, "a": 1, "b": 1, "aa": 1, "ba": 1}, "ba"),
+    # one probe disagrees with nothing, so it is accepted
+    ("adaptive", {"steps": 8, "probe": 1}, {"": 1, "a": 1, "aa": 1}, "aa"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "settings", "expected", "answer"), GOLDEN, ids=[row[0] for row in GOLDEN])
+def test_golden_tree(name: str, settings: dict[str, Any], expected: dict[str, int], answer: str) -> None:
+    tree = grow(name, **settings)
+    assert words(tree) == expected
+    assert tree.states[load_search(name, **settings).best(tree)].answer == answer
+
+
+def test_best_of_n_stops_at_the_first_verified_answer() -> None:
+    tree = grow("best_of_n", n=64, wave=2, see=True)
+    assert tree.asked[ROOT] == 2, "ba is in the first wave"
+    assert grow("best_of_n", n=64, see=False).asked[ROOT] == 64
+
+
+@pytest.mark.parametrize(
+    ("pick", "answer", "reason"),
+    [
+        ("score", "b", "0.9 is the best score"),
+        ("vote", "a", "three of six"),
+        ("weighted_vote", "c", "2 x 0.8 beats 3 x 0.1 and 0.9"),
+    ],
+)
+def test_picks(pick: str, answer: str, reason: str) -> None:
+    script = {(): ["a", "a", "a", "b", "c", "c"]}
+    values = ScriptedRewardModel({"a": 0.1, "b": 0.9, "c": 0.8})
+    problem = WordSet("a", 1)[0]
+    search = load_search("best_of_n", n=6, pick=pick)
+    (tree,) = run_search(
+        [problem], domain=Words(1), policy=ScriptedPolicy(script), reward_model=values, search=search
+    )
+    assert tree.states[search.best(tree)].answer == answer, reason
+
+
+def test_answers_are_grouped_by_the_verifiers_same() -> None:
+    class CaseBlind:
+        def verify(self, problems: Any, answers: Any) -> Any:
+            return ENV.verifier.verify(problems, answers)
+
+        def same(self, a: str, b: str) -> bool:
+            return a.lower() == b.lower()
+
+    script = {(): ["b", "a", "b", "A", "a"]}
+    search = load_search("best_of_n", n=5)
+    (tree,) = run_search(
+        [WordSet("a", 1)[0]],
+        domain=Words(1),
+        policy=ScriptedPolicy(script),
+        search=search,
+        verifier=CaseBlind(),
+    )
+    assert tree.states[search.best(tree)].answer == "a", "a, A and a are three votes against two"
+
+
+def test_mcts_closes_what_it_has_seen() -> None:
+    tree = grow("mcts", simulations=1000, widen=0)
+    assert tree.visits[ROOT] == 16, "sixteen words of two letters, each once"
+    assert tree.status[ROOT] is NodeStatus.PRUNED
+
+
+def test_mcts_merges_equal_states() -> None:
+    class Sets(Words):
+        """The order of letters does not matter."""
+
+        def _advance(self, state: State, step: Step) -> State:
+            after = super()._advance(state, step)
+            public = "".join(sorted(s.text for s in after.steps))
+            return State(after.prompt, after.steps, after.answer, after.end, public)
+
+    def size(merge: bool) -> int:
+        search = load_search("mcts", simulations=1000, merge=merge, widen=0)
+        (tree,) = run_search([ENV.problems[0]], domain=Sets(3), policy=SPELLER, search=search)
+        return len(tree)
+
+    assert size(merge=False) == 1 + 4 + 16 + 64
+    assert size(merge=True) == 1 + 4 + 16 + 4 * 10, "ten of sixteen pairs are different"
+
+
+def test_mcts_goes_on_from_a_subtree() -> None:
+    search = load_search("mcts", simulations=6, width=4, widen=0)
+    problem = WordSet("cab", 1)[0]
+    (tree,) = run_search(
+        [problem], domain=Words(3), policy=SPELLER, reward_model=word_critic("cab"), search=search
+    )
+    child = max(tree.children[ROOT], key=lambda node: tree.visits[node])
+    below = subtree(tree, child)
+    known = len(below)
+    assert below.visits[ROOT] == tree.visits[child]
+    (grown,) = run_search(
+        [problem],
+        domain=Words(3),
+        policy=SPELLER,
+        reward_model=word_critic("cab"),
+        search=search,
+        trees=[below],
+    )
+    assert len(grown) > known
+    assert grown.visits[ROOT] > tree.visits[child]
+
+
+def test_mcts_widens_when_a_node_is_used_up() -> None:
+    narrow = grow("mcts", simulations=100, width=1, widen=0)
+    wide = grow("mcts", simulations=100, width=1, widen=0.5)
+    assert len(narrow) == 3
+    assert len(wide) > 10
+
+
+def test_gumbel_shares_simulations_among_candidates() -> None:
+    tree = grow("mcts", simulations=9, width=4, root_noise="gumbel", gumbel_candidates=2, leaves=1, widen=0)
+    visited = [tree.visits[child] for child in tree.children[ROOT] if tree.visits[child]]
+    assert sorted(visited)[-2:] == [4, 4] or sorted(visited) == [4, 5]
+
+
+def test_revise_shows_the_failed_attempt() -> None:
+    prompts: list[str] = []
+
+    def script(state: State) -> list[str]:
+        prompts.append(state.prompt)
+        return ["c", "b"]
+
+    grow("revise", attempts=2, see=True, policy=ScriptedPolicy(script))
+    assert "earlier attempt, which was incorrect:\nc\nc" in prompts[-1]
+    assert "ba" not in prompts[-1], "the reference is not told"
+
+
+def test_ab_mcts_goes_deeper_where_revision_pays() -> None:
+    tree = grow(
+        "ab_mcts", attempts=24, policy=RandomLegalPolicy(), values=ScriptedRewardModel({}, default=0.9)
+    )
+    after = {attempt.after for attempt in tree.memory["attempts"]}
+    assert -1 in after
+    assert len(after) > 1, "some attempts revise others"
+
+
+def test_adaptive_gives_the_hard_problems_what_the_easy_ones_leave() -> None:
+    easy, hard = WordSet("aaa", 1)[0], WordSet("dcb", 1)[0]
+    hard = Problem("hard", "hard", hard.reference)
+    search = load_search("adaptive", steps=40, probe=2)
+    trees = run_search(
+        [easy, hard], domain=Words(3), policy=SPELLER, search=search, verifier=ENV.verifier, see_verdicts=True
+    )
+    asked = [sum(tree.asked) for tree in trees]
+    assert asked[0] < 10 < asked[1]
+    assert sum(asked) <= 80 + 12
+
+
+def test_a_stuck_path_is_not_an_answer() -> None:
+    tree = grow("mcts", policy=ScriptedPolicy({(): ["x", "b"], ("b",): ["a"]}), simulations=8)
+    assert tree.states[1].end is End.STUCK
+    assert tree.value[1] == 0.0
+    assert tree.states[load_search("mcts").best(tree)].answer == "ba"
+
+
+def test_countdown_by_random_legal_play_end_to_end() -> None:
+    shares = {}
+    for agent in ("greedy", "best_of_n", "mcts"):
+        records = solve("stepgym/Countdown-v0", agent=agent, policy="random", episodes=30, level=3)
+        shares[agent] = sum(record.verdict == "correct" for record in records) / 30
+        for record in records:
+            assert record.verdict in {"correct", "incorrect", "no_answer"}
+            assert record.nodes[record.path[-1]].answer == record.answer
+    assert shares["greedy"] < shares["best_of_n"] < 1
+    assert shares["greedy"] < shares["mcts"]

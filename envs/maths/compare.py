@@ -18,7 +18,7 @@ from stepgym.envs.maths.scalars import same_scalar
 from stepgym.envs.maths.tree import Node, has, substitute, symbols
 
 LastRung = Callable[[Node, Node], bool | None]
-RUNGS = ("text", "rational", "structural", "modular", "numeric", "symbolic")
+RUNGS = ("text", "rational", "structural", "radical", "modular", "numeric", "symbolic")
 _COLLECTIONS = frozenset(("list", "set", "group", "where_set", "cup", "cap", "setminus", "ratio", "mod", "cases", "dots", "rel", "text"))
 _MAX_ITEMS = 2_000
 
@@ -76,9 +76,10 @@ class Judge:
             return self.congruence(a, b)
         if has(a, "mat") or has(b, "mat"):
             return self.matrix(a, b)
-        vector_a, vector_b = matrices.unit_vectors(a), matrices.unit_vectors(b)
-        if vector_a is not None or vector_b is not None:
-            return self._same_groups(vector_a or a, vector_b or b, vector_a, vector_b)
+        if kind_a in ("+", "*", "v", "-") or kind_b in ("+", "*", "v", "-"):
+            vector_a, vector_b = matrices.unit_vectors(a), matrices.unit_vectors(b)
+            if vector_a is not None or vector_b is not None:
+                return self._same_groups(vector_a or a, vector_b or b, vector_a, vector_b)
         if kind_a == "set" and kind_b == "set":
             return self.unordered(a[1], b[1], as_sets=True)  # type: ignore[index]
         if kind_a in ("cup", "cap", "setminus", "where_set", "set") or kind_b in ("cup", "cap", "setminus", "where_set", "set"):
@@ -377,7 +378,7 @@ class Judge:
 
     def _equation(self, a: Any, b: Any, *, closed: bool) -> bool | None:
         if closed:
-            return a == b
+            return bool(a == b)
         self.used("modular")
         return relations.same_equation(relations.difference(a), relations.difference(b), self.rng)
 

@@ -26,6 +26,8 @@ CUT_OFF = "boxed, cut off"
 """A box that the text ends in without closing it: more digits may have been to come."""
 
 _SIMPLE = re.compile(r"[\s0-9+\-*/^().,$%=A-Za-z]{0,24}\Z")
+_PLAIN = re.compile(r"(?:\\[A-Za-z]+|[^A-Za-z<#\n\u4e00-\u9fff\\]|\\[^A-Za-z(\[]|[A-Za-z](?![A-Za-z])){0,400}\Z")
+"""Commands and single letters only: nothing in it can lead in to an answer."""
 _MARKED = re.compile(r"answer|boxed|fbox|####|<|答案|\n", re.IGNORECASE)
 _HIDDEN = re.compile(r"<tool_(call|result)>.*?(?:</tool_\1>|\Z)", re.DOTALL)
 _ANSWER_TOKENS = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL)
@@ -54,7 +56,9 @@ _IN_TEXT = re.compile(r"\\(?:text|mathrm|mbox|textbf|operatorname|textnormal|mat
 
 def extract_answer(text: str) -> Extraction:
     """Find the answer in a completion; never raises, and a bare answer is found as it stands."""
-    if _SIMPLE.match(text) and not _MARKED.search(text):
+    if (_PLAIN.match(text) and "boxed" not in text and "fbox" not in text) or (
+        _SIMPLE.match(text) and not _MARKED.search(text)
+    ):
         return Extraction(text, (0, len(text)), "bare")
     masked = _HIDDEN.sub(lambda m: " " * len(m.group()), text) if "<tool_" in text else text
     start = _after_reasoning(masked)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from stepgym.envs.maths.compare import Judge, LastRung
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.options import MathOptions
-from stepgym.envs.maths.reading import Reading, quick_number, read
+from stepgym.envs.maths.reading import Reading, quick_decimal, quick_number, read
 from stepgym.envs.maths.textual import compare_texts
 from stepgym.envs.types import Status
 
@@ -36,12 +36,18 @@ MAX_TEXT = 250_000
 
 def decide(reference: str, answer: str, options: MathOptions, last_rung: LastRung | None = None) -> Decision:
     """Decide one pair of extracted texts."""
-    if not options.simplified:
+    if not options.simplified and not options.units_required:
         a = quick_number(reference)
         if a is not None:
             b = quick_number(answer)
             if b is not None:
                 return Decision(Status.CORRECT if a == b else Status.INCORRECT, "rational")
+        x, y = quick_decimal(reference), quick_decimal(answer)
+        if x is not None and y is not None:
+            if x[0] == y[0]:
+                return Decision(Status.CORRECT, "rational")
+            if options.float_tolerance == 0 and (x[1] == y[1] or min(x[1], y[1]) < 2):
+                return Decision(Status.INCORRECT, "rational")
     if len(reference) > MAX_TEXT or len(answer) > MAX_TEXT:
         return Decision(Status.CORRECT, "text") if reference == answer else Decision(Status.UNDECIDED, "text", "a text too large to read")
     if squash(reference) == squash(answer) and answer.strip():

@@ -6,18 +6,22 @@ on where the degree is above 2^20, so a wrong *yes* has probability below (2^20 
 one defined point is proof that they differ. Exponents may hold symbols and huge numbers: powers use Fermat's little
 theorem, so symbols stand for whole numbers there, and p - 1 must not be met by a denominator.
 
+Pi (or e, but not both) stands in as a symbol of its own: it is transcendental, so both answers hold. Sines and
+cosines of one and the same argument with symbols in it are put on the circle ((1 - t^2) / (1 + t^2), 2t / (1 + t^2)):
+with that argument they are algebraically independent of the symbols but for that circle.
+
 Closed numbers too large to write out are compared modulo three random primes of 61 bits instead: a difference of at
 most 2^B has at most B / 60 such prime divisors, out of about 2^54.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.exact import NotRational, exact
-from stepgym.envs.maths.tree import Node
+from stepgym.envs.maths.tree import Node, symbols
 
 PRIME = (1 << 61) - 1
 MAX_DEGREE = 1 << 20
@@ -64,6 +68,8 @@ def evaluate(node: Node, values: Values, p: int = PRIME) -> int:
         return _divide(1, 100, p)
     if kind == "f":
         return _function(node, values, p)
+    if kind == "k" and "#" + node[1] in values:
+        return values["#" + node[1]] % p
     raise NotModular(kind)
 
 
@@ -74,6 +80,8 @@ def _divide(a: int, b: int, p: int) -> int:
 
 
 def _power(node: Any, values: Values, p: int) -> int:
+    if node[1] == ("k", "e") and not isinstance(node[2], int):
+        raise NotModular("an exponential")
     base = evaluate(node[1], values, p)
     exponent = _exponent(node[2], values, p - 1)
     if exponent is None:
@@ -141,7 +149,43 @@ def _function(node: Any, values: Values, p: int) -> int:
             return _factorial(int(arguments[0]), p)
         n, k = map(int, arguments)
         return _divide(_factorial(n, p), _factorial(k, p) * _factorial(n - k, p) % p, p) if k <= n else 0
+    if node[1] in _TRIGONOMETRIC and "#t" in values:
+        t = values["#t"] % p
+        cosine, sine = _divide(1 - t * t, 1 + t * t, p), _divide(2 * t, 1 + t * t, p)
+        top, bottom = _TRIGONOMETRIC[node[1]](sine, cosine)
+        return _divide(top, bottom, p)
     raise NotModular(node[1])
+
+
+_TRIGONOMETRIC: dict[str, Callable[[int, int], tuple[int, int]]] = {
+    "sin": lambda s, c: (s, 1), "cos": lambda s, c: (c, 1), "tan": lambda s, c: (s, c), "cot": lambda s, c: (c, s),
+    "sec": lambda s, c: (1, c), "csc": lambda s, c: (1, s),
+}  # fmt: skip
+
+
+def stand_ins(a: Node, b: Node) -> set[str]:
+    """Names for what may stand in as a symbol: `#pi`, `#e`, and `#t` for the one argument of sines and cosines."""
+    constants: set[str] = set()
+    arguments: set[Node] = set()
+    stack: list[Any] = [a, b]
+    while stack:
+        top = stack.pop()
+        if type(top) is not tuple or not top:
+            continue
+        if top[0] == "k":
+            constants.add("#" + top[1])
+        elif top[0] == "f" and top[1] in _TRIGONOMETRIC:
+            arguments.add(top[2][0])
+            stack.append(top[2][0])
+        elif top[0] != "f" or top[1] in ("factorial", "binom"):
+            stack.extend(top)
+        else:
+            return set()
+    if len(arguments) > 1 or any(not symbols(argument) for argument in arguments):
+        return set()
+    if len(constants) > 1 or not constants <= {"#pi", "#e"}:
+        return set()
+    return constants | ({"#t"} if arguments else set())
 
 
 def _falling_binomial(node: Any, values: Values, p: int) -> int:
@@ -166,8 +210,10 @@ def degree(node: Node) -> int:
     if not isinstance(node, tuple):
         return 0
     kind = node[0]
-    if kind == "v":
+    if kind in ("v", "k"):
         return 1
+    if kind == "f" and node[1] in _TRIGONOMETRIC:
+        return 4
     if kind in ("+", "*"):
         return _bounded(sum(degree(child) for child in node[1:]))
     if kind == "-":

@@ -74,6 +74,20 @@ def quick_number(text: str) -> int | Fraction | None:
     return value.numerator if value.denominator == 1 else value
 
 
+_DECIMAL = re.compile(r"[\s$]*(?:\\\$)?\s*(-?)((?:\d{1,9}|\d{1,3}(?:,\d{3})+)(?:\.(\d{1,6}))?)[\s$]*\Z")
+
+
+def quick_decimal(text: str) -> tuple[int, int] | None:
+    """A short decimal, currency sign or not, as (value in millionths, written places)."""
+    match = _DECIMAL.match(text)
+    if match is None:
+        return None
+    sign, digits, fraction = match.groups()
+    places = len(fraction) if fraction else 0
+    value = int(digits.replace(",", "").replace(".", "")) * 10 ** (6 - places)
+    return (-value if sign else value), places
+
+
 def _integer(text: str) -> int:
     if len(text) < 4000:
         return int(text)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from stepgym.envs.maths import modular
+from stepgym.envs.maths import modular, radicals
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.exact import NotRational, Undefined, exact
 from stepgym.envs.maths.tree import Node, has, substitute, symbols, walk
@@ -44,12 +44,19 @@ def same_scalar(a: Node, b: Node, rng: Draws) -> Word:
     word = _rational(a, b)
     if word is not None:
         return word
+    radical = radicals.same(a, b)
+    if radical is not None:
+        return Word(radical, "radical")
     a, b = _name_calls(a), _name_calls(b)
-    names = symbols(a) | symbols(b)
-    if symbols(a) != symbols(b) and names and _differs_without(a, b, names):
+    names_a, names_b = symbols(a), symbols(b)
+    names = names_a | names_b
+    if names_a != names_b and _differs_without(a, b, names_a, names_b):
         return Word(False, "structural")
+    stand_ins = modular.stand_ins(a, b)
+    if "#t" in stand_ins and _wants_whole(a, b):
+        stand_ins = set()
     try:
-        return Word(modular.agree(a, b, names, rng), "modular")
+        return Word(modular.agree(a, b, names | stand_ins, rng), "modular")
     except (modular.NotModular, modular.Pole):
         pass
     if (has(a, "k") and _infinite(a)) or (has(b, "k") and _infinite(b)):
@@ -77,10 +84,10 @@ def _rational(a: Node, b: Node) -> Word | None:
     return Word(values[0] == values[1], "rational")
 
 
-def _differs_without(a: Node, b: Node, names: set[str]) -> bool:
+def _differs_without(a: Node, b: Node, names_a: set[str], names_b: set[str]) -> bool:
     """A bare symbol against something that does not hold it."""
-    for one, other in ((a, b), (b, a)):
-        if isinstance(one, tuple) and one[0] == "v" and one[1] not in symbols(other):
+    for one, names in ((a, names_b), (b, names_a)):
+        if isinstance(one, tuple) and one[0] == "v" and one[1] not in names:
             return True
     return False
 

@@ -74,30 +74,42 @@ def walk(node: Node) -> Iterator[Node]:
 
 def symbols(node: Node) -> set[str]:
     """Names of the free symbols; bound variables of sums and integrals are left out."""
+    if type(node) is not tuple:
+        return set()
     found: set[str] = set()
-    _collect(node, frozenset(), found)
+    _collect(node, found)
     return found
 
 
-def _collect(node: Node, bound: frozenset[str], found: set[str]) -> None:
-    if not isinstance(node, tuple):
-        return
-    if node[0] == "v":
-        if node[1] not in bound:
-            found.add(node[1])
-    elif node[0] in ("sum", "prod", "int", "lim"):
-        inner = bound | {node[1]}
-        _collect(node[2], bound, found)
-        _collect(node[3] if isinstance(node[3], tuple) else 0, bound, found)
-        _collect(node[4], inner, found)
-    else:
-        for child in children(node):
-            _collect(child, bound, found)
+def _collect(node: tuple[Any, ...], found: set[str]) -> None:
+    kind = node[0]
+    if kind == "v":
+        found.add(node[1])
+    elif kind in ("sum", "prod", "int", "lim"):
+        body: set[str] = set()
+        if type(node[4]) is tuple:
+            _collect(node[4], body)
+        body.discard(node[1])
+        found |= body
+        for bound in node[2:4]:
+            if type(bound) is tuple:
+                _collect(bound, found)
+    elif kind not in ("dec", "k", "base"):
+        for item in node:
+            if type(item) is tuple and item:
+                _collect(item, found)
 
 
 def has(node: Node, *names: str) -> bool:
     """Whether any node under `node` is one of these kinds."""
-    return any(isinstance(n, tuple) and n[0] in names for n in walk(node))
+    stack: list[Any] = [node]
+    while stack:
+        top = stack.pop()
+        if type(top) is tuple and top:
+            if top[0] in names:
+                return True
+            stack.extend(top)
+    return False
 
 
 def substitute(node: Any, values: dict[str, Node]) -> Any:

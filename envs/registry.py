@@ -9,7 +9,7 @@ import copy
 import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stepgym.sandbox.plugins import load_dotted, unknown_name
+from stepgym.sandbox.plugins import load_dotted, resolve, unknown_name
 
 if TYPE_CHECKING:
     from stepgym.envs.reasoning_env import ReasoningEnv
@@ -25,8 +25,6 @@ class EnvironmentCard(NamedTuple):
     """Levels run from 1 to this; `None` where the problems are a data file."""
     source: str
     """Where the problems come from, in a few words."""
-    example_options: tuple[tuple[str, Any], ...] = ()
-    """Options for an environment that needs some (a data file that ships with the package)."""
 
 
 ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
@@ -61,7 +59,8 @@ def load_env(env_id: str, **options: Any) -> ReasoningEnv:
     """Make an environment without wrappers.
 
     `env_id` is an id of this package with or without `stepgym/`, any id registered with Gymnasium whose environment
-    is a `ReasoningEnv`, or a dotted path `package.module:function`. Raises `ValueError` for an unknown id or option.
+    is a `ReasoningEnv`, a dotted path `package.module:function`, or a name that another package lists under the entry
+    points `stepgym.problem_sets`. Raises `ValueError` for an unknown id or option.
     """
     import gymnasium
 
@@ -70,15 +69,16 @@ def load_env(env_id: str, **options: Any) -> ReasoningEnv:
     register_all()
     full = env_id if env_id in gymnasium.registry else f"stepgym/{env_id}"
     if full in gymnasium.registry:
-        spec = copy.deepcopy(gymnasium.spec(full))  # Gymnasium hands out its own, and every later env would follow
+        spec = copy.deepcopy(
+            gymnasium.spec(full)
+        )  # Gymnasium hands out its own, and every later env would follow
         maker: Any = spec.entry_point
         if isinstance(maker, str):
             maker = load_dotted(maker)
         spec.kwargs = {**spec.kwargs, **options}
-    elif ":" in env_id:
-        spec, maker = None, load_dotted(env_id)
     else:
-        raise unknown_name("environment", env_id, [card.id for card in ENVIRONMENTS])
+        known = {card.id: card.entry_point for card in ENVIRONMENTS}
+        spec, maker = None, resolve(env_id, kind="environment", known=known, group="stepgym.problem_sets")
     _check_options(env_id, maker, options)
     env = maker(**(options if spec is None else spec.kwargs))
     if not isinstance(env, ReasoningEnv):

@@ -21,15 +21,9 @@ from stepgym.envs.registry import ENVIRONMENTS, load_env
 IDS = [card.id for card in ENVIRONMENTS]
 
 
-def make_options(env_id: str) -> dict[str, Any]:
-    """Options for the environments that are made of a file of the user's."""
-    card = next(card for card in ENVIRONMENTS if card.id == env_id)
-    return dict(card.example_options)
-
-
 @pytest.mark.parametrize("env_id", IDS)
 def test_it_keeps_the_contract(env_id: str) -> None:
-    env = load_env(env_id, **make_options(env_id))
+    env = load_env(env_id)
     try:
         broken = [finding for finding in check_environment(env) if finding.fault is not None]
     finally:
@@ -50,7 +44,7 @@ def test_levels_are_what_the_card_says(env_id: str) -> None:
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_state_is_saved_and_restored_through_any_wrappers(env_id: str) -> None:
-    made = gymnasium.make(env_id, **make_options(env_id))
+    made = gymnasium.make(env_id)
     env: Any = RecordEpisodeStatistics(TimeLimit(OrderEnforcing(made), max_episode_steps=50))
     env.reset(seed=1)
     start = env.get_wrapper_attr("state")

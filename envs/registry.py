@@ -69,9 +69,7 @@ def load_env(env_id: str, **options: Any) -> ReasoningEnv:
     register_all()
     full = env_id if env_id in gymnasium.registry else f"stepgym/{env_id}"
     if full in gymnasium.registry:
-        spec = copy.deepcopy(
-            gymnasium.spec(full)
-        )  # Gymnasium hands out its own, and every later env would follow
+        spec = copy.deepcopy(gymnasium.spec(full))  # its own, or every later env of this id would follow
         maker: Any = spec.entry_point
         if isinstance(maker, str):
             maker = load_dotted(maker)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import combinations
 from typing import NamedTuple, Protocol, cast
 
-from stepgym.envs import countdown, countdown_solver, modular_sums
+from stepgym.envs import countdown, countdown_rules, countdown_solver, modular_sums
 from stepgym.envs.types import End, State
 
 PAD, NONE, BIG = range(3)
@@ -80,10 +80,10 @@ class Countdown:
     def boards(self, state: State) -> list[Hashable | None]:
         left, target = cast(countdown.Board, state.public)
         texts, refused = _legal_texts(state)
-        left = countdown.originals(left, texts)
+        left = countdown_rules.originals(left, texts)
         found: list[Hashable | None] = []
         for text in texts:
-            after = countdown.play(left, text)
+            after = countdown_rules.play(left, text)
             left = left if isinstance(after, str) else after
             found.append((left, target))
         return found + [None] * refused

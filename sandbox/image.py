@@ -30,7 +30,7 @@ from stepgym.sandbox.types import SandboxError
 RUNNER = Path(__file__).parent / "runner"
 BASE = "python:3.12-slim"
 NAME = "stepgym-sandbox"
-PACKAGES = ("hypothesis", "sortedcontainers", "attr", "attrs")
+PACKAGES = ("hypothesis", "_hypothesis_globals", "sortedcontainers", "attr", "attrs")
 LEFT_OUT = frozenset(
     [
         "test",
@@ -132,6 +132,8 @@ def pack_interpreter(sink: IO[bytes]) -> None:
                 _add_file(tar, path, f"usr/local/lib/{version}/{path.relative_to(stdlib)}")
                 if path.suffix == ".so":
                     binaries.append(path)
+        for package in _package_folders():  # what property tests import may need libraries of its own
+            binaries += [path for path in _files(package) if path.suffix == ".so"]
         for library in shared_libraries(binaries):
             _add_file(tar, library, str(library).lstrip("/"), 0o755)
 
@@ -159,8 +161,8 @@ def _layer(
             _add_bytes(tar, "Dockerfile", dockerfile.encode())
             for folder, name in folders:
                 for path in _files(folder):
-                    if path.suffix in (".py", ".txt", ".json", ".pyi"):
-                        _add_file(tar, path, f"files/{name}/{path.relative_to(folder)}")
+                    if path.suffix in (".py", ".txt", ".json", ".pyi", ".so"):
+                        _add_file(tar, path, f"files/{name}/{path.relative_to(folder)}".removesuffix("/."))
         _build(client, kind, packed, log)
 
 
@@ -268,11 +270,13 @@ def _package_folders() -> list[Path]:
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.origin is not None:
-            found.append(Path(spec.origin).parent)
+            found.append(Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin))
     return found
 
 
 def _files(folder: Path) -> list[Path]:
+    if folder.is_file():
+        return [folder]
     return sorted(path for path in folder.rglob("*") if path.is_file() and ".opt-" not in path.name)
 
 

@@ -246,6 +246,7 @@ def judge(remote, broken_type, budget_s, run, *args, **options):
         report["undecided"] = f"the tests ended unexpectedly: {describe(error)}"
     finally:
         sys.set_int_max_str_digits(limit)
+    report.update(getattr(remote, "findings", None) or {})
     if remote.broken is not None:
         report["broken"] = [remote.broken.kind, remote.broken.reason]
     remote.report(report)

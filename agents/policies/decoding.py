@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ class Stop(Enum):
     """Why a child's text ended."""
 
     DELIMITER = "delimiter"
+    STOPPED = "stopped"
+    """At a text that was asked for to stop at."""
     END = "end"
     """The model wrote its end-of-sequence token."""
     LENGTH = "length"
@@ -48,6 +50,13 @@ class Child:
     stop: Stop | None = None
 
 
+class After(NamedTuple):
+    """The segment that a finished child adds: its key, and how many tokens at the prefix's end belong to it too."""
+
+    key: bytes
+    num_opening: int
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """One prefix and the children to write under it."""
@@ -59,8 +68,8 @@ class Job:
     children: list[Child]
     ended: Callable[[list[int]], bool]
     """Whether these new ids complete a step; asked after each token."""
-    key_after: Callable[[Child], bytes | None]
-    """The key of the segment a finished child makes, `None` where nothing can follow it."""
+    segment_after: Callable[[Child], After | None]
+    """The segment a finished child makes, `None` where nothing can follow it."""
     num_read: int = 0
     """Prompt tokens that had to be read and had not been before (written by `decode`).
 
@@ -238,11 +247,15 @@ class Decoder:
         if self.store.limit_bytes == 0:
             return
         owners = rows.owner[row, : rows.used]
+        prefix = torch.nonzero(owners == PREFIX)[:, 0]
+        tokens = [token for segment in job.ids for token in segment]
         for index, child in enumerate(job.children):
             columns = torch.nonzero(owners == index)[:, 0]
-            key = job.key_after(child)
-            if len(columns) and key is not None:
-                self.store.put(key, Entry(tuple(child.ids), *rows.take(row, columns)))
+            after = job.segment_after(child)
+            if len(columns) and after is not None:
+                first = len(tokens) - after.num_opening
+                ids = (*tokens[first:], *child.ids)
+                self.store.put(after.key, Entry(ids, *rows.take(row, torch.cat([prefix[first:], columns]))))
 
 
 def _chunks(lengths: list[int]) -> Iterator[tuple[int, int]]:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from stepgym.envs.tokens import ANSWER_END, STEP_END, THINK, THINK_END, parse
 from stepgym.envs.types import SegmentKind
+
+
+class Cut(NamedTuple):
+    """Where a step ends in its text, and the mark that ended it."""
+
+    at: int
+    mark: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,7 @@ class StepReader:
             return False
         return self.cut(self.decode(ids), thinking=thinking, stops=stops) is not None
 
-    def cut(self, text: str, *, thinking: bool, stops: tuple[str, ...] = ()) -> int | None:
+    def cut(self, text: str, *, thinking: bool, stops: tuple[str, ...] = ()) -> Cut | None:
         """Return where the step ends in a text, its delimiter not included; `None` where it goes on.
 
         A delimiter before the first word ends nothing, and only `STEP_END` and `stops` end a step inside internal
@@ -46,20 +53,20 @@ class StepReader:
         lead = len(text) - len(text.lstrip())
         hidden = [(s.start, s.end) for s in parse(_opened(text, thinking)) if s.kind is SegmentKind.REASONING]
         shift = len(THINK) if thinking else 0
-        ends = [at for stop in (STEP_END,) if (at := text.find(stop)) >= 0]
-        ends += [at + len(stop) for stop in stops if (at := text.find(stop)) >= 0]
+        cuts = [Cut(at, mark) for mark in (STEP_END, *stops) if (at := text.find(mark)) >= 0]
         for mark in (*self.delimiters, *self.closers):
             at = text.find(mark, lead)
             while at >= 0 and any(start <= at + shift < end for start, end in hidden):
                 at = text.find(mark, at + 1)
             if at >= 0:
-                ends.append(at + (len(mark) if mark in self.closers else 0))
-        return min(ends, default=None)
+                cuts.append(Cut(at + (len(mark) if mark in self.closers else 0), mark))
+        return min(cuts, default=None)
 
-    def text(self, ids: Sequence[int], *, thinking: bool, stops: tuple[str, ...] = ()) -> str:
-        """Return the step's text: without the end-of-sequence token, the delimiter and what follows it."""
+    def text(self, ids: Sequence[int], *, thinking: bool, stops: tuple[str, ...] = ()) -> tuple[str, str]:
+        """Return the step's text, without the end-of-sequence token, the delimiter and what follows, and its end mark."""
         whole = self.decode(ids[:-1] if ids and ids[-1] in self.end_ids else ids)
-        return whole[: self.cut(whole, thinking=thinking, stops=stops)]
+        cut = self.cut(whole, thinking=thinking, stops=stops)
+        return (whole, "") if cut is None else (whole[: cut.at], cut.mark)
 
     def num_reasoning(self, ids: Sequence[int], *, thinking: bool) -> int:
         """Count the tokens inside internal reasoning, its own tags included."""

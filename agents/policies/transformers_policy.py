@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from stepgym.agents.policies import prompts
-from stepgym.agents.policies.decoding import Child, Decoder, Job, Stop
+from stepgym.agents.policies.decoding import After, Child, Decoder, Job, Stop
 from stepgym.agents.policies.kv_store import KVStore, chain_keys
 from stepgym.agents.policies.loading import LanguageModel, load_language_model, smollm2_file
 from stepgym.agents.policies.sampling import stream
@@ -34,18 +34,34 @@ class Opening(NamedTuple):
     """A state and the beginning of its next step, to be written on."""
 
     state: State
-    text: str = ""
+    texts: tuple[str, ...] = ()
+    """The beginning, in the pieces in which it came about: what a piece of the model's own is read from the cache."""
     num_children: int = 1
     max_new_tokens: int | None = None
     stops: tuple[str, ...] = ()
-    """Further texts that end the writing; they stay in it."""
+    """Further texts that end the writing; like delimiters they are left out."""
 
 
 class Written(NamedTuple):
-    """What was written after an opening. `step.text` begins with the opening's text; its counts are of new tokens."""
+    """What was written after an opening, whose text and tokens are not in `step`."""
 
     step: Step
     stop: Stop
+
+
+class Extended(NamedTuple):
+    """What was written for each opening, in order, and by position why some openings got less."""
+
+    written: list[list[Written]]
+    failures: dict[int, str]
+
+
+class Writer(Protocol):
+    """A policy that can write on from the beginning of a step."""
+
+    def extend(self, openings: Sequence[Opening]) -> Extended:
+        """Write up to `num_children` continuations per opening, all in one batch."""
+        ...
 
 
 class TransformersPolicy:
@@ -103,6 +119,21 @@ class TransformersPolicy:
     def num_parameters(self) -> int:
         return int(self.model.num_parameters())
 
+    def describe(self) -> dict[str, Any]:
+        """Return what a record says of this policy."""
+        return {
+            "kind": "transformers",
+            "model": Path(str(self.model.config.name_or_path)).name,
+            "num_parameters": self.num_parameters,
+            "seed": self.seed,
+            "temperature": self.decoder.temperature,
+            "top_p": self.decoder.top_p,
+            "max_new_tokens": self.max_new_tokens,
+            "delimiters": list(self.delimiters),
+            "system": self.system,
+            "template": self.template,
+        }
+
     @property
     def store(self) -> KVStore:
         """What is kept of the prefixes read so far; `store.clear()` after changing the weights."""
@@ -110,11 +141,17 @@ class TransformersPolicy:
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         """Return up to `counts[i]` steps for `states[i]`; raises `PolicyError` with the rest where a state does not fit."""
-        openings = [Opening(state, num_children=count) for state, count in zip(states, counts, strict=True)]
-        return [[written.step for written in each] for each in self.extend(openings)]
+        written, failures = self.extend(
+            [Opening(state, num_children=count) for state, count in zip(states, counts, strict=True)]
+        )
+        steps = [[one.step for one in each] for each in written]
+        if failures:
+            message = f"{len(failures)} of {len(states)} states failed, the first: {next(iter(failures.values()))}"
+            raise PolicyError(message, steps=steps, failures=failures)
+        return steps
 
-    def extend(self, openings: Sequence[Opening]) -> list[list[Written]]:
-        """Write on from openings, all in one batch; the list of an opening may be shorter than its `num_children`."""
+    def extend(self, openings: Sequence[Opening]) -> Extended:
+        """Write on from openings, all in one batch; see `Writer`."""
         failures: dict[int, str] = {}
         drafts: list[_Draft | None] = []
         for i, opening in enumerate(openings):
@@ -129,16 +166,13 @@ class TransformersPolicy:
             if any(one.stop is Stop.NOT_FINITE for one in each):
                 failures[i] = "the model's log-probabilities were not finite"
                 written[i] = [one for one in each if one.stop is not Stop.NOT_FINITE]
-        if failures:
-            message = f"{len(failures)} of {len(openings)} states failed, the first: {next(iter(failures.values()))}"
-            raise PolicyError(message, steps=[[one.step for one in each] for each in written], failures=failures)
-        return written
+        return Extended(written, failures)
 
     def _draft(self, opening: Opening) -> _Draft:
         state = opening.state
         first = prompts.head(self.tokenizer, state.prompt, system=self.system, template=self.template)
         before = prompts.segments(first, state, delimiter=self.delimiters[0])
-        pieces = (*before, opening.text) if opening.text else before
+        pieces = (*before, *opening.texts)
         ids = [self._tokens(piece) for piece in pieces]
         if not any(ids):
             ids[0] = self._begin()
@@ -153,23 +187,28 @@ class TransformersPolicy:
         thinking = is_thinking("".join(pieces[2:]))
         keys = chain_keys(pieces)
 
+        num_opening = sum(map(len, ids[len(before) :]))
+
         def ended(new: list[int]) -> bool:
             return self._reader.ended(new, thinking=thinking, stops=opening.stops)
 
-        def key_after(child: Child) -> bytes | None:
-            if child.stop is Stop.END or opening.text:
+        def segment_after(child: Child) -> After | None:
+            if child.stop is Stop.END:
                 return None
-            text = self._reader.text(child.ids, thinking=thinking, stops=opening.stops)
-            return chain_keys((*before, text + self.delimiters[0]))[-1]
+            text, mark = self._reader.text(child.ids, thinking=thinking, stops=opening.stops)
+            if opening.stops and (mark in opening.stops or not mark):
+                return After(chain_keys((*pieces, text))[-1], 0)
+            step = "".join(opening.texts) + text + self.delimiters[0]
+            return After(chain_keys((*before, step))[-1], num_opening)
 
-        return _Draft(opening, Job(keys, ids, children, ended, key_after), thinking)
+        return _Draft(opening, Job(keys, ids, children, ended, segment_after), thinking)
 
     def _finish(self, draft: _Draft) -> list[Written]:
         out = []
         for n, child in enumerate(draft.job.children):
-            text = self._reader.text(child.ids, thinking=draft.thinking, stops=draft.opening.stops)
+            text, mark = self._reader.text(child.ids, thinking=draft.thinking, stops=draft.opening.stops)
             step = Step(
-                draft.opening.text + text,
+                text,
                 log_prob=round(child.log_prob, LOG_PROB_DIGITS),
                 num_tokens=len(child.ids),
                 num_reasoning_tokens=self._reader.num_reasoning(child.ids, thinking=draft.thinking),
@@ -177,7 +216,8 @@ class TransformersPolicy:
                 final=child.stop is Stop.END,
             )
             assert child.stop is not None
-            out.append(Written(step, child.stop))
+            stopped = child.stop is Stop.DELIMITER and mark in draft.opening.stops
+            out.append(Written(step, Stop.STOPPED if stopped else child.stop))
         return out
 
     def _tokenize(self, text: str) -> tuple[int, ...]:

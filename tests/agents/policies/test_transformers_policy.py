@@ -175,8 +175,9 @@ def test_weights_that_are_not_numbers_are_a_recorded_failure() -> None:
 def test_internal_reasoning_is_one_step_and_counted(make_policy: Make) -> None:
     reader = make_policy()._reader
     text = "<think>a\n\nb</think> so\n\nmore"
-    assert text[: reader.cut(text, thinking=False)] == "<think>a\n\nb</think> so"
-    assert "a\n\nb</think> so"[: reader.cut("a\n\nb</think> so\n\n", thinking=True)] == "a\n\nb</think> so"
+    assert reader.text(reader.tokenizer(text).input_ids, thinking=False) == ("<think>a\n\nb</think> so", "\n\n")
+    open_thought = reader.tokenizer("a\n\nb</think> so\n\n").input_ids
+    assert reader.text(open_thought, thinking=True) == ("a\n\nb</think> so", "\n\n")
     ids = reader.tokenizer("<think>ab</think> so").input_ids
     assert reader.num_reasoning(ids, thinking=False) == len("<think>ab</think>")
     assert reader.num_reasoning(reader.tokenizer("ab</think>c").input_ids, thinking=True) == len("ab</think>")
@@ -195,15 +196,23 @@ def test_internal_reasoning_is_one_step_and_counted(make_policy: Make) -> None:
     ],
 )
 def test_where_a_step_ends(make_policy: Make, text: str, step: str) -> None:
-    assert text[: make_policy()._reader.cut(text, thinking=False)] == step
+    reader = make_policy()._reader
+    assert reader.text(reader.tokenizer(text).input_ids, thinking=False)[0] == step
 
 
-def test_opening_is_written_on(make_policy: Make) -> None:
+def test_opening_is_written_on_and_reads_only_what_was_forced(make_policy: Make) -> None:
     policy = make_policy(delimiters=(STEP_END,))
-    ((first,),) = policy.extend([Opening(STATES[0], max_new_tokens=5)])
-    ((more,),) = policy.extend([Opening(STATES[0], text=first.step.text + " Wait", max_new_tokens=4)])
-    assert more.step.text.startswith(first.step.text + " Wait")
+    ((first,),) = policy.extend([Opening(STATES[0], max_new_tokens=5, stops=("never",))]).written
+    again = Opening(STATES[0], texts=(first.step.text, " Wait"), max_new_tokens=4)
+    ((more,),) = policy.extend([again]).written
     assert more.step.num_tokens == 4
+    assert more.step.num_prompt_tokens == len(" Wait")
+    ((fresh,),) = make_policy(delimiters=(STEP_END,)).extend([again]).written
+    assert fresh.step == more.step
+    state = replace(STATES[0], steps=(Step(first.step.text + " Wait" + more.step.text),))
+    ((child,),) = policy.propose([state], [1])
+    assert child.num_prompt_tokens == len(STEP_END), "the step is read from the cache whole, forced words included"
+    assert child == make_policy(delimiters=(STEP_END,)).propose([state], [1])[0][0]
 
 
 def test_folder_goes_in_and_gives_the_same(make_policy: Make, tmp_path: Any) -> None:

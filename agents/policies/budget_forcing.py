@@ -1,0 +1,151 @@
+"""Budget forcing (Muennighoff et al. 2025, "s1: Simple test-time scaling", arXiv 2501.19393) around a policy.
+
+A model that thinks between `<think>` and `</think>` is made to think less, by closing the thought for it at a number
+of tokens, or more, by taking its `</think>` away and writing "Wait" in its place. What is forced is read by the
+model, not sampled: it costs prompt tokens and counts in no log-probability.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from stepgym.agents.policies.decoding import Stop
+from stepgym.agents.policies.transformers_policy import Opening, Writer, Written
+from stepgym.agents.randomness import derive_seed
+from stepgym.agents.types import Policy, PolicyError
+from stepgym.envs.tokens import THINK, THINK_END
+from stepgym.envs.types import State, Step
+
+
+class WritingPolicy(Policy, Writer, Protocol):
+    """What can be forced: a policy that writes on from the beginning of a step."""
+
+
+class BudgetForcingPolicy:
+    """Lets each state think once, within bounds; further steps after that thought are the policy's own.
+
+    A thought is opened for the model, closed after `max_thinking_tokens` (`None` is no limit of ours), and carried
+    on `num_waits` times with `wait` when the model would close it. A policy without a limit of its own must have
+    one here.
+    """
+
+    def __init__(
+        self,
+        policy: WritingPolicy,
+        *,
+        max_thinking_tokens: int | None = 512,
+        num_waits: int = 0,
+        wait: str = "\nWait",
+        close: str = f"\n{THINK_END}\n",
+    ) -> None:
+        if max_thinking_tokens is not None and max_thinking_tokens < 1:
+            raise ValueError(f"max_thinking_tokens is at least 1 or None, not {max_thinking_tokens!r}")
+        if num_waits < 0 or not wait:
+            raise ValueError(f"num_waits {num_waits!r} must be >= 0 and wait {wait!r} not empty")
+        if THINK_END not in close:
+            raise ValueError(f"close {close!r} must hold {THINK_END}")
+        self.policy = policy
+        self.max_thinking_tokens, self.num_waits, self.wait, self.close = max_thinking_tokens, num_waits, wait, close
+
+    @property
+    def num_parameters(self) -> int:
+        count: int = getattr(self.policy, "num_parameters", 0)
+        return count
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a record says of this policy."""
+        describe = getattr(self.policy, "describe", None)
+        return {
+            "kind": "budget_forcing",
+            "max_thinking_tokens": self.max_thinking_tokens,
+            "num_waits": self.num_waits,
+            "wait": self.wait,
+            "policy": describe() if describe else type(self.policy).__name__,
+        }
+
+    def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        """Return up to `counts[i]` steps for `states[i]`; raises `PolicyError` with the rest where a state failed."""
+        failures: dict[int, str] = {}
+        steps: list[list[Step]] = [[] for _ in states]
+        thoughts: list[_Thought] = []
+        openings = [self._opening(state, count) for state, count in zip(states, counts, strict=True)]
+        for i, each in enumerate(self._extend(openings, list(range(len(states))), failures)):
+            for child, written in enumerate(each):
+                if openings[i].texts:
+                    thoughts.append(_Thought(i, _own_draw(states[i], child), openings[i].texts).add(written))
+                else:
+                    steps[i].append(written.step)
+        done: list[_Thought] = []
+        while thoughts:
+            forced = [self._force(thought) for thought in thoughts]
+            openings = [self._next(thought) for thought in forced]
+            results = self._extend(openings, [thought.owner for thought in forced], failures)
+            grown = [thought.add(each[0]) for thought, each in zip(forced, results) if each]
+            done += [thought for thought in grown if thought.closed]
+            thoughts = [thought for thought in grown if not thought.closed]
+        for thought in done:
+            steps[thought.owner].append(thought.step)
+        if failures:
+            message = f"{len(failures)} of {len(states)} states failed, the first: {next(iter(failures.values()))}"
+            raise PolicyError(message, steps=steps, failures=failures)
+        return steps
+
+    def _opening(self, state: State, count: int) -> Opening:
+        if any(THINK_END in step.text for step in state.steps):
+            return Opening(state, num_children=count)
+        return Opening(state, (THINK,), count, self.max_thinking_tokens, (THINK_END,))
+
+    def _extend(
+        self, openings: Sequence[Opening], owners: Sequence[int], failures: dict[int, str]
+    ) -> list[list[Written]]:
+        extended = self.policy.extend(openings)
+        failures.update({owners[i]: reason for i, reason in extended.failures.items()})
+        return extended.written
+
+    def _force(self, thought: _Thought) -> _Thought:
+        """Carry a thought on where waits and tokens are left, and close it otherwise."""
+        left = self.max_thinking_tokens is None or thought.step.num_tokens < self.max_thinking_tokens
+        if thought.stop is not Stop.LENGTH and thought.num_waits < self.num_waits and left:
+            return replace(thought, texts=(*thought.texts, self.wait), num_waits=thought.num_waits + 1)
+        return replace(thought, texts=(*thought.texts, self.close), closed=True)
+
+    def _next(self, thought: _Thought) -> Opening:
+        if thought.closed:
+            return Opening(thought.state, thought.texts)
+        limit = self.max_thinking_tokens
+        left = None if limit is None else limit - thought.step.num_tokens
+        return Opening(thought.state, thought.texts, 1, left, (THINK_END,))
+
+
+@dataclass(frozen=True, slots=True)
+class _Thought:
+    """One child's step while it is written; `step` adds up what its parts cost."""
+
+    owner: int
+    state: State
+    texts: tuple[str, ...]
+    step: Step = Step("", log_prob=0.0)
+    stop: Stop = Stop.LENGTH
+    num_waits: int = 0
+    closed: bool = False
+
+    def add(self, written: Written) -> _Thought:
+        """Return the thought with one more part."""
+        old, new = self.step, written.step
+        texts = (*self.texts, new.text)
+        step = Step(
+            "".join(texts),
+            log_prob=None if old.log_prob is None or new.log_prob is None else old.log_prob + new.log_prob,
+            num_tokens=old.num_tokens + new.num_tokens,
+            num_reasoning_tokens=old.num_reasoning_tokens + new.num_reasoning_tokens,
+            num_prompt_tokens=old.num_prompt_tokens + new.num_prompt_tokens,
+            final=new.final and self.closed,
+        )
+        return replace(self, texts=texts, step=step, stop=written.stop)
+
+
+def _own_draw(state: State, child: int) -> State:
+    """Give each child a stream of its own: two that thought alike may yet end differently."""
+    return state if state.draw is None else replace(state, draw=derive_seed(state.draw, child) % 2**31)

@@ -37,14 +37,14 @@ REWARD_MODELS = {
 }
 
 PREFIXES = {
-    "hf": "stepgym.agents.policies.transformers_policy:load",
-    "chat": "stepgym.agents.policies.chat_policy:load",
+    "hf": "stepgym.agents.policies.transformers_policy:TransformersPolicy",
+    "chat": "stepgym.agents.policies.chat_policy:ChatPolicy",
+    "budget_forcing": "stepgym.agents.policies.budget_forcing:load",
 }
-"""`prefix:rest` -> a function called with the rest of the name (`hf:NAME_OR_FOLDER`, `chat:URL#MODEL`)."""
-
+"""`prefix:rest` -> what is called with the rest of the name (`hf:NAME_OR_FOLDER`, `chat:URL#MODEL`)."""
 
 REWARD_PREFIXES = {
-    "hf": "stepgym.agents.policies.transformers_reward:load",
+    "hf": "stepgym.agents.policies.transformers_reward:TransformersRewardModel",
 }
 """The same for reward models."""
 
@@ -73,7 +73,7 @@ def _load(
     prefixes = {"policy": PREFIXES, "reward model": REWARD_PREFIXES}.get(kind, {})
     if colon and prefix in prefixes:
         factory = resolve(prefix, kind=kind, known=prefixes)
-        return factory(rest, **_with_seed(factory, seed, settings))
+        return _make(kind, name, factory, _with_seed(factory, seed, settings), rest)
     found = resolve(name, kind=kind, known=known, group=group)
     return _make(kind, name, found, _with_seed(found, seed, settings))
 
@@ -85,13 +85,18 @@ def _with_seed(factory: Any, seed: int | None, settings: dict[str, Any]) -> dict
     return {**settings, "seed": seed} if takes_seed else settings
 
 
-def _make(kind: str, name: str, found: Any, settings: dict[str, Any]) -> Any:
+def _make(kind: str, name: str, found: Any, settings: dict[str, Any], *rest: str) -> Any:
     """Call what the name stands for; an object that is ready already is returned as it is."""
     if not callable(found):
         return found
-    parameters = inspect.signature(found).parameters
+    check_settings(kind, name, found, settings)
+    return found(*rest, **settings)
+
+
+def check_settings(kind: str, name: str, taker: Any, settings: dict[str, Any]) -> None:
+    """Raise `ValueError` for a setting that `taker` does not have, with those it has (any is good for `**settings`)."""
+    parameters = inspect.signature(taker).parameters
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     unknown = [key for key in settings if key not in parameters]
     if unknown and not takes_any:
         raise ValueError(f"{kind} {name!r} has no setting {unknown[0]!r}; it has: {', '.join(parameters)}")
-    return found(**settings)

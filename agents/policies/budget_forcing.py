@@ -8,7 +8,7 @@ model, not sampled: it costs prompt tokens and counts in no log-probability.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from stepgym.agents.policies.decoding import Stop
@@ -126,7 +126,7 @@ class _Thought:
     owner: int
     state: State
     texts: tuple[str, ...]
-    step: Step = Step("", log_prob=0.0)
+    step: Step = field(default_factory=lambda: Step("", log_prob=0.0))
     stop: Stop = Stop.LENGTH
     num_waits: int = 0
     closed: bool = False
@@ -149,3 +149,21 @@ class _Thought:
 def _own_draw(state: State, child: int) -> State:
     """Give each child a stream of its own: two that thought alike may yet end differently."""
     return state if state.draw is None else replace(state, draw=derive_seed(state.draw, child) % 2**31)
+
+
+def load(
+    name: str,
+    *,
+    seed: int = 0,
+    max_thinking_tokens: int | None = 512,
+    num_waits: int = 0,
+    wait: str = "\nWait",
+    **settings: Any,
+) -> BudgetForcingPolicy:
+    """Make the policy `budget_forcing:NAME` stands for; other settings are those of the policy inside."""
+    from stepgym.agents.registry import load_policy
+
+    inner: Any = load_policy(name, seed=seed, **settings)
+    if not hasattr(inner, "extend"):
+        raise ValueError(f"policy {name!r} cannot write on from the beginning of a step; hf:NAME_OR_FOLDER can")
+    return BudgetForcingPolicy(inner, max_thinking_tokens=max_thinking_tokens, num_waits=num_waits, wait=wait)

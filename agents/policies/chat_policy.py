@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from stepgym.agents.policies import prompts
 from stepgym.agents.policies.chat_client import ChatClient, ChatError, Choice, Completion
-from stepgym.agents.policies.prompts import SYSTEM, shown_reply
 from stepgym.agents.randomness import proposal_seed
 from stepgym.agents.types import PolicyError
 from stepgym.envs.tokens import ANSWER, ANSWER_END, STEP_END, THINK, THINK_END
@@ -27,7 +27,7 @@ BYTES_PER_TOKEN = 4
 
 
 class ChatPolicy:
-    """A served model that proposes steps.
+    """A served model that proposes steps; `endpoint` is `URL#MODEL`.
 
     `continuation` says how a model goes on from earlier steps: `"ask"` shows them as its own message and asks for
     the next one, which every server understands; `"prefill"` lets it write on in that message (vLLM, SGLang).
@@ -38,15 +38,15 @@ class ChatPolicy:
 
     def __init__(
         self,
-        url: str,
-        model: str,
+        endpoint: str,
         *,
         seed: int = 0,
         temperature: float = 0.7,
         top_p: float = 0.95,
         max_new_tokens: int = 512,
         delimiters: Sequence[str] = ("\n\n",),
-        system: str | None = SYSTEM,
+        system: str | None = prompts.SYSTEM,
+        examples: Sequence[tuple[str, str]] = (),
         continuation: Literal["ask", "prefill"] = "ask",
         concurrency: int = 16,
         timeout_s: float = 120.0,
@@ -58,8 +58,7 @@ class ChatPolicy:
     ) -> None:
         import openai
 
-        if not url.startswith(("http://", "https://")):
-            raise ValueError(f"chat endpoint {url!r} is no http(s) URL; write chat:http://HOST:PORT/v1#MODEL")
+        url, model = parse_endpoint(endpoint)
         if concurrency < 1 or max_retries < 0 or timeout_s <= 0:
             raise ValueError(f"concurrency {concurrency!r} >= 1, max_retries {max_retries!r} >= 0, timeout_s {timeout_s!r} > 0")
         if continuation not in ("ask", "prefill"):
@@ -71,8 +70,23 @@ class ChatPolicy:
         self.seed, self.temperature, self.top_p = seed, temperature, top_p
         self.max_new_tokens, self.delimiters, self.system = max_new_tokens, tuple(delimiters), system
         self.continuation, self.concurrency, self.num_parameters = continuation, concurrency, num_parameters
+        self.examples = tuple(examples)
         self.options = dict(options or {})
         self._refused: frozenset[str] = frozenset()
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a record says of this policy."""
+        return {
+            "kind": "chat",
+            "url": str(self._client.client.base_url),
+            "model": self._client.model,
+            "seed": self.seed,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_new_tokens": self.max_new_tokens,
+            "continuation": self.continuation,
+            "system": self.system,
+        }
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         """Return up to `counts[i]` steps for `states[i]`; raises `PolicyError` with the rest where a request failed."""
@@ -137,15 +151,14 @@ class ChatPolicy:
         raise refusal
 
     def _messages(self, state: State) -> list[dict[str, str]]:
-        messages = [{"role": "system", "content": self.system}] if self.system else []
-        messages.append({"role": "user", "content": state.prompt})
+        messages = prompts.messages(state.prompt, system=self.system, examples=self.examples)
         if not state.steps:
             return messages
         pieces = []
         for step in state.steps:
             pieces.append(step.text)
             if step.reply:
-                pieces.append(shown_reply(step.reply))
+                pieces.append(prompts.shown_reply(step.reply))
         before = "".join(piece + self.delimiters[0] for piece in pieces)
         messages.append({"role": "assistant", "content": before if self.continuation == "prefill" else before.rstrip()})
         if self.continuation == "ask":
@@ -191,16 +204,11 @@ class Endpoint(NamedTuple):
 
 
 def parse_endpoint(name: str) -> Endpoint:
-    """Split `URL#MODEL`; raises `ValueError` where one is missing."""
+    """Split `URL#MODEL`; raises `ValueError` where one is missing or the URL is none."""
     url, _, model = name.rpartition("#")
-    if not url or not model:
-        raise ValueError(f"chat policy {name!r} needs an endpoint and a model: chat:http://HOST:PORT/v1#MODEL")
+    if not url.startswith(("http://", "https://")) or not model:
+        raise ValueError(f"chat policy {name!r} needs an http(s) URL and a model: chat:http://HOST:PORT/v1#MODEL")
     return Endpoint(url, model)
-
-
-def load(name: str, **settings: Any) -> ChatPolicy:
-    """Make the policy `chat:URL#MODEL` stands for."""
-    return ChatPolicy(*parse_endpoint(name), **settings)
 
 
 def _whole_text(choice: Choice) -> str:

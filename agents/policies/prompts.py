@@ -6,35 +6,60 @@ state's tokens are a function of the state alone and a child begins with its par
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from stepgym.envs.tokens import TOOL_RESULT, TOOL_RESULT_END
 from stepgym.envs.types import State
 
 SYSTEM = (
-    "You solve problems step by step. Write one short step per paragraph and leave an empty line after each step. "
-    "When you know the result, write it between <answer> and </answer>."
+    "Solve the problem. Write short steps with an empty line between them. Finish with the result as "
+    "<answer>result</answer>."
 )
-"""What a chat model is told before the problem."""
+"""What a chat model is told before the problem. Of the wordings tried, small models keep to this one best."""
+EXAMPLES = (
+    ("Ann has 3 apples and buys 4 more. How many has she now?", "Ann has 3 + 4 = 7 apples.\n\n<answer>7</answer>"),
+    ("Compute 4 - 9.", "4 - 9 = -5\n\n<answer>-5</answer>"),
+)
+"""Questions and answers that show a very small model the form; a larger one needs none."""
 PLAIN = "Problem: {prompt}\nSolution:\n"
 """The prompt of a model without a chat template."""
 
 
-def head(tokenizer: Any, prompt: str, *, system: str | None, template: str | None) -> tuple[str, str]:
+def head(
+    tokenizer: Any,
+    prompt: str,
+    *,
+    system: str | None,
+    template: str | None,
+    examples: Sequence[tuple[str, str]] = (),
+) -> tuple[str, str]:
     """Return the text up to the first step in two pieces: what all problems share, and what begins with the prompt.
 
     `template` (with `{prompt}` in it) takes the place of the chat template; `None` takes the chat template where
-    the tokenizer has one and `PLAIN` otherwise.
+    the tokenizer has one and `PLAIN` otherwise. Examples come before the prompt, laid out in the same way.
     """
     if template is None and getattr(tokenizer, "chat_template", None):
-        messages = [{"role": "system", "content": system}] if system else []
-        messages.append({"role": "user", "content": prompt})
-        text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        text: str = tokenizer.apply_chat_template(
+            messages(prompt, system=system, examples=examples), tokenize=False, add_generation_prompt=True
+        )
         # Templates may trim the prompt; the last place it stands is the user's turn.
         at = text.rfind(prompt.strip())
         return text[:at], text[at:]
-    before, mark, after = (PLAIN if template is None else template).partition("{prompt}")
-    return (before, prompt + after) if mark else ("", before)
+    layout = PLAIN if template is None else template
+    shown = "".join(layout.replace("{prompt}", question) + answer + "\n\n" for question, answer in examples)
+    before, mark, after = layout.partition("{prompt}")
+    return (shown + before, prompt + after) if mark else (shown, before)
+
+
+def messages(
+    prompt: str, *, system: str | None, examples: Sequence[tuple[str, str]] = ()
+) -> list[dict[str, str]]:
+    """Return the conversation up to the first step."""
+    turns = [{"role": "system", "content": system}] if system else []
+    for question, answer in examples:
+        turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return [*turns, {"role": "user", "content": prompt}]
 
 
 def segments(first: tuple[str, str], state: State, *, delimiter: str) -> tuple[str, ...]:

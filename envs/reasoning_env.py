@@ -248,6 +248,7 @@ class ReasoningEnv(gymnasium.Env[str, str]):
             "index": problem.index,
             "num_steps": len(state.steps),
         }
+        info["tool_tokens"] = sum(step.num_reply_tokens for step in state.steps)
         if problem.level is not None:
             info["level"] = problem.level
         if state.end is not None:

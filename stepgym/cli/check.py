@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -15,11 +16,11 @@ CHECKS = {
     "propose": ("policy", "stepgym.agents.conformance:check_policy"),
     "score": ("reward model", "stepgym.agents.conformance:check_reward_model"),
     "select": ("search", "stepgym.agents.conformance:check_search"),
-    "run": ("sandbox", "stepgym.sandbox.conformance:check_sandbox"),
+    "run": ("sandbox", "stepgym.sandbox.conformance:conformance"),
     "reset": ("environment", "stepgym.envs.conformance:check_environment"),
     "__getitem__": ("problem set", "stepgym.envs.conformance:check_problem_set"),
 }
-"""The method that tells what a thing is -> its name and the function that checks it."""
+"""The method that tells what a thing is -> its name and the function that checks it (a sandbox by what opens it)."""
 
 
 @click.command()
@@ -32,10 +33,13 @@ def command(path: str, as_json: bool) -> None:
     reset (environment; its domain and verifier are checked with it), item access (problem set). Exit status 1 when
     a clause is broken. A registered environment's id will do as well.
     """
-    thing = _load(path)
+    maker = _maker(path)
+    thing = maker()
     kind, check = _kind(path, thing)
     try:
-        findings: list[Finding] = load_dotted(check)(thing)
+        findings: list[Finding] = load_dotted(check)(maker if kind == "sandbox" else thing)
+    except UnknownNameError as error:
+        raise click.ClickException(f"no contract for a {kind} is here: {error}") from error
     finally:
         if hasattr(thing, "close"):
             thing.close()
@@ -49,24 +53,33 @@ def command(path: str, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def _load(path: str) -> Any:
+def _maker(path: str) -> Callable[[], Any]:
+    """Return what makes the thing: a class or function itself, else a function that returns the thing as it is."""
     if "/" in path:
-        from stepgym.envs.registry import load_env
-
-        try:
-            return load_env(path)
-        except (ValueError, ImportError) as error:
-            raise click.ClickException(str(error)) from error
+        return lambda: _load_env(path)
     if not path.partition(":")[2]:
         raise click.ClickException(f"{path!r} names no thing in a module; write {path.rstrip(':')}:Thing")
     try:
         found = load_dotted(path)
     except UnknownNameError as error:
         raise click.ClickException(str(error)) from error
-    if not (inspect.isclass(found) or inspect.isroutine(found)):
-        return found
+    if inspect.isclass(found) or inspect.isroutine(found):
+        return lambda: _call(path, found)
+    return lambda: found
+
+
+def _load_env(env_id: str) -> Any:
+    from stepgym.envs.registry import load_env
+
     try:
-        return found()
+        return load_env(env_id)
+    except (ValueError, ImportError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _call(path: str, maker: Callable[[], Any]) -> Any:
+    try:
+        return maker()
     except Exception as error:  # whatever a plug-in's constructor raises is said, not traced
         raise click.ClickException(
             f"{path!r} could not be made without arguments ({type(error).__name__}: {error}); "

@@ -194,6 +194,8 @@ def _json_object(file: Path, number: int, line: str) -> dict[str, Any]:
     except (json.JSONDecodeError, RecursionError) as error:
         column = error.colno if isinstance(error, json.JSONDecodeError) else 1
         fault = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deep"
+        if line.startswith("version https://git-lfs"):
+            fault = "a Git LFS pointer in place of the file; run git lfs pull"
         raise DataFileError(
             f"{file}, line {number}, column {column}: broken JSON ({fault}): {line[:60]!r}; "
             "each line must be one JSON object"

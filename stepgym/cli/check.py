@@ -25,8 +25,9 @@ CHECKS = {
 
 @click.command()
 @click.argument("path", metavar="PACKAGE.MODULE:THING")
+@click.option("--env", "env_id", help="Environment on whose states a policy or reward model is tried.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(path: str, as_json: bool) -> None:
+def command(path: str, env_id: str | None, as_json: bool) -> None:
     """Check a thing of yours: a class or function is called without arguments, anything else is taken as it is.
 
     What it is shows in its methods: propose (policy), score (reward model), select (search), run (sandbox),
@@ -37,7 +38,8 @@ def command(path: str, as_json: bool) -> None:
     thing = maker()
     kind, check = _kind(path, thing)
     try:
-        findings: list[Finding] = load_dotted(check)(maker if kind == "sandbox" else thing)
+        options = {"env": env_id} if env_id and kind in ("policy", "reward model") else {}
+        findings: list[Finding] = load_dotted(check)(maker if kind == "sandbox" else thing, **options)
     except UnknownNameError as error:
         raise click.ClickException(f"no contract for a {kind} is here: {error}") from error
     finally:

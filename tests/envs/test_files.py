@@ -58,6 +58,7 @@ def test_columns_and_conventions(
             {},
             ["line 17, column 29", "broken JSON", "JSON object"],
         ),
+        (["version https://git-lfs.github.com/spec/v1"], {}, ["line 1", "Git LFS pointer", "git lfs pull"]),
         ([GSM8K, "[1, 2]"], {}, ["line 2", "a list, not an object"]),
         ([GSM8K, '{"a":' * 100_000], {}, ["line 2, column", "broken JSON"]),
         ([{"q": "1", "a": "2"}], {}, ["line 1", "no question column", "found q, a", "question=COLUMN"]),

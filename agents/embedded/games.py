@@ -58,6 +58,7 @@ class Game(Protocol):
 
 
 def number_token(number: int) -> int:
+    """Return the token of a number; all large ones share `BIG`."""
     return FIRST_NUMBER + number if 0 <= number <= MAX_NUMBER else BIG
 
 

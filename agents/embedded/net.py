@@ -115,6 +115,7 @@ def load(kind: str, folder: Path) -> Any:
 
 
 def num_parameters(model: nn.Module) -> int:
+    """Count the parameters, shared ones once."""
     return sum(p.numel() for p in model.parameters())
 
 

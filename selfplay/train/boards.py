@@ -111,7 +111,7 @@ def train_preferences(
     rows_of = batches(len(pairs), batch, seed)
 
     def margin(of: Any, index: list[int]) -> Tensor:
-        good, bad = (_log_probs(of, [side[i] for i in index]) for side in by_pair)
+        good, bad = (step_log_probs(of, [side[i] for i in index]) for side in by_pair)
         return good - bad
 
     def loss(step: int) -> Tensor:
@@ -160,7 +160,7 @@ def batches(num_rows: int, batch: int, seed: int) -> Callable[[int], Tensor]:
     return rows_of
 
 
-def _log_probs(model: Any, rows: Sequence[Sequence[Row]]) -> Tensor:
+def step_log_probs(model: Any, rows: Sequence[Sequence[Row]]) -> Tensor:
     """Return the log-probability of each step, the sum over its rows."""
     flat = [row for group in rows for row in group]
     at = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor([len(group) for group in rows]))

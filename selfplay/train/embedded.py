@@ -85,6 +85,7 @@ def policy_rows(boards: Sequence[Board]) -> tuple[Rows, Tensor]:
 
 
 def tokenise(boards: Sequence[Board]) -> tuple[Tensor, Tensor]:
+    """Return the boards as one token tensor, padded on the right, and where each row ends."""
     prompts = [GAMES[GAME].prompt(board) for board in boards]
     width = max(map(len, prompts))
     tokens = torch.tensor([[*row, *[PAD] * (width - len(row))] for row in prompts])

@@ -180,7 +180,18 @@ def outcomes(records: Iterable[EpisodeRecord], replay: Replay) -> list[Judged]:
     return found
 
 
+def path_outcomes(records: Iterable[EpisodeRecord], replay: Replay) -> list[Judged]:
+    """Return AlphaZero's value target: each board on the chosen path with the episode's verdict."""
+    found = []
+    for record in records:
+        if record.verdict in ("correct", "incorrect"):
+            states = replay.states(record)
+            found += [Judged(states[node].public, float(record.verdict == "correct")) for node in record.path[1:]]
+    return found
+
+
 def even(texts: Iterable[str]) -> dict[str, float]:
+    """Return an equal share for each text."""
     found = list(texts)
     return dict.fromkeys(found, 1 / len(found))
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from stepgym.cli.options import user_errors
+
 
 @click.group()
 def command() -> None:
@@ -35,6 +37,52 @@ def embedded(out: Path, seed: int, quick: bool, as_json: bool) -> None:
         )
     figures = train_embedded(out, settings, progress=show)
     print_figures(figures, as_json)
+
+
+def _add(kind: str, summary: str) -> None:
+    """Add a trainer's command; all share their options."""
+
+    @command.command(kind, help=summary)
+    @click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file with the same names as the options.")
+    @click.option("--runs", multiple=True, help="Run folder to learn from; may be repeated.")
+    @click.option("--out", help="Folder for the checkpoint and metrics.jsonl; the same command resumes there.")
+    @click.option("--init", help="Model to start from: embedded, a folder, or hf:NAME_OR_FOLDER.")
+    @click.option("--steps", type=click.IntRange(min=1))
+    @click.option("--learning-rate", type=float)
+    @click.option("--batch", type=click.IntRange(min=1))
+    @click.option("--labels", help="prm: monte_carlo, verifier, agreement or first_error.")
+    @click.option("--hard/--soft", default=None, help="prm: labels 0 or 1, or shares.")
+    @click.option("--beta", type=float, help="dpo: how far from the start the policy may go.")
+    @click.option("--env", help="grpo: environment.")
+    @click.option("--level", type=int, help="grpo: its level.")
+    @click.option("--variant", help="grpo: grpo, dr_grpo or dapo.")
+    @click.option("--group", type=click.IntRange(min=2), help="grpo: answers to each problem.")
+    @click.option("--seed", type=int)
+    @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+    def run(file: Path | None, as_json: bool, **given: Any) -> None:
+        import torch
+
+        from stepgym.selfplay.train.fit import LossNotFinite
+        from stepgym.selfplay.train.run import read_config, train
+
+        torch.set_num_threads(1)
+        with user_errors():
+            try:
+                figures = train(read_config(kind, file, given), progress=show)
+            except LossNotFinite as error:
+                raise click.ClickException(str(error)) from error
+        print_figures(figures, as_json)
+
+
+for _kind, _summary in {
+    "sft": "Policy, on the steps of verified solutions.",
+    "dpo": "Policy, on verified steps against refuted ones.",
+    "prm": "Step reward model, on labels from the tree or the step verifier.",
+    "orm": "Outcome reward model, on the verdicts of answers.",
+    "alphazero": "Policy on the search's visits, reward model on outcomes.",
+    "grpo": "Policy, straight on an environment's verdicts.",
+}.items():
+    _add(_kind, _summary)
 
 
 def show(step: int, steps: int, metrics: dict[str, float]) -> None:

@@ -1,0 +1,183 @@
+"""One call for every trainer: which records, which model to start from, where the result goes.
+
+`embedded` and folders of embedded models are trained with torch alone on boards and steps; `hf:NAME_OR_FOLDER` is
+a language model, trained on the records' text (`stepgym.selfplay.train.text`).
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from stepgym.agents.embedded import net
+from stepgym.agents.embedded.policy import WEIGHTS
+from stepgym.agents.types import EpisodeRecord
+from stepgym.envs.registry import load_env
+from stepgym.sandbox.plugins import unknown_name
+from stepgym.selfplay.run_folder import read_episodes
+from stepgym.selfplay.train import boards, examples
+from stepgym.selfplay.train.examples import Judged, Labels, Replay, require, require_both_classes
+from stepgym.selfplay.train.fit import Fit, Progress, Schedule, TrainingError
+from stepgym.selfplay.train.grpo import Variant, train_grpo
+
+
+class Kind(StrEnum):
+    """What is trained, and on what."""
+
+    SFT = "sft"
+    """Policy, on the steps of verified solutions (of an agent's own: STaR, ReST-EM, expert iteration)."""
+    DPO = "dpo"
+    """Policy, on verified against refuted steps."""
+    PRM = "prm"
+    """Step reward model."""
+    ORM = "orm"
+    """Outcome reward model."""
+    ALPHAZERO = "alphazero"
+    """Policy on visits and reward model on outcomes, into `policy/` and `prm/`."""
+    GRPO = "grpo"
+    """Policy, on an environment's verdicts; needs no records."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that decides what a training run makes."""
+
+    kind: str
+    out: str
+    runs: tuple[str, ...] = ()
+    """Run folders."""
+    init: str = "embedded"
+    """The model to start from: `embedded`, a folder that a trainer wrote, or `hf:NAME_OR_FOLDER`."""
+    steps: int = 400
+    learning_rate: float = 1e-3
+    batch: int = 128
+    labels: str = Labels.MONTE_CARLO
+    hard: bool = False
+    beta: float = 0.5
+    env: str = "stepgym/Countdown-v0"
+    level: int = 3
+    variant: str = Variant.GRPO
+    group: int = 8
+    seed: int = 0
+
+    @property
+    def schedule(self) -> Schedule:
+        return Schedule(self.steps, self.learning_rate, warmup=min(20, self.steps), checkpoint_every=200)
+
+
+def read_config(kind: str, file: Path | None, given: Mapping[str, Any]) -> TrainConfig:
+    """Join a TOML file with what was given besides, which counts more. Raises `TrainingError` with the known names."""
+    known = {f.name: f for f in fields(TrainConfig)}
+    settings: dict[str, Any] = {}
+    if file is not None:
+        try:
+            settings = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise TrainingError(f"{file}: {error}") from error
+        for name in settings:
+            if name not in known or name == "kind":
+                raise TrainingError(f"{file}: {unknown_name('setting', name, set(known) - {'kind'}, dotted=False)}")
+    settings |= {name: value for name, value in given.items() if value is not None and value != ()}
+    if "out" not in settings:
+        raise TrainingError("say where the result goes: --out FOLDER, or out = \"FOLDER\" in the config")
+    settings["runs"] = tuple(settings.get("runs", ()))
+    config = TrainConfig(kind=Kind(kind), **settings)
+    for name, choices in (("labels", Labels), ("variant", Variant)):
+        if getattr(config, name) not in list(choices):
+            raise TrainingError(str(unknown_name(name, getattr(config, name), list(choices), dotted=False)))
+    return config
+
+
+def train(config: TrainConfig, *, progress: Progress | None = None) -> dict[str, Any]:
+    """Train and return figures. Raises `TrainingError`, `LossNotFinite`, `RecordError`, `CheckpointError`.
+
+    The settings stand in `train.json`; a second call with the same goes on where the first stopped.
+    """
+    out = Path(config.out)
+    _same_settings(out, config)
+    if config.init.startswith("hf:"):
+        from stepgym.selfplay.train.text import train_text
+
+        return train_text(config, _records(config), progress=progress)
+    if config.kind == Kind.GRPO:
+        model = start(net.POLICY, config.init)
+        env = load_env(config.env, level=config.level, seed=config.seed)
+        done = train_grpo(
+            model, env, schedule=config.schedule, variant=Variant(config.variant), group=config.group,
+            seed=config.seed, out=out, progress=progress,
+        )  # fmt: skip
+        return _figures(done, config.steps)
+    return _train_on_records(config, _records(config), out, progress)
+
+
+def start(kind: str, init: str) -> Any:
+    """Load the embedded model to start from: the shipped one, a folder, or the `policy/` or `prm/` in it."""
+    if init == "embedded":
+        return net.load(kind, WEIGHTS / kind)
+    folder = Path(init)
+    return net.load(kind, folder / kind if (folder / kind).is_dir() else folder)
+
+
+def _train_on_records(
+    config: TrainConfig, records: list[EpisodeRecord], out: Path, progress: Progress | None
+) -> dict[str, Any]:
+    replay = Replay()
+    common: dict[str, Any] = {
+        "schedule": config.schedule, "batch": config.batch, "seed": config.seed, "progress": progress
+    }  # fmt: skip
+    match Kind(config.kind):
+        case Kind.SFT:
+            choices = require(examples.verified_choices(records, replay), "no correct episode")
+            done = boards.train_choices(start(net.POLICY, config.init), choices, out=out, **common)
+            return _figures(done, len(choices))
+        case Kind.DPO:
+            pairs = require(examples.preferences(records, replay), "no fork with a correct and an incorrect way")
+            done = boards.train_preferences(start(net.POLICY, config.init), pairs, beta=config.beta, out=out, **common)
+            return _figures(done, len(pairs))
+        case Kind.ALPHAZERO:
+            choices = require(examples.visit_choices(records, replay), "no node with two visited children")
+            values = require_both_classes(examples.path_outcomes(records, replay))
+            done = boards.train_choices(start(net.POLICY, config.init), choices, out=out / net.POLICY, **common)
+            value = boards.train_judged(start(net.PRM, config.init), values, out=out / net.PRM, **common)
+            return {**_figures(done, len(choices)), "value_loss": value.loss, "value_examples": len(values)}
+        case kind:
+            judged = _judged(Kind(kind), config, records, replay)
+            done = boards.train_judged(start(net.PRM, config.init), judged, out=out, **common)
+            return _figures(done, len(judged))
+
+
+def _judged(kind: Kind, config: TrainConfig, records: list[EpisodeRecord], replay: Replay) -> list[Judged]:
+    if kind is Kind.ORM:
+        return require_both_classes(examples.outcomes(records, replay))
+    return require_both_classes(
+        examples.judged_steps(records, replay, labels=Labels(config.labels), hard=config.hard)
+    )
+
+
+def _records(config: TrainConfig) -> list[EpisodeRecord]:
+    if not config.runs and config.kind != Kind.GRPO:
+        raise TrainingError("say which run folders to learn from: --runs FOLDER (`stepgym selfplay` writes them)")
+    return [record for run in config.runs for record in read_episodes(run)]
+
+
+def _same_settings(out: Path, config: TrainConfig) -> None:
+    """Write the settings; raises `TrainingError` when the folder holds a run with others."""
+    file = out / "train.json"
+    plain = json.loads(json.dumps(asdict(replace(config, out=""))))
+    if file.is_file():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        changed = [f"{k} was {before.get(k)!r}, is now {v!r}" for k, v in plain.items() if before.get(k) != v]
+        if changed:
+            raise TrainingError(f"{out} holds a run with other settings: {'; '.join(changed)}; choose another --out")
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+
+
+def _figures(done: Fit, num_examples: int) -> dict[str, Any]:
+    return {"steps": done.steps, "examples": num_examples, "loss": done.loss, "seconds": round(done.seconds, 1)}

@@ -1,0 +1,66 @@
+"""Where a loop on modular sums starts: a policy that imitates demonstrators who know only part of the addition table."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+from stepgym.agents.embedded import net
+from stepgym.envs.modular_sums import MODULUS, Sum, problems
+from stepgym.selfplay.train.boards import train_choices
+from stepgym.selfplay.train.examples import Choice
+from stepgym.selfplay.train.fit import Progress, Schedule
+
+GAME = "modular_sums"
+TRAINING_SEED = 900_000
+
+
+def known_facts(share: float, seed: int) -> frozenset[tuple[int, int]]:
+    """Return the unordered pairs whose sum the demonstrators know."""
+    pairs = [(a, b) for a in range(MODULUS) for b in range(a, MODULUS)]
+    return frozenset(random.Random(seed).sample(pairs, round(share * len(pairs))))
+
+
+def demonstrations(num_problems: int, *, level: int, known: frozenset[tuple[int, int]], seed: int) -> list[Choice]:
+    """Return right steps of random orders that need only known facts; a demonstrator who is stuck stops there."""
+    source, rng = problems(level, TRAINING_SEED + seed), random.Random(seed)
+    found = []
+    for index in range(num_problems):
+        board: Sum = source[index].public  # type: ignore[assignment]
+        while board[0]:
+            remaining, running, modulus = board
+            if running is None:
+                pairs = [(a, b) for i, a in enumerate(remaining) for b in remaining[i + 1 :]]
+            else:
+                pairs = [(running, b) for b in remaining]
+            sure = [pair for pair in pairs if tuple(sorted(pair)) in known]
+            if not sure:
+                break
+            a, b = rng.choice(sure)
+            c = (a + b) % modulus
+            found.append(Choice(board, {f"{a} + {b} = {c}": 1.0}))
+            rest = list(remaining)
+            for number in (a, b) if running is None else (b,):
+                rest.remove(number)
+            board = (tuple(rest), c, modulus)
+    return found
+
+
+def train_imitation(
+    out: Path,
+    *,
+    shape: net.Shape,
+    level: int = 3,
+    num_problems: int = 4000,
+    share: float = 0.75,
+    schedule: Schedule | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Any:
+    """Train a policy from scratch into `out/policy` and return it."""
+    choices = demonstrations(num_problems, level=level, known=known_facts(share, seed), seed=seed)
+    model = net.build(net.POLICY, shape, GAME, seed=seed)
+    schedule = schedule or Schedule(2500, 5e-3)
+    train_choices(model, choices, schedule=schedule, batch=128, seed=seed, out=out / net.POLICY, progress=progress)
+    return model

@@ -1,0 +1,175 @@
+"""Trainers of language models on the records' text: supervised fine-tuning, step and outcome reward models.
+
+The reward model is a token classifier with two labels, read at the last token of each step, which is how
+`TransformersRewardModel` reads it; the text is laid out by the same functions that policy and reward model use. The
+whole model is trained. Preferences and GRPO on language models are left to TRL: `stepgym export` writes its formats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from stepgym.agents.policies import prompts
+from stepgym.agents.types import EpisodeRecord, NodeRecord
+from stepgym.envs.types import State, Step
+from stepgym.selfplay.rows import ends, path_to
+from stepgym.selfplay.train.boards import batches
+from stepgym.selfplay.train.examples import Labels, Replay, require, step_labels
+from stepgym.selfplay.train.fit import Progress, TrainingError, fit
+
+if TYPE_CHECKING:
+    from stepgym.selfplay.train.run import TrainConfig
+
+IGNORED = -100.0
+POLICY_DELIMITER = "\n\n"
+REWARD_DELIMITER = "\n"
+
+
+class TextRow(NamedTuple):
+    """Tokens, and for each the target at it: the share of good (reward model), or 1 where it is learned (policy)."""
+
+    ids: list[int]
+    targets: list[float]
+
+
+def train_text(config: TrainConfig, records: Sequence[EpisodeRecord], *, progress: Progress | None = None) -> dict[str, Any]:
+    """Train a language model and save it, with its tokenizer, where `hf:FOLDER` finds it."""
+    kind = str(config.kind)
+    if kind not in ("sft", "prm", "orm"):
+        raise TrainingError(
+            f"{kind} on language models is TRL's part: `stepgym export --format preference` writes its data; here are sft, prm, orm"
+        )
+    model, tokenizer = _load(config.init.removeprefix("hf:"), kind)
+    rows = sft_rows(records, tokenizer) if kind == "sft" else reward_rows(records, tokenizer, config)
+    limit = getattr(model.config, "max_position_embeddings", None) or 2048
+    short = [row for row in rows if len(row.ids) <= limit]
+    require(short, f"no usable path of up to {limit} tokens ({len(rows)} in all)")
+    if kind != "sft":
+        _require_both(short)
+    rows_of = batches(len(short), min(config.batch, len(short)), config.seed)
+
+    def loss(step: int) -> Tensor:
+        part = [short[i] for i in rows_of(step).tolist()]
+        return (sft_loss if kind == "sft" else reward_loss)(model, part)
+
+    out = Path(config.out)
+    done = fit(model, loss, schedule=config.schedule, out=out, progress=progress)
+    tokenizer.save_pretrained(out)
+    return {"steps": done.steps, "examples": len(short), "loss": done.loss, "seconds": round(done.seconds, 1)}
+
+
+def sft_rows(records: Sequence[EpisodeRecord], tokenizer: Any) -> list[TextRow]:
+    """Return one row per verified path: the policy's own words are learned, prompts and replies are not."""
+    found = []
+    for record in records:
+        for end in ends(record, "correct"):
+            nodes = [record.nodes[i] for i in path_to(record, end)[1:]]
+            first = prompts.head(tokenizer, record.prompt, system=prompts.SYSTEM, template=None)
+            ids = [token for piece in first for token in _ids(tokenizer, piece)]
+            learned = [0.0] * len(ids)
+            for node in nodes:
+                words = _ids(tokenizer, node.text + POLICY_DELIMITER)
+                reply = _ids(tokenizer, prompts.shown_reply(node.reply) + POLICY_DELIMITER) if node.reply else []
+                ids += words + reply
+                learned += [1.0] * len(words) + [0.0] * len(reply)
+            if tokenizer.eos_token_id is not None:
+                ids.append(tokenizer.eos_token_id)
+                learned.append(1.0)
+            found.append(TextRow(ids, learned))
+    return require(found, "no correct episode")
+
+
+def reward_rows(records: Sequence[EpisodeRecord], tokenizer: Any, config: TrainConfig) -> list[TextRow]:
+    """Return one row per decided path, with a target at the last token of each step that could be judged."""
+    replay, found = Replay(), []
+    for record in records:
+        labels = _labels(record, replay, config)
+        for verdict in ("correct", "incorrect"):
+            for end in ends(record, verdict):
+                path = path_to(record, end)[1:]
+                found.append(_reward_row(tokenizer, record, path, labels))
+    return require(found, "no decided path")
+
+
+def sft_loss(model: Any, rows: Sequence[TextRow]) -> Tensor:
+    """Return the mean cross-entropy of the learned tokens."""
+    tokens, mask, learned = _padded(rows, model.device)
+    logits = model(input_ids=tokens, attention_mask=mask).logits[:, :-1].float()
+    losses = functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
+    weights = (learned[:, 1:] == 1).flatten().float()
+    return (losses * weights).sum() / weights.sum().clamp(min=1)
+
+
+def reward_loss(model: Any, rows: Sequence[TextRow]) -> Tensor:
+    """Return the mean cross-entropy of good against bad over the judged steps."""
+    tokens, mask, targets = _padded(rows, model.device)
+    logits = model(input_ids=tokens, attention_mask=mask).logits.float()
+    judged = targets != IGNORED
+    good = logits[judged][:, 1] - logits[judged][:, 0]
+    return functional.binary_cross_entropy_with_logits(good, targets[judged])
+
+
+def _labels(record: EpisodeRecord, replay: Replay, config: TrainConfig) -> dict[int, float]:
+    if str(config.kind) == "orm":
+        return {end: float(v == "correct") for v in ("correct", "incorrect") for end in ends(record, v)}
+    source = Labels(config.labels)
+    exact = source in (Labels.VERIFIER, Labels.AGREEMENT)
+    states = replay.states(record) if exact else [_text_state(record, i) for i in range(len(record.nodes))]
+    labels = step_labels(record, replay, states, source)
+    return {node: float(label > 0) for node, label in labels.items()} if config.hard else labels
+
+
+def _reward_row(tokenizer: Any, record: EpisodeRecord, path: Sequence[int], labels: dict[int, float]) -> TextRow:
+    first = prompts.head(tokenizer, record.prompt, system=None, template=None)
+    ids = [token for piece in first for token in _ids(tokenizer, piece)]
+    targets = [IGNORED] * len(ids)
+    reply = ""
+    for at in path:
+        node: NodeRecord = record.nodes[at]
+        words = _ids(tokenizer, reply + node.text + REWARD_DELIMITER)
+        ids += words
+        targets += [IGNORED] * (len(words) - 1) + [labels.get(at, IGNORED)]
+        reply = prompts.shown_reply(node.reply) + "\n" if node.reply else ""
+    return TextRow(ids, targets)
+
+
+def _text_state(record: EpisodeRecord, node: int) -> State:
+    path = path_to(record, node)[1:]
+    return State(record.prompt, tuple(Step(record.nodes[i].text, reply=record.nodes[i].reply) for i in path))
+
+
+def _padded(rows: Sequence[TextRow], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    width = max(len(row.ids) for row in rows)
+    tokens = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros_like(tokens)
+    targets = torch.full((len(rows), width), IGNORED)
+    for i, row in enumerate(rows):
+        n = len(row.ids)
+        tokens[i, :n], mask[i, :n], targets[i, :n] = torch.tensor(row.ids), 1, torch.tensor(row.targets)
+    return tokens.to(device), mask.to(device), targets.to(device)
+
+
+def _require_both(rows: Sequence[TextRow]) -> None:
+    labels = [target for row in rows for target in row.targets if target != IGNORED]
+    if not labels or all(x >= 0.5 for x in labels) or all(x < 0.5 for x in labels):
+        raise TrainingError(f"all {len(labels)} labels are of one class; a reward model needs both: mix levels or searches")
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    found: list[int] = tokenizer(text, add_special_tokens=False).input_ids
+    return found
+
+
+def _load(name: str, kind: str) -> tuple[Any, Any]:
+    from stepgym.agents.policies.loading import load_model
+
+    try:
+        return load_model(name, "AutoModelForCausalLM" if kind == "sft" else "AutoModelForTokenClassification")
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"cannot load hf:{name}: {error}") from error

@@ -1,0 +1,37 @@
+"""`stepgym loop CONFIG`: play, learn, evaluate, keep the better policy; again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from stepgym.cli.options import user_errors
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--out", help="Folder of the loop; default: the config's name without its ending.")
+@click.option("--generations", type=click.IntRange(min=0), help="In place of the config's; more than before goes on.")
+@click.option("--json", "as_json", is_flag=True, help="Print the generations as JSON.")
+def command(config: Path, out: str | None, generations: int | None, as_json: bool) -> None:
+    """Run the loop that CONFIG (TOML) describes; the same command resumes it."""
+    import torch
+
+    from stepgym.selfplay.curves import write_curves
+    from stepgym.selfplay.loop import read_loop_config, run_loop
+    from stepgym.selfplay.train.fit import LossNotFinite
+
+    torch.set_num_threads(1)
+    with user_errors():
+        settings = read_loop_config(config, out=out, generations=generations)
+        try:
+            lines = run_loop(settings, tell=lambda line: click.echo(line, err=True))
+        except LossNotFinite as error:
+            raise click.ClickException(str(error)) from error
+    page = write_curves(Path(settings.out), {Path(settings.out).name: [lines]})
+    if as_json:
+        click.echo(json.dumps([{k: v for k, v in line.items() if k != "solved"} for line in lines]))
+    else:
+        click.echo(f"curves: {page}")

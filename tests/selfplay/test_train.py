@@ -1,0 +1,260 @@
+"""Trainers: each learns what its data says, stops where it must, resumes where it was, and names what is missing."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from stepgym.agents.embedded import net
+from stepgym.agents.embedded.policy import EmbeddedPolicy
+from stepgym.agents.solving import iter_solve
+from stepgym.agents.types import EpisodeRecord
+from stepgym.cli import main
+from stepgym.envs.registry import load_env
+from stepgym.selfplay.run_folder import RunFolder
+from stepgym.selfplay.train import boards, examples
+from stepgym.selfplay.train.embedded import auc
+from stepgym.selfplay.train.examples import Choice, Judged, Labels, Preference, Replay
+from stepgym.selfplay.train.fit import LossNotFinite, Schedule, TrainingError, fit
+from stepgym.selfplay.train.grpo import Variant, roll_out, train_grpo
+from stepgym.selfplay.train.run import TrainConfig, read_config, train
+from stepgym.selfplay.types import RunConfig
+
+SHAPE = net.Shape(16, 1, 2)
+BOARD = ((3, 4, 5), 35)
+GOOD, BAD = "4 + 3", "5 - 4"
+QUICK = Schedule(60, 2e-2, warmup=5)
+
+
+@pytest.fixture(scope="module")
+def records() -> list[EpisodeRecord]:
+    env = load_env("Countdown-v0", level=3, seed=5)
+    problems = [env.problems[i] for i in range(12)]
+    return list(
+        iter_solve(
+            problems, env=env, agent="mcts", policy="embedded", reward_model="embedded", see_verdicts=False,
+            agent_settings={"simulations": 12}, verify_all=True,
+        )
+    )  # fmt: skip
+
+
+def policy(game: str = "countdown") -> Any:
+    return net.build(net.POLICY, SHAPE, game)
+
+
+def share(model: Any, board: Any, text: str) -> float:
+    moves, log_probs = EmbeddedPolicy(model=model).log_probs(board)
+    return math.exp(next(x for move, x in zip(moves.moves, log_probs) if move.text == text))
+
+
+def test_a_policy_takes_on_the_shares_it_is_shown() -> None:
+    model = policy()
+    boards.train_choices(model, [Choice(BOARD, {GOOD: 0.75, BAD: 0.25})] * 8, schedule=QUICK, batch=8)
+    assert share(model, BOARD, GOOD) == pytest.approx(0.75, abs=0.05)
+    assert share(model, BOARD, BAD) == pytest.approx(0.25, abs=0.05)
+
+
+def test_a_step_of_several_tokens_is_learned_as_one() -> None:
+    model, board = policy("modular_sums"), ((3, 9, 20), None, 31)
+    boards.train_choices(model, [Choice(board, {"3 + 9 = 12": 1.0})] * 8, schedule=QUICK, batch=8)
+    assert share(model, board, "3 + 9 = 12") > 0.9
+
+
+def test_preferences_move_one_step_over_the_other() -> None:
+    model = policy()
+    before = share(model, BOARD, GOOD) / share(model, BOARD, BAD)
+    boards.train_preferences(model, [Preference(BOARD, GOOD, BAD)] * 4, schedule=QUICK)
+    assert share(model, BOARD, GOOD) / share(model, BOARD, BAD) > 10 * before
+
+
+def test_a_reward_model_tells_its_classes_apart() -> None:
+    model = net.build(net.PRM, SHAPE, "countdown")
+    good, bad = ((7, 5), 35), ((1, 3), 35)
+    boards.train_judged(model, [Judged(good, 1.0), Judged(bad, 0.0)] * 4, schedule=QUICK)
+    high, low = torch.sigmoid(net.board_logits(model, [good, bad])).tolist()
+    assert high > 0.9 > 0.1 > low
+
+
+@pytest.mark.parametrize("variant", list(Variant))
+def test_grpo_raises_the_share_of_verified_answers(variant: Variant) -> None:
+    env = load_env("Countdown-v0", level=1, seed=1)
+    model = policy()
+    problems = [env.problems[i] for i in range(1000, 1100)]
+
+    def solved() -> float:
+        ends = roll_out(EmbeddedPolicy(model=model, distinct=False), env, problems, 4)
+        return sum(reward for _, reward in ends) / len(ends)
+
+    before = solved()
+    train_grpo(model, env, schedule=Schedule(40, 1e-2, warmup=5), variant=variant)
+    assert solved() > before + 0.03
+
+
+def test_replay_gives_the_boards_that_search_saw(records: list[EpisodeRecord]) -> None:
+    replay = Replay()
+    for record in records:
+        for node, state in zip(record.nodes, replay.states(record)):
+            assert state.answer == node.answer
+
+
+@pytest.mark.parametrize("labels", list(Labels))
+def test_labels_of_every_source_are_shares(records: list[EpisodeRecord], labels: Labels) -> None:
+    judged = examples.judged_steps(records, Replay(), labels=labels)
+    assert judged
+    assert all(0 <= e.label <= 1 for e in judged)
+    hard = examples.judged_steps(records, Replay(), labels=labels, hard=True)
+    assert [e.label for e in hard] == [float(e.label > 0) for e in judged]
+
+
+def test_agreement_keeps_a_part_of_the_samples_and_first_error_stops_at_it(records: list[EpisodeRecord]) -> None:
+    replay = Replay()
+    for record in records:
+        states = replay.states(record)
+        sampled, exact, agreed, first = (
+            examples.step_labels(record, replay, states, labels)
+            for labels in (Labels.MONTE_CARLO, Labels.VERIFIER, Labels.AGREEMENT, Labels.FIRST_ERROR)
+        )
+        assert agreed.keys() <= sampled.keys()
+        assert all((sampled[node] > 0) == (exact[node] > 0) for node in agreed)
+        for node, label in first.items():
+            assert label == float(sampled[node] > 0)
+            above = record.nodes[node].parent
+            assert above == 0 or first[above] == 1.0, "what follows the first error is not judged"
+
+
+def test_visits_are_shares_of_siblings(records: list[EpisodeRecord]) -> None:
+    choices = examples.visit_choices(records, Replay())
+    assert choices
+    assert all(math.fsum(c.target.values()) == pytest.approx(1) for c in choices)
+
+
+def test_a_run_cut_short_ends_as_the_one_that_was_not(tmp_path: Path) -> None:
+    rows = [Choice(((a, b), a * b), {f"{max(a, b)} * {min(a, b)}": 1.0}) for a in range(2, 9) for b in range(a, 9)]
+    schedule = Schedule(20, 1e-2, warmup=2, checkpoint_every=7)
+    whole, cut = policy(), policy()
+    boards.train_choices(whole, rows, schedule=schedule, batch=4, out=tmp_path / "whole")
+
+    class Stop(Exception):
+        pass
+
+    calls = 0
+
+    def kill(step: int) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 11:
+            raise Stop
+        return loss(step)
+
+    laid, _ = boards.choice_rows("countdown", rows)
+    rows_of = boards.batches(len(laid), 4, 0)
+
+    def loss(step: int) -> torch.Tensor:
+        return boards.cross_entropies(cut, [laid[i] for i in rows_of(step).tolist()]).mean()
+
+    with pytest.raises(Stop):
+        fit(cut, kill, schedule=schedule, out=tmp_path / "cut")
+    again = policy()
+    boards.train_choices(again, rows, schedule=schedule, batch=4, out=tmp_path / "cut")
+    for a, b in zip(whole.parameters(), again.parameters()):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    model = policy()
+
+    def loss(step: int) -> torch.Tensor:
+        total = sum(p.square().sum() for p in model.parameters())
+        return total * (math.nan if step == 12 else 1.0)  # type: ignore[return-value]
+
+    with pytest.raises(LossNotFinite, match=r"step 12; the last good checkpoint is in"):
+        fit(model, loss, schedule=Schedule(20, 1e-3, checkpoint_every=5), out=tmp_path)
+    kept = net.load(net.POLICY, tmp_path)
+    assert all(torch.isfinite(p).all() for p in kept.parameters())
+
+
+def test_a_cut_training_state_is_named(tmp_path: Path) -> None:
+    rows = [Choice(BOARD, {GOOD: 1.0})]
+    boards.train_choices(policy(), rows, schedule=Schedule(4, 1e-3), out=tmp_path)
+    state = tmp_path / "training_state.safetensors"
+    state.write_bytes(state.read_bytes()[:-50])
+    with pytest.raises(TrainingError, match="cut short"):
+        boards.train_choices(policy(), rows, schedule=Schedule(8, 1e-3), out=tmp_path)
+
+
+def run_folder(path: Path, records: list[EpisodeRecord]) -> Path:
+    config = RunConfig(env_id="stepgym/Countdown-v0", agent="mcts", policy="embedded")
+    with RunFolder(path, config) as run:
+        for record in records:
+            run.append(record)
+    return path
+
+
+def spoiled(record: EpisodeRecord, verdict: str) -> EpisodeRecord:
+    nodes = tuple(replace(node, verdict=verdict if node.verdict else None) for node in record.nodes)
+    return replace(record, nodes=nodes, verdict=verdict)
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdict", "message"),
+    [
+        ("sft", "incorrect", "no correct episode"),  # nothing to imitate
+        ("dpo", "correct", "no fork"),  # nothing to prefer over anything
+        ("prm", "correct", "labels are good"),  # one class only
+        ("orm", "incorrect", "labels are bad"),
+        ("alphazero", "correct", "labels are good"),
+    ],
+)
+def test_records_that_teach_nothing_are_named(
+    tmp_path: Path, records: list[EpisodeRecord], kind: str, verdict: str, message: str
+) -> None:
+    run = run_folder(tmp_path / "run", [spoiled(record, verdict) for record in records])
+    with pytest.raises(TrainingError, match=message):
+        train(TrainConfig(kind=kind, runs=(str(run),), out=str(tmp_path / "out"), steps=2))
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo", "prm", "orm", "alphazero", "grpo"])
+def test_every_trainer_runs_from_the_command_line(tmp_path: Path, records: list[EpisodeRecord], kind: str) -> None:
+    mixed = [spoiled(record, "incorrect") if i % 3 == 0 else record for i, record in enumerate(records)]
+    run, out = run_folder(tmp_path / "run", mixed), tmp_path / "out"
+    call = ["train", kind, "--runs", str(run), "--out", str(out), "--steps", "3", "--level", "1", "--json"]
+    done = CliRunner().invoke(main, call)
+    assert done.exit_code == 0, done.output
+    assert math.isfinite(json.loads(done.stdout.splitlines()[-1])["loss"])
+    folder = out / "policy" if kind == "alphazero" else out
+    net.load(net.PRM if kind in ("prm", "orm") else net.POLICY, folder)
+    assert (folder / "metrics.jsonl").read_text().count("\n") == 1
+    changed = CliRunner().invoke(main, [*call, "--seed", "9"])
+    assert changed.exit_code == 2
+    assert "seed was 0, is now 9" in changed.output
+
+
+def test_settings_come_from_toml_and_flags_count_more(tmp_path: Path) -> None:
+    file = tmp_path / "train.toml"
+    file.write_text('out = "x"\nsteps = 5\nseed = 3\n')
+    config = read_config("sft", file, {"steps": 9, "seed": None, "runs": ("a",)})
+    assert (config.steps, config.seed, config.runs) == (9, 3, ("a",))
+    file.write_text("stepz = 5\n")
+    with pytest.raises(TrainingError, match=r"unknown setting 'stepz'; did you mean 'steps'\?"):
+        read_config("sft", file, {})
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "expected"),
+    [
+        ([0.1, 0.9], [False, True], 1.0),
+        ([0.9, 0.1], [False, True], 0.0),
+        ([0.5, 0.5], [False, True], 0.5),  # a tie counts half
+        ([0.5], [True], 0.5),  # one class: nothing to tell apart
+        ([0.1, 0.4, 0.35, 0.8], [False, False, True, True], 0.75),
+    ],
+)
+def test_auc(scores: list[float], labels: list[bool], expected: float) -> None:
+    assert auc(scores, labels) == pytest.approx(expected)

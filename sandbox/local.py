@@ -51,6 +51,7 @@ TOOLS = (
     "/usr/local",
     "/usr/share/nodejs",
     "/etc/alternatives",
+    "/etc/ssl",
 )
 START_S = 20.0
 

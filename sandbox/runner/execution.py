@@ -109,12 +109,24 @@ class Execution:
             self._kill("cpu_time")
         elif disk is not None and self.zygote.disk.used() > disk << 20:
             self._kill("disk")
+        elif self._resident() > (self.limits.get("memory_mib") or 1 << 40) << 20:
+            self._kill("memory")
 
     def _cpu(self) -> float:
         try:
             return time.clock_gettime((~self.process.pid << 3) | 2)
         except OSError:
             return 0.0
+
+    def _resident(self) -> int:
+        """Bytes in memory of a program whose address space has no limit; 0 when that cannot be seen."""
+        if self.message.get("address_space", True):
+            return 0
+        try:
+            with open(f"/proc/{self.process.pid}/statm") as stream:
+                return int(stream.read().split()[1]) * resource.getpagesize()
+        except OSError:
+            return 0
 
     def _kill(self, why: str) -> None:
         self.overrun = self.overrun or why

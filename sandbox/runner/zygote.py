@@ -79,12 +79,15 @@ class Options:
 class Zygote:
     """The runner's state between programs."""
 
-    def __init__(self, options: Options, control: socket.socket) -> None:
+    def __init__(
+        self, options: Options, control: socket.socket, descendants: Descendants, *, keep_modes: bool
+    ) -> None:
         self.options = options
         self.control = control
+        self.descendants = descendants
         self.alone = os.getpid() == 1
         """Process 1 of a PID namespace: `kill(-1)` then means everything inside, and nothing outside."""
-        self.exact = self.alone and os.readlink("/proc/self") == "1"
+        self.exact = self.alone and _sees_itself()
         """Whether /proc shows what is inside, and nothing else, so that processes can be counted."""
         self.wake, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -95,9 +98,7 @@ class Zygote:
         )
         scoped = confine.landlock_abi() >= confine.SCOPE_SIGNALS_ABI
         self.enter_landlock = confine.landlock_entry(self.ruleset)
-        self.enter_seccomp = confine.seccomp_entry(
-            keep_modes=bool(options.outer_readable), only_own=not (scoped or self.alone)
-        )
+        self.enter_seccomp = confine.seccomp_entry(keep_modes=keep_modes, only_own=not (scoped or self.alone))
         self.disk = Disk(options.folder)
         self.num_oom = out_of_memory_kills()
         self.spare: Child | None = None
@@ -149,7 +150,7 @@ class Zygote:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(-1, signal.SIGKILL)
             else:
-                for process in children_of(os.getpid()):
+                for process in self.descendants.list():
                     os.kill(process, signal.SIGKILL)
             try:
                 if os.waitpid(-1, 0 if self.alone else os.WNOHANG)[0] == 0:
@@ -158,13 +159,30 @@ class Zygote:
                 return
 
 
-def children_of(parent: int) -> list[int]:
-    """List the live and dead children of a process, adopted ones included."""
+def _sees_itself() -> bool:
     try:
-        with open(f"/proc/{parent}/task/{parent}/children") as stream:
-            return [int(word) for word in stream.read().split()]
-    except FileNotFoundError:  # a kernel built without CONFIG_PROC_CHILDREN
-        return []
+        return os.readlink("/proc/self") == "1" and bool(os.listdir("/proc/1/task"))
+    except OSError:
+        return False
+
+
+class Descendants:
+    """The children of this process, adopted ones included, through a file opened before /proc is out of reach."""
+
+    def __init__(self) -> None:
+        pid = os.getpid()
+        try:
+            self.descriptor: int | None = os.open(
+                f"/proc/{pid}/task/{pid}/children", os.O_RDONLY | os.O_CLOEXEC
+            )
+        except OSError:  # a kernel built without CONFIG_PROC_CHILDREN
+            self.descriptor = None
+
+    def list(self) -> list[int]:
+        """List their numbers, the dead and unreaped included."""
+        if self.descriptor is None:
+            return []
+        return [int(word) for word in os.pread(self.descriptor, 1 << 16, 0).split()]
 
 
 class Child:
@@ -271,15 +289,22 @@ def main(descriptor: int, text: str) -> None:
     builtins.exit = Quitter("exit", "Ctrl-D")
     builtins.quit = Quitter("quit", "Ctrl-D")
     os.chdir(options.folder)
+    descendants = Descendants()
     if options.outer_readable is not None:
-        outer = confine.landlock_ruleset(options.outer_readable, [options.folder, "/dev/null"])
+        # A /proc of our own shows only what is inside.
+        own = ["/proc"] if "proc" in gained else []
+        outer = confine.landlock_ruleset(
+            [*options.outer_readable, *own], [options.folder, "/dev/null"], exec_writable=options.run_written
+        )
         if enter := confine.landlock_entry(outer):
             enter()
         if outer is not None:
             os.close(outer)
     confine.drop_capabilities()
     confine.prctl(confine.PR_SET_DUMPABLE, 0)
-    zygote = Zygote(options, control)
+    # Landlock does not guard modes and owners of files; where nothing else does, no program may change any.
+    keep_modes = options.outer_readable is not None and "read-only" not in gained
+    zygote = Zygote(options, control, descendants, keep_modes=keep_modes)
     _warm(zygote)
     gc.collect()
     gc.freeze()

@@ -1,14 +1,15 @@
-"""The tight half of the parser: numbers, symbols, brackets, fractions, functions, big operators, matrices."""
+"""The tight half of the parser: numbers, symbols, arguments, functions, subscripts and what follows an atom."""
 
 from __future__ import annotations
 
+from stepgym.envs.maths.brackets import BracketParser
 from stepgym.envs.maths.digits import number_node
-from stepgym.envs.maths.lexer import Token, Unreadable
+from stepgym.envs.maths.lexer import Unreadable
 from stepgym.envs.maths.tree import Node
 
-MAX_DEPTH = 120
-_STYLE = frozenset("boxed boldsymbol bm mathbf mathcal mathscr mathit mathsf mathfrak pmb vec overrightarrow".split())
-_SETS = frozenset("RZNQCP")
+_STYLE = frozenset(
+    "boxed boldsymbol bm mathbf mathcal mathscr mathit mathsf mathfrak pmb vec overrightarrow".split()
+)
 _VARIADIC = frozenset("gcd lcm max min".split())
 _STARTS = frozenset(("num", "v", "k", "fn", "unit"))
 _STARTING_COMMANDS = frozenset(
@@ -16,56 +17,8 @@ _STARTING_COMMANDS = frozenset(
 ) | _STYLE  # fmt: skip
 
 
-class AtomParser:
-    """A cursor over tokens, and everything tighter than a product. Subclassed by `Parser`."""
-
-    def __init__(self, tokens: list[Token]) -> None:
-        self.tokens = tokens
-        self.at = 0
-        self.kind, self.value = tokens[0]
-        self.depth = 0
-        self.bars = 0
-        self.integrals = 0
-        self.in_set = False
-        self.degree_sign = False
-        self.relations = False
-
-    def items(self, closers: tuple[str, ...]) -> Node:
-        raise NotImplementedError
-
-    def parts(self, closers: tuple[str, ...]) -> tuple[list[Node], str, list[Node]]:
-        raise NotImplementedError
-
-    def relation(self) -> Node:
-        raise NotImplementedError
-
-    def sum(self) -> Node:
-        raise NotImplementedError
-
-    def product(self) -> Node:
-        raise NotImplementedError
-
-    def power(self) -> Node:
-        raise NotImplementedError
-
-    def advance(self) -> None:
-        self.at += 1
-        self.kind, self.value = self.tokens[self.at] if self.at < len(self.tokens) else ("end", "")
-
-    def expect(self, value: str) -> None:
-        if self.value != value:
-            if self.kind == "end":  # a missing closer at the very end is forgiven
-                return
-            raise Unreadable(f"expected {value!r}, found {self.value!r}")
-        self.advance()
-
-    def enter(self) -> None:
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise Unreadable("nested too deeply", too_large=True)
-
-    def leave(self) -> None:
-        self.depth -= 1
+class AtomParser(BracketParser):
+    """Everything tighter than a product. Subclassed by `Parser`."""
 
     def starts_factor(self) -> bool:
         """Whether the next token may begin a factor of an implied product."""
@@ -95,17 +48,6 @@ class AtomParser:
             node = self.argument()
             return ("-", node) if negative else node
         return self.atom()
-
-    def braced(self) -> Node:
-        self.enter()
-        self.expect("{")
-        bars, self.bars = self.bars, 0
-        in_set, self.in_set = self.in_set, False
-        node = self.items(("}",))
-        self.bars, self.in_set = bars, in_set
-        self.expect("}")
-        self.leave()
-        return node
 
     def exponent(self) -> Node | None:
         """After `^`: a node, or `None` for a degree sign (then `degree_sign`) or an ordinal's letters."""
@@ -258,98 +200,17 @@ class AtomParser:
         """`f(x)` is a call for the letters that name functions; `x(x+1)` stays a product."""
         assert isinstance(node, tuple)
         name = node[1]
-        if self.kind == "op" and self.value == "(" and name.rstrip("'")[:1] in ("f", "g", "h", "F", "G", "H") and len(name.rstrip("'")) < 4:
+        if (
+            self.kind == "op"
+            and self.value == "("
+            and name.rstrip("'")[:1] in ("f", "g", "h", "F", "G", "H")
+            and len(name.rstrip("'")) < 4
+        ):
             self.advance()
             arguments, _, _ = self.parts((")",))
             self.expect(")")
             return ("call", name, tuple(arguments))
         return node
-
-    def bracket(self) -> Node:
-        opening = self.value
-        if opening == "|":
-            return self.absolute("|", "abs")
-        if opening == "||":
-            return self.absolute("||", "norm")
-        if opening == "{":
-            node = self.braced()
-            if isinstance(node, tuple) and node[0] == "list":
-                return ("set", node[2])
-            return node
-        if opening == "\\{":
-            return self.set_braces()
-        if opening in ("(", "[", "]"):
-            return self.group(opening)
-        if opening in ("+-", "-+"):
-            self.advance()
-            return (opening, 0, self.product())
-        if opening in "+-":
-            self.advance()
-            inner = self.power()
-            return ("-", inner) if opening == "-" else inner
-        raise Unreadable(f"unexpected {opening!r}")
-
-    def absolute(self, bar: str, name: str) -> Node:
-        self.enter()
-        self.advance()
-        self.bars += 1
-        in_set, self.in_set = self.in_set, False
-        node = self.sum()
-        self.bars -= 1
-        self.in_set = in_set
-        self.expect(bar)
-        self.leave()
-        return ("f", name, (node,))
-
-    def group(self, opening: str) -> Node:
-        self.enter()
-        self.advance()
-        bars, self.bars = self.bars, 0
-        in_set, self.in_set = self.in_set, False
-        closers = (")", "]") if opening != "]" else ("]", "[")
-        if self.kind == "op" and self.value in closers:
-            closing = self.value
-            self.advance()
-            self.leave()
-            return ("group", opening, closing, ())
-        parts, _, conditions = self.parts(closers)
-        self.bars, self.in_set = bars, in_set
-        closing = self.value if self.kind == "op" else ")" if opening == "(" else "]"
-        self.expect(closing)
-        self.leave()
-        if len(parts) == 1 and not conditions and (opening, closing) in (("(", ")"), ("[", "]")):
-            return parts[0]
-        if opening == "]":
-            opening = "("
-            closing = {"[": ")", "]": "]"}[closing]
-        return ("group", opening, closing, tuple(parts))
-
-    def set_braces(self) -> Node:
-        self.enter()
-        self.advance()
-        bars, self.bars = self.bars, 0
-        in_set, self.in_set = self.in_set, True
-        closers = ("\\}", "}", "|", ":", "mid")
-        if self.kind == "op" and self.value in ("\\}", "}"):
-            self.advance()
-            self.leave()
-            self.bars, self.in_set = bars, in_set
-            return ("set", ())
-        parts, _, conditions = self.parts(closers)
-        if self.kind == "op" and self.value in ("|", ":", "mid"):
-            self.advance()
-            self.in_set = False
-            conditions, _, more = self.parts(("\\}", "}"))
-            conditions += more
-        self.bars, self.in_set = bars, in_set
-        if self.kind == "op" and self.value == "}":
-            self.advance()
-        else:
-            self.expect("\\}")
-        self.leave()
-        if conditions:
-            return ("where_set", parts[0] if len(parts) == 1 else ("list", ",", tuple(parts)), tuple(conditions))
-        return ("set", tuple(parts))
 
     def function(self) -> Node:
         name = self.value
@@ -386,7 +247,12 @@ class AtomParser:
         return ("^", node, outer)
 
     def atom_no_product(self) -> Node:
-        if self.kind == "num" and len(self.value) > 1 and self.value.isdigit() and self.tokens[self.at + 1][0] not in ("op",):
+        if (
+            self.kind == "num"
+            and len(self.value) > 1
+            and self.value.isdigit()
+            and self.tokens[self.at + 1][0] not in ("op",)
+        ):
             return self.argument()
         return self.atom()
 
@@ -414,10 +280,22 @@ class AtomParser:
             else:
                 node = self.power()
             factors = [node]
-            while self.starts_factor() and not self.at_differential() and self.kind != "fn" and self.value not in ("(", "[", "\\{") and self.kind != "unit":
+            while (
+                self.starts_factor()
+                and not self.at_differential()
+                and self.kind != "fn"
+                and self.value not in ("(", "[", "\\{")
+                and self.kind != "unit"
+            ):
                 factors.append(self.power())
             node = factors[0] if len(factors) == 1 else ("*", *factors)
-            if self.kind == "op" and self.value == "/" and name not in _VARIADIC and _is_angle(node) and self.tokens[self.at + 1][0] == "num":
+            if (
+                self.kind == "op"
+                and self.value == "/"
+                and name not in _VARIADIC
+                and _is_angle(node)
+                and self.tokens[self.at + 1][0] == "num"
+            ):
                 self.advance()
                 node = ("/", node, self.power())
             if negative:
@@ -427,7 +305,11 @@ class AtomParser:
 
     def at_differential(self) -> bool:
         """Whether `dx` stands here, inside an integral."""
-        return self.integrals > 0 and (self.kind, self.value) == ("v", "d") and self.tokens[self.at + 1][0] in ("v", "k")
+        return (
+            self.integrals > 0
+            and (self.kind, self.value) == ("v", "d")
+            and self.tokens[self.at + 1][0] in ("v", "k")
+        )
 
     def command(self) -> Node:
         from stepgym.envs.maths import commands

@@ -150,7 +150,11 @@ def _accented(parser: AtomParser) -> Node:
 
 def _conjugate(parser: AtomParser) -> Node:
     node = parser.argument()
-    if isinstance(node, tuple) and node[0] == "*" and all(isinstance(f, tuple) and f[0] == "v" and f[1][:1].isupper() for f in node[1:]):
+    if (
+        isinstance(node, tuple)
+        and node[0] == "*"
+        and all(isinstance(f, tuple) and f[0] == "v" and f[1][:1].isupper() for f in node[1:])
+    ):
         return node  # a segment: \overline{AB}
     return ("f", "conj", (node,))
 
@@ -164,7 +168,12 @@ def _board(parser: AtomParser) -> Node:
                 parser.advance()
                 parser.advance()
                 return ("k", node[1] + sign)
-        if parser.kind == "op" and parser.value == "^" and [t[1] for t in parser.tokens[parser.at + 1 : parser.at + 4]] in (["{", "+", "}"], ["{", "-", "}"], ["{", "*", "}"]):
+        if (
+            parser.kind == "op"
+            and parser.value == "^"
+            and [t[1] for t in parser.tokens[parser.at + 1 : parser.at + 4]]
+            in (["{", "+", "}"], ["{", "-", "}"], ["{", "*", "}"])
+        ):
             sign = parser.tokens[parser.at + 2][1]
             for _ in range(4):
                 parser.advance()
@@ -222,7 +231,11 @@ def _rows(parser: AtomParser) -> list[list[Node]]:
         if (parser.kind, parser.value) == ("sep", "\\\\"):
             rows.append([])
             parser.advance()
-        elif (parser.kind == "op" and parser.value == "&") or parser.kind in ("sep", "where") or (parser.kind, parser.value) == ("op", "."):
+        elif (
+            (parser.kind == "op" and parser.value == "&")
+            or parser.kind in ("sep", "where")
+            or (parser.kind, parser.value) == ("op", ".")
+        ):
             parser.advance()
         else:
             bars, parser.bars = parser.bars, 0
@@ -236,7 +249,13 @@ def _cases(rows: list[list[Node]]) -> Node:
         return ("list", ",", tuple(row[0] for row in rows))
     pairs = []
     for row in rows:
-        condition: Node = row[1] if len(row) == 2 else ("list", "and", tuple(row[1:])) if len(row) > 2 else ("text", "otherwise")
+        condition: Node = (
+            row[1]
+            if len(row) == 2
+            else ("list", "and", tuple(row[1:]))
+            if len(row) > 2
+            else ("text", "otherwise")
+        )
         pairs.append((row[0], condition))
     return ("cases", tuple(pairs))
 

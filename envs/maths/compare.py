@@ -6,37 +6,36 @@ dearest rung that was needed. The rules are symmetric save where an option or a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from fractions import Fraction
+from collections.abc import Sequence
 from typing import Any
 
-from stepgym.envs.maths import lists, matrices, numeric, quantities, realsets, relations
-from stepgym.envs.maths.draws import Draws
+from stepgym.envs.maths import lists, matrices, realsets, relations
 from stepgym.envs.maths.exact import NotRational, exact
-from stepgym.envs.maths.options import MathOptions, Percent
-from stepgym.envs.maths.scalars import same_scalar
+from stepgym.envs.maths.measures import RUNGS, ScalarJudge
 from stepgym.envs.maths.tree import Node, has, substitute, symbols
 
-LastRung = Callable[[Node, Node], bool | None]
-RUNGS = ("text", "rational", "structural", "radical", "modular", "numeric", "symbolic")
-_COLLECTIONS = frozenset(("list", "set", "group", "where_set", "cup", "cap", "setminus", "ratio", "mod", "cases", "dots", "rel", "text"))
+_COLLECTIONS = frozenset(
+    (
+        "list",
+        "set",
+        "group",
+        "where_set",
+        "cup",
+        "cap",
+        "setminus",
+        "ratio",
+        "mod",
+        "cases",
+        "dots",
+        "rel",
+        "text",
+    )
+)
 _MAX_ITEMS = 2_000
 
 
-class Judge:
+class Judge(ScalarJudge):
     """Compares one answer with one reference. `last_rung` is asked for scalars that all cheaper rungs pass on."""
-
-    def __init__(self, options: MathOptions, rng: Draws, last_rung: LastRung | None = None) -> None:
-        self.options = options
-        self.rng = rng
-        self.last_rung = last_rung
-        self.rung = "structural"
-        self.depth = 0
-        self.hopeless = False
-
-    def used(self, rung: str) -> None:
-        if RUNGS.index(rung) > RUNGS.index(self.rung):
-            self.rung = rung
 
     def same(self, a: Node, b: Node) -> bool | None:
         """Compare two parsed forms; `a` is the reference."""
@@ -61,11 +60,11 @@ class Judge:
             unknown |= found is None
         return None if unknown else True
 
-    def _same(self, a: Node, b: Node) -> bool | None:
+    def _same(self, a: Any, b: Any) -> bool | None:
         kind_a = a[0] if isinstance(a, tuple) else ""
         kind_b = b[0] if isinstance(b, tuple) else ""
         if kind_a == "text" or kind_b == "text":
-            return a == b
+            return bool(a == b)
         if kind_a == "rel" or kind_b == "rel":
             return self.relation(a, b)
         if kind_a == "list" or kind_b == "list":
@@ -81,136 +80,22 @@ class Judge:
             if vector_a is not None or vector_b is not None:
                 return self._same_groups(vector_a or a, vector_b or b, vector_a, vector_b)
         if kind_a == "set" and kind_b == "set":
-            return self.unordered(a[1], b[1], as_sets=True)  # type: ignore[index]
-        if kind_a in ("cup", "cap", "setminus", "where_set", "set") or kind_b in ("cup", "cap", "setminus", "where_set", "set"):
+            return self.unordered(a[1], b[1], as_sets=True)
+        if kind_a in ("cup", "cap", "setminus", "where_set", "set") or kind_b in (
+            "cup",
+            "cap",
+            "setminus",
+            "where_set",
+            "set",
+        ):
             return self.real_sets(a, b)
         if kind_a == "group" or kind_b == "group":
             return self.groups(a, b)
         if kind_a == "ratio" or kind_b == "ratio":
             return self.ratios(a, b)
         if _is_number_set(a) or _is_number_set(b):
-            return a == b
+            return bool(a == b)
         return self.scalar(a, b)
-
-    # Scalars
-
-    def scalar(self, a: Node, b: Node) -> bool | None:
-        """Compare values, then what clings to them."""
-        if a == b:
-            return True
-        if isinstance(a, tuple) and isinstance(b, tuple) and "base" in (a[0], b[0]) and a[0] != b[0]:
-            pass
-        p, q = quantities.split(a), quantities.split(b)
-        if p.value is a and q.value is b:
-            return self.values(a, b)
-        return self.measures(p, q, a, b)
-
-    def measures(self, p: quantities.Quantity, q: quantities.Quantity, a: Node, b: Node) -> bool | None:
-        if p.percent or q.percent:
-            return self.percentages(p, q, a, b)
-        if p.degrees or q.degrees:
-            return self.angles(p, q)
-        if p.unit is not None and q.unit is not None:
-            if p.unit.dimensions == q.unit.dimensions:
-                scaled = ("*", q.unit.factor / p.unit.factor, q.value)
-                return self.values(p.value, q.value if p.unit.factor == q.unit.factor else scaled)
-            return self.values(_letters(a), _letters(b)) or False
-        if (p.unit is not None and p.unit.dimensions) or (q.unit is not None and q.unit.dimensions):
-            if symbols(a) | symbols(b) and self.values(_letters(a), _letters(b)):
-                return True
-            if p.unit is not None and self.options.units_required:
-                return False
-            return self.values(p.value, q.value)
-        factor_a, factor_b = (p.unit.factor if p.unit else 1), (q.unit.factor if q.unit else 1)  # million, dozen
-        return self.values(("*", factor_a, p.value) if p.unit else p.value, ("*", factor_b, q.value) if q.unit else q.value)
-
-    def percentages(self, p: quantities.Quantity, q: quantities.Quantity, a: Node, b: Node) -> bool | None:
-        if p.percent and q.percent:
-            return self.values(p.value, q.value)
-        lenient = self.options.percent is Percent.EITHER or (self.options.percent is Percent.REFERENCE and p.percent)
-        if lenient and not self.options.units_required and _above_one(p.value if p.percent else q.value):
-            found = self.values(p.value, q.value)
-            if found:
-                return True
-        return self.values(p.value if not p.percent else ("/", p.value, 100), q.value if not q.percent else ("/", q.value, 100))
-
-    def angles(self, p: quantities.Quantity, q: quantities.Quantity) -> bool | None:
-        if p.degrees and q.degrees:
-            return self.values(p.value, q.value)
-        if not (self.options.units_required and p.degrees) and self.values(p.value, q.value):
-            return True
-        turn: Node = ("/", ("k", "pi"), 180)
-        return self.values(("*", p.value, turn) if p.degrees else p.value, ("*", q.value, turn) if q.degrees else q.value)
-
-    def values(self, a: Node, b: Node) -> bool | None:
-        """Two unitless values: equal, or a decimal that the other rounds to."""
-        word = same_scalar(a, b, self.rng)
-        self.used(word.rung)
-        if word.equal:
-            return True
-        if self._rounds(a, b) or self._same_family(a, b):
-            return True
-        if word.equal is None and _hopeless(a, b):
-            self.hopeless = True
-            return None
-        if word.equal is None and self.last_rung is not None:
-            self.used("symbolic")
-            return self.last_rung(a, b)
-        if word.equal is False:
-            return self._up_to_constant(a, b)
-        return word.equal
-
-    def _rounds(self, a: Node, b: Node) -> bool:
-        wanted, given = quantities.written(a), quantities.written(b)
-        if wanted is None and given is None:
-            return False
-        if self.options.float_tolerance > 0 and wanted is not None:
-            value = given.value if given else _closed_value(b)
-            if value is not None:
-                return bool(abs(value - wanted.value) <= self.options.float_tolerance * abs(wanted.value))
-        if wanted is not None and given is not None:
-            short = wanted if wanted.place >= given.place else given
-            return short.digits >= quantities.MIN_DECIMAL_DIGITS and abs(wanted.value - given.value) <= short.place / 2
-        decimal, other, least = (wanted, b, quantities.MIN_ROUNDED_DIGITS) if wanted else (given, a, quantities.MIN_FLOAT_DIGITS)
-        assert decimal is not None
-        if decimal.digits < least:
-            return False
-        value = _closed_value(other)
-        if value is None or (isinstance(value, (int, Fraction)) and quantities.terminates(Fraction(value))):
-            return False
-        return bool(abs(value - decimal.value) <= decimal.place / 2)
-
-    def _same_family(self, a: Node, b: Node) -> bool:
-        """`pi/4 + k pi` and `5 pi/4 + n pi`: one family over the whole numbers, its offset shifted by whole steps."""
-        p, q = lists.family(a), lists.family(b)
-        if p is None or q is None:
-            return False
-        steps = numeric.complex_value(("/", ("+", p[0], ("-", q[0])), q[1]))
-        if steps is None or (steps.real.unique_fmpz() is None and not steps.real.rad() < 0.01):
-            return False
-        whole = round(float(steps.real.mid()))
-        for sign in (1, -1):
-            if same_scalar(p[1], ("*", sign, q[1]), self.rng).equal:
-                return bool(same_scalar(("+", q[0], ("*", whole, q[1])), p[0], self.rng).equal)
-        return False
-
-    def _up_to_constant(self, a: Node, b: Node) -> bool:
-        """Antiderivatives: both with a constant of integration, and otherwise differing by a constant."""
-        p, q = lists.without_constant(a), lists.without_constant(b)
-        if p is None or q is None:
-            return False
-        names = symbols(p) | symbols(q)
-        if not names:
-            return True
-        gap: Node = ("+", p, ("-", q))
-        for fixed in (Fraction(3, 2), Fraction(1, 3), Fraction(9, 4)):
-            word = same_scalar(gap, substitute(gap, dict.fromkeys(names, fixed)), self.rng)
-            self.used(word.rung)
-            if word.equal is not None:
-                return word.equal
-        return False
-
-    # Collections
 
     def lists(self, a: Node, b: Node) -> bool | None:
         return lists.compare_lists(self, a, b)
@@ -261,7 +146,12 @@ class Judge:
         """Set operations on sets that are none of reals: equal operands, in any order for unions."""
         if a == b:
             return True
-        if isinstance(a, tuple) and isinstance(b, tuple) and a[0] == b[0] and a[0] in ("cup", "cap", "setminus"):
+        if (
+            isinstance(a, tuple)
+            and isinstance(b, tuple)
+            and a[0] == b[0]
+            and a[0] in ("cup", "cap", "setminus")
+        ):
             if self.all_same([(a[1], b[1]), (a[2], b[2])]):
                 return True
             if a[0] != "setminus" and self.all_same([(a[1], b[2]), (a[2], b[1])]):
@@ -303,7 +193,12 @@ class Judge:
         return self.all_same([(x, y) for row_p, row_q in zip(p, q) for x, y in zip(row_p, row_q)])
 
     def cases(self, a: Any, b: Any) -> bool | None:
-        if not (isinstance(a, tuple) and isinstance(b, tuple) and a[0] == b[0] == "cases" and len(a[1]) == len(b[1])):
+        if not (
+            isinstance(a, tuple)
+            and isinstance(b, tuple)
+            and a[0] == b[0] == "cases"
+            and len(a[1]) == len(b[1])
+        ):
             return False
         left = list(b[1])
         for value, condition in a[1]:
@@ -315,8 +210,6 @@ class Judge:
             else:
                 return False
         return True
-
-    # Relations
 
     def congruence(self, a: Any, b: Any) -> bool | None:
         p, q = lists.residue(a), lists.residue(b)
@@ -398,13 +291,6 @@ _ORDERINGS = frozenset(("<", ">", "<=", ">=", "!="))
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
-def _hopeless(a: Node, b: Node) -> bool:
-    """Closed numbers too large for any rung: not worth a worker's time."""
-    if symbols(a) or symbols(b) or has(a, "sum", "prod", "int", "lim") or has(b, "sum", "prod", "int", "lim"):
-        return False
-    return numeric.height(a) + numeric.height(b) > numeric.MAX_HEIGHT
-
-
 def _kind(node: Node) -> str:
     return node[0] if isinstance(node, tuple) else ""
 
@@ -417,10 +303,15 @@ def _is_number_set(node: Node) -> bool:
     return isinstance(node, tuple) and node[0] == "k" and node[1][0] in "RZNQC" and len(node[1]) <= 2
 
 
-def _is_scalar_set(a: Node, b: Node) -> bool:
+def _is_scalar_set(a: Any, b: Any) -> bool:
     """A set of one thing against that thing."""
     for one, other in ((a, b), (b, a)):
-        if _kind(one) == "set" and len(one[1]) == 1 and _kind(other) not in _COLLECTIONS and not _is_number_set(other):  # type: ignore[index]
+        if (
+            _kind(one) == "set"
+            and len(one[1]) == 1
+            and _kind(other) not in _COLLECTIONS
+            and not _is_number_set(other)
+        ):
             return True
     return False
 
@@ -436,51 +327,6 @@ def _ratio_parts(node: Node) -> Sequence[Node] | None:
     if _kind(node) in _COLLECTIONS:
         return None
     return (node[1], node[2]) if isinstance(node, tuple) and node[0] == "/" else (node, 1)
-
-
-def _letters(node: Any) -> Any:
-    """Units of a letter or two read as symbols: `5 m` may be meters or five times m."""
-    if not isinstance(node, tuple):
-        return node
-    if node and node[0] == "unit":
-        top, _, bottom = node[1].partition("/")
-        parts = [("*", 1, *(("v", c) for c in side if c.isalpha())) for side in (top, bottom)]
-        return ("/", *parts) if bottom else parts[0]
-    return tuple(_letters(item) if isinstance(item, tuple) else item for item in node)
-
-
-def _above_one(node: Node) -> bool:
-    try:
-        value = exact(node)
-        return value > 1 or value < -1
-    except NotRational:
-        return True
-
-
-def _closed_value(node: Node) -> Any:
-    """A number for rounding: a fraction, or the real ball of a closed expression."""
-    if isinstance(node, tuple) and symbols(node):
-        return None
-    try:
-        return Fraction(exact(node))
-    except NotRational:
-        ball = numeric.complex_value(node)
-        if ball is None or not ball.imag.contains(0):
-            return None
-        top, exponent = ball.real.mid().man_exp()
-        if abs(int(exponent)) > 10_000:
-            return None
-        return _Irrational(Fraction(int(top)) * Fraction(2) ** int(exponent))
-
-
-class _Irrational:
-    """A 128-bit approximation: compares by distance only and is never mistaken for a fraction."""
-
-    def __init__(self, value: Fraction) -> None:
-        self.value = value
-
-    def __sub__(self, other: Fraction) -> Fraction:
-        return self.value - other
 
 
 def _call_names(node: Any) -> Any:

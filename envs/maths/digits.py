@@ -38,7 +38,9 @@ def number_node(text: str) -> Node | None:
         return ("+", whole, ("/", top, bottom)) if bottom else ("/", 1, 0)
     repeating = _REPEATING.match(text)
     if repeating:
-        return _repeating(repeating.group(1), repeating.group(2), next(g for g in repeating.groups()[2:] if g))
+        return _repeating(
+            repeating.group(1), repeating.group(2), next(g for g in repeating.groups()[2:] if g)
+        )
     scientific = _SCIENTIFIC.match(text)
     exponent = 0
     if scientific:

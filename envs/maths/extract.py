@@ -26,7 +26,9 @@ CUT_OFF = "boxed, cut off"
 """A box that the text ends in without closing it: more digits may have been to come."""
 
 _SIMPLE = re.compile(r"[\s0-9+\-*/^().,$%=A-Za-z]{0,24}\Z")
-_PLAIN = re.compile(r"(?:\\[A-Za-z]+|[^A-Za-z<#\n\u4e00-\u9fff\\]|\\[^A-Za-z(\[]|[A-Za-z](?![A-Za-z])){0,400}\Z")
+_PLAIN = re.compile(
+    r"(?:\\[A-Za-z]+|[^A-Za-z<#\n\u4e00-\u9fff\\]|\\[^A-Za-z(\[]|[A-Za-z](?![A-Za-z])){0,400}\Z"
+)
 """Commands and single letters only: nothing in it can lead in to an answer."""
 _MARKED = re.compile(r"answer|boxed|fbox|####|<|答案|\n", re.IGNORECASE)
 _HIDDEN = re.compile(r"<tool_(call|result)>.*?(?:</tool_\1>|\Z)", re.DOTALL)
@@ -43,15 +45,21 @@ _FINAL = re.compile(
     re.IGNORECASE,
 )
 _FINAL_ANSWER = re.compile(r"final\s+answer", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"[.。](?=\s*\Z|\s+[A-Z\"*<\[\\]|[\"'*])|\n|[。；]|(?<=\S)\s+(?:because|since|which|I hope)\b|<\|")
-_FORMULA = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\(([^\n]+?)\\\)|(?<!\\)\$((?:[^$\n\\]|\\.)+?)\$", re.DOTALL)
+_SENTENCE_END = re.compile(
+    r"[.。](?=\s*\Z|\s+[A-Z\"*<\[\\]|[\"'*])|\n|[。；]|(?<=\S)\s+(?:because|since|which|I hope)\b|<\|"
+)
+_FORMULA = re.compile(
+    r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\(([^\n]+?)\\\)|(?<!\\)\$((?:[^$\n\\]|\\.)+?)\$", re.DOTALL
+)
 _NUMBER = re.compile(r"(?<![\w.])[-−]?[$€£]?\s?(?:\d+(?:,\d{3})+|\d+)?(?:\.\d+)?(?:/\d+)?\s?(?:%|[$€£])?")
 _PROSE_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _JOINING = frozenset(
     "and or in where for if sin cos tan cot sec csc ln log exp sqrt arcsin arccos arctan pi lg max min gcd lcm mod with else".split()
 )
 _BOILERPLATE = re.compile(r"I hope (?:it|this) is correct|<\|im_|\bNote:")
-_IN_TEXT = re.compile(r"\\(?:text|mathrm|mbox|textbf|operatorname|textnormal|mathbf|begin|end)\*?\s*\{[^{}]*\}")
+_IN_TEXT = re.compile(
+    r"\\(?:text|mathrm|mbox|textbf|operatorname|textnormal|mathbf|begin|end)\*?\s*\{[^{}]*\}"
+)
 
 
 def extract_answer(text: str) -> Extraction:
@@ -203,6 +211,12 @@ def _tail(text: str, begin: int, end: int) -> Extraction:
         inner = _last_said(text, begin, end)
         if inner is not None:
             return Extraction(inner.text, inner.span, "answer is")
+    quoted = text.startswith('\\"', begin)
+    begin, end = (
+        (begin + 2, text.rfind('\\"', begin + 2, end))
+        if quoted and text.rfind('\\"', begin + 2, end) > 0
+        else (begin, end)
+    )
     while begin < end and text[begin] in " *\"'\t}":
         begin += 1
     while end > begin and text[end - 1] in " *\"'\t.,":
@@ -260,5 +274,9 @@ def _last_said(text: str, start: int, end: int) -> Extraction | None:
             break
         parts.insert(0, match)
     texts = [next(group for group in part.groups() if group is not None) for part in parts]
-    joined = " or ".join(texts) if any(" or " in text[p.end() : q.start()] for p, q in pairwise(parts)) else ", ".join(texts)
+    joined = (
+        " or ".join(texts)
+        if any(" or " in text[p.end() : q.start()] for p, q in pairwise(parts))
+        else ", ".join(texts)
+    )
     return Extraction(joined, (parts[0].start(), parts[-1].end()), "last formula")

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from stepgym.envs.maths.compare import Judge, LastRung
+from stepgym.envs.maths.compare import Judge
 from stepgym.envs.maths.draws import Draws
+from stepgym.envs.maths.measures import LastRung
 from stepgym.envs.maths.options import MathOptions
 from stepgym.envs.maths.reading import Reading, quick_decimal, quick_number, read
 from stepgym.envs.maths.textual import compare_texts
@@ -49,7 +50,11 @@ def decide(reference: str, answer: str, options: MathOptions, last_rung: LastRun
             if options.float_tolerance == 0 and (x[1] == y[1] or min(x[1], y[1]) < 2):
                 return Decision(Status.INCORRECT, "rational")
     if len(reference) > MAX_TEXT or len(answer) > MAX_TEXT:
-        return Decision(Status.CORRECT, "text") if reference == answer else Decision(Status.UNDECIDED, "text", "a text too large to read")
+        return (
+            Decision(Status.CORRECT, "text")
+            if reference == answer
+            else Decision(Status.UNDECIDED, "text", "a text too large to read")
+        )
     if squash(reference) == squash(answer) and answer.strip():
         return _simplified_or(_YES_TEXT, reference, answer, options)
     texts = compare_texts(reference, answer)
@@ -58,7 +63,9 @@ def decide(reference: str, answer: str, options: MathOptions, last_rung: LastRun
     wanted, given = read(reference), read(answer)
     if wanted.node is None or given.node is None:
         return _unreadable(wanted, given, answer)
-    return _simplified_or(_compare(reference, answer, wanted, given, options, last_rung), reference, answer, options)
+    return _simplified_or(
+        _compare(reference, answer, wanted, given, options, last_rung), reference, answer, options
+    )
 
 
 def squash(text: str) -> str:
@@ -72,11 +79,21 @@ def _unreadable(wanted: Reading, given: Reading, answer: str) -> Decision:
         return Decision(Status.UNDECIDED, "structural", reason, again="\\" in answer or not wanted.too_large)
     if given.too_large:
         return Decision(Status.UNDECIDED, "structural", f"too large: {given.problem}")
-    return Decision(Status.INCORRECT, "structural", f"the answer cannot be read: {given.problem}", again="unknown command" in given.problem)
+    return Decision(
+        Status.INCORRECT,
+        "structural",
+        f"the answer cannot be read: {given.problem}",
+        again="unknown command" in given.problem,
+    )
 
 
 def _compare(
-    reference: str, answer: str, wanted: Reading, given: Reading, options: MathOptions, last_rung: LastRung | None
+    reference: str,
+    answer: str,
+    wanted: Reading,
+    given: Reading,
+    options: MathOptions,
+    last_rung: LastRung | None,
 ) -> Decision:
     assert wanted.node is not None and given.node is not None
     judge = Judge(options, Draws(reference, answer), last_rung)
@@ -92,7 +109,12 @@ def _compare(
     except RecursionError:
         return Decision(Status.UNDECIDED, judge.rung, "nested too deeply")
     if found is None:
-        return Decision(Status.UNDECIDED, judge.rung, "no rung could decide", again=last_rung is None and not judge.hopeless)
+        return Decision(
+            Status.UNDECIDED,
+            judge.rung,
+            "no rung could decide",
+            again=last_rung is None and not judge.hopeless,
+        )
     return Decision(Status.CORRECT if found else Status.INCORRECT, judge.rung)
 
 

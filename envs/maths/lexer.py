@@ -50,9 +50,13 @@ COMMANDS |= {name: ("fn", alias) for name, alias in _ALIASES.items()}
 COMMANDS |= dict.fromkeys(("le", "leq", "leqslant", "leqq", "lte"), ("rel", "<="))
 COMMANDS |= dict.fromkeys(("ge", "geq", "geqslant", "geqq", "gte"), ("rel", ">="))
 COMMANDS |= dict.fromkeys(("cdot", "times", "ast", "bullet", "star"), ("op", "*"))
-COMMANDS |= dict.fromkeys(("ldots", "dots", "cdots", "dotsc", "dotsb", "vdots", "ddots", "dotsm"), ("cmd", "dots"))
+COMMANDS |= dict.fromkeys(
+    ("ldots", "dots", "cdots", "dotsc", "dotsb", "vdots", "ddots", "dotsm"), ("cmd", "dots")
+)
 COMMANDS |= dict.fromkeys(("frac", "dfrac", "tfrac", "cfrac", "rac", "fraction"), ("cmd", "frac"))
-COMMANDS |= dict.fromkeys(("binom", "dbinom", "tbinom", "choose"), ("cmd", "binom")) | {"choose": ("cmd", "choose")}
+COMMANDS |= dict.fromkeys(("binom", "dbinom", "tbinom", "choose"), ("cmd", "binom")) | {
+    "choose": ("cmd", "choose")
+}
 COMMANDS |= dict.fromkeys(("vert", "lvert", "rvert"), ("op", "|"))
 COMMANDS |= dict.fromkeys(("Vert", "lVert", "rVert", "|", "parallel"), ("op", "||"))
 COMMANDS |= dict.fromkeys(("to", "rightarrow", "longrightarrow", "mapsto"), ("rel", "->"))
@@ -85,7 +89,13 @@ _NOISE = frozenset(
 _TEXT_COMMANDS = frozenset(
     "text textbf textit textrm texttt textsf textnormal mathrm mbox hbox operatorname emph textup textmd texttip rm mathop".split()
 )
-_AND = {"and": ("sep", "and"), "or": ("sep", "or"), "or else": ("sep", "or"), "&": ("sep", "and"), ",": ("sep", ",")}
+_AND = {
+    "and": ("sep", "and"),
+    "or": ("sep", "or"),
+    "or else": ("sep", "or"),
+    "&": ("sep", "and"),
+    ",": ("sep", ","),
+}
 WHERE_WORDS = frozenset("if for where when with given while as such whenever".split())
 WORDS: dict[str, Token] = (
     {"and": ("sep", "and"), "or": ("sep", "or"), "oo": ("k", "inf"), "inf": ("k", "inf"), "infinity": ("k", "inf"), "pi": ("k", "pi"),
@@ -187,7 +197,9 @@ def _word(word: str, tokens: list[Token], text: str, match: re.Match[str]) -> No
     if len(word) == 1:
         tokens.append(_letter(word))
         return
-    after_number = (bool(tokens) and tokens[-1] in _ENDS_QUANTITY) or (bool(tokens) and tokens[-1][0] in ("num", "unit"))
+    after_number = (bool(tokens) and tokens[-1] in _ENDS_QUANTITY) or (
+        bool(tokens) and tokens[-1][0] in ("num", "unit")
+    )
     known = WORDS.get(word) or WORDS.get(word.lower() if not after_number else "")
     if known is not None and not (after_number and word in ("min", "sec")):
         tokens.append(known)
@@ -238,7 +250,14 @@ def _command(name: str, tokens: list[Token], text: str, position: int) -> int:
     if name == "not" and text[position:].lstrip().startswith("="):
         tokens.append(("rel", "!="))
         return text.index("=", position) + 1
-    prefix = next((n for n in (name[:k] for k in range(len(name) - 1, 1, -1)) if n in COMMANDS and n not in ("in", "le", "ne", "ge", "to")), None)
+    prefix = next(
+        (
+            n
+            for n in (name[:k] for k in range(len(name) - 1, 1, -1))
+            if n in COMMANDS and n not in ("in", "le", "ne", "ge", "to")
+        ),
+        None,
+    )
     if prefix is None:
         raise Unreadable(f"unknown command \\{name}")
     tokens.append(COMMANDS[prefix])
@@ -257,7 +276,12 @@ def _text(content: str, tokens: list[Token], *, math: bool) -> None:
         tokens.append(_AND[lowered])
     elif lowered.split()[0] in WHERE_WORDS or lowered in ("is", "are", "any", "all"):
         tokens.append(("where", lowered))
-    elif len(words) == 1 and words in _LETTER_UNITS and tokens and (tokens[-1][0] == "num" or tokens[-1] in _ENDS_QUANTITY):
+    elif (
+        len(words) == 1
+        and words in _LETTER_UNITS
+        and tokens
+        and (tokens[-1][0] == "num" or tokens[-1] in _ENDS_QUANTITY)
+    ):
         tokens.append(("unit", words))
     elif _MATHS_IN_TEXT.match(words):
         tokens.extend(lex(content)[:-1])

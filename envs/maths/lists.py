@@ -35,7 +35,9 @@ def plain_form(node: Node) -> Node:
 
 def spread(node: Node) -> list[Node]:
     """The two readings of an expression with plus-minus, all signs turned together; else the node itself."""
-    if not has(node, "+-", "-+") or (isinstance(node, tuple) and node[0] in ("group", "set", "where_set", "mat")):
+    if not has(node, "+-", "-+") or (
+        isinstance(node, tuple) and node[0] in ("group", "set", "where_set", "mat")
+    ):
         return [node]
     return [_choose(node, "+-"), _choose(node, "-+")]
 
@@ -60,7 +62,13 @@ def _plain_list(node: Any) -> Node:
     named: list[Node] = []
     for item in items:
         if isinstance(item, tuple) and item[0] == "rel":
-            name = item[2][0] if item[1] == ("=",) and isinstance(item[2][0], tuple) and item[2][0][0] in ("v", "call", "group") else None
+            name = (
+                item[2][0]
+                if item[1] == ("=",)
+                and isinstance(item[2][0], tuple)
+                and item[2][0][0] in ("v", "call", "group")
+                else None
+            )
         elif name is not None and not (isinstance(item, tuple) and item[0] in ("k", "text", "dots")):
             item = ("rel", ("=",), (name, item))
         named.append(item)
@@ -70,10 +78,17 @@ def _plain_list(node: Any) -> Node:
 
 def _is_domain(item: Node) -> bool:
     """`k in Z` beside an answer says where a letter runs, not what the answer is."""
-    return isinstance(item, tuple) and item[0] == "rel" and item[1] == ("in",) and isinstance(item[2][1], tuple) and item[2][1][0] == "k" and item[2][1][1][0] in "ZN"
+    return (
+        isinstance(item, tuple)
+        and item[0] == "rel"
+        and item[1] == ("in",)
+        and isinstance(item[2][1], tuple)
+        and item[2][1][0] == "k"
+        and item[2][1][1][0] in "ZN"
+    )
 
 
-def parts_of(node: Node) -> tuple[Node, ...]:
+def parts_of(node: Node) -> tuple[Any, ...]:
     """The items of a set or a list (plus-minus written out); a single thing is a list of one."""
     if isinstance(node, tuple) and node[0] == "list":
         found: tuple[Node, ...] = node[2]
@@ -98,7 +113,9 @@ def system(node: Node) -> System | None:
     if isinstance(node, tuple) and node[0] == "rel":
         value = tuple_assignment(node)
         left = node[2][0]
-        if value is None or not (isinstance(value, tuple) and value[0] == "group" and len(value[3]) == len(left[3])):
+        if value is None or not (
+            isinstance(value, tuple) and value[0] == "group" and len(value[3]) == len(left[3])
+        ):
             return None
         names = [relations.assignment(("rel", ("=",), (n, 0))) for n in left[3]]
         if any(n is None for n in names):
@@ -117,7 +134,13 @@ def system(node: Node) -> System | None:
 
 def tuple_assignment(node: Any) -> Node | None:
     """The right side of `(a, b) = ...`."""
-    if isinstance(node, tuple) and node[0] == "rel" and set(node[1]) == {"="} and isinstance(node[2][0], tuple) and node[2][0][0] == "group":
+    if (
+        isinstance(node, tuple)
+        and node[0] == "rel"
+        and set(node[1]) == {"="}
+        and isinstance(node[2][0], tuple)
+        and node[2][0][0] == "group"
+    ):
         value: Node = node[2][-1]
         return value
     return None
@@ -136,7 +159,11 @@ def _values_only(node: Node) -> Node:
     names = [f.name for f in found if f]
     values = [f.value for f in found if f]
     period = names.index(names[0], 1) if names[0] in names[1:] else len(names)
-    if 1 < period < len(names) and len(names) % period == 0 and names == names[:period] * (len(names) // period):
+    if (
+        1 < period < len(names)
+        and len(names) % period == 0
+        and names == names[:period] * (len(names) // period)
+    ):
         groups = [("group", "(", ")", tuple(values[i : i + period])) for i in range(0, len(values), period)]
         return ("list", ",", tuple(groups))
     return ("list", node[1], tuple(values))
@@ -168,7 +195,11 @@ def compare_lists(judge: Judge, a: Node, b: Node) -> bool | None:
     p_items, q_items = parts_of(_values_only(a)), parts_of(_values_only(b))
     if _kind(a) == _kind(b) == "list" and judge.options.order_matters:
         return judge.all_same(list(zip(p_items, q_items))) if len(p_items) == len(q_items) else False
-    if {_kind(a), _kind(b)} & {"group", "cup", "cap", "setminus", "where_set", "mat"} and min(len(p_items), len(q_items)) == 1 and len(p_items) != len(q_items):
+    if (
+        {_kind(a), _kind(b)} & {"group", "cup", "cap", "setminus", "where_set", "mat"}
+        and min(len(p_items), len(q_items)) == 1
+        and len(p_items) != len(q_items)
+    ):
         return False
     return match(judge, p_items, q_items, as_sets=True)
 
@@ -177,22 +208,22 @@ def _kind(node: Node) -> str:
     return node[0] if isinstance(node, tuple) else ""
 
 
-def _single_names(node: Node) -> set[str]:
+def _single_names(node: Any) -> set[str]:
     """The names that a list assigns to."""
     if _kind(node) != "list":
         return set()
-    found = [relations.assignment(item) for item in node[2]]  # type: ignore[index]
+    found = [relations.assignment(item) for item in node[2]]
     return {f.name.partition("_")[0] for f in found if f}
 
 
-def _system_against(judge: Judge, one: System, whole: Node, swapped: bool) -> bool | None:
+def _system_against(judge: Judge, one: System, whole: Any, swapped: bool) -> bool | None:
     """Named values against a bare tuple or a list in the same order."""
     if _kind(whole) == "group":
-        values = whole[3]  # type: ignore[index]
-        if whole[1] != "(" or whole[2] != ")" or len(values) != len(one.values):  # type: ignore[index]
+        values = whole[3]
+        if whole[1] != "(" or whole[2] != ")" or len(values) != len(one.values):
             return False
     elif _kind(whole) == "list":
-        items = whole[2]  # type: ignore[index]
+        items = whole[2]
         if any(_kind(item) == "rel" for item in items):
             return None
         values = items
@@ -204,9 +235,13 @@ def _system_against(judge: Judge, one: System, whole: Node, swapped: bool) -> bo
     return judge.all_same([(y, x) for x, y in pairs] if swapped else pairs)
 
 
-def _as_sets(judge: Judge, a: Node, b: Node) -> bool | None:
+def _as_sets(judge: Judge, a: Any, b: Any) -> bool | None:
     """Lists of inequalities as sets of reals."""
-    if not any(_kind(item) == "rel" and not set(item[1]) <= {"=", "~", "==="} for side in (a, b) for item in parts_of(side)):  # type: ignore[index]
+    if not any(
+        _kind(item) == "rel" and not set(item[1]) <= {"=", "~", "==="}
+        for side in (a, b)
+        for item in parts_of(side)
+    ):
         return None
     names_a: set[str] = set()
     names_b: set[str] = set()
@@ -297,6 +332,7 @@ class Residue(NamedTuple):
 
 
 def residue(node: Any) -> Residue | None:
+    """Read a congruence; `None` for anything else."""
     if not (isinstance(node, tuple) and node[0] == "mod"):
         return None
     inner = node[1]
@@ -318,7 +354,11 @@ def without_constant(node: Node) -> Node | None:
     """A sum without its constant of integration; `None` where it has none."""
     if not (isinstance(node, tuple) and node[0] == "+"):
         return None
-    rest = tuple(term for term in node[1:] if not (isinstance(term, tuple) and term[0] == "v" and term[1] in _CONSTANTS))
+    rest = tuple(
+        term
+        for term in node[1:]
+        if not (isinstance(term, tuple) and term[0] == "v" and term[1] in _CONSTANTS)
+    )
     if len(rest) != len(node) - 2 or not rest:
         return None
     return rest[0] if len(rest) == 1 else ("+", *rest)

@@ -53,9 +53,16 @@ def _product(node: Any) -> Rows | None:
     if result is None:
         return None
     for other in matrices[1:]:
-        if other is None or len(result[0]) != len(other) or len(result) * len(other[0]) * len(other) > MAX_ENTRIES:
+        if (
+            other is None
+            or len(result[0]) != len(other)
+            or len(result) * len(other[0]) * len(other) > MAX_ENTRIES
+        ):
             return None
-        result = [[("+", *(("*", row[k], other[k][j]) for k in range(len(other)))) for j in range(len(other[0]))] for row in result]
+        result = [
+            [("+", *(("*", row[k], other[k][j]) for k in range(len(other)))) for j in range(len(other[0]))]
+            for row in result
+        ]
     if scalars:
         result = [[("*", *scalars, x) for x in row] for row in result]
     return result

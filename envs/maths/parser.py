@@ -77,7 +77,9 @@ class Parser(AtomParser):
             elif self.kind == "where":
                 self.advance()
                 into = conditions
-            elif (self.kind == "op" and self.value in ".&" and into is parts) or (self.kind == "text" and into is conditions):
+            elif (self.kind == "op" and self.value in ".&" and into is parts) or (
+                self.kind == "text" and into is conditions
+            ):
                 self.advance()
             else:
                 into.append(self.relation())
@@ -237,7 +239,12 @@ class Parser(AtomParser):
             exponent = self.exponent()
             if exponent is None:  # a degree sign or an ordinal's letters
                 return self.postfix(("*", node, ("deg",)) if self.degree_sign else node)
-            if type(exponent) is int and isinstance(node, tuple) and node[0] == "v" and _COMBINATIONS.match(node[1]):
+            if (
+                type(exponent) is int
+                and isinstance(node, tuple)
+                and node[0] == "v"
+                and _COMBINATIONS.match(node[1])
+            ):
                 return ("f", "binom", (int(node[1][2:]), exponent))
             return self.postfix(("^", node, exponent))
         return node

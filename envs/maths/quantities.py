@@ -40,7 +40,11 @@ def split(node: Node) -> Quantity:
         return Quantity(1, None, False, True)
     if kind == "-":
         inner = split(node[1])
-        return inner._replace(value=("-", inner.value)) if inner.value is not node[1] else Quantity(node, None, False, False)
+        return (
+            inner._replace(value=("-", inner.value))
+            if inner.value is not node[1]
+            else Quantity(node, None, False, False)
+        )
     if kind == "*":
         return _product(node)
     if kind == "/":
@@ -50,9 +54,22 @@ def split(node: Node) -> Quantity:
         unit = multiply(top.unit or UNITLESS, bottom.unit or UNITLESS, -1)
         value: Node = top.value if bottom.value == 1 else ("/", top.value, bottom.value)
         return Quantity(value, unit if top.unit or bottom.unit else None, top.percent, top.degrees)
-    if kind == "^" and isinstance(node[1], tuple) and node[1][0] == "unit" and isinstance(node[2], int) and abs(node[2]) < 10:
+    if (
+        kind == "^"
+        and isinstance(node[1], tuple)
+        and node[1][0] == "unit"
+        and isinstance(node[2], int)
+        and abs(node[2]) < 10
+    ):
         return Quantity(1, read_unit(f"{node[1][1]}^{node[2]}"), False, False)
-    if kind == "^" and isinstance(node[1], tuple) and node[1][0] == "*" and _ends_in_unit(node[1]) and isinstance(node[2], int) and abs(node[2]) < 10:
+    if (
+        kind == "^"
+        and isinstance(node[1], tuple)
+        and node[1][0] == "*"
+        and _ends_in_unit(node[1])
+        and isinstance(node[2], int)
+        and abs(node[2]) < 10
+    ):
         inner = split(("*", *node[1][1:-1], ("^", node[1][-1], node[2])))
         return inner
     if kind == "+" and all(isinstance(t, (int, tuple)) for t in node[1:]):

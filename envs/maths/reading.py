@@ -53,7 +53,9 @@ def _read(text: str, thousands: bool) -> Reading:
 
 _read_cached = lru_cache(maxsize=16_384)(_read)
 
-_QUICK = re.compile(r"[\s$]*(?:(-?\d+)|\\[dt]?frac\{(-?\d+)\}\{(-?\d+)\}|(-?\d+)/(\d+)|(-?\d{1,3}(?:,\d{3})+))[\s$]*\Z")
+_QUICK = re.compile(
+    r"[\s$]*(?:(-?\d+)|\\[dt]?frac\{(-?\d+)\}\{(-?\d+)\}|(-?\d+)/(\d+)|(-?\d{1,3}(?:,\d{3})+))[\s$]*\Z"
+)
 
 
 def quick_number(text: str) -> int | Fraction | None:
@@ -64,7 +66,9 @@ def quick_number(text: str) -> int | Fraction | None:
     whole = match.group(1)
     if whole is not None:
         return _integer(whole)
-    top, bottom = (match.group(2), match.group(3)) if match.group(2) is not None else (match.group(4), match.group(5))
+    top, bottom = (
+        (match.group(2), match.group(3)) if match.group(2) is not None else (match.group(4), match.group(5))
+    )
     if top is None:
         return int(match.group(6).replace(",", "")) if len(text) < 4000 else None
     denominator = _integer(bottom)

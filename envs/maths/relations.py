@@ -9,6 +9,7 @@ from stepgym.envs.maths.balls import NoBall
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.exact import NotRational
 from stepgym.envs.maths.polynomials import split_fraction
+from stepgym.envs.maths.scalars import name_calls
 from stepgym.envs.maths.tree import Node, substitute, symbols
 
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
@@ -58,11 +59,17 @@ def _name_of(node: Node) -> tuple[str, tuple[str, ...]] | None:
         names = [f[1] for f in node[1:]]
         if all(n[0].isupper() for n in names):
             return "".join(names), ()
-        if len(names) == 2 and (names[0][0].isupper() or names[0] in ("y", "u", "p", "q", "r", "phi", "psi")) and names[1] in ("x", "n", "t", "y", "z", "k", "s"):
+        if (
+            len(names) == 2
+            and (names[0][0].isupper() or names[0] in ("y", "u", "p", "q", "r", "phi", "psi"))
+            and names[1] in ("x", "n", "t", "y", "z", "k", "s")
+        ):
             return names[0], (names[1],)
         return None
     if kind in ("/", "ratio"):
-        if kind == "/" and all(isinstance(p, tuple) and p[0] == "*" and p[1] == ("v", "d") and len(p) == 3 for p in node[1:]):
+        if kind == "/" and all(
+            isinstance(p, tuple) and p[0] == "*" and p[1] == ("v", "d") and len(p) == 3 for p in node[1:]
+        ):
             return f"d{node[1][2]}/d{node[2][2]}", (node[2][2][1],) if node[2][2][0] == "v" else ()
         parts = [_name_of(part) for part in (node[1:] if kind == "/" else node[1])]
         if all(part is not None and part[0][0].isupper() for part in parts):
@@ -71,7 +78,13 @@ def _name_of(node: Node) -> tuple[str, tuple[str, ...]] | None:
     if kind == "f" and node[1] == "abs":
         inner = _name_of(node[2][0])
         return (f"|{inner[0]}|", ()) if inner and inner[0][0].isupper() else None
-    if kind == "f" and len(node[2]) == 1 and isinstance(node[2][0], tuple) and node[2][0][0] == "v" and node[2][0][1] in _GREEK_ANGLES:
+    if (
+        kind == "f"
+        and len(node[2]) == 1
+        and isinstance(node[2][0], tuple)
+        and node[2][0][0] == "v"
+        and node[2][0][1] in _GREEK_ANGLES
+    ):
         return f"{node[1]} {node[2][0][1]}", ()
     return None
 
@@ -93,7 +106,8 @@ def aligned(a: Assignment, b: Assignment) -> Node:
 
 def difference(node: Any) -> Node:
     """`left - right` of a single relation."""
-    return ("+", node[2][0], ("-", node[2][1]))
+    left, right = name_calls(node[2][0]), name_calls(node[2][1])
+    return ("+", left, ("-", right))
 
 
 def same_equation(a: Node, b: Node, rng: Draws) -> bool | None:
@@ -151,7 +165,10 @@ def _ball_factor(a: Node, b: Node, names: list[str], rng: Draws, *, sure: bool) 
     seen = 0
     with balls.working_precision(300 + 2 * size):
         for trial in range(20):
-            values = {name: balls.to_ball(numeric._draw(rng, rng.below(8) if i else trial)) for i, name in enumerate(names)}
+            values = {
+                name: balls.to_ball(numeric._draw(rng, rng.below(8) if i else trial))
+                for i, name in enumerate(names)
+            }
             values[balls.REAL] = True
             try:
                 x, y = balls.evaluate(a, values), balls.evaluate(b, values)

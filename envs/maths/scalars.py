@@ -23,7 +23,16 @@ from stepgym.envs.maths.tree import Node, has, substitute, symbols, walk
 
 MAX_PRECISION = 6_000
 NUM_POINTS = 5
-_REAL_RANGES = ((0.2, 0.95), (1.05, 3.0), (-0.95, -0.2), (-3.0, -1.05), (3.0, 20.0), (0.02, 0.2), (-20.0, -3.0), (20.0, 90.0))
+_REAL_RANGES = (
+    (0.2, 0.95),
+    (1.05, 3.0),
+    (-0.95, -0.2),
+    (-3.0, -1.05),
+    (3.0, 20.0),
+    (0.02, 0.2),
+    (-20.0, -3.0),
+    (20.0, 90.0),
+)
 _WHOLE_NAMES = frozenset("nmkNMKijpqr")
 
 
@@ -47,7 +56,7 @@ def same_scalar(a: Node, b: Node, rng: Draws) -> Word:
     radical = radicals.same(a, b)
     if radical is not None:
         return Word(radical, "radical")
-    a, b = _name_calls(a), _name_calls(b)
+    a, b = name_calls(a), name_calls(b)
     names_a, names_b = symbols(a), symbols(b)
     names = names_a | names_b
     if names_a != names_b and _differs_without(a, b, names_a, names_b):
@@ -92,7 +101,7 @@ def _differs_without(a: Node, b: Node, names_a: set[str], names_b: set[str]) -> 
     return False
 
 
-def _name_calls(node: Any) -> Any:
+def name_calls(node: Any) -> Any:
     """Unknown functions applied to something become symbols of their own."""
     if not isinstance(node, tuple):
         return node
@@ -102,7 +111,7 @@ def _name_calls(node: Any) -> Any:
         return node
     if not has(node, "call"):
         return node
-    return tuple(_name_calls(item) for item in node)
+    return tuple(name_calls(item) for item in node)
 
 
 def _infinite(node: Node) -> bool:
@@ -121,7 +130,11 @@ def _wants_whole(a: Node, b: Node) -> bool:
         for n in walk(node):
             if not isinstance(n, tuple):
                 continue
-            if n[0] == "f" and n[1] in ("factorial", "binom", "double_factorial", "gcd", "lcm") and symbols(n):
+            if (
+                n[0] == "f"
+                and n[1] in ("factorial", "binom", "double_factorial", "gcd", "lcm")
+                and symbols(n)
+            ):
                 return True
             if n[0] == "f" and n[1] in ("floor", "ceil", "mod") and symbols(n) & _WHOLE_NAMES:
                 return True
@@ -148,7 +161,12 @@ def _whole_points(a: Node, b: Node, names: set[str], rng: Draws) -> Word:
     seen = 0
     for trial in range(24):
         top = (6, 12, 25, 60)[trial % 4]
-        values = {name: rng.between(1, top) if name in _WHOLE_NAMES or trial % 2 else Fraction(rng.between(1, 999), 512) for name in sorted(names)}
+        values = {
+            name: rng.between(1, top)
+            if name in _WHOLE_NAMES or trial % 2
+            else Fraction(rng.between(1, 999), 512)
+            for name in sorted(names)
+        }
         try:
             equal: bool | None = exact(a, values) == exact(b, values)
         except Undefined:

@@ -55,9 +55,19 @@ def _arithmetic(node: Any) -> str | None:
     plain = [part for part in node[1:] if _plain(part)]
     if node[0] == "^":
         return "a power that can be worked out" if len(plain) == 2 and _is_small(node) else None
-    if node[0] == "+" and len(node) == 3 and isinstance(node[1], int) and isinstance(node[2], tuple) and node[2][0] == "/":
+    if (
+        node[0] == "+"
+        and len(node) == 3
+        and isinstance(node[1], int)
+        and isinstance(node[2], tuple)
+        and node[2][0] == "/"
+    ):
         return _fraction(node[2])  # a mixed number
-    rational = [part for part in node[1:] if _plain(part) or (isinstance(part, tuple) and part[0] == "/" and _is_rational(part))]
+    rational = [
+        part
+        for part in node[1:]
+        if _plain(part) or (isinstance(part, tuple) and part[0] == "/" and _is_rational(part))
+    ]
     if len(rational) > 1:
         return "arithmetic that can be worked out"
     return None

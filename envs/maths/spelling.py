@@ -34,13 +34,19 @@ _GREEK = {
     "σ": "sigma", "τ": "tau", "φ": "phi", "ϕ": "phi", "χ": "chi", "ψ": "psi", "ω": "omega", "Γ": "Gamma", "Δ": "Delta",
     "Θ": "Theta", "Λ": "Lambda", "Σ": "Sigma", "Φ": "Phi", "Ψ": "Psi", "Ω": "Omega",
 }  # fmt: skip
-_CHINESE_DIGITS = {c: str(i) for i, c in enumerate("零一二三四五六七八九")} | {"十": "10", "百": "100", "千": "1000"}
+_CHINESE_DIGITS = {c: str(i) for i, c in enumerate("零一二三四五六七八九")} | {
+    "十": "10",
+    "百": "100",
+    "千": "1000",
+}
 _TABLE = str.maketrans(_SIGNS | {c: f"\\{name} " for c, name in _GREEK.items()})
 _ROOT_OF_NUMBER = re.compile(r"(\\sqrt(?:\[\d\])?) (\d+(?:\.\d+)?|[A-Za-z])")
 _CHINESE_WORDS = {"或": " or ", "和": " and ", "且": " and ", "与": " and ", "无解": "\\text{no solution}"}
 
 _DOUBLED = re.compile(r"\\\\(?=[a-zA-Z{}()\[\]%$])")
-_SPACES = re.compile(r"\\q?quad(?![a-z]{4})|\\(?:hspace|vspace|hfill|phantom|label|tag)\*?(?:\{[^{}]*\})?|\\n(?=\\)")
+_SPACES = re.compile(
+    r"\\q?quad(?![a-z]{4})|\\(?:hspace|vspace|hfill|phantom|label|tag)\*?(?:\{[^{}]*\})?|\\n(?=\\)"
+)
 _UNDERBRACE_RUN = re.compile(
     r"\\underbrace\s*\{(\d*?)((\d)\3*)\s*\\[lc]?dots\s*(\3+)\s*(\d*)\}\s*_\s*\{?\s*(\d{1,5})\s*[^{}]*\}?"
 )
@@ -53,7 +59,14 @@ def plain(text: str) -> str:
     if "\\" in text:
         if "\\\\" in text and ("\\begin" not in text or "\\\\begin" in text):
             text = _DOUBLED.sub(r"\\", text)
-        if "quad" in text or "space" in text or "\\n" in text or "\\t" in text or "\\l" in text or "\\h" in text:
+        if (
+            "quad" in text
+            or "space" in text
+            or "\\n" in text
+            or "\\t" in text
+            or "\\l" in text
+            or "\\h" in text
+        ):
             text = _SPACES.sub(" ", text)
         if "\\underbrace" in text:
             text = _UNDERBRACE_RUN.sub(_repeat_digit, text)

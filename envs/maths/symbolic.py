@@ -110,7 +110,15 @@ def same(a: Node, b: Node) -> bool | None:
         names: dict[str, Any] = {}
         left, right = build(a, names), build(b, names)
         return same_expressions(left, right)
-    except (NotSymbolic, TypeError, ValueError, NotImplementedError, AttributeError, ZeroDivisionError, RecursionError):
+    except (
+        NotSymbolic,
+        TypeError,
+        ValueError,
+        NotImplementedError,
+        AttributeError,
+        ZeroDivisionError,
+        RecursionError,
+    ):
         return None
 
 
@@ -191,5 +199,3 @@ def same_latex(reference: str, answer: str) -> bool | None:
         return same_expressions(left, right)
     except (TypeError, ValueError, NotImplementedError, AttributeError, RecursionError):
         return None
-
-

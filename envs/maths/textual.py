@@ -8,7 +8,9 @@ from functools import lru_cache
 
 from stepgym.envs.maths.spelling import plain
 
-_TEXT_WRAPPER = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mbox|operatorname|textnormal|mathbf|emph|textsf|texttt|boldsymbol|mathit|hbox)\*?\s*(?=\{)")
+_TEXT_WRAPPER = re.compile(
+    r"\\(?:text|textbf|textit|textrm|mathrm|mbox|operatorname|textnormal|mathbf|emph|textsf|texttt|boldsymbol|mathit|hbox)\*?\s*(?=\{)"
+)
 _SPACING = re.compile(r"\\[,;:! ]|\\q?quad(?![a-z])|[~$*{}]|\\(?:left|right)(?![a-z])|\\[()\[\]]")
 _WORDY = re.compile(r"[A-Za-z][A-Za-z\s\-'’.,()!?/&]*\Z")
 _EDGES = " \t\r\n.,;:!?'\"()"
@@ -34,9 +36,13 @@ _PARTS = {"half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarte
           "fifth": 5, "fifths": 5, "sixth": 6, "sixths": 6, "eighth": 8, "eighths": 8, "tenth": 10, "tenths": 10}  # fmt: skip
 _CHOICE = re.compile(r"\(?([A-J])(?:[).:](?=\s|\Z).*|\)\s*\S.*)?\Z", re.DOTALL)
 _OPTION = re.compile(r"(?:option|choice|answer|letter)\s*:?\s*\(?([A-Ja-j])\)?[.:]?\s*\Z", re.IGNORECASE)
-_TIME = re.compile(r"(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?\s*(a|p)\.?\s?m\.?\Z|(\d{1,2}):(\d{2})\Z", re.IGNORECASE)
+_TIME = re.compile(
+    r"(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?\s*(a|p)\.?\s?m\.?\Z|(\d{1,2}):(\d{2})\Z", re.IGNORECASE
+)
 _MONTHS = "january february march april may june july august september october november december".split()
-_DATE_WORD = re.compile(r"\A(?:(?:mon|tues|wednes|thurs|fri|satur|sun)day,?\s+)?(?:(\d{1,2})(?:st|nd|rd|th)?\s+(?:of\s+)?([a-z]{3,9})|([a-z]{3,9})\.?\s+(\d{1,2})(?:st|nd|rd|th)?)(?:,?\s+(\d{4}))?\Z")
+_DATE_WORD = re.compile(
+    r"\A(?:(?:mon|tues|wednes|thurs|fri|satur|sun)day,?\s+)?(?:(\d{1,2})(?:st|nd|rd|th)?\s+(?:of\s+)?([a-z]{3,9})|([a-z]{3,9})\.?\s+(\d{1,2})(?:st|nd|rd|th)?)(?:,?\s+(\d{4}))?\Z"
+)
 _DATE_ISO = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})\Z")
 
 
@@ -60,12 +66,16 @@ def words(text: str) -> str | None:
     if not _WORDY.match(bare):
         return None
     stripped = bare.strip(_EDGES)
-    if (_VARIABLES.match(stripped) and stripped.lower() != "no") or ("," in stripped and _is_letters(stripped)):
+    if (_VARIABLES.match(stripped) and stripped.lower() != "no") or (
+        "," in stripped and _is_letters(stripped)
+    ):
         return None
     if "(" in stripped or "/" in stripped:
         return None
     lowered = _ARTICLE.sub("", stripped.lower()).strip() or stripped.lower()
-    if re.search(r"\b(?:or|and|pi|sqrt|infty|inf)\b", lowered) and _is_letters(stripped.replace(" or ", ",").replace(" and ", ",")):
+    if re.search(r"\b(?:or|and|pi|sqrt|infty|inf)\b", lowered) and _is_letters(
+        stripped.replace(" or ", ",").replace(" and ", ",")
+    ):
         return None
     if lowered in ("pi", "inf", "oo", "infty", "theta", "alpha", "beta", "lambda", "omega", "phi", "gamma"):
         return None
@@ -165,7 +175,9 @@ def compare_texts(reference: str, answer: str) -> bool | None:
         return a_minutes == b_minutes or (a_half != b_half and a_minutes % 720 == b_minutes % 720)
     dates = date(reference), date(answer)
     if dates[0] and dates[1]:
-        return dates[0][1:] == dates[1][1:] and (dates[0][0] == dates[1][0] or None in (dates[0][0], dates[1][0]))
+        return dates[0][1:] == dates[1][1:] and (
+            dates[0][0] == dates[1][0] or None in (dates[0][0], dates[1][0])
+        )
     return _compare_choices(reference, answer)
 
 
@@ -173,14 +185,23 @@ def _choices(text: str) -> tuple[str, bool] | None:
     """The letters of several choices, sorted, and whether anything parts them: `A, C`, `A and C`, `AC`."""
     bare = unwrap(text)
     letters = re.sub(r"\band\b|[\s,;()&]", "", bare)
-    if not 2 <= len(letters) <= 8 or not all(c in "ABCDEFGH" for c in letters) or len(set(letters)) < len(letters):
+    if (
+        not 2 <= len(letters) <= 8
+        or not all(c in "ABCDEFGH" for c in letters)
+        or len(set(letters)) < len(letters)
+    ):
         return None
     return "".join(sorted(letters)), letters != bare
 
 
 def _compare_choices(reference: str, answer: str) -> bool | None:
     several = _choices(reference), _choices(answer)
-    if several[0] and several[1] and (several[0][1] != several[1][1]) and "(" not in (reference + answer)[1:-1]:
+    if (
+        several[0]
+        and several[1]
+        and (several[0][1] != several[1][1])
+        and "(" not in (reference + answer)[1:-1]
+    ):
         return several[0][0] == several[1][0]
     if not (is_plain_choice(reference) or is_plain_choice(answer)):
         return None

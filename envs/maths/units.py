@@ -78,7 +78,13 @@ speed mph 1: mph
         dimension = (("length", 3),) if kind == "volume" else ((kind, 1),)
         for name in names.split():
             table[name] = Unit(Fraction(factor), dimension)
-    for name, count in (("hundred", 100), ("thousand", 10**3), ("million", 10**6), ("billion", 10**9), ("trillion", 10**12)):
+    for name, count in (
+        ("hundred", 100),
+        ("thousand", 10**3),
+        ("million", 10**6),
+        ("billion", 10**9),
+        ("trillion", 10**12),
+    ):
         table[name] = Unit(Fraction(count), ())
     table["mph"] = Unit(Fraction(1609344, 1000 * 3600), (("length", 1), ("time", -1)))
     for name in ("kmh", "kph"):

@@ -54,7 +54,9 @@ class MathVerifier:
         self.options = options
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
-        return [verify_answer(a, reference=p.reference, options=self.options) for p, a in zip(problems, answers)]
+        return [
+            verify_answer(a, reference=p.reference, options=self.options) for p, a in zip(problems, answers)
+        ]
 
     def same(self, a: str, b: str) -> bool:
         return same_answer(a, b)

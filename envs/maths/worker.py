@@ -74,7 +74,11 @@ def main() -> None:
         except MemoryError:
             reply = {"status": "undecided", "rung": "symbolic", "reason": "out of memory"}
         except Exception as error:  # noqa: BLE001 - the boundary: any failure of a library is one undecided pair
-            reply = {"status": "undecided", "rung": "symbolic", "reason": f"{type(error).__name__}: {error}"[:300]}
+            reply = {
+                "status": "undecided",
+                "rung": "symbolic",
+                "reason": f"{type(error).__name__}: {error}"[:300],
+            }
         print(json.dumps(reply), file=replies, flush=True)
 
 

@@ -223,7 +223,9 @@ class _Batch:
         self.running[worker.process.stdout.fileno()] = running
         self.selector.register(worker.process.stdout, selectors.EVENT_READ)
         try:
-            worker.send({"reference": reference, "answer": answer, "options": self.options, "limit_s": self.limit_s})
+            worker.send(
+                {"reference": reference, "answer": answer, "options": self.options, "limit_s": self.limit_s}
+            )
         except WorkerError as error:
             self._fail(running, str(error))
 
@@ -255,7 +257,9 @@ class _Batch:
             self.running[fd] = running._replace(deadline=time.monotonic() + self.limit_s)
             return
         running.worker.served += 1
-        self.decisions[running.place] = Decision(Status(message["status"]), message["rung"], message["reason"])
+        self.decisions[running.place] = Decision(
+            Status(message["status"]), message["rung"], message["reason"]
+        )
         self._end(running, reuse=True)
 
     def _fail(self, running: _Running, reason: str) -> None:

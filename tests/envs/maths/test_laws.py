@@ -1,0 +1,132 @@
+"""Laws over generated expressions: reflexive, symmetric, blind to notation, and never fooled by a mutation."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stepgym.envs.maths import extract_answer, same_answer, verify_answer
+from stepgym.envs.types import Status
+
+Tree = tuple[object, ...] | int | str
+LATEX, PYTHON, UNICODE = "latex", "python", "unicode"
+
+leaves = st.one_of(st.integers(0, 30), st.sampled_from(["x", "y", "n"]))
+trees: st.SearchStrategy[Tree] = st.recursive(
+    leaves,
+    lambda inner: st.one_of(
+        st.tuples(st.sampled_from(["+", "-", "*", "/"]), inner, inner),
+        st.tuples(st.just("^"), inner, st.integers(2, 4)),
+        st.tuples(st.just("sqrt"), inner),
+    ),
+    max_leaves=6,
+)
+
+
+def show(tree: Tree, notation: str) -> str:
+    """Write a tree in one of three notations, brackets everywhere they may be needed."""
+    if not isinstance(tree, tuple):
+        return str(tree)
+    operator, *parts = tree
+    left = show(parts[0], notation)  # type: ignore[arg-type]
+    if operator == "sqrt":
+        return {LATEX: f"\\sqrt{{{left}}}", PYTHON: f"sqrt({left})", UNICODE: f"√({left})"}[notation]
+    right = show(parts[1], notation)  # type: ignore[arg-type]
+    if operator == "/" and notation == LATEX:
+        return f"\\frac{{{left}}}{{{right}}}"
+    if operator == "^":
+        return {LATEX: f"({left})^{{{right}}}", PYTHON: f"({left})**{right}", UNICODE: f"({left})" + "⁰¹²³⁴"[int(right)]}[notation]
+    sign = {"*": {LATEX: " \\cdot ", PYTHON: "*", UNICODE: "·"}[notation]}.get(str(operator), str(operator))
+    return f"({left}){sign}({right})"
+
+
+def value(tree: Tree) -> Fraction:
+    """The value at x = 5/7, y = -11/3, n = 13; raises where it has none or is irrational."""
+    if isinstance(tree, int):
+        return Fraction(tree)
+    if isinstance(tree, str):
+        return {"x": Fraction(5, 7), "y": Fraction(-11, 3), "n": Fraction(13)}[tree]
+    operator, *parts = tree
+    if operator == "sqrt":
+        raise ZeroDivisionError
+    a, b = (value(part) for part in parts)  # type: ignore[arg-type]
+    if operator == "^":
+        return a ** int(b)
+    return {"+": a + b, "-": a - b, "*": a * b}[str(operator)] if operator != "/" else a / b
+
+
+@given(trees)
+def test_an_expression_equals_itself_in_every_notation(tree: Tree) -> None:
+    texts = [show(tree, notation) for notation in (LATEX, PYTHON, UNICODE)]
+    for text in texts:
+        assert verify_answer(text, reference=text).correct
+    verdicts = {verify_answer(texts[i], reference=texts[j]).status for i in range(3) for j in range(3)}
+    assert Status.INCORRECT not in verdicts or "/" in texts[0] or "frac" in texts[0]
+
+
+@given(trees, st.integers(1, 9))
+def test_a_mutated_expression_is_never_correct(tree: Tree, by: int) -> None:
+    reference = show(tree, LATEX)
+    wrong = show(("+", tree, by), PYTHON)
+    assert not verify_answer(wrong, reference=reference).correct
+    try:
+        scaled = value(tree) != 0
+    except (ZeroDivisionError, ValueError):
+        return
+    if scaled:
+        assert not verify_answer(show(("*", tree, by + 1), UNICODE), reference=reference).correct
+
+
+@given(trees, trees)
+def test_swapping_answer_and_reference_changes_nothing(a: Tree, b: Tree) -> None:
+    left, right = show(a, LATEX), show(b, PYTHON)
+    assert verify_answer(left, reference=right).status is verify_answer(right, reference=left).status
+
+
+@given(trees, trees)
+def test_different_values_are_never_correct(a: Tree, b: Tree) -> None:
+    try:
+        differ = value(a) != value(b)
+    except (ZeroDivisionError, ValueError):
+        return
+    if differ:
+        assert not verify_answer(show(a, LATEX), reference=show(b, UNICODE)).correct
+
+
+@given(trees)
+def test_spacing_and_sizing_change_nothing(tree: Tree) -> None:
+    text = show(tree, LATEX)
+    sized = text.replace("(", "\\left( ").replace(")", " \\right)").replace("+", " + ")
+    assert verify_answer(f"  ${sized}$ ", reference=text).correct
+
+
+@given(st.lists(st.fractions(max_denominator=50), min_size=1, max_size=6), st.randoms(use_true_random=False))
+def test_sets_have_no_order(items: list[Fraction], random: object) -> None:
+    shuffled = sorted(items, key=lambda _: random.random())  # type: ignore[attr-defined]
+    written = "\\{" + ", ".join(map(str, items)) + "\\}"
+    assert verify_answer("{" + ", ".join(map(str, shuffled)) + "}", reference=written).correct
+    assert not verify_answer("\\{" + ", ".join(map(str, [*items, 51])) + "\\}", reference=written).correct
+
+
+@given(st.integers(-(10**60), 10**60), st.integers(-9, 9))
+def test_integers_are_compared_to_the_last_digit(n: int, by: int) -> None:
+    assert verify_answer(f"{n + by:,}", reference=str(n)).correct is (by == 0)
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+@settings(max_examples=300)
+def test_no_text_raises_and_every_text_is_itself(a: str, b: str) -> None:
+    verify_answer(a, reference=b)
+    extraction = extract_answer(a)
+    assert 0 <= extraction.span[0] <= extraction.span[1] <= len(a)
+    if extract_answer(b).text.strip(" .$\n\t") and same_answer(a, b):
+        assert same_answer(b, a)
+
+
+@given(st.text(alphabet="\\{}()[]|^_!,;:.0123456789xeifracsqrtboxdn+-*/=<> $&%", max_size=50))
+@settings(max_examples=300)
+def test_no_mangled_latex_raises(text: str) -> None:
+    verify_answer(text, reference="5")
+    verify_answer("5", reference=text)

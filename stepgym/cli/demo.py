@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -73,9 +75,17 @@ def command(
         _dataset(Path(out), episodes, level, seed, policy, reward_model)
     click.echo(f"\nAll of it took {time.perf_counter() - started:.0f} s. Next:")
     click.echo(f"  open {Path(out) / 'page.html'} in a browser")
-    click.echo(f"  stepgym selfplay --env {ENV} --agent mcts --episodes 500 --out runs/first")
-    click.echo(f"  stepgym export {Path(out) / 'run'} --format steps")
-    click.echo("  stepgym envs")
+    click.echo(f"  {_program()} selfplay --env {ENV} --agent mcts --episodes 500 --out runs/first")
+    click.echo(f"  {_program()} export {Path(out) / 'run'} --format steps")
+    click.echo(f"  {_program()} envs")
+
+
+def _program() -> str:
+    """How this command was called, from here: `stepgym`, or `.venv/bin/stepgym` where that is not on the path."""
+    called = Path(sys.argv[0])
+    if called.name != "stepgym" or shutil.which("stepgym") == str(called):
+        return "stepgym"
+    return str(called.relative_to(Path.cwd()) if called.is_relative_to(Path.cwd()) else called)
 
 
 def _first_prompt(level: int, seed: int) -> str:
@@ -121,10 +131,8 @@ def _table(rows: list[Row], problems: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(
-        title=f"{problems} fresh problems (tokens and model calls are for one); the search is never told what is right",
-        title_justify="left",
-    )
+    click.echo(f"{problems} fresh problems. Tokens and model calls are per problem; the search is never told what is right.")
+    table = Table()
     for name in ("agent", "policy"):
         table.add_column(name, no_wrap=True)
     for name in ("solved", "tokens", "calls", "seconds"):

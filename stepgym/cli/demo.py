@@ -60,9 +60,8 @@ def command(
     The policy and the reward model are tiny transformers that come with the package.
     """
     started = time.perf_counter()
-    click.echo(f"Countdown, level {level}: reach a target from four numbers, one operation a step.")
-    click.echo(f"Problem: {_first_prompt(level, seed)}\n")
     with user_errors():
+        click.echo(f"Countdown, level {level}. {_first_prompt(level, seed)}\n")
         from stepgym.agents import load_policy, load_reward_model
 
         setting = Setting(problems, level, seed)

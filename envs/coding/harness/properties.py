@@ -10,6 +10,10 @@ class Different(Exception):
     """The candidate and the reference disagree."""
 
 
+class Enough(KeyboardInterrupt):
+    """Time is over. Of this kind because Hypothesis lets it pass at once."""
+
+
 def run_property(
     remote, entry_point, strategies, reference, seed=0, num_examples=100, seconds=4.0, tolerance=None, same_errors=True
 ):
@@ -47,7 +51,7 @@ def run_property(
 
     def explore(args):
         if time.monotonic() > state["end"]:
-            return
+            raise Enough
         state["examples"] += 1
         try:
             differ(args)
@@ -71,9 +75,7 @@ def run_property(
     before = random.getstate()
     try:
         test()
-    except Different:
-        pass
-    except hypothesis.errors.Flaky:
+    except (Different, Enough, hypothesis.errors.Flaky):
         pass
     except hypothesis.errors.HypothesisException as error:
         raise Unusable(f"the strategies cannot be drawn from: {describe(error)}") from None

@@ -99,6 +99,7 @@ class TransformersPolicy:
         if not delimiters or not all(delimiters):
             raise ValueError(f"delimiters {tuple(delimiters)!r} must be texts that are not empty")
         loaded = model if isinstance(model, LanguageModel) else load_language_model(model, device=device, dtype=dtype)
+        self.name = Path(str(loaded.model.config.name_or_path if isinstance(model, LanguageModel) else model)).name
         self.model, self.tokenizer = loaded
         self.seed, self.max_new_tokens = seed, max_new_tokens
         self.delimiters, self.system, self.template = tuple(delimiters), system, template
@@ -126,7 +127,7 @@ class TransformersPolicy:
         """Return what a record says of this policy."""
         return {
             "kind": "transformers",
-            "model": Path(str(self.model.config.name_or_path)).name,
+            "model": self.name,
             "num_parameters": self.num_parameters,
             "seed": self.seed,
             "temperature": self.decoder.temperature,

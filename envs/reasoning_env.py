@@ -7,6 +7,7 @@ limits in wrappers. The step limit is part of the domain, so that a restored sta
 
 from __future__ import annotations
 
+import operator
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,8 +30,11 @@ from stepgym.envs.types import (
     Verdict,
     Verifier,
 )
+from stepgym.sandbox.plugins import unknown_name
 
 MAX_SHUFFLED = 1_000_000
+"""Sets up to this size are shuffled by a seed; from larger ones it draws with replacement."""
+RESET_OPTIONS = ("index", "level", "problem")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,11 +178,17 @@ class ReasoningEnv(gymnasium.Env[str, str]):
     ) -> tuple[str, dict[str, Any]]:
         super().reset(seed=seed)
         options = options or {}
+        for name in options:
+            if name not in RESET_OPTIONS:
+                raise unknown_name("reset option", str(name), RESET_OPTIONS, dotted=False)
         if seed is not None:
             self._seed_problems(seed)
         if "level" in options:
             self._set_level(options["level"])
-        self._problem = options["problem"] if "problem" in options else self._pick(options.get("index"))
+        problem = options["problem"] if "problem" in options else self._pick(options.get("index"))
+        if not isinstance(problem, Problem):
+            raise TypeError(f"a problem is a stepgym Problem, not {problem!r}")
+        self._problem = problem
         self._state = self.domain.initial(self._problem)
         self.verdict = None
         if self.render_mode == "human":
@@ -277,7 +287,7 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         if index is None:
             index = self._ordered(self._position)
             self._position += 1
-        return self.problems[index]
+        return self.problems[operator.index(index)]
 
     def _ordered(self, position: int) -> int:
         """Return the index at a position of the order: as they stand, or shuffled by `reset(seed=...)`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import random
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -55,9 +56,9 @@ def test_the_stream_is_the_same_on_every_machine() -> None:
     assert item_random(2**70, 3, 2**40).randrange(1000) == 840
 
 
-@pytest.mark.parametrize("level", [0, 11, -1])
-def test_a_level_outside_is_refused(level: int) -> None:
-    with pytest.raises(ValueError, match=f"levels 1 to 10, not {level}"):
+@pytest.mark.parametrize("level", [0, 11, -1, "3", None])
+def test_a_level_outside_is_refused(level: Any) -> None:
+    with pytest.raises(ValueError, match=f"levels 1 to 10, not {level!r}"):
         ProceduralSet("numbers", number, level)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -91,6 +92,21 @@ def test_resets_go_through_the_problems_and_options_pick() -> None:
     assert env.reset(options={"level": 1})[1]["problem_id"] == "stepgym/Countdown-v0/level-1/seed-9/4"
     picked = problems(2, 3)[5]
     assert env.reset(options={"problem": picked})[1]["problem_id"] == picked.id and env.problem is picked
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"indx": 3}, ValueError, "unknown reset option 'indx'; did you mean 'index'?"),
+        ({"index": -1}, IndexError, "not -1"),
+        ({"index": "3"}, TypeError, "cannot be interpreted as an integer"),
+        ({"level": 99}, ValueError, "levels 1 to 10, not 99"),
+        ({"problem": "3 4 5"}, TypeError, "not '3 4 5'"),
+    ],
+)
+def test_options_that_make_no_sense(options: dict[str, Any], error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=re.escape(says)):
+        make().reset(options=options)
 
 
 def test_a_state_of_another_problem_is_refused() -> None:

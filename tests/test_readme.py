@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 HOUSE = Path(__file__).resolve().parent.parent
-DOCUMENTS = ["README.md", "docs/environments.md", "docs/policies.md", "docs/records.md"]
+DOCUMENTS = ["README.md", "docs/environments.md", "docs/policies.md", "docs/records.md", "docs/sandbox.md"]
 
 
 class Block(NamedTuple):

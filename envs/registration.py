@@ -14,7 +14,7 @@ import threading
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from importlib.abc import Loader
@@ -61,6 +61,9 @@ class RegisteringLoader:
     def __init__(self, loader: Loader, watcher: GymnasiumWatcher) -> None:
         self._loader = loader
         self._watcher = watcher
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)  # whoever only asks for the spec may ask its loader for more
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)

@@ -106,6 +106,8 @@ def test_make_vec(mode: str) -> None:
         "import stepgym, gymnasium; env = gymnasium.make('stepgym/Math-v0')",
         "import stepgym, importlib; importlib.reload(stepgym); import gymnasium.spaces;"
         "env = gymnasium.make('stepgym/Math-v0')",
+        "import stepgym, importlib.util; importlib.util.find_spec('gymnasium').loader.get_filename('gymnasium');"
+        "import gymnasium; env = gymnasium.make('stepgym/Math-v0')",
         "import stepgym, gymnasium, importlib; importlib.reload(gymnasium); env = gymnasium.make('stepgym/Math-v0')",
     ],
 )

@@ -182,7 +182,7 @@ def test_refusal_is_not_tried_again(server: Server) -> None:
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("unknown", [{"logprobs"}, {"n"}, {"logprobs", "n"}], ids=str)
+@pytest.mark.parametrize("unknown", [{"logprobs"}, {"n"}, {"logprobs", "n"}], ids=lambda fields: "+".join(sorted(fields)))
 def test_server_that_refuses_optional_fields_is_asked_without(server: Server, unknown: set[str]) -> None:
     server.script = lambda request, n: fault(400, "unknown field") if unknown & set(request) else completion(f"step {n}")
     policy = policy_for(server)

@@ -271,9 +271,12 @@ def _index(number: Any) -> int:
     return number
 
 
+_ENCODE = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
 def dumps(tree: Any) -> bytes:
     """Return one frame; raises `Unsendable` where it would be too large."""
-    text = json.dumps(tree, separators=(",", ":"), check_circular=False).encode("ascii")
+    text = _ENCODE(tree).encode("ascii")
     if len(text) > MAX_FRAME_BYTES:
         raise Unsendable(f"{len(text)} bytes are too large to cross (at most {MAX_FRAME_BYTES})")
     return len(text).to_bytes(4, "big") + text

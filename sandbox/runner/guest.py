@@ -78,6 +78,7 @@ class Guest(Link):
             message,
             args if exact else None,
             0 if lineage[0][1] == 0 else self.objects.number(error),
+            error is self.load_error,
         ]
 
     def settle(self, changes: list[tuple[Any, Any]], value: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import time
 import weakref
 from collections.abc import Callable
@@ -26,6 +27,8 @@ if TYPE_CHECKING or __package__:
 else:  # a runner inside a container has these files alone, on its path
     from codec import MAX_FRAME_BYTES, MUTABLE, Malformed, Packer, Unpacker, Unsendable, dumps
 
+SLACK_S = 0.2
+"""A wait may go this much over the budget, which spares two system calls a question."""
 MAX_TEXT = 4000
 """Longest exception message that crosses; what is longer is cut."""
 
@@ -71,6 +74,7 @@ class Link:
         self.buffer = bytearray()
         self.sequence = 0
         self.budget_s: float | None = None
+        self.armed_s = -1.0
         self.broken: Broken | None = None
         self.objects = Objects()
         self.stand_ins: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
@@ -89,15 +93,26 @@ class Link:
             self.broken = Broken(kind, reason)
         return self.broken
 
-    def send(self, tree: Any) -> None:
-        frame = dumps(tree)
+    def send(self, frame: bytes) -> None:
         try:
-            self.channel.settimeout(self.budget_s)
+            self._arm()
             self.channel.sendall(frame)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             raise self.fail("timeout", "it did not take the question in time") from None
         except (OSError, ValueError):
             raise self.fail("closed", "its end of the channel is closed") from None
+
+    def _arm(self) -> None:
+        """Let the kernel end a wait when the budget is spent; it is told again only after some was spent."""
+        if self.budget_s is None or 0 <= self.armed_s - self.budget_s < SLACK_S:
+            return
+        if self.budget_s <= 0:
+            raise self.fail("timeout", "it did not answer in time")
+        self.armed_s = self.budget_s
+        seconds = int(self.budget_s)
+        limit = struct.pack("@ll", seconds, max(1, int((self.budget_s - seconds) * 1e6)))
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self.channel.setsockopt(socket.SOL_SOCKET, option, limit)
 
     def receive(self) -> list[Any]:
         """Return the next message. Time waited is taken from `budget_s`, so that a slow drip ends too."""
@@ -117,9 +132,9 @@ class Link:
         while len(buffer) < size:
             start = time.monotonic()
             try:
-                self.channel.settimeout(self.budget_s)
-                piece = self.channel.recv(65536 if size < 65536 else 1 << 20)
-            except TimeoutError:
+                self._arm()
+                piece = self.channel.recv(16384 if size < 16384 else 1 << 20)
+            except (TimeoutError, BlockingIOError):
                 raise self.fail("timeout", "it did not answer in time") from None
             except (OSError, ValueError):
                 raise self.fail("closed", "its end of the channel is closed") from None
@@ -148,7 +163,7 @@ class Link:
         self.sequence += 1
         sequence = self.sequence
         freed, self.dropped = list(self.dropped), set()
-        self.send(["?", sequence, operation, target, *packed, freed])
+        self.send(dumps(["?", sequence, operation, target, *packed, freed]))
         while True:
             message = self.receive()
             if message[0] == "?":
@@ -158,7 +173,7 @@ class Link:
                 raise self.fail("nonsense", "it answered what was not asked")
             break
         try:
-            changes = self._changes(message[3], packer.containers)
+            changes = self._changes(message[3], packer.containers) if message[3] else []
             self.heard(message[4])
             if message[0] == "=":
                 value = Unpacker(self.adopt, list(packer.containers)).unpack(message[2])
@@ -209,19 +224,17 @@ class Link:
             value, kind = self.describe_error(error), "!"
         self.send(self._reply(kind, sequence, value, containers, before))
 
-    def _reply(self, kind: str, sequence: int, value: Any, containers: list[Any], before: list[Any]) -> Any:
+    def _reply(self, kind: str, sequence: int, value: Any, containers: list[Any], before: list[Any]) -> bytes:
         try:
-            changes = self._changed(containers, before)
+            changes = self._changed(containers, before) if containers else []
             if kind == "=":
                 # A changed argument that is returned crosses as a copy: see `settle` of the tester.
                 value = Packer(self.describe, [] if changes and value is not None else list(containers)).pack(
                     value
                 )
-            reply = ["=" if kind == "=" else "!", sequence, value, changes, self.printed()]
-            dumps(reply)
-            return reply
+            return dumps([kind, sequence, value, changes, self.printed()])
         except (Unsendable, MemoryError, RecursionError, ValueError) as error:
-            return ["!", sequence, self.describe_error(error), [], None]
+            return dumps(["!", sequence, self.describe_error(error), [], None])
 
     def printed(self) -> str | None:
         """What was printed since the last answer, where the other end asked for it."""

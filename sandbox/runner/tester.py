@@ -58,7 +58,6 @@ class Remote(Link):
     def __init__(self, channel: socket.socket) -> None:
         super().__init__(channel)
         self.last_report: str | None = None
-        self.loaded = False
         self.pending: list[tuple[Any, Any]] = []
         self.watched: types.FrameType | None = None
         self.statement: tuple[int, int] = (0, 0)
@@ -72,21 +71,13 @@ class Remote(Link):
 
     def get(self, name: str) -> Any:
         """Return the candidate's object of this name: data as it is, else a stand-in. `AttributeError` if there is none."""
-        if not self.loaded:
-            self.load()
-        thing = super().ask("get", name)
+        thing = self.ask("get", name)
         named_class = isinstance(thing, Handle) and name[:1].isupper()
         return set_mark(thing, "class") if named_class else thing
 
     def load(self) -> None:
         """Wait until the candidate is loaded; raises `Broken` of kind "load" with what it raised."""
-        try:
-            super().ask("load", "")
-        except Exception as error:  # noqa: BLE001 - whatever the candidate raised is its failure to load
-            raise self.fail("load", f"it does not load: {type(error).__name__}: {error}"[:500]) from None
-        except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
-            raise self.fail("load", f"it does not load: {type(error).__name__}") from None
-        self.loaded = True
+        self.ask("load", "")
 
     def report(self, finding: Any) -> None:
         """Hand over a finding (JSON-able); the last one counts."""
@@ -125,7 +116,7 @@ class Remote(Link):
     ) -> Any:
         self.write_back()
         capture = sys.stdout is not self.own_stdout
-        if capture != self.capturing and self.loaded and self.broken is None:
+        if capture != self.capturing and self.broken is None:
             self.capturing = capture
             super().ask("capture", "", (capture,))
         return super().ask(operation, target, args, kwargs)
@@ -172,7 +163,7 @@ class Remote(Link):
         lineage = [
             [kind.__name__, 0] for kind in type(error).__mro__ if EXCEPTIONS.get(kind.__name__) is kind
         ]
-        return [lineage, str(error)[:MAX_TEXT], None, 0]
+        return [lineage, str(error)[:MAX_TEXT], None, 0, False]
 
     # What comes back.
 
@@ -201,7 +192,7 @@ class Remote(Link):
 
     def raise_theirs(self, error: list[Any], operation: str) -> Any:
         try:
-            lineage, message, args, number = error
+            lineage, message, args, number, while_loading = error
             kind = self.error_class(lineage)
             if issubclass(kind, ENDING) and operation not in NEXT:
                 kind, args, message = RuntimeError, None, f"{kind.__name__}: {message}"
@@ -210,6 +201,8 @@ class Remote(Link):
                 raised.__dict__["_handle"] = adopt(self, ["h", number, "error", [], "object", None])
         except Exception as fault:  # noqa: BLE001 - whatever a malformed error does to the reading is the candidate's fault
             raise self.fail("nonsense", f"its error cannot be read: {fault!r}"[:200]) from None
+        if while_loading:
+            raise self.fail("load", f"it does not load: {kind.__name__}: {message}"[:500].rstrip(": "))
         raise raised
 
     def settle(self, changes: list[tuple[Any, Any]], value: Any) -> None:

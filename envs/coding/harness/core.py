@@ -137,7 +137,6 @@ def rows_by_assert(source, function, error):
 def run_check(remote, source, entry_point, prompt=None):
     """HumanEval's style: the tests define `check(candidate)`."""
     names = {"__prompt__": prompt, "__entry_point__": entry_point}
-    remote.load()
     execute(remote, source, names)
     check = names.get("check")
     if not callable(check):

@@ -101,15 +101,15 @@ class MCTS:
     def _launch(self, tree: SearchTree, walks: Walks) -> bool:
         """Start one walk; a walk that meets an end is backed up at once. False when it met a walk in flight."""
         path = [ROOT]
-        tree.visits[ROOT] += 1
+        walks.enter(tree, ROOT)
         if self.root_noise == RootNoise.GUMBEL and walks.live[ROOT] and tree.asked[ROOT] >= self.width:
             path.append(choose_gumbel(self, tree, walks))
-            tree.visits[path[-1]] += 1
+            walks.enter(tree, path[-1])
         follow(self, tree, walks, path)
         node = path[-1]
         if node in walks.paths:
             for on_path in path:
-                tree.visits[on_path] -= 1
+                walks.leave(tree, on_path)
             return False
         walks.started += 1
         if tree.status[node] is NodeStatus.OPEN:
@@ -126,10 +126,10 @@ class MCTS:
         for node, children in grown.items():
             path, leaf = paths.pop(node), walks.leaf.pop(node)
             is_new = walks.adopt(tree, node, children, merge=self.merge)
-            set_priors(tree, node, children, self.prior_temperature)
+            set_priors(walks, tree, node, children, self.prior_temperature)
             walks.due_at[node] = self.due_at(tree, node) if is_new else math.inf
             if node == ROOT and self.root_noise == RootNoise.DIRICHLET:
-                add_dirichlet(self, tree)
+                add_dirichlet(self, tree, walks)
             if self.until_end and walks.live[node]:
                 follow(self, tree, walks, path, grown=True)
                 end = path[-1]
@@ -143,14 +143,14 @@ class MCTS:
         """Carry a walk's value up its path and close what has nothing left to try."""
         end = path[-1]
         value = self._value(tree, end, leaf)
-        values, visits, total = tree.value, tree.visits, walks.total
+        values, visits, total, worth = tree.value, tree.visits, walks.total, walks.worth
         if self.backup_rule == "mean":
             for node in path:
                 total[node] += value
-                values[node] = total[node] / visits[node]
+                worth[node] = values[node] = total[node] / visits[node]
         else:
             for node in path:
-                values[node] = max(values[node], value)
+                worth[node] = values[node] = max(values[node], value)
                 total[node] = values[node] * visits[node]
         if tree.status[end] is not NodeStatus.OPEN:
             close(walks, tree, end)

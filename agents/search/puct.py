@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from math import exp
+from math import exp, inf, log, sqrt
 from typing import TYPE_CHECKING
 
 from stepgym.agents.types import NO_PARENT, ROOT, NodeStatus, SearchTree
@@ -22,6 +21,11 @@ class Walks:
     """Children that walks may still enter."""
     total: list[float]
     """Sum of values; `value` is `total / visits`."""
+    worth: list[float]
+    """Q: `total / visits` with walks in flight as visits of value 0; before the first visit the reward model's score,
+    or the parent's value at that time where there is none."""
+    pull: list[float]
+    """P / (1 + visits), so that the descent reads two numbers a child."""
     paths: dict[int, list[int]] = field(default_factory=dict)
     """Node waiting to grow -> path of the walk that stands there."""
     leaf: dict[int, int] = field(default_factory=dict)
@@ -40,6 +44,28 @@ class Walks:
         self.live += [NOTHING] * missing
         self.total += [0.0] * missing
         self.due_at += [0.0] * missing
+        self.worth += [0.0] * missing
+        self.pull += [0.0] * missing
+
+    def enter(self, tree: SearchTree, node: int) -> None:
+        """Count a walk in flight through a node."""
+        n = tree.visits[node] = tree.visits[node] + 1
+        self.worth[node] = self.total[node] / n
+        self.pull[node] = tree.prior[node] / (1 + n)
+
+    def leave(self, tree: SearchTree, node: int) -> None:
+        """Take back `enter`, for a walk that went nowhere."""
+        n = tree.visits[node] = tree.visits[node] - 1
+        self.worth[node] = self.total[node] / n if n else self.first_worth(tree, node)
+        self.pull[node] = tree.prior[node] / (1 + n)
+
+    def first_worth(self, tree: SearchTree, node: int) -> float:
+        """Return what a node counts before its first visit."""
+        score = tree.score[node]
+        if score is not None:
+            return score
+        parent = tree.parent[node]
+        return self.total[parent] / tree.visits[parent] if parent != NO_PARENT and tree.visits[parent] else 0.5
 
     def adopt(self, tree: SearchTree, node: int, children: Sequence[int], *, merge: bool) -> bool:
         """Take the new ones among the children that were drawn; states met elsewhere are pruned. False for none."""
@@ -47,6 +73,8 @@ class Walks:
         before = len(live)
         status, visits, states = tree.status, tree.visits, tree.states
         start = states[ROOT].public
+        scores = tree.score
+        around = self.total[node] / visits[node] if visits[node] else 0.5
         for child in children:
             if visits[child] or status[child] is NodeStatus.FAILED or (before and child in live):
                 continue
@@ -62,6 +90,8 @@ class Walks:
             elif status[child] is NodeStatus.PRUNED:
                 continue
             live.append(child)
+            score = scores[child]
+            self.worth[child] = around if score is None else score
         if len(set(children)) < len(children):
             live = list(dict.fromkeys(live))
         self.live[node] = live
@@ -81,7 +111,12 @@ def walks_of(search: MCTS, tree: SearchTree) -> Walks:
             for own in tree.children
         ]
         total = [value * visits for value, visits in zip(tree.value, tree.visits)]
-        walks = tree.memory["walks"] = Walks(live, total, due_at=[0.0] * len(tree))
+        size = len(tree)
+        walks = Walks(live, total, [0.0] * size, [0.0] * size, due_at=[0.0] * size)
+        tree.memory["walks"] = walks
+        for node, n in enumerate(tree.visits):
+            walks.worth[node] = total[node] / n if n else walks.first_worth(tree, node)
+            walks.pull[node] = tree.prior[node] / (1 + n)
         for node, now in enumerate(tree.status):
             if now is NodeStatus.OPEN and live[node]:
                 walks.due_at[node] = search.due_at(tree, node)
@@ -99,33 +134,29 @@ def follow(search: MCTS, tree: SearchTree, walks: Walks, path: list[int], *, gro
     Q + c P sqrt(N) / (1 + n) with c = log((1 + N + base) / base) + exploration (Silver et al. 2018, AlphaZero); a
     child never visited has its reward-model score as Q, or its parent's value where there is none.
     """
-    visits, prior, scores = tree.visits, tree.prior, tree.score
-    live, total, due_at = walks.live, walks.total, walks.due_at
+    visits, prior, live, total = tree.visits, tree.prior, walks.live, walks.total
+    worth, pull, due_at = walks.worth, walks.pull, walks.due_at
     base, exploration = search.exploration_base, search.exploration
     node = path[-1]
     while grown or visits[node] < due_at[node]:
         grown = False
         around = visits[node]
-        weight = (math.log((1.0 + around + base) / base) + exploration) * math.sqrt(around)
-        unknown = total[node] / around
-        best, best_worth = -1, -math.inf
+        weight = (log((1.0 + around + base) / base) + exploration) * sqrt(around)
+        best, most = -1, -inf
         for child in live[node]:
-            n = visits[child]
-            if n:
-                worth = total[child] / n + weight * prior[child] / (1 + n)
-            else:
-                score = scores[child]
-                worth = (unknown if score is None else score) + weight * prior[child]
-            if worth > best_worth:
-                best, best_worth = child, worth
+            here = worth[child] + weight * pull[child]
+            if here > most:
+                best, most = child, here
         if best < 0:
             return
-        visits[best] += 1
+        n = visits[best] = visits[best] + 1
+        worth[best] = total[best] / n
+        pull[best] = prior[best] / (1 + n)
         path.append(best)
         node = best
 
 
-def set_priors(tree: SearchTree, node: int, drawn: Sequence[int], temperature: float) -> None:
+def set_priors(walks: Walks, tree: SearchTree, node: int, drawn: Sequence[int], temperature: float) -> None:
     """Set the priors among all children of `node`, which add up to 1.
 
     They are proportional to probability ** (1 / temperature); where a policy gives no log-probabilities, to how
@@ -142,8 +173,11 @@ def set_priors(tree: SearchTree, node: int, drawn: Sequence[int], temperature: f
         top = max(log_probs)  # type: ignore[type-var]
         weights = [exp((own - top) / temperature) for own in log_probs]  # type: ignore[operator]
     scale = 1.0 / sum(weights)
+    visits, pull = tree.visits, walks.pull
     for child, weight in zip(children, weights):
-        prior[child] = weight * scale
+        weight *= scale
+        prior[child] = weight
+        pull[child] = weight / (1 + visits[child])
 
 
 def close(walks: Walks, tree: SearchTree, node: int) -> None:
@@ -163,7 +197,7 @@ def close(walks: Walks, tree: SearchTree, node: int) -> None:
             live.remove(node)
         if live or parent in walks.paths:
             return
-        if walks.due_at[parent] < math.inf:
+        if walks.due_at[parent] < inf:
             walks.due_at[parent] = 0.0
             return
         node = parent

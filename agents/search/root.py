@@ -27,7 +27,7 @@ VALUE_SCALE, VISIT_SCALE = 0.1, 50.0
 """c_scale and c_visit of Danihelka et al. 2022, section 4."""
 
 
-def add_dirichlet(search: MCTS, tree: SearchTree) -> None:
+def add_dirichlet(search: MCTS, tree: SearchTree, walks: Walks) -> None:
     """Mix Dirichlet noise into the root's priors (Silver et al. 2018): (1 - fraction) P + fraction Dir(alpha)."""
     children = tree.children[ROOT]
     stream = random.Random(derive_seed(search.seed, tree.problem_id, "dirichlet", len(children)))
@@ -37,6 +37,7 @@ def add_dirichlet(search: MCTS, tree: SearchTree) -> None:
         tree.prior[child] = (1 - search.noise_fraction) * tree.prior[
             child
         ] + search.noise_fraction * draw / scale
+        walks.pull[child] = tree.prior[child] / (1 + tree.visits[child])
 
 
 def choose_gumbel(search: MCTS, tree: SearchTree, walks: Walks) -> int:
@@ -54,14 +55,7 @@ def choose_gumbel(search: MCTS, tree: SearchTree, walks: Walks) -> int:
     phase = min(num_phases - 1, walks.started * num_phases // search.simulations)
     scale = VALUE_SCALE * (VISIT_SCALE + max(tree.visits[child] for child in children))
     live = [child for child in considered if child in walks.live[ROOT]] or walks.live[ROOT]
-    worth = {child: first[child] + scale * _value(tree, walks, child) for child in live}
+    worth = {child: first[child] + scale * walks.worth[child] for child in live}
     candidates = sorted(live, key=lambda child: -worth[child])[: max(2, len(considered) >> phase)]
     return min(candidates, key=lambda child: (tree.visits[child], -worth[child]))
 
-
-def _value(tree: SearchTree, walks: Walks, child: int) -> float:
-    """Return a child's mean value; before its first visit its score, or the root's value where there is none."""
-    if tree.visits[child]:
-        return walks.total[child] / tree.visits[child]
-    score = tree.score[child]
-    return tree.value[ROOT] if score is None else score

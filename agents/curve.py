@@ -137,7 +137,7 @@ def measure_curve(
             env=env,
             agent=load_search(method.agent, seed=seed, **method.settings(width)),
             policy=RandomLegalPolicy(seed) if method.random_policy else policy,
-            reward_model=RandomRewardModel(seed) if method.random_values else reward_model,
+            reward_model=_values(method, reward_model, seed),
             seed=seed,
             see_verdicts=see_verdicts if method.see_verdicts is None else method.see_verdicts,
             num_parallel=len(problems),
@@ -148,6 +148,12 @@ def measure_curve(
     warnings = tuple(over_optimised(points, seed=seed))
     env_id = str(getattr(env, "env_id", "") or "")
     return Curve(env_id=env_id, episodes=len(problems), points=tuple(points), warnings=warnings)
+
+
+def _values(method: Method, reward_model: RewardModel | None, seed: int) -> RewardModel | None:
+    if method.random_policy:
+        return None
+    return RandomRewardModel(seed) if method.random_values else reward_model
 
 
 def make_point(method: Method, width: int, records: Sequence[EpisodeRecord], *, seed: int) -> Point:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -20,6 +20,8 @@ from stepgym.agents.policies.kv_store import Entry, KVStore
 from stepgym.agents.policies.sampling import draw
 from stepgym.agents.policies.shared_kv import PADDING, PREFIX, CacheShape, Rows, grouped_attention
 
+MAX_COLUMNS = 32
+"""Children in one row: each attends over the columns of all, masked, so that very wide rows cost more than they share."""
 PREFILL_TOKENS = 4096
 """How many new prompt tokens are read in one forward pass."""
 
@@ -105,7 +107,7 @@ class Decoder:
         """Write all children of all jobs; results are in the children."""
         with torch.inference_mode(), grouped_attention(self.model):
             self._read_shared(jobs)
-            for batch in self._batches(jobs):
+            for batch in self._batches([part for job in jobs for part in self._split(job)]):
                 self._decode(batch)
 
     def _read_shared(self, jobs: Sequence[Job]) -> None:
@@ -116,6 +118,16 @@ class Decoder:
         for key, ids in first.items():
             if self.store.find([key], [ids]).num_cached < len(ids):
                 self._prefill([Job([key], [ids], [], lambda _: True, lambda _: None)])
+
+    def _split(self, job: Job) -> list[Job]:
+        """Give a job with very many children several rows, for which its prefix is read once before."""
+        if len(job.children) <= MAX_COLUMNS or self.store.limit_bytes == 0:
+            return [job]
+        parts = [job.children[at : at + MAX_COLUMNS] for at in range(0, len(job.children), MAX_COLUMNS)]
+        prefix = replace(job, children=[])
+        self._prefill([prefix])
+        job.num_read = prefix.num_read
+        return [replace(job, children=children) for children in parts]
 
     def _batches(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
         batch: list[Job] = []

@@ -56,7 +56,7 @@ def load_model(
     """Load what transformers calls `kind`, with its tokenizer.
 
     `dtype` is bfloat16 on CUDA and float32 elsewhere unless given. Raises `FileNotFoundError` for a path that is
-    not there and `OSError` where the hub has no such model or cannot be reached.
+    not there, and where the hub has no such model or cannot be reached.
     """
     import torch
     import transformers
@@ -66,11 +66,14 @@ def load_model(
     where, options = _where(source)
     if trust_remote_code:
         options["trust_remote_code"] = True
-    with _quiet():
-        tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
-        # A model with code of its own registers it under one class only; Qwen's PRMs under the plainest.
-        auto = transformers.AutoModel if trust_remote_code else getattr(transformers, kind)
-        model = auto.from_pretrained(where, dtype=number_type, **options)
+    # A model with code of its own registers it under one class only; Qwen's PRMs under the plainest.
+    auto = transformers.AutoModel if trust_remote_code else getattr(transformers, kind)
+    try:
+        with _quiet():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
+            model = auto.from_pretrained(where, dtype=number_type, **options)
+    except OSError as error:
+        raise FileNotFoundError(f"no model to load from {str(source)!r}: {str(error).splitlines()[0]}") from error
     return LanguageModel(model.to(device).eval(), tokenizer)
 
 

@@ -104,6 +104,13 @@ def test_child_reads_nothing_again(make_policy: Make) -> None:
         assert [step.num_prompt_tokens for step in kept] == [0, 0]
 
 
+def test_very_many_children_take_several_rows_and_read_the_prefix_once(make_policy: Make) -> None:
+    policy, one_row = make_policy(max_new_tokens=4), make_policy(max_new_tokens=4, kv_mib=0)
+    (steps,) = policy.propose([STATES[1]], [70])
+    assert [steps] == one_row.propose([STATES[1]], [70])
+    assert sum(step.num_prompt_tokens for step in steps) == len(ids_of(policy, STATES[1]))
+
+
 def test_eviction_keeps_the_limit_and_the_steps(make_policy: Make) -> None:
     policy, roomy = make_policy(kv_mib=0.1), make_policy(kv_mib=None)
     states = [State(f"Problem number {n}, with a prompt of its own.") for n in range(12)]
@@ -224,8 +231,16 @@ def test_folder_goes_in_and_gives_the_same(make_policy: Make, tmp_path: Any) -> 
     assert again.num_parameters == sum(p.numel() for p in policy.model.parameters())
 
 
-@pytest.mark.parametrize(("source", "says"), [("/no/such/folder", "no model folder"), ("nothing.gguf", "no GGUF file")])
-def test_missing_model_is_named(source: str, says: str) -> None:
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("/no/such/folder", "no model folder at '/no/such/folder'"),
+        ("nothing.gguf", "no GGUF file at 'nothing.gguf'"),
+        ("no-such-owner/no-such-model", "no model to load from 'no-such-owner/no-such-model'"),
+    ],
+)
+def test_missing_model_is_named(source: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(FileNotFoundError, match=says):
         load_language_model(source)
 

@@ -114,9 +114,12 @@ class Talkative(ReasoningEnv):
 
 
 class Forgetful(ReasoningEnv):
+    taken = 0
+
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         values = super().step(action)
-        return (values[0] + str(id(object())), *values[1:])
+        self.taken += 1
+        return (f"{values[0]}{self.taken}", *values[1:])
 
 
 def broken(findings: Sequence[Finding]) -> list[str]:

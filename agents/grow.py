@@ -9,6 +9,13 @@ from stepgym.agents.boundary import Failure, Offer
 from stepgym.agents.types import NO_PARENT, NodeStatus, SearchTree
 from stepgym.envs.types import State, Step
 
+BARREN, ENDED, FAILED, OPEN = (
+    NodeStatus.BARREN,
+    NodeStatus.ENDED,
+    NodeStatus.FAILED,
+    NodeStatus.OPEN,
+)  # bound once: looking a member up costs seven times the comparison
+
 
 @dataclass(slots=True)
 class Growth:
@@ -92,7 +99,7 @@ def _note(tree: SearchTree, node: int, fault: str) -> None:
     if fault:
         tree.notes[node] = fault
     if not tree.children[node]:
-        tree.status[node] = NodeStatus.FAILED if fault else NodeStatus.BARREN
+        tree.status[node] = FAILED if fault else BARREN
 
 
 def _grow_slowly(
@@ -138,12 +145,12 @@ def add_nodes(tree: SearchTree, states: Sequence[State], scores: Sequence[float 
     tree.visits.extend([0] * count)
     tree.value.extend([0.0] * count)
     tree.asked.extend([0] * count)
-    tree.status.extend([NodeStatus.OPEN if state.end is None else NodeStatus.ENDED for state in states])
+    tree.status.extend([OPEN if state.end is None else ENDED for state in states])
     tree.score.extend(scores)  # type: ignore[arg-type]
     for child, score in enumerate(scores, start=first):
         if type(score) is Failure:
             tree.score[child] = None
-            tree.status[child] = NodeStatus.FAILED
+            tree.status[child] = FAILED
             tree.notes[child] = score.reason
     return first
 

@@ -25,6 +25,11 @@ from stepgym.agents.types import (
 )
 from stepgym.envs.types import Domain, Problem, State, Verifier
 
+ENDED, OPEN = (
+    NodeStatus.ENDED,
+    NodeStatus.OPEN,
+)  # bound once: looking a member up costs seven times the comparison
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -108,7 +113,7 @@ def _propose(parts: Parts, jobs: Sequence[Job]) -> tuple[list[Growth], list[int]
     for owner, job in enumerate(jobs):
         states, asked, status = job.tree.states, job.tree.asked, job.tree.status
         for node, n, view in job.requests:
-            if n < 1 or status[node] is not NodeStatus.OPEN:
+            if n < 1 or status[node] is not OPEN:
                 raise ValueError(
                     f"{parts.search!r} asked for {n} steps at node {node}, which is {status[node].value}; a search "
                     "asks open nodes for one step or more, and nothing when it is finished"
@@ -195,12 +200,12 @@ def _judge(parts: Parts, jobs: Sequence[Job]) -> None:
     for owner, job in enumerate(jobs):
         status, first = job.tree.status, job.first_new
         new = status[first:]
-        if NodeStatus.ENDED in new:
+        if ENDED in new:
             states = job.tree.states
             ended += [
                 (owner, node)
                 for node, now in enumerate(new, start=first)
-                if now is NodeStatus.ENDED and states[node].answer is not None
+                if now is ENDED and states[node].answer is not None
             ]
     if not ended:
         return

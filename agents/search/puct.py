@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from stepgym.agents.search.mcts import MCTS
 
 
+ENDED, FAILED, OPEN, PRUNED = (
+    NodeStatus.ENDED,
+    NodeStatus.FAILED,
+    NodeStatus.OPEN,
+    NodeStatus.PRUNED,
+)  # bound once: looking a member up costs seven times the comparison
+
+
 @dataclass(slots=True)
 class Walks:
     """MCTS's notes: walks in flight, and arrays parallel to the tree's, filled as nodes are adopted."""
@@ -65,7 +73,9 @@ class Walks:
         if score is not None:
             return score
         parent = tree.parent[node]
-        return self.total[parent] / tree.visits[parent] if parent != NO_PARENT and tree.visits[parent] else 0.5
+        return (
+            self.total[parent] / tree.visits[parent] if parent != NO_PARENT and tree.visits[parent] else 0.5
+        )
 
     def adopt(self, tree: SearchTree, node: int, children: Sequence[int], *, merge: bool) -> bool:
         """Take the new ones among the children that were drawn; states met elsewhere are pruned. False for none."""
@@ -76,18 +86,18 @@ class Walks:
         scores = tree.score
         around = self.total[node] / visits[node] if visits[node] else 0.5
         for child in children:
-            if visits[child] or status[child] is NodeStatus.FAILED or (before and child in live):
+            if visits[child] or status[child] is FAILED or (before and child in live):
                 continue
-            if merge and status[child] is NodeStatus.OPEN:
+            if merge and status[child] is OPEN:
                 state = states[child]
                 public = state.public
                 if public is not None and public != start:
                     first = self.seen.setdefault((len(state.steps), public), child)
                     if first != child:
                         self.merged[child] = first
-                        status[child] = NodeStatus.PRUNED
+                        status[child] = PRUNED
                         continue
-            elif status[child] is NodeStatus.PRUNED:
+            elif status[child] is PRUNED:
                 continue
             live.append(child)
             score = scores[child]
@@ -107,8 +117,7 @@ def walks_of(search: MCTS, tree: SearchTree) -> Walks:
     walks: Walks | None = tree.memory.get("walks")
     if walks is None:
         live = [
-            [c for c in own if tree.status[c] in (NodeStatus.OPEN, NodeStatus.ENDED) and _is_live(tree, c)]
-            for own in tree.children
+            [c for c in own if tree.status[c] in (OPEN, ENDED) and _is_live(tree, c)] for own in tree.children
         ]
         total = [value * visits for value, visits in zip(tree.value, tree.visits)]
         size = len(tree)
@@ -118,13 +127,13 @@ def walks_of(search: MCTS, tree: SearchTree) -> Walks:
             walks.worth[node] = total[node] / n if n else walks.first_worth(tree, node)
             walks.pull[node] = tree.prior[node] / (1 + n)
         for node, now in enumerate(tree.status):
-            if now is NodeStatus.OPEN and live[node]:
+            if now is OPEN and live[node]:
                 walks.due_at[node] = search.due_at(tree, node)
     return walks
 
 
 def _is_live(tree: SearchTree, node: int) -> bool:
-    return tree.status[node] is NodeStatus.OPEN or not tree.visits[node]
+    return tree.status[node] is OPEN or not tree.visits[node]
 
 
 def follow(search: MCTS, tree: SearchTree, walks: Walks, path: list[int], *, grown: bool = False) -> None:
@@ -186,8 +195,8 @@ def close(walks: Walks, tree: SearchTree, node: int) -> None:
     A parent that may still be asked is asked for more at once instead.
     """
     while True:
-        if tree.status[node] is NodeStatus.OPEN:
-            tree.status[node] = NodeStatus.PRUNED
+        if tree.status[node] is OPEN:
+            tree.status[node] = PRUNED
         walks.due_at[node] = 0.0
         parent = tree.parent[node]
         if parent == NO_PARENT:

@@ -58,4 +58,3 @@ def choose_gumbel(search: MCTS, tree: SearchTree, walks: Walks) -> int:
     worth = {child: first[child] + scale * walks.worth[child] for child in live}
     candidates = sorted(live, key=lambda child: -worth[child])[: max(2, len(considered) >> phase)]
     return min(candidates, key=lambda child: (tree.visits[child], -worth[child]))
-

@@ -12,7 +12,10 @@ from typing import NamedTuple
 import pytest
 
 HOUSE = Path(__file__).resolve().parent.parent
-DOCUMENTS = ["README.md", "docs/environments.md", "docs/policies.md", "docs/records.md", "docs/sandbox.md"]
+DOCUMENTS = [
+    "README.md",
+    *(f"docs/{name}.md" for name in ("environments", "grading", "policies", "records", "sandbox")),
+]
 
 
 class Block(NamedTuple):

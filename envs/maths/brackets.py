@@ -84,7 +84,8 @@ class BracketParser(Cursor):
         if self.kind == "op" and self.value in ("|", ":", "mid"):
             self.advance()
             self.in_set = False
-            conditions, _, more = self.parts(("\\}", "}"))
+            conditions, joined, more = self.parts(("\\}", "}"))
+            conditions = [("list", "or", tuple(conditions))] if joined == "or" else conditions
             conditions += more
         self.bars, self.in_set = bars, in_set
         if self.kind == "op" and self.value == "}":

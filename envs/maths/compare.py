@@ -212,7 +212,7 @@ class Judge(ScalarJudge):
         return True
 
     def congruence(self, a: Any, b: Any) -> bool | None:
-        p, q = lists.residue(a), lists.residue(b)
+        p, q = relations.residue(a), relations.residue(b)
         if p is None or q is None or p.name != q.name:
             return False
         if not self.same(p.modulus, q.modulus):

@@ -27,7 +27,7 @@ CUT_OFF = "boxed, cut off"
 
 _SIMPLE = re.compile(r"[\s0-9+\-*/^().,$%=A-Za-z]{0,24}\Z")
 _PLAIN = re.compile(
-    r"(?:\\[A-Za-z]+|[^A-Za-z<#\n\u4e00-\u9fff\\]|\\[^A-Za-z(\[]|[A-Za-z](?![A-Za-z])){0,400}\Z"
+    r"(?>\\[A-Za-z]+|[^A-Za-z<#\n\u4e00-\u9fff\\]|\\[^A-Za-z(\[]|[A-Za-z](?![A-Za-z])){0,400}+\Z"
 )
 """Commands and single letters only: nothing in it can lead in to an answer."""
 _MARKED = re.compile(r"answer|boxed|fbox|####|<|答案|\n", re.IGNORECASE)
@@ -40,7 +40,7 @@ _BETWEEN_BOXES = re.compile(
 _PERCENT_AFTER = re.compile(r"\s*\$?\s*(?:percent|pct|\\?%)")
 _GSM8K = re.compile(r"####[ \t]*([^\n]+)")
 _FINAL = re.compile(
-    r"(?:(?:final\s+(?:answer|result)\W{0,6}\s*)(?:(?:the\s+)?(?:final\s+)?(?:answer|result))?(?:\s+is\b|\s*[:：=])?|"
+    r"(?:(?:final\s+(?:answer|result)[^\w$\\(\[{}-]{0,6})(?:(?:the\s+)?(?:final\s+)?(?:answer|result))?(?:\s+is\b|\s*[:：=])?|"
     r"\b(?:answer|result)(?:\s+\w+){0,4}?(?:\s+is\b|\s*[:：=])|答案\s*(?:是|为|為)?\s*[:：]?)[\s:：*]*",
     re.IGNORECASE,
 )

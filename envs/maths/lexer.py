@@ -195,7 +195,12 @@ def lex(text: str, *, thousands: bool = True) -> list[Token]:
 def _word(word: str, tokens: list[Token], text: str, match: re.Match[str]) -> None:
     """A run of letters: a name that is known, a unit after a number, single letters, or words."""
     if len(word) == 1:
-        tokens.append(_letter(word))
+        unit = word in _LETTER_UNITS and bool(tokens) and text[: match.start()].rstrip(" ").endswith("$")
+        tokens.append(
+            ("unit", word)
+            if unit and (tokens[-1][0] == "num" or tokens[-1] in _ENDS_QUANTITY)
+            else _letter(word)
+        )
         return
     after_number = (bool(tokens) and tokens[-1] in _ENDS_QUANTITY) or (
         bool(tokens) and tokens[-1][0] in ("num", "unit")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from stepgym.envs.maths import numeric, realsets, relations
 from stepgym.envs.maths.exact import NotRational, exact
@@ -27,10 +27,25 @@ def plain_form(node: Node) -> Node:
         return _plain_list(node)
     if node[0] in ("rel", "+-", "-+") or has(node, "+-", "-+"):
         branches = spread(node)
+        if len(branches) == 1 and node[0] == "rel":
+            return _all_equal(node)
         if len(branches) == 2:
             excluded = isinstance(node, tuple) and node[0] == "rel" and "!=" in node[1]
             return ("list", "and" if excluded else "or", tuple(branches))
     return node
+
+
+def _all_equal(node: Any) -> Node:
+    """`x = y = z = 1` names three values."""
+    *named, value = node[2]
+    if (
+        len(named) > 1
+        and set(node[1]) == {"="}
+        and not symbols(value)
+        and all(_kind(n) == "v" for n in named)
+    ):
+        return ("list", ",", tuple(("rel", ("=",), (name, value)) for name in named))
+    return cast(Node, node)
 
 
 def spread(node: Node) -> list[Node]:
@@ -323,31 +338,21 @@ def _by_size(items: Sequence[Node]) -> list[Node] | None:
     return [item for _, item in sorted(zip(keys, items), key=lambda pair: pair[0])]
 
 
-class Residue(NamedTuple):
-    """`name = value (mod modulus)`; `name` is empty for a bare residue."""
-
-    name: str
-    value: Node
-    modulus: Node
-
-
-def residue(node: Any) -> Residue | None:
-    """Read a congruence; `None` for anything else."""
-    if not (isinstance(node, tuple) and node[0] == "mod"):
-        return None
-    inner = node[1]
-    if isinstance(inner, tuple) and inner[0] == "rel" and inner[1][0] in ("===", "="):
-        name = inner[2][0]
-        return Residue(name[1], inner[2][1], node[2]) if isinstance(name, tuple) and name[0] == "v" else None
-    return Residue("", inner, node[2])
-
-
 def is_true_chain(judge: Judge, relation: Any) -> bool:
     """Whether closed sides of a chain of equalities agree; a chain that names a symbol may hold slips of the pen."""
     sides = relation[2]
     if symbols(sides[0]):
         return True
     return all(judge.same(x, y) is True for x, y in pairwise(sides))
+
+
+def name_constants(node: Any) -> Any:
+    """Constants of integration called alike: `c_1` is `C_1`, unless both stand there."""
+    names = symbols(node)
+    renamed: dict[str, Node] = {
+        n: ("v", n.upper()) for n in names if n[:2] == "c_" and n.upper() not in names
+    }
+    return substitute(node, renamed) if renamed else node
 
 
 def without_constant(node: Node) -> Node | None:

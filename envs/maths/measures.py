@@ -107,6 +107,9 @@ class ScalarJudge:
             self.used("symbolic")
             return self.last_rung(a, b)
         if word.equal is False:
+            p, q = lists.name_constants(a), lists.name_constants(b)
+            if (p, q) != (a, b) and same_scalar(p, q, self.rng).equal:
+                return True
             return self._up_to_constant(a, b)
         return word.equal
 

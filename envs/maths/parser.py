@@ -216,6 +216,8 @@ class Parser(AtomParser):
             if not self.starts_factor():
                 break
             following = self.power()
+            if isinstance(following, tuple) and following[0] == "rel" and following[1] == ("in",):
+                continue  # "(k in Z)" after an answer says where a letter runs
             if mixed and len(factors) == 1 and _is_mixed(factors[0], following):
                 factors = [("+", factors[0], following)]
             else:

@@ -58,7 +58,7 @@ def read(node: Node, variables: set[str]) -> Expression:
     if kind == "rel":
         return _relation(node, variables)
     if kind == "where_set":
-        conditions = [c for c in (node[1], *node[2]) if isinstance(c, tuple) and c[0] == "rel"]
+        conditions = [c for c in (node[1], *node[2]) if isinstance(c, tuple) and c[0] in ("rel", "list")]
         if len(conditions) < len(node[2]):
             raise NotRealSet
         return _combine("cap", [read(c, variables) for c in conditions])

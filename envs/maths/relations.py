@@ -66,6 +66,14 @@ def _name_of(node: Node) -> tuple[str, tuple[str, ...]] | None:
         ):
             return names[0], (names[1],)
         return None
+    if (
+        kind == "*"
+        and len(node) == 3
+        and _is_inverse(node[1])
+        and isinstance(node[2], tuple)
+        and node[2][0] == "v"
+    ):
+        return f"{node[1][1][1]}^-1", (node[2][1],)
     if kind in ("/", "ratio"):
         if kind == "/" and all(
             isinstance(p, tuple) and p[0] == "*" and p[1] == ("v", "d") and len(p) == 3 for p in node[1:]
@@ -87,6 +95,17 @@ def _name_of(node: Node) -> tuple[str, tuple[str, ...]] | None:
     ):
         return f"{node[1]} {node[2][0][1]}", ()
     return None
+
+
+def _is_inverse(node: Any) -> bool:
+    """`f^{-1}`, as a name."""
+    return (
+        isinstance(node, tuple)
+        and node[0] == "^"
+        and node[2] == ("-", 1)
+        and isinstance(node[1], tuple)
+        and node[1][0] == "v"
+    )
 
 
 def same_name(a: Assignment, b: Assignment) -> bool:
@@ -200,3 +219,22 @@ def same_inequality(a: Any, b: Any, rng: Draws) -> bool | None:
     if factor is None or factor is False:
         return False if factor is False else None
     return bool(first == second if factor == "+" else first == _FLIP.get(second, second))
+
+
+class Residue(NamedTuple):
+    """`name = value (mod modulus)`; `name` is empty for a bare residue."""
+
+    name: str
+    value: Node
+    modulus: Node
+
+
+def residue(node: Any) -> Residue | None:
+    """Read a congruence; `None` for anything else."""
+    if not (isinstance(node, tuple) and node[0] == "mod"):
+        return None
+    inner = node[1]
+    if isinstance(inner, tuple) and inner[0] == "rel" and inner[1][0] in ("===", "="):
+        name = inner[2][0]
+        return Residue(name[1], inner[2][1], node[2]) if isinstance(name, tuple) and name[0] == "v" else None
+    return Residue("", inner, node[2])

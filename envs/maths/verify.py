@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from stepgym.envs.maths.extract import CUT_OFF, Extraction, extract_answer
 from stepgym.envs.maths.ladder import Decision, decide
-from stepgym.envs.maths.options import DEFAULT, MathOptions
+from stepgym.envs.maths.options import DEFAULT, MathOptions, Percent
 from stepgym.envs.types import Problem, Status, Verdict
 
 
@@ -48,15 +49,36 @@ def same_answer(a: str, b: str) -> bool:
 
 
 class MathVerifier:
-    """Ground truth for problems whose reference is mathematics."""
+    """Ground truth for problems whose reference is mathematics.
+
+    A problem may bring options of its own: `task={"options": {"order_matters": True}}`, by the names in `MathOptions`.
+    """
 
     def __init__(self, options: MathOptions = DEFAULT) -> None:
         self.options = options
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
-        return [
-            verify_answer(a, reference=p.reference, options=self.options) for p, a in zip(problems, answers)
-        ]
+        """Return one verdict per problem, in order."""
+        groups: dict[MathOptions, list[int]] = {}
+        for i, problem in enumerate(problems):
+            groups.setdefault(self._options_for(problem), []).append(i)
+        found: dict[int, Verdict] = {}
+        for options, places in groups.items():
+            verdicts = verify_answers(
+                [answers[i] for i in places],
+                references=[problems[i].reference for i in places],
+                options=options,
+            )
+            found.update(zip(places, verdicts))
+        return [found[i] for i in range(len(problems))]
 
     def same(self, a: str, b: str) -> bool:
+        """Whether two answers are the same."""
         return same_answer(a, b)
+
+    def _options_for(self, problem: Problem) -> MathOptions:
+        own = problem.task.get("options")
+        if not own:
+            return self.options
+        named = {**own, "percent": Percent(own["percent"])} if "percent" in own else dict(own)
+        return replace(self.options, **named)

@@ -37,7 +37,11 @@ def show(tree: Tree, notation: str) -> str:
     if operator == "/" and notation == LATEX:
         return f"\\frac{{{left}}}{{{right}}}"
     if operator == "^":
-        return {LATEX: f"({left})^{{{right}}}", PYTHON: f"({left})**{right}", UNICODE: f"({left})" + "⁰¹²³⁴"[int(right)]}[notation]
+        return {
+            LATEX: f"({left})^{{{right}}}",
+            PYTHON: f"({left})**{right}",
+            UNICODE: f"({left})" + "⁰¹²³⁴"[int(right)],
+        }[notation]
     sign = {"*": {LATEX: " \\cdot ", PYTHON: "*", UNICODE: "·"}[notation]}.get(str(operator), str(operator))
     return f"({left}){sign}({right})"
 

@@ -115,9 +115,12 @@ class DockerSandbox(PooledSandbox):
                     network_disabled=True,
                     host_config=self._host_config(kind, channel),
                 )
-            except ImageNotFound:
-                images.tag.cache_clear()  # someone removed it after we looked
-                continue
+            except ImageNotFound as error:
+                if self.image:
+                    raise SandboxError(
+                        f"the engine has no image {image!r}; pull or build it, or give none"
+                    ) from error
+                continue  # someone removed it after we looked
             return str(created["Id"])
         raise SandboxError(f"the image {image} vanishes as soon as it is built; is something pruning images?")
 
@@ -167,7 +170,7 @@ def runner_options(kind: str) -> dict[str, Any]:
 @contextlib.contextmanager
 def engine_faults() -> Iterator[None]:
     """Turn the engine's faults into `SandboxError`s that name it and say what to do."""
-    from docker.errors import DockerException
+    from docker.errors import APIError, DockerException
     from requests.exceptions import RequestException
 
     where = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
@@ -175,8 +178,11 @@ def engine_faults() -> Iterator[None]:
         yield
     except (DockerException, RequestException) as error:
         text = str(error)
-        way_out = "free some with `docker system prune`" if "no space left" in text.lower() else WAY_OUT
-        raise SandboxError(f"the Docker engine at {where} failed: {text[:400]}; {way_out}") from error
+        if "no space left" in text.lower():
+            way_out = "; free some with `docker system prune`"
+        else:
+            way_out = "" if isinstance(error, APIError) and error.is_client_error() else f"; {WAY_OUT}"
+        raise SandboxError(f"the Docker engine at {where} failed: {text[:400]}{way_out}") from error
     except OSError as error:
         raise SandboxError(f"no connection between this machine and its containers: {error}") from error
 

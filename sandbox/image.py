@@ -83,13 +83,33 @@ def build(client: Any, kind: str, *, log: Callable[[str], None] = lambda line: N
         _add_tools(client, ensure(client, "python", log=log), log)
 
 
+def remove_others(client: Any) -> list[str]:
+    """Remove images that other versions of this package made and no container uses; returns their tags."""
+    from docker.errors import APIError
+
+    removed = []
+    current = {tag(kind) for kind in KINDS} | {_own_base()}
+    for name in [name for found in client.images.list(name=NAME) for name in found.tags]:
+        if name not in current:
+            try:
+                client.images.remove(name)
+            except APIError:
+                continue  # in use
+            removed.append(name)
+    return removed
+
+
+def _own_base() -> str:
+    digest = hashlib.sha256(Path(__file__).read_bytes() + sys.version.encode()).hexdigest()[:16]
+    return f"{NAME}:base-{digest}"
+
+
 def _base(client: Any, log: Callable[[str], None]) -> str:
     """Return the image that has an interpreter."""
     from docker.errors import DockerException, ImageNotFound
     from requests.exceptions import RequestException
 
-    digest = hashlib.sha256(Path(__file__).read_bytes() + sys.version.encode()).hexdigest()[:16]
-    own = f"{NAME}:base-{digest}"
+    own = _own_base()
     for name in (BASE, own):
         try:
             client.images.get(name)

@@ -247,6 +247,8 @@ def result_of(running: Running) -> ExecutionResult:
     assert reply is not None
     outcome, code = judge(reply, limits)
     reason = REASONS.get(outcome, "").format(**dataclasses.asdict(limits))
+    if " None " in reason:
+        reason = "it used up all that its sandbox has"
     if outcome is Outcome.KILLED:
         reason = f"signal {os.WTERMSIG(reply['status'])} ended it"
     return ExecutionResult(

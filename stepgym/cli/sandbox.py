@@ -26,7 +26,8 @@ def command() -> None:
 
 @command.command()
 @click.option("--languages", is_flag=True, help="Also the image with compilers, for C, C++ and JavaScript.")
-def build(languages: bool) -> None:
+@click.option("--prune", is_flag=True, help="Then remove the images of other versions of this package.")
+def build(languages: bool, prune: bool) -> None:
     """Build the images of the Docker sandbox, from a registry or from this machine's interpreter."""
     from stepgym.sandbox import image
     from stepgym.sandbox.docker import connect, engine_faults
@@ -36,6 +37,8 @@ def build(languages: bool) -> None:
             client = connect()
             for kind in ("python", "tester", *(["tools"] if languages else [])):
                 click.echo(f"{kind:8} {image.ensure(client, kind, log=click.echo)}")
+            for name in image.remove_others(client) if prune else []:
+                click.echo(f"removed  {name}")
     except SandboxError as error:
         raise click.ClickException(str(error)) from error
 

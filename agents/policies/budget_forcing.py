@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from stepgym.agents.policies.decoding import Stop
-from stepgym.agents.policies.transformers_policy import Opening, Writer, Written
+from stepgym.agents.policies.writing import Opening, Stop, Writer, Written
 from stepgym.agents.randomness import derive_seed
 from stepgym.agents.types import Policy, PolicyError
 from stepgym.envs.tokens import THINK, THINK_END

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,24 +18,12 @@ import torch
 from stepgym.agents.policies.kv_store import Entry, KVStore
 from stepgym.agents.policies.sampling import draw
 from stepgym.agents.policies.shared_kv import PADDING, PREFIX, CacheShape, Rows, grouped_attention
+from stepgym.agents.policies.writing import Stop
 
 MAX_COLUMNS = 32
 """Children in one row: each attends over the columns of all, masked, so that very wide rows cost more than they share."""
 PREFILL_TOKENS = 4096
 """How many new prompt tokens are read in one forward pass."""
-
-
-class Stop(Enum):
-    """Why a child's text ended."""
-
-    DELIMITER = "delimiter"
-    STOPPED = "stopped"
-    """At a text that was asked for to stop at."""
-    END = "end"
-    """The model wrote its end-of-sequence token."""
-    LENGTH = "length"
-    NOT_FINITE = "not_finite"
-    """The model's log-probabilities were not finite; what came before stands."""
 
 
 @dataclass(slots=True, eq=False)

@@ -11,15 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from stepgym.agents.policies import prompts
-from stepgym.agents.policies.decoding import After, Child, Decoder, Job, Stop
+from stepgym.agents.policies.decoding import After, Child, Decoder, Job
 from stepgym.agents.policies.kv_store import KVStore, chain_keys
 from stepgym.agents.policies.loading import LanguageModel, load_language_model, smollm2_file
 from stepgym.agents.policies.sampling import stream
 from stepgym.agents.policies.shared_kv import cache_shape, check
 from stepgym.agents.policies.step_text import StepReader, is_thinking
+from stepgym.agents.policies.writing import Extended, Opening, Stop, Written
 from stepgym.agents.types import PolicyError
 from stepgym.envs.types import State, Step
 
@@ -28,40 +29,6 @@ LOG_PROB_DIGITS = 4
 
 FOLLOWING = "A"
 """Stands for the text to come while a segment is turned into tokens."""
-
-
-class Opening(NamedTuple):
-    """A state and the beginning of its next step, to be written on."""
-
-    state: State
-    texts: tuple[str, ...] = ()
-    """The beginning, in the pieces in which it came about: what a piece of the model's own is read from the cache."""
-    num_children: int = 1
-    max_new_tokens: int | None = None
-    stops: tuple[str, ...] = ()
-    """Further texts that end the writing; like delimiters they are left out."""
-
-
-class Written(NamedTuple):
-    """What was written after an opening, whose text and tokens are not in `step`."""
-
-    step: Step
-    stop: Stop
-
-
-class Extended(NamedTuple):
-    """What was written for each opening, in order, and by position why some openings got less."""
-
-    written: list[list[Written]]
-    failures: dict[int, str]
-
-
-class Writer(Protocol):
-    """A policy that can write on from the beginning of a step."""
-
-    def extend(self, openings: Sequence[Opening]) -> Extended:
-        """Write up to `num_children` continuations per opening, all in one batch."""
-        ...
 
 
 class TransformersPolicy:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from stepgym.agents.policies.budget_forcing import BudgetForcingPolicy
-from stepgym.agents.policies.decoding import Stop
-from stepgym.agents.policies.transformers_policy import Extended, Opening, TransformersPolicy, Written
+from stepgym.agents.policies.transformers_policy import TransformersPolicy
+from stepgym.agents.policies.writing import Extended, Opening, Stop, Written
 from stepgym.agents.types import PolicyError
 from stepgym.envs.types import State, Step
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from stepgym.agents.policies.loading import LanguageModel, load_language_model
 from stepgym.agents.policies.sampling import stream
-from stepgym.agents.policies.transformers_policy import Opening, TransformersPolicy
+from stepgym.agents.policies.transformers_policy import TransformersPolicy
+from stepgym.agents.policies.writing import Opening
 from stepgym.agents.types import PolicyError
 from stepgym.envs.tokens import STEP_END
 from stepgym.envs.types import State, Step

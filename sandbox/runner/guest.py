@@ -16,6 +16,7 @@ if TYPE_CHECKING or __package__:
     from stepgym.sandbox.runner.handles import (
         EXCEPTIONS,
         Handle,
+        awaited,
         features,
         handle_class,
         number_of,
@@ -24,7 +25,7 @@ if TYPE_CHECKING or __package__:
     )
     from stepgym.sandbox.runner.link import MAX_TEXT, Broken, Link
 else:
-    from handles import EXCEPTIONS, Handle, features, handle_class, number_of, short_name, subclass
+    from handles import EXCEPTIONS, Handle, awaited, features, handle_class, number_of, short_name, subclass
     from link import MAX_TEXT, Broken, Link
 
 MODULE_NAME = "solution"
@@ -51,7 +52,8 @@ class Guest(Link):
                     self.describe_class(kind) for kind in thing.__mro__ if issubclass(kind, BaseException)
                 ]
             return ["h", number, thing.__name__, features(thing), "class", lineage]
-        return ["h", number, type(thing).__name__, features(thing), "object", None]
+        kind = "coroutine" if type(thing) is types.CoroutineType else "object"
+        return ["h", number, type(thing).__name__, features(thing), kind, None]
 
     def describe_class(self, kind: type) -> list[Any]:
         """A built-in exception class by name alone, one of the program's by name and number."""
@@ -117,6 +119,10 @@ class Guest(Link):
                 if args[0] == "__call__":
                     return thing(*args[1:], **kwargs)
                 return getattr(type(thing), args[0])(thing, *args[1:], **kwargs)
+            case "await":
+                import asyncio
+
+                return asyncio.run(thing)
             case "attr":
                 return getattr(thing, args[0])
             case "setattr":
@@ -155,7 +161,7 @@ def adopt(link: Link, tree: list[Any]) -> Any:
         handle = handle_class(short_name(name), frozenset(offered))(link, number, "")
         link.stand_ins[number] = handle
     link.dropped.discard(number)
-    return handle
+    return awaited(handle) if tree[4] == "coroutine" else handle
 
 
 def refill(old: Any, new: Any) -> None:

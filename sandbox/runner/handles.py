@@ -197,7 +197,13 @@ METHODS = {name: _method(name) for name in SPECIAL}
 def handle_class(name: str, offered: frozenset[str]) -> type[Handle]:
     """Return the class of stand-ins with this type name and these special methods."""
     body: dict[str, Any] = {method: METHODS[method] for method in offered & SPECIAL}
+    body["__doc__"] = property(lambda self: link_of(self).ask("attr", number_of(self), ("__doc__",)))
     return type(name, (Handle,), {"__slots__": (), **body})
+
+
+async def awaited(handle: Handle) -> Any:
+    """Stand in for a coroutine of the other end: it runs there, on a loop of its own, when it is awaited here."""
+    return link_of(handle).ask("await", number_of(handle))
 
 
 @lru_cache(maxsize=256)

@@ -111,33 +111,34 @@ def _print_table(found: dict[str, dict[str, Any]]) -> None:
 @click.option("--workers", type=int, default=None, help="Programs at a time; as many as cores by default.")
 @JSON
 def attack(name: str, workers: int | None, as_json: bool) -> None:
-    """Run the corpus of hostile and cheating solutions against a backend; fails when one wins."""
-    from stepgym.envs.coding.attacks import run_attacks
+    """Run the corpus of hostile and cheating solutions against a backend; fails when one wins or does damage."""
+    from stepgym.envs.coding.attacks import iterate_attacks, load_attacks
 
+    attacks = load_attacks()
+    results = []
     with _open(name, workers=workers) as sandbox:
-        rows = [_plain(row) for row in run_attacks(sandbox)]
-    won = [row for row in rows if not row.get("held", True)]
+        for result in iterate_attacks(sandbox, attacks=attacks, batch=8):
+            results.append(result)
+            if sys.stderr.isatty():
+                click.echo(f"\r{len(results)} of {len(attacks)}", nl=False, err=True)
+    won, damaged = sum(result.won for result in results), sum(result.did_damage for result in results)
     if as_json:
-        click.echo(json.dumps({"attacks": len(rows), "won": len(won), "rows": rows}))
+        rows = [result.row() for result in results]
+        click.echo(json.dumps({"attacks": len(rows), "won": won, "damaged": damaged, "rows": rows}))
     else:
         from rich.console import Console
         from rich.table import Table
 
-        table = Table(*(rows[0] if rows else ()))
-        for row in rows:
-            table.add_row(*(str(value) for value in row.values()))
+        table = Table("attack", "class", "verdict", "pool", "reason")
+        for result in results:
+            held = "[red]WON[/red]" if result.won else result.verdict.status.value
+            pool = "[red]damaged[/red]" if result.did_damage else "fine"
+            reason = result.verdict.reason.replace("[", "\\[")
+            table.add_row(result.attack.id, result.attack.category, held, pool, reason)
         Console().print(table)
-        click.echo(f"{len(rows)} attacks, {len(won)} won")
-    if won:
+        click.echo(f"{len(results)} attacks: {won} won, {damaged} damaged the pool")
+    if won or damaged:
         sys.exit(1)
-
-
-def _plain(row: Any) -> dict[str, Any]:
-    import dataclasses
-
-    if isinstance(row, dict):
-        return row
-    return dict(row._asdict()) if hasattr(row, "_asdict") else dataclasses.asdict(row)
 
 
 @command.command()

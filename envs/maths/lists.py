@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from stepgym.envs.maths import numeric, realsets, relations
+from stepgym.envs.maths import realsets, relations
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.tree import Node, has, substitute, symbols
 
@@ -327,6 +327,8 @@ def _keyed(items: Sequence[Node]) -> list[Any] | None:
 
 def _by_size(items: Sequence[Node]) -> list[Node] | None:
     """Closed items by real, then imaginary part."""
+    from stepgym.envs.maths import numeric
+
     keys = []
     for item in items:
         if isinstance(item, tuple) and (symbols(item) or item[0] in ("group", "rel", "list")):
@@ -371,6 +373,8 @@ def without_constant(node: Node) -> Node | None:
 
 def family(node: Node) -> tuple[Node, Node] | None:
     """Offset and step of what runs over the whole numbers in steps with pi or degrees: `pi/4 + k pi`."""
+    from stepgym.envs.maths import numeric
+
     names = symbols(node)
     if len(names) != 1 or not names <= {"k", "n", "m", "l", "K", "N"} or not has(node, "k", "deg"):
         return None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from stepgym.envs.maths import lists, numeric, quantities
+from stepgym.envs.maths import lists, quantities
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.options import MathOptions, Percent
@@ -140,6 +140,8 @@ class ScalarJudge:
 
     def _same_family(self, a: Node, b: Node) -> bool:
         """`pi/4 + k pi` and `5 pi/4 + n pi`: one family over the whole numbers, its offset shifted by whole steps."""
+        from stepgym.envs.maths import numeric
+
         p, q = lists.family(a), lists.family(b)
         if p is None or q is None:
             return False
@@ -171,6 +173,8 @@ class ScalarJudge:
 
 def _hopeless(a: Node, b: Node) -> bool:
     """Closed numbers too large for any rung: not worth a worker's time."""
+    from stepgym.envs.maths import numeric
+
     if symbols(a) or symbols(b) or has(a, "sum", "prod", "int", "lim") or has(b, "sum", "prod", "int", "lim"):
         return False
     return numeric.height(a) + numeric.height(b) > numeric.MAX_HEIGHT
@@ -197,6 +201,8 @@ def _above_one(node: Node) -> bool:
 
 def _closed_value(node: Node) -> Any:
     """A number for rounding: a fraction, or the real ball of a closed expression."""
+    from stepgym.envs.maths import numeric
+
     if isinstance(node, tuple) and symbols(node):
         return None
     try:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from stepgym.envs.maths import balls, numeric
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.polynomials import coefficients
 from stepgym.envs.maths.tree import INF, MINUS_INF, Node, symbols
@@ -129,6 +128,8 @@ def _values(value: Node, operator: str) -> Expression:
 
 
 def _absolute(inner: Node, operator: str, bound: Node, name: str) -> Expression:
+    from stepgym.envs.maths import numeric
+
     try:
         if exact(bound) < 0:
             raise NotRealSet
@@ -282,6 +283,8 @@ class _Order:
 
 
 def _real_value(node: Node) -> Any:
+    from stepgym.envs.maths import balls, numeric
+
     try:
         value = exact(node)
         ball = balls.to_ball(Fraction(value))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from stepgym.envs.maths import balls, modular, numeric
-from stepgym.envs.maths.balls import NoBall
+from stepgym.envs.maths import modular
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.exact import NotRational
 from stepgym.envs.maths.polynomials import split_fraction
@@ -177,6 +176,9 @@ def _modular_factor(a: Node, b: Node, names: set[str], rng: Draws) -> bool | Non
 
 def _ball_factor(a: Node, b: Node, names: list[str], rng: Draws, *, sure: bool) -> bool | str | None:
     """The same with balls at real points; gives the sign of the factor."""
+    from stepgym.envs.maths import balls, numeric
+    from stepgym.envs.maths.balls import NoBall
+
     size = numeric.height(a) + numeric.height(b)
     if size > 3_000:
         return "+" if sure else None

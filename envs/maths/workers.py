@@ -23,7 +23,7 @@ from stepgym.envs.maths.ladder import Decision
 from stepgym.envs.maths.options import MathOptions
 from stepgym.envs.types import Status
 
-START_LIMIT_S = 60.0
+START_LIMIT_S = 20.0
 MAX_WORKERS = max(1, min(4, os.cpu_count() or 1))
 TASKS_PER_WORKER = 500
 """A worker is replaced after so many pairs: SymPy's caches grow."""
@@ -212,7 +212,6 @@ class _Batch:
                 return
             self.waiting.pop()
             self._start(worker, index)
-        self.pool.keep_spare()
 
     def _start(self, worker: Worker, index: int) -> None:
         reference, answer = self.pairs[index]
@@ -252,6 +251,7 @@ class _Batch:
             return
         if "ready" in message:
             running.worker.ready = True
+            self.pool.keep_spare()
             assert running.worker.process.stdout is not None
             fd = running.worker.process.stdout.fileno()
             self.running[fd] = running._replace(deadline=time.monotonic() + self.limit_s)
@@ -276,3 +276,4 @@ class _Batch:
         else:
             running.worker.kill()
             self.pool.take_back(None)
+            self.pool.keep_spare()

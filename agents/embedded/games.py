@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, groupby
 from typing import NamedTuple, Protocol, cast
 
 from stepgym.envs import countdown, countdown_rules, countdown_solver, modular_sums
@@ -115,10 +115,11 @@ class ModularSums:
             pairs = {(a, b) for i, a in enumerate(remaining) for b in remaining[i + 1 :]}
         else:
             pairs = {(running, b) for b in remaining}
+        results = [(c, number_token(c)) for c in range(modulus)]
         return tuple(
-            Move(f"{a} + {b} = {c}", (number_token(a), number_token(b), number_token(c)))
+            Move(f"{a} + {b} = {c}", (number_token(a), number_token(b), token))
             for a, b in sorted(pairs)
-            for c in range(modulus)
+            for c, token in results
         )
 
     def boards(self, state: State) -> list[Hashable | None]:
@@ -168,13 +169,23 @@ def plan(game: str, public: Hashable) -> Plan:
     prompt, moves = GAMES[game].prompt(public), GAMES[game].moves(public)
     index: dict[tuple[int, ...], int] = {}
     options: list[dict[int, None]] = []
-    choices = []
-    for m, move in enumerate(moves):
-        for k, token in enumerate(move.tokens):
-            row = index.setdefault(move.tokens[:k], len(index))
-            if row == len(options):
-                options.append({})
+
+    def row_of(prefix: tuple[int, ...]) -> int:
+        if prefix not in index:
+            index[prefix] = len(options)
+            options.append({})
+        return index[prefix]
+
+    choices: list[tuple[int, int, int]] = []
+    # Moves that differ in their last token alone come one after the other, and share the way to it.
+    for prefix, group in groupby(enumerate(moves), key=lambda item: item[1].tokens[:-1]):
+        way = [(row_of(prefix[:k]), token) for k, token in enumerate(prefix)]
+        for row, token in way:
             options[row][token] = None
-            choices.append((m, row, token))
+        last = row_of(prefix)
+        for m, move in group:
+            choices += [(m, row, token) for row, token in way]
+            choices.append((m, last, move.tokens[-1]))
+            options[last][move.tokens[-1]] = None
     rows = tuple(prompt + prefix for prefix in index)
     return Plan(moves, rows, tuple(map(tuple, options)), tuple(choices), sum(map(len, rows)))

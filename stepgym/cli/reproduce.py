@@ -1,0 +1,74 @@
+"""`stepgym reproduce`: the field's claims, trained and measured on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stepgym.cli.options import user_errors
+
+
+@click.group()
+def command() -> None:
+    """Train, play and measure: do the field's claims hold here?"""
+
+
+@command.command("small-beats-14x")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/small-beats-14x"), show_default=True)
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1))
+@click.option("--problems", "num_problems", default=200, show_default=True, type=click.IntRange(min=1))
+@click.option("--level", default=3, show_default=True, type=click.IntRange(1, 5), help="Level of Countdown.")
+@click.option("--steps", default=600, show_default=True, type=click.IntRange(min=1), help="Training steps of each model.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+def small_beats_14x(as_json: bool, **given: Any) -> None:
+    """A small model that searches against one of 15 times its size that does not, at equal test-time FLOPs."""
+    _one_thread()
+    from stepgym.selfplay.reproduce import small_beats_large
+
+    with user_errors():
+        results = small_beats_large(**given, tell=lambda line: click.echo(line, err=True))
+    if as_json:
+        click.echo(json.dumps(results))
+        return
+    click.echo(f"{'method':54} {'solved':>7} {'95% interval':>15} {'over large greedy':>24} {'MFLOP':>8}")
+    for row in results["methods"]:
+        low, high = row["ci"]
+        less, more = row["over_large_greedy_ci"]
+        click.echo(
+            f"{row['name']:54} {row['solved']:7.3f}   {low:.3f} to {high:.3f}"
+            f"   {row['over_large_greedy']:+.3f} ({less:+.3f} to {more:+.3f}) {row['mflop']:8.2f}"
+        )
+    click.echo(f"figure: {given['out'] / 'figure.png'}")
+
+
+@command.command("alphazero")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/alphazero"), show_default=True)
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1))
+@click.option("--generations", default=4, show_default=True, type=click.IntRange(min=1))
+@click.option("--episodes", default=300, show_default=True, type=click.IntRange(min=1), help="Problems played a generation.")
+@click.option("--held-out", default=200, show_default=True, type=click.IntRange(min=1))
+@click.option("--arm", "arms", multiple=True, default=("vote", "random", "oracle"), show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+def alphazero(as_json: bool, **given: Any) -> None:
+    """Self-play without labels makes the policy better; the same with a random teacher does not."""
+    _one_thread()
+    from stepgym.selfplay.reproduce import self_play_improves
+
+    with user_errors():
+        results = self_play_improves(**given, tell=lambda line: click.echo(line, err=True))
+    if as_json:
+        click.echo(json.dumps(results))
+        return
+    for arm, figures in results.items():
+        for what, points in figures.items():
+            click.echo(f"{arm:8} {what:9} " + "  ".join(f"{m:.3f} ({low:.3f} to {high:.3f})" for m, low, high in points))
+    click.echo(f"curves: {given['out'] / 'index.html'}")
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)

@@ -1,0 +1,148 @@
+"""The loop and what is made of it: resumes, gates, learns from the teacher it was given, and draws what happened."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from stepgym.agents.embedded import net
+from stepgym.agents.types import EpisodeRecord
+from stepgym.cli import main
+from stepgym.envs.modular_sums import MODULUS
+from stepgym.selfplay.curves import bands
+from stepgym.selfplay.loop import (
+    LoopConfig,
+    Teacher,
+    lessons,
+    play,
+    read_loop_config,
+    run_loop,
+    worse_p_value,
+)
+from stepgym.selfplay.reproduce import METHODS, self_play_improves, small_beats_large
+from stepgym.selfplay.train.fit import Schedule, TrainingError
+from stepgym.selfplay.train.imitation import demonstrations, known_facts, train_imitation
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("start")
+    train_imitation(folder, shape=net.Shape(16, 1, 2), level=1, num_problems=60, schedule=Schedule(60, 1e-2))
+    return folder
+
+
+def config(start: Path, out: Path, **changes: object) -> LoopConfig:
+    settings = LoopConfig(
+        out=str(out), env="stepgym/ModularSums-v0", level=1, init=str(start), teacher="vote", generations=1,
+        agent_settings={"n": 4, "pick": "vote"}, episodes=6, held_out=5, steps=3,
+    )  # fmt: skip
+    return replace(settings, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def episodes(start: Path, tmp_path_factory: pytest.TempPathFactory) -> list[EpisodeRecord]:
+    return play(config(start, tmp_path_factory.mktemp("play")), 1, str(start))
+
+
+def test_demonstrations_are_right_and_use_known_facts_alone() -> None:
+    known = known_facts(0.5, 0)
+    for choice in demonstrations(40, level=2, known=known, seed=0):
+        (text,) = choice.target
+        a, b, c = (int(word) for word in text.replace("+", " ").replace("=", " ").split())
+        assert (a + b) % MODULUS == c
+        assert tuple(sorted((a, b))) in known
+
+
+@pytest.mark.parametrize("teacher", list(Teacher))
+def test_a_teacher_approves_what_it_says(episodes: list[EpisodeRecord], start: Path, teacher: Teacher) -> None:
+    try:
+        approved = lessons(config(start, Path("unused"), teacher=teacher), episodes)
+    except TrainingError as error:
+        assert teacher in (Teacher.VERIFIER, Teacher.ORACLE), "votes always approve of something"
+        assert f"nothing that teacher {teacher} approves" in str(error)
+        return
+    if teacher is Teacher.ORACLE:
+        for choice in approved:
+            for text in choice.target:
+                a, b, c = (int(word) for word in text.replace("+", " ").replace("=", " ").split())
+                assert (a + b) % MODULUS == c
+
+
+def test_a_loop_goes_on_where_it_stopped(start: Path, tmp_path: Path) -> None:
+    once = run_loop(config(start, tmp_path / "a"))
+    told: list[str] = []
+    assert run_loop(config(start, tmp_path / "a"), tell=told.append) == once
+    assert told == [], "nothing is done twice"
+    more = run_loop(config(start, tmp_path / "a", generations=2))
+    assert more[:2] == once
+    assert [line["generation"] for line in more] == [0, 1, 2]
+    assert all(line["ledger"]["train"]["flops"] > 0 for line in more[1:])
+    with pytest.raises(TrainingError, match="episodes was 6, is now 7"):
+        run_loop(config(start, tmp_path / "a", episodes=7))
+
+
+def test_a_generation_cut_short_replays_no_finished_episode(start: Path, tmp_path: Path) -> None:
+    first = play(config(start, tmp_path), 1, str(start))
+    file = tmp_path / "generation-1" / "run" / "episodes.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:2]))
+    again = play(config(start, tmp_path), 1, str(start))
+    assert [r.problem_id for r in again] == [r.problem_id for r in first]
+    assert [r.created for r in again[:2]] == [r.created for r in first[:2]]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "accepted"),
+    [
+        ([1] * 10, [1] * 10, True),  # equal
+        ([0] * 10, [1] * 10, True),  # better
+        ([1] * 10, [0] * 10, False),  # worse, surely
+        ([1, 1, 0, 0], [0, 1, 0, 0], True),  # worse by one of four: chance
+    ],
+)
+def test_the_gate_turns_down_only_what_is_worse_at_95_percent(old: list[int], new: list[int], accepted: bool) -> None:
+    assert (worse_p_value(old, new) > 0.05) is accepted
+
+
+def test_the_command_writes_curves_and_names_a_wrong_setting(start: Path, tmp_path: Path) -> None:
+    file = tmp_path / "sums.toml"
+    file.write_text(
+        f'env = "stepgym/ModularSums-v0"\nlevel = 1\ninit = "{start}"\nteacher = "vote"\nepisodes = 4\nheld_out = 4\n'
+        'steps = 2\ngenerations = 1\n[agent_settings]\nn = 2\npick = "vote"\n'
+    )
+    done = CliRunner().invoke(main, ["loop", str(file), "--json"])
+    assert done.exit_code == 0, done.output
+    assert len(json.loads(done.stdout.splitlines()[-1])) == 2
+    assert (tmp_path / "sums" / "curves.png").is_file()
+    assert "data:image/png" in (tmp_path / "sums" / "index.html").read_text()
+    file.write_text("episode = 4\n")
+    with pytest.raises(TrainingError, match="did you mean 'episodes'"):
+        read_loop_config(file)
+
+
+def test_bands_are_mean_and_extremes_over_seeds() -> None:
+    seeds = [[{"greedy": 0.2}, {"greedy": 0.6}], [{"greedy": 0.4}, {"greedy": 0.8}, {"greedy": 1.0}]]
+    assert bands(seeds, "greedy") == [(pytest.approx(0.3), 0.2, 0.4), (pytest.approx(0.7), 0.6, 0.8)]
+
+
+def test_small_beats_large_runs_and_keeps_its_budget(tmp_path: Path) -> None:
+    results = small_beats_large(tmp_path, seeds=1, num_problems=3, steps=3, tell=lambda line: None)
+    rows = {row["name"]: row for row in results["methods"]}
+    assert rows.keys() == {method.name for method in METHODS}
+    assert rows["large greedy"]["parameters"] >= 14 * rows["small greedy"]["parameters"]
+    for method in METHODS:
+        if method.matched:
+            assert rows[method.name]["mflop"] <= rows["large greedy"]["mflop"] * 1.0001, method.name
+    assert (tmp_path / "figure.png").is_file()
+
+
+def test_self_play_runs_every_arm(tmp_path: Path) -> None:
+    results = self_play_improves(
+        tmp_path, seeds=1, generations=1, episodes=3, held_out=3, imitation_steps=60, arms=("vote", "random"),
+        tell=lambda line: None,
+    )  # fmt: skip
+    assert results.keys() == {"vote", "random"}
+    assert len(results["vote"]["greedy"]) == 2

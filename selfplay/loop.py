@@ -65,6 +65,8 @@ class LoopConfig:
     """Search with a reward model, and train it on Monte-Carlo labels in every generation."""
     agent: str = "best_of_n"
     agent_settings: Mapping[str, Any] = field(default_factory=lambda: {"n": 16})
+    temperature: float = 1.0
+    """Of the policy's sampling, in play and in evaluation."""
     teacher: str = Teacher.VERIFIER
     min_agreement: float = 0.0
     """With `vote`: the least share of a problem's answers that must agree."""
@@ -164,6 +166,7 @@ def play(config: LoopConfig, generation: int, start: str) -> list[EpisodeRecord]
     about = RunConfig(
         env_id=env.env_id, env_options={"level": config.level}, agent=config.agent,
         agent_settings=dict(config.agent_settings), policy=start, seed=seed,
+        policy_settings={"temperature": config.temperature},
         reward_model=start if config.own_reward_model else None,
     )  # fmt: skip
     with RunFolder(folder, about) as run:
@@ -171,7 +174,7 @@ def play(config: LoopConfig, generation: int, start: str) -> list[EpisodeRecord]
         left = [problem for problem in problems if problem.id not in run.done]
         for record in iter_solve(
             left, env=env, agent=config.agent, agent_settings=config.agent_settings, seed=seed,
-            policy=_policy(start, seed), reward_model=_reward_model(config, start),
+            policy=_policy(config, start, seed), reward_model=_reward_model(config, start),
             see_verdicts=False, verify_all=True,
         ):  # fmt: skip
             run.append(record)
@@ -226,7 +229,7 @@ def evaluate(config: LoopConfig, folder: str) -> dict[str, Any]:
     """Return accuracy on the held-out problems, greedy and under the loop's own search, and which ones greedy solves."""
     env = load_env(config.env, level=config.level, seed=HELD_OUT_SEED + config.seed)
     problems = [env.problems[i] for i in range(config.held_out)]
-    policy = _policy(folder, config.seed)
+    policy = _policy(config, folder, config.seed)
 
     def solved(agent: str, settings: Mapping[str, Any]) -> list[bool]:
         records = iter_solve(
@@ -249,8 +252,8 @@ def worse_p_value(old: Sequence[int], new: Sequence[int]) -> float:
     return math.fsum(math.comb(n, k) for k in range(lost, n + 1)) / 2.0**n
 
 
-def _policy(folder: str, seed: int) -> EmbeddedPolicy:
-    return EmbeddedPolicy(Path(folder) / net.POLICY, seed=seed)
+def _policy(config: LoopConfig, folder: str, seed: int) -> EmbeddedPolicy:
+    return EmbeddedPolicy(Path(folder) / net.POLICY, seed=seed, temperature=config.temperature)
 
 
 def _reward_model(config: LoopConfig, folder: str) -> EmbeddedRewardModel | None:

@@ -190,7 +190,7 @@ def self_play_improves(
             config = LoopConfig(
                 out=str(out / f"seed-{seed}" / arm), env="stepgym/ModularSums-v0", init=str(start), teacher=arm,
                 agent_settings={"n": 16, "pick": "vote"}, generations=generations, episodes=episodes,
-                held_out=held_out, seed=seed, replay=3, confidence=1.0,
+                held_out=held_out, seed=seed, replay=3, confidence=1.0, temperature=0.5,
             )  # fmt: skip  (at confidence 1 the gate turns nothing down: the controls must be free to get worse)
             curves[str(arm)].append(run_loop(config, tell=lambda line, a=arm, s=seed: tell(f"seed {s} {a}: {line}")))  # type: ignore[misc]
     write_curves(out, curves)

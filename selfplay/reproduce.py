@@ -76,7 +76,7 @@ def small_beats_large(
             found = _one_seed(file.parent, seed, num_problems, level, steps, tell)
             file.write_text(json.dumps(found), encoding="utf-8")
         rows.append(json.loads(file.read_text(encoding="utf-8")))
-    results = {"level": level, "steps": steps, "problems": num_problems, "methods": _pooled(rows)}
+    results: dict[str, Any] = {"level": level, "steps": steps, "problems": num_problems, "methods": _pooled(rows)}
     (out / "results.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
     _scatter(out / "figure.png", results["methods"])
     return results

@@ -56,11 +56,11 @@ def selfplay(
         budget={name: limit for name, limit in asdict(budget or Budget()).items() if limit is not None},
         seed=seed,
     )
+    where = load_env(env, **{"seed": seed, **options}) if isinstance(env, str) else env
     if isinstance(agent, str):
         load_search(agent, seed=seed, **config.agent_settings)  # a wrong name or setting is said before anything else
     player = load_policy(policy, seed=seed, **config.policy_settings) if isinstance(policy, str) else policy
     judge = load_reward_model(reward_model, seed=seed) if isinstance(reward_model, str) else reward_model
-    where = load_env(env, **{"seed": seed, **options}) if isinstance(env, str) else env
     if isinstance(options.get("sandbox"), str):
         open_sandbox(options["sandbox"]).close()  # asked for by name, it must be there before the first episode
     if episodes > len(where.problems):

@@ -147,7 +147,7 @@ def _locked(path: Path) -> int:
 
 def _check_or_write_config(path: Path, config: RunConfig) -> None:
     file = path / "run.json"
-    plain = json.loads(json.dumps(asdict(config)))
+    plain = json.loads(json.dumps(asdict(config), default=str))
     if not file.exists():
         content = {"format": RUN_FORMAT, "config": plain, "versions": versions()}
         _write_whole(file, json.dumps(content, indent=2) + "\n")

@@ -84,6 +84,22 @@ def test_what_cannot_be_played_says_why_and_leaves_nothing(arguments: list[str],
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ("", "questions.jsonl, line 1: the file is empty"),
+        ('{"question": "1+1?", "answer": "2"}\n' * 16 + '{"question": "2+2?", answer}\n', "questions.jsonl, line 17, column "),
+        ('{"question": "1+1?"}\n', "no answer column"),
+    ],
+)
+def test_a_broken_data_file_names_file_line_and_column(rows: str, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "questions.jsonl"
+    file.write_text(rows)
+    result = stepgym("selfplay", "--env", "Math-v0", "--env-option", f"file={file}", "--policy", "random", "--out", tmp_path / "run")
+    assert result.exit_code == 2 and says in result.output.replace("\n", "")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("command", ["selfplay", "eval", "solve"])
 def test_a_missing_engine_says_what_to_start(odd: None, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")

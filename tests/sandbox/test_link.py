@@ -28,7 +28,9 @@ SCALARS = (
     | st.binary()
     | st.complex_numbers(allow_nan=False)
 )
-HASHABLE = st.recursive(SCALARS, lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=4), max_leaves=8)
+HASHABLE = st.recursive(
+    SCALARS, lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=4), max_leaves=8
+)
 VALUES = st.recursive(
     HASHABLE | st.builds(bytearray, st.binary()),
     lambda inner: st.lists(inner) | st.dictionaries(HASHABLE, inner) | st.tuples(inner),
@@ -64,10 +66,16 @@ def test_plain_data_crosses_with_its_types(value: Any) -> None:
     assert same(through(value), value)
 
 
-@given(st.recursive(st.integers() | st.text(), lambda t: st.lists(t) | st.dictionaries(st.text(), t), max_leaves=12))
+@given(
+    st.recursive(
+        st.integers() | st.text(), lambda t: st.lists(t) | st.dictionaries(st.text(), t), max_leaves=12
+    )
+)
 def test_any_tree_unpacks_or_raises(tree: Any) -> None:
     # Whatever is in a frame, reading it gives a value or an ordinary error, which the link turns into a fault.
-    with contextlib.suppress(Malformed, TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError):
+    with contextlib.suppress(
+        Malformed, TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError
+    ):
         Unpacker(refuse).unpack(tree)
 
 

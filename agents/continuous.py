@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, InvalidStateError, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -46,23 +47,27 @@ class Coalescer:
         self._waiting: list[_Call] = []
         self._changed = threading.Condition()
         self._closed = False
+        self._served: list[_Call] = []
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     def __call__(self, items: list[Any]) -> list[Any]:
         call = _Call(items)
         with self._changed:
+            if self._closed:
+                raise RuntimeError("the search was stopped")
             self._waiting.append(call)
             self._changed.notify_all()
         return call.done.result()
 
     def close(self) -> None:
-        """Stop serving; calls that still wait get an error."""
+        """Stop serving; calls that still wait get an error, also those whose batch is under way."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-            for call in self._waiting:
-                call.done.set_exception(RuntimeError("the search was stopped"))
+            for call in (*self._waiting, *self._served):
+                with suppress(InvalidStateError):
+                    call.done.set_exception(RuntimeError("the search was stopped"))
             self._waiting.clear()
 
     def nudge(self) -> None:
@@ -72,7 +77,8 @@ class Coalescer:
 
     def _serve(self) -> None:
         while (batch := self._next_batch()) is not None:
-            self._run(batch)
+            with suppress(InvalidStateError):  # stopped meanwhile: its callers have their error
+                self._run(batch)
 
     def _next_batch(self) -> list[_Call] | None:
         with self._changed:
@@ -90,6 +96,7 @@ class Coalescer:
             while self._waiting and (not batch or size + len(self._waiting[0].items) <= MAX_BATCH):
                 batch.append(self._waiting.pop(0))
                 size += len(batch[-1].items)
+            self._served = batch
             return batch
 
     def _ready(self) -> bool:

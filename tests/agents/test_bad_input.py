@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -185,3 +186,26 @@ def test_a_megabyte_of_text_is_a_note_not_a_record_of_a_megabyte() -> None:
 def test_no_problem_at_all() -> None:
     assert solve([], env=WordEnv(), policy=SPELLER) == []
     assert WordSet(count=0).count == 0
+
+
+def test_an_interruption_does_not_wait_for_a_slow_call() -> None:
+    class Slow:
+        calls = 0
+
+        def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+            self.calls += 1
+            if self.calls > 1:
+                time.sleep(20)
+            return SPELLER.propose(states, counts)
+
+    class Interrupting:
+        def score(self, states: Sequence[State]) -> list[list[float]]:
+            if states[0].prompt == CULPRIT:
+                time.sleep(0.2)
+                raise KeyboardInterrupt
+            return word_critic("cab").score(states)
+
+    started = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        run(Slow(), values=Interrupting(), continuous=True)
+    assert time.perf_counter() - started < 15

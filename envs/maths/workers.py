@@ -93,6 +93,7 @@ class Pool:
         self.changed = threading.Condition()
         self.idle: list[Worker] = []
         self.lent = 0
+        self.warmed = False
 
     def lend(self, wait_s: float) -> Worker | None:
         with self.changed:
@@ -214,17 +215,26 @@ class _Batch:
             self._start(worker, index)
 
     def _start(self, worker: Worker, index: int) -> None:
-        reference, answer = self.pairs[index]
         now = time.monotonic()
-        deadline = now + self.limit_s + (0.0 if worker.ready else START_LIMIT_S)
+        deadline = now + (self.limit_s if worker.ready else self._patience_s())
         running = _Running(worker, index, deadline)
         assert worker.process.stdout is not None
         self.running[worker.process.stdout.fileno()] = running
         self.selector.register(worker.process.stdout, selectors.EVENT_READ)
+        if worker.ready:
+            self._send(running)
+
+    def _patience_s(self) -> float:
+        """How long to wait for a worker to warm up: a lone pair is not kept waiting, save by the very first worker."""
+        if len(self.pairs) > 1 or not self.pool.warmed:
+            return START_LIMIT_S
+        return min(START_LIMIT_S, 0.45 * self.limit_s)
+
+    def _send(self, running: _Running) -> None:
+        reference, answer = self.pairs[running.place]
+        task = {"reference": reference, "answer": answer, "options": self.options, "limit_s": self.limit_s}
         try:
-            worker.send(
-                {"reference": reference, "answer": answer, "options": self.options, "limit_s": self.limit_s}
-            )
+            running.worker.send(task)
         except WorkerError as error:
             self._fail(running, str(error))
 
@@ -239,7 +249,15 @@ class _Batch:
         now = time.monotonic()
         for running in list(self.running.values()):
             if now >= running.deadline:
-                self._fail(running, f"more than {self.limit_s:g} s")
+                self._overrun(running)
+
+    def _overrun(self, running: _Running) -> None:
+        if running.worker.ready:
+            self._fail(running, f"more than {self.limit_s:g} s")
+            return
+        reason = "no worker was warm in time"
+        self.decisions[running.place] = Decision(Status.UNDECIDED, "symbolic", reason)
+        self._end(running, reuse=True)  # it goes on warming up for the next pair
 
     def _read(self, running: _Running) -> None:
         try:
@@ -251,10 +269,12 @@ class _Batch:
             return
         if "ready" in message:
             running.worker.ready = True
+            self.pool.warmed = True
             self.pool.keep_spare()
             assert running.worker.process.stdout is not None
             fd = running.worker.process.stdout.fileno()
             self.running[fd] = running._replace(deadline=time.monotonic() + self.limit_s)
+            self._send(self.running[fd])
             return
         running.worker.served += 1
         self.decisions[running.place] = Decision(

@@ -54,17 +54,28 @@ TOOLS = (
     "/etc/ssl",
 )
 START_S = 20.0
+FILES = "protection of files (Landlock, Linux 5.13)"
 
 
 class LocalSandbox(PooledSandbox):
-    """Programs in confined processes of this machine. `namespaces=False` does without them."""
+    """Programs in confined processes of this machine. `namespaces=False` does without them.
+
+    Where the kernel cannot protect files (Landlock, Linux 5.13) it warns and goes on, since it was asked for by
+    name; `demand_file_protection=True`, which is what `auto` asks for, raises `SandboxError` instead.
+    """
 
     def __init__(
-        self, *, workers: int | None = None, max_programs: int = 20_000, namespaces: bool = True
+        self,
+        *,
+        workers: int | None = None,
+        max_programs: int = 20_000,
+        namespaces: bool = True,
+        demand_file_protection: bool = False,
     ) -> None:
         self.namespaces = namespaces
+        self.demand_file_protection = demand_file_protection
         self.warned = False
-        super().__init__(workers=workers, max_programs=max_programs, options={"namespaces": namespaces})
+        super().__init__(workers=workers, max_programs=max_programs, options={"namespaces": namespaces, "demand_file_protection": demand_file_protection})
 
     def open_place(self, kind: str) -> Place:
         """See `PooledSandbox.open_place`."""
@@ -84,7 +95,14 @@ class LocalSandbox(PooledSandbox):
         ours.settimeout(None)
         # Ends the runner when the place is dropped, forgotten, or this interpreter ends.
         finalizer = weakref.finalize(ours, _end, process, killers, folder, os.getpid())
-        self._warn(missing(hello))
+        gaps = missing(hello)
+        if FILES in gaps and self.demand_file_protection:
+            finalizer()
+            raise SandboxError(
+                f"no container engine answers, and this machine lacks {'; '.join(gaps)}: start Docker and use "
+                "sandbox 'docker', or say sandbox 'local' to run programs that you trust with your files"
+            )
+        self._warn(gaps)
         return Place(ours, finalizer, hello)
 
     def _warn(self, gaps: list[str]) -> None:
@@ -100,7 +118,7 @@ def missing(hello: dict[str, Any]) -> list[str]:
     """Name what the kernel did not grant."""
     gaps = []
     if not hello["landlock"]:
-        gaps.append("protection of files (Landlock, Linux 5.13)")
+        gaps.append(FILES)
     elif hello["landlock"] < 6 and "processes" not in hello["gained"]:
         gaps.append("protection of other processes from signals by descendants (Landlock 6, Linux 6.12)")
     if not hello["seccomp"]:

@@ -17,7 +17,8 @@ BACKENDS = {
 def open_sandbox(name: str = "auto", **options: Any) -> Sandbox:
     """Open the sandbox called `name`, a context manager.
 
-    `auto` is Docker when an engine answers and the local one otherwise; a dotted path `package.module:Class` and
+    `auto` is Docker when an engine answers and otherwise the local one, provided that this machine can keep programs
+    from its files (a weaker machine must be asked for as `local`); a dotted path `package.module:Class` and
     entry points of the group `stepgym.sandboxes` are names too. `options` go to the backend's constructor
     (`workers=`, `runtime=`...). Raises `SandboxError` when the backend cannot start, `UnknownNameError` for a
     name nobody knows.
@@ -26,7 +27,7 @@ def open_sandbox(name: str = "auto", **options: Any) -> Sandbox:
         try:
             return open_sandbox("docker", **options)
         except SandboxError:
-            return open_sandbox("local", **options)
+            return open_sandbox("local", **{"demand_file_protection": True, **options})
     backend = resolve(name, kind="sandbox", known={"auto": "", **BACKENDS}, group="stepgym.sandboxes")
     sandbox: Sandbox = backend(**options)
     return sandbox

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from stepgym.sandbox import open_sandbox
+from stepgym.sandbox import Program, SandboxError, open_sandbox
 from stepgym.sandbox.conformance import CLAUSES
 from stepgym.sandbox.contract import Clause
 from stepgym.sandbox.guarantees import probe
-from stepgym.sandbox.local import missing
+from stepgym.sandbox.local import FILES, LocalSandbox, missing
 
 HELLO = {"landlock": 7, "seccomp": True, "gained": ["processes", "network", "ipc"]}
 
@@ -50,14 +50,26 @@ def test_what_is_missing_is_named(hello: dict[str, object], named: list[str]) ->
     assert all(word in gap for word, gap in zip(named, gaps, strict=True))
 
 
+def test_a_kernel_that_cannot_protect_files_is_refused_unless_it_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A kernel without Landlock cannot be had here, so the word of what it lacks is put in its mouth."""
+    monkeypatch.setattr("stepgym.sandbox.local.missing", lambda hello: [FILES])
+    with (
+        LocalSandbox(workers=1, demand_file_protection=True) as refusing,
+        pytest.raises(SandboxError, match=r"Landlock.*start Docker.*'local'"),
+    ):
+        refusing.run([Program("print(1)")])
+    with open_sandbox("local", workers=1) as asked_for, pytest.warns(UserWarning, match="Landlock"):
+        assert asked_for.run([Program("print(1)")])[0].stdout == "1\n"
+
+
 def test_a_full_kernel_gives_no_warning_and_it_is_ready_at_once() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with open_sandbox("local", workers=1) as sandbox:
             begin = time.monotonic()
             sandbox.run([])
-            from stepgym.sandbox import Program
-
             assert sandbox.run([Program("print(1)")])[0].stdout == "1\n"
             assert time.monotonic() - begin < 5
 

@@ -1,7 +1,7 @@
 # Two commands. Each sets up its own .venv here and nothing outside; a second run starts at once.
 #   make demo    the whole loop in small: search with the embedded model, a dataset, a page of search trees
 #   make test    everything that is checked: style, types, the whole suite, Docker included where it can be had
-# PYTHON=python3.12 chooses the interpreter, OUT=folder where the demo writes, PYTEST="-k maths -x" narrows the tests.
+# PYTHON=python3.12 chooses the interpreter, TORCH_INDEX=URL an index of CPU builds of PyTorch, OUT=folder where the demo writes, PYTEST="-k maths -x" narrows the tests.
 
 PYTHON ?= python3
 OUT ?= demo

@@ -23,7 +23,7 @@ def draw_curve(curve: Curve, path: str | Path) -> None:
         axis.set_xlabel(label)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("share solved")
-    axes[0].set_ylim(0, 1)
+    axes[0].set_ylim(0, 1.03)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="center right", fontsize=8)
     figure.suptitle(f"{curve.env_id}, {curve.episodes} problems, 95% bootstrap intervals")

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.sandbox import image as images
+from stepgym.sandbox.owner import is_dead, this_process
 from stepgym.sandbox.place import Place
 from stepgym.sandbox.pool import PooledSandbox
 from stepgym.sandbox.runner import wire
@@ -111,7 +112,7 @@ class DockerSandbox(PooledSandbox):
                     user=NOBODY,
                     working_dir="/tmp",
                     environment={"PYTHONHASHSEED": "0", "HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8"},
-                    labels={"stepgym.sandbox": kind, OWNER: _owner()},
+                    labels={"stepgym.sandbox": kind, OWNER: " ".join(this_process())},
                     network_disabled=True,
                     host_config=self._host_config(kind, channel),
                 )
@@ -233,27 +234,13 @@ def _remove(client: Any, container: str, owner: int) -> None:
             client.api.remove_container(container, force=True)
 
 
-def _owner() -> str:
-    """Name this process so that another can tell whether it still lives."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot} {os.readlink('/proc/self/ns/pid')} {os.getpid()} {_start_time(os.getpid())}"
-
-
-def _start_time(pid: int) -> str | None:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except FileNotFoundError:
-        return None
-
-
 def remove_leftovers(client: Any) -> int:
     """Remove containers whose process on this machine is dead; returns how many."""
-    mine, count = _owner().split(), 0
+    boot, count = this_process()[0], 0
     for container in client.api.containers(all=True, filters={"label": OWNER}):
         owner = container["Labels"][OWNER].split()
-        ended = container["State"] in ("exited", "dead", "created") and owner[0] != mine[0]
-        dead = owner[:2] == mine[:2] and _start_time(int(owner[2])) != owner[3]
-        if ended or dead:
+        ended = container["State"] in ("exited", "dead", "created") and owner[:1] not in ([], [boot])
+        if ended or is_dead(owner):
             count += 1
             _remove(client, container["Id"], os.getpid())
     return count

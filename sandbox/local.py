@@ -22,6 +22,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+from stepgym.sandbox.owner import is_dead, this_process
 from stepgym.sandbox.place import Place
 from stepgym.sandbox.pool import PooledSandbox
 from stepgym.sandbox.runner import wire
@@ -54,6 +55,8 @@ TOOLS = (
     "/etc/ssl",
 )
 START_S = 20.0
+PREFIX = "stepgym-local"
+"""A runner's folder is called by this, its owner's words and a word of chance, with `_` between them."""
 FILES = "protection of files (Landlock, Linux 5.13)"
 
 
@@ -75,11 +78,12 @@ class LocalSandbox(PooledSandbox):
         self.namespaces = namespaces
         self.demand_file_protection = demand_file_protection
         self.warned = False
+        sweep()
         super().__init__(workers=workers, max_programs=max_programs, options={"namespaces": namespaces, "demand_file_protection": demand_file_protection})
 
     def open_place(self, kind: str) -> Place:
         """See `PooledSandbox.open_place`."""
-        folder = tempfile.mkdtemp(prefix="stepgym-")
+        folder = tempfile.mkdtemp(prefix="_".join((PREFIX, *this_process(), "")))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             process = _start(kind, folder, theirs.fileno(), namespaces=self.namespaces)
@@ -112,6 +116,13 @@ class LocalSandbox(PooledSandbox):
                 f"the local sandbox does without {'; '.join(gaps)}. Use the docker sandbox for code you do not trust.",
                 stacklevel=6,
             )
+
+
+def sweep() -> None:
+    """Remove the folders of runners whose owner was killed before it could."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}_*"):
+        if is_dead(folder.name.split("_", 5)[1:5]):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def missing(hello: dict[str, Any]) -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
-from stepgym.sandbox.plugins import resolve
+from stepgym.sandbox.plugins import resolve, unknown_name
 from stepgym.sandbox.types import Sandbox, SandboxError
 
 BACKENDS = {
@@ -21,13 +22,41 @@ def open_sandbox(name: str = "auto", **options: Any) -> Sandbox:
     from its files (a weaker machine must be asked for as `local`); a dotted path `package.module:Class` and
     entry points of the group `stepgym.sandboxes` are names too. `options` go to the backend's constructor
     (`workers=`, `runtime=`...). Raises `SandboxError` when the backend cannot start, `UnknownNameError` for a
-    name nobody knows.
+    name or an option nobody knows.
     """
     if name == "auto":
         try:
             return open_sandbox("docker", **options)
-        except SandboxError:
-            return open_sandbox("local", **{"demand_file_protection": True, **options})
-    backend = resolve(name, kind="sandbox", known={"auto": "", **BACKENDS}, group="stepgym.sandboxes")
+        except SandboxError as error:
+            return _open_local_instead(options, error)
+    backend = _backend(name)
+    known = _option_names(backend)
+    for option in options:
+        if known is not None and option not in known:
+            raise unknown_name(f"option of the {name} sandbox", option, known, dotted=False)
     sandbox: Sandbox = backend(**options)
     return sandbox
+
+
+def _open_local_instead(options: dict[str, Any], fault: SandboxError) -> Sandbox:
+    """Open what `auto` takes where Docker failed; options that only Docker has are no reason to hide its fault."""
+    known = _option_names(_backend("local")) or ()
+    lacking = [option for option in options if option not in known]
+    if lacking:
+        raise SandboxError(f"{fault} (the local sandbox has no option {', '.join(lacking)})") from fault
+    return open_sandbox("local", **{"demand_file_protection": True, **options})
+
+
+def _backend(name: str) -> Any:
+    return resolve(name, kind="sandbox", known={"auto": "", **BACKENDS}, group="stepgym.sandboxes")
+
+
+def _option_names(backend: Any) -> list[str] | None:
+    """Return the names that a backend's constructor takes, `None` where it does not say."""
+    try:
+        parameters = inspect.signature(backend).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return [parameter.name for parameter in parameters]

@@ -45,10 +45,14 @@ class Place:
         except OSError as error:
             raise PlaceLost(f"the runner is gone: {error}") from error
 
-    def close(self) -> None:
-        """End the runner and all inside."""
+    def hang_up(self) -> None:
+        """End the conversation, from any thread: who waits for the runner gets `PlaceLost`."""
         with contextlib.suppress(OSError):
             self.control.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """End the runner and all inside."""
+        self.hang_up()
         self.control.close()
         self.kill()
 

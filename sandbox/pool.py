@@ -13,6 +13,7 @@ import os
 import queue
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -27,6 +28,9 @@ Result = TypeVar("Result")
 ATTEMPTS = 3
 COMPILE_LIMITS = Limits(wall_s=60.0, memory_mib=None, max_processes=32, disk_mib=64)
 CANARY = "print(sum(range(10)))"
+CLOSED = "this sandbox is closed; open another"
+CLOSE_S = 10.0
+"""How long `close` waits for workers that run a program or start a place."""
 SUSPICIOUS = frozenset(Outcome) - {Outcome.OK, Outcome.ERROR}
 
 
@@ -38,16 +42,29 @@ class Worker:
         self.max_programs = max_programs
         self.places: dict[str, Place] = {}
         self.num_replaced = 0
+        self.closed = False
 
     def place(self, kind: str) -> Place:
-        """Return the place of this kind, starting it when there is none or it has served its time."""
+        """Return the place of this kind, starting it when there is none or it has served its time.
+
+        Raises `SandboxError` once the worker is closed, also when that happened while the place started.
+        """
         place = self.places.get(kind)
         if place is not None and place.num_programs >= self.max_programs:
             self.drop(kind)
             place = None
-        if place is None:
+        if place is None and not self.closed:
             place = self.places[kind] = self.open_place(kind)
+        if place is None or self.closed:
+            self.drop()
+            raise SandboxError(CLOSED)
         return place
+
+    def stop(self) -> None:
+        """From another thread: have what runs here end, and nothing start any more."""
+        self.closed = True
+        for place in tuple(self.places.values()):
+            place.hang_up()
 
     def drop(self, *kinds: str) -> None:
         """Get rid of places; the next use starts fresh ones."""
@@ -198,11 +215,22 @@ class PooledSandbox:
         return self._map(Worker.run_pair, pairs)
 
     def close(self) -> None:
-        """See `Sandbox.close`."""
+        """See `Sandbox.close`. Programs that other threads still run are ended; their `run` raises `SandboxError`."""
         self.closed = True
-        if self.owner == os.getpid():
-            for worker in self.all_workers:
-                worker.drop()
+        if self.owner != os.getpid():
+            return
+        for worker in self.all_workers:
+            worker.stop()
+        # A place is only taken from under a thread that has let go of its worker.
+        back: list[Worker] = []
+        give_up = time.monotonic() + CLOSE_S
+        with contextlib.suppress(queue.Empty):
+            while len(back) < len(self.all_workers):
+                back.append(self.idle.get(timeout=max(0.0, give_up - time.monotonic())))
+        for worker in self.all_workers:
+            worker.drop()
+        for worker in back:
+            self.idle.put(worker)
 
     def __enter__(self) -> Self:
         return self
@@ -227,7 +255,7 @@ class PooledSandbox:
         if self.owner != os.getpid():
             self._fill()
         if self.closed:
-            raise SandboxError("this sandbox is closed; open another")
+            raise SandboxError(CLOSED)
         batch = _Batch(tasks, self.idle, call)
         helpers = [
             threading.Thread(target=batch.work, daemon=True) for _ in range(min(self.workers, len(tasks)) - 1)
@@ -236,11 +264,11 @@ class PooledSandbox:
             helper.start()
         try:
             batch.work()
+            for helper in helpers:
+                helper.join()
         except BaseException:
             batch.stopped = True
             raise
-        for helper in helpers:
-            helper.join()
         if batch.error is not None:
             raise batch.error
         return batch.results()

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from stepgym.sandbox import Pair, Program, Sandbox, SandboxError, open_sandbox
+from stepgym.sandbox import Limits, Pair, Program, Sandbox, SandboxError, open_sandbox
 from stepgym.sandbox.pool import PooledSandbox
 
 SLOW = [Program(f"import time; time.sleep(0.3); print({i})") for i in range(4)]
@@ -134,7 +135,9 @@ def test_no_container_outlives_its_process(ending: str) -> None:
 
 
 @pytest.mark.parametrize("ending", ["exit", "wait"])
-def test_no_local_runner_outlives_its_process(ending: str, tmp_path: Path) -> None:
+def test_no_local_runner_outlives_its_process(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     script = SCRIPT.format(backend="local")
     process = subprocess.Popen(
@@ -145,8 +148,58 @@ def test_no_local_runner_outlives_its_process(ending: str, tmp_path: Path) -> No
         process.send_signal(signal.SIGKILL)
     process.wait(30)
     _eventually(lambda: not _mentioning(str(tmp_path)))
-    if ending == "exit":
-        assert os.listdir(tmp_path) == []
+    if ending == "wait":
+        [left] = os.listdir(tmp_path)
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        with open_sandbox("local", workers=1):
+            assert not (tmp_path / left).exists()
+    assert os.listdir(tmp_path) == []
+
+
+def test_words_that_are_no_owners_are_left_alone() -> None:
+    from stepgym.sandbox.owner import is_dead, this_process
+
+    me = this_process()
+    assert is_dead([*me[:2], "999999999", "1"])
+    for words in ([], ["x"], [*me[:2], "many", "1"], [*me, "more"], me, [me[0], "0", "999999999", "1"]):
+        assert not is_dead(words)
+
+
+def test_closing_ends_what_other_threads_run() -> None:
+    faults: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            sandbox.run([Program("import time; time.sleep(600)", limits=Limits(wall_s=None))] * 3)
+        except SandboxError as error:
+            faults.append(error)
+
+    sandbox = open_sandbox("local", workers=2)
+    callers = [threading.Thread(target=run, daemon=True) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    time.sleep(1.5)
+    sandbox.close()
+    for caller in callers:
+        caller.join(10)
+    assert [str(fault) for fault in faults] == ["this sandbox is closed; open another"] * 2
+    assert not any(worker.places for worker in sandbox.all_workers)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("local", {"worker": 1}, "unknown option of the local sandbox 'worker'; did you mean 'workers'"),
+        ("auto", {"runtme": "runsc"}, "unknown option of the docker sandbox 'runtme'; did you mean 'runtime'"),
+        ("auto", {"runtime": "runsc"}, "the Docker engine at .* failed.*local sandbox has no option runtime"),
+    ],
+)
+def test_a_wrong_option_says_so(
+    name: str, options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody")
+    with pytest.raises((ValueError, SandboxError), match=message):
+        open_sandbox(name, **options)
 
 
 def _mentioning(text: str) -> list[str]:
@@ -168,10 +221,11 @@ def _eventually(condition: Any, within_s: float = 20.0) -> None:
 
 @pytest.mark.docker
 def test_leftovers_of_dead_processes_are_removed() -> None:
-    from stepgym.sandbox.docker import NOBODY, OWNER, _owner, remove_leftovers
+    from stepgym.sandbox.docker import NOBODY, OWNER, remove_leftovers
     from stepgym.sandbox.image import ensure
+    from stepgym.sandbox.owner import this_process
 
-    dead = " ".join([*_owner().split()[:2], "999999999", "1"])
+    dead = " ".join([*this_process()[:2], "999999999", "1"])
     with fresh() as (sandbox, _):
         api, image = sandbox.client.api, ensure(sandbox.client, "python")
         argv = ["python3", "-c", "import time; time.sleep(600)"]

@@ -124,10 +124,10 @@ def same(a: Node, b: Node) -> bool | None:
 
 def same_expressions(left: Any, right: Any) -> bool | None:
     """Whether SymPy can show the difference to be zero, or away from it."""
+    if left.has(sympy.nan, sympy.zoo) or right.has(sympy.nan, sympy.zoo):
+        return False  # SymPy's zoo equals itself: what has no value equals nothing but its own form
     if left == right:
         return True
-    if left.has(sympy.nan, sympy.zoo) or right.has(sympy.nan, sympy.zoo):
-        return False
     if left.is_infinite or right.is_infinite:
         return False
     difference = left - right

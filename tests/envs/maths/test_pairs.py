@@ -32,6 +32,7 @@ TRAPS = [
     ("\\frac{1}{2^{99}}", "\\frac{1}{2^{98}}", False, "no absolute rounding: both are tiny"),
     ("10^{-20}", "0", False, "tiny is not zero"),
     ("x^2+1=0", "x^2+2=0", False, "equations without real solutions are not all equal"),
+    ("\\sqrt{2}/0", "\\sqrt{3}/0", False, "what has no value equals nothing but its own form"),
     ("1+1=2", "1+1=3", False, "a false equality is not a true one"),
     ("7", "3+4=8=7", False, "every equality of a computation must hold"),
     ("x \\equiv 1 \\pmod 3", "x \\equiv 1 \\pmod 5", False, "the modulus counts"),

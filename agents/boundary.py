@@ -1,7 +1,8 @@
 """The border to what users plug in: policy, reward model, domain, verifier. What they get wrong becomes data.
 
 One call serves all problems. When it raises or answers in the wrong shape, each problem is asked again alone, so
-that only the culprit fails. `KeyboardInterrupt` and `SystemExit` pass.
+that only the culprit fails. `KeyboardInterrupt`, `SystemExit` and `SandboxError` pass: a sandbox that is gone says
+nothing about an answer.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import NamedTuple, TypeVar
 
 from stepgym.agents.types import Policy, PolicyError, RewardModel
 from stepgym.envs.types import Domain, Problem, State, Step, Verdict, Verifier
+from stepgym.sandbox.types import SandboxError
 
 MAX_STEP_CHARS = 200_000
 T = TypeVar("T")
@@ -35,8 +37,13 @@ class ShapeError(ValueError):
     """A plug-in answered in a shape its protocol does not know."""
 
 
-def call_isolated(call: Callable[[list[int]], list[T]], owners: Sequence[int], who: str) -> list[T | Failure]:
-    """Return `call(positions)` for all positions, falling back to one call per owner when it fails."""
+def call_isolated(
+    call: Callable[[list[int]], list[T]], owners: Sequence[int], who: str, again: list[int] | None = None
+) -> list[T | Failure]:
+    """Return `call(positions)` for all positions, falling back to one call per owner when it fails.
+
+    The owners that were called a second time are appended to `again`.
+    """
     everything = list(range(len(owners)))
     first = _attempt(call, everything, who)
     if not isinstance(first, Failure):
@@ -46,6 +53,8 @@ def call_isolated(call: Callable[[list[int]], list[T]], owners: Sequence[int], w
         for owner in dict.fromkeys(owners):
             mine = [position for position in everything if owners[position] == owner]
             alone = _attempt(call, mine, who)
+            if again is not None:
+                again.append(owner)
             for i, position in enumerate(mine):
                 results[position] = alone if isinstance(alone, Failure) else alone[i]
     return results
@@ -54,12 +63,18 @@ def call_isolated(call: Callable[[list[int]], list[T]], owners: Sequence[int], w
 def _attempt(call: Callable[[list[int]], list[T]], positions: list[int], who: str) -> list[T] | Failure:
     try:
         return call(positions)
+    except SandboxError:
+        raise
     except Exception as error:  # noqa: BLE001 - a plug-in's failure is recorded, not raised
         return Failure(f"{who}: {type(error).__name__}: {error}"[:2000])
 
 
 def propose(
-    policy: Policy, states: Sequence[State], counts: Sequence[int], owners: Sequence[int]
+    policy: Policy,
+    states: Sequence[State],
+    counts: Sequence[int],
+    owners: Sequence[int],
+    again: list[int] | None = None,
 ) -> list[Offer]:
     """Ask the policy for steps; a state whose problem failed gets an offer without steps and the fault."""
 
@@ -77,7 +92,7 @@ def propose(
             usable(answer, count, faults.get(i, "")) for i, (answer, count) in enumerate(zip(answers, wanted))
         ]
 
-    offers = call_isolated(call, owners, "policy")
+    offers = call_isolated(call, owners, "policy", again)
     return [Offer([], offer.reason) if isinstance(offer, Failure) else offer for offer in offers]
 
 
@@ -148,7 +163,9 @@ def advance(
     return call_isolated(call, owners, "domain")
 
 
-def score(reward_model: RewardModel, states: Sequence[State], owners: Sequence[int]) -> list[float | Failure]:
+def score(
+    reward_model: RewardModel, states: Sequence[State], owners: Sequence[int], again: list[int] | None = None
+) -> list[float | Failure]:
     """Return the reward model's score of the last step of each state."""
 
     def call(at: list[int]) -> list[float]:
@@ -162,7 +179,7 @@ def score(reward_model: RewardModel, states: Sequence[State], owners: Sequence[i
             lasts.append(float(last))
         return lasts
 
-    return call_isolated(call, owners, "reward model")
+    return call_isolated(call, owners, "reward model", again)
 
 
 def _score_error(scores: Sequence[float], state: State) -> ShapeError:

@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, InvalidStateError, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from stepgym.agents.meter import parameters_of
 from stepgym.agents.rounds import Job, Parts, Run, play_round, wants_more
 from stepgym.agents.types import Policy, PolicyError, RewardModel
 from stepgym.envs.types import State, Step
 
+M = TypeVar("M")
 WINDOW_S = 0.005
 MAX_THREADS = 128
 MAX_BATCH = 512
@@ -190,23 +191,24 @@ class _Crew:
         self._running = min(self._left, MAX_THREADS)
         self._run = run
         policy = Coalescer(
-            lambda asked: self._count(_propose(parts.policy, asked)), lambda: self._running, WINDOW_S
+            lambda asked: _propose(self._count(parts.policy), asked), lambda: self._running, WINDOW_S
         )
         self._merged = [policy]
         reward_model: RewardModel | None = None
         if (judge := parts.reward_model) is not None:
             scorer = Coalescer(
-                lambda states: self._count(judge.score(states)), lambda: self._running, WINDOW_S
+                lambda states: self._count(judge).score(states), lambda: self._running, WINDOW_S
             )
             self._merged.append(scorer)
             reward_model = _MergedRewardModel(scorer, parameters_of(judge))
         merged_policy = _MergedPolicy(policy, parameters_of(parts.policy))
         self._parts = replace(parts, policy=merged_policy, reward_model=reward_model)
 
-    def _count(self, results: list[Any]) -> list[Any]:
+    def _count(self, model: M) -> M:
+        """Count a call that is about to be made, whatever comes of it."""
         with self._lock:
             self._run.model_calls += 1
-        return results
+        return model
 
     def play(self, job: Job) -> None:
         """Play one job to its end."""

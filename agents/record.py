@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
@@ -13,15 +14,20 @@ from typing import Any
 from stepgym.agents.types import ROOT, EpisodeRecord, NodeRecord, NodeStatus, SearchTree
 from stepgym.envs.types import Problem, Status, Verdict
 
+SECRET_SETTINGS = frozenset({"api_key", "password", "token"})
+SECRET = "(secret)"
+
 
 def describe(thing: object) -> Any:
-    """Return a JSON-able description of a plug-in: its kind and settings, nothing that is run."""
-    if thing is None or isinstance(thing, bool | int | float | str):
+    """Return a JSON-able description of a plug-in: its kind and settings, nothing that is run, no secret."""
+    if thing is None or isinstance(thing, bool | int | float):
         return thing
+    if isinstance(thing, str):
+        return without_secrets(thing)
     if isinstance(thing, Enum):
         return thing.value
     if isinstance(thing, Mapping):
-        return {str(key): describe(value) for key, value in thing.items()}
+        return {str(key): SECRET if key in SECRET_SETTINGS and value else describe(value) for key, value in thing.items()}
     if isinstance(thing, list | tuple):
         return [describe(item) for item in thing]
     own = getattr(thing, "describe", None)
@@ -40,6 +46,13 @@ def describe(thing: object) -> Any:
     if isinstance(size, int):
         settings["num_parameters"] = size
     return {"kind": name, **settings} if settings else name
+
+
+def without_secrets(text: str) -> str:
+    """Return a text whose URLs have lost their user, password and query, which may hold a key."""
+    if "://" not in text:
+        return text
+    return re.sub(r"(?<=://)([^\s/?#]*@)?([^\s?#]*)(\?[^\s#]*)?", r"\2", text)
 
 
 def make_record(

@@ -43,6 +43,9 @@ PREFIXES = {
 }
 """`prefix:rest` -> what is called with the rest of the name (`hf:NAME_OR_FOLDER`, `chat:URL#MODEL`)."""
 
+PATTERNS = {"hf": "hf:NAME_OR_FOLDER", "chat": "chat:URL#MODEL", "budget_forcing": "budget_forcing:NAME"}
+"""How a name with each prefix goes on."""
+
 REWARD_PREFIXES = {
     "hf": "stepgym.agents.policies.transformers_reward:TransformersRewardModel",
 }
@@ -51,7 +54,7 @@ REWARD_PREFIXES = {
 
 def load_search(name: str, *, seed: int | None = None, **settings: Any) -> Search:
     """Make the search called `name`; a setting it does not have is an error that lists those it has."""
-    return cast(Search, _load("search", name, SEARCHES, "stepgym.searches", seed, settings))
+    return cast(Search, _load("agent", name, SEARCHES, "stepgym.searches", seed, settings))
 
 
 def load_policy(name: str, *, seed: int | None = None, **settings: Any) -> Policy:
@@ -74,7 +77,7 @@ def _load(
     if colon and prefix in prefixes:
         factory = resolve(prefix, kind=kind, known=prefixes)
         return _make(kind, name, factory, _with_seed(factory, seed, settings), rest)
-    found = resolve(name, kind=kind, known=known, group=group)
+    found = resolve(name, kind=kind, known=known, group=group, patterns=[PATTERNS[prefix] for prefix in prefixes])
     return _make(kind, name, found, _with_seed(found, seed, settings))
 
 

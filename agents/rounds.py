@@ -89,11 +89,14 @@ def wants_more(parts: Parts, job: Job, run: Run) -> bool:
 
 def play_round(parts: Parts, jobs: Sequence[Job], run: Run) -> None:
     """Serve all requests of all jobs with one call to each plug-in, then let every search take in what grew."""
-    growths, counts = _propose(parts, jobs)
+    again: list[int] = []
+    growths, counts = _propose(parts, jobs, again)
     run.model_calls += 1
     after, owners, is_plain = _advance(parts, jobs, growths)
-    scores = _score(parts, jobs, after, owners)
-    run.model_calls += parts.reward_model is not None and bool(after)
+    scores = _score(parts, jobs, after, owners, again)
+    run.model_calls += (parts.reward_model is not None and bool(after)) + len(again)
+    for owner in again:
+        jobs[owner].meter.model_calls += 1
     at = first = 0
     grown = []
     for job, count in zip(jobs, counts):
@@ -107,8 +110,11 @@ def play_round(parts: Parts, jobs: Sequence[Job], run: Run) -> None:
         parts.search.backup(job.tree, own_grown)
 
 
-def _propose(parts: Parts, jobs: Sequence[Job]) -> tuple[list[Growth], list[int]]:
-    """Ask the policy once for all requests; return the growths job after job, and how many each job has."""
+def _propose(parts: Parts, jobs: Sequence[Job], again: list[int]) -> tuple[list[Growth], list[int]]:
+    """Ask the policy once for all requests; return the growths job after job, and how many each job has.
+
+    Jobs that had to be asked again alone are appended to `again`.
+    """
     views, wanted, owners = [], [], []
     for owner, job in enumerate(jobs):
         states, asked, status = job.tree.states, job.tree.asked, job.tree.status
@@ -123,7 +129,7 @@ def _propose(parts: Parts, jobs: Sequence[Job]) -> tuple[list[Growth], list[int]
             wanted.append(n)
             owners.append(owner)
             asked[node] += n
-    offers = iter(boundary.propose(parts.policy, views, wanted, owners))
+    offers = iter(boundary.propose(parts.policy, views, wanted, owners, again))
     size = parameters_of(parts.policy)
     growths, counts = [], []
     for job in jobs:
@@ -172,7 +178,11 @@ def _charge_sandbox(jobs: Sequence[Job], owners: Sequence[int], seconds: float) 
 
 
 def _score(
-    parts: Parts, jobs: Sequence[Job], after: Sequence[State | Failure], owners: Sequence[int]
+    parts: Parts,
+    jobs: Sequence[Job],
+    after: Sequence[State | Failure],
+    owners: Sequence[int],
+    again: list[int],
 ) -> Sequence[float | Failure | None]:
     """Score every new state with one call; `None` where nothing is to be scored."""
     if parts.reward_model is None or not after:
@@ -180,12 +190,15 @@ def _score(
     good = [i for i, state in enumerate(after) if isinstance(state, State)]
     states: list[State] = [after[i] for i in good]  # type: ignore[misc]
     own = [owners[i] for i in good]
-    given = boundary.score(parts.reward_model, states, own) if good else []
+    given = boundary.score(parts.reward_model, states, own, again) if good else []
     for owner in set(own):
         jobs[owner].meter.model_calls += 1
     if size := parameters_of(parts.reward_model):
         for owner, state in zip(own, states):
-            jobs[owner].meter.flops += 2.0 * size * tokens_of(state)
+            jobs[owner].meter.saw_prompt(state)
+        for owner, state in zip(own, states):
+            meter = jobs[owner].meter
+            meter.flops += 2.0 * size * (meter.problem_tokens + tokens_of(state))
     if len(good) == len(after):
         return given
     scores: list[float | Failure | None] = [None] * len(after)

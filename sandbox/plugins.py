@@ -6,7 +6,7 @@ Here because the sandbox is the lowest room and every room above resolves names 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -40,12 +40,14 @@ def load_dotted(path: str) -> Any:
     return found
 
 
-def resolve(name: str, *, kind: str, known: Mapping[str, str], group: str | None = None) -> Any:
+def resolve(
+    name: str, *, kind: str, known: Mapping[str, str], group: str | None = None, patterns: Sequence[str] = ()
+) -> Any:
     """Return what `name` stands for.
 
     `known` maps names to dotted paths, so that nothing heavy is imported before it is asked for. `group` is the
     entry-point group in which other packages add names, `stepgym.searches` for example. Raises
-    `UnknownNameError`.
+    `UnknownNameError`, which shows `patterns` too: names with a prefix, that the caller understands itself.
     """
     if name in known:
         return load_dotted(known[name])
@@ -56,4 +58,4 @@ def resolve(name: str, *, kind: str, known: Mapping[str, str], group: str | None
     plugins = {entry.name: entry for entry in entry_points(group=group)} if group else {}
     if name in plugins:
         return plugins[name].load()
-    raise unknown_name(kind, name, [*known, *plugins])
+    raise unknown_name(kind, name, [*known, *plugins, *patterns])

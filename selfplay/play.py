@@ -40,8 +40,9 @@ def selfplay(
 
     The same call goes on where an earlier one stopped; a larger `episodes` extends the run. `num_parallel` problems
     are searched side by side and are what an interruption loses. `on_episode` hears of each episode once it is on
-    the disk. Raises `ValueError` for unknown names and settings, before anything is written,
-    `SandboxError` where the sandbox named in `env_options` cannot be had, `RunMismatchError` where `out` holds a run with other settings, `RunBusyError` while another process writes.
+    the disk. Raises `ValueError` for unknown names and settings and `SandboxError` where the sandbox named in
+    `env_options` cannot be had, before anything is written; `SandboxError` also where it is lost on the way,
+    `RunMismatchError` where `out` holds a run with other settings, `RunBusyError` while another process writes.
     """
     options = {**({} if level is None else {"level": level}), **(env_options or {})}
     # Objects are described, names kept: the same names are the same run, whatever their defaults come to.

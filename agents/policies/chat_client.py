@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from stepgym.agents.record import without_secrets
+
 RETRIED_STATUS = frozenset({408, 409, 429})
 
 
@@ -57,6 +59,11 @@ class ChatClient:
     backoff_s: float
     """Wait before the first retry; doubled each time up to `MAX_BACKOFF_S`, unless the server names a time."""
 
+    @property
+    def where(self) -> str:
+        """The server's address as messages show it."""
+        return without_secrets(str(self.client.base_url))
+
     def complete(self, messages: Sequence[Mapping[str, str]], **request: Any) -> Completion:
         """Return a completion; raises `ChatError` when the retries are used up or of no use."""
         import openai
@@ -72,7 +79,7 @@ class ChatClient:
             except openai.APIStatusError as error:
                 status, problem = error.status_code, f"status {error.status_code}: {error.message}"
                 if not (status in RETRIED_STATUS or status >= 500):
-                    raise ChatError(f"{self.client.base_url} refused: {problem}"[:1000], status=status) from error
+                    raise ChatError(f"{self.where} refused: {problem}"[:1000], status=status) from error
                 wait_s = _retry_after(error.response.headers)
             except openai.APITimeoutError:
                 status, problem = None, f"no reply within {self.client.timeout} s"
@@ -84,7 +91,7 @@ class ChatClient:
             if attempt < self.max_retries:
                 time.sleep(self._wait(attempt) if wait_s is None else wait_s)
         tries = f"{self.max_retries + 1} tries" if self.max_retries else "one try"
-        raise ChatError(f"{self.client.base_url} gave nothing in {tries}; the last: {problem}"[:1000], status=status)
+        raise ChatError(f"{self.where} gave nothing in {tries}; the last: {problem}"[:1000], status=status)
 
     def _wait(self, attempt: int) -> float:
         # Jitter keeps many waiting requests from coming back all at once; no result depends on it.

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 from stepgym.agents.policies import prompts
 from stepgym.agents.policies.chat_client import ChatClient, ChatError, Choice, Completion
 from stepgym.agents.randomness import proposal_seed
+from stepgym.agents.record import without_secrets
 from stepgym.agents.types import PolicyError
 from stepgym.envs.tokens import ANSWER, ANSWER_END, STEP_END, THINK, THINK_END
 from stepgym.envs.types import State, Step
@@ -78,7 +79,7 @@ class ChatPolicy:
         """Return what a record says of this policy."""
         return {
             "kind": "chat",
-            "url": str(self._client.client.base_url),
+            "url": without_secrets(str(self._client.client.base_url)),
             "model": self._client.model,
             "seed": self.seed,
             "temperature": self.temperature,
@@ -117,7 +118,7 @@ class ChatPolicy:
             steps = self._steps(completion)
             served.steps += steps[:missing]
             if not steps:
-                served.failure = f"{self._client.client.base_url} returned {len(completion.choices)} empty completions"
+                served.failure = f"{self._client.where} returned {len(completion.choices)} empty completions"
         return served
 
     def _ask(self, state: State, size: int, asked: int, *, likeliest: bool) -> Completion:
@@ -230,7 +231,7 @@ def _shares(completion: Completion, texts: list[str]) -> list[int]:
         if len(known) == len(texts) and sum(known) == completion.completion_tokens:
             return known
         return _split(completion.completion_tokens, len(texts))
-    return [count or -(-len(text.encode()) // BYTES_PER_TOKEN) for count, text in zip(counted, texts)]
+    return [count or -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN) for count, text in zip(counted, texts)]
 
 
 def _split(total: int, parts: int) -> list[int]:

@@ -11,10 +11,12 @@ import pytest
 
 from stepgym.agents import solve
 from stepgym.agents.boundary import MAX_STEP_CHARS, usable
+from stepgym.agents.policies.scripted import ScriptedPolicy, ScriptedRewardModel
 from stepgym.agents.registry import SEARCHES
 from stepgym.agents.types import EpisodeRecord, PolicyError
-from stepgym.agents.words import SPELLER, WordEnv, WordSet, word_critic
+from stepgym.agents.words import SPELLER, WordEnv, Words, WordSet, word_critic
 from stepgym.envs.types import Problem, State, Step, Verdict
+from stepgym.sandbox.types import SandboxError
 
 GOOD = Step("a", log_prob=-1.0, num_tokens=1)
 CULPRIT = "word 1"
@@ -209,3 +211,44 @@ def test_an_interruption_does_not_wait_for_a_slow_call() -> None:
     with pytest.raises(KeyboardInterrupt):
         run(Slow(), values=Interrupting(), continuous=True)
     assert time.perf_counter() - started < 15
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+@pytest.mark.parametrize("where", ["advance", "verify"])
+def test_a_sandbox_that_is_gone_stops_the_run(where: str, continuous: bool) -> None:
+    def gone(*_: Any) -> Any:
+        raise SandboxError("no engine answers")
+
+    class Part:
+        initial = staticmethod(WordEnv().domain.initial)
+        advance = verify = staticmethod(gone)
+
+    part: Any = Part()
+    env = WordEnv(domain=part) if where == "advance" else WordEnv(verifier=part)
+    for sees in (False, True):
+        with pytest.raises(SandboxError, match="no engine answers"):
+            solve(env, agent="best_of_n", policy=SPELLER, continuous=continuous, see_verdicts=sees)
+
+
+def test_who_is_asked_again_pays_for_it() -> None:
+    def charged(policy: Any) -> list[float]:
+        return [record.usage["model_calls"] for record in run(policy, agent="greedy")]
+
+    assert charged(SPELLER) == [3, 3, 3]
+    assert charged(BadPolicy(None)) == [3, 1, 3], "a fault that names its problem costs nobody a second call"
+    assert charged(BadPolicy(raises)) == [4, 2, 4]
+
+
+def test_a_reward_model_is_charged_the_prompt_for_every_sibling() -> None:
+    """A policy that draws several steps at once charges the prompt to one of them."""
+
+    def script(state: State) -> list[Step]:
+        first = 100 if not state.steps else 0
+        return [Step("a", num_tokens=1, num_prompt_tokens=first), Step("b", num_tokens=1)]
+
+    values = ScriptedRewardModel({}, num_parameters=1)
+    record = solve(
+        [Problem("p", "p", "ab")], env=WordEnv(domain=Words(1)), agent="best_of_n", policy=ScriptedPolicy(script),
+        reward_model=values, agent_settings={"n": 2},
+    )[0]  # fmt: skip
+    assert record.usage["flops"] == 2 * 2 * (100 + 1)

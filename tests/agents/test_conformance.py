@@ -66,7 +66,7 @@ def test_what_is_broken_is_found(check: Callable[[Any], list[Finding]], thing: A
 
 
 def test_unknown_names_show_the_nearest_and_the_list() -> None:
-    with pytest.raises(UnknownNameError, match="unknown search 'mtcs'; did you mean 'mcts'"):
+    with pytest.raises(UnknownNameError, match="unknown agent 'mtcs'; did you mean 'mcts'"):
         load_search("mtcs")
     with pytest.raises(UnknownNameError, match="unknown policy 'randon'; did you mean 'random'"):
         load_policy("randon")
@@ -75,3 +75,10 @@ def test_unknown_names_show_the_nearest_and_the_list() -> None:
 def test_a_dotted_path_is_a_name() -> None:
     search = load_search("stepgym.agents.search.beam:Beam", width=3)
     assert search == load_search("beam", width=3)
+
+
+def test_an_unknown_policy_hears_of_the_names_with_a_prefix() -> None:
+    with pytest.raises(UnknownNameError, match="budget_forcing:NAME, chat:URL#MODEL, embedded, hf:NAME_OR_FOLDER"):
+        load_policy("embeded!")
+    with pytest.raises(UnknownNameError, match=r"did you mean 'random'\? known: embedded, hf:NAME_OR_FOLDER"):
+        load_reward_model("randm")

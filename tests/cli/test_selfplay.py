@@ -65,11 +65,11 @@ def test_how_many_run_side_by_side_changes_nothing(tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (["--env", "stepgym/Countdwn-v0"], "did you mean 'stepgym/Countdown-v0'? known: "),
-        (["--agent", "best_of_m"], "unknown search 'best_of_m'; did you mean 'best_of_n'? known: "),
+        (["--agent", "best_of_m"], "unknown agent 'best_of_m'; did you mean 'best_of_n'? known: "),
         (["--policy", "randm"], "unknown policy 'randm'; did you mean 'random'? known: "),
         (["--reward-model", "rndom"], "unknown reward model 'rndom'; did you mean 'random'? known: "),
         (["--policy", "nowhere.to:Be"], "cannot import 'nowhere.to'"),
-        (["--agent-option", "m=3"], "search 'greedy' has no setting 'm'"),
+        (["--agent-option", "m=3"], "agent 'greedy' has no setting 'm'"),
         (["--agent-option", "3"], "'3' should look like n=8"),
         (["--env-option", "colour=3"], "unknown option of stepgym/Countdown-v0 'colour'"),
         (["--sandbox", "docker"], "unknown option of stepgym/Countdown-v0 'sandbox'"),  # it runs no programs

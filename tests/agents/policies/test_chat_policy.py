@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from stepgym.agents.policies.chat_policy import ChatPolicy
+from stepgym.agents.policies.chat_client import Choice, Completion
+from stepgym.agents.policies.chat_policy import ChatPolicy, _shares
+from stepgym.agents.record import describe
 from stepgym.agents.registry import load_policy
 from stepgym.agents.types import PolicyError
 from stepgym.envs.types import State, Step
@@ -268,3 +270,18 @@ def test_name_leads_to_the_server(server: Server) -> None:
 def test_name_that_is_no_endpoint_says_what_one_is(name: str) -> None:
     with pytest.raises(ValueError, match="chat:http://HOST:PORT/v1#MODEL"):
         ChatPolicy(name)
+
+
+def test_a_key_in_the_address_stays_out_of_records_and_messages() -> None:
+    policy = ChatPolicy("http://me:hush@127.0.0.1:1/v1?key=hush#tiny", max_retries=0, timeout_s=2.0)
+    assert policy.describe()["url"].startswith("http://127.0.0.1:1/v1")
+    with pytest.raises(PolicyError) as caught:
+        policy.propose([State("1+1?")], [1])
+    told = [describe(policy), describe("chat:http://me:hush@host/v1?key=hush#tiny"), describe({"api_key": "hush"})]
+    assert "hush" not in f"{told} {caught.value} {caught.value.failures}"
+    assert told[1] == "chat:http://host/v1#tiny", "what is no secret stays"
+
+
+def test_half_a_character_is_counted_like_any_other() -> None:
+    choice = Choice("\ud800", "", None, None, "stop")
+    assert _shares(Completion([choice], None, None, 0), ["\ud800"]) == [1]

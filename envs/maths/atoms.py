@@ -10,6 +10,8 @@ from stepgym.envs.maths.tree import Node
 _STYLE = frozenset(
     "boxed boldsymbol bm mathbf mathcal mathscr mathit mathsf mathfrak pmb vec overrightarrow".split()
 )
+_BASE_NAMES = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8",
+               "nine": "9", "ten": "10", "twelve": "12", "sixteen": "16", "hex": "16"}  # fmt: skip
 _VARIADIC = frozenset("gcd lcm max min".split())
 _STARTS = frozenset(("num", "v", "k", "fn", "unit"))
 _STARTING_COMMANDS = frozenset(
@@ -128,6 +130,23 @@ class AtomParser(BracketParser):
             break
         return node
 
+    def of_arc(self, degrees: Node) -> Node:
+        """Degrees with the minutes and seconds that follow: `12^\\circ 30' 36''`."""
+        parts: list[Node] = [degrees]
+        for size, marks in ((60, 1), (3600, 2)):
+            if self.kind != "num" or not self.value.isdigit():
+                break
+            at, seen = self.at + 1, 0
+            while self.tokens[at] in (("op", "^"), ("op", "{"), ("op", "}"), ("op", "'")):
+                seen += self.tokens[at] == ("op", "'")
+                at += 1
+            if seen != marks:
+                break
+            parts.append(("/", int(self.value[:4]), size))
+            self.at = at - 1
+            self.advance()
+        return degrees if len(parts) == 1 else ("+", *parts)
+
     def subscript(self) -> str:
         """The subscript's tokens, joined: `x_{n+1}` is the symbol `x_n+1`."""
         if self.kind == "op" and self.value == "{":
@@ -176,15 +195,16 @@ class AtomParser(BracketParser):
         raise Unreadable(f"unexpected {value!r}" if value else "it ends too early")
 
     def number(self) -> Node:
-        node = number_node(self.value)
+        text = self.value
+        if self.tokens[self.at + 1] == ("op", "_") and text.isalnum():
+            self.advance()
+            self.advance()
+            base = self.subscript().strip("()").lower()
+            return ("base", text, _BASE_NAMES.get(base, base))
+        node = number_node(text)
         if node is None:
             raise Unreadable("a number of too many digits", too_large=True)
-        text = self.value
         self.advance()
-        if self.kind == "op" and self.value == "_" and text.isalnum():
-            self.advance()
-            base = self.subscript()
-            return ("base", text, base)
         return node
 
     def symbol(self, name: str) -> Node:
@@ -236,6 +256,8 @@ class AtomParser(BracketParser):
             node = ("f", "ln", arguments)
         elif name == "cbrt":
             node = ("f", "root", (3, *arguments))
+        elif name == "cis":
+            node = ("^", ("k", "e"), ("*", ("k", "i"), arguments[0]))
         elif name == "exp":
             node = ("^", ("k", "e"), arguments[0])
         else:

@@ -209,10 +209,13 @@ def _environment(parser: AtomParser) -> Node:
         while parser.value != "}" and parser.kind != "end":
             parser.advance()
         parser.advance()
+    if not (name.endswith("matrix") or name in ("array", "tabular", "cases", "rcases", "dcases")):
+        _drop_alignment(parser)
     rows = _rows(parser)
     parser.advance()
     _environment_name(parser)
-    if name == "cases":
+    if parser.braced_system or name in ("cases", "rcases", "dcases"):
+        parser.braced_system = False
         return _cases(rows)
     if name.endswith("matrix") or name in ("array", "tabular"):
         node: Node = ("mat", tuple(tuple(row) for row in rows))
@@ -221,6 +224,17 @@ def _environment(parser: AtomParser) -> Node:
         return node
     flat = [cell for row in rows for cell in row]
     return flat[0] if len(flat) == 1 else ("list", ",", tuple(flat))
+
+
+def _drop_alignment(parser: AtomParser) -> None:
+    """Take the `&` out of an aligned environment, where they part nothing."""
+    at = parser.at
+    while at < len(parser.tokens) and parser.tokens[at] != ("cmd", "end"):
+        if parser.tokens[at] == ("op", "&"):
+            del parser.tokens[at]
+        else:
+            at += 1
+    parser.kind, parser.value = parser.tokens[parser.at]
 
 
 def _rows(parser: AtomParser) -> list[list[Node]]:

@@ -75,6 +75,9 @@ class Judge(ScalarJudge):
             return self.congruence(a, b)
         if has(a, "mat") or has(b, "mat"):
             return self.matrix(a, b)
+        if has(a, "group") or has(b, "group"):
+            a, b = matrices.as_group(a), matrices.as_group(b)
+            kind_a, kind_b = _kind(a), _kind(b)
         if kind_a in ("+", "*", "v", "-") or kind_b in ("+", "*", "v", "-"):
             vector_a, vector_b = matrices.unit_vectors(a), matrices.unit_vectors(b)
             if vector_a is not None or vector_b is not None:
@@ -212,7 +215,8 @@ class Judge(ScalarJudge):
         return True
 
     def congruence(self, a: Any, b: Any) -> bool | None:
-        p, q = relations.residue(a), relations.residue(b)
+        p = relations.residue(a) or relations.progression(a)
+        q = relations.residue(b) or relations.progression(b)
         if p is None or q is None or p.name != q.name:
             return False
         if not self.same(p.modulus, q.modulus):
@@ -225,6 +229,8 @@ class Judge(ScalarJudge):
     def relation(self, a: Any, b: Any) -> bool | None:
         if _kind(a) == "rel" and _kind(b) == "rel":
             return self.both_relations(a, b)
+        if _kind(a) == "mod" or _kind(b) == "mod":
+            return self.congruence(a, b)
         reference, other, is_a = (a, b, True) if _kind(a) == "rel" else (b, a, False)
         if _kind(other) == "list":
             return self.lists(a, b)

@@ -19,6 +19,7 @@ class Cursor:
         self.bars = 0
         self.integrals = 0
         self.in_set = False
+        self.braced_system = False
         self.degree_sign = False
         self.relations = False
 

@@ -15,6 +15,10 @@ MAX_EXPONENT = 20_000
 
 _MIXED = re.compile(r"(\d+)\s+(\d+)\s*/\s*(\d+)\Z")
 _REPEATING = re.compile(r"(\d*)\.(\d*)(?:\\(?:over|under)line\s*\{(\d+)\}|\\dot\s*\{?(\d)\}?|\((\d+)\))\Z")
+_CONTINUED = re.compile(
+    r"(\d*)\.(?:(\d*?)(\d)\3{2,}|(\d*?)(\d{2,6})\5{2,}|()(\d{2,6})\7)(?:\\[a-z]+|\.\.\.)\Z"
+)
+"""`0.777...` and `0.1212...`: digits seen often enough to know how they go on."""
 _SEPARATORS = re.compile(r"[\s,{}\\!]")
 _SCIENTIFIC = re.compile(r"([\d.]+)[eE]([+-]?\d+)\Z")
 
@@ -41,6 +45,10 @@ def number_node(text: str) -> Node | None:
         return _repeating(
             repeating.group(1), repeating.group(2), next(g for g in repeating.groups()[2:] if g)
         )
+    continued = _CONTINUED.match(text)
+    if continued:
+        fixed, cycle = [g for g in continued.groups()[1:] if g is not None]
+        return _repeating(continued.group(1), fixed, cycle)
     scientific = _SCIENTIFIC.match(text)
     exponent = 0
     if scientific:

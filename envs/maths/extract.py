@@ -1,7 +1,7 @@
 r"""Where in a completion the answer is: a stated order of ways, and the span of what was taken.
 
-The order: the project's answer tokens, the last `\\boxed`, GSM8K's `####`, "final answer is", "the answer is", a
-bare answer, the last formula, the last number. What stands between reasoning tokens is mined only where nothing
+The order: the project's answer tokens, the last `\\boxed`, GSM8K's `####`, "final answer is", "the answer is", the
+bold words of a lone sentence, a bare answer, the last formula, the last number. What stands between reasoning tokens is mined only where nothing
 stands after them; tool calls and their results are never mined.
 """
 
@@ -30,6 +30,8 @@ _PLAIN = re.compile(
     r"(?>\\[A-Za-z]+|[^A-Za-z<#\n\u4e00-\u9fff\\]|\\[^A-Za-z(\[]|[A-Za-z](?![A-Za-z])){0,400}+\Z"
 )
 """Commands and single letters only: nothing in it can lead in to an answer."""
+_DECORATED = re.compile(r"\s*(\*\*|`+)([^*`\n]+)\1[.\s]*\Z")
+"""A whole answer in bold or as code: `**B**`."""
 _MARKED = re.compile(r"answer|boxed|fbox|####|<|答案|\n", re.IGNORECASE)
 _HIDDEN = re.compile(r"<tool_(call|result)>.*?(?:</tool_\1>|\Z)", re.DOTALL)
 _ANSWER_TOKENS = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL)
@@ -64,8 +66,12 @@ _IN_TEXT = re.compile(
 
 def extract_answer(text: str) -> Extraction:
     """Find the answer in a completion; never raises, and a bare answer is found as it stands."""
+    if "**" in text or "`" in text:
+        decorated = _DECORATED.match(text)
+        if decorated is not None and not _MARKED.search(text):
+            return Extraction(decorated.group(2), decorated.span(2), "bare")
     if (_PLAIN.match(text) and "boxed" not in text and "fbox" not in text) or (
-        _SIMPLE.match(text) and not _MARKED.search(text)
+        _SIMPLE.match(text) and "**" not in text and not _MARKED.search(text)
     ):
         return Extraction(text, (0, len(text)), "bare")
     masked = _HIDDEN.sub(lambda m: " " * len(m.group()), text) if "<tool_" in text else text
@@ -84,7 +90,7 @@ def _after_reasoning(text: str) -> int:
 
 
 def _extract_from(text: str, start: int) -> Extraction | None:
-    for way in (_answer_tokens, _boxes, _gsm8k, _phrase, _bare, _said):
+    for way in (_answer_tokens, _boxes, _gsm8k, _phrase, _bold, _bare, _said):
         found = way(text, start)
         if found is not None:
             return found
@@ -234,6 +240,22 @@ def _is_prose(text: str) -> bool:
     """Whether this reads as a sentence rather than as an answer."""
     words: list[str] = _PROSE_WORDS.findall(_IN_TEXT.sub(" ", _FORMULA.sub(" ", text[:4000])))
     return sum(len(word) > 1 and word.islower() and word not in _JOINING for word in words) >= 4
+
+
+def _bold(text: str, start: int) -> Extraction | None:
+    """The only bold words of a single sentence: `So there are **3** ways.`"""
+    piece = text[start:].strip()
+    if piece.count("**") != 2 or "\n" in piece or not _num_words(piece.split("**")[0]):
+        return None
+    begin = text.index("**", start) + 2
+    end = text.index("**", begin)
+    if (
+        not text[begin:end].strip()
+        or _num_words(text[begin:end]) > 2
+        or text[begin:end].rstrip().endswith(":")
+    ):
+        return None
+    return Extraction(text[begin:end].strip("$ "), (begin, end), "bold")
 
 
 def _bare(text: str, start: int) -> Extraction | None:

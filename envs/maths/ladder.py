@@ -29,7 +29,8 @@ class Decision(NamedTuple):
 
 _YES_TEXT = Decision(Status.CORRECT, "text")
 _SQUASH = re.compile(r"\\(?:left|right|displaystyle|[,;:!])(?![A-Za-z])|[\s$]+")
-_THOUSANDS = re.compile(r"\d,\d{3}(?!\d)")
+_THOUSANDS = re.compile(r"\d,[1-9]\d{2}(?!\d)")
+"""What may be a list as well as one number; no list is written `1,000`."""
 _DECIMAL_COMMA = re.compile(r"\s*-?(?:\d{4,},\d{1,2}|0,\d{3,})\s*\Z")
 """A decimal comma that can be nothing else: not `0,5` or `3,14`, which are lists as well."""
 MAX_TEXT = 250_000
@@ -70,7 +71,8 @@ def decide(reference: str, answer: str, options: MathOptions, last_rung: LastRun
 
 def squash(text: str) -> str:
     """A text without spacing and sizing, which change nothing."""
-    return _SQUASH.sub("", text).rstrip(".")
+    squashed = _SQUASH.sub("", text)
+    return squashed if squashed.endswith("..") else squashed.rstrip(".")
 
 
 def _unreadable(wanted: Reading, given: Reading, answer: str) -> Decision:

@@ -37,7 +37,7 @@ GREEK = (
 FUNCTIONS = (
     "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth sech csch asin acos atan "
     "arcsinh arccosh arctanh asinh acosh atanh ln log lg exp sqrt cbrt abs floor ceil gcd lcm max min Re Im arg "
-    "det tr binom factorial sgn sign mod"
+    "det tr binom factorial sgn sign mod cis"
 ).split()
 _ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arcsinh", "acosh": "arccosh",
             "atanh": "arctanh", "tg": "tan", "ctg": "cot", "cosec": "csc", "arctg": "arctan", "sgn": "sign",
@@ -63,7 +63,7 @@ COMMANDS |= dict.fromkeys(("to", "rightarrow", "longrightarrow", "mapsto"), ("re
 COMMANDS |= dict.fromkeys(("implies", "Rightarrow", "Longrightarrow", "iff", "Leftrightarrow"), ("rel", "=>"))
 COMMANDS |= dict.fromkeys(("approx", "thickapprox", "simeq"), ("rel", "~"))
 COMMANDS |= {
-    "mid": ("op", "mid"), "divides": ("op", "mid"), "pi": ("k", "pi"), "infty": ("k", "inf"), "infinity": ("k", "inf"), "imath": ("k", "i"), "lt": ("rel", "<"),
+    "mid": ("op", "mid"), "divides": ("op", "mid"), "pi": ("k", "pi"), "infty": ("k", "inf"), "infinity": ("k", "inf"), "imath": ("k", "i"), "jmath": ("v", "j"), "lt": ("rel", "<"),
     "gt": ("rel", ">"), "ne": ("rel", "!="), "neq": ("rel", "!="), "equiv": ("rel", "==="), "cong": ("rel", "~="),
     "sim": ("rel", "~="), "in": ("rel", "in"), "notin": ("rel", "notin"), "subset": ("rel", "sub"), "subseteq": ("rel", "sub"),
     "div": ("op", "/"), "pm": ("op", "+-"), "mp": ("op", "-+"), "cup": ("op", "cup"), "bigcup": ("op", "cup"),
@@ -94,6 +94,7 @@ _AND = {
     "or": ("sep", "or"),
     "or else": ("sep", "or"),
     "&": ("sep", "and"),
+    "to": ("op", ":"),
     ",": ("sep", ","),
 }
 WHERE_WORDS = frozenset("if for where when with given while as such whenever".split())
@@ -111,10 +112,12 @@ WORDS: dict[str, Token] = (
 
 _TOKEN = re.compile(
     r"""(?P<space>(?:\s|\\[,;:!\s/>]|~|\$|\\[()\[\]](?!\]))+)
-  | (?P<num>\d+\s+\d+\s*/\s*\d+(?![\d.])
+  | (?P<num>(?=[0-9A-F]*\d)[0-9A-F]{2,}(?=_(?:16|\{16\}))
+      | \d+\s+\d+\s*/\s*\d+(?![\d.])
       | \d{1,3}(?:(?:\{,\}|\\,|\\!|,\\[,!]\s?|\\\s|\s)\d{3})+(?:\.\d+)?(?![\d{])
-      | \d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d|,\d|\{)
+      | [1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?(?!\d|,\d|\{)
       | (?:\d+\.?\d*|\.\d+)(?:\\(?:over|under)line\s*\{\d+\}|\\dot\s*\{?\d\}?|(?<=\.)\(\d+\)|(?<=\.\d)\(\d+\)|(?<=\.\d\d)\(\d+\))
+      | \d*\.(?:\d*?(?P<one>\d)(?P=one){2,}|\d*?(?P<some>\d{2,6})(?P=some){2,}|(?P<all>\d{2,6})(?P=all))(?:\\[lc]?dots[cb]?|\.\.\.)
       | (?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+(?![\d.A-Za-z]))?)
   | (?P<cmd>\\[A-Za-z]+)
   | (?P<word>[A-Za-z]+)
@@ -134,6 +137,10 @@ _RELATIONS = {"==": "=", "=<": "<="}
 _BRACED = re.compile(r"\s*\*?\s*\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
 _MATHS_IN_TEXT = re.compile(r"[\s\d+\-*/^().,=<>$\\{}]*\Z|[A-Za-z]?\Z")
 _CHOICE = re.compile(r"\(?([A-Za-z])\)?[.:]?\Z")
+_CONTRARY = re.compile(
+    r"\b(?:not|no|never|except|unless|than|least|most|between|neither|nor|without|cannot)\b"
+)
+"""Words that turn what they stand beside into something else."""
 _JOINED = re.compile(r"(or|and)([A-Z])\Z")
 _FUNCTION_PREFIX = re.compile(r"(arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|ln|log|sqrt|pi)([a-z]{1,2})\Z")
 
@@ -277,7 +284,12 @@ def _text(content: str, tokens: list[Token], *, math: bool) -> None:
         if words:
             tokens.append(("sep", ","))
         return
-    if lowered in _AND:
+    if lowered.endswith(" and"):
+        _text(words.strip(" ,;")[:-4], tokens, math=math)
+        tokens.append(("sep", "and"))
+    elif _CONTRARY.search(lowered):
+        tokens.append(("text", words))
+    elif lowered in _AND:
         tokens.append(_AND[lowered])
     elif lowered.split()[0] in WHERE_WORDS or lowered in ("is", "are", "any", "all"):
         tokens.append(("where", lowered))
@@ -285,7 +297,7 @@ def _text(content: str, tokens: list[Token], *, math: bool) -> None:
         len(words) == 1
         and words in _LETTER_UNITS
         and tokens
-        and (tokens[-1][0] == "num" or tokens[-1] in _ENDS_QUANTITY)
+        and (tokens[-1][0] in ("num", "unit") or tokens[-1] in _ENDS_QUANTITY)
     ):
         tokens.append(("unit", words))
     elif _MATHS_IN_TEXT.match(words):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from stepgym.envs.maths import realsets, relations
+from stepgym.envs.maths import quantities, realsets, relations
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.tree import Node, has, substitute, symbols
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from stepgym.envs.maths.compare import Judge
 
 _CONSTANTS = ("C", "c", "K", "C_1", "c_1", "const", "C_0")
+
+_ONE_CONSTANT = frozenset(("C", "c", "K", "C_1", "c_1", "C_0"))
+_TWO_CONSTANTS = ({"C_1", "C_2"}, {"c_1", "c_2"}, {"A", "B"})
 
 
 def plain_form(node: Node) -> Node:
@@ -25,6 +28,13 @@ def plain_form(node: Node) -> Node:
         return plain_form(inner)
     if node[0] == "list":
         return _plain_list(node)
+    if (
+        node[0] == "rel"
+        and node[1] == ("in",)
+        and _kind(node[2][0]) == "group"
+        and _kind(node[2][1]) == "set"
+    ):
+        return node[2][1]  # type: ignore[no-any-return]
     if node[0] in ("rel", "+-", "-+") or has(node, "+-", "-+"):
         branches = spread(node)
         if len(branches) == 1 and node[0] == "rel":
@@ -88,6 +98,8 @@ def _plain_list(node: Any) -> Node:
             item = ("rel", ("=",), (name, item))
         named.append(item)
     named = [item for item in named if not _is_domain(item)] or named
+    if len(named) in (2, 3) and node[1] in ("and", ",") and quantities.are_steps(named):
+        return ("+", *named)
     return named[0] if len(named) == 1 else ("list", node[1], tuple(named))
 
 
@@ -343,7 +355,7 @@ def _by_size(items: Sequence[Node]) -> list[Node] | None:
 def is_true_chain(judge: Judge, relation: Any) -> bool:
     """Whether closed sides of a chain of equalities agree; a chain that names a symbol may hold slips of the pen."""
     sides = relation[2]
-    if symbols(sides[0]):
+    if symbols(sides[0]) or _kind(sides[0]) == "unit":
         return True
     return all(judge.same(x, y) is True for x, y in pairwise(sides))
 
@@ -355,6 +367,20 @@ def name_constants(node: Any) -> Any:
         n: ("v", n.upper()) for n in names if n[:2] == "c_" and n.upper() not in names
     }
     return substitute(node, renamed) if renamed else node
+
+
+def rename_constants(a: Node, b: Node) -> Any:
+    """`b` with its arbitrary constants called as those of `a`: `A, B` for `C_1, C_2`; `None` where there are none."""
+    ours, theirs = symbols(a), symbols(b)
+    wanted, given = sorted(ours - theirs), sorted(theirs - ours)
+    if len(wanted) != len(given) or not ours & theirs or not has(a, "^", "f"):
+        return None
+    if len(wanted) == 1 and {*wanted, *given} <= _ONE_CONSTANT:
+        return substitute(b, {given[0]: ("v", wanted[0])})
+    pairs = [set(side) in _TWO_CONSTANTS for side in (wanted, given)]
+    if len(wanted) == 2 and all(pairs):
+        return substitute(b, {old: ("v", new) for old, new in zip(given, wanted)})
+    return None
 
 
 def without_constant(node: Node) -> Node | None:

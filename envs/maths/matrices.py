@@ -75,6 +75,27 @@ def as_vector(rows: Rows) -> list[Node] | None:
     return [row[0] for row in rows] if all(len(row) == 1 for row in rows) else None
 
 
+def as_group(node: Any) -> Any:
+    """`(3, 1) + t(2, -1)` worked out to a tuple; anything else as it is."""
+    if not (isinstance(node, tuple) and node[0] in ("+", "*", "-", "/") and _holds_tuple(node)):
+        return node
+    rows = rows_of(node)
+    entries = as_vector(rows) if rows else None
+    return ("group", "(", ")", tuple(entries)) if entries else node
+
+
+def _holds_tuple(node: Any) -> bool:
+    """Whether every tuple in a sum or product stands there as a term or factor."""
+    return any(
+        isinstance(part, tuple)
+        and (
+            (part[0] == "group" and len(part[3]) > 1 and part[1:3] == ("(", ")"))
+            or (part[0] in ("+", "*", "-", "/") and _holds_tuple(part))
+        )
+        for part in node[1:]
+    )
+
+
 def unit_vectors(node: Node) -> Node | None:
     """`i + 2j` in bold as the group (1, 2, 0); `None` where there is no unit vector."""
     names = symbols(node) & set(_UNIT_VECTORS)

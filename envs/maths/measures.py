@@ -14,6 +14,7 @@ from stepgym.envs.maths.scalars import same_scalar
 from stepgym.envs.maths.tree import Node, has, substitute, symbols
 
 LastRung = Callable[[Node, Node], bool | None]
+_MONEY = (("money", 1),)
 RUNGS = ("text", "structural", "rational", "radical", "modular", "numeric", "symbolic")
 
 
@@ -58,6 +59,11 @@ class ScalarJudge:
                 return True
             if p.unit is not None and self.options.units_required:
                 return False
+            unit = p.unit or q.unit
+            if unit is not None and unit.dimensions == _MONEY and unit.factor >= 100:  # $5 million
+                spelt = [("*", unit.factor, s.value) if s.unit else s.value for s in (p, q)]
+                if self.values(*spelt):
+                    return True
             return self.values(p.value, q.value)
         factor_a, factor_b = (
             (p.unit.factor if p.unit else 1),
@@ -110,7 +116,10 @@ class ScalarJudge:
             p, q = lists.name_constants(a), lists.name_constants(b)
             if (p, q) != (a, b) and same_scalar(p, q, self.rng).equal:
                 return True
-            return self._up_to_constant(a, b)
+            called_alike = lists.rename_constants(a, b)
+            if called_alike is not None and same_scalar(a, called_alike, self.rng).equal:
+                return True
+            return self._up_to_constant(a, b) or self._constant_left_out(a, b)
         return word.equal
 
     def _rounds(self, a: Node, b: Node) -> bool:
@@ -152,6 +161,18 @@ class ScalarJudge:
         for sign in (1, -1):
             if same_scalar(p[1], ("*", sign, q[1]), self.rng).equal:
                 return bool(same_scalar(("+", q[0], ("*", whole, q[1])), p[0], self.rng).equal)
+        return False
+
+    def _constant_left_out(self, a: Node, b: Node) -> bool:
+        """A bare antiderivative in one letter without its constant; a named function with one is a family."""
+        if self.depth != 1:
+            return False
+        for whole, other in ((a, b), (b, a)):
+            rest = lists.without_constant(whole)
+            if rest is None or lists.without_constant(other) is not None:
+                continue
+            if len(symbols(rest)) == 1 and symbols(rest) == symbols(other) and has(rest, "^", "f"):
+                return same_scalar(rest, other, self.rng).equal is True
         return False
 
     def _up_to_constant(self, a: Node, b: Node) -> bool:

@@ -83,6 +83,8 @@ class Parser(AtomParser):
                 self.advance()
             else:
                 into.append(self.relation())
+                while self.kind == "text" and into is conditions:
+                    self.advance()  # "where n is an integer"
                 if self.kind not in ("sep", "where", *closers) and not (
                     self.kind == "op" and (self.value in closers or self.value in ".&")
                 ):
@@ -220,6 +222,8 @@ class Parser(AtomParser):
                 continue  # "(k in Z)" after an answer says where a letter runs
             if mixed and len(factors) == 1 and _is_mixed(factors[0], following):
                 factors = [("+", factors[0], following)]
+            elif mixed and len(factors) == 1 and _is_signed_part(factors[0], following):
+                factors = [("*", ("+", factors[0], following[1]), following[2])]  # type: ignore[index]
             else:
                 factors.append(following)
         return factors[0] if len(factors) == 1 else ("*", *factors)
@@ -240,7 +244,7 @@ class Parser(AtomParser):
             self.advance()
             exponent = self.exponent()
             if exponent is None:  # a degree sign or an ordinal's letters
-                return self.postfix(("*", node, ("deg",)) if self.degree_sign else node)
+                return self.postfix(("*", self.of_arc(node), ("deg",)) if self.degree_sign else node)
             if (
                 type(exponent) is int
                 and isinstance(node, tuple)
@@ -261,4 +265,15 @@ def _is_mixed(whole: Node, part: Node) -> bool:
         and type(part[1]) is int
         and type(part[2]) is int
         and 0 < part[1] < part[2]
+    )
+
+
+def _is_signed_part(whole: Node, part: Node) -> bool:
+    """The proper fraction of a mixed number with the percent or degree sign behind it."""
+    return (
+        isinstance(part, tuple)
+        and part[0] == "*"
+        and len(part) == 3
+        and part[2] in (("%",), ("deg",))
+        and _is_mixed(whole, part[1])
     )

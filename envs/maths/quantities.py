@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 from stepgym.envs.maths.digits import last_place, significant_digits
 from stepgym.envs.maths.exact import NotRational, exact
@@ -58,10 +60,9 @@ def split(node: Node) -> Quantity:
         kind == "^"
         and isinstance(node[1], tuple)
         and node[1][0] == "unit"
-        and isinstance(node[2], int)
-        and abs(node[2]) < 10
+        and (power := _small_power(node[2]))
     ):
-        return Quantity(1, read_unit(f"{node[1][1]}^{node[2]}"), False, False)
+        return Quantity(1, read_unit(f"{node[1][1]}^{power}"), False, False)
     if (
         kind == "^"
         and isinstance(node[1], tuple)
@@ -77,11 +78,19 @@ def split(node: Node) -> Quantity:
     return Quantity(node, None, False, False)
 
 
+def _is_unit(node: Node) -> bool:
+    return isinstance(node, tuple) and node[0] == "unit"
+
+
 def _ends_in_unit(node: tuple[object, ...]) -> bool:
     return isinstance(node[-1], tuple) and node[-1][0] == "unit"
 
 
 def _product(node: tuple[Node, ...]) -> Quantity:
+    if len(node) == 5 and _is_unit(node[2]) and _is_unit(node[4]):
+        steps: list[Node] = [("*", *node[1:3]), ("*", *node[3:5])]
+        if are_steps(steps):  # 3 h 20 min
+            return _mixed_units(("+", *steps))
     values: list[Node] = []
     unit: Unit | None = None
     percent = degrees = False
@@ -102,7 +111,29 @@ def _product(node: tuple[Node, ...]) -> Quantity:
     return Quantity(value, unit, percent, degrees)
 
 
-def _mixed_units(node: tuple[Node, ...]) -> Quantity:
+def _small_power(node: Node) -> int:
+    """A whole exponent of a unit, or 0."""
+    if isinstance(node, tuple) and node[0] == "-" and isinstance(node[1], int):
+        return -node[1] if node[1] < 10 else 0
+    return node if isinstance(node, int) and abs(node) < 10 else 0
+
+
+def are_steps(nodes: Sequence[Node]) -> bool:
+    """Whether these are one quantity in ever smaller units: 3 hours, 20 minutes."""
+    if not all(isinstance(node, tuple) and node[0] == "*" for node in nodes):
+        return False
+    units = [split(node).unit for node in nodes]
+    return all(
+        x is not None
+        and y is not None
+        and x.dimensions == y.dimensions
+        and x.dimensions
+        and x.factor > y.factor
+        for x, y in pairwise(units)
+    )
+
+
+def _mixed_units(node: tuple[Any, ...]) -> Quantity:
     """A sum whose every term has a unit of one dimension: `5 ft + 3 in`."""
     parts = [split(term) for term in node[1:]]
     units = [part.unit for part in parts]

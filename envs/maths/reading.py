@@ -44,7 +44,13 @@ def _read(text: str, thousands: bool) -> Reading:
             return Reading(("text", said))
         return Reading(number.numerator if number.denominator == 1 else number)
     try:
-        return Reading(parse(text.rstrip(_TRAILING), thousands=thousands))
+        ended = text.rstrip(_TRAILING)
+        node = parse(f"{ended}\\ldots" if "..." in text[len(ended) :] else ended, thousands=thousands)
+        if "d}{d" in text or "d/d" in text:
+            from stepgym.envs.maths.derivatives import carried_out
+
+            node = carried_out(node)
+        return Reading(node)
     except Unreadable as error:
         return Reading(None, str(error), error.too_large)
     except RecursionError:
@@ -54,7 +60,7 @@ def _read(text: str, thousands: bool) -> Reading:
 _read_cached = lru_cache(maxsize=16_384)(_read)
 
 _QUICK = re.compile(
-    r"[\s$]*(?:(-?\d+)|\\[dt]?frac\{(-?\d+)\}\{(-?\d+)\}|(-?\d+)/(\d+)|(-?\d{1,3}(?:,\d{3})+))[\s$]*\Z"
+    r"[\s$]*(?:(-?\d+)|\\[dt]?frac\{(-?\d+)\}\{(-?\d+)\}|(-?\d+)/(\d+)|(-?[1-9]\d{0,2}(?:,\d{3})+))[\s$]*\Z"
 )
 
 
@@ -78,7 +84,7 @@ def quick_number(text: str) -> int | Fraction | None:
     return value.numerator if value.denominator == 1 else value
 
 
-_DECIMAL = re.compile(r"[\s$]*(?:\\\$)?\s*(-?)((?:\d{1,9}|\d{1,3}(?:,\d{3})+)(?:\.(\d{1,6}))?)[\s$]*\Z")
+_DECIMAL = re.compile(r"[\s$]*(?:\\\$)?\s*(-?)((?:\d{1,9}|[1-9]\d{0,2}(?:,\d{3})+)(?:\.(\d{1,6}))?)[\s$]*\Z")
 
 
 def quick_decimal(text: str) -> tuple[int, int] | None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from stepgym.envs.maths import modular
 from stepgym.envs.maths.draws import Draws
-from stepgym.envs.maths.exact import NotRational
+from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.polynomials import split_fraction
 from stepgym.envs.maths.scalars import name_calls
 from stepgym.envs.maths.tree import Node, substitute, symbols
@@ -49,6 +49,8 @@ def _name_of(node: Node) -> tuple[str, tuple[str, ...]] | None:
     kind = node[0]
     if kind == "v":
         return node[1], ()
+    if kind == "unit":
+        return node[1].lower(), ()
     if kind == "call":
         parameters = tuple(a[1] for a in node[2] if isinstance(a, tuple) and a[0] == "v")
         if len(parameters) != len(node[2]):
@@ -240,3 +242,21 @@ def residue(node: Any) -> Residue | None:
         name = inner[2][0]
         return Residue(name[1], inner[2][1], node[2]) if isinstance(name, tuple) and name[0] == "v" else None
     return Residue("", inner, node[2])
+
+
+def progression(node: Node) -> Residue | None:
+    """`x = 5k + 3`, which says that x is 3 modulo 5; `None` for anything else."""
+    found = assignment(node)
+    if found is None or found.parameters or len(symbols(found.value)) != 1:
+        return None
+    letter = next(iter(symbols(found.value)))
+    if letter not in ("k", "n", "m", "t", "l", "K", "N") or letter == found.name:
+        return None
+    try:
+        zero, one, two, far = [exact(substitute(found.value, {letter: k})) for k in (0, 1, 2, 17)]
+    except NotRational:
+        return None
+    step = one - zero
+    if not step or two - one != step or far - zero != 17 * step:
+        return None
+    return Residue(found.name, zero, step if step > 0 else -step)

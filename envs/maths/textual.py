@@ -15,6 +15,9 @@ _SPACING = re.compile(r"\\[,;:! ]|\\q?quad(?![a-z])|[~$*{}]|\\(?:left|right)(?![
 _WORDY = re.compile(r"[A-Za-z][A-Za-z\s\-'’.,()!?/&]*\Z")
 _EDGES = " \t\r\n.,;:!?'\"()"
 _VARIABLES = re.compile(r"[xyz]+\Z|[a-zA-Z]{1,2}\Z")
+_YES_NO = re.compile(r"(yes|no|true|false)[,.;] ")
+_BUT = re.compile(r"\b(?:but|unless|except|only|if|when|sometimes|yes|no|true|false|or|and)\b")
+"""Words after which "yes, ..." is no plain yes."""
 _ARTICLE = re.compile(r"\b(?:the|a|an|is|are)\b ?")
 
 _SAME = {
@@ -72,6 +75,9 @@ def words(text: str) -> str | None:
         return None
     if "(" in stripped or "/" in stripped:
         return None
+    said = _YES_NO.match(stripped.lower())
+    if said and not _BUT.search(stripped.lower(), said.end()):
+        return _SAME.get(said.group(1), said.group(1))
     lowered = _ARTICLE.sub("", stripped.lower()).strip() or stripped.lower()
     if re.search(r"\b(?:or|and|pi|sqrt|infty|inf)\b", lowered) and _is_letters(
         stripped.replace(" or ", ",").replace(" and ", ",")

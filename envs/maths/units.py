@@ -128,7 +128,7 @@ def read_unit(phrase: str) -> Unit:
             extra = max(-9, min(9, int(word.lstrip("^")))) - 1
             if last is not None:
                 unit = multiply(unit, last, sign * extra)
-        elif word.lower() not in _NOISE:
+        elif word.lower() not in _NOISE or phrase.strip() == "in":
             last = _one(word)
             unit = multiply(unit, last, sign * power)
             power = 1

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from stepgym.envs.maths.extract import CUT_OFF, Extraction, extract_answer
-from stepgym.envs.maths.ladder import Decision, decide
 from stepgym.envs.maths.options import DEFAULT, MathOptions, Percent
 from stepgym.envs.types import Problem, Status, Verdict
+
+if TYPE_CHECKING:
+    from stepgym.envs.maths.ladder import Decision
 
 
 def verify_answer(answer: str, *, reference: str, options: MathOptions = DEFAULT) -> Verdict:
@@ -20,6 +23,8 @@ def verify_answers(
     answers: Sequence[str], *, references: Sequence[str], options: MathOptions = DEFAULT
 ) -> list[Verdict]:
     """Decide many pairs; order is kept. What the cheap rungs pass on is worked on by all workers at once."""
+    from stepgym.envs.maths.ladder import decide  # the parser and its tables load with the first pair
+
     if len(answers) != len(references):
         raise ValueError(f"{len(answers)} answers for {len(references)} references")
     found = [extract_answer(answer) for answer in answers]

@@ -25,6 +25,8 @@ class Evaluation:
     usage: Usage
     """Summed over the problems, but for `wall_s`, which is the run's own."""
     verdicts: Mapping[str, int]
+    first_failure: str = ""
+    """Why the first problem with the verdict `failed` did."""
     agent: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -49,5 +51,6 @@ def summarise(records: Sequence[EpisodeRecord], *, wall_s: float | None = None) 
         episodes=len(records),
         usage=total if wall_s is None else replace(total, wall_s=wall_s),
         verdicts=dict(verdicts.most_common()),
+        first_failure=next((record.note or record.reason for record in records if record.verdict == "failed"), ""),
         agent=records[0].agent if records else {},
     )

@@ -165,6 +165,8 @@ class ReasoningEnv(gymnasium.Env[str, str]):
 
     @state.setter
     def state(self, state: State) -> None:
+        if not isinstance(state, State):
+            raise TypeError(f"a state is a stepgym State, as read from env.state, not {state!r}")
         if state.prompt != self.domain.initial(self.problem).prompt:
             raise ValueError(
                 f"this state belongs to another problem ({state.prompt[:60]!r}, here {self.problem.prompt[:60]!r}); "

@@ -27,7 +27,7 @@ class WatchServer(ThreadingHTTPServer):
         """`port=0` takes any free one; `url` says which. Raises `RecordError` where there is no run."""
         read_config(run)
         self.run = Path(run)
-        self._made: tuple[int, bytes] | None = None
+        self._made: tuple[tuple[int, ...], bytes] | None = None
         self._lock = Lock()
         super().__init__((LOOPBACK, port), _Handler)
 
@@ -44,11 +44,20 @@ class WatchServer(ThreadingHTTPServer):
         """Return the page of what is finished by now."""
         file = self.run / "episodes.jsonl"
         with self._lock:
-            size = file.stat().st_size if file.exists() else 0
-            if self._made is None or self._made[0] != size:
+            version = _version(file)
+            if self._made is None or self._made[0] != version:
                 html = page(list(read_episodes(self.run)), title=f"stepgym: {self.run.name}")
-                self._made = size, html.encode("utf-8")
+                self._made = version, html.encode("utf-8")
             return self._made[1]
+
+
+def _version(file: Path) -> tuple[int, ...]:
+    """What tells one content of a file from another; of the same size they may still differ, as after a rewrite."""
+    try:
+        stat = file.stat()
+    except FileNotFoundError:
+        return ()
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
 class _Handler(BaseHTTPRequestHandler):

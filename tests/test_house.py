@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import graphlib
 import importlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -199,6 +200,26 @@ def test_every_data_file_is_installed() -> None:
         )
     ]
     assert not left_out, f"add them to package-data in pyproject.toml: {left_out}"
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    readme = (HOUSE / "README.md").read_text(encoding="utf-8")
+    assert [page.name for page in sorted((HOUSE / "docs").glob("*.md")) if f"](docs/{page.name})" not in readme] == []
+
+
+def test_no_file_names_somebodys_machine() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=HOUSE, capture_output=True, text=True, timeout=60)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    personal = re.compile(r"(?<![\w.}])/(?:root|home|Users)/\w|[A-Z]:\\\\?Users")
+    found = [
+        f"{name}:{number}"
+        for name in listed.stdout.split("\0")
+        if (HOUSE / name).is_file() and (HOUSE / name).suffix not in {".safetensors", ".png"}
+        for number, line in enumerate((HOUSE / name).read_text(encoding="utf-8").splitlines(), 1)
+        if personal.search(line)
+    ]
+    assert not found
 
 
 def test_the_links_lead_to_the_rooms() -> None:

@@ -122,7 +122,7 @@ def require_game(game: str, public: Hashable) -> None:
     if not GAMES[game].plays(public):
         shown = repr(public)[:80]
         raise ValueError(
-            f"the embedded model only plays {game.replace('_', ' ')}, and this state's public data is {shown}; "
+            f"the embedded model only plays {game.title().replace('_', '')}, and this state's public data is {shown}; "
             "for other problems choose a language model: smollm2, hf:NAME_OR_FOLDER or chat:URL#MODEL"
         )
 

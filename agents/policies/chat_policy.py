@@ -17,7 +17,7 @@ from stepgym.agents.policies.chat_client import ChatClient, ChatError, Choice, C
 from stepgym.agents.randomness import proposal_seed
 from stepgym.agents.record import without_secrets
 from stepgym.agents.types import PolicyError
-from stepgym.envs.tokens import ANSWER, ANSWER_END, STEP_END, THINK, THINK_END
+from stepgym.envs.tokens import ANSWER, ANSWER_END, STEP_END, THINK, THINK_END, shown_reply
 from stepgym.envs.types import State, Step
 
 NEXT_STEP = "Go on with the next step only."
@@ -159,7 +159,7 @@ class ChatPolicy:
         for step in state.steps:
             pieces.append(step.text)
             if step.reply:
-                pieces.append(prompts.shown_reply(step.reply))
+                pieces.append(shown_reply(step.reply))
         before = "".join(piece + self.delimiters[0] for piece in pieces)
         messages.append({"role": "assistant", "content": before if self.continuation == "prefill" else before.rstrip()})
         if self.continuation == "ask":

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from stepgym.envs.tokens import TOOL_RESULT, TOOL_RESULT_END
+from stepgym.envs.tokens import shown_reply
 from stepgym.envs.types import State
 
 SYSTEM = (
@@ -70,8 +70,3 @@ def segments(first: tuple[str, str], state: State, *, delimiter: str) -> tuple[s
         if step.reply:
             pieces.append(shown_reply(step.reply) + delimiter)
     return tuple(pieces)
-
-
-def shown_reply(reply: str) -> str:
-    """Return an environment's reply as a model sees it, told apart from its own words."""
-    return reply if TOOL_RESULT in reply else f"{TOOL_RESULT}{reply}{TOOL_RESULT_END}"

@@ -24,6 +24,7 @@ import torch
 from stepgym.agents.policies import prompts
 from stepgym.agents.policies.kv_store import chain_keys
 from stepgym.agents.policies.loading import LanguageModel, load_model
+from stepgym.envs.tokens import shown_reply
 from stepgym.envs.types import State
 
 REMEMBERED = 200_000
@@ -96,7 +97,7 @@ class TransformersRewardModel:
         reply = ""
         for step in state.steps:
             pieces.append(reply + step.text + self.separator)
-            reply = prompts.shown_reply(step.reply) + "\n" if step.reply else ""
+            reply = shown_reply(step.reply) + "\n" if step.reply else ""
         return tuple(pieces)
 
     def _read(self, wanted: Sequence[tuple[list[bytes], tuple[str, ...]]]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from stepgym.envs.coding.stdio import grade_stdio
@@ -86,21 +87,10 @@ def _unreadable(solution: str) -> str:
 
 def _pair(solution: str, task: Task, entry_point: str | None, prompt: str | None, limits: Limits) -> Pair:
     wall_s = None if limits.wall_s is None else limits.wall_s + TESTER_S
-    candidate_limits = _replace(limits, wall_s=wall_s)
+    candidate_limits = replace(limits, wall_s=wall_s)
     tester_limits = Limits(wall_s=wall_s, memory_mib=TESTER_MEMORY_MIB, max_processes=None, output_bytes=1 << 20)
     source = tester_program(task, entry_point=entry_point, prompt=prompt, candidate_s=limits.wall_s or 1e9)
     return Pair(Program(solution, limits=candidate_limits), Program(source, limits=tester_limits))
-
-
-def _replace(limits: Limits, *, wall_s: float | None) -> Limits:
-    return Limits(
-        wall_s=wall_s,
-        cpu_s=limits.cpu_s,
-        memory_mib=limits.memory_mib,
-        max_processes=limits.max_processes,
-        output_bytes=limits.output_bytes,
-        disk_mib=limits.disk_mib,
-    )
 
 
 def _verdict(result: PairResult) -> Verdict:

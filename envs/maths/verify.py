@@ -27,6 +27,8 @@ def verify_answers(
 
     if len(answers) != len(references):
         raise ValueError(f"{len(answers)} answers for {len(references)} references")
+    _require_text("answer", answers)
+    _require_text("reference", references)
     found = [extract_answer(answer) for answer in answers]
     wanted = [extract_answer(reference).text for reference in references]
     decisions = [decide(reference, given.text, options) for reference, given in zip(wanted, found)]
@@ -38,6 +40,13 @@ def verify_answers(
         for i, decision in zip(hard, workers.decide_all(pairs, options)):
             decisions[i] = decision
     return [_verdict(decision, given) for decision, given in zip(decisions, found)]
+
+
+def _require_text(name: str, values: Sequence[object]) -> None:
+    """What is no text at all is the caller's fault, unlike a text that is no answer."""
+    for value in values:
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be a str, not {value!r} ({type(value).__name__})")
 
 
 def _verdict(decision: Decision, found: Extraction) -> Verdict:

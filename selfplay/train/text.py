@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from stepgym.agents.policies import prompts
 from stepgym.agents.types import EpisodeRecord, NodeRecord
+from stepgym.envs.tokens import shown_reply
 from stepgym.envs.types import State, Step
 from stepgym.selfplay.rows import ends, path_to
 from stepgym.selfplay.train.boards import batches
@@ -75,7 +76,7 @@ def sft_rows(records: Sequence[EpisodeRecord], tokenizer: Any) -> list[TextRow]:
             learned = [0.0] * len(ids)
             for node in nodes:
                 words = _ids(tokenizer, node.text + POLICY_DELIMITER)
-                reply = _ids(tokenizer, prompts.shown_reply(node.reply) + POLICY_DELIMITER) if node.reply else []
+                reply = _ids(tokenizer, shown_reply(node.reply) + POLICY_DELIMITER) if node.reply else []
                 ids += words + reply
                 learned += [1.0] * len(words) + [0.0] * len(reply)
             if tokenizer.eos_token_id is not None:
@@ -135,7 +136,7 @@ def _reward_row(tokenizer: Any, record: EpisodeRecord, path: Sequence[int], labe
         words = _ids(tokenizer, reply + node.text + REWARD_DELIMITER)
         ids += words
         targets += [IGNORED] * (len(words) - 1) + [labels.get(at, IGNORED)]
-        reply = prompts.shown_reply(node.reply) + "\n" if node.reply else ""
+        reply = shown_reply(node.reply) + "\n" if node.reply else ""
     return TextRow(ids, targets)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 
 import click
 
@@ -20,7 +22,7 @@ COMMANDS = {
     "reproduce": "Reproduce the field's claims on this machine.",
     "eval": "Measure an agent on an environment, with intervals and compute.",
     "view": "Write a self-contained HTML page of search trees.",
-    "serve": "Serve the viewer, an OpenAI-compatible endpoint or remote environments.",
+    "serve": "Serve the page of a run to this machine, while it is written.",
     "sandbox": "Build, inspect and attack the sandboxes.",
     "check": "Hold your own policy, search, sandbox or environment to the contract.",
     "check-answers": "Run the mathematics verifier over a JSONL file of answers.",
@@ -50,3 +52,6 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="stepgym")
 def main() -> None:
     """The gym in which reasoning agents learn: verified steps, search inside a budget, self-play."""
+    # As with `python -m stepgym`, a dotted path may name a module of the current folder; after all that is installed.
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())

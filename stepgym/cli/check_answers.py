@@ -27,13 +27,13 @@ def read_rows(path: Path, answer: str, reference: str) -> list[dict[str, Any]]:
             try:
                 row = json.loads(line)
             except ValueError as error:
-                raise click.ClickException(f"{path}:{number}: not JSON: {error}") from error
+                raise click.UsageError(f"{path}:{number}: not JSON: {error}") from error
             if not isinstance(row, dict):
-                raise click.ClickException(f"{path}:{number}: not an object: {line.strip()[:60]!r}")
+                raise click.UsageError(f"{path}:{number}: not an object: {line.strip()[:60]!r}")
             for column in (answer, reference):
                 if column not in row:
                     known = ", ".join(map(repr, row))
-                    raise click.ClickException(
+                    raise click.UsageError(
                         f"{path}:{number}: no column {column!r}; the line has {known}; name it with --answer or --reference"
                     )
             rows.append(row)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from stepgym.cli.options import setting, user_errors
 from stepgym.envs.registry import ENVIRONMENTS, EnvironmentCard, load_env
 
 
@@ -15,6 +16,7 @@ from stepgym.envs.registry import ENVIRONMENTS, EnvironmentCard, load_env
 @click.option(
     "--level", type=int, help="Level of the examples (the environment's own choice where not given)."
 )
+@click.option("--env-option", type=setting, metavar="NAME=VALUE", multiple=True, help="An option of the environment.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--count", "-n", type=click.IntRange(min=1), default=3, show_default=True, help="How many examples."
@@ -22,17 +24,16 @@ from stepgym.envs.registry import ENVIRONMENTS, EnvironmentCard, load_env
 @click.option("--reference", is_flag=True, help="Show the references too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
-    env_id: str | None, level: int | None, seed: int, count: int, reference: bool, as_json: bool
-) -> None:
+    env_id: str | None, level: int | None, env_option: tuple[tuple[str, Any], ...], seed: int, count: int,
+    reference: bool, as_json: bool,
+) -> None:  # fmt: skip
     """List the environments, or show problems of ENV_ID."""
     if env_id is None:
         _list(as_json)
         return
-    options: dict[str, Any] = {} if level is None else {"level": level}
-    try:
-        env = load_env(env_id, seed=seed, **options)
-    except (ValueError, ImportError) as error:
-        raise click.ClickException(str(error)) from error
+    options = {"seed": seed, **dict(env_option), **({} if level is None else {"level": level})}
+    with user_errors():
+        env = load_env(env_id, **options)
     shown = [_problem(env.problems[i], reference) for i in range(min(count, len(env.problems)))]
     env.close()
     if as_json:

@@ -37,6 +37,8 @@ def command(as_json: bool, curve: str | None, widths: str, **given: Any) -> None
     usage = result.usage
     click.echo(f"solved {result.solved:.1%} [{result.ci.low:.1%}, {result.ci.high:.1%}] of {result.episodes} problems")
     click.echo(f"verdicts: {', '.join(f'{count} {verdict}' for verdict, count in result.verdicts.items())}")
+    if result.first_failure:
+        click.secho(f"first failure: {result.first_failure}", fg="yellow")
     click.echo(
         f"compute: {usage.new_tokens:,} new tokens ({usage.reasoning_tokens:,} reasoning), {usage.prompt_tokens:,} prompt, "
         f"{usage.tool_tokens:,} tool; {usage.model_calls:,} model calls, {usage.flops:.3g} FLOPs, {usage.wall_s:.1f} s"

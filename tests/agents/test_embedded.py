@@ -128,9 +128,9 @@ def test_a_refused_step_scores_zero_and_each_step_has_a_score_in_range() -> None
 
 
 def test_other_problems_are_refused_with_the_way_out() -> None:
-    with pytest.raises(ValueError, match=r"only plays countdown.*hf:NAME_OR_FOLDER"):
+    with pytest.raises(ValueError, match=r"only plays Countdown.*hf:NAME_OR_FOLDER"):
         POLICY.propose([State("What is 2 + 2?")], [1])
-    with pytest.raises(ValueError, match="only plays countdown"):
+    with pytest.raises(ValueError, match="only plays Countdown"):
         PRM.score([State("What is 2 + 2?", (Step("4"),))])
 
 

@@ -35,7 +35,7 @@ def test_a_bad_line_is_named(tmp_path: Path) -> None:
     source = tmp_path / "bad.jsonl"
     source.write_text('{"answer": "1", "reference": "1"}\nnot json\n', encoding="utf-8")
     found = CliRunner().invoke(command, [str(source)])
-    assert found.exit_code == 1
+    assert found.exit_code == 2
     assert "bad.jsonl:2: not JSON" in found.output
     source.write_text('{"reply": "1", "reference": "1"}\n', encoding="utf-8")
     found = CliRunner().invoke(command, [str(source)])

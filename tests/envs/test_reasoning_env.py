@@ -120,6 +120,13 @@ def test_a_state_of_another_problem_is_refused() -> None:
         env.state = state
 
 
+def test_only_a_state_can_be_restored() -> None:
+    env = make()
+    env.reset(seed=0)
+    with pytest.raises(TypeError, match=r"not .the transcript."):
+        env.state = "the transcript"  # type: ignore[assignment]
+
+
 def test_restoring_random_points_of_random_play_gives_the_same_ends() -> None:
     """Tree search by save and restore: any order of visits sees the same future."""
     env, chance = make(), random.Random(0)

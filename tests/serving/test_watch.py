@@ -51,6 +51,13 @@ def test_the_page_grows_with_the_run(server: WatchServer) -> None:
     assert "2 episodes" in get(server)[1]
 
 
+def test_a_file_of_the_same_size_is_not_the_same_file(server: WatchServer) -> None:
+    assert "Make 10." in get(server)[1]
+    file = server.run / "episodes.jsonl"
+    file.write_text(file.read_text().replace("Make 10.", "Make 20."))
+    assert "Make 20." in get(server)[1]
+
+
 @pytest.mark.parametrize(
     ("path", "host", "status"),
     [

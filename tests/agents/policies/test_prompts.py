@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepgym.agents.policies import prompts
+from stepgym.envs.tokens import shown_reply
 from stepgym.envs.types import State, Step
 
 from .conftest import ascii_tokenizer
@@ -53,5 +54,5 @@ def test_child_begins_with_its_parent(prompt: str, before: list[Step], last: Ste
 
 
 def test_replies_are_told_apart_once() -> None:
-    assert prompts.shown_reply("4") == "<tool_result>4</tool_result>"
-    assert prompts.shown_reply("<tool_result>4</tool_result>") == "<tool_result>4</tool_result>"
+    assert shown_reply("4") == "<tool_result>4</tool_result>"
+    assert shown_reply("<tool_result>4</tool_result>") == "<tool_result>4</tool_result>"

@@ -38,6 +38,13 @@ def test_an_option_does_what_its_example_says(
     assert verify_answer(answer, reference=reference, options=options).correct is correct, why
 
 
+def test_what_is_no_text_is_the_callers_fault() -> None:
+    with pytest.raises(TypeError, match=r"answer must be a str, not None"):
+        verify_answer(None, reference="1")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"reference must be a str, not 1 \(int\)"):
+        verify_answer("1", reference=1)  # type: ignore[arg-type]
+
+
 def test_a_wrong_value_is_named() -> None:
     with pytest.raises(ValueError, match=r"float_tolerance 2.*\[0, 1\)"):
         MathOptions(float_tolerance=2)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, InvalidStateError, ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, TypeVar
 
 from stepgym.agents.meter import parameters_of
@@ -24,6 +26,7 @@ WINDOW_S = 0.005
 MAX_THREADS = 128
 MAX_BATCH = 512
 """States in one call; what is left over goes into the next."""
+AHEAD = 4
 
 
 @dataclass(slots=True)
@@ -168,14 +171,38 @@ def _propose(policy: Policy, asked: list[Any]) -> list[tuple[list[Step], str]]:
 
 
 def play_continuous(parts: Parts, run: Run) -> None:
-    """Play every job to its end, each in its own thread; the first error that is not data is raised."""
-    crew = _Crew(parts, run)
-    with ThreadPoolExecutor(max_workers=max(1, min(len(run.jobs), MAX_THREADS))) as pool:
-        futures = [pool.submit(crew.play, job) for job in run.jobs]
+    """Play every job of a run to its end; the first error that is not data is raised."""
+    for _ in stream_continuous(parts, run, iter(run.jobs), MAX_THREADS):
+        pass
+
+
+def stream_continuous(parts: Parts, run: Run, jobs: Iterator[Job], size: int) -> Iterator[list[Job]]:
+    """Play jobs in threads, `size` at a time, and yield them in order, those together that are done together.
+
+    A job that ends makes room for the next one at once. Jobs that are done wait for earlier ones; `AHEAD * size`
+    are started before the first of them has ended.
+    """
+    size = min(size, MAX_THREADS)
+    crew = _Crew(parts, run, size)
+    started: deque[tuple[Job, Future[None]]] = deque()
+    with ThreadPoolExecutor(max_workers=size) as pool:
         try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in done:
-                future.result()
+            while True:
+                for job in islice(jobs, AHEAD * size - len(started)):
+                    crew.expect_one()
+                    started.append((job, pool.submit(crew.play, job)))
+                if not started:
+                    return
+                if not started[0][1].done():
+                    wait([future for _, future in started if not future.done()], return_when=FIRST_COMPLETED)
+                for _, future in started:
+                    if future.done():
+                        future.result()
+                done = []
+                while started and started[0][1].done():
+                    done.append(started.popleft()[0])
+                if done:
+                    yield done
         finally:
             crew.stop()
             pool.shutdown(wait=True, cancel_futures=True)
@@ -184,11 +211,11 @@ def play_continuous(parts: Parts, run: Run) -> None:
 class _Crew:
     """The threads' common ground: merged plug-ins, the run and who is still running."""
 
-    def __init__(self, parts: Parts, run: Run) -> None:
+    def __init__(self, parts: Parts, run: Run, size: int) -> None:
         self._lock = threading.Lock()
         self._stopped = False
-        self._left = len(run.jobs)
-        self._running = min(self._left, MAX_THREADS)
+        self._size = size
+        self._left = self._running = 0
         self._run = run
         policy = Coalescer(
             lambda asked: _propose(self._count(parts.policy), asked), lambda: self._running, WINDOW_S
@@ -210,6 +237,12 @@ class _Crew:
             self._run.model_calls += 1
         return model
 
+    def expect_one(self) -> None:
+        """Count a job that is about to be played."""
+        with self._lock:
+            self._left += 1
+            self._running = min(self._left, self._size)
+
     def play(self, job: Job) -> None:
         """Play one job to its end."""
         job.meter.started = time.perf_counter()
@@ -220,7 +253,7 @@ class _Crew:
         finally:
             with self._lock:
                 self._left -= 1
-                self._running = min(self._left, MAX_THREADS)
+                self._running = min(self._left, self._size)
             for merged in self._merged:
                 merged.nudge()
 

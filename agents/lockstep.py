@@ -39,17 +39,22 @@ def run_search(
     policy, reward_model = bound(policy, domain), bound(reward_model, domain)
     limits = (budget or NO_LIMIT, run_budget or NO_LIMIT)
     parts = Parts(domain, policy, reward_model, search, verifier, see_verdicts, *limits)
-    run = Run(start_jobs(parts, problems, trees))
+    jobs = start_jobs(parts, problems, trees)
+    grow_trees(parts, Run(jobs), continuous=continuous)
+    return [job.tree for job in jobs]
+
+
+def grow_trees(parts: Parts, run: Run, *, continuous: bool = False) -> None:
+    """Play all jobs of a run to their end; a search that shares out its budget plans with all of them in view."""
     play = play_lockstep
     if continuous:
         from stepgym.agents.continuous import play_continuous
 
         play = play_continuous
     play(parts, run)
-    allocate = getattr(search, "allocate", None)
+    allocate = getattr(parts.search, "allocate", None)
     while allocate is not None and allocate([job.tree for job in run.jobs]):
         play(parts, run)
-    return [job.tree for job in run.jobs]
 
 
 def bound(plug_in: Any, domain: Domain) -> Any:

@@ -61,15 +61,25 @@ class Job:
 class Run:
     """All jobs of a run; `model_calls` are real calls, however many jobs shared each."""
 
-    jobs: Sequence[Job]
+    jobs: Sequence[Job] = ()
     model_calls: int = 0
     started: float = field(default_factory=time.perf_counter)
+    spent: Meter = field(default_factory=Meter)
+    """What jobs have spent that are done and no longer among `jobs`."""
+
+    def retire(self, done: Sequence[Job]) -> None:
+        """Forget jobs that are done, but not what they have spent."""
+        gone = {id(job) for job in done}
+        self.jobs = [job for job in self.jobs if id(job) not in gone]
+        for job in done:
+            self.spent.add(job.meter)
 
     def exhausts(self, budget: Budget) -> bool:
         """Say whether all jobs together have reached a limit."""
         if budget is NO_LIMIT:
             return False
         total = Meter(started=self.started)
+        total.add(self.spent)
         for job in self.jobs:
             total.add(job.meter)
         total.model_calls = self.model_calls

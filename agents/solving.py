@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Protocol
 
 from stepgym.agents import boundary
-from stepgym.agents.lockstep import run_search
+from stepgym.agents.lockstep import bound, grow_trees, start_jobs
+from stepgym.agents.meter import Meter
 from stepgym.agents.record import describe, make_record
 from stepgym.agents.registry import load_policy, load_reward_model, load_search
+from stepgym.agents.rounds import Job, Parts, Run
 from stepgym.agents.types import (
+    NO_LIMIT,
     Budget,
     EpisodeRecord,
     Policy,
@@ -56,13 +62,17 @@ def solve(
     needs no reference to give them.
     """
     chosen, where = choose_problems(problems, env, episodes, seed=seed, level=level, settings=env_settings)
-    return list(
-        iter_solve(
-            chosen, env=where, agent=agent, policy=policy, reward_model=reward_model, budget=budget,
-            run_budget=run_budget, seed=seed, agent_settings=agent_settings, see_verdicts=see_verdicts,
-            num_parallel=num_parallel, continuous=continuous,
-        )
-    )  # fmt: skip
+    try:
+        return list(
+            iter_solve(
+                chosen, env=where, agent=agent, policy=policy, reward_model=reward_model, budget=budget,
+                run_budget=run_budget, seed=seed, agent_settings=agent_settings, see_verdicts=see_verdicts,
+                num_parallel=num_parallel, continuous=continuous,
+            )
+        )  # fmt: skip
+    finally:
+        if isinstance(problems, str) or isinstance(env, str):
+            where.close()  # type: ignore[attr-defined] # made here, by its id
 
 
 def iter_solve(
@@ -81,9 +91,12 @@ def iter_solve(
     continuous: bool = False,
     verify_all: bool = False,
 ) -> Iterator[EpisodeRecord]:
-    """Solve problems `num_parallel` at a time and yield their records in order, each group as soon as it is done.
+    """Solve problems `num_parallel` at a time and yield their records in order, each as soon as its turn has come.
 
-    With `verify_all` every answer in a tree gets its verdict, not only the one the search stands by.
+    In lock-step a group of `num_parallel` is done before the next one starts; with `continuous` a problem that is
+    done makes room for the next at once. A search that shares out its budget (`adaptive`) does so within each group,
+    either way. `budget` limits each problem, `run_budget` all of them together, grading included. With `verify_all`
+    every answer in a tree gets its verdict, not only the one the search stands by.
     """
     search = make_search(agent, seed, agent_settings)
     policy = load_policy(policy, seed=seed) if isinstance(policy, str) else policy
@@ -97,12 +110,37 @@ def iter_solve(
         "budget": describe(budget), "run_budget": describe(run_budget),
         "seed": seed, "see_verdicts": see_verdicts, "continuous": continuous,
     }  # fmt: skip
-    for group in _in_groups(problems, num_parallel):
-        trees = run_search(
-            group, domain=env.domain, policy=policy, reward_model=reward_model, search=search, budget=budget,
-            verifier=env.verifier, see_verdicts=see_verdicts, run_budget=run_budget, continuous=continuous,
+    models = (bound(policy, env.domain), bound(reward_model, env.domain))
+    limits = (budget or NO_LIMIT, run_budget or NO_LIMIT)
+    parts = Parts(env.domain, *models, search, env.verifier, see_verdicts, *limits)
+    run = Run()
+    for done in _play(parts, run, iter(problems), num_parallel, continuous):
+        run.retire(done)
+        yield from records_of(
+            [job.problem for job in done], [job.tree for job in done], search=search, env=env, agent=about,
+            verify_all=verify_all, spent=run.spent,
         )  # fmt: skip
-        yield from records_of(group, trees, search=search, env=env, agent=about, verify_all=verify_all)
+
+
+def _play(
+    parts: Parts, run: Run, problems: Iterator[Problem], size: int, continuous: bool
+) -> Iterator[list[Job]]:
+    """Play problems and yield those that are done, in order; `run.jobs` holds those that are not yet retired."""
+    if not continuous or hasattr(parts.search, "allocate"):
+        while group := list(islice(problems, size)):
+            run.jobs = start_jobs(parts, group, None)
+            grow_trees(parts, run, continuous=continuous)
+            yield list(run.jobs)
+        return
+    from stepgym.agents.continuous import stream_continuous
+
+    def jobs() -> Iterator[Job]:
+        for problem in problems:
+            (job,) = start_jobs(parts, [problem], None)
+            run.jobs = [*run.jobs, job]
+            yield job
+
+    yield from stream_continuous(parts, run, jobs(), size)
 
 
 def records_of(
@@ -113,8 +151,12 @@ def records_of(
     env: Environment,
     agent: Mapping[str, Any] | None = None,
     verify_all: bool = False,
+    spent: Meter | None = None,
 ) -> list[EpisodeRecord]:
-    """Verify what each tree stands by (with `verify_all` every answer in it), in one call, and make the records."""
+    """Verify what each tree stands by (with `verify_all` every answer in it), in one call, and make the records.
+
+    The sandbox's seconds go to the trees' usage, and to `spent`.
+    """
     bests = [search.best(tree) for tree in trees]
     asked = [
         (at, node)
@@ -124,7 +166,10 @@ def records_of(
     ]
     owners = [at for at, _ in asked]
     answers = [str(trees[at].states[node].answer) for at, node in asked]
+    started = time.perf_counter()
     given = boundary.verify(env.verifier, [problems[at] for at in owners], answers, owners) if asked else []
+    if asked and getattr(env.verifier, "sandbox", None) is not None:
+        _charge_sandbox(trees, owners, time.perf_counter() - started, spent)
     for (at, node), verdict in zip(asked, given):
         if isinstance(verdict, Verdict):
             trees[at].verdicts[node] = verdict
@@ -135,6 +180,17 @@ def records_of(
         make_record(tree, problem, best=best, verdict=tree.verdicts.get(best), env_id=env_id, agent=agent)
         for tree, problem, best in zip(trees, problems, bests)
     ]
+
+
+def _charge_sandbox(
+    trees: Sequence[SearchTree], owners: Sequence[int], seconds: float, spent: Meter | None
+) -> None:
+    """Split the seconds of one call evenly over its answers."""
+    for at, answers in Counter(owners).items():
+        usage = trees[at].usage
+        trees[at].usage = replace(usage, sandbox_s=usage.sandbox_s + seconds * answers / len(owners))
+    if spent is not None:
+        spent.sandbox_s += seconds
 
 
 def choose_problems(
@@ -179,9 +235,3 @@ def _environment(env: Any, seed: int, level: int | None, settings: Mapping[str, 
         return loaded
     unwrapped: Environment = getattr(env, "unwrapped", env)
     return unwrapped
-
-
-def _in_groups(problems: Iterable[Problem], size: int) -> Iterator[list[Problem]]:
-    source = iter(problems)
-    while group := list(islice(source, size)):
-        yield group

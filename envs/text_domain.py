@@ -30,6 +30,7 @@ TOOL_LIMITS = Limits(wall_s=5.0, memory_mib=256, output_bytes=64 << 10)
 BYTES_PER_TOKEN = 4
 """The rule of thumb by which a reply's tokens are counted, as no tokenizer is known here."""
 
+_CLOSED_BLOCK = re.compile(r"^[ \t]*```(?:python|py)?3?[ \t]*\n.*?^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
 _FENCE = re.compile(r"\s*```(?:python|py)?[ \t]*\n(.*?)(?:\n```.*)?\s*", re.DOTALL)
 
 
@@ -47,8 +48,8 @@ class TextDomain:
     ) -> None:
         """`sandbox` names where tool calls run; with `None` they are plain text.
 
-        `whole_answer` takes all visible text as the answer where the policy ends without marking one (code), else
-        the last step is taken.
+        `whole_answer` is for code: an episode also ends with the first closed block of Python, and where the policy
+        ends without marking an answer, all its visible text is the answer. Else its last step is.
         """
         if max_steps is not None and max_steps < 1:
             raise ValueError(f"max_steps is at least 1 or None, not {max_steps!r}")
@@ -83,6 +84,8 @@ class TextDomain:
             return state
         steps = (*state.steps, step)
         answer = final_answer(step.text)
+        if answer is None and self.whole_answer and _CLOSED_BLOCK.search(words := spoken(steps)):
+            answer = words
         if answer is None and step.final and not step.reply:
             answer = self._closing_words(steps)
             if answer is None:
@@ -94,10 +97,10 @@ class TextDomain:
 
     def _closing_words(self, steps: Sequence[Step]) -> str | None:
         """Return what stands for an answer when the policy ended without marking one."""
-        spoken = [text for step in steps if (text := visible_text(step.text))]
-        if not spoken:
-            return None
-        return "\n".join(spoken) if self.whole_answer else spoken[-1]
+        if self.whole_answer:
+            words = spoken(steps)
+            return words if words.strip() else None
+        return next((text for step in reversed(steps) if (text := visible_text(step.text))), None)
 
     def _calls(self, step: Step) -> list[str]:
         if self.sandbox is None or final_answer(step.text) is not None:
@@ -120,6 +123,11 @@ class TextDomain:
         reply = "\n".join(f"{TOOL_RESULT}{text}{TOOL_RESULT_END}" for text in shown)
         num_tokens = -(-len(reply.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
         return replace(step, reply=reply, num_reply_tokens=num_tokens)
+
+
+def spoken(steps: Sequence[Step]) -> str:
+    """Return the visible text of all steps with its indentation, which is half of a Python program."""
+    return "\n\n".join(text for step in steps if (text := visible_text(step.text, strip=False)).strip())
 
 
 def tool_source(call: str) -> str:

@@ -68,10 +68,11 @@ def step_segments(step: Step) -> list[Segment]:
     return segments
 
 
-def visible_text(text: str) -> str:
+def visible_text(text: str, *, strip: bool = True) -> str:
     """Return what a user sees of a policy's text, with answers but without internal reasoning and tool calls."""
     shown = (SegmentKind.VISIBLE, SegmentKind.ANSWER)
-    return "".join(segment.text for segment in parse(text) if segment.kind in shown).strip()
+    words = "".join(segment.text for segment in parse(text) if segment.kind in shown)
+    return words.strip() if strip else words
 
 
 def final_answer(text: str) -> str | None:

@@ -45,8 +45,18 @@ def test_the_step_limit_is_part_of_the_state() -> None:
 
 def test_all_of_the_text_is_the_answer_where_the_answer_is_code() -> None:
     steps = Step("def f():"), Step("<think>hm</think>    return 1", final=True)
-    assert advance(TextDomain(whole_answer=True), *steps).answer == "def f():\nreturn 1"
+    assert advance(TextDomain(whole_answer=True), *steps).answer == "def f():\n\n    return 1"
     assert advance(TextDomain(), *steps).answer == "return 1"
+
+
+def test_a_closed_block_of_code_ends_the_episode_where_the_answer_is_code() -> None:
+    steps = Step("So:\n```python\ndef f():"), Step("    return 1\n```"), Step("Some more talk.")
+    first, then = (advance(TextDomain(whole_answer=True), *steps[:n]) for n in (1, 3))
+    assert (first.end, first.answer) == (None, None)
+    assert (then.end, then.answer) == (End.ANSWERED, "So:\n```python\ndef f():\n\n    return 1\n```")
+    assert not advance(TextDomain(), *steps).done
+    tool = Step("<tool_call>```python\nprint(1)\n```</tool_call>")
+    assert not advance(TextDomain(whole_answer=True, sandbox=None), tool).done
 
 
 def test_python_is_run_and_its_output_comes_back() -> None:

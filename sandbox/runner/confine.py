@@ -163,12 +163,38 @@ class Filter:
         self._add(0x06, 0, 0, ALLOW)
 
 
+def common_filter() -> bytes | None:
+    """Build the filter that the runner is under as well, so that a child need not set it up.
+
+    `None` on a machine whose call numbers are not in the table.
+    """
+    column, architecture = _MACHINES.get(platform.machine(), (0, 0))
+    if not column:
+        return None
+    program = Filter(architecture)
+    other = _numbers(_OTHERS, column)
+    program.answer(other["clone3"], ERRNO | ENOSYS)
+    program.answer_unless(other["prlimit64"], 0, 0, ERRNO | EPERM)
+    program.answer_unless(other["sched_setaffinity"], 0, 0, ERRNO | EPERM)
+    program.refuse_values(other["ioctl"], 1, (TIOCSTI, TIOCLINUX))
+    for number in _numbers(_CALLS, column).values():
+        program.answer(number, ERRNO | EPERM)
+    program._add(0x06, 0, 0, ALLOW)
+    return bytes(program.code)
+
+
+def enter_common_filter() -> bool:
+    """Put this process, and all it starts, under the common filter, for good; false where that fails."""
+    program = common_filter()
+    return program is not None and _seccomp_call(program, 0)() == 0
+
+
 def seccomp_filter(*, fork: int, keep_modes: bool, only_pid: int | None = None) -> bytes | None:
-    """Build the filter; `None` on a machine whose call numbers are not in the table.
+    """Build what a child adds to the common filter; `None` on a machine whose call numbers are not in the table.
 
     `fork` is the verdict on new processes and threads, `keep_modes` refuses changes of modes, owners and times
     of files (Landlock does not), `only_pid` refuses signals to any other process (for kernels whose Landlock
-    does not scope signals).
+    does not scope signals). Of two filters the stricter verdict counts, and a refusal is stricter than a question.
     """
     column, architecture = _MACHINES.get(platform.machine(), (0, 0))
     if not column:
@@ -176,19 +202,15 @@ def seccomp_filter(*, fork: int, keep_modes: bool, only_pid: int | None = None) 
     program = Filter(architecture)
     other = _numbers(_OTHERS, column)
     program.answer_if_bits(other["clone"], 0, NEW_NAMESPACES, ERRNO | EPERM, fork)
-    program.answer(other["clone3"], ERRNO | ENOSYS)
     for name in ("fork", "vfork"):
         if name in other:
             program.answer(other[name], fork)
-    program.answer_unless(other["prlimit64"], 0, 0, ERRNO | EPERM)
-    program.answer_unless(other["sched_setaffinity"], 0, 0, ERRNO | EPERM)
-    program.refuse_values(other["ioctl"], 1, (TIOCSTI, TIOCLINUX))
     if only_pid is not None:
         program.answer_unless(other["kill"], 0, only_pid, ERRNO | EPERM)
         program.answer_unless(other["tgkill"], 0, only_pid, ERRNO | EPERM)
         for name in ("tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal"):
             program.answer(other[name], ERRNO | EPERM)
-    for number in _numbers(_CALLS + ("|" + _CHMOD if keep_modes else ""), column).values():
+    for number in _numbers(_CHMOD if keep_modes else "", column).values():
         program.answer(number, ERRNO | EPERM)
     program._add(0x06, 0, 0, ALLOW)
     return bytes(program.code)

@@ -18,6 +18,7 @@ import sys
 import traceback
 import types
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or __package__:
@@ -44,6 +45,9 @@ ENDING = (StopIteration, StopAsyncIteration, GeneratorExit, KeyboardInterrupt)
 """Raised by a call they would end a loop of the tests, or the whole run, quietly; only an iterator's next may raise them."""
 NEXT = ("__next__", "__anext__")
 RUNNER_MODULES = frozenset(name for name in (__name__, Handle.__module__, Link.__module__))
+
+MAX_KEPT_SOURCE = 1 << 15
+"""Longer tests are compiled each time, so that a tester that stays does not grow."""
 
 _LIBRARIES: dict[str, dict[str, Any]] = {}
 
@@ -86,7 +90,7 @@ class Remote(Link):
     def compile(self, source: str, name: str) -> types.CodeType:
         """Compile tests so that the statements of `source` are known to `settle`."""
         self.sources[name] = source
-        return compile(source, name, "exec", dont_inherit=True)
+        return compiled(source, name)
 
     def cached(self, source: str) -> dict[str, Any]:
         """Execute the tests' own library once per process and return its names; a tester that stays keeps it."""
@@ -275,12 +279,24 @@ def make_error(kind: type[BaseException], args: list[Any]) -> BaseException:
         return error
 
 
+def compiled(source: str, name: str) -> types.CodeType:
+    """Compile tests; a tester that stays compiles what it sees again and again, for sample after sample, only once."""
+    if len(source) > MAX_KEPT_SOURCE:
+        return compile(source, name, "exec", dont_inherit=True)
+    return _compiled(source, name)
+
+
+@lru_cache(maxsize=512)
+def _compiled(source: str, name: str) -> types.CodeType:
+    return compile(source, name, "exec", dont_inherit=True)
+
+
 def run(channel: socket.socket, source: str) -> str | None:
     """Execute `source` with the global `remote`; return its last report. An uncaught exception is printed."""
     remote = Remote(channel)
     names: dict[str, Any] = {"__name__": "__tester__", "remote": remote, "Broken": Broken}
     try:
-        exec(compile(source, "<tester>", "exec", dont_inherit=True), names)
+        exec(compiled(source, "<tester>"), names)
     except BaseException:  # noqa: BLE001 - tests may end in any way; what was reported until then still counts
         traceback.print_exc()
     finally:

@@ -6,6 +6,7 @@ A report is `{"tests": [[name, "passed" | "failed" | "skipped", message]], "unde
 
 import ast
 import builtins
+import functools
 import re
 import sys
 import types
@@ -46,7 +47,13 @@ def bind_missing(remote, code, source, names):
 
 
 def unbound(code, source, names):
-    """The global names that the tests read and do not define; the costly look at the code is for suspects only."""
+    """The global names that the tests read and do not define."""
+    return _unbound(code, source, frozenset(names))
+
+
+@functools.lru_cache(maxsize=512)
+def _unbound(code, source, names):
+    """As above, remembered for the next sample of the task; the costly look at the code is for suspects only."""
     wanted, todo = set(), [code]
     while todo:
         block = todo.pop()
@@ -108,6 +115,7 @@ def failure_line(error):
     return line
 
 
+@functools.lru_cache(maxsize=512)
 def numbered_asserts(source, function=None):
     """The first and last lines of the asserts directly in a function's body (or in the module's)."""
     body = ast.parse(source).body

@@ -175,6 +175,8 @@ class Judge(ScalarJudge):
         first, second = _ratio_parts(a), _ratio_parts(b)
         if first is None or second is None or len(first) != len(second):
             return False
+        if all(part == 0 for part in first) or all(part == 0 for part in second):
+            return False
         if ("dots",) in first or ("dots",) in second:
             return self.all_same(list(zip(first, second)))
         pairs: list[tuple[Node, Node]] = []

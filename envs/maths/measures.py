@@ -37,14 +37,16 @@ class ScalarJudge:
         """Compare values, then what clings to them."""
         if a == b:
             return True
-        if isinstance(a, tuple) and isinstance(b, tuple) and "base" in (a[0], b[0]) and a[0] != b[0]:
-            pass
+        if (isinstance(a, tuple) and a[0] == "unit") is not (isinstance(b, tuple) and b[0] == "unit"):
+            return False  # a unit alone is no number
         p, q = quantities.split(a), quantities.split(b)
         if p.value is a and q.value is b:
             return self.values(a, b)
         return self.measures(p, q, a, b)
 
     def measures(self, p: quantities.Quantity, q: quantities.Quantity, a: Node, b: Node) -> bool | None:
+        if ((p.percent or p.degrees) and _is_measure(q)) or ((q.percent or q.degrees) and _is_measure(p)):
+            return False
         if p.percent or q.percent:
             return self.percentages(p, q, a, b)
         if p.degrees or q.degrees:
@@ -190,6 +192,13 @@ class ScalarJudge:
             if word.equal is not None:
                 return word.equal
         return False
+
+
+def _is_measure(quantity: quantities.Quantity) -> bool:
+    """Whether a length, mass, time or sum of money is written, which no percentage or angle is."""
+    return quantity.unit is not None and any(
+        name in ("length", "mass", "time", "money") for name, _ in quantity.unit.dimensions
+    )
 
 
 def _hopeless(a: Node, b: Node) -> bool:

@@ -1,10 +1,11 @@
 """Exact arithmetic modulo a prime at random points: Schwartz-Zippel for rational functions and huge whole numbers.
 
-With p = 2^61 - 1, two rational functions over the rationals whose cross-multiplied difference has total degree d
+With p = 2^61 - 2373, two rational functions over the rationals whose cross-multiplied difference has total degree d
 agree at one random point with probability at most d / p when they differ; `agree` asks for three points and passes
 on where the degree is above 2^20, so a wrong *yes* has probability below (2^20 / 2^61)^3 < 2^-120. A difference at
 one defined point is proof that they differ. Exponents may hold symbols and huge numbers: powers use Fermat's little
-theorem, so symbols stand for whole numbers there, and p - 1 must not be met by a denominator.
+theorem, so symbols stand for whole numbers there, and p - 1 must not be met by a denominator. As (-1)^n takes two values
+only, forms with symbols in exponents are compared at 40 points: a wrong *yes* has probability 2^-40 there.
 
 Pi (or e, but not both) stands in as a symbol of its own: it is transcendental, so both answers hold. Sines and
 cosines of one and the same argument with symbols in it are put on the circle ((1 - t^2) / (1 + t^2), 2t / (1 + t^2)):
@@ -23,7 +24,8 @@ from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.tree import Node, symbols
 
-PRIME = (1 << 61) - 1
+PRIME = (1 << 61) - 2373
+"""A safe prime: (p - 1) / 2 is prime too, so that powers of any base but 1 and -1 hardly ever repeat."""
 MAX_DEGREE = 1 << 20
 MAX_FACTORIAL = 60_000
 Values = Mapping[str, int]
@@ -240,13 +242,13 @@ def _bounded(value: int) -> int:
     return value
 
 
-def agree(a: Node, b: Node, names: set[str], rng: Draws, *, points: int = 3) -> bool:
+def agree(a: Node, b: Node, names: set[str], rng: Draws) -> bool:
     """Whether two rational functions are equal, with the bound stated above; raises `NotModular`."""
     if not names:
         return _agree_closed(a, b, rng)
     degree(a)
     degree(b)
-    seen = 0
+    seen, points = 0, num_points(a, b, 3)
     for _ in range(points + 4):
         values = {name: rng.below(1 << 120) for name in names}
         try:
@@ -258,6 +260,18 @@ def agree(a: Node, b: Node, names: set[str], rng: Draws, *, points: int = 3) -> 
         if seen == points:
             return True
     raise NotModular("no point where both are defined")
+
+
+def num_points(a: Node, b: Node, least: int) -> int:
+    """How many points to compare at: more where a symbol stands in an exponent."""
+    stack: list[Any] = [a, b]
+    while stack:
+        top = stack.pop()
+        if type(top) is tuple and top:
+            if top[0] == "^" and symbols(top[2]):
+                return 40
+            stack.extend(top)
+    return least
 
 
 def _agree_closed(a: Node, b: Node, rng: Draws) -> bool:

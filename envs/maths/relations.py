@@ -155,22 +155,23 @@ def constant_factor(a: Node, b: Node, names: set[str], rng: Draws) -> bool | str
 
 
 def _modular_factor(a: Node, b: Node, names: set[str], rng: Draws) -> bool | None:
-    """Cross products at four random points modulo 2^61 - 1: a Schwartz-Zippel bound as in `modular.py`."""
+    """Cross products at four random points or more modulo a prime: a Schwartz-Zippel bound as in `modular.py`."""
     try:
         modular.degree(a)
         modular.degree(b)
         pairs = []
-        for _ in range(8):
+        points = modular.num_points(a, b, 4)
+        for _ in range(2 * points):
             values = {name: rng.below(1 << 120) for name in sorted(names)}
             try:
                 pairs.append((modular.evaluate(a, values), modular.evaluate(b, values)))
             except modular.Pole:
                 continue
-            if len(pairs) == 4:
+            if len(pairs) == points:
                 break
     except modular.NotModular:
         return None
-    if len(pairs) < 4 or not any(x and y for x, y in pairs):
+    if len(pairs) < points or not any(x and y for x, y in pairs):
         return False
     x0, y0 = next((x, y) for x, y in pairs if x and y)
     return all((x * y0 - y * x0) % modular.PRIME == 0 for x, y in pairs)

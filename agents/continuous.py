@@ -188,9 +188,9 @@ def stream_continuous(parts: Parts, run: Run, jobs: Iterator[Job], size: int) ->
     with ThreadPoolExecutor(max_workers=size) as pool:
         try:
             while True:
-                for job in islice(jobs, AHEAD * size - len(started)):
-                    crew.expect_one()
-                    started.append((job, pool.submit(crew.play, job)))
+                fresh = list(islice(jobs, AHEAD * size - len(started)))
+                crew.expect(len(fresh))  # before the first of them starts, or it would go alone
+                started.extend((job, pool.submit(crew.play, job)) for job in fresh)
                 if not started:
                     return
                 if not started[0][1].done():
@@ -237,10 +237,10 @@ class _Crew:
             self._run.model_calls += 1
         return model
 
-    def expect_one(self) -> None:
-        """Count a job that is about to be played."""
+    def expect(self, count: int) -> None:
+        """Count jobs that are about to be played."""
         with self._lock:
-            self._left += 1
+            self._left += count
             self._running = min(self._left, self._size)
 
     def play(self, job: Job) -> None:

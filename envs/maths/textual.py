@@ -179,17 +179,19 @@ def compare_texts(reference: str, answer: str) -> bool | None:
     if times[0] and times[1] and (times[0][1] or times[1][1] or ":" in reference):
         (a_minutes, a_half), (b_minutes, b_half) = times[0], times[1]
         return a_minutes == b_minutes or (a_half != b_half and a_minutes % 720 == b_minutes % 720)
-    if (
-        any(time and time[1] and ":" in text for time, text in zip(times, (reference, answer)))
-        and None in times
-    ):
-        return False  # a time of day with its half is nothing else
+    if None in times and (_is_clock(reference, times[0]) or _is_clock(answer, times[1])):
+        return False
     dates = date(reference), date(answer)
     if dates[0] and dates[1]:
         return dates[0][1:] == dates[1][1:] and (
             dates[0][0] == dates[1][0] or None in (dates[0][0], dates[1][0])
         )
     return _compare_choices(reference, answer)
+
+
+def _is_clock(text: str, time: tuple[int, bool] | None) -> bool:
+    """A time of day that can be no ratio: with its half of the day, or with a nought before the minutes."""
+    return time is not None and ":" in text and (time[1] or ":0" in text)
 
 
 def _choices(text: str) -> tuple[str, bool] | None:

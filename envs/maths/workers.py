@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import math
 import os
 import selectors
 import subprocess
@@ -24,6 +25,8 @@ from stepgym.envs.maths.options import MathOptions
 from stepgym.envs.types import Status
 
 START_LIMIT_S = 20.0
+FIRST_START_S = 1.0
+"""What a lone pair may take beyond its limit when no worker of this process was ever warm."""
 MAX_WORKERS = max(1, min(4, os.cpu_count() or 1))
 TASKS_PER_WORKER = 500
 """A worker is replaced after so many pairs: SymPy's caches grow."""
@@ -171,7 +174,10 @@ class _Running(NamedTuple):
 
 
 def decide_all(pairs: Sequence[tuple[str, str]], options: MathOptions) -> list[Decision]:
-    """Decide (reference, answer) pairs on all workers at once; each has `options.limit_s` from when it is begun."""
+    """Decide (reference, answer) pairs on all workers at once; each has `options.limit_s` from when it is begun.
+
+    For a lone pair the limit covers the wait for a worker too.
+    """
     return _Batch(pairs, options).run()
 
 
@@ -184,6 +190,8 @@ class _Batch:
         self.decisions = [Decision(Status.UNDECIDED, "symbolic", "not begun")] * len(pairs)
         self.waiting = list(range(len(pairs)))[::-1]
         self.running: dict[int, _Running] = {}
+        lone_s = self.limit_s + (0.0 if self.pool.warmed else FIRST_START_S)
+        self.until = time.monotonic() + (lone_s if len(pairs) == 1 else math.inf)
         self.selector = selectors.DefaultSelector()
 
     def run(self) -> list[Decision]:
@@ -201,7 +209,7 @@ class _Batch:
         while self.waiting and len(self.running) < MAX_WORKERS:
             index = self.waiting[-1]
             try:
-                worker = self.pool.lend(0.0 if self.running else START_LIMIT_S)
+                worker = self.pool.lend(0.0 if self.running else self._patience_s())
             except WorkerError as error:
                 self.waiting.pop()
                 self.decisions[index] = Decision(Status.UNDECIDED, "symbolic", str(error))
@@ -216,7 +224,7 @@ class _Batch:
 
     def _start(self, worker: Worker, index: int) -> None:
         now = time.monotonic()
-        deadline = now + (self.limit_s if worker.ready else self._patience_s())
+        deadline = now + (min(self.limit_s, self.until - now) if worker.ready else self._patience_s())
         running = _Running(worker, index, deadline)
         assert worker.process.stdout is not None
         self.running[worker.process.stdout.fileno()] = running
@@ -225,10 +233,8 @@ class _Batch:
             self._send(running)
 
     def _patience_s(self) -> float:
-        """How long to wait for a worker to warm up: a lone pair is not kept waiting, save by the very first worker."""
-        if len(self.pairs) > 1 or not self.pool.warmed:
-            return START_LIMIT_S
-        return min(START_LIMIT_S, 0.45 * self.limit_s)
+        """How long to wait for a worker that is busy or warming up."""
+        return max(0.0, min(START_LIMIT_S, self.until - time.monotonic()))
 
     def _send(self, running: _Running) -> None:
         reference, answer = self.pairs[running.place]
@@ -273,7 +279,7 @@ class _Batch:
             self.pool.keep_spare()
             assert running.worker.process.stdout is not None
             fd = running.worker.process.stdout.fileno()
-            self.running[fd] = running._replace(deadline=time.monotonic() + self.limit_s)
+            self.running[fd] = running._replace(deadline=min(self.until, time.monotonic() + self.limit_s))
             self._send(self.running[fd])
             return
         running.worker.served += 1

@@ -8,9 +8,9 @@ nothing about an answer.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from stepgym.agents.types import Policy, PolicyError, RewardModel
 from stepgym.envs.types import Domain, Problem, State, Step, Verdict, Verifier
@@ -38,21 +38,25 @@ class ShapeError(ValueError):
 
 
 def call_isolated(
-    call: Callable[[list[int]], list[T]], owners: Sequence[int], who: str, again: list[int] | None = None
-) -> list[T | Failure]:
-    """Return `call(positions)` for all positions, falling back to one call per owner when it fails.
+    call: Callable[..., list[T]],
+    owners: Sequence[int],
+    who: str,
+    items: Sequence[Sequence[Any]] = (),
+    again: list[int] | None = None,
+) -> list[T] | list[T | Failure]:
+    """Return `call(*items)`, whose result has one entry per position of every sequence in `items`, falling back to
+    one call per owner when it fails.
 
     The owners that were called a second time are appended to `again`.
     """
-    everything = list(range(len(owners)))
-    first = _attempt(call, everything, who)
+    first = _attempt(call, [list(own) for own in items], who)
     if not isinstance(first, Failure):
         return list(first)
     results: list[T | Failure] = [first] * len(owners)
     if len(set(owners)) > 1:
         for owner in dict.fromkeys(owners):
-            mine = [position for position in everything if owners[position] == owner]
-            alone = _attempt(call, mine, who)
+            mine = [position for position, other in enumerate(owners) if other == owner]
+            alone = _attempt(call, [[own[i] for i in mine] for own in items], who)
             if again is not None:
                 again.append(owner)
             for i, position in enumerate(mine):
@@ -60,9 +64,9 @@ def call_isolated(
     return results
 
 
-def _attempt(call: Callable[[list[int]], list[T]], positions: list[int], who: str) -> list[T] | Failure:
+def _attempt(call: Callable[..., list[T]], items: Sequence[Sequence[Any]], who: str) -> list[T] | Failure:
     try:
-        return call(positions)
+        return call(*items)
     except SandboxError:
         raise
     except Exception as error:  # noqa: BLE001 - a plug-in's failure is recorded, not raised
@@ -78,21 +82,25 @@ def propose(
 ) -> list[Offer]:
     """Ask the policy for steps; a state whose problem failed gets an offer without steps and the fault."""
 
-    def call(at: list[int]) -> list[Offer]:
-        wanted = [counts[i] for i in at]
-        faults = {}
+    def call(states: Sequence[State], counts: Sequence[int]) -> list[Offer]:
+        faults: Mapping[int, str] = {}
         try:
-            answers = policy.propose([states[i] for i in at], wanted)
+            answers = policy.propose(states, counts)
         except PolicyError as error:
             if error.steps is None:
                 raise
             answers, faults = error.steps, error.failures
-        _same_length(answers, at, "lists of steps", "states")
-        return [
-            usable(answer, count, faults.get(i, "")) for i, (answer, count) in enumerate(zip(answers, wanted))
-        ]
+        _same_length(answers, states, "lists of steps", "states")
+        if faults:
+            return [
+                usable(answer, count, faults.get(i, ""))
+                for i, (answer, count) in enumerate(zip(answers, counts))
+            ]
+        return list(map(usable, answers, counts))
 
-    offers = call_isolated(call, owners, "policy", again)
+    offers = call_isolated(call, owners, "policy", (states, counts), again)
+    if Failure not in set(map(type, offers)):
+        return offers  # type: ignore[return-value]
     return [Offer([], offer.reason) if isinstance(offer, Failure) else offer for offer in offers]
 
 
@@ -149,37 +157,39 @@ def _mend(step: object) -> tuple[Step | None, str]:
 
 def advance(
     domain: Domain, states: Sequence[State], steps: Sequence[Step], owners: Sequence[int]
-) -> list[State | Failure]:
+) -> Sequence[State | Failure]:
     """Take one step from each state."""
 
-    def call(at: list[int]) -> list[State]:
-        after = domain.advance([states[i] for i in at], [steps[i] for i in at])
-        _same_length(after, at, "states", "steps")
+    def call(states: Sequence[State], steps: Sequence[Step]) -> list[State]:
+        after = domain.advance(states, steps)
+        _same_length(after, states, "states", "steps")
         for state in after:
             if not (isinstance(state, State) and state.steps):
                 raise ShapeError(f"domain.advance returned {state!r:.80} where a state with steps was due")
         return after
 
-    return call_isolated(call, owners, "domain")
+    return call_isolated(call, owners, "domain", (states, steps))
 
 
 def score(
     reward_model: RewardModel, states: Sequence[State], owners: Sequence[int], again: list[int] | None = None
-) -> list[float | Failure]:
+) -> Sequence[float | Failure]:
     """Return the reward model's score of the last step of each state."""
 
-    def call(at: list[int]) -> list[float]:
-        scores = reward_model.score([states[i] for i in at])
-        _same_length(scores, at, "lists of scores", "states")
+    def call(states: Sequence[State]) -> list[float]:
+        scores = reward_model.score(states)
+        _same_length(scores, states, "lists of scores", "states")
         lasts = []
-        for own, i in zip(scores, at):
-            last = own[-1] if 0 < len(own) <= len(states[i].steps) else None
+        for own, state in zip(scores, states):
+            if not 0 < len(own) <= len(state.steps):
+                raise _score_error(own, state)
+            last = own[-1]
             if last is None or not 0.0 <= last <= 1.0:
-                raise _score_error(own, states[i])
-            lasts.append(float(last))
+                raise _score_error(own, state)
+            lasts.append(last if type(last) is float else float(last))
         return lasts
 
-    return call_isolated(call, owners, "reward model", again)
+    return call_isolated(call, owners, "reward model", (states,), again)
 
 
 def _score_error(scores: Sequence[float], state: State) -> ShapeError:
@@ -190,17 +200,17 @@ def _score_error(scores: Sequence[float], state: State) -> ShapeError:
 
 def verify(
     verifier: Verifier, problems: Sequence[Problem], answers: Sequence[str], owners: Sequence[int]
-) -> list[Verdict | Failure]:
+) -> Sequence[Verdict | Failure]:
     """Return the verifier's verdict on each answer."""
 
-    def call(at: list[int]) -> list[Verdict]:
-        verdicts = verifier.verify([problems[i] for i in at], [answers[i] for i in at])
-        _same_length(verdicts, at, "verdicts", "answers")
+    def call(problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
+        verdicts = verifier.verify(problems, answers)
+        _same_length(verdicts, answers, "verdicts", "answers")
         return verdicts
 
-    return call_isolated(call, owners, "verifier")
+    return call_isolated(call, owners, "verifier", (problems, answers))
 
 
-def _same_length(results: Sequence[object], asked: Sequence[int], got: str, given: str) -> None:
+def _same_length(results: Sequence[object], asked: Sequence[object], got: str, given: str) -> None:
     if len(results) != len(asked):
         raise ShapeError(f"returned {len(results)} {got} for {len(asked)} {given}")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from stepgym.agents.boundary import Failure, Offer
-from stepgym.agents.types import NO_PARENT, NodeStatus, SearchTree
+from stepgym.agents.types import NO_PARENT, NodeStatus, Request, SearchTree
 from stepgym.envs.types import State, Step
 
 BARREN, ENDED, FAILED, OPEN = (
@@ -17,25 +17,31 @@ BARREN, ENDED, FAILED, OPEN = (
 )  # bound once: looking a member up costs seven times the comparison
 
 
-@dataclass(slots=True)
-class Growth:
+class Growth(NamedTuple):
     """What one request brings: the steps that are new under its node, and where every drawn step leads."""
 
     node: int
     fault: str
     fresh: list[Step]
-    links: list[int] | None = None
+    links: list[int] | None
     """One per drawn step: a child that was there before, or `-1 - i` for `fresh[i]`; `None` where the drawn steps
     are the fresh ones and the node had no children."""
 
 
-def plan(tree: SearchTree, node: int, offer: Offer) -> Growth:
-    """Sort the drawn steps into new ones and repetitions, by their text."""
-    steps, fault = offer
-    siblings = tree.children[node]
-    if not siblings and (len(steps) < 2 or len({step.text for step in steps}) == len(steps)):
-        return Growth(node, fault, steps)
-    known = {tree.states[child].steps[-1].text: child for child in siblings}
+def plan(tree: SearchTree, requests: Sequence[Request], offers: Sequence[Offer]) -> list[Growth]:
+    """Sort the drawn steps of each request into new ones and repetitions, by their text."""
+    children = tree.children
+    growths = []
+    for (node, _, _), (steps, fault) in zip(requests, offers):
+        if not children[node] and (len(steps) < 2 or len({step.text for step in steps}) == len(steps)):
+            growths.append(Growth(node, fault, steps, None))
+        else:
+            growths.append(_plan_again(tree, node, steps, fault))
+    return growths
+
+
+def _plan_again(tree: SearchTree, node: int, steps: Sequence[Step], fault: str) -> Growth:
+    known = {tree.states[child].steps[-1].text: child for child in tree.children[node]}
     fresh: list[Step] = []
     links = []
     for step in steps:
@@ -59,30 +65,32 @@ def grow_all(
     `states` and `scores` are those of all growths' fresh steps, one after the other; `is_plain` says that each
     state's last step is the proposed one.
     """
-    grown: dict[int, list[int]] = {growth.node: [] for growth in growths}
-    if len(grown) < len(growths) or not (is_plain or _as_planned(states, growths)):
+    grown: dict[int, list[int]] = {}
+    if len({growth[0] for growth in growths}) < len(growths) or not (
+        is_plain or _as_planned(states, growths)
+    ):
         at = 0
         for growth in growths:
             end = at + len(growth.fresh)
+            grown.setdefault(growth.node, [])
             grown[growth.node] += _grow_slowly(tree, growth, states[at:end], scores[at:end])
             at = end
         return grown
     at = add_nodes(tree, states, scores)  # type: ignore[arg-type]
     parent, children = tree.parent, tree.children
-    for growth in growths:
-        node, links = growth.node, growth.links
-        size = len(growth.fresh)
-        parent += [node] * size
-        new = list(range(at, at + size))
+    for node, fault, fresh, links in growths:
+        end = at + len(fresh)
+        parent += [node] * (end - at)
+        new = list(range(at, end))
         if links is None:
             children[node] = new
             grown[node] = new[:]
         else:
             children[node] = [*children[node], *new]
             grown[node] = [link if link >= 0 else at - 1 - link for link in links]
-        if growth.fault or not grown[node]:
-            _note(tree, node, growth.fault)
-        at += size
+        if fault or not grown[node]:
+            _note(tree, node, fault)
+        at = end
     return grown
 
 
@@ -147,6 +155,8 @@ def add_nodes(tree: SearchTree, states: Sequence[State], scores: Sequence[float 
     tree.asked.extend([0] * count)
     tree.status.extend([OPEN if state.end is None else ENDED for state in states])
     tree.score.extend(scores)  # type: ignore[arg-type]
+    if Failure not in set(map(type, scores)):
+        return first
     for child, score in enumerate(scores, start=first):
         if type(score) is Failure:
             tree.score[child] = None

@@ -76,7 +76,7 @@ def start_jobs(parts: Parts, problems: Sequence[Problem], trees: Sequence[Search
 
 def _plant(domain: Domain, problem: Problem) -> SearchTree:
     """Make a tree of one node; a problem that the domain cannot start has failed there."""
-    (state,) = boundary.call_isolated(lambda _: [domain.initial(problem)], [0], "domain")
+    (state,) = boundary.call_isolated(lambda: [domain.initial(problem)], [0], "domain")
     if isinstance(state, State):
         return SearchTree(problem.id, [state])
     tree = SearchTree(problem.id, [State(problem.prompt)], status=[NodeStatus.FAILED])

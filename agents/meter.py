@@ -43,12 +43,16 @@ class Meter:
 
     def add_steps(self, steps: Iterable[Step], num_parameters: int) -> None:
         """Charge every step that was drawn, also those that led nowhere new."""
+        prompt = new = reasoning = 0
         for step in steps:
-            self.prompt_tokens += step.num_prompt_tokens
-            self.new_tokens += step.num_tokens
-            self.reasoning_tokens += step.num_reasoning_tokens
-            if num_parameters:
-                self.flops += 2.0 * num_parameters * (step.num_prompt_tokens + step.num_tokens)
+            prompt += step.num_prompt_tokens
+            new += step.num_tokens
+            reasoning += step.num_reasoning_tokens
+        self.prompt_tokens += prompt
+        self.new_tokens += new
+        self.reasoning_tokens += reasoning
+        if num_parameters:
+            self.flops += 2.0 * num_parameters * (prompt + new)
 
     def add(self, other: Meter) -> None:
         """Add another meter's totals, all but the clock."""

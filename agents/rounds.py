@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
+from operator import is_
 
 from stepgym.agents import boundary
 from stepgym.agents.boundary import Failure
@@ -23,7 +25,7 @@ from stepgym.agents.types import (
     Search,
     SearchTree,
 )
-from stepgym.envs.types import Domain, Problem, State, Verifier
+from stepgym.envs.types import Domain, Problem, State, Step, Verifier
 
 ENDED, OPEN = (
     NodeStatus.ENDED,
@@ -125,7 +127,9 @@ def _propose(parts: Parts, jobs: Sequence[Job], again: list[int]) -> tuple[list[
 
     Jobs that had to be asked again alone are appended to `again`.
     """
-    views, wanted, owners = [], [], []
+    views: list[State] = []
+    wanted: list[int] = []
+    owners: list[int] = []
     for owner, job in enumerate(jobs):
         states, asked, status = job.tree.states, job.tree.asked, job.tree.status
         for node, n, view in job.requests:
@@ -135,43 +139,48 @@ def _propose(parts: Parts, jobs: Sequence[Job], again: list[int]) -> tuple[list[
                     "asks open nodes for one step or more, and nothing when it is finished"
                 )
             seen = states[node] if view is None else view
-            views.append(replace(seen, draw=asked[node]) if asked[node] and seen.draw == 0 else seen)
+            if before := asked[node]:
+                seen = replace(seen, draw=before) if seen.draw == 0 else seen
+            views.append(seen)
             wanted.append(n)
-            owners.append(owner)
-            asked[node] += n
-    offers = iter(boundary.propose(parts.policy, views, wanted, owners, again))
+            asked[node] = before + n
+        owners += [owner] * len(job.requests)
+    offers = boundary.propose(parts.policy, views, wanted, owners, again)
     size = parameters_of(parts.policy)
-    growths, counts = [], []
+    growths: list[Growth] = []
+    counts = []
+    at = 0
     for job in jobs:
-        tree, meter = job.tree, job.meter
+        requests, meter = job.requests, job.meter
+        count = len(requests)
+        own = offers[at : at + count]
+        at += count
         meter.model_calls += 1
-        for request in job.requests:
-            offer = next(offers)
-            meter.add_steps(offer.steps, size)
-            growths.append(plan(tree, request.node, offer))
-        counts.append(len(job.requests))
+        meter.add_steps([step for steps, _ in own for step in steps], size)
+        growths += plan(job.tree, requests, own)
+        counts.append(count)
     return growths, counts
 
 
 def _advance(
     parts: Parts, jobs: Sequence[Job], growths: Sequence[Growth]
-) -> tuple[list[State | Failure], list[int], bool]:
+) -> tuple[Sequence[State | Failure], list[int], bool]:
     """Take every new step with one call; return the states, the job of each, and whether all steps went in as
     they were proposed."""
-    states, steps, owners = [], [], []
+    states: list[State] = []
+    steps: list[Step] = []
+    owners: list[int] = []
     at = iter(growths)
     for owner, job in enumerate(jobs):
         before = job.tree.states
-        for _ in job.requests:
-            growth = next(at)
+        for growth in islice(at, len(job.requests)):
             fresh = growth.fresh
-            count = len(fresh)
-            states += [before[growth.node]] * count
+            states += [before[growth.node]] * len(fresh)
             steps += fresh
-            owners += [owner] * count
+        owners += [owner] * (len(steps) - len(owners))
     started = time.perf_counter()
     after = boundary.advance(parts.domain, states, steps, owners) if states else []
-    if all(type(state) is State and state.steps[-1] is step for state, step in zip(after, steps)):
+    if set(map(type, after)) <= {State} and all(map(is_, [state.steps[-1] for state in after], steps)):  # type: ignore[union-attr]
         return after, owners, True
     replied = [i for i, state in enumerate(after) if isinstance(state, State) and state.steps[-1].reply]
     if replied and getattr(parts.domain, "sandbox", None) is not None:
@@ -198,8 +207,10 @@ def _score(
     if parts.reward_model is None or not after:
         return [None] * len(after)
     good = [i for i, state in enumerate(after) if isinstance(state, State)]
-    states: list[State] = [after[i] for i in good]  # type: ignore[misc]
-    own = [owners[i] for i in good]
+    states: Sequence[State] = after  # type: ignore[assignment]
+    own = owners
+    if len(good) < len(after):
+        states, own = [states[i] for i in good], [owners[i] for i in good]
     given = boundary.score(parts.reward_model, states, own, again) if good else []
     for owner in set(own):
         jobs[owner].meter.model_calls += 1
@@ -222,14 +233,11 @@ def _judge(parts: Parts, jobs: Sequence[Job]) -> None:
     ended = []
     for owner, job in enumerate(jobs):
         status, first = job.tree.status, job.first_new
-        new = status[first:]
-        if ENDED in new:
-            states = job.tree.states
-            ended += [
-                (owner, node)
-                for node, now in enumerate(new, start=first)
-                if now is ENDED and states[node].answer is not None
-            ]
+        ended += [
+            (owner, node)
+            for node, state in enumerate(job.tree.states[first:], start=first)
+            if state.answer is not None and status[node] is ENDED
+        ]
     if not ended:
         return
     same = getattr(parts.verifier, "same", None)

@@ -85,7 +85,7 @@ class MCTS:
         while len(paths) < self.leaves and walks.started < self.simulations:
             if tree.status[ROOT] is not OPEN or not self._launch(tree, walks):
                 break
-        return [Request(node, self._wanted(tree, node, walks.leaf[node] == node)) for node in paths]
+        return [Request(node, self._wanted(tree, node, node not in walks.leaf)) for node in paths]
 
     def _wanted(self, tree: SearchTree, node: int, is_leaf: bool) -> int:
         """Return how many steps to ask for: what is missing to the width, or what widening adds."""
@@ -108,11 +108,11 @@ class MCTS:
     def _launch(self, tree: SearchTree, walks: Walks) -> bool:
         """Start one walk; a walk that meets an end is backed up at once. False when it met a walk in flight."""
         path = [ROOT]
-        walks.enter(tree, ROOT)
+        walks.enter_root(self, tree)
         if self.root_noise == RootNoise.GUMBEL and walks.live[ROOT] and tree.asked[ROOT] >= self.width:
             path.append(choose_gumbel(self, tree, walks))
             walks.enter(tree, path[-1])
-        follow(self, tree, walks, path)
+        follow(tree, walks, path)
         node = path[-1]
         if node in walks.paths:
             for on_path in path:
@@ -121,28 +121,38 @@ class MCTS:
         walks.started += 1
         if tree.status[node] is OPEN:
             walks.paths[node] = path
-            walks.leaf[node] = node
         else:
             self._finish(tree, walks, path, node)
         return True
 
     def backup(self, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> None:
         walks = walks_of(self, tree)
-        paths = walks.paths
+        paths, asked, own = walks.paths, tree.asked, tree.children
+        known = len(walks.live)
         walks.cover(len(tree.states))
+        due, asked_before = 0.0, -1
         for node, children in grown.items():
-            path, leaf = paths.pop(node), walks.leaf.pop(node)
-            is_new = walks.adopt(tree, node, children, merge=self.merge)
-            set_priors(walks, tree, node, children, self.prior_temperature)
-            walks.due_at[node] = self.due_at(tree, node) if is_new else math.inf
+            path, leaf = paths.pop(node), walks.leaf.pop(node, node)
+            is_new = bool(children) and children[0] >= known and children == own[node] and _adjacent(children)
+            if is_new:
+                live = walks.live[node] = walks.adopt_new(tree, children, merge=self.merge)
+                has_more = bool(live)
+            else:
+                has_more = walks.adopt(tree, node, children, merge=self.merge)
+            set_priors(walks, tree, node, children, temperature=self.prior_temperature, is_new=is_new)
+            if asked[node] != asked_before:
+                asked_before = asked[node]
+                due = self.due_at(tree, node)
+            walks.due_at[node] = due if has_more else math.inf
             if node == ROOT and self.root_noise == RootNoise.DIRICHLET:
                 add_dirichlet(self, tree, walks)
             if self.until_end and walks.live[node]:
-                follow(self, tree, walks, path, grown=True)
+                follow(tree, walks, path, grown=True)
                 end = path[-1]
                 if tree.status[end] is OPEN and end not in paths:
                     paths[end] = path
-                    walks.leaf[end] = leaf
+                    if end != leaf:
+                        walks.leaf[end] = leaf
                     continue
             self._finish(tree, walks, path, leaf)
 
@@ -153,8 +163,8 @@ class MCTS:
         values, visits, total, worth = tree.value, tree.visits, walks.total, walks.worth
         if self.backup_rule == "mean":
             for node in path:
-                total[node] += value
-                worth[node] = values[node] = total[node] / visits[node]
+                total[node] = sum_ = total[node] + value
+                worth[node] = values[node] = sum_ / visits[node]
         else:
             for node in path:
                 worth[node] = values[node] = max(values[node], value)
@@ -169,17 +179,22 @@ class MCTS:
 
     def _value(self, tree: SearchTree, end: int, leaf: int) -> float:
         score, status = tree.score[end], tree.status[end]
-        if end in tree.verdicts:
+        if status is OPEN:
+            value = 0.5 if score is None else score
+        elif end in tree.verdicts:
             value = tree.verdicts[end].score
         elif (status is ENDED and tree.states[end].answer is None) or status is FAILED or status is BARREN:
             value = 0.0
         else:
             value = 0.5 if score is None else score
-        first = tree.score[leaf]
-        if self.outcome_weight >= 1.0 or first is None:
+        if self.outcome_weight >= 1.0 or (first := tree.score[leaf]) is None:
             return value
         return self.outcome_weight * value + (1.0 - self.outcome_weight) * first
 
     def best(self, tree: SearchTree) -> int:
         times = dict(enumerate(tree.visits))
         return best_answer(tree, pick=self.pick, aggregation=self.aggregation, times=times)
+
+
+def _adjacent(children: Sequence[int]) -> bool:
+    return children[-1] - children[0] == len(children) - 1

@@ -37,11 +37,13 @@ class Walks:
     paths: dict[int, list[int]] = field(default_factory=dict)
     """Node waiting to grow -> path of the walk that stands there."""
     leaf: dict[int, int] = field(default_factory=dict)
-    """Node waiting to grow -> first new leaf of that walk."""
-    seen: dict[Hashable, int] = field(default_factory=dict)
-    """(depth, public data) -> the node that stands for all equal states."""
+    """Node waiting to grow -> first new leaf of that walk, where that is another node."""
+    seen: dict[int, dict[Hashable, int]] = field(default_factory=dict)
+    """Depth -> public data -> the node that stands for all equal states."""
     merged: dict[int, int] = field(default_factory=dict)
     """Pruned node -> the node that stands for its state."""
+    weights: list[float] = field(default_factory=list)
+    """Visits of a node -> what the priors of its children weigh, one longer than any node has visits."""
     due_at: list[float] = field(default_factory=list)
     """Visits at which a walk stops at a node to ask for more steps: 0 is at once, infinity never again."""
     started: int = 0
@@ -54,6 +56,11 @@ class Walks:
         self.due_at += [0.0] * missing
         self.worth += [0.0] * missing
         self.pull += [0.0] * missing
+
+    def enter_root(self, search: MCTS, tree: SearchTree) -> None:
+        """Start a walk. No node has more visits than there were walks, so that `weights` stays long enough."""
+        self.weights.append(weight_of(search, len(self.weights)))
+        self.enter(tree, ROOT)
 
     def enter(self, tree: SearchTree, node: int) -> None:
         """Count a walk in flight through a node."""
@@ -77,13 +84,44 @@ class Walks:
             self.total[parent] / tree.visits[parent] if parent != NO_PARENT and tree.visits[parent] else 0.5
         )
 
+    def adopt_new(self, tree: SearchTree, children: Sequence[int], *, merge: bool) -> list[int]:
+        """Take in all children of a node that had none, which lie side by side; see `adopt`."""
+        first, end = children[0], children[-1] + 1
+        scores, status = tree.score[first:end], tree.status
+        node = tree.parent[first]
+        if None in scores:
+            around = self.total[node] / tree.visits[node] if tree.visits[node] else 0.5
+            scores = [around if score is None else score for score in scores]
+        self.worth[first:end] = scores  # type: ignore[assignment]
+        live = list(children)
+        if not merge and not tree.notes:
+            return live
+        states = tree.states
+        depth, start = len(states[first].steps), states[ROOT].public
+        seen = self.seen.get(depth)
+        if seen is None:
+            seen = self.seen[depth] = {}
+        for child in children:
+            now = status[child]
+            if now is FAILED:
+                live.remove(child)
+            elif merge and now is OPEN:
+                public = states[child].public
+                if public is not None and public != start:
+                    other = seen.setdefault(public, child)
+                    if other != child:
+                        self.merged[child] = other
+                        status[child] = PRUNED
+                        live.remove(child)
+        return live
+
     def adopt(self, tree: SearchTree, node: int, children: Sequence[int], *, merge: bool) -> bool:
         """Take the new ones among the children that were drawn; states met elsewhere are pruned. False for none."""
         live = list(self.live[node])
         before = len(live)
-        status, visits, states = tree.status, tree.visits, tree.states
+        status, visits, states, scores = tree.status, tree.visits, tree.states, tree.score
         start = states[ROOT].public
-        scores = tree.score
+        seen = self.seen.setdefault(len(states[node].steps) + 1, {})
         around = self.total[node] / visits[node] if visits[node] else 0.5
         for child in children:
             if visits[child] or status[child] is FAILED or (before and child in live):
@@ -92,7 +130,7 @@ class Walks:
                 state = states[child]
                 public = state.public
                 if public is not None and public != start:
-                    first = self.seen.setdefault((len(state.steps), public), child)
+                    first = seen.setdefault(public, child)
                     if first != child:
                         self.merged[child] = first
                         status[child] = PRUNED
@@ -123,6 +161,7 @@ def walks_of(search: MCTS, tree: SearchTree) -> Walks:
         size = len(tree)
         walks = Walks(live, total, [0.0] * size, [0.0] * size, due_at=[0.0] * size)
         tree.memory["walks"] = walks
+        walks.weights += [weight_of(search, n) for n in range(max(tree.visits) + 1)]
         for node, n in enumerate(tree.visits):
             walks.worth[node] = total[node] / n if n else walks.first_worth(tree, node)
             walks.pull[node] = tree.prior[node] / (1 + n)
@@ -136,21 +175,27 @@ def _is_live(tree: SearchTree, node: int) -> bool:
     return tree.status[node] is OPEN or not tree.visits[node]
 
 
-def follow(search: MCTS, tree: SearchTree, walks: Walks, path: list[int], *, grown: bool = False) -> None:
+def weight_of(search: MCTS, visits: int) -> float:
+    """Return c sqrt(N), what the priors weigh after N visits, with c = log((1 + N + base) / base) + exploration
+    (Silver et al. 2018, AlphaZero)."""
+    base = search.exploration_base
+    return (log((1.0 + visits + base) / base) + search.exploration) * sqrt(visits)
+
+
+def follow(tree: SearchTree, walks: Walks, path: list[int], *, grown: bool = False) -> None:
     """Extend `path` from its last node, adding a (virtual) visit on the way.
 
     It stops at an end or at a node that is due to grow; `grown` says that the last node just did. The score is
-    Q + c P sqrt(N) / (1 + n) with c = log((1 + N + base) / base) + exploration (Silver et al. 2018, AlphaZero); a
-    child never visited has its reward-model score as Q, or its parent's value where there is none.
+    Q + c P sqrt(N) / (1 + n), see `weight_of`; a child never visited has its reward-model score as Q, or its parent's
+    value where there is none.
     """
     visits, prior, live, total = tree.visits, tree.prior, walks.live, walks.total
-    worth, pull, due_at = walks.worth, walks.pull, walks.due_at
-    base, exploration = search.exploration_base, search.exploration
+    worth, pull, due_at, weights = walks.worth, walks.pull, walks.due_at, walks.weights
     node = path[-1]
-    while grown or visits[node] < due_at[node]:
+    n = visits[node]
+    while grown or n < due_at[node]:
         grown = False
-        around = visits[node]
-        weight = (log((1.0 + around + base) / base) + exploration) * sqrt(around)
+        weight = weights[n]
         best, most = -1, -inf
         for child in live[node]:
             here = worth[child] + weight * pull[child]
@@ -165,8 +210,11 @@ def follow(search: MCTS, tree: SearchTree, walks: Walks, path: list[int], *, gro
         node = best
 
 
-def set_priors(walks: Walks, tree: SearchTree, node: int, drawn: Sequence[int], temperature: float) -> None:
-    """Set the priors among all children of `node`, which add up to 1.
+def set_priors(
+    walks: Walks, tree: SearchTree, node: int, drawn: Sequence[int], *, temperature: float, is_new: bool
+) -> None:
+    """Set the priors among all children of `node`, which add up to 1; `is_new` says that they lie side by side and
+    nobody visited them yet.
 
     They are proportional to probability ** (1 / temperature); where a policy gives no log-probabilities, to how
     often each child was drawn in this proposal.
@@ -174,17 +222,24 @@ def set_priors(walks: Walks, tree: SearchTree, node: int, drawn: Sequence[int], 
     children = tree.children[node]
     if not children:
         return
-    states, prior = tree.states, tree.prior
+    states = tree.states
     log_probs = [states[child].steps[-1].log_prob for child in children]
     if None in log_probs:
         weights = [float(max(1, drawn.count(child))) for child in children]
     else:
         top = max(log_probs)  # type: ignore[type-var]
-        weights = [exp((own - top) / temperature) for own in log_probs]  # type: ignore[operator]
+        if temperature == 1.0:
+            weights = [exp(own - top) for own in log_probs]  # type: ignore[operator]
+        else:
+            weights = [exp((own - top) / temperature) for own in log_probs]  # type: ignore[operator]
     scale = 1.0 / sum(weights)
-    visits, pull = tree.visits, walks.pull
+    weights = [weight * scale for weight in weights]
+    if is_new:
+        first, end = children[0], children[-1] + 1
+        tree.prior[first:end] = walks.pull[first:end] = weights
+        return
+    visits, prior, pull = tree.visits, tree.prior, walks.pull
     for child, weight in zip(children, weights):
-        weight *= scale
         prior[child] = weight
         pull[child] = weight / (1 + visits[child])
 

@@ -243,13 +243,17 @@ class _Crew:
             self._left += count
             self._running = min(self._left, self._size)
 
+    def _wants_more(self, job: Job) -> bool:
+        return not self._stopped and wants_more(self._parts, job, self._run)
+
     def play(self, job: Job) -> None:
         """Play one job to its end."""
         job.meter.started = time.perf_counter()
         merged_calls = Run([])
         try:
-            while not self._stopped and wants_more(self._parts, job, self._run):
-                play_round(self._parts, [job], merged_calls)
+            live = self._wants_more(job)
+            while live:
+                live = bool(play_round(self._parts, [job], merged_calls, self._wants_more))
         finally:
             with self._lock:
                 self._left -= 1

@@ -86,6 +86,10 @@ def _plant(domain: Domain, problem: Problem) -> SearchTree:
 
 def play_lockstep(parts: Parts, run: Run) -> None:
     """Play rounds with all jobs until each is finished or a budget is spent."""
-    live = list(run.jobs)
-    while live := [job for job in live if wants_more(parts, job, run)]:
-        play_round(parts, live, run)
+
+    def more(job: Job) -> bool:
+        return wants_more(parts, job, run)
+
+    live = list(filter(more, run.jobs))
+    while live:
+        live = play_round(parts, live, run, more)

@@ -6,7 +6,7 @@ This is the inner loop of everything: what runs once a step is written flat, and
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from operator import is_
@@ -55,8 +55,6 @@ class Job:
     tree: SearchTree
     meter: Meter = field(default_factory=Meter)
     requests: list[Request] = field(default_factory=list)
-    first_new: int = 0
-    """The first node of the round under way."""
 
 
 @dataclass(slots=True)
@@ -99,8 +97,12 @@ def wants_more(parts: Parts, job: Job, run: Run) -> bool:
     return bool(job.requests)
 
 
-def play_round(parts: Parts, jobs: Sequence[Job], run: Run) -> None:
-    """Serve all requests of all jobs with one call to each plug-in, then let every search take in what grew."""
+def play_round(parts: Parts, jobs: Sequence[Job], run: Run, more: Callable[[Job], bool]) -> list[Job]:
+    """Serve all requests of all jobs with one call to each plug-in and let every search take in what grew; return
+    the jobs that go on, as `more` says, which selects their next requests.
+
+    What a tree needs after the last call is done in one go, while it lies in the processor's cache.
+    """
     again: list[int] = []
     growths, counts = _propose(parts, jobs, again)
     run.model_calls += 1
@@ -109,17 +111,30 @@ def play_round(parts: Parts, jobs: Sequence[Job], run: Run) -> None:
     run.model_calls += (parts.reward_model is not None and bool(after)) + len(again)
     for owner in again:
         jobs[owner].meter.model_calls += 1
+    same = getattr(parts.verifier, "same", None)
+    waits = parts.verifier is not None and parts.see_verdicts
+    live, waiting, ended = [], [], []
     at = first = 0
-    grown = []
-    for job, count in zip(jobs, counts):
+    for owner, (job, count) in enumerate(zip(jobs, counts)):
         own = growths[first : first + count]
         size = sum([len(growth.fresh) for growth in own])
-        job.first_new = len(job.tree.states)
-        grown.append(grow_all(job.tree, own, after[at : at + size], scores[at : at + size], is_plain))
+        first_new = len(job.tree.states)
+        grown = grow_all(job.tree, own, after[at : at + size], scores[at : at + size], is_plain)
         first, at = first + count, at + size
-    _judge(parts, jobs)
-    for job, own_grown in zip(jobs, grown):
-        parts.search.backup(job.tree, own_grown)
+        answered = _group_answers(job.tree, first_new, same)
+        if waits:
+            ended += [(owner, node) for node in answered]
+            waiting.append((job, grown))
+        elif _take_in(parts, job, grown, more):
+            live.append(job)
+    if ended:
+        _judge(parts, jobs, ended)
+    return live + [job for job, grown in waiting if _take_in(parts, job, grown, more)]
+
+
+def _take_in(parts: Parts, job: Job, grown: Mapping[int, Sequence[int]], more: Callable[[Job], bool]) -> bool:
+    parts.search.backup(job.tree, grown)
+    return more(job)
 
 
 def _propose(parts: Parts, jobs: Sequence[Job], again: list[int]) -> tuple[list[Growth], list[int]]:
@@ -228,23 +243,22 @@ def _score(
     return scores
 
 
-def _judge(parts: Parts, jobs: Sequence[Job]) -> None:
-    """Group the new answers by the verifier's `same`, and note its verdicts where the search may see them."""
-    ended = []
-    for owner, job in enumerate(jobs):
-        status, first = job.tree.status, job.first_new
-        ended += [
-            (owner, node)
-            for node, state in enumerate(job.tree.states[first:], start=first)
-            if state.answer is not None and status[node] is ENDED
-        ]
-    if not ended:
-        return
-    same = getattr(parts.verifier, "same", None)
-    for owner, node in ended:
-        group_answer(jobs[owner].tree, node, same)
-    if parts.verifier is None or not parts.see_verdicts:
-        return
+def _group_answers(tree: SearchTree, first_new: int, same: Callable[[str, str], bool] | None) -> list[int]:
+    """Group the answers among the new nodes by the verifier's `same` and return those nodes."""
+    status = tree.status
+    answered = [
+        node
+        for node, state in enumerate(tree.states[first_new:], start=first_new)
+        if state.answer is not None and status[node] is ENDED
+    ]
+    for node in answered:
+        group_answer(tree, node, same)
+    return answered
+
+
+def _judge(parts: Parts, jobs: Sequence[Job], ended: Sequence[tuple[int, int]]) -> None:
+    """Note the verdicts on new answers, each a job's position and a node, for the search to see."""
+    assert parts.verifier is not None
     owners = [owner for owner, _ in ended]
     answers = [str(jobs[owner].tree.states[node].answer) for owner, node in ended]
     started = time.perf_counter()

@@ -135,11 +135,12 @@ class MCTS:
             path, leaf = paths.pop(node), walks.leaf.pop(node, node)
             is_new = bool(children) and children[0] >= known and children == own[node] and _adjacent(children)
             if is_new:
-                live = walks.live[node] = walks.adopt_new(tree, children, merge=self.merge)
-                has_more = bool(live)
+                has_more = walks.adopt_new(
+                    tree, node, children, merge=self.merge, temperature=self.prior_temperature
+                )
             else:
                 has_more = walks.adopt(tree, node, children, merge=self.merge)
-            set_priors(walks, tree, node, children, temperature=self.prior_temperature, is_new=is_new)
+                set_priors(walks, tree, node, children, self.prior_temperature)
             if asked[node] != asked_before:
                 asked_before = asked[node]
                 due = self.due_at(tree, node)

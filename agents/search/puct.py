@@ -84,36 +84,40 @@ class Walks:
             self.total[parent] / tree.visits[parent] if parent != NO_PARENT and tree.visits[parent] else 0.5
         )
 
-    def adopt_new(self, tree: SearchTree, children: Sequence[int], *, merge: bool) -> list[int]:
-        """Take in all children of a node that had none, which lie side by side; see `adopt`."""
+    def adopt_new(
+        self, tree: SearchTree, node: int, children: Sequence[int], *, merge: bool, temperature: float
+    ) -> bool:
+        """Do what `adopt` and `set_priors` do for a node that had no children, in one go: the new ones lie side by
+        side, and nobody has visited them."""
         first, end = children[0], children[-1] + 1
-        scores, status = tree.score[first:end], tree.status
-        node = tree.parent[first]
+        status, scores = tree.status, tree.score[first:end]
+        states = tree.states[first:end]
         if None in scores:
             around = self.total[node] / tree.visits[node] if tree.visits[node] else 0.5
             scores = [around if score is None else score for score in scores]
         self.worth[first:end] = scores  # type: ignore[assignment]
-        live = list(children)
-        if not merge and not tree.notes:
-            return live
-        states = tree.states
-        depth, start = len(states[first].steps), states[ROOT].public
+        start, depth = tree.states[ROOT].public, len(states[0].steps)
         seen = self.seen.get(depth)
         if seen is None:
             seen = self.seen[depth] = {}
-        for child in children:
-            now = status[child]
+        live: list[int] = []
+        log_probs: list[float | None] = []
+        for child, state, now in zip(children, states, status[first:end]):
+            log_probs.append(state.steps[-1].log_prob)
             if now is FAILED:
-                live.remove(child)
-            elif merge and now is OPEN:
-                public = states[child].public
+                continue
+            if merge and now is OPEN:
+                public = state.public
                 if public is not None and public != start:
                     other = seen.setdefault(public, child)
                     if other != child:
                         self.merged[child] = other
                         status[child] = PRUNED
-                        live.remove(child)
-        return live
+                        continue
+            live.append(child)
+        self.live[node] = live
+        tree.prior[first:end] = self.pull[first:end] = priors_of(log_probs, children, children, temperature)
+        return bool(live)
 
     def adopt(self, tree: SearchTree, node: int, children: Sequence[int], *, merge: bool) -> bool:
         """Take the new ones among the children that were drawn; states met elsewhere are pruned. False for none."""
@@ -210,36 +214,31 @@ def follow(tree: SearchTree, walks: Walks, path: list[int], *, grown: bool = Fal
         node = best
 
 
-def set_priors(
-    walks: Walks, tree: SearchTree, node: int, drawn: Sequence[int], *, temperature: float, is_new: bool
-) -> None:
-    """Set the priors among all children of `node`, which add up to 1; `is_new` says that they lie side by side and
-    nobody visited them yet.
+def priors_of(
+    log_probs: Sequence[float | None], children: Sequence[int], drawn: Sequence[int], temperature: float
+) -> list[float]:
+    """Return the priors of siblings, which add up to 1.
 
     They are proportional to probability ** (1 / temperature); where a policy gives no log-probabilities, to how
     often each child was drawn in this proposal.
     """
-    children = tree.children[node]
-    if not children:
-        return
-    states = tree.states
-    log_probs = [states[child].steps[-1].log_prob for child in children]
     if None in log_probs:
         weights = [float(max(1, drawn.count(child))) for child in children]
     else:
         top = max(log_probs)  # type: ignore[type-var]
-        if temperature == 1.0:
-            weights = [exp(own - top) for own in log_probs]  # type: ignore[operator]
-        else:
-            weights = [exp((own - top) / temperature) for own in log_probs]  # type: ignore[operator]
+        weights = [exp((own - top) / temperature) for own in log_probs]  # type: ignore[operator]
     scale = 1.0 / sum(weights)
-    weights = [weight * scale for weight in weights]
-    if is_new:
-        first, end = children[0], children[-1] + 1
-        tree.prior[first:end] = walks.pull[first:end] = weights
+    return [weight * scale for weight in weights]
+
+
+def set_priors(walks: Walks, tree: SearchTree, node: int, drawn: Sequence[int], temperature: float) -> None:
+    """Set the priors among all children of `node` anew."""
+    children = tree.children[node]
+    if not children:
         return
-    visits, prior, pull = tree.visits, tree.prior, walks.pull
-    for child, weight in zip(children, weights):
+    states, visits, prior, pull = tree.states, tree.visits, tree.prior, walks.pull
+    log_probs = [states[child].steps[-1].log_prob for child in children]
+    for child, weight in zip(children, priors_of(log_probs, children, drawn, temperature)):
         prior[child] = weight
         pull[child] = weight / (1 + visits[child])
 

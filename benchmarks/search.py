@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from stepgym.agents import run_search
@@ -24,6 +27,8 @@ from stepgym.agents.search.mcts import MCTS
 from stepgym.envs.types import End, Problem, State, Step
 
 BRANCHING, DEPTH = 4, 8
+LARGE_DEPTH = 12
+"""Of the trees of 10,000 nodes and more: with depth 8 there are only 87,381 nodes."""
 STEPS = [Step(str(i), log_prob=-0.5 - 0.3 * i, num_tokens=1) for i in range(BRANCHING)]
 SCORES = [((i * 2654435761) % 1009) / 1009 for i in range(4096)]
 
@@ -96,7 +101,7 @@ def ours(search: MCTS, num_trees: int = 1, depth: int = DEPTH) -> Measured:
     return Measured(seconds, simulations, sum(map(len, trees)))
 
 
-def floor(simulations: int) -> Measured:
+def floor(simulations: int, max_depth: int = DEPTH) -> Measured:
     """Run PUCT written by hand over bare lists: no steps, states, checks, budgets or records. What is left to gain."""
     children: list[list[int]] = [[]]
     prior, total, score = [1.0], [0.0], [0.5]
@@ -114,7 +119,7 @@ def floor(simulations: int) -> Measured:
                     best, most = child, here
             node = best
             path.append(node)
-        if depth[node] < DEPTH:
+        if depth[node] < max_depth:
             for share in shares:
                 children[node].append(len(visits))
                 children.append([])
@@ -143,8 +148,10 @@ def own_cases(quick: bool) -> dict[str, Callable[[], Measured]]:
         "lockstep_64": lambda: ours(replace(FULL, simulations=160 // scale), num_trees=64),
         "lockstep_256": lambda: ours(replace(FULL, simulations=160 // scale), num_trees=256 // scale),
         "nodes_1000": lambda: ours(replace(FULL, simulations=250)),
-        "nodes_10000": lambda: ours(replace(FULL, simulations=2500 // scale), depth=9),
-        "nodes_100000": lambda: ours(replace(FULL, simulations=25000 // scale), depth=9),
+        "nodes_10000": lambda: ours(replace(FULL, simulations=3600 // scale), depth=LARGE_DEPTH),
+        "nodes_100000": lambda: ours(replace(FULL, simulations=36000 // scale), depth=LARGE_DEPTH),
+        "floor_nodes_1000": lambda: floor(250),
+        "floor_nodes_100000": lambda: floor(36000 // scale, LARGE_DEPTH),
     }
 
 
@@ -211,6 +218,7 @@ def measure(rounds: int, quick: bool) -> dict[str, Any]:
     """Run all cases `rounds` times, interleaved, and return medians, spreads and ratios."""
     cases = {**own_cases(quick), **peer_cases(quick)}
     taken: dict[str, list[float]] = {name: [] for name in cases}
+    nodes: dict[str, int] = {}
     missing = {}
     for _ in range(rounds):
         for name, case in cases.items():
@@ -222,6 +230,7 @@ def measure(rounds: int, quick: bool) -> dict[str, Any]:
                 missing[name] = f"{error}; see --peers"
                 continue
             taken[name].append(1e6 * run.seconds / run.simulations)
+            nodes[name] = run.nodes
     medians = {name: statistics.median(values) for name, values in taken.items() if values}
     spread = {name: [min(values), max(values)] for name, values in taken.items() if values}
     ratios = {
@@ -232,6 +241,8 @@ def measure(rounds: int, quick: bool) -> dict[str, Any]:
     ratios["one_tree_over_floor"] = medians["one_tree"] / medians["floor"]
     ratios["lockstep_64_over_floor"] = medians["lockstep_64"] / medians["floor"]
     ratios["nodes_100000_over_1000"] = medians["nodes_100000"] / medians["nodes_1000"]
+    ratios["nodes_1000_over_floor"] = medians["nodes_1000"] / medians["floor_nodes_1000"]
+    ratios["nodes_100000_over_floor"] = medians["nodes_100000"] / medians["floor_nodes_100000"]
     return {
         "benchmark": "search",
         "unit": "CPU microseconds a simulation; scripted policy, domain and values taken off ours",
@@ -241,9 +252,32 @@ def measure(rounds: int, quick: bool) -> dict[str, Any]:
         "median": medians,
         "spread": spread,
         "ratio": ratios,
+        "nodes": nodes,
         "missing": missing,
-        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        "machine": f"{os.cpu_count()}-core {platform.machine()}, {_cpu_model()}, Python {platform.python_version()}",
+        "commit": _commit(),
     }
+
+
+def _cpu_model() -> str:
+    """Return the processor's name, where the system says it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown CPU"
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown CPU"
+    )
+
+
+def _commit() -> str:
+    """Return the commit that was measured, with `-dirty` where files differ from it; `unknown` without git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
 
 
 def main() -> None:

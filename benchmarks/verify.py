@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-DEFAULT_FILES = (Path(__file__).parent / "data" / "maths_pairs.jsonl",)
+DEFAULT_FILES = tuple(Path(__file__).parent / "data" / f"maths_{name}.jsonl" for name in ("mix", "pairs"))
 
 
 class Outcome(NamedTuple):

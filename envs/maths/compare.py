@@ -83,7 +83,7 @@ class Judge(ScalarJudge):
             if vector_a is not None or vector_b is not None:
                 return self._same_groups(vector_a or a, vector_b or b, vector_a, vector_b)
         if kind_a == "set" and kind_b == "set":
-            return self.unordered(a[1], b[1], as_sets=True)
+            return self.unordered(lists.parts_of(a), lists.parts_of(b), as_sets=True)
         if kind_a in ("cup", "cap", "setminus", "where_set", "set") or kind_b in (
             "cup",
             "cap",
@@ -247,6 +247,8 @@ class Judge(ScalarJudge):
         if set(reference[1]) <= {"=", "~"}:
             if symbols(reference):
                 return False
+            if "~" in reference[1]:
+                return self.approximated(reference, other, is_a)
             closed = reference[2][-1]  # a computation: every equality in it must hold
             if not lists.is_true_chain(self, reference):
                 return False
@@ -254,6 +256,16 @@ class Judge(ScalarJudge):
         if _kind(other) in ("group", "set", "cup", "cap", "setminus", "where_set") or _is_number_set(other):
             return self.real_sets(a, b)
         return False
+
+    def approximated(self, relation: Any, other: Node, is_a: bool) -> bool | None:
+        """`5/3 ~ 1.67` says 5/3, as long as the decimal is its rounding."""
+        at = relation[1].index("~")
+        exactly, rounded = relation[2][at], relation[2][at + 1]
+        if len(relation[2]) != at + 2 or not self.rounds_to(exactly, rounded):
+            return False
+        if at and not lists.is_true_chain(self, ("rel", relation[1][:at], relation[2][: at + 1])):
+            return False
+        return self.same(exactly, other) if is_a else self.same(other, exactly)
 
     def both_relations(self, a: Any, b: Any) -> bool | None:
         tuples = lists.tuple_assignment(a), lists.tuple_assignment(b)

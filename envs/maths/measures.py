@@ -149,6 +149,11 @@ class ScalarJudge:
             return False
         return bool(abs(value - decimal.value) <= decimal.place / 2)
 
+    def rounds_to(self, exactly: Node, rounded: Node) -> bool:
+        """Whether a written decimal is an exact value to within one unit of its last place."""
+        decimal, value = quantities.written(rounded), _closed_value(exactly)
+        return decimal is not None and value is not None and abs(value - decimal.value) <= decimal.place
+
     def _same_family(self, a: Node, b: Node) -> bool:
         """`pi/4 + k pi` and `5 pi/4 + n pi`: one family over the whole numbers, its offset shifted by whole steps."""
         from stepgym.envs.maths import numeric

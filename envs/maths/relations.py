@@ -49,6 +49,10 @@ def _name_of(node: Node) -> tuple[str, tuple[str, ...]] | None:
     kind = node[0]
     if kind == "v":
         return node[1], ()
+    if kind == "f" and node[1] in ("Re", "Im") and isinstance(node[2][0], tuple) and node[2][0][0] == "v":
+        return f"{node[1]} {node[2][0][1]}", ()
+    if kind == "*" and node[1] == ("v", "P") and len(node) == 3 and _is_event(node[2]):
+        return f"P{node[2]!r}", ()
     if kind == "unit":
         return node[1].lower(), ()
     if kind == "call":
@@ -96,6 +100,11 @@ def _name_of(node: Node) -> tuple[str, tuple[str, ...]] | None:
     ):
         return f"{node[1]} {node[2][0][1]}", ()
     return None
+
+
+def _is_event(node: Any) -> bool:
+    """`X = 2`, as in `P(X = 2)`."""
+    return isinstance(node, tuple) and node[0] == "rel"
 
 
 def _is_inverse(node: Any) -> bool:
@@ -236,6 +245,8 @@ class Residue(NamedTuple):
 
 def residue(node: Any) -> Residue | None:
     """Read a congruence; `None` for anything else."""
+    if isinstance(node, tuple) and node[:2] == ("f", "mod"):
+        return Residue("", *node[2])
     if not (isinstance(node, tuple) and node[0] == "mod"):
         return None
     inner = node[1]

@@ -38,6 +38,7 @@ _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10
 _PARTS = {"half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fourths": 4,
           "fifth": 5, "fifths": 5, "sixth": 6, "sixths": 6, "eighth": 8, "eighths": 8, "tenth": 10, "tenths": 10}  # fmt: skip
 _CHOICE = re.compile(r"\(?([A-J])(?:[).:](?=\s|\Z).*|\)\s*\S.*)?\Z", re.DOTALL)
+_BRACKETED = re.compile(r"(?:\([A-H]\)[\s,;]*(?:and\s*)?){2,8}\Z")
 _OPTION = re.compile(r"(?:option|choice|answer|letter)\s*:?\s*\(?([A-Ja-j])\)?[.:]?\s*\Z", re.IGNORECASE)
 _TIME = re.compile(
     r"(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?\s*(a|p)\.?\s?m\.?\Z|(\d{1,2}):(\d{2})\Z", re.IGNORECASE
@@ -209,6 +210,8 @@ def _choices(text: str) -> tuple[str, bool] | None:
 
 def _compare_choices(reference: str, answer: str) -> bool | None:
     several = _choices(reference), _choices(answer)
+    if several[0] and several[1] and any(_BRACKETED.match(unwrap(text)) for text in (reference, answer)):
+        return several[0][0] == several[1][0]
     if (
         several[0]
         and several[1]

@@ -14,7 +14,7 @@ from stepgym.agents.intervals import Interval, bootstrap_difference, bootstrap_m
 from stepgym.agents.policies.scripted import RandomLegalPolicy, RandomRewardModel
 from stepgym.agents.registry import load_search
 from stepgym.agents.solving import Environment, iter_solve
-from stepgym.agents.types import EpisodeRecord, Policy, RewardModel
+from stepgym.agents.types import Budget, EpisodeRecord, Policy, RewardModel
 from stepgym.envs.types import Problem
 
 
@@ -115,11 +115,15 @@ def measure_curve(
     methods: Sequence[Method] = METHODS,
     seed: int = 0,
     see_verdicts: bool | None = None,
+    budget: Budget | None = None,
+    num_parallel: int | None = None,
+    continuous: bool = False,
     on_point: Callable[[Point], object] | None = None,
 ) -> Curve:
     """Measure greedy and every method at every width on the same problems; the first point is greedy's.
 
     Methods that need what is not there are left out: values without a reward model, random play without legal steps.
+    `budget` limits each problem of each point; `num_parallel` is all of them unless said otherwise.
     """
     has_legal_steps = hasattr(env.domain, "legal_steps")
     plans = [(Method("greedy", "greedy", lambda width: {}), 1)]
@@ -140,7 +144,9 @@ def measure_curve(
             reward_model=_values(method, reward_model, seed),
             seed=seed,
             see_verdicts=see_verdicts if method.see_verdicts is None else method.see_verdicts,
-            num_parallel=len(problems),
+            budget=budget,
+            num_parallel=num_parallel or max(1, len(problems)),
+            continuous=continuous,
         )
         points.append(make_point(method, width, list(records), seed=seed))
         if on_point is not None:

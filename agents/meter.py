@@ -17,8 +17,13 @@ def parameters_of(model: object) -> int:
 
 
 def tokens_of(state: State) -> int:
-    """Return the tokens of all a state's steps and replies."""
-    return sum([step.num_tokens + step.num_reply_tokens for step in state.steps])
+    """Return the tokens a reward model reads for a state: its first step's prompt and everything since.
+
+    A policy that charges the prompt to one of the steps it draws together makes this too low for the others.
+    """
+    steps = state.steps
+    prompt = steps[0].num_prompt_tokens if steps else 0
+    return prompt + sum(step.num_tokens + step.num_reply_tokens for step in steps)
 
 
 @dataclass(slots=True)
@@ -34,12 +39,6 @@ class Meter:
     sandbox_s: float = 0.0
     started: float = field(default_factory=time.perf_counter)
     wall_s: float = 0.0
-    problem_tokens: int = 0
-    """The problem's own length: a policy charges the prompt to one of the steps it draws together."""
-
-    def saw_prompt(self, state: State) -> None:
-        """Learn the problem's length from a first step that was charged with it."""
-        self.problem_tokens = max(self.problem_tokens, state.steps[0].num_prompt_tokens)
 
     def add_steps(self, steps: Iterable[Step], num_parameters: int) -> None:
         """Charge every step that was drawn, also those that led nowhere new."""

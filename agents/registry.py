@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from stepgym.agents.types import Policy, RewardModel, Search
 from stepgym.sandbox.plugins import resolve
+from stepgym.sandbox.settings import check_types
 
 SEARCHES = {
     "greedy": "stepgym.agents.search.greedy:Greedy",
@@ -97,9 +98,10 @@ def _make(kind: str, name: str, found: Any, settings: dict[str, Any], *rest: str
 
 
 def check_settings(kind: str, name: str, taker: Any, settings: dict[str, Any]) -> None:
-    """Raise `ValueError` for a setting that `taker` does not have, with those it has (any is good for `**settings`)."""
+    """Raise `ValueError` for a setting that `taker` does not have, with those it has (any is good for `**settings`), or of a wrong type."""
     parameters = inspect.signature(taker).parameters
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     unknown = [key for key in settings if key not in parameters]
     if unknown and not takes_any:
         raise ValueError(f"{kind} {name!r} has no setting {unknown[0]!r}; it has: {', '.join(parameters)}")
+    check_types(f"{kind} {name!r}", taker, settings)

@@ -231,10 +231,7 @@ def _score(
         jobs[owner].meter.model_calls += 1
     if size := parameters_of(parts.reward_model):
         for owner, state in zip(own, states):
-            jobs[owner].meter.saw_prompt(state)
-        for owner, state in zip(own, states):
-            meter = jobs[owner].meter
-            meter.flops += 2.0 * size * (meter.problem_tokens + tokens_of(state))
+            jobs[owner].meter.flops += 2.0 * size * tokens_of(state)
     if len(good) == len(after):
         return given
     scores: list[float | Failure | None] = [None] * len(after)

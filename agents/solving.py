@@ -13,8 +13,9 @@ from typing import Any, Protocol
 from stepgym.agents import boundary
 from stepgym.agents.lockstep import bound, grow_trees, start_jobs
 from stepgym.agents.meter import Meter
+from stepgym.agents.players import make_search
 from stepgym.agents.record import describe, make_record
-from stepgym.agents.registry import load_policy, load_reward_model, load_search
+from stepgym.agents.registry import load_policy, load_reward_model
 from stepgym.agents.rounds import Job, Parts, Run
 from stepgym.agents.types import (
     NO_LIMIT,
@@ -214,15 +215,6 @@ def choose_problems(
     if episodes > len(source):
         raise ValueError(f"episodes={episodes}, but {source.name} has {len(source)} problems")
     return (source[index] for index in range(episodes)), where
-
-
-def make_search(agent: str | Search, seed: int, settings: Mapping[str, Any] | None) -> Search:
-    """Return the search itself, or make it by name; `seed` is passed on where it takes one."""
-    if not isinstance(agent, str):
-        if settings:
-            raise ValueError(f"agent_settings={dict(settings)!r} need an agent by name, not {agent!r}")
-        return agent
-    return load_search(agent, seed=seed, **(settings or {}))
 
 
 def _environment(env: Any, seed: int, level: int | None, settings: Mapping[str, Any] | None) -> Environment:

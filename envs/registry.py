@@ -10,6 +10,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stepgym.sandbox.plugins import load_dotted, resolve, unknown_name
+from stepgym.sandbox.settings import check_types
 
 if TYPE_CHECKING:
     from stepgym.envs.reasoning_env import ReasoningEnv
@@ -96,7 +97,7 @@ def register_all() -> None:
 
 
 def _check_options(env_id: str, maker: Any, options: dict[str, Any]) -> None:
-    """Raise for an option that the environment does not take, with the nearest name."""
+    """Raise for an option that the environment does not take, with the nearest name, or whose value is of a wrong type."""
     from stepgym.envs.reasoning_env import FaceOptions
 
     parameters = inspect.signature(maker).parameters.values()
@@ -106,3 +107,5 @@ def _check_options(env_id: str, maker: Any, options: dict[str, Any]) -> None:
     for name in options:
         if name not in known:
             raise unknown_name(f"option of {env_id}", name, known, dotted=False)
+    check_types(f"environment {env_id!r}", maker, options)
+    check_types(f"environment {env_id!r}", FaceOptions, options)

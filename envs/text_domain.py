@@ -41,12 +41,12 @@ class TextDomain:
         self,
         *,
         max_steps: int | None = 32,
-        sandbox: str | None = "auto",
+        sandbox: str | Sandbox | None = "auto",
         tool_limits: Limits = TOOL_LIMITS,
         max_reply_chars: int = 4_000,
         whole_answer: bool = False,
     ) -> None:
-        """`sandbox` names where tool calls run; with `None` they are plain text.
+        """`sandbox` is where tool calls run: a name, or one that the caller opened and closes; with `None` they are text.
 
         `whole_answer` is for code: an episode also ends with the first closed block of Python, and where the policy
         ends without marking an answer, all its visible text is the answer. Else its last step is.
@@ -110,6 +110,8 @@ class TextDomain:
     def _run(self, sources: Sequence[str]) -> list[ExecutionResult]:
         if not sources or self.sandbox is None:
             return []
+        if not isinstance(self.sandbox, str):
+            return self.sandbox.run([Program(source, limits=self.tool_limits) for source in sources])
         if self._open is None:
             from stepgym.sandbox import open_sandbox
 

@@ -7,14 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from stepgym.agents.players import open_players
 from stepgym.agents.record import describe
-from stepgym.agents.registry import load_policy, load_reward_model, load_search
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import Budget, EpisodeRecord, Policy, RewardModel, Search
 from stepgym.envs.reasoning_env import ReasoningEnv
-from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem
-from stepgym.sandbox import open_sandbox
 from stepgym.selfplay.run_folder import RunFolder, summarise
 from stepgym.selfplay.types import RunConfig, RunSummary
 
@@ -33,13 +31,16 @@ def selfplay(
     env_options: Mapping[str, Any] | None = None,
     agent_settings: Mapping[str, Any] | None = None,
     policy_settings: Mapping[str, Any] | None = None,
+    see_verdicts: bool | None = None,
     num_parallel: int = 16,
+    continuous: bool = False,
     on_episode: Callable[[EpisodeRecord], object] | None = None,
 ) -> RunSummary:
     """Play the first `episodes` problems of `env` into the folder `out` and return what is there then.
 
     The same call goes on where an earlier one stopped; a larger `episodes` extends the run. `num_parallel` problems
-    are searched side by side and are what an interruption loses. `on_episode` hears of each episode once it is on
+    are searched side by side and are what an interruption loses (with `continuous`, which lets them run ahead of each
+    other, up to four times as many). `see_verdicts` is as of `stepgym.agents.solve`. `on_episode` hears of each episode once it is on
     the disk. Raises `ValueError` for unknown names and settings and `SandboxError` where the sandbox named in
     `env_options` cannot be had, before anything is written; `SandboxError` also where it is lost on the way,
     `RunMismatchError` where `out` holds a run with other settings, `RunBusyError` while another process writes.
@@ -48,46 +49,49 @@ def selfplay(
     # Objects are described, names kept: the same names are the same run, whatever their defaults come to.
     config = RunConfig(
         env_id=env if isinstance(env, str) else env.env_id,
-        env_options=options,
+        env_options=describe(options if isinstance(env, str) else describe_env(env)),
         agent=describe(agent),
-        agent_settings=dict(agent_settings or {}),
+        agent_settings=describe(agent_settings or {}),
         policy=describe(policy),
-        policy_settings=dict(policy_settings or {}),
+        policy_settings=describe(policy_settings or {}),
         reward_model=describe(reward_model),
         budget={name: limit for name, limit in asdict(budget or Budget()).items() if limit is not None},
         seed=seed,
+        see_verdicts=see_verdicts,
     )
-    where = load_env(env, **{"seed": seed, **options}) if isinstance(env, str) else env
-    if isinstance(agent, str):
-        load_search(agent, seed=seed, **config.agent_settings)  # a wrong name or setting is said before anything else
-    player = load_policy(policy, seed=seed, **config.policy_settings) if isinstance(policy, str) else policy
-    judge = load_reward_model(reward_model, seed=seed) if isinstance(reward_model, str) else reward_model
-    if isinstance(options.get("sandbox"), str):
-        open_sandbox(options["sandbox"]).close()  # asked for by name, it must be there before the first episode
-    if episodes > len(where.problems):
-        raise ValueError(f"episodes={episodes}, but {where.env_id} has {len(where.problems)} problems")
-    try:
+    with open_players(
+        env, agent=agent, policy=policy, reward_model=reward_model, seed=seed, env_options=options,
+        agent_settings=agent_settings, policy_settings=policy_settings,
+    ) as players:  # fmt: skip
+        where = players.env
+        if episodes > len(where.problems):
+            raise ValueError(f"episodes={episodes}, but {where.env_id} has {len(where.problems)} problems")
         with RunFolder(out, config) as folder:
-            waiting = _waiting(where, episodes, folder.done)
             for record in iter_solve(
-                waiting,
+                _waiting(where, episodes, folder.done),
                 env=where,
                 agent=agent,
-                agent_settings=config.agent_settings,
-                policy=player,
-                reward_model=judge,
+                agent_settings=agent_settings,
+                policy=players.policy,
+                reward_model=players.reward_model,
                 budget=budget,
                 seed=seed,
+                see_verdicts=see_verdicts,
                 num_parallel=num_parallel,
+                continuous=continuous,
                 verify_all=True,
             ):
                 folder.append(record)
                 if on_episode is not None:
                     on_episode(record)
-    finally:
-        if isinstance(env, str):
-            where.close()
     return summarise(out)
+
+
+def describe_env(env: ReasoningEnv) -> dict[str, Any]:
+    """Return what makes an environment that is an object what it is."""
+    if env.spec is not None:
+        return dict(env.spec.kwargs)
+    return {name: getattr(env, name) for name in ("problems", "domain", "verifier", "step_verifier")}
 
 
 def _waiting(env: ReasoningEnv, episodes: int, done: set[str]) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, fields
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from stepgym.agents.record import describe
 from stepgym.agents.types import EpisodeRecord
 from stepgym.selfplay.records import from_line, to_line
 from stepgym.selfplay.types import (
@@ -147,17 +149,27 @@ def _locked(path: Path) -> int:
 
 def _check_or_write_config(path: Path, config: RunConfig) -> None:
     file = path / "run.json"
-    plain = json.loads(json.dumps(asdict(config), default=str))
+    plain = json.loads(json.dumps(describe(asdict(config))))
     if not file.exists():
         content = {"format": RUN_FORMAT, "config": plain, "versions": versions()}
         _write_whole(file, json.dumps(content, indent=2) + "\n")
         return
     before = asdict(read_config(path))
     if before == plain:
+        _warn_of_versions(path, json.loads(file.read_text(encoding="utf-8")).get("versions"))
         return
     names = [f.name for f in fields(RunConfig) if before[f.name] != plain[f.name]]
     shown = "; ".join(f"{name} was {before[name]!r}, is now {plain[name]!r}" for name in names)
     raise RunMismatchError(f"{path} holds a run with other settings: {shown}. Repeat those, or choose another folder")
+
+
+def _warn_of_versions(path: Path, before: Any) -> None:
+    """Episodes of two versions in one run are allowed, but not behind the user's back."""
+    now = versions()
+    changed = [name for name in now if isinstance(before, dict) and before.get(name) != now[name]]
+    if changed:
+        shown = "; ".join(f"{name} was {before.get(name, 'missing')}, is now {now[name]}" for name in changed)
+        warnings.warn(f"{path} was begun with other versions: {shown}. Its episodes may differ", stacklevel=4)
 
 
 def versions() -> dict[str, str]:

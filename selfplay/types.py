@@ -42,6 +42,8 @@ class RunConfig:
     """Fields of `Budget` that are limited; what is absent has no limit."""
     seed: int = 0
     """Seeds the problems and, where they take one, the policy and the search."""
+    see_verdicts: bool | None = None
+    """Whether the search saw verdicts; `None` where they need no reference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

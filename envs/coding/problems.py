@@ -17,6 +17,7 @@ from stepgym.envs.files import DataFileError, Row, find_column, read_rows
 from stepgym.envs.reasoning_env import FaceOptions, ReasoningEnv
 from stepgym.envs.text_domain import TextDomain
 from stepgym.envs.types import Problem, ProblemSet
+from stepgym.sandbox.types import Sandbox
 
 HUMANEVAL, CODE = "stepgym/HumanEval-v0", "stepgym/Code-v0"
 INSTRUCTIONS = "Write the Python code. Give all of it in one ```python block."
@@ -120,7 +121,7 @@ def make_humaneval(
     seed: int = 0,
     instructions: str = INSTRUCTIONS,
     tools: bool = True,
-    sandbox: str = "auto",
+    sandbox: str | Sandbox = "auto",
     **face: Unpack[FaceOptions],
 ) -> ReasoningEnv:
     """Make `stepgym/HumanEval-v0`. `sandbox` grades the answers and runs the policy's tool calls.
@@ -138,7 +139,7 @@ def make_code(
     file: str | Path | None = None,
     instructions: str = INSTRUCTIONS,
     tools: bool = True,
-    sandbox: str = "auto",
+    sandbox: str | Sandbox = "auto",
     **face: Unpack[FaceOptions],
 ) -> ReasoningEnv:
     """Make `stepgym/Code-v0` over a file; without one, over the few problems that ship with the package."""
@@ -154,7 +155,7 @@ def _no_level(name: str, level: int | None) -> None:
         raise ValueError(f"{name} has no levels; leave out level={level!r}")
 
 
-def _env(problems: ProblemSet, tools: bool, sandbox: str, face: FaceOptions) -> ReasoningEnv:
+def _env(problems: ProblemSet, tools: bool, sandbox: str | Sandbox, face: FaceOptions) -> ReasoningEnv:
     max_steps = face.pop("max_steps", 32)
     domain = TextDomain(max_steps=max_steps, sandbox=sandbox if tools else None, whole_answer=True)
     return ReasoningEnv(problems, domain=domain, verifier=CodingVerifier(sandbox), **face)

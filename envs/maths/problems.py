@@ -22,6 +22,7 @@ from stepgym.envs.reasoning_env import FaceOptions, ReasoningEnv
 from stepgym.envs.text_domain import INSTRUCTIONS, TextDomain
 from stepgym.envs.tokens import final_answer, visible_text
 from stepgym.envs.types import Problem, ProblemSet, State, Status, Step, StepVerifier, Verdict
+from stepgym.sandbox.types import Sandbox
 
 NAME = "stepgym/Math-v0"
 
@@ -177,7 +178,7 @@ def make(
     question: str | None = None,
     answer: str | None = None,
     instructions: str = INSTRUCTIONS,
-    sandbox: str | None = "auto",
+    sandbox: str | Sandbox | None = "auto",
     **face: Unpack[FaceOptions],
 ) -> ReasoningEnv:
     """Make `stepgym/Math-v0`: procedural at a level (1 where none is given), or the questions of a data file.

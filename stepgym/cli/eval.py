@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,14 @@ def command(as_json: bool, curve: str | None, widths: str, **given: Any) -> None
     budget, rest = split_budget(given)
     with user_errors():
         if curve:
-            _curve(curve, _read_widths(widths), as_json, rest)
+            _suit_curve(rest)
+            with open_run(rest) as run:
+                _curve(curve, _read_widths(widths), as_json, budget, run)
             return
         from stepgym.agents.evaluate import evaluate
 
-        run = load_run(rest)
-        result = evaluate(run.pop("problems"), budget=budget, **run)
+        with open_run(rest) as run:
+            result = evaluate(run.pop("problems"), budget=budget, **run)
     if as_json:
         click.echo(json.dumps(result.as_json()))
         return
@@ -39,36 +43,44 @@ def command(as_json: bool, curve: str | None, widths: str, **given: Any) -> None
     click.echo(f"verdicts: {', '.join(f'{count} {verdict}' for verdict, count in result.verdicts.items())}")
     if result.first_failure:
         click.secho(f"first failure: {result.first_failure}", fg="yellow")
+    if result.agent.get("see_verdicts"):
+        click.echo("the search saw verdicts while it ran (--no-verdicts hides them)")
     click.echo(
         f"compute: {usage.new_tokens:,} new tokens ({usage.reasoning_tokens:,} reasoning), {usage.prompt_tokens:,} prompt, "
         f"{usage.tool_tokens:,} tool; {usage.model_calls:,} model calls, {usage.flops:.3g} FLOPs, {usage.wall_s:.1f} s"
     )
 
 
-def load_run(given: dict[str, Any]) -> dict[str, Any]:
+@contextmanager
+def open_run(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Turn the shared options into the arguments of `stepgym.agents.solve`."""
-    from stepgym.agents.registry import load_policy
-    from stepgym.envs.registry import load_env
-    from stepgym.sandbox import open_sandbox
+    from stepgym.agents.players import open_players
 
     options = dict(given["env_option"])
     options |= {name: given[name] for name in ("level", "sandbox") if given[name] is not None}
-    seed = given["seed"]
-    env = load_env(given["env_id"], **{"seed": seed, **options})
-    if isinstance(options.get("sandbox"), str):
-        open_sandbox(options["sandbox"]).close()  # asked for by name, it must be there before the first problem
-    return {
-        "problems": env,
-        "agent": given["agent"],
-        "agent_settings": dict(given["agent_option"]),
-        "policy": load_policy(given["policy"], seed=seed, **dict(given["policy_option"])),
-        "reward_model": given["reward_model"],
-        "episodes": given["episodes"],
-        "seed": seed,
-        "see_verdicts": given["see_verdicts"],
-        "num_parallel": given["parallel"],
-        "continuous": given["continuous"],
-    }
+    agent_settings = dict(given["agent_option"])
+    with open_players(
+        given["env_id"],
+        agent=given["agent"],
+        policy=given["policy"],
+        reward_model=given["reward_model"],
+        seed=given["seed"],
+        env_options=options,
+        agent_settings=agent_settings,
+        policy_settings=dict(given["policy_option"]),
+    ) as players:
+        yield {
+            "problems": players.env,
+            "agent": given["agent"],
+            "agent_settings": agent_settings,
+            "policy": players.policy,
+            "reward_model": players.reward_model,
+            "episodes": given["episodes"],
+            "seed": given["seed"],
+            "see_verdicts": given["see_verdicts"],
+            "num_parallel": given["parallel"],
+            "continuous": given["continuous"],
+        }
 
 
 def _read_widths(text: str) -> list[int]:
@@ -81,23 +93,32 @@ def _read_widths(text: str) -> list[int]:
     return widths
 
 
-def _curve(out: str, widths: list[int], as_json: bool, given: dict[str, Any]) -> None:
+def _suit_curve(given: dict[str, Any]) -> None:
+    """Refuse a single agent, as a curve measures them all; its problems run side by side unless asked otherwise."""
+    source = click.get_current_context().get_parameter_source
+    for name in ("agent", "agent_option"):
+        if source(name) is not click.core.ParameterSource.DEFAULT:
+            value = given[name]
+            raise ValueError(f"--curve measures every agent at every one of --widths; leave out --{name.replace('_', '-')} {value}")
+    if source("parallel") is click.core.ParameterSource.DEFAULT:
+        given["parallel"] = None
+
+
+def _curve(out: str, widths: list[int], as_json: bool, budget: Any, run: dict[str, Any]) -> None:
     from stepgym.agents.curve import measure_curve
     from stepgym.agents.curve_plot import draw_curve
-    from stepgym.agents.registry import load_reward_model
     from stepgym.agents.solving import choose_problems
 
-    run = load_run(given)
     problems, env = choose_problems(run["problems"], None, run["episodes"], seed=run["seed"], level=None, settings=None)
-    reward_model = run["reward_model"]
-    if reward_model is not None:
-        reward_model = load_reward_model(reward_model, seed=run["seed"])
     curve = measure_curve(
         env,
         list(problems),
         policy=run["policy"],
-        reward_model=reward_model,
+        reward_model=run["reward_model"],
         widths=widths,
+        budget=budget,
+        num_parallel=run["num_parallel"],
+        continuous=run["continuous"],
         seed=run["seed"],
         see_verdicts=run["see_verdicts"],
         on_point=None if as_json else _print_point,

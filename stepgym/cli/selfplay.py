@@ -17,6 +17,8 @@ from stepgym.cli.options import agent_options, split_budget, user_errors
 @click.option("--episodes", default=100, show_default=True, type=click.IntRange(min=1), help="Problems to play.")
 @click.option("--out", required=True, type=click.Path(file_okay=False), help="The run folder.")
 @click.option("--parallel", default=16, show_default=True, type=click.IntRange(min=1), help="Problems side by side.")
+@click.option("--continuous", is_flag=True, help="Let problems run ahead of each other.")
+@click.option("--verdicts/--no-verdicts", "see_verdicts", default=None, help="Let the search see verdicts  [default: where they need no reference].")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and no progress.")
 def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any) -> None:
     """Play an environment's problems and record every finished search as one line of JSON.
@@ -24,6 +26,7 @@ def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any)
     Ctrl-C or a crash loses at most the episodes in flight; the same command goes on from there, and a larger
     --episodes extends the run.
     """
+    from stepgym.sandbox.types import SandboxError
     from stepgym.selfplay.play import selfplay
     from stepgym.selfplay.types import RunBusyError
 
@@ -48,8 +51,12 @@ def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any)
             )
     except RunBusyError as error:
         raise click.ClickException(str(error)) from error
+    except click.UsageError as error:
+        if progress.num_new and isinstance(error.__cause__, SandboxError):
+            raise click.ClickException(f"{error.message}\nStopped. {_safe(progress.num_new, out)}") from error
+        raise
     except KeyboardInterrupt:
-        click.echo(f"\nStopped. {progress.num_new} new episodes are safe in {out}; the same command goes on.", err=True)
+        click.echo(f"\nStopped. {_safe(progress.num_new, out)}", err=True)
         raise click.exceptions.Exit(130) from None
     if as_json:
         click.echo(json.dumps(asdict(summary)))
@@ -57,6 +64,10 @@ def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any)
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in summary.verdicts.items())
     click.echo(f"{out}: {summary.episodes} episodes ({verdicts}), {progress.num_new} of them new")
     click.echo(f"Next: stepgym export {out} --format sft   |   stepgym view {out} --out page.html")
+
+
+def _safe(count: int, out: str) -> str:
+    return f"{count} new episodes are safe in {out}; the same command goes on."
 
 
 class _Progress:

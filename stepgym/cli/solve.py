@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stepgym.cli.eval import load_run
+from stepgym.cli.eval import open_run
 from stepgym.cli.options import agent_options, split_budget, user_errors
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def command(as_json: bool, show_reasoning: bool, whole_tree: bool, **given: Any)
     with user_errors():
         from stepgym.agents.solving import solve
 
-        run = load_run(rest)
-        records = solve(run.pop("problems"), budget=budget, **run)
+        with open_run(rest) as run:
+            records = solve(run.pop("problems"), budget=budget, **run)
     if as_json:
         for record in records:
             click.echo(json.dumps(asdict(record)))

@@ -11,7 +11,6 @@ import pytest
 
 from stepgym.agents import solve
 from stepgym.agents.boundary import MAX_STEP_CHARS, usable
-from stepgym.agents.policies.scripted import ScriptedPolicy, ScriptedRewardModel
 from stepgym.agents.registry import SEARCHES
 from stepgym.agents.types import EpisodeRecord, PolicyError
 from stepgym.agents.words import SPELLER, WordEnv, Words, WordSet, word_critic
@@ -243,18 +242,3 @@ def test_who_is_asked_again_pays_for_it() -> None:
     assert charged(SPELLER) == [3, 3, 3]
     assert charged(BadPolicy(None)) == [3, 1, 3], "a fault that names its problem costs nobody a second call"
     assert charged(BadPolicy(raises)) == [4, 2, 4]
-
-
-def test_a_reward_model_is_charged_the_prompt_for_every_sibling() -> None:
-    """A policy that draws several steps at once charges the prompt to one of them."""
-
-    def script(state: State) -> list[Step]:
-        first = 100 if not state.steps else 0
-        return [Step("a", num_tokens=1, num_prompt_tokens=first), Step("b", num_tokens=1)]
-
-    values = ScriptedRewardModel({}, num_parameters=1)
-    record = solve(
-        [Problem("p", "p", "ab")], env=WordEnv(domain=Words(1)), agent="best_of_n", policy=ScriptedPolicy(script),
-        reward_model=values, agent_settings={"n": 2},
-    )[0]  # fmt: skip
-    assert record.usage["flops"] == 2 * 2 * (100 + 1)

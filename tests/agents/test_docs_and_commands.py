@@ -108,3 +108,28 @@ def test_intervals() -> None:
     low, high = wilson(50, 100)
     assert (round(low, 3), round(high, 3)) == (0.404, 0.596), "Wilson 1927, 50 of 100"
     assert bootstrap_mean([1.0] * 20) == (1.0, 1.0)
+
+
+COUNTDOWN = "--env stepgym/Countdown-v0 --policy random --episodes 2".split()
+
+
+def test_eval_says_when_the_search_saw_verdicts() -> None:
+    seen = CliRunner().invoke(eval_command, COUNTDOWN, catch_exceptions=False)
+    blind = CliRunner().invoke(eval_command, [*COUNTDOWN, "--no-verdicts"], catch_exceptions=False)
+    assert "the search saw verdicts" in seen.output
+    assert "saw verdicts" not in blind.output
+
+
+@pytest.mark.parametrize("option", [["--agent", "mcts"], ["--agent", "greedy"], ["--agent-option", "n=4"]])
+def test_a_curve_refuses_a_single_agent(option: list[str], tmp_path: Path) -> None:
+    done = CliRunner().invoke(eval_command, [*COUNTDOWN, *option, "--curve", str(tmp_path / "curve")])
+    assert done.exit_code == 2 and f"leave out {option[0]}" in done.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_curve_keeps_the_budget(tmp_path: Path) -> None:
+    words = [*COUNTDOWN, "--widths", "8", "--budget-calls", "2", "--parallel", "1", "--continuous"]
+    done = CliRunner().invoke(eval_command, [*words, "--curve", str(tmp_path / "curve")], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    points = json.loads((tmp_path / "curve.json").read_text())["points"]
+    assert max(point["model_calls"] for point in points) <= 2

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from stepgym.agents.policies.scripted import RandomLegalPolicy
 from stepgym.agents.types import PolicyError
 from stepgym.envs.types import State, Step
+from stepgym.sandbox.types import SandboxError
 
 
 class Silent:
@@ -45,6 +46,15 @@ class RaisesOnce(RandomLegalPolicy):
         if bad:
             raise PolicyError("no", steps=[[] if i in bad else s for i, s in enumerate(steps)], failures=dict.fromkeys(bad, "no"))
         return steps
+
+
+class LosesSandbox(RandomLegalPolicy):
+    """Uses a tool whose engine dies on one problem."""
+
+    def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        if any(state.prompt == os.environ["ODD_PROMPT"] for state in states):
+            raise SandboxError("no engine answers")
+        return super().propose(states, counts)
 
 
 class Slow(RandomLegalPolicy):

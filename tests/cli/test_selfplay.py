@@ -15,7 +15,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from stepgym.cli import main
-from stepgym.selfplay import read_episodes
+from stepgym.envs.registry import load_env
+from stepgym.sandbox.types import SandboxError
+from stepgym.selfplay import read_episodes, selfplay
+from stepgym.selfplay.run_folder import read_config
+from stepgym.selfplay.types import RunMismatchError
 
 HERE = Path(__file__).parent
 COUNTDOWN = ["selfplay", "--env", "stepgym/Countdown-v0", "--level", "1"]
@@ -73,6 +77,12 @@ def test_how_many_run_side_by_side_changes_nothing(tmp_path: Path) -> None:
         (["--agent-option", "3"], "'3' should look like n=8"),
         (["--env-option", "colour=3"], "unknown option of stepgym/Countdown-v0 'colour'"),
         (["--sandbox", "docker"], "unknown option of stepgym/Countdown-v0 'sandbox'"),  # it runs no programs
+        (["--agent", "best_of_n", "--agent-option", "n=abc"], "agent 'best_of_n': n is a whole number, not 'abc'"),
+        (["--agent", "mcts", "--agent-option", "simulations=x"], "simulations is a whole number, not 'x'"),
+        (["--agent-option", "n=3"], "agent 'greedy' has no setting 'n'"),
+        (["--policy-option", "seed=hot"], "policy 'random': seed is a whole number, not 'hot'"),
+        (["--env-option", "max_steps=abc"], "max_steps is a whole number or null, not 'abc'"),
+        (["--env-option", "level=true"], "level is a whole number, not True"),
         (["--episodes", "0"], "0 is not in the range x>=1"),
         (["--seed", "-1"], "-1 is not in the range x>=0"),
     ],
@@ -223,3 +233,73 @@ def test_a_second_writer_is_sent_away(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.parametrize("command", ["eval", "solve", "selfplay"])
+@pytest.mark.parametrize(
+    ("option", "value"), [("--agent-option", "simulations=x"), ("--policy-option", "temperature=hot"), ("--env-option", "max_steps=abc")]
+)
+def test_a_setting_of_the_wrong_type_is_named_by_every_command(command: str, option: str, value: str, tmp_path: Path) -> None:
+    out = ["--out", tmp_path / "run"] if command == "selfplay" else []
+    result = stepgym(command, "--env", "Countdown-v0", "--agent", "mcts", "--policy", "embedded", option, value, *out)
+    name, _, shown = value.partition("=")
+    assert result.exit_code == 2 and name in result.output and repr(shown) in result.output
+
+
+def test_a_lost_sandbox_ends_the_run_and_the_same_command_goes_on(odd: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [*COUNTDOWN, "--policy", "odd_policies:LosesSandbox", "--parallel", 2, "--episodes", 6, "--out", tmp_path / "run"]
+    problem = load_env("Countdown-v0", level=1).problems[3]
+    monkeypatch.setenv("ODD_PROMPT", problem.prompt)
+    result = stepgym(*command)
+    assert result.exit_code == 1 and "no engine answers" in result.output and "2 new episodes are safe" in result.output
+    assert [record.index for record in read_episodes(tmp_path / "run")] == [0, 1]
+    monkeypatch.setenv("ODD_PROMPT", "nothing like it")
+    assert stepgym(*command).exit_code == 0
+    assert [record.index for record in read_episodes(tmp_path / "run")] == [0, 1, 2, 3, 4, 5]
+
+
+def test_the_search_may_be_kept_from_the_verdicts_and_from_waiting(tmp_path: Path) -> None:
+    command = [*COUNTDOWN, "--agent", "best_of_n", "--policy", "random", "--episodes", 9, "--parallel", 2]
+    blind = stepgym(*command, "--no-verdicts", "--out", tmp_path / "blind")
+    ahead = stepgym(*command, "--continuous", "--out", tmp_path / "ahead")
+    stepgym(*command, "--out", tmp_path / "plain")
+    assert blind.exit_code == ahead.exit_code == 0
+    blinds, aheads, plains = (list(read_episodes(tmp_path / name)) for name in ("blind", "ahead", "plain"))
+    assert [r.agent["see_verdicts"] for r in (*blinds, *plains)] == [False] * 9 + [True] * 9
+    assert [(r.index, r.nodes, r.path) for r in aheads] == [(r.index, r.nodes, r.path) for r in plains]
+    assert {r.agent["continuous"] for r in aheads} == {True}
+    refused = stepgym(*command, "--out", tmp_path / "blind")
+    assert refused.exit_code == 2 and "see_verdicts was False, is now None" in refused.output
+
+
+def test_the_sandbox_is_tried_before_a_model_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")
+    with pytest.raises(SandboxError, match="nonexistent"):
+        selfplay("Code-v0", env_options={"sandbox": "docker"}, policy="hf:no/such/folder", out=tmp_path / "run")
+
+
+def test_a_sandbox_that_is_an_object_is_the_same_in_the_next_process(odd: None, tmp_path: Path) -> None:
+    class Place:
+        """Nothing runs here."""
+
+    for _ in range(2):
+        selfplay("Code-v0", env_options={"sandbox": Place()}, policy="odd_policies:Silent", episodes=1, out=tmp_path / "run")
+    text = (tmp_path / "run/run.json").read_text()
+    assert "Place" in text and " at 0x" not in text
+
+
+def test_an_environment_that_is_an_object_keeps_its_options(tmp_path: Path) -> None:
+    for level in (1, 1):
+        selfplay(load_env("Countdown-v0", level=level), policy="random", episodes=1, out=tmp_path / "run")
+    assert read_config(tmp_path / "run").env_options["level"] == 1
+    with pytest.raises(RunMismatchError, match="'level': 1"):
+        selfplay(load_env("Countdown-v0", level=2), policy="random", episodes=1, out=tmp_path / "run")
+
+
+def test_a_key_stays_out_of_the_run_folder(tmp_path: Path) -> None:
+    selfplay(
+        "Countdown-v0", policy="chat:http://me:hush@127.0.0.1:1/v1?key=hush#tiny", episodes=1, out=tmp_path / "run",
+        policy_settings={"api_key": "hush", "max_retries": 0, "timeout_s": 2.0},
+    )  # fmt: skip
+    assert (tmp_path / "run/episodes.jsonl").stat().st_size > 0
+    assert not any("hush" in file.read_text() for file in (tmp_path / "run").iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,3 +107,12 @@ def test_the_summary_counts(tmp_path: Path) -> None:
         summary = summarise(tmp_path)
     assert summary.verdicts == {"correct": 2, "incorrect": 1, "failed": 1}
     assert summary.solved == 0.5 and summary.usage == {"visible_tokens": 20}
+
+
+def test_going_on_with_other_versions_is_said(tmp_path: Path) -> None:
+    RunFolder(tmp_path, CONFIG).close()
+    file = tmp_path / "run.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "versions": {**content["versions"], "numpy": "0.1"}}))
+    with pytest.warns(UserWarning, match="begun with other versions: numpy was 0.1, is now "):
+        RunFolder(tmp_path, CONFIG).close()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from stepgym.envs.maths import lists, quantities
+from stepgym.envs.maths import families, quantities
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.options import MathOptions, Percent
@@ -115,10 +115,10 @@ class ScalarJudge:
             self.used("symbolic")
             return self.last_rung(a, b)
         if word.equal is False:
-            p, q = lists.name_constants(a), lists.name_constants(b)
+            p, q = families.name_constants(a), families.name_constants(b)
             if (p, q) != (a, b) and same_scalar(p, q, self.rng).equal:
                 return True
-            called_alike = lists.rename_constants(a, b)
+            called_alike = families.rename_constants(a, b)
             if called_alike is not None and same_scalar(a, called_alike, self.rng).equal:
                 return True
             return self._up_to_constant(a, b) or self._constant_left_out(a, b)
@@ -158,7 +158,7 @@ class ScalarJudge:
         """`pi/4 + k pi` and `5 pi/4 + n pi`: one family over the whole numbers, its offset shifted by whole steps."""
         from stepgym.envs.maths import numeric
 
-        p, q = lists.family(a), lists.family(b)
+        p, q = families.family(a), families.family(b)
         if p is None or q is None:
             return False
         steps = numeric.complex_value(("/", ("+", p[0], ("-", q[0])), q[1]))
@@ -175,8 +175,8 @@ class ScalarJudge:
         if self.depth != 1:
             return False
         for whole, other in ((a, b), (b, a)):
-            rest = lists.without_constant(whole)
-            if rest is None or lists.without_constant(other) is not None:
+            rest = families.without_constant(whole)
+            if rest is None or families.without_constant(other) is not None:
                 continue
             if len(symbols(rest)) == 1 and symbols(rest) == symbols(other) and has(rest, "^", "f"):
                 return same_scalar(rest, other, self.rng).equal is True
@@ -184,7 +184,7 @@ class ScalarJudge:
 
     def _up_to_constant(self, a: Node, b: Node) -> bool:
         """Antiderivatives: both with a constant of integration, and otherwise differing by a constant."""
-        p, q = lists.without_constant(a), lists.without_constant(b)
+        p, q = families.without_constant(a), families.without_constant(b)
         if p is None or q is None:
             return False
         names = symbols(p) | symbols(q)

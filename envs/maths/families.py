@@ -1,0 +1,64 @@
+"""Arbitrary constants of antiderivatives and of solutions, and families over the whole numbers."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from stepgym.envs.maths.tree import Node, has, substitute, symbols
+
+_CONSTANTS = ("C", "c", "K", "C_1", "c_1", "const", "C_0")
+_ONE_CONSTANT = frozenset(("C", "c", "K", "C_1", "c_1", "C_0"))
+_TWO_CONSTANTS = ({"C_1", "C_2"}, {"c_1", "c_2"}, {"A", "B"})
+
+
+def name_constants(node: Any) -> Any:
+    """Constants of integration called alike: `c_1` is `C_1`, unless both stand there."""
+    names = symbols(node)
+    renamed: dict[str, Node] = {
+        n: ("v", n.upper()) for n in names if n[:2] == "c_" and n.upper() not in names
+    }
+    return substitute(node, renamed) if renamed else node
+
+
+def rename_constants(a: Node, b: Node) -> Any:
+    """`b` with its arbitrary constants called as those of `a`: `A, B` for `C_1, C_2`; `None` where there are none."""
+    ours, theirs = symbols(a), symbols(b)
+    wanted, given = sorted(ours - theirs), sorted(theirs - ours)
+    if len(wanted) != len(given) or not ours & theirs or not has(a, "^", "f"):
+        return None
+    if len(wanted) == 1 and {*wanted, *given} <= _ONE_CONSTANT:
+        return substitute(b, {given[0]: ("v", wanted[0])})
+    pairs = [set(side) in _TWO_CONSTANTS for side in (wanted, given)]
+    if len(wanted) == 2 and all(pairs):
+        return substitute(b, {old: ("v", new) for old, new in zip(given, wanted)})
+    return None
+
+
+def without_constant(node: Node) -> Node | None:
+    """A sum without its constant of integration; `None` where it has none."""
+    if not (isinstance(node, tuple) and node[0] == "+"):
+        return None
+    rest = tuple(
+        term
+        for term in node[1:]
+        if not (isinstance(term, tuple) and term[0] == "v" and term[1] in _CONSTANTS)
+    )
+    if len(rest) != len(node) - 2 or not rest:
+        return None
+    return rest[0] if len(rest) == 1 else ("+", *rest)
+
+
+def family(node: Node) -> tuple[Node, Node] | None:
+    """Offset and step of what runs over the whole numbers in steps with pi or degrees: `pi/4 + k pi`."""
+    from stepgym.envs.maths import numeric
+
+    names = symbols(node)
+    if len(names) != 1 or not names <= {"k", "n", "m", "l", "K", "N"} or not has(node, "k", "deg"):
+        return None
+    letter = next(iter(names))
+    at = [substitute(node, {letter: k}) for k in (0, 1, 2)]
+    gaps = [numeric.complex_value(("+", y, ("-", x))) for x, y in pairwise(at)]
+    if gaps[0] is None or gaps[1] is None or not gaps[0].overlaps(gaps[1]) or gaps[0].contains(0):
+        return None
+    return at[0], ("+", at[1], ("-", at[0]))

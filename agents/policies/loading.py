@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,17 +94,16 @@ def _where(source: str | Path) -> tuple[str, dict[str, Any]]:
     return (str(path) if path.is_dir() else str(source)), {}
 
 
-class _quiet:
-    """Progress bars of loading off, and as they were afterwards."""
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Progress bars of loading off, and as they were afterwards. GGUF's own knows no switch and writes to stderr."""
+    from transformers.utils import logging
 
-    def __enter__(self) -> None:
-        from transformers.utils import logging
-
-        self._bars = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()
-
-    def __exit__(self, *_: object) -> None:
-        from transformers.utils import logging
-
-        if self._bars:
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        if bars:
             logging.enable_progress_bar()

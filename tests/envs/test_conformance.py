@@ -230,4 +230,4 @@ def test_the_command_lists_environments_and_shows_problems() -> None:
     [told] = json.loads(run.invoke(main, ["envs", "Math-v0", "-n", "1", "--reference", "--json"]).output)
     assert told["reference"] == "2"
     wrong = run.invoke(main, ["envs", "Countdown-v0", "--level", "11"])
-    assert wrong.exit_code == 1 and "levels 1 to 10, not 11" in wrong.output
+    assert wrong.exit_code == 2 and "levels 1 to 10, not 11" in wrong.output

@@ -256,7 +256,7 @@ def run_once(shown, function, names, kind, values, may_fail):
     for undo in reversed(stack):
         try:
             undo()
-        except Exception as error:
+        except Exception as error:  # a tear-down that raises fails its own test, and no other
             row = [shown, "failed", f"tear-down: {describe(error)}"] if row[1] == "passed" else row
     return row
 

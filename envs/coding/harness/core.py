@@ -26,7 +26,7 @@ def execute(remote, source, names):
     bind_missing(remote, code, source, names)
     try:
         exec(code, names)
-    except Exception as error:
+    except Exception as error:  # whatever a task's tests raise while they load is the task's fault
         raise Unusable(f"the tests do not load: {describe(error)}") from None
 
 
@@ -42,7 +42,7 @@ def bind_missing(remote, code, source, names):
             names[name] = remote.get(name)
         except AttributeError:
             pass
-        except Exception as error:
+        except Exception as error:  # a candidate may raise anything when it is read
             raise Unusable(f"{name!r} cannot be read from the candidate: {describe(error)}") from None
 
 
@@ -92,7 +92,7 @@ def prompt_names(prompt):
     names = {"__name__": "prompt"}
     try:
         exec(compile(prompt or "", "<prompt>", "exec", dont_inherit=True), names)
-    except Exception:
+    except Exception:  # a prompt that is no program (or half of one) defines what it came to
         pass
     return names
 
@@ -249,7 +249,7 @@ def judge(remote, broken_type, budget_s, run, *args, **options):
         report["undecided"] = str(error)
     except broken_type:
         pass
-    except BaseException as error:
+    except BaseException as error:  # tests may call sys.exit; a report must leave this process all the same
         report["undecided"] = f"the tests ended unexpectedly: {describe(error)}"
     finally:
         sys.set_int_max_str_digits(limit)

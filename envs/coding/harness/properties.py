@@ -29,7 +29,7 @@ def run_property(
         exec(compile(reference, "<reference>", "exec", dont_inherit=True), names)
         right = names[entry_point]
         inputs = st.tuples(*eval(strategies, {"st": st, "__name__": "strategies"}))
-    except Exception as error:
+    except Exception as error:  # the task's own text: whatever it raises is the task's fault
         raise Unusable(f"the reference or the strategies do not load: {describe(error)}") from None
     try:
         candidate = remote.get(entry_point)
@@ -96,7 +96,7 @@ def outcome(function, args, remote):
         if remote is not None:
             remote.write_back()
         return ["returned", value, args]
-    except Exception as error:
+    except Exception as error:  # what is raised is a result, compared with what the other side raises
         return ["raised", error, args]
 
 

@@ -26,7 +26,7 @@ def command() -> None:
 def small_beats_14x(as_json: bool, **given: Any) -> None:
     """A small model that searches against one of 15 times its size that does not, at equal test-time FLOPs."""
     _one_thread()
-    from stepgym.selfplay.reproduce import small_beats_large
+    from stepgym.selfplay.small_beats_large import small_beats_large
 
     with user_errors():
         results = small_beats_large(**given, tell=lambda line: click.echo(line, err=True))

@@ -23,7 +23,7 @@ from stepgym.selfplay.loop import (
     run_loop,
     worse_p_value,
 )
-from stepgym.selfplay.reproduce import METHODS, self_play_improves, small_beats_large
+from stepgym.selfplay.reproduce import self_play_improves
 from stepgym.selfplay.train.fit import Schedule, TrainingError
 from stepgym.selfplay.train.imitation import demonstrations, known_facts, train_imitation
 
@@ -126,17 +126,6 @@ def test_the_command_writes_curves_and_names_a_wrong_setting(start: Path, tmp_pa
 def test_bands_are_mean_and_extremes_over_seeds() -> None:
     seeds = [[{"greedy": 0.2}, {"greedy": 0.6}], [{"greedy": 0.4}, {"greedy": 0.8}, {"greedy": 1.0}]]
     assert bands(seeds, "greedy") == [(pytest.approx(0.3), 0.2, 0.4), (pytest.approx(0.7), 0.6, 0.8)]
-
-
-def test_small_beats_large_runs_and_keeps_its_budget(tmp_path: Path) -> None:
-    results = small_beats_large(tmp_path, seeds=1, num_problems=3, steps=3, tell=lambda line: None)
-    rows = {row["name"]: row for row in results["methods"]}
-    assert rows.keys() == {method.name for method in METHODS}
-    assert rows["large greedy"]["parameters"] >= 14 * rows["small greedy"]["parameters"]
-    for method in METHODS:
-        if method.matched:
-            assert rows[method.name]["mflop"] <= rows["large greedy"]["mflop"] * 1.0001, method.name
-    assert (tmp_path / "figure.png").is_file()
 
 
 def test_self_play_runs_every_arm(tmp_path: Path) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from stepgym.agents.types import Budget, Usage
+from stepgym.agents.types import ROOT, Budget, SearchTree, Usage
 from stepgym.envs.types import State, Step
 
 
@@ -16,14 +16,18 @@ def parameters_of(model: object) -> int:
     return count if isinstance(count, int) else 0
 
 
-def tokens_of(state: State) -> int:
-    """Return the tokens a reward model reads for a state: its first step's prompt and everything since.
+def tokens_read(reward_model: object, tree: SearchTree, states: Sequence[State]) -> int:
+    """Return the tokens a reward model reads to score new states of a tree, each by itself.
 
-    A policy that charges the prompt to one of the steps it draws together makes this too low for the others.
+    It says so itself (`stepgym.agents.types.Reader`); otherwise it reads the problem and all steps of each state.
+    The problem's tokens are what the policy was charged for it, once for all steps it drew there.
     """
-    steps = state.steps
-    prompt = steps[0].num_prompt_tokens if steps else 0
-    return prompt + sum(step.num_tokens + step.num_reply_tokens for step in steps)
+    own = getattr(reward_model, "tokens_read", None)
+    if own is not None:
+        return int(sum(own(states)))
+    firsts = [*states, *(tree.states[child] for child in tree.children[ROOT])]
+    prompt = max((state.steps[0].num_prompt_tokens for state in firsts if state.steps), default=0)
+    return sum(prompt + sum(step.num_tokens + step.num_reply_tokens for step in state.steps) for state in states)
 
 
 @dataclass(slots=True)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
-from operator import is_
+from itertools import groupby, islice
+from operator import is_, itemgetter
 
 from stepgym.agents import boundary
 from stepgym.agents.boundary import Failure
 from stepgym.agents.grow import Growth, grow_all, plan
-from stepgym.agents.meter import Meter, parameters_of, tokens_of
+from stepgym.agents.meter import Meter, parameters_of, tokens_read
 from stepgym.agents.types import (
     NO_LIMIT,
     Budget,
@@ -230,8 +230,9 @@ def _score(
     for owner in set(own):
         jobs[owner].meter.model_calls += 1
     if size := parameters_of(parts.reward_model):
-        for owner, state in zip(own, states):
-            jobs[owner].meter.flops += 2.0 * size * tokens_of(state)
+        for owner, item in groupby(zip(own, states), key=itemgetter(0)):
+            job = jobs[owner]
+            job.meter.flops += 2.0 * size * tokens_read(parts.reward_model, job.tree, [state for _, state in item])
     if len(good) == len(after):
         return given
     scores: list[float | Failure | None] = [None] * len(after)

@@ -181,6 +181,14 @@ class Sized(Protocol):
     def num_parameters(self) -> int: ...
 
 
+class Reader(Protocol):
+    """What a reward model may offer besides, where it does not read the problem and all steps of every state."""
+
+    def tokens_read(self, states: Sequence[State]) -> list[int]:
+        """Return the tokens it reads to score each state by itself."""
+        ...
+
+
 class Bindable(Protocol):
     """What a policy or reward model may offer besides, when it needs the domain (random legal play)."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import lru_cache
-from itertools import combinations, groupby
+from itertools import combinations, groupby, zip_longest
 from typing import NamedTuple, Protocol, cast
 
 from stepgym.envs import countdown, countdown_rules, countdown_solver, modular_sums
@@ -56,6 +56,12 @@ class Game(Protocol):
         """Return the public data after each step of a state; `None` for a step that was refused."""
         ...
 
+    def readings(self, state: State) -> list[Hashable | None]:
+        """Return what a reward model reads to judge each step of a state; `None` for a step that was refused."""
+        ...
+
+    def reading_tokens(self, reading: Hashable) -> tuple[int, ...]: ...
+
 
 def number_token(number: int) -> int:
     """Return the token of a number; all large ones share `BIG`."""
@@ -88,6 +94,13 @@ class Countdown:
             left = left if isinstance(after, str) else after
             found.append((left, target))
         return found + [None] * refused
+
+    def readings(self, state: State) -> list[Hashable | None]:
+        """The board after the step: the numbers left say whether the target is in reach."""
+        return self.boards(state)
+
+    def reading_tokens(self, reading: Hashable) -> tuple[int, ...]:
+        return self.prompt(reading)
 
     def _token(self, numbers: tuple[int, ...], text: str) -> int:
         first, op, second = text.split()
@@ -128,7 +141,7 @@ class ModularSums:
         used: list[int] = []
         total: int | None = None
         for text in texts:
-            a, b, c = (int(word) for word in text.replace("+", " ").replace("=", " ").split())
+            a, b, c = _addition(text)
             used += [a, b] if total is None else [b if a == total else a]
             total = c
         board: modular_sums.Sum = (tuple(sorted((*remaining, *used))), None, modulus)
@@ -138,6 +151,29 @@ class ModularSums:
             board = board if isinstance(after, str) else after
             found.append(board)
         return found + [None] * refused
+
+    def readings(self, state: State) -> list[Hashable | None]:
+        """The addition and what is left to add: the board after the step does not show whether the step was right."""
+        texts, _ = _legal_texts(state)
+        return [
+            board and (*_addition(text), cast(modular_sums.Sum, board)[0])
+            for text, board in zip_longest(texts, self.boards(state))
+        ]
+
+    def reading_tokens(self, reading: Hashable) -> tuple[int, ...]:
+        a, b, c, left = cast(tuple[int, int, int, tuple[int, ...]], reading)
+        return tuple(map(number_token, (*sorted((a, b)), c, *left)))
+
+
+def reading_of(state: State) -> Hashable:
+    """Return what a reward model reads to judge the last step of a state that a game plays, else its public data."""
+    game = next((game for game in GAMES.values() if game.plays(state.public)), None)
+    return game.readings(state)[-1] if game and state.steps else state.public
+
+
+def _addition(text: str) -> tuple[int, int, int]:
+    a, b, c = (int(word) for word in text.replace("+", " ").replace("=", " ").split())
+    return a, b, c
 
 
 def _legal_texts(state: State) -> tuple[list[str], int]:
@@ -160,7 +196,9 @@ class Plan(NamedTuple):
     """Row -> the tokens that may follow."""
     choices: tuple[tuple[int, int, int], ...]
     """(move, row, token): a move's log-probability is the sum over its choices."""
-    num_tokens: int
+    num_prompt_tokens: int
+    """What a sampler reads before it writes: the board once. (All moves are scored here at once, so that no draw has
+    to wait for the one before; a sampler reads nothing but the board and the steps it draws.)"""
 
 
 @lru_cache(maxsize=200_000)
@@ -188,4 +226,4 @@ def plan(game: str, public: Hashable) -> Plan:
             choices.append((m, last, move.tokens[-1]))
             options[last][move.tokens[-1]] = None
     rows = tuple(prompt + prefix for prefix in index)
-    return Plan(moves, rows, tuple(map(tuple, options)), tuple(choices), sum(map(len, rows)))
+    return Plan(moves, rows, tuple(map(tuple, options)), tuple(choices), len(prompt))

@@ -99,7 +99,7 @@ class EmbeddedPolicy:
                 moves.moves[m].text,
                 log_prob=log_probs[m],
                 num_tokens=len(moves.moves[m].tokens),
-                num_prompt_tokens=0 if k else moves.num_tokens,
+                num_prompt_tokens=0 if k else moves.num_prompt_tokens,
             )
             for k, m in enumerate(chosen)
         ]

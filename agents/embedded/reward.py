@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from stepgym.agents.embedded import net
-from stepgym.agents.embedded.games import GAMES
+from stepgym.agents.embedded.games import GAMES, reading_of
 from stepgym.agents.embedded.policy import WEIGHTS, require_game
 from stepgym.envs.types import State
 
@@ -19,7 +19,11 @@ _BATCH = 1024
 
 
 class EmbeddedRewardModel:
-    """Scores the board after each step, in [0, 1]; a refused step scores 0. Each board is read once and remembered."""
+    """Scores each step in [0, 1] by what the game says shows its worth; a refused step scores 0.
+
+    Countdown: the board after the step. Modular sums: the addition and the numbers left. Each is read once and
+    remembered.
+    """
 
     def __init__(self, folder: str | Path | None = None, *, model: Any = None) -> None:
         """Load `folder` (default: the shipped Countdown reward model), or take a `model` that is in memory."""
@@ -37,12 +41,18 @@ class EmbeddedRewardModel:
         """Return one score per step. Raises `ValueError` for states of other games."""
         for state in states:
             require_game(self.game, state.public)
-        boards = [GAMES[self.game].boards(state) for state in states]
+        boards = [GAMES[self.game].readings(state) for state in states]
         self.score_boards([board for row in boards for board in row if board is not None])
         return [[0.0 if board is None else self._known[board] for board in row] for row in boards]
 
+    def tokens_read(self, states: Sequence[State]) -> list[int]:
+        """Return how many tokens show the last step of each state; earlier steps were read when they were the last."""
+        game = GAMES[self.game]
+        lasts = [reading_of(state) if state.steps else None for state in states]
+        return [0 if last is None else len(game.reading_tokens(last)) for last in lasts]
+
     def score_boards(self, boards: Sequence[Hashable]) -> list[float]:
-        """Return the score of each board."""
+        """Return the score of each board (of each reading, as `Game.readings` gives them)."""
         new = [board for board in dict.fromkeys(boards) if board not in self._known]
         if len(self._known) + len(new) > _REMEMBERED:
             self._known.clear()

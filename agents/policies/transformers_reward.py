@@ -91,6 +91,13 @@ class TransformersRewardModel:
             self._known.popitem(last=False)
         return scores
 
+    def tokens_read(self, states: Sequence[State]) -> list[int]:
+        """Return the tokens of each state as this model lays it out: prompt, steps and replies."""
+        return [sum(map(len, self._token_ids(self._pieces(state)))) for state in states]
+
+    def _token_ids(self, pieces: Sequence[str]) -> list[list[int]]:
+        return [self.tokenizer(piece, add_special_tokens=False).input_ids for piece in pieces]
+
     def _pieces(self, state: State) -> tuple[str, ...]:
         first = prompts.head(self.tokenizer, state.prompt, system=self.system, template=self.template)
         pieces = list(first)
@@ -106,8 +113,8 @@ class TransformersRewardModel:
         for chain, pieces in wanted:
             ids: list[int] = []
             ends = []
-            for piece in pieces:
-                ids += self.tokenizer(piece, add_special_tokens=False).input_ids
+            for piece in self._token_ids(pieces):
+                ids += piece
                 ends.append(len(ids) - 1)
             context = getattr(self.model.config, "max_position_embeddings", None) or len(ids)
             if len(ids) > context:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from stepgym.agents.embedded.games import reading_of
 from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem, State, Status, Step
@@ -28,7 +29,7 @@ class Choice(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """How good it is to stand on a board, in [0, 1]."""
+    """How good it is to stand on a board, in [0, 1]; `board` is what a reward model reads of it (`reading_of`)."""
 
     board: Hashable
     label: float
@@ -150,7 +151,7 @@ def judged_steps(
     for record in records:
         states = replay.states(record)
         for node, label in step_labels(record, replay, states, labels).items():
-            found.append(Judged(states[node].public, float(label > 0) if hard else label))
+            found += judged(states[node], float(label > 0) if hard else label)
     return found
 
 
@@ -170,13 +171,20 @@ def step_labels(record: EpisodeRecord, replay: Replay, states: list[State], labe
     return {node: exact[node] for node, share in sampled.items() if node in exact and (share > 0) == (exact[node] > 0)}
 
 
+def judged(state: State, label: float) -> list[Judged]:
+    """Return the example of a state's last step; none for a step that was refused, which scores 0 unread."""
+    reading = reading_of(state)
+    return [] if reading is None else [Judged(reading, label)]
+
+
 def outcomes(records: Iterable[EpisodeRecord], replay: Replay) -> list[Judged]:
     """Return the board of every decided end with its verdict: an outcome reward model's data."""
     found = []
     for record in records:
         states = replay.states(record)
         for verdict in ("correct", "incorrect"):
-            found += [Judged(states[end].public, float(verdict == "correct")) for end in ends(record, verdict)]
+            for end in ends(record, verdict):
+                found += judged(states[end], float(verdict == "correct"))
     return found
 
 
@@ -186,7 +194,8 @@ def path_outcomes(records: Iterable[EpisodeRecord], replay: Replay) -> list[Judg
     for record in records:
         if record.verdict in ("correct", "incorrect"):
             states = replay.states(record)
-            found += [Judged(states[node].public, float(record.verdict == "correct")) for node in record.path[1:]]
+            for node in record.path[1:]:
+                found += judged(states[node], float(record.verdict == "correct"))
     return found
 
 

@@ -17,6 +17,7 @@ from stepgym.agents.embedded.games import GAMES, MAX_NUMBERS, plan
 from stepgym.agents.embedded.policy import WEIGHTS, EmbeddedPolicy
 from stepgym.agents.embedded.reward import EmbeddedRewardModel
 from stepgym.agents.registry import load_policy, load_reward_model
+from stepgym.agents.solving import solve
 from stepgym.envs import countdown, modular_sums
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import State, Step
@@ -115,6 +116,34 @@ def test_boards_are_those_the_domain_went_through(env_id: str, steps: list[str],
             state = env.domain.advance([state], [Step(legal[index % len(legal)] if text == "LEGAL" else text)])[0]
             passed.append(state.public if board else None)
         assert game.boards(state) == passed
+
+
+@pytest.mark.parametrize("agent", ["best_of_n", "beam", "mcts"])
+def test_every_node_is_charged_what_was_read_for_it(agent: str) -> None:
+    """Boards asked once each, every step drawn, and the board behind every node, siblings too: nothing is free."""
+    env = load_env("Countdown-v0", level=3)
+    (record,) = solve(env, agent=agent, policy=POLICY, reward_model=PRM, episodes=1, see_verdicts=False)
+    boards = [env.problems[0].public[0]]  # type: ignore[index]
+    for node in record.nodes[1:]:
+        board = countdown.play(boards[node.parent], node.text)
+        assert not isinstance(board, str)
+        boards.append(board)
+    judged = 2.0 * PRM.num_parameters * sum(1 + len(board) for board in boards[1:])
+    asked = {node.parent for node in record.nodes[1:]}
+    drawn = sum(record.usage[name] for name in ("prompt_tokens", "visible_tokens"))
+    assert record.usage["prompt_tokens"] >= sum(1 + len(boards[node]) for node in asked)
+    assert record.usage["flops"] == pytest.approx(judged + 2.0 * POLICY.num_parameters * drawn)
+
+
+def test_a_reward_model_of_sums_reads_the_addition() -> None:
+    env = load_env("ModularSums-v0", level=2)
+    before = env.domain.initial(env.problems[0])
+    a, b = before.public[0][:2]  # type: ignore[index]
+    one, two = (env.domain.advance([before], [Step(f"{a} + {b} = {c}")])[0] for c in (3, 4))
+    model = EmbeddedRewardModel(model=net.build(net.PRM, net.Shape(8, 1, 1), "modular_sums"))
+    assert GAMES["modular_sums"].readings(one) == [(a, b, 3, one.public[0])]  # type: ignore[index]
+    assert model.score([one]) != model.score([two])
+    assert model.tokens_read([one, before]) == [3 + 2, 0]
 
 
 def test_a_refused_step_scores_zero_and_each_step_has_a_score_in_range() -> None:

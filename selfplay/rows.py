@@ -60,8 +60,23 @@ def sft_rows(record: EpisodeRecord, *, learn_reasoning: bool = True) -> Iterator
 def preference_rows(record: EpisodeRecord) -> Iterator[Row]:
     """Yield one row per fork of which one way leads to a correct end and another only to incorrect ones.
 
-    The prompt holds the steps that both share. Of several ways the most valued one is chosen, and rejected the
-    most valued wrong one, because that is the mistake worth unlearning.
+    The prompt holds the steps that both share.
+    """
+    for shared, good, bad in forks(record):
+        yield {
+            **_problem(record),
+            "prompt": prompt_of(record, [record.nodes[node] for node in shared[1:]]),
+            "chosen": _completion(record, good[len(shared) :]),
+            "rejected": _completion(record, bad[len(shared) :]),
+            "num_shared_steps": len(shared) - 1,
+        }
+
+
+def forks(record: EpisodeRecord) -> Iterator[tuple[list[int], list[int], list[int]]]:
+    """Yield the path to each fork, and from the root through it a path to a correct and one to an incorrect end.
+
+    Of several ways the most valued one is chosen, and rejected the most valued wrong one, because that is the mistake
+    worth unlearning.
     """
     below = decided_below(record)
     for fork, children in enumerate(children_of(record)):
@@ -71,14 +86,7 @@ def preference_rows(record: EpisodeRecord) -> Iterator[Row]:
             continue
         best = max(below[max(good, key=lambda c: _worth(record, c))][0], key=lambda n: _worth(record, n))
         worst = max(below[max(bad, key=lambda c: _worth(record, c))][1], key=lambda n: _worth(record, n))
-        shared = path_to(record, fork)
-        yield {
-            **_problem(record),
-            "prompt": prompt_of(record, [record.nodes[node] for node in shared[1:]]),
-            "chosen": _completion(record, path_to(record, best)[len(shared) :]),
-            "rejected": _completion(record, path_to(record, worst)[len(shared) :]),
-            "num_shared_steps": len(shared) - 1,
-        }
+        yield path_to(record, fork), path_to(record, best), path_to(record, worst)
 
 
 def step_rows(record: EpisodeRecord) -> Iterator[Row]:

@@ -77,7 +77,18 @@ def load_model(
             model = auto.from_pretrained(where, dtype=number_type, **options)
     except OSError as error:
         raise FileNotFoundError(f"no model to load from {str(source)!r}: {str(error).splitlines()[0]}") from error
+    if "gguf_file" in options:
+        _forget_blocks(model)
     return LanguageModel(model.to(device).eval(), tokenizer)
+
+
+def _forget_blocks(model: Any) -> None:
+    """Let a model whose weights were unpacked from GGUF blocks be one like any other, which can be trained and saved."""
+    if all(parameter.is_floating_point() for parameter in model.parameters()):
+        for name in ("hf_quantizer", "quantization_method", "is_quantized"):
+            model.__dict__.pop(name, None)
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
 
 
 def _where(source: str | Path) -> tuple[str, dict[str, Any]]:

@@ -24,6 +24,8 @@ EXAMPLES = (
 """Questions and answers that show a very small model the form; a larger one needs none."""
 PLAIN = "Problem: {prompt}\nSolution:\n"
 """The prompt of a model without a chat template."""
+FOLLOWING = "A"
+"""Stands for the text to come while a segment is turned into tokens."""
 
 
 def head(
@@ -70,3 +72,11 @@ def segments(first: tuple[str, str], state: State, *, delimiter: str) -> tuple[s
         if step.reply:
             pieces.append(shown_reply(step.reply) + delimiter)
     return tuple(pieces)
+
+
+def segment_ids(tokenizer: Any, text: str) -> tuple[int, ...]:
+    """Return a segment's tokens as they are when more text follows (a last line break may merge otherwise)."""
+    ids = tokenizer(text + FOLLOWING, add_special_tokens=False).input_ids
+    if ids and tokenizer.decode([ids[-1]], clean_up_tokenization_spaces=False) == FOLLOWING:
+        return tuple(ids[:-1])
+    return tuple(tokenizer(text, add_special_tokens=False).input_ids)

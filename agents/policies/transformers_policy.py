@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,6 @@ from stepgym.envs.types import State, Step
 
 LOG_PROB_DIGITS = 4
 """Log-probabilities are rounded here, so that the batch's shape does not show in records."""
-
-FOLLOWING = "A"
-"""Stands for the text to come while a segment is turned into tokens."""
 
 
 class TransformersPolicy:
@@ -84,7 +81,9 @@ class TransformersPolicy:
             working_bytes=int(working_mib * 2**20),
         )
         self._reader = StepReader(self.tokenizer, self.decoder.end_ids, self.delimiters)
-        self._tokens: Callable[[str], tuple[int, ...]] = lru_cache(100_000)(self._tokenize)
+        self._tokens: Callable[[str], tuple[int, ...]] = lru_cache(100_000)(
+            partial(prompts.segment_ids, self.tokenizer)
+        )
 
     @property
     def num_parameters(self) -> int:
@@ -140,12 +139,15 @@ class TransformersPolicy:
                 written[i] = [one for one in each if one.stop is not Stop.NOT_FINITE]
         return Extended(written, failures)
 
+    def head(self, prompt: str) -> tuple[str, str]:
+        """Return the text before the first step, see `prompts.head`."""
+        return prompts.head(
+            self.tokenizer, prompt, system=self.system, template=self.template, examples=self.examples
+        )
+
     def _draft(self, opening: Opening) -> _Draft:
         state = opening.state
-        first = prompts.head(
-            self.tokenizer, state.prompt, system=self.system, template=self.template, examples=self.examples
-        )
-        before = prompts.segments(first, state, delimiter=self.delimiters[0])
+        before = prompts.segments(self.head(state.prompt), state, delimiter=self.delimiters[0])
         pieces = (*before, *opening.texts)
         ids = [self._tokens(piece) for piece in pieces]
         if not any(ids):
@@ -191,15 +193,8 @@ class TransformersPolicy:
             )
             assert child.stop is not None
             stopped = child.stop is Stop.DELIMITER and mark in draft.opening.stops
-            out.append(Written(step, Stop.STOPPED if stopped else child.stop))
+            out.append(Written(step, Stop.STOPPED if stopped else child.stop, tuple(child.ids)))
         return out
-
-    def _tokenize(self, text: str) -> tuple[int, ...]:
-        """Return a segment's tokens as they are when more text follows (a last line break may merge otherwise)."""
-        ids = self.tokenizer(text + FOLLOWING, add_special_tokens=False).input_ids
-        if ids and self._reader.piece(ids[-1]) == FOLLOWING:
-            return tuple(ids[:-1])
-        return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
 
     def _begin(self) -> tuple[int, ...]:
         begin = self.tokenizer.bos_token_id

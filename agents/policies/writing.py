@@ -39,6 +39,8 @@ class Written(NamedTuple):
 
     step: Step
     stop: Stop
+    ids: tuple[int, ...] = ()
+    """Its tokens as they were sampled, delimiter or end-of-sequence token included, where the policy has them."""
 
 
 class Extended(NamedTuple):

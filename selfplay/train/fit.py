@@ -1,4 +1,4 @@
-"""One training run of a tiny model: AdamW, warm-up and cosine, metrics as JSON lines, a checkpoint that resumes.
+"""One training run: AdamW, warm-up and cosine, metrics, a checkpoint that resumes.
 
 A batch is a function of its step number, so that a run cut short and taken up again is the run that was not.
 Safetensors only. When a loss is not finite the run stops, and the last good checkpoint stays.
@@ -6,10 +6,9 @@ Safetensors only. When a loss is not finite the run stops, and the last good che
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,10 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from stepgym.agents.embedded.net import save
+from stepgym.selfplay.train.metrics import Metrics
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called with step, number of steps and the latest metrics."""
+Save = Callable[[Any, Path], None]
+"""Writes a model into a folder as it is loaded again."""
 _STATE = "training_state.safetensors"
+_CHECKPOINT_SECONDS = 180.0
+"""The most that an interruption costs, however slow the steps are."""
 
 
 class TrainingError(ValueError):
@@ -39,6 +43,7 @@ class Schedule(NamedTuple):
     warmup: int = 50
     weight_decay: float = 0.01
     checkpoint_every: int = 500
+    report_every: int = 50
 
     def rate(self, step: int) -> float:
         warm = min(1.0, (step + 1) / max(1, self.warmup))
@@ -61,16 +66,20 @@ def fit(
     schedule: Schedule,
     out: Path | None = None,
     progress: Progress | None = None,
+    save: Save = save,
 ) -> Fit:
-    """Train in place. With `out`, write metrics and checkpoints there, and resume from what is there.
+    """Train what requires gradients, in place. With `out`, write metrics and checkpoints, and resume from what is there.
 
     Raises `LossNotFinite`.
     """
+    parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=schedule.learning_rate, betas=(0.9, 0.98), weight_decay=schedule.weight_decay
+        parameters, lr=schedule.learning_rate, betas=(0.9, 0.98), weight_decay=schedule.weight_decay
     )
-    first = _resume(model, optimizer, out) if out else 0
+    first = _resume(parameters, optimizer, out) if out else 0
+    metrics = Metrics(out) if out and first < schedule.steps else None
     started, losses = time.monotonic(), []
+    saved = started
     model.train()
     for step in range(first, schedule.steps):
         for group in optimizer.param_groups:
@@ -78,17 +87,22 @@ def fit(
         loss = batch_loss(step)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = float(nn.utils.clip_grad_norm_(model.parameters(), 1.0))
+        norm = float(nn.utils.clip_grad_norm_(parameters, 1.0))
         if not math.isfinite(loss.item()) or not math.isfinite(norm):
             model.eval()
             raise LossNotFinite(_not_finite(step, loss.item(), out))
         optimizer.step()
         losses.append(loss.item())
         done = step + 1
-        if done % 50 == 0 or done == schedule.steps:
-            _report(done, losses, schedule, out, progress)
-        if out and (done % schedule.checkpoint_every == 0 or done == schedule.steps):
-            _checkpoint(model, optimizer, done, out)
+        if done % schedule.report_every == 0 or done == schedule.steps:
+            _report(done, losses[-schedule.report_every :], schedule, metrics, progress)
+        due = done % schedule.checkpoint_every == 0 or time.monotonic() - saved > _CHECKPOINT_SECONDS
+        if out and (due or done == schedule.steps):
+            save(model, out)
+            _keep_state(parameters, optimizer, done, out)
+            saved = time.monotonic()
+    if metrics:
+        metrics.close()
     model.eval()
     tail = losses[-max(1, schedule.steps // 20) :] or [math.nan]
     return Fit(schedule.steps, sum(tail) / len(tail), time.monotonic() - started)
@@ -100,32 +114,28 @@ def _not_finite(step: int, loss: float, out: Path | None) -> str:
 
 
 def _report(
-    done: int, losses: list[float], schedule: Schedule, out: Path | None, progress: Progress | None
+    done: int, losses: list[float], schedule: Schedule, metrics: Metrics | None, progress: Progress | None
 ) -> None:
-    recent = losses[-50:]
-    metrics = {"loss": sum(recent) / len(recent), "learning_rate": schedule.rate(done - 1)}
+    values = {"loss": sum(losses) / len(losses), "learning_rate": schedule.rate(done - 1)}
     if progress:
-        progress(done, schedule.steps, metrics)
-    if out:
-        out.mkdir(parents=True, exist_ok=True)
-        with (out / "metrics.jsonl").open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps({"step": done, **metrics}) + "\n")
+        progress(done, schedule.steps, values)
+    if metrics:
+        metrics.write(done, values)
 
 
-def _checkpoint(model: Any, optimizer: torch.optim.Optimizer, step: int, out: Path) -> None:
-    """Write the model as transformers loads it, and beside it what resuming needs."""
+def _keep_state(parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer, step: int, out: Path) -> None:
+    """Write what resuming needs beside the model."""
     from safetensors.torch import save_file
 
-    save(model, out)
-    tensors = {f"weight.{i}": p.detach().clone() for i, p in enumerate(model.parameters())}
-    for i, parameter in enumerate(model.parameters()):
+    tensors = {f"weight.{i}": p.detach() for i, p in enumerate(parameters)}
+    for i, parameter in enumerate(parameters):
         state = optimizer.state.get(parameter, {})
-        tensors |= {f"{name}.{i}": value.clone() for name, value in state.items() if isinstance(value, Tensor)}
+        tensors |= {f"{name}.{i}": value for name, value in state.items() if isinstance(value, Tensor)}
     save_file(tensors, out / (_STATE + ".part"), metadata={"step": str(step)})
     (out / (_STATE + ".part")).replace(out / _STATE)
 
 
-def _resume(model: Any, optimizer: torch.optim.Optimizer, out: Path) -> int:
+def _resume(parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer, out: Path) -> int:
     """Load the training state of `out` where there is one and return the next step."""
     from safetensors import SafetensorError, safe_open
 
@@ -138,11 +148,12 @@ def _resume(model: Any, optimizer: torch.optim.Optimizer, out: Path) -> int:
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise TrainingError(f"{path} is cut short or no checkpoint ({error}); delete it to start again") from error
-    for i, parameter in enumerate(model.parameters()):
+    for i, parameter in enumerate(parameters):
         stored_weight = tensors.get(f"weight.{i}")
         if stored_weight is None or stored_weight.shape != parameter.shape:
             raise TrainingError(f"{path} is of a model of another shape; choose another folder")
         parameter.data.copy_(stored_weight)
         names = ("step", "exp_avg", "exp_avg_sq")
-        optimizer.state[parameter] = {name: tensors[f"{name}.{i}"] for name in names if f"{name}.{i}" in tensors}
+        kept = {name: tensors[f"{name}.{i}"] for name in names if f"{name}.{i}" in tensors}
+        optimizer.state[parameter] = {k: v if k == "step" else v.to(parameter.device) for k, v in kept.items()}
     return step

@@ -1,7 +1,8 @@
 """One call for every trainer: which records, which model to start from, where the result goes.
 
-`embedded` and folders of embedded models are trained with torch alone on boards and steps; `hf:NAME_OR_FOLDER` is
-a language model, trained on the records' text (`stepgym.selfplay.train.text`).
+`embedded` and folders of embedded models are trained with torch alone on boards and steps; `smollm2` and
+`hf:NAME_OR_FOLDER` are language models, trained on the records' text (`stepgym.selfplay.train.text`) and, for
+preferences and GRPO, by TRL.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from stepgym.selfplay.train import boards, examples
 from stepgym.selfplay.train.examples import Judged, Labels, Replay, require, require_both_classes
 from stepgym.selfplay.train.fit import Fit, Progress, Schedule, TrainingError
 from stepgym.selfplay.train.grpo import Variant, train_grpo
+from stepgym.selfplay.train.language import is_language_model
 
 
 class Kind(StrEnum):
@@ -52,7 +54,7 @@ class TrainConfig:
     runs: tuple[str, ...] = ()
     """Run folders."""
     init: str = "embedded"
-    """The model to start from: `embedded`, a folder that a trainer wrote, or `hf:NAME_OR_FOLDER`."""
+    """The model to start from: `embedded`, a folder that a trainer wrote, `smollm2`, or `hf:NAME_OR_FOLDER`."""
     steps: int = 400
     learning_rate: float = 1e-3
     batch: int = 128
@@ -63,11 +65,28 @@ class TrainConfig:
     level: int = 3
     variant: str = Variant.GRPO
     group: int = 8
+    max_new_tokens: int = 48
+    """Language models in GRPO: the longest step."""
+    max_steps: int = 8
+    """Language models in GRPO: an episode is cut off after so many steps."""
+    lora: int = 0
+    """Language models: the rank of low-rank adapters; 0 trains the whole model."""
+    device: str = "auto"
+    """Language models: `auto`, `cpu`, `cuda`, `mps`."""
     seed: int = 0
 
     @property
     def schedule(self) -> Schedule:
-        return Schedule(self.steps, self.learning_rate, warmup=min(20, self.steps), checkpoint_every=200)
+        every = 1 if is_language_model(self.init) else 50
+        return Schedule(
+            self.steps, self.learning_rate, warmup=min(20, self.steps), checkpoint_every=200, report_every=every
+        )
+
+
+def language_defaults(kind: str, lora: int) -> dict[str, Any]:
+    """Return what other defaults fit a language model: few steps, small ones."""
+    rate = {Kind.DPO: 5e-6, Kind.GRPO: 5e-6}.get(Kind(kind), 2e-5)
+    return {"steps": 100, "batch": 16, "learning_rate": rate * (10 if lora else 1), "beta": 0.1}
 
 
 def read_config(kind: str, file: Path | None, given: Mapping[str, Any]) -> TrainConfig:
@@ -85,6 +104,8 @@ def read_config(kind: str, file: Path | None, given: Mapping[str, Any]) -> Train
     settings |= {name: value for name, value in given.items() if value is not None and value != ()}
     if "out" not in settings:
         raise TrainingError("say where the result goes: --out FOLDER, or out = \"FOLDER\" in the config")
+    if is_language_model(str(settings.get("init", ""))):
+        settings = language_defaults(kind, settings.get("lora", 0)) | settings
     settings["runs"] = tuple(settings.get("runs", ()))
     config = TrainConfig(kind=Kind(kind), **settings)
     for name, choices in (("labels", Labels), ("variant", Variant)):
@@ -100,10 +121,8 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> dict[str,
     """
     out = Path(config.out)
     _same_settings(out, config)
-    if config.init.startswith("hf:"):
-        from stepgym.selfplay.train.text import train_text
-
-        return train_text(config, _records(config), progress=progress)
+    if is_language_model(config.init):
+        return _train_language_model(config, progress)
     if config.kind == Kind.GRPO:
         model = start(net.POLICY, config.init)
         env = load_env(config.env, level=config.level, seed=config.seed)
@@ -113,6 +132,24 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> dict[str,
         )  # fmt: skip
         return _figures(done, config.steps)
     return _train_on_records(config, _records(config), out, progress)
+
+
+def _train_language_model(config: TrainConfig, progress: Progress | None) -> dict[str, Any]:
+    match Kind(config.kind):
+        case Kind.SFT | Kind.PRM | Kind.ORM:
+            from stepgym.selfplay.train.text import train_text
+
+            return train_text(config, _records(config), progress=progress)
+        case Kind.DPO:
+            from stepgym.selfplay.train.preference_texts import train_preference_texts
+
+            return train_preference_texts(config, _records(config), progress=progress)
+        case Kind.GRPO:
+            from stepgym.selfplay.train.rollouts import train_rollouts
+
+            return train_rollouts(config, progress=progress)
+        case Kind.ALPHAZERO:
+            raise TrainingError("alphazero trains embedded models alone; for a language model: sft, dpo, grpo, prm, orm")
 
 
 def start(kind: str, init: str) -> Any:
@@ -168,7 +205,7 @@ def _records(config: TrainConfig) -> list[EpisodeRecord]:
 def _same_settings(out: Path, config: TrainConfig) -> None:
     """Write the settings; raises `TrainingError` when the folder holds a run with others."""
     file = out / "train.json"
-    plain = json.loads(json.dumps(asdict(replace(config, out=""))))
+    plain = json.loads(json.dumps(asdict(replace(config, out="", device=""))))
     if file.is_file():
         before = json.loads(file.read_text(encoding="utf-8"))
         changed = [f"{k} was {before.get(k)!r}, is now {v!r}" for k, v in plain.items() if before.get(k) != v]

@@ -1,8 +1,8 @@
 """Trainers of language models on the records' text: supervised fine-tuning, step and outcome reward models.
 
 The reward model is a token classifier with two labels, read at the last token of each step, which is how
-`TransformersRewardModel` reads it; the text is laid out by the same functions that policy and reward model use. The
-whole model is trained. Preferences and GRPO on language models are left to TRL: `stepgym export` writes its formats.
+`TransformersRewardModel` reads it; the text is laid out by the same functions that policy and reward model use.
+Preferences and GRPO go through TRL (`stepgym.selfplay.train.preference_texts`, `stepgym.selfplay.train.rollouts`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from stepgym.selfplay.rows import ends, path_to
 from stepgym.selfplay.train.boards import batches
 from stepgym.selfplay.train.examples import Labels, Replay, require, step_labels
 from stepgym.selfplay.train.fit import Progress, TrainingError, fit
+from stepgym.selfplay.train.language import POLICY_CLASS, REWARD_CLASS, half_precision, load, with_adapters
 
 if TYPE_CHECKING:
     from stepgym.selfplay.train.run import TrainConfig
@@ -41,49 +42,48 @@ class TextRow(NamedTuple):
 
 def train_text(config: TrainConfig, records: Sequence[EpisodeRecord], *, progress: Progress | None = None) -> dict[str, Any]:
     """Train a language model and save it, with its tokenizer, where `hf:FOLDER` finds it."""
-    kind = str(config.kind)
-    if kind not in ("sft", "prm", "orm"):
-        raise TrainingError(
-            f"{kind} on language models is TRL's part: `stepgym export --format preference` writes its data; here are sft, prm, orm"
-        )
-    model, tokenizer = _load(config.init.removeprefix("hf:"), kind)
-    rows = sft_rows(records, tokenizer) if kind == "sft" else reward_rows(records, tokenizer, config)
-    limit = getattr(model.config, "max_position_embeddings", None) or 2048
-    short = [row for row in rows if len(row.ids) <= limit]
-    require(short, f"no usable path of up to {limit} tokens ({len(rows)} in all)")
-    if kind != "sft":
+    policy = str(config.kind) == "sft"
+    loaded = load(config, POLICY_CLASS if policy else REWARD_CLASS)
+    rows = sft_rows(records, loaded.tokenizer) if policy else reward_rows(records, loaded.tokenizer, config)
+    short = [row for row in rows if len(row.ids) <= loaded.context]
+    require(short, f"no usable path of up to {loaded.context} tokens ({len(rows)} in all)")
+    if not policy:
         _require_both(short)
+    model = with_adapters(config, loaded.model, POLICY_CLASS if policy else REWARD_CLASS)
     rows_of = batches(len(short), min(config.batch, len(short)), config.seed)
 
     def loss(step: int) -> Tensor:
         part = [short[i] for i in rows_of(step).tolist()]
-        return (sft_loss if kind == "sft" else reward_loss)(model, part)
+        with half_precision(model):
+            return (sft_loss if policy else reward_loss)(model, part)
 
-    out = Path(config.out)
-    done = fit(model, loss, schedule=config.schedule, out=out, progress=progress)
-    tokenizer.save_pretrained(out)
+    done = fit(model, loss, schedule=config.schedule, out=Path(config.out), progress=progress, save=loaded.save)
     return {"steps": done.steps, "examples": len(short), "loss": done.loss, "seconds": round(done.seconds, 1)}
 
 
 def sft_rows(records: Sequence[EpisodeRecord], tokenizer: Any) -> list[TextRow]:
-    """Return one row per verified path: the policy's own words are learned, prompts and replies are not."""
-    found = []
+    """Return one row per verified path, each once: the policy's own words are learned, prompts and replies are not."""
+    found: dict[tuple[int, ...], TextRow] = {}
     for record in records:
+        first = prompts.head(tokenizer, record.prompt, system=prompts.SYSTEM, template=None)
         for end in ends(record, "correct"):
-            nodes = [record.nodes[i] for i in path_to(record, end)[1:]]
-            first = prompts.head(tokenizer, record.prompt, system=prompts.SYSTEM, template=None)
-            ids = [token for piece in first for token in _ids(tokenizer, piece)]
+            ids = [token for piece in first for token in prompts.segment_ids(tokenizer, piece)]
             learned = [0.0] * len(ids)
-            for node in nodes:
-                words = _ids(tokenizer, node.text + POLICY_DELIMITER)
-                reply = _ids(tokenizer, shown_reply(node.reply) + POLICY_DELIMITER) if node.reply else []
-                ids += words + reply
+            for node in path_to(record, end)[1:]:
+                words, reply = step_ids(tokenizer, record.nodes[node], last=node == end)
+                ids += [*words, *reply]
                 learned += [1.0] * len(words) + [0.0] * len(reply)
-            if tokenizer.eos_token_id is not None:
-                ids.append(tokenizer.eos_token_id)
-                learned.append(1.0)
-            found.append(TextRow(ids, learned))
-    return require(found, "no correct episode")
+            found[tuple(ids)] = TextRow(ids, learned)
+    return require(list(found.values()), "no correct episode")
+
+
+def step_ids(tokenizer: Any, node: NodeRecord, *, last: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the tokens of a step, as the policy reads them, and of its reply; the last step ends the text."""
+    if last:
+        end = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
+        return (*_ids(tokenizer, node.text), *end), ()
+    reply = prompts.segment_ids(tokenizer, shown_reply(node.reply) + POLICY_DELIMITER) if node.reply else ()
+    return prompts.segment_ids(tokenizer, node.text + POLICY_DELIMITER), reply
 
 
 def reward_rows(records: Sequence[EpisodeRecord], tokenizer: Any, config: TrainConfig) -> list[TextRow]:
@@ -99,11 +99,13 @@ def reward_rows(records: Sequence[EpisodeRecord], tokenizer: Any, config: TrainC
 
 
 def sft_loss(model: Any, rows: Sequence[TextRow]) -> Tensor:
-    """Return the mean cross-entropy of the learned tokens."""
+    """Return the mean cross-entropy of the learned tokens; logits are only made from the first of them on."""
     tokens, mask, learned = _padded(rows, model.device)
-    logits = model(input_ids=tokens, attention_mask=mask).logits[:, :-1].float()
-    losses = functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
-    weights = (learned[:, 1:] == 1).flatten().float()
+    first = min(row.targets.index(1.0) for row in rows)
+    keep = tokens.shape[1] - first + 1
+    logits = model(input_ids=tokens, attention_mask=mask, logits_to_keep=keep).logits[:, :-1].float()
+    losses = functional.cross_entropy(logits.flatten(0, 1), tokens[:, first:].flatten(), reduction="none")
+    weights = (learned[:, first:] == 1).flatten().float()
     return (losses * weights).sum() / weights.sum().clamp(min=1)
 
 
@@ -165,12 +167,3 @@ def _require_both(rows: Sequence[TextRow]) -> None:
 def _ids(tokenizer: Any, text: str) -> list[int]:
     found: list[int] = tokenizer(text, add_special_tokens=False).input_ids
     return found
-
-
-def _load(name: str, kind: str) -> tuple[Any, Any]:
-    from stepgym.agents.policies.loading import load_model
-
-    try:
-        return load_model(name, "AutoModelForCausalLM" if kind == "sft" else "AutoModelForTokenClassification")
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"cannot load hf:{name}: {error}") from error

@@ -46,7 +46,7 @@ def _add(kind: str, summary: str) -> None:
     @click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file with the same names as the options.")
     @click.option("--runs", multiple=True, help="Run folder to learn from; may be repeated.")
     @click.option("--out", help="Folder for the checkpoint and metrics.jsonl; the same command resumes there.")
-    @click.option("--init", help="Model to start from: embedded, a folder, or hf:NAME_OR_FOLDER.")
+    @click.option("--init", help="Model to start from: embedded, a folder, smollm2, or hf:NAME_OR_FOLDER.")
     @click.option("--steps", type=click.IntRange(min=1))
     @click.option("--learning-rate", type=float)
     @click.option("--batch", type=click.IntRange(min=1))
@@ -57,18 +57,28 @@ def _add(kind: str, summary: str) -> None:
     @click.option("--level", type=int, help="grpo: its level.")
     @click.option("--variant", help="grpo: grpo, dr_grpo or dapo.")
     @click.option("--group", type=click.IntRange(min=2), help="grpo: answers to each problem.")
+    @click.option("--max-new-tokens", type=click.IntRange(min=1), help="grpo, language models: the longest step.")
+    @click.option("--max-steps", type=click.IntRange(min=1), help="grpo, language models: steps of an episode.")
+    @click.option(
+        "--lora", is_flag=False, flag_value=16, type=click.IntRange(min=1), metavar="[RANK]",
+        help="Language models: train low-rank adapters in place of the whole model; rank 16 unless given.",
+    )  # fmt: skip
+    @click.option("--device", help="Language models: auto, cpu, cuda or mps.")
     @click.option("--seed", type=int)
     @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
     def run(file: Path | None, as_json: bool, **given: Any) -> None:
         import torch
 
         from stepgym.selfplay.train.fit import LossNotFinite
+        from stepgym.selfplay.train.language import is_language_model
         from stepgym.selfplay.train.run import read_config, train
 
-        torch.set_num_threads(1)
         with user_errors():
+            config = read_config(kind, file, given)
+            if not is_language_model(config.init):
+                torch.set_num_threads(1)
             try:
-                figures = train(read_config(kind, file, given), progress=show)
+                figures = train(config, progress=show)
             except LossNotFinite as error:
                 raise click.ClickException(str(error)) from error
         print_figures(figures, as_json)
@@ -87,7 +97,7 @@ for _kind, _summary in {
 
 def show(step: int, steps: int, metrics: dict[str, float]) -> None:
     """One line of progress on standard error, every tenth of the way."""
-    if step == steps or step % max(50, steps // 10) == 0:
+    if step == steps or step % max(1, steps // 10) == 0:
         told = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         click.echo(f"step {step}/{steps}  {told}", err=True)
 

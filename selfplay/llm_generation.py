@@ -1,0 +1,245 @@
+"""One generation of self-play with a real language model, measured before and after: `stepgym reproduce llm-generation`.
+
+The model answers arithmetic problems several times each; what the verifier approves is what it learns from (expert
+iteration: STaR, Zelikman et al. 2022; ReST-EM, Singh et al. 2023). Held-out problems are all different, and none of
+them is played. Arms: `sft` on verified answers; `unverified` on all answers, right or wrong, the control that shows
+what the verifier adds; `dpo` and `grpo` go on from the result of `sft`. Resumable: each part that is there is not
+repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stepgym.agents.intervals import bootstrap_difference, wilson
+from stepgym.agents.registry import load_policy
+from stepgym.agents.solving import iter_solve
+from stepgym.agents.types import EpisodeRecord, Policy
+from stepgym.envs.registry import load_env
+from stepgym.envs.types import Problem
+from stepgym.selfplay.run_folder import RunFolder, read_episodes
+from stepgym.selfplay.train.examples import require
+from stepgym.selfplay.train.fit import Progress, TrainingError
+from stepgym.selfplay.train.language import is_language_model
+from stepgym.selfplay.train.run import Kind, TrainConfig, train
+from stepgym.selfplay.types import RunConfig
+
+Tell = Callable[[str], None]
+HELD_OUT_SEED, PLAY_SEED = 700_000, 500_000
+ARMS = ("sft", "unverified", "dpo", "grpo")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """Everything that decides what a generation does."""
+
+    out: str
+    init: str = "smollm2"
+    env: str = "stepgym/Math-v0"
+    level: int = 1
+    arms: tuple[str, ...] = ("sft",)
+    episodes: int = 60
+    """Problems played."""
+    samples: int = 8
+    """Answers to each."""
+    held_out: int = 200
+    max_new_tokens: int = 24
+    """Of one step."""
+    max_steps: int = 3
+    steps: int = 40
+    """Training steps of each arm."""
+    batch: int = 8
+    learning_rate: float = 2e-4
+    """Of `sft`; `dpo` and `grpo` take a tenth."""
+    lora: int = 16
+    """Rank of the adapters; 0 trains the whole model."""
+    group: int = 8
+    device: str = "auto"
+    seed: int = 0
+
+
+def run_generation(config: Generation, *, tell: Tell = print, progress: Progress | None = None) -> dict[str, Any]:
+    """Play, train each arm, measure; return and write `results.json`. Raises `TrainingError`, `LossNotFinite`."""
+    if not is_language_model(config.init):
+        raise TrainingError(f"init {config.init!r} is no language model; take smollm2 or hf:NAME_OR_FOLDER")
+    for arm in config.arms:
+        if arm not in ARMS:
+            raise TrainingError(f"unknown arm {arm!r}; known: {', '.join(ARMS)}")
+    out = Path(config.out)
+    _same_config(out, config)
+    test = held_out(config)
+    rows = [measured(config, "before", "start", config.init, test, tell)]
+    if config.init == "smollm2":
+        rows.append(measured(config, "before, without examples", "start-bare", config.init, test, tell, examples=()))
+    records, play = self_play(config, {problem.prompt for problem in test}, tell)
+    for arm in config.arms:
+        folder = train_arm(config, arm, records, progress)
+        rows.append(measured(config, f"after {arm}", arm, f"hf:{folder}", test, tell))
+    results = {"settings": asdict(config), "machine": machine(config), "play": play, "methods": compared(rows)}
+    (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    return results
+
+
+def held_out(config: Generation) -> list[Problem]:
+    """Return problems to measure on, no two alike; at most half of what a level has, so that some are left to play."""
+    env = load_env(config.env, level=config.level, seed=HELD_OUT_SEED + config.seed, max_steps=config.max_steps)
+    found = {problem.prompt: problem for problem in (env.problems[i] for i in range(min(2000, len(env.problems))))}
+    count = min(config.held_out, len(found) // 2)
+    return list(found.values())[:count]
+
+
+def self_play(config: Generation, apart: set[str], tell: Tell) -> tuple[list[EpisodeRecord], dict[str, Any]]:
+    """Play problems that are not held out into `out/run`; return the records and what became of them."""
+    seed = PLAY_SEED + config.seed
+    env = load_env(config.env, level=config.level, seed=seed, max_steps=config.max_steps)
+    about = RunConfig(
+        env_id=env.env_id, env_options={"level": config.level, "max_steps": config.max_steps}, agent="best_of_n",
+        agent_settings={"n": config.samples}, policy=config.init, seed=seed,
+    )  # fmt: skip
+    started = time.monotonic()
+    chosen = _others(env, apart, config.episodes)
+    with RunFolder(Path(config.out) / "run", about) as folder:
+        left = [problem for problem in chosen if problem.id not in folder.done]
+        policy = _policy(config, config.init, seed) if left else None
+        for record in iter_solve(
+            left, env=env, agent="best_of_n", agent_settings={"n": config.samples}, policy=policy or "random",
+            seed=seed, see_verdicts=False, verify_all=True, num_parallel=_parallel(config),
+        ):  # fmt: skip
+            folder.append(record)
+    records = list(read_episodes(Path(config.out) / "run"))
+    solved = sum(any(node.verdict == "correct" for node in record.nodes) for record in records)
+    play = {"problems": len(records), "solved_by_any_sample": solved / len(records), "seconds": time.monotonic() - started}
+    tell(f"played {len(records)} problems: {solved / len(records):.3f} solved by one of {config.samples} answers")
+    return records, play
+
+
+def train_arm(config: Generation, arm: str, records: Sequence[EpisodeRecord], progress: Progress | None) -> Path:
+    """Train one arm into its folder and return that."""
+    out = Path(config.out)
+    run, init, kind = out / "run", config.init, Kind.SFT
+    if arm == "unverified":
+        run = _all_approved(out / "run-unverified", records)
+    elif arm != "sft":
+        kind = Kind(arm)
+        if (out / "sft" / "model.safetensors").is_file():
+            init = f"hf:{out / 'sft'}"
+    rate = config.learning_rate / (1 if kind is Kind.SFT else 10)
+    train(
+        TrainConfig(
+            kind=kind, out=str(out / arm), runs=() if kind is Kind.GRPO else (str(run),), init=init, steps=config.steps,
+            batch=config.batch if kind is not Kind.GRPO else max(config.batch, config.group), learning_rate=rate,
+            lora=config.lora, device=config.device, beta=0.1, env=config.env, level=config.level, group=config.group,
+            seed=PLAY_SEED + config.seed if kind is Kind.GRPO else config.seed, max_new_tokens=config.max_new_tokens,
+            max_steps=config.max_steps, variant="dr_grpo",
+        ),
+        progress=progress,
+    )  # fmt: skip
+    return out / arm
+
+
+def measured(
+    config: Generation, name: str, key: str, policy: str, problems: Sequence[Problem], tell: Tell, **settings: Any
+) -> dict[str, Any]:
+    """Return which problems the policy solves greedily, from `measured-KEY.json` where that is there."""
+    file = Path(config.out) / f"measured-{key}.json"
+    if not file.is_file():
+        env = load_env(config.env, level=config.level, seed=HELD_OUT_SEED + config.seed, max_steps=config.max_steps)
+        started = time.monotonic()
+        records = list(
+            iter_solve(
+                problems, env=env, agent="greedy", policy=_policy(config, policy, config.seed, **settings),
+                see_verdicts=False, num_parallel=_parallel(config),
+            )
+        )  # fmt: skip
+        row = {
+            "name": name,
+            "solved": [int(record.verdict == "correct") for record in records],
+            "no_answer": sum(record.verdict == "no_answer" for record in records),
+            "tokens": sum(record.usage["visible_tokens"] for record in records) / len(records),
+            "seconds": time.monotonic() - started,
+        }
+        file.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    tell(f"{name}: {sum(found['solved']) / len(found['solved']):.3f}")
+    return found
+
+
+def compared(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return each row with its interval, and the difference to the first, problem by problem."""
+    first = rows[0]["solved"]
+    return [
+        {
+            **row,
+            "share": sum(row["solved"]) / len(first),
+            "ci": list(wilson(sum(row["solved"]), len(first))),
+            "gain": (sum(row["solved"]) - sum(first)) / len(first),
+            "gain_ci": list(bootstrap_difference(row["solved"], first)),
+        }
+        for row in rows
+    ]
+
+
+def machine(config: Generation) -> str:
+    """Return what the models ran on."""
+    import platform
+
+    import torch
+
+    from stepgym.agents.policies.loading import pick_device
+
+    device = pick_device(None if config.device == "auto" else config.device)
+    if device.startswith("cuda"):
+        return f"{torch.cuda.get_device_name()}, bfloat16"
+    return f"{platform.machine()} {device}, {torch.get_num_threads()} threads, float32"
+
+
+def _others(env: Any, apart: set[str], count: int) -> list[Problem]:
+    """Return up to `count` problems, no two alike, whose prompts are not among `apart`."""
+
+    def new() -> Iterator[Problem]:
+        seen = set(apart)
+        for i in range(min(20 * count, len(env.problems))):
+            if env.problems[i].prompt not in seen:
+                seen.add(env.problems[i].prompt)
+                yield env.problems[i]
+
+    return require([problem for _, problem in zip(range(count), new())], "no problem that is not held out")
+
+
+def _policy(config: Generation, name: str, seed: int, **settings: Any) -> Policy:
+    device = None if config.device == "auto" else config.device
+    return load_policy(name, seed=seed, max_new_tokens=config.max_new_tokens, device=device, **settings)
+
+
+def _parallel(config: Generation) -> int:
+    from stepgym.agents.policies.loading import pick_device
+
+    return 256 if pick_device(None if config.device == "auto" else config.device).startswith("cuda") else 32
+
+
+def _all_approved(path: Path, records: Sequence[EpisodeRecord]) -> Path:
+    """Write the records again with every answer called correct: what a learner without a verifier would take."""
+    about = RunConfig(env_id=records[0].env_id, agent="best_of_n", policy="every answer approved")
+    with RunFolder(path, about) as folder:
+        for record in records:
+            nodes = tuple(replace(n, verdict="correct" if n.answer is not None else None) for n in record.nodes)
+            if record.problem_id not in folder.done:
+                folder.append(replace(record, nodes=nodes))
+    return path
+
+
+def _same_config(out: Path, config: Generation) -> None:
+    """Write the settings; raises `TrainingError` for a folder with others. Further arms are no other settings."""
+    file = out / "config.json"
+    plain = json.loads(json.dumps(asdict(replace(config, out="", device="", arms=()))))
+    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else plain
+    changed = [f"{k} was {before.get(k)!r}, is now {v!r}" for k, v in plain.items() if before.get(k) != v]
+    if changed:
+        raise TrainingError(f"{out} holds a generation with other settings: {'; '.join(changed)}; choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")

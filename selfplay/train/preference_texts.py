@@ -1,0 +1,77 @@
+"""Direct preference optimisation of language models (Rafailov et al. 2023), by TRL, on verified forks of search trees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from stepgym.agents.policies import prompts
+from stepgym.agents.types import EpisodeRecord
+from stepgym.envs.types import State, Step
+from stepgym.selfplay.rows import forks
+from stepgym.selfplay.train import trl_run
+from stepgym.selfplay.train.examples import require
+from stepgym.selfplay.train.fit import Progress
+from stepgym.selfplay.train.language import POLICY_CLASS, adapters, load
+from stepgym.selfplay.train.text import POLICY_DELIMITER
+
+if TYPE_CHECKING:
+    from stepgym.selfplay.train.run import TrainConfig
+
+
+def train_preference_texts(
+    config: TrainConfig, records: Sequence[EpisodeRecord], *, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Train a language model on the records' forks and save it where `hf:FOLDER` finds it."""
+    trl_run.require_trl("dpo")
+    if done := trl_run.finished(config):
+        return done
+    import datasets
+    from trl import DPOConfig, DPOTrainer
+
+    loaded = load(config, POLICY_CLASS)
+    pairs = require(preference_texts(records, loaded.tokenizer), "no fork with a correct and an incorrect way")
+    with trl_run.quietly():
+        trainer = DPOTrainer(
+            model=loaded.model,
+            # With adapters TRL switches them off for the reference; else the reference is the model as it is now.
+            ref_model=None if config.lora else load(config, POLICY_CLASS).model,
+            args=DPOConfig(
+                **trl_run.arguments(config, loaded), beta=config.beta, per_device_train_batch_size=config.batch,
+                max_length=loaded.context,
+            ),
+            train_dataset=datasets.Dataset.from_list(pairs),
+            processing_class=loaded.tokenizer,
+            peft_config=adapters(config, POLICY_CLASS) if config.lora else None,
+        )  # fmt: skip
+    return trl_run.run(trainer, loaded, config, num_examples=len(pairs), progress=progress)
+
+
+def preference_texts(records: Sequence[EpisodeRecord], tokenizer: Any) -> list[dict[str, str]]:
+    """Return one prompt with a chosen and a rejected completion per fork, laid out as the policy reads it.
+
+    A completion ends at the first reply of the environment, because what the environment says is not the policy's.
+    """
+    found = []
+    for record in records:
+        head = prompts.head(tokenizer, record.prompt, system=prompts.SYSTEM, template=None)
+
+        def completion(path: Sequence[int], record: EpisodeRecord = record) -> str:
+            texts = []
+            for node in path:
+                texts.append(record.nodes[node].text)
+                if record.nodes[node].reply:
+                    break
+            return POLICY_DELIMITER.join(texts)
+
+        for shared, good, bad in forks(record):
+            steps = tuple(Step(record.nodes[i].text, reply=record.nodes[i].reply) for i in shared[1:])
+            before = prompts.segments(head, State(record.prompt, steps), delimiter=POLICY_DELIMITER)
+            found.append(
+                {
+                    "prompt": "".join(before),
+                    "chosen": completion(good[len(shared) :]),
+                    "rejected": completion(bad[len(shared) :]),
+                }
+            )
+    return found

@@ -7,7 +7,7 @@ median). End-of-sequence is switched off for all, so that each way does all its 
 - `eight calls`: one `generate` per child. `one batch`: one `generate` over eight copies of the prompt.
 - `shared`: `TransformersPolicy` with nothing in its cache. `kept`: with the prefix's keys and values on the node.
 - `problems`: the first step of best-of-4 over many problems in one `propose` (chat template and system text
-  included), against `loop`: one `generate` with four return sequences per problem.
+  included), against `loop`: one `generate` with four return sequences per problem, over the first few of them.
 """
 
 from __future__ import annotations
@@ -39,9 +39,11 @@ def main() -> None:
     parser.add_argument("--new", type=int, default=15, help="new tokens per child (default 15)")
     parser.add_argument("--children", type=int, default=8)
     parser.add_argument("--problems", type=int, default=64)
-    parser.add_argument("--problem-new", type=int, default=32, help="new tokens per child there (default 32)")
+    parser.add_argument("--problem-new", type=int, default=16, help="new tokens per child there (default 16)")
+    parser.add_argument("--loop-problems", type=int, default=8, help="how many of them the loop is timed on (default 8)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="cpu (float32), cuda (bfloat16) or mps (default cpu)")
     parser.add_argument("--cpu-time", action="store_true", help="count processor seconds, where others use the machine too")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -57,27 +59,33 @@ def main() -> None:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Time every way and return medians, spreads and ratios."""
-    loaded = load_language_model(options.model or smollm2_file(), device="cpu")
+    loaded = load_language_model(options.model or smollm2_file(), device=options.device)
     without_end(loaded)
     seconds: dict[str, list[float]] = {}
     family = node_ways(loaded, options)
     crowd = problem_ways(loaded, options)
     tokens = dict.fromkeys(family, options.children * options.new)
-    tokens |= dict.fromkeys(crowd, options.problems * 4 * options.problem_new)
+    looped = min(options.loop_problems, options.problems)
+    tokens |= {"loop": looped * 4 * options.problem_new, "problems": options.problems * 4 * options.problem_new}
     clock = time.process_time if options.cpu_time else time.perf_counter
-    for ways, rounds in ((family, options.rounds), (crowd, max(1, options.rounds - 3))):
+    for ways, rounds in ((family, options.rounds), (crowd, (options.rounds + 1) // 2)):
+        if options.device != "cpu":
+            for way in ways.values():
+                way()  # an accelerator's first calls set things up
         for _ in range(rounds):
             for name, way in ways.items():
                 start = clock()
                 way()
                 seconds.setdefault(name, []).append(clock() - start)
     median = {name: statistics.median(times) for name, times in seconds.items()}
+    speed = {name: tokens[name] / median[name] for name in median}
+    where = torch.cuda.get_device_name() if options.device.startswith("cuda") else f"{torch.get_num_threads()} thread(s)"
     return {
         "benchmark": "policy",
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} thread(s), {platform.system()}",
+        "machine": f"{platform.machine()}, {where}, {platform.system()}, {loaded.model.dtype}",
         "settings": vars(options) | {"model": options.model or "SmolLM2-135M-Instruct"},
         "ways": {
-            name: {"tokens_per_s": tokens[name] / median[name], "seconds": median[name], "spread": spread(times)}
+            name: {"tokens_per_s": speed[name], "seconds": median[name], "spread": spread(times)}
             for name, times in seconds.items()
         },
         "ratios": {
@@ -85,7 +93,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             "shared / eight calls": median["eight calls"] / median["shared"],
             "kept / one batch": median["one batch"] / median["kept"],
             "kept / eight calls": median["eight calls"] / median["kept"],
-            "problems / loop": median["loop"] / median["problems"],
+            "problems / loop": speed["problems"] / speed["loop"],
         },
     }
 
@@ -119,7 +127,7 @@ def problem_ways(loaded: LanguageModel, options: argparse.Namespace) -> dict[str
         return policy.propose(states, [4] * len(states))
 
     return {
-        "loop": lambda: [generate(loaded, ids, options.problem_new, num_return_sequences=4) for ids in ids_of],
+        "loop": lambda: [generate(loaded, ids, options.problem_new, num_return_sequences=4) for ids in ids_of[: options.loop_problems]],
         "problems": together,
     }
 
@@ -152,6 +160,7 @@ def whole_prompt(loaded: LanguageModel, state: State) -> torch.Tensor:
 
 
 def generate(loaded: LanguageModel, ids: torch.Tensor, new: int, **options: Any) -> Any:
+    ids = ids.to(loaded.model.device)
     return loaded.model.generate(
         ids, attention_mask=torch.ones_like(ids), do_sample=True, top_k=0, max_new_tokens=new, min_new_tokens=new, **options
     )

@@ -190,10 +190,7 @@ def machine(config: Generation) -> str:
 
     import torch
 
-    from stepgym.agents.policies.loading import pick_device
-
-    device = pick_device(None if config.device == "auto" else config.device)
-    if device.startswith("cuda"):
+    if (device := _device(config)).startswith("cuda"):
         return f"{torch.cuda.get_device_name()}, bfloat16"
     return f"{platform.machine()} {device}, {torch.get_num_threads()} threads, float32"
 
@@ -212,14 +209,19 @@ def _others(env: Any, apart: set[str], count: int) -> list[Problem]:
 
 
 def _policy(config: Generation, name: str, seed: int, **settings: Any) -> Policy:
-    device = None if config.device == "auto" else config.device
-    return load_policy(name, seed=seed, max_new_tokens=config.max_new_tokens, device=device, **settings)
+    if _device(config).startswith("cuda"):
+        settings |= {"max_children": 4096, "working_mib": 16384}
+    return load_policy(name, seed=seed, max_new_tokens=config.max_new_tokens, device=_device(config), **settings)
+
+
+def _device(config: Generation) -> str:
+    from stepgym.agents.policies.loading import pick_device
+
+    return pick_device(None if config.device == "auto" else config.device)
 
 
 def _parallel(config: Generation) -> int:
-    from stepgym.agents.policies.loading import pick_device
-
-    return 256 if pick_device(None if config.device == "auto" else config.device).startswith("cuda") else 32
+    return 512 if _device(config).startswith("cuda") else 32
 
 
 def _all_approved(path: Path, records: Sequence[EpisodeRecord]) -> Path:

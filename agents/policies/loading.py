@@ -72,7 +72,7 @@ def load_model(
     # A model with code of its own registers it under one class only; Qwen's PRMs under the plainest.
     auto = transformers.AutoModel if trust_remote_code else getattr(transformers, kind)
     try:
-        with _quiet():
+        with _quiet(words="gguf_file" in options):
             tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
             model = auto.from_pretrained(where, dtype=number_type, **options)
     except OSError as error:
@@ -106,15 +106,21 @@ def _where(source: str | Path) -> tuple[str, dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Progress bars of loading off, and as they were afterwards. GGUF's own knows no switch and writes to stderr."""
+def _quiet(*, words: bool) -> Iterator[None]:
+    """Progress bars of loading off, and as they were afterwards. GGUF's own knows no switch and writes to stderr.
+
+    `words` off too: of a GGUF file transformers tells at length what unpacking it costs.
+    """
     from transformers.utils import logging
 
-    bars = logging.is_progress_bar_enabled()
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    if words:
+        logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             yield
     finally:
+        logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()

@@ -31,7 +31,8 @@ from stepgym.selfplay.types import RunConfig
 
 Tell = Callable[[str], None]
 HELD_OUT_SEED, PLAY_SEED = 700_000, 500_000
-ARMS = ("sft", "unverified", "dpo", "grpo")
+ARMS = {"sft": 1.0, "unverified": 1.0, "dpo": 0.1, "grpo": 0.25}
+"""What the learning rate is multiplied with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ class Generation:
     """Training steps of each arm."""
     batch: int = 8
     learning_rate: float = 2e-4
-    """Of `sft`; `dpo` and `grpo` take a tenth."""
+    """Of `sft`; for the others see `ARMS`."""
     lora: int = 16
     """Rank of the adapters; 0 trains the whole model."""
     group: int = 8
@@ -128,11 +129,10 @@ def train_arm(config: Generation, arm: str, records: Sequence[EpisodeRecord], pr
         kind = Kind(arm)
         if (out / "sft" / "model.safetensors").is_file():
             init = f"hf:{out / 'sft'}"
-    rate = config.learning_rate / (1 if kind is Kind.SFT else 10)
     train(
         TrainConfig(
             kind=kind, out=str(out / arm), runs=() if kind is Kind.GRPO else (str(run),), init=init, steps=config.steps,
-            batch=config.batch if kind is not Kind.GRPO else max(config.batch, config.group), learning_rate=rate,
+            batch=config.batch if kind is not Kind.GRPO else max(config.batch, config.group), learning_rate=config.learning_rate * ARMS[arm],
             lora=config.lora, device=config.device, beta=0.1, env=config.env, level=config.level, group=config.group,
             seed=PLAY_SEED + config.seed if kind is Kind.GRPO else config.seed, max_new_tokens=config.max_new_tokens,
             max_steps=config.max_steps, variant="dr_grpo",

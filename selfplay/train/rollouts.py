@@ -66,12 +66,14 @@ def train_rollouts(config: TrainConfig, *, progress: Progress | None = None) -> 
     def verified(completions: Any, reward: list[float | None], **_: Any) -> list[float | None]:
         return reward
 
+    # Made before TRL wraps the model: adapters are put into this very object, and it is played without the wrapping.
+    policy = TransformersPolicy(
+        LanguageModel(loaded.model, loaded.tokenizer), temperature=1.0, top_p=1.0, max_new_tokens=config.max_new_tokens
+    )
+
     def roll_out(asked: list[str], trainer: Any) -> dict[str, Any]:
-        policy = TransformersPolicy(
-            LanguageModel(trainer.accelerator.unwrap_model(trainer.model), loaded.tokenizer),
-            temperature=1.0, top_p=1.0, max_new_tokens=config.max_new_tokens,
-            seed=config.seed * 1_000_003 + trainer.state.global_step,
-        )  # fmt: skip
+        policy.seed = config.seed * 1_000_003 + trainer.state.global_step
+        policy.store.clear()
         episodes = play(policy, env, [problems[prompt] for prompt in asked], max_steps=config.max_steps)
         return {
             "prompt_ids": [episode.prompt_ids for episode in episodes],

@@ -77,10 +77,11 @@ class TrainConfig:
 
     @property
     def schedule(self) -> Schedule:
-        every = 1 if is_language_model(self.init) else 50
-        return Schedule(
-            self.steps, self.learning_rate, warmup=min(20, self.steps), checkpoint_every=200, report_every=every
-        )
+        if is_language_model(self.init):
+            return Schedule(
+                self.steps, self.learning_rate, warmup=max(1, self.steps // 10), checkpoint_every=200, report_every=1
+            )
+        return Schedule(self.steps, self.learning_rate, warmup=min(20, self.steps), checkpoint_every=200)
 
 
 def language_defaults(kind: str, lora: int) -> dict[str, Any]:

@@ -129,15 +129,17 @@ def test_dpo_moves_the_chosen_over_the_rejected(model: str, run: str, tmp_path: 
 
 
 @needs_trl
-@pytest.mark.parametrize("variant", ["grpo", "dr_grpo", "dapo"])
+@pytest.mark.parametrize(
+    ("variant", "lora"), [("grpo", 0), ("dr_grpo", 0), ("dapo", 0), pytest.param("dapo", 4, marks=needs_peft)]
+)
 def test_grpo_plays_an_environment(
-    model: str, tmp_path: Path, variant: str, monkeypatch: pytest.MonkeyPatch
+    model: str, tmp_path: Path, variant: str, lora: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A random model solves nothing; a reward for the even lengths gives the update something to do.
     monkeypatch.setattr(rollouts, "rewards", lambda env, episodes: [float(len(e.ids) % 2) for e in episodes])
     out = tmp_path / "out"
     given = {"variant": variant, "group": 4, "batch": 8, "steps": 2, "max_new_tokens": 6, "max_steps": 2}
-    figures = train(config("grpo", model, out, env=ENV, **given))
+    figures = train(config("grpo", model, out, env=ENV, lora=lora, **given))
     assert 0 <= figures["reward"] <= 1
     assert moved(model, out) > 0
     assert len((out / "metrics.jsonl").read_text().splitlines()) == 2

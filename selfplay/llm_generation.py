@@ -106,12 +106,12 @@ def self_play(config: Generation, apart: set[str], tell: Tell) -> tuple[list[Epi
     chosen = _others(env, apart, config.episodes)
     with RunFolder(Path(config.out) / "run", about) as folder:
         left = [problem for problem in chosen if problem.id not in folder.done]
-        policy = _policy(config, config.init, seed) if left else None
-        for record in iter_solve(
-            left, env=env, agent="best_of_n", agent_settings={"n": config.samples}, policy=policy or "random",
-            seed=seed, see_verdicts=False, verify_all=True, num_parallel=_parallel(config),
-        ):  # fmt: skip
-            folder.append(record)
+        if left:
+            for record in iter_solve(
+                left, env=env, agent="best_of_n", agent_settings={"n": config.samples}, seed=seed, see_verdicts=False,
+                policy=_policy(config, config.init, seed), verify_all=True, num_parallel=_parallel(config),
+            ):  # fmt: skip
+                folder.append(record)
     records = list(read_episodes(Path(config.out) / "run"))
     solved = sum(any(node.verdict == "correct" for node in record.nodes) for record in records)
     play = {"problems": len(records), "solved_by_any_sample": solved / len(records), "seconds": time.monotonic() - started}

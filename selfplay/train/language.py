@@ -52,15 +52,19 @@ def is_language_model(init: str) -> bool:
 
 def load(config: TrainConfig, kind: str) -> Trained:
     """Load what `config.init` names, as what transformers calls `kind`. Raises `TrainingError`."""
+    from safetensors import SafetensorError
+
     from stepgym.agents.policies.loading import load_model, pick_device, smollm2_file
 
     device = pick_device(None if config.device == "auto" else config.device)
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise TrainingError("device 'cuda' is not to be had here; take cpu or auto")
     try:
         source = str(smollm2_file()) if config.init == SMOLLM2 else config.init.removeprefix("hf:")
         with torch.random.fork_rng(devices=[]), _silent():
             torch.manual_seed(config.seed)  # a reward model's head is new
             model, tokenizer = load_model(source, kind, device=device, dtype=None if config.lora else "float32")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise TrainingError(f"cannot load {config.init}: {error}") from error
     return Trained(model, tokenizer)
 

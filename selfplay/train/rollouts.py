@@ -15,7 +15,6 @@ from stepgym.agents.policies import prompts
 from stepgym.agents.policies.loading import LanguageModel
 from stepgym.agents.policies.transformers_policy import TransformersPolicy
 from stepgym.agents.policies.writing import Opening, Stop, Written
-from stepgym.envs.registry import load_env
 from stepgym.envs.tokens import shown_reply
 from stepgym.envs.types import Problem, State, Status
 from stepgym.selfplay.train import trl_run
@@ -51,6 +50,8 @@ class Episode:
 
 def train_rollouts(config: TrainConfig, *, progress: Progress | None = None) -> dict[str, Any]:
     """Train a language model on an environment's verdicts and save it where `hf:FOLDER` finds it."""
+    from stepgym.selfplay.train.run import playground
+
     trl_run.require_trl("grpo")
     if done := trl_run.finished(config):
         return done
@@ -58,7 +59,7 @@ def train_rollouts(config: TrainConfig, *, progress: Progress | None = None) -> 
     from trl import GRPOConfig, GRPOTrainer
 
     loaded = load(config, POLICY_CLASS)
-    env = load_env(config.env, level=config.level, seed=config.seed)
+    env = playground(config)
     groups = max(1, config.batch // config.group)
     count = min(len(env.problems), groups * config.steps)
     problems = {problem.prompt: problem for problem in (env.problems[i] for i in range(count))}

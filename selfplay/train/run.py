@@ -18,6 +18,7 @@ from typing import Any
 from stepgym.agents.embedded import net
 from stepgym.agents.embedded.policy import WEIGHTS
 from stepgym.agents.types import EpisodeRecord
+from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.registry import load_env
 from stepgym.sandbox.plugins import unknown_name
 from stepgym.selfplay.run_folder import read_episodes
@@ -26,6 +27,8 @@ from stepgym.selfplay.train.examples import Judged, Labels, Replay, require, req
 from stepgym.selfplay.train.fit import Fit, Progress, Schedule, TrainingError
 from stepgym.selfplay.train.grpo import Variant, train_grpo
 from stepgym.selfplay.train.language import is_language_model
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 class Kind(StrEnum):
@@ -62,7 +65,8 @@ class TrainConfig:
     hard: bool = False
     beta: float = 0.5
     env: str = "stepgym/Countdown-v0"
-    level: int = 3
+    level: int | None = 3
+    """`None` is the environment's own default (language models' default)."""
     variant: str = Variant.GRPO
     group: int = 8
     max_new_tokens: int = 48
@@ -87,7 +91,7 @@ class TrainConfig:
 def language_defaults(kind: str, lora: int) -> dict[str, Any]:
     """Return what other defaults fit a language model: few steps, small ones."""
     rate = {Kind.DPO: 5e-6, Kind.GRPO: 5e-6}.get(Kind(kind), 2e-5)
-    return {"steps": 100, "batch": 16, "learning_rate": rate * (10 if lora else 1), "beta": 0.1}
+    return {"steps": 100, "batch": 16, "learning_rate": rate * (10 if lora else 1), "beta": 0.1, "level": None}
 
 
 def read_config(kind: str, file: Path | None, given: Mapping[str, Any]) -> TrainConfig:
@@ -109,7 +113,7 @@ def read_config(kind: str, file: Path | None, given: Mapping[str, Any]) -> Train
         settings = language_defaults(kind, settings.get("lora", 0)) | settings
     settings["runs"] = tuple(settings.get("runs", ()))
     config = TrainConfig(kind=Kind(kind), **settings)
-    for name, choices in (("labels", Labels), ("variant", Variant)):
+    for name, choices in (("labels", Labels), ("variant", Variant), ("device", DEVICES)):
         if getattr(config, name) not in list(choices):
             raise TrainingError(str(unknown_name(name, getattr(config, name), list(choices), dotted=False)))
     return config
@@ -126,13 +130,19 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> dict[str,
         return _train_language_model(config, progress)
     if config.kind == Kind.GRPO:
         model = start(net.POLICY, config.init)
-        env = load_env(config.env, level=config.level, seed=config.seed)
+        env = playground(config)
         done = train_grpo(
             model, env, schedule=config.schedule, variant=Variant(config.variant), group=config.group,
             seed=config.seed, out=out, progress=progress,
         )  # fmt: skip
         return _figures(done, config.steps)
     return _train_on_records(config, _records(config), out, progress)
+
+
+def playground(config: TrainConfig) -> ReasoningEnv:
+    """Make the environment that GRPO plays."""
+    level = {} if config.level is None else {"level": config.level}
+    return load_env(config.env, seed=config.seed, **level)
 
 
 def _train_language_model(config: TrainConfig, progress: Progress | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stepgym.agents.policies.loading import load_language_model
+from stepgym.agents.policies.scripted import ScriptedPolicy
 from stepgym.agents.policies.transformers_policy import TransformersPolicy
 from stepgym.agents.policies.transformers_reward import TransformersRewardModel
 from stepgym.agents.types import EpisodeRecord, NodeRecord
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import State, Step
-from stepgym.selfplay.run_folder import RunFolder
+from stepgym.selfplay import llm_generation
+from stepgym.selfplay.run_folder import RunFolder, read_episodes
 from stepgym.selfplay.train import rollouts
 from stepgym.selfplay.train.fit import LossNotFinite, TrainingError
 from stepgym.selfplay.train.run import TrainConfig, read_config, train
@@ -227,6 +230,62 @@ def test_a_missing_package_names_the_extra(
     for kind in ("dpo", "grpo"):
         with pytest.raises(TrainingError, match=r"needs the package trl: pip install 'stepgym\[train\]'"):
             train(config(kind, model, tmp_path / kind, runs=(run,)))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"\0" * 40), "cannot load hf:"),  # cut short
+        (lambda folder: (folder / "config.json").unlink(), "cannot load hf:"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "cannot load hf:"),
+    ],
+)
+def test_a_broken_checkpoint_is_named(model: str, run: str, tmp_path: Path, spoil: Any, message: str) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(model.removeprefix("hf:"), folder)
+    spoil(folder)
+    with pytest.raises(TrainingError, match=message):
+        train(config("sft", f"hf:{folder}", tmp_path / "out", runs=(run,)))
+
+
+def answers(state: State) -> list[Step]:
+    """Right where the first number is even; otherwise one wrong answer before a right one."""
+    a, op, b = state.prompt.split("\n")[0].removeprefix("Compute ").rstrip(".").split()
+    right = int(a) + int(b) if op == "+" else int(a) - int(b)
+    said = [right] * 4 if int(a) % 2 == 0 else [99, right, 99, 99]
+    return [Step(f"<answer>{one}</answer>", num_tokens=3) for one in said]
+
+
+def test_a_generation_is_measured_on_problems_that_it_never_played(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def policy(config: Any, name: str, seed: int, **settings: Any) -> ScriptedPolicy:
+        asked.append(name)
+        return ScriptedPolicy(answers)
+
+    monkeypatch.setattr(llm_generation, "_policy", policy)
+    settings = llm_generation.Generation(
+        out=str(tmp_path / "g"), init=model, arms=("sft", "unverified"), episodes=12, samples=4, steps=2, lora=0,
+        device="cpu",
+    )  # fmt: skip
+    results = llm_generation.run_generation(settings, tell=lambda line: None)
+    assert [row["name"] for row in results["methods"]] == ["before", "after sft", "after unverified"]
+    assert results["play"]["solved_by_any_sample"] == 1
+    test = {problem.prompt for problem in llm_generation.held_out(settings)}
+    played = {record.prompt for record in read_episodes(tmp_path / "g" / "run")}
+    assert len(test) == 81, "half of the level's problems, none twice"
+    assert len(played) == 12
+    assert not test & played
+    approved = list(read_episodes(tmp_path / "g" / "run-unverified"))
+    assert any(node.answer == "99" and node.verdict == "correct" for record in approved for node in record.nodes)
+    seen = len(asked)
+    again = llm_generation.run_generation(settings, tell=lambda line: None)
+    assert len(asked) == seen, "nothing is played or measured twice"
+    assert again["methods"] == results["methods"]
+    with pytest.raises(TrainingError, match="samples was 4, is now 5"):
+        llm_generation.run_generation(replace(settings, samples=5))
 
 
 def test_alphazero_is_for_embedded_models(model: str, run: str, tmp_path: Path) -> None:

@@ -10,6 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
+from operator import gt
+from types import NoneType
 from typing import Any, NamedTuple, TypeVar
 
 from stepgym.agents.types import Policy, PolicyError, RewardModel
@@ -17,6 +20,8 @@ from stepgym.envs.types import Domain, Problem, State, Step, Verdict, Verifier
 from stepgym.sandbox.types import SandboxError
 
 MAX_STEP_CHARS = 200_000
+MOST_LOG_PROB = 1e-6
+"""Rounding may lift a probability of 1 a little."""
 T = TypeVar("T")
 
 
@@ -79,10 +84,13 @@ def propose(
     counts: Sequence[int],
     owners: Sequence[int],
     again: list[int] | None = None,
-) -> list[Offer]:
-    """Ask the policy for steps; a state whose problem failed gets an offer without steps and the fault."""
+) -> tuple[list[list[Step]], dict[int, str]]:
+    """Ask the policy for steps; return the usable ones of each state, and by position what was wrong with others.
 
-    def call(states: Sequence[State], counts: Sequence[int]) -> list[Offer]:
+    A state whose problem failed gets no step and the fault.
+    """
+
+    def call(states: Sequence[State], counts: Sequence[int]) -> Sequence[list[Step] | Offer]:
         faults: Mapping[int, str] = {}
         try:
             answers = policy.propose(states, counts)
@@ -91,25 +99,51 @@ def propose(
                 raise
             answers, faults = error.steps, error.failures
         _same_length(answers, states, "lists of steps", "states")
-        if faults:
-            return [
-                usable(answer, count, faults.get(i, ""))
-                for i, (answer, count) in enumerate(zip(answers, counts))
-            ]
-        return list(map(usable, answers, counts))
+        if not faults and all_usable(answers, counts):
+            return answers
+        return [
+            usable(answer, count, faults.get(i, "")) for i, (answer, count) in enumerate(zip(answers, counts))
+        ]
 
-    offers = call_isolated(call, owners, "policy", (states, counts), again)
-    if Failure not in set(map(type, offers)):
-        return offers  # type: ignore[return-value]
-    return [Offer([], offer.reason) if isinstance(offer, Failure) else offer for offer in offers]
+    given = call_isolated(call, owners, "policy", (states, counts), again)
+    if set(map(type, given)) <= {list}:
+        return given, {}  # type: ignore[return-value]
+    steps: list[list[Step]] = []
+    faults = {}
+    for i, own in enumerate(given):
+        fault = own.reason if isinstance(own, Failure) else own.fault if isinstance(own, Offer) else ""
+        steps.append([] if isinstance(own, Failure) else own.steps if isinstance(own, Offer) else own)
+        if fault:
+            faults[i] = fault
+    return steps, faults
+
+
+def all_usable(answers: Sequence[Sequence[Step]], counts: Sequence[int]) -> bool:
+    """Say whether everything in a batch of proposals can be used as it is; `usable` finds out what cannot."""
+    if not set(map(type, answers)) <= {list} or any(map(gt, map(len, answers), counts)):
+        return False
+    steps = list(chain.from_iterable(answers))
+    if set(map(type, steps)) != {Step}:
+        return not steps
+    texts = [step.text for step in steps]
+    if set(map(type, texts)) != {str} or not all(texts) or max(map(len, texts)) > MAX_STEP_CHARS:
+        return False
+    tokens = [step.num_tokens for step in steps]
+    if set(map(type, tokens)) != {int} or min(tokens) < 0:
+        return False
+    log_probs = [step.log_prob for step in steps]
+    kinds = set(map(type, log_probs))
+    if kinds != {float}:
+        return kinds == {NoneType}  # a mixture is rare
+    known: list[float] = log_probs  # type: ignore[assignment]
+    # a sum with a NaN in it is NaN; without one, least and greatest are what they seem
+    return not math.isnan(sum(known)) and min(known) > -math.inf and max(known) <= MOST_LOG_PROB
 
 
 def usable(answer: object, count: int, fault: str = "") -> Offer:
     """Keep what can be used of one state's proposal; the fault names the first thing that cannot."""
     if not isinstance(answer, list | tuple):
         return Offer([], fault or f"policy returned {type(answer).__name__} where a list of steps was due")
-    if len(answer) <= count and type(answer) is list and _all_usable(answer):
-        return Offer(answer, fault)
     steps = []
     for step in answer[:count]:
         mended, wrong = _mend(step)
@@ -119,20 +153,6 @@ def usable(answer: object, count: int, fault: str = "") -> Offer:
     if len(answer) > count:
         fault = fault or f"policy returned {len(answer)} steps where {count} were asked for"
     return Offer(steps, fault)
-
-
-def _all_usable(steps: list[object]) -> bool:
-    for step in steps:
-        if type(step) is not Step:
-            return False
-        text, log_prob = step.text, step.log_prob
-        if type(text) is not str or not 0 < len(text) <= MAX_STEP_CHARS:
-            return False
-        if type(step.num_tokens) is not int or step.num_tokens < 0:
-            return False
-        if log_prob is not None and not (type(log_prob) is float and -math.inf < log_prob <= 1e-6):
-            return False
-    return True
 
 
 def _mend(step: object) -> tuple[Step | None, str]:
@@ -149,7 +169,7 @@ def _mend(step: object) -> tuple[Step | None, str]:
         wrong = f"policy returned num_tokens {step.num_tokens!r}; taken as 0"
         step = replace(step, num_tokens=0)
     log_prob = step.log_prob
-    if log_prob is not None and not (isinstance(log_prob, float | int) and -math.inf < log_prob <= 1e-6):
+    if log_prob is not None and not (isinstance(log_prob, float | int) and -math.inf < log_prob <= MOST_LOG_PROB):
         wrong = f"policy returned log-probability {log_prob!r}; taken as unknown"
         step = replace(step, log_prob=None)
     return step, wrong
@@ -163,6 +183,8 @@ def advance(
     def call(states: Sequence[State], steps: Sequence[Step]) -> list[State]:
         after = domain.advance(states, steps)
         _same_length(after, states, "states", "steps")
+        if set(map(type, after)) == {State} and all([state.steps for state in after]):
+            return after
         for state in after:
             if not (isinstance(state, State) and state.steps):
                 raise ShapeError(f"domain.advance returned {state!r:.80} where a state with steps was due")
@@ -179,23 +201,25 @@ def score(
     def call(states: Sequence[State]) -> list[float]:
         scores = reward_model.score(states)
         _same_length(scores, states, "lists of scores", "states")
-        lasts = []
-        for own, state in zip(scores, states):
-            if not 0 < len(own) <= len(state.steps):
-                raise _score_error(own, state)
-            last = own[-1]
-            if last is None or not 0.0 <= last <= 1.0:
-                raise _score_error(own, state)
-            lasts.append(last if type(last) is float else float(last))
-        return lasts
+        if not all([0 < len(own) <= len(state.steps) for own, state in zip(scores, states)]):
+            raise _score_error(scores, states)
+        lasts = [own[-1] for own in scores]
+        # a comparison with NaN is false
+        if None in lasts or not all([0.0 <= last <= 1.0 for last in lasts]):
+            raise _score_error(scores, states)
+        return lasts if set(map(type, lasts)) <= {float} else list(map(float, lasts))
 
     return call_isolated(call, owners, "reward model", (states,), again)
 
 
-def _score_error(scores: Sequence[float], state: State) -> ShapeError:
-    if not 0 < len(scores) <= len(state.steps):
-        return ShapeError(f"returned {len(scores)} scores for {len(state.steps)} steps")
-    return ShapeError(f"returned score {scores[-1]!r}; scores are in [0, 1]")
+def _score_error(scores: Sequence[Sequence[float]], states: Sequence[State]) -> ShapeError:
+    """Name the first thing that is wrong."""
+    for own, state in zip(scores, states):
+        if not 0 < len(own) <= len(state.steps):
+            return ShapeError(f"returned {len(own)} scores for {len(state.steps)} steps")
+        if own[-1] is None or not 0.0 <= own[-1] <= 1.0:
+            return ShapeError(f"returned score {own[-1]!r}; scores are in [0, 1]")
+    raise AssertionError("nothing is wrong with these scores")
 
 
 def verify(

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from stepgym.agents.meter import parameters_of
-from stepgym.agents.rounds import Job, Parts, Run, play_round, wants_more
+from stepgym.agents.rounds import Job, Parts, Run, play_round, take_in_alone, wants_more
 from stepgym.agents.types import Policy, PolicyError, RewardModel
 from stepgym.envs.types import State, Step
 
@@ -230,6 +230,7 @@ class _Crew:
             reward_model = _MergedRewardModel(scorer, parameters_of(judge))
         merged_policy = _MergedPolicy(policy, parameters_of(parts.policy))
         self._parts = replace(parts, policy=merged_policy, reward_model=reward_model)
+        self._take_in = take_in_alone(self._parts, self._wants_more)
 
     def _count(self, model: M) -> M:
         """Count a call that is about to be made, whatever comes of it."""
@@ -253,7 +254,7 @@ class _Crew:
         try:
             live = self._wants_more(job)
             while live:
-                live = bool(play_round(self._parts, [job], merged_calls, self._wants_more))
+                live = bool(play_round(self._parts, [job], merged_calls, self._take_in))
         finally:
             with self._lock:
                 self._left -= 1

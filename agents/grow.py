@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from itertools import repeat
 
-from stepgym.agents.boundary import Failure, Offer
+from stepgym.agents.boundary import Failure
 from stepgym.agents.types import NO_PARENT, NodeStatus, Request, SearchTree
 from stepgym.envs.types import State, Step
 
@@ -17,30 +17,25 @@ BARREN, ENDED, FAILED, OPEN = (
 )  # bound once: looking a member up costs seven times the comparison
 
 
-class Growth(NamedTuple):
-    """What one request brings: the steps that are new under its node, and where every drawn step leads."""
-
-    node: int
-    fault: str
-    fresh: list[Step]
-    links: list[int] | None
-    """One per drawn step: a child that was there before, or `-1 - i` for `fresh[i]`; `None` where the drawn steps
-    are the fresh ones and the node had no children."""
+Growth = tuple[int, list[Step], list[int] | None]
+"""What one request brings: its node, the steps that are new there, and where every drawn step leads: a child that was
+there before, or `-1 - i` for the `i`-th new one; `None` where the drawn steps are the new ones and the node had no
+children."""
 
 
-def plan(tree: SearchTree, requests: Sequence[Request], offers: Sequence[Offer]) -> list[Growth]:
+def plan(tree: SearchTree, requests: Sequence[Request], offers: Sequence[list[Step]]) -> list[Growth]:
     """Sort the drawn steps of each request into new ones and repetitions, by their text."""
     children = tree.children
-    growths = []
-    for (node, _, _), (steps, fault) in zip(requests, offers):
+    growths: list[Growth] = []
+    for (node, _, _), steps in zip(requests, offers):
         if not children[node] and (len(steps) < 2 or len({step.text for step in steps}) == len(steps)):
-            growths.append(Growth(node, fault, steps, None))
+            growths.append((node, steps, None))
         else:
-            growths.append(_plan_again(tree, node, steps, fault))
+            growths.append(_plan_again(tree, node, steps))
     return growths
 
 
-def _plan_again(tree: SearchTree, node: int, steps: Sequence[Step], fault: str) -> Growth:
+def _plan_again(tree: SearchTree, node: int, steps: Sequence[Step]) -> Growth:
     known = {tree.states[child].steps[-1].text: child for child in tree.children[node]}
     fresh: list[Step] = []
     links = []
@@ -50,7 +45,7 @@ def _plan_again(tree: SearchTree, node: int, steps: Sequence[Step], fault: str) 
             link = known[step.text] = -1 - len(fresh)
             fresh.append(step)
         links.append(link)
-    return Growth(node, fault, fresh, links)
+    return node, fresh, links
 
 
 def grow_all(
@@ -58,45 +53,43 @@ def grow_all(
     growths: Sequence[Growth],
     states: Sequence[State | Failure],
     scores: Sequence[float | Failure | None],
+    faults: Sequence[str] = (),
     is_plain: bool = False,
 ) -> dict[int, list[int]]:
     """Add a round's new children and return, for each node that was asked, the child each drawn step led to.
 
-    `states` and `scores` are those of all growths' fresh steps, one after the other; `is_plain` says that each
-    state's last step is the proposed one.
+    `states` and `scores` are those of all growths' new steps, one after the other; `faults` what was wrong with each
+    growth's proposal, empty for nothing anywhere; `is_plain` says that each state's last step is the proposed one.
     """
-    grown: dict[int, list[int]] = {}
     if len({growth[0] for growth in growths}) < len(growths) or not (
         is_plain or _as_planned(states, growths)
     ):
-        at = 0
-        for growth in growths:
-            end = at + len(growth.fresh)
-            grown.setdefault(growth.node, [])
-            grown[growth.node] += _grow_slowly(tree, growth, states[at:end], scores[at:end])
-            at = end
-        return grown
+        return _grow_all_slowly(tree, growths, states, scores, faults)
+    grown: dict[int, list[int]] = {}
     at = add_nodes(tree, states, scores)  # type: ignore[arg-type]
     parent, children = tree.parent, tree.children
-    for node, fault, fresh, links in growths:
-        end = at + len(fresh)
-        parent += [node] * (end - at)
+    for node, fresh, links in growths:
+        count = len(fresh)
+        end = at + count
+        parent += [node] * count
         new = list(range(at, end))
         if links is None:
-            children[node] = new
-            grown[node] = new[:]
+            grown[node] = children[node] = new
         else:
-            children[node] = [*children[node], *new]
+            if new:
+                children[node] = [*children[node], *new]
             grown[node] = [link if link >= 0 else at - 1 - link for link in links]
-        if fault or not grown[node]:
-            _note(tree, node, fault)
         at = end
+    if faults or [] in grown.values():
+        for (node, *_), fault in zip(growths, faults or repeat("")):
+            if fault or not grown[node]:
+                _note(tree, node, fault)
     return grown
 
 
 def _as_planned(states: Sequence[State | Failure], growths: Sequence[Growth]) -> bool:
     """Say whether the domain took every step and kept its text, so that siblings that differed still do."""
-    steps = [step for growth in growths for step in growth.fresh]
+    steps = [step for _, fresh, _ in growths for step in fresh]
     for state, step in zip(states, steps):
         if isinstance(state, Failure) or state.steps[-1].text != step.text:
             return False
@@ -110,18 +103,35 @@ def _note(tree: SearchTree, node: int, fault: str) -> None:
         tree.status[node] = FAILED if fault else BARREN
 
 
+def _grow_all_slowly(
+    tree: SearchTree,
+    growths: Sequence[Growth],
+    states: Sequence[State | Failure],
+    scores: Sequence[float | Failure | None],
+    faults: Sequence[str],
+) -> dict[int, list[int]]:
+    grown: dict[int, list[int]] = {}
+    at = 0
+    for growth, fault in zip(growths, faults or repeat("")):
+        end = at + len(growth[1])
+        led = _grow_slowly(tree, growth, states[at:end], scores[at:end], fault)
+        grown[growth[0]] = [*grown.get(growth[0], ()), *led]
+        at = end
+    return grown
+
+
 def _grow_slowly(
     tree: SearchTree,
     growth: Growth,
     states: Sequence[State | Failure],
     scores: Sequence[float | Failure | None],
+    fault: str,
 ) -> list[int]:
     """Grow where the domain failed on steps or rewrote their texts, or a node was asked twice in a round: siblings
     may be equal after all."""
-    node = growth.node
+    node, _, links = growth
     known = {tree.states[child].steps[-1]: child for child in tree.children[node]}
     ends: list[int | None] = []
-    fault = growth.fault
     for state, score in zip(states, scores):
         if isinstance(state, Failure):
             fault = fault or state.reason
@@ -134,9 +144,9 @@ def _grow_slowly(
             tree.children[node] = [*tree.children[node], child]
         ends.append(child)
     _note(tree, node, fault)
-    if growth.links is None:
+    if links is None:
         return [end for end in ends if end is not None]
-    led = [link if link >= 0 else ends[-1 - link] for link in growth.links]
+    led = [link if link >= 0 else ends[-1 - link] for link in links]
     return [child for child in led if child is not None]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stepgym.agents.types import ROOT, Budget, SearchTree, Usage
@@ -44,13 +44,11 @@ class Meter:
     started: float = field(default_factory=time.perf_counter)
     wall_s: float = 0.0
 
-    def add_steps(self, steps: Iterable[Step], num_parameters: int) -> None:
+    def add_steps(self, steps: Sequence[Step], num_parameters: int) -> None:
         """Charge every step that was drawn, also those that led nowhere new."""
-        prompt = new = reasoning = 0
-        for step in steps:
-            prompt += step.num_prompt_tokens
-            new += step.num_tokens
-            reasoning += step.num_reasoning_tokens
+        prompt = sum([step.num_prompt_tokens for step in steps])
+        new = sum([step.num_tokens for step in steps])
+        reasoning = sum([step.num_reasoning_tokens for step in steps])
         self.prompt_tokens += prompt
         self.new_tokens += new
         self.reasoning_tokens += reasoning

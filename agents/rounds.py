@@ -86,25 +86,54 @@ class Run:
         return total.exhausts(budget)
 
 
+def may_go_on(parts: Parts, job: Job, run: Run) -> bool:
+    """Say whether no budget is spent."""
+    return not (job.meter.exhausts(parts.budget) or run.exhausts(parts.run_budget))
+
+
 def wants_more(parts: Parts, job: Job, run: Run) -> bool:
     """Let the search select the next round's requests, unless a budget is spent."""
-    if job.meter.exhausts(parts.budget) or run.exhausts(parts.run_budget):
-        job.requests = []
-    else:
-        job.requests = parts.search.select(job.tree)
-    if not job.requests:
+    return go_on(job, parts.search.select(job.tree) if may_go_on(parts, job, run) else [])
+
+
+def go_on(job: Job, requests: list[Request]) -> bool:
+    """Note what a job asks for in the next round; without requests it is done."""
+    job.requests = requests
+    if not requests:
         job.tree.usage = job.meter.usage()
-    return bool(job.requests)
+    return bool(requests)
 
 
-def play_round(parts: Parts, jobs: Sequence[Job], run: Run, more: Callable[[Job], bool]) -> list[Job]:
-    """Serve all requests of all jobs with one call to each plug-in and let every search take in what grew; return
-    the jobs that go on, as `more` says, which selects their next requests.
+def take_in_alone(parts: Parts, more: Callable[[Job], bool]) -> TakeIn:
+    """Return what lets each tree take in its part by itself; `more` selects."""
+    backup = parts.search.backup
 
-    What a tree needs after the last call is done in one go, while it lies in the processor's cache.
+    def take_in(jobs: Sequence[Job], growns: Sequence[Mapping[int, Sequence[int]]]) -> list[Job]:
+        live = []
+        for job, grown in zip(jobs, growns):
+            backup(job.tree, grown)
+            if more(job):
+                live.append(job)
+        return live
+
+    return take_in
+
+
+TakeIn = Callable[[Sequence[Job], Sequence[Mapping[int, Sequence[int]]]], list[Job]]
+"""Lets searches take in what grew in their trees and select their next requests; returns the jobs that go on."""
+
+
+def play_round(
+    parts: Parts, jobs: Sequence[Job], run: Run, take_in: TakeIn, *, at_once: bool = False
+) -> list[Job]:
+    """Serve all requests of all jobs with one call to each plug-in, let `take_in` have what grew, and return the jobs
+    that go on.
+
+    What a tree needs after the last call is done in one go, while it lies in the processor's cache; with `at_once`
+    and for verdicts, all trees wait for the last one.
     """
     again: list[int] = []
-    growths, counts = _propose(parts, jobs, again)
+    growths, counts, faults = _propose(parts, jobs, again)
     run.model_calls += 1
     after, owners, is_plain = _advance(parts, jobs, growths)
     scores = _score(parts, jobs, after, owners, again)
@@ -113,32 +142,34 @@ def play_round(parts: Parts, jobs: Sequence[Job], run: Run, more: Callable[[Job]
         jobs[owner].meter.model_calls += 1
     same = getattr(parts.verifier, "same", None)
     waits = parts.verifier is not None and parts.see_verdicts
-    live, waiting, ended = [], [], []
+    live: list[Job] = []
+    growns, ended = [], []
     at = first = 0
     for owner, (job, count) in enumerate(zip(jobs, counts)):
-        own = growths[first : first + count]
-        size = sum([len(growth.fresh) for growth in own])
+        last = first + count
+        own = growths[first:last]
+        end = at + sum([len(fresh) for _, fresh, _ in own])
         first_new = len(job.tree.states)
-        grown = grow_all(job.tree, own, after[at : at + size], scores[at : at + size], is_plain)
-        first, at = first + count, at + size
+        wrong = [faults.get(i, "") for i in range(first, last)] if faults else ()
+        grown = grow_all(job.tree, own, after[at:end], scores[at:end], wrong, is_plain)
+        first, at = last, end
         answered = _group_answers(job.tree, first_new, same)
         if waits:
             ended += [(owner, node) for node in answered]
-            waiting.append((job, grown))
-        elif _take_in(parts, job, grown, more):
-            live.append(job)
+        if waits or at_once:
+            growns.append(grown)
+        else:
+            live += take_in([job], [grown])
     if ended:
         _judge(parts, jobs, ended)
-    return live + [job for job, grown in waiting if _take_in(parts, job, grown, more)]
+    return live + take_in(jobs, growns) if growns else live
 
 
-def _take_in(parts: Parts, job: Job, grown: Mapping[int, Sequence[int]], more: Callable[[Job], bool]) -> bool:
-    parts.search.backup(job.tree, grown)
-    return more(job)
-
-
-def _propose(parts: Parts, jobs: Sequence[Job], again: list[int]) -> tuple[list[Growth], list[int]]:
-    """Ask the policy once for all requests; return the growths job after job, and how many each job has.
+def _propose(
+    parts: Parts, jobs: Sequence[Job], again: list[int]
+) -> tuple[list[Growth], list[int], dict[int, str]]:
+    """Ask the policy once for all requests; return the growths job after job, how many each job has, and by position
+    what was wrong with a proposal.
 
     Jobs that had to be asked again alone are appended to `again`.
     """
@@ -155,12 +186,12 @@ def _propose(parts: Parts, jobs: Sequence[Job], again: list[int]) -> tuple[list[
                 )
             seen = states[node] if view is None else view
             if before := asked[node]:
-                seen = replace(seen, draw=before) if seen.draw == 0 else seen
+                seen = _redrawn(seen, before) if seen.draw == 0 else seen
             views.append(seen)
             wanted.append(n)
             asked[node] = before + n
         owners += [owner] * len(job.requests)
-    offers = boundary.propose(parts.policy, views, wanted, owners, again)
+    offers, faults = boundary.propose(parts.policy, views, wanted, owners, again)
     size = parameters_of(parts.policy)
     growths: list[Growth] = []
     counts = []
@@ -171,10 +202,17 @@ def _propose(parts: Parts, jobs: Sequence[Job], again: list[int]) -> tuple[list[
         own = offers[at : at + count]
         at += count
         meter.model_calls += 1
-        meter.add_steps([step for steps, _ in own for step in steps], size)
+        meter.add_steps([step for steps in own for step in steps], size)
         growths += plan(job.tree, requests, own)
         counts.append(count)
-    return growths, counts
+    return growths, counts, faults
+
+
+def _redrawn(state: State, draw: int) -> State:
+    """Return what a policy sees of a state that it was asked for `draw` steps before."""
+    if type(state) is not State:
+        return replace(state, draw=draw)
+    return State(state.prompt, state.steps, state.answer, state.end, state.public, draw)
 
 
 def _advance(
@@ -188,9 +226,8 @@ def _advance(
     at = iter(growths)
     for owner, job in enumerate(jobs):
         before = job.tree.states
-        for growth in islice(at, len(job.requests)):
-            fresh = growth.fresh
-            states += [before[growth.node]] * len(fresh)
+        for node, fresh, _ in islice(at, len(job.requests)):
+            states += [before[node]] * len(fresh)
             steps += fresh
         owners += [owner] * (len(steps) - len(owners))
     started = time.perf_counter()

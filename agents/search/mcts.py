@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from stepgym.agents.search.answers import Aggregation, Pick, best_answer, check_choice, verified
-from stepgym.agents.search.puct import Walks, close, follow, set_priors, walks_of
+from stepgym.agents.search.puct import Walks, close, follow, known_already, set_priors, walks_of
 from stepgym.agents.search.root import RootNoise, add_dirichlet, choose_gumbel
-from stepgym.agents.types import ROOT, NodeStatus, Request, SearchTree
+from stepgym.agents.types import ROOT, NodeStatus, Request, SearchTree, Together
 
 BARREN, ENDED, FAILED, OPEN = (
     NodeStatus.BARREN,
@@ -77,30 +77,38 @@ class MCTS:
         check_choice("mcts", "aggregation", self.aggregation, Aggregation)
         check_choice("mcts", "pick", self.pick, Pick)
 
+    def together(self, trees: Sequence[SearchTree]) -> Together | None:
+        """See `stepgym.agents.types.Together`; `None` where trees can only be searched one by one."""
+        if type(self) is not MCTS or self.backup_rule != Backup.MEAN or self.root_noise == RootNoise.GUMBEL:
+            return None
+        from stepgym.agents.search.grove import Grove
+
+        return Grove(self, trees)
+
+    def is_done(self, tree: SearchTree) -> bool:
+        """Say whether a verified answer ends the search."""
+        return self.stop_at_verified and bool(tree.verdicts) and verified(tree) is not None
+
     def select(self, tree: SearchTree) -> list[Request]:
-        if self.stop_at_verified and tree.verdicts and verified(tree) is not None:
+        if self.is_done(tree):
             return []
         walks = walks_of(self, tree)
-        paths = walks.paths
+        paths, leaf, asked, visits = walks.paths, walks.leaf, tree.asked, tree.visits
         while len(paths) < self.leaves and walks.started < self.simulations:
             if tree.status[ROOT] is not OPEN or not self._launch(tree, walks):
                 break
-        return [Request(node, self._wanted(tree, node, node not in walks.leaf)) for node in paths]
+        return [Request(node, self.wanted(asked[node], visits[node], node not in leaf)) for node in paths]
 
-    def _wanted(self, tree: SearchTree, node: int, is_leaf: bool) -> int:
+    def wanted(self, asked: int, visits: int, is_leaf: bool) -> int:
         """Return how many steps to ask for: what is missing to the width, or what widening adds."""
-        width = self.width if is_leaf else self.rollout_width or self.width
-        missing = width - tree.asked[node]
-        return missing if missing > 0 else max(1, self._allowed(tree, node) - tree.asked[node])
+        missing = (self.width if is_leaf else self.rollout_width or self.width) - asked
+        if missing > 0:
+            return missing
+        allowed = max(self.width, int(self.width * visits**self.widen)) if self.widen else self.width
+        return max(1, allowed - asked)
 
-    def _allowed(self, tree: SearchTree, node: int) -> int:
-        return (
-            max(self.width, int(self.width * tree.visits[node] ** self.widen)) if self.widen else self.width
-        )
-
-    def due_at(self, tree: SearchTree, node: int) -> float:
-        """Return at how many visits a grown node is to be asked again: the inverse of `_allowed`."""
-        asked = tree.asked[node]
+    def due_at(self, asked: int) -> float:
+        """Return at how many visits a grown node is to be asked again: the inverse of widening in `wanted`."""
         if asked < self.width:
             return 0.0
         return ((asked + 1) / self.width) ** (1 / self.widen) if self.widen else math.inf
@@ -108,7 +116,7 @@ class MCTS:
     def _launch(self, tree: SearchTree, walks: Walks) -> bool:
         """Start one walk; a walk that meets an end is backed up at once. False when it met a walk in flight."""
         path = [ROOT]
-        walks.enter_root(self, tree)
+        walks.enter(tree, ROOT)
         if self.root_noise == RootNoise.GUMBEL and walks.live[ROOT] and tree.asked[ROOT] >= self.width:
             path.append(choose_gumbel(self, tree, walks))
             walks.enter(tree, path[-1])
@@ -133,17 +141,19 @@ class MCTS:
         due, asked_before = 0.0, -1
         for node, children in grown.items():
             path, leaf = paths.pop(node), walks.leaf.pop(node, node)
-            is_new = bool(children) and children[0] >= known and children == own[node] and _adjacent(children)
+            is_new = children is own[node] and bool(children) and children[0] >= known and _adjacent(children)
             if is_new:
                 has_more = walks.adopt_new(
                     tree, node, children, merge=self.merge, temperature=self.prior_temperature
                 )
+            elif known_already(tree, node, known):
+                has_more = False
             else:
                 has_more = walks.adopt(tree, node, children, merge=self.merge)
                 set_priors(walks, tree, node, children, self.prior_temperature)
             if asked[node] != asked_before:
                 asked_before = asked[node]
-                due = self.due_at(tree, node)
+                due = self.due_at(asked_before)
             walks.due_at[node] = due if has_more else math.inf
             if node == ROOT and self.root_noise == RootNoise.DIRICHLET:
                 add_dirichlet(self, tree, walks)
@@ -160,7 +170,7 @@ class MCTS:
     def _finish(self, tree: SearchTree, walks: Walks, path: list[int], leaf: int) -> None:
         """Carry a walk's value up its path and close what has nothing left to try."""
         end = path[-1]
-        value = self._value(tree, end, leaf)
+        value = self.value_of(tree, end, leaf)
         values, visits, total, worth = tree.value, tree.visits, walks.total, walks.worth
         if self.backup_rule == "mean":
             for node in path:
@@ -178,7 +188,8 @@ class MCTS:
             else:
                 walks.due_at[end] = 0.0
 
-    def _value(self, tree: SearchTree, end: int, leaf: int) -> float:
+    def value_of(self, tree: SearchTree, end: int, leaf: int) -> float:
+        """Return the value of a walk that ended at `end` after the new leaf `leaf`."""
         score, status = tree.score[end], tree.status[end]
         if status is OPEN:
             value = 0.5 if score is None else score

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import exp, inf, log, sqrt
 from typing import TYPE_CHECKING
 
 from stepgym.agents.types import NO_PARENT, ROOT, NodeStatus, SearchTree
+from stepgym.envs.types import State
 
 if TYPE_CHECKING:
     from stepgym.agents.search.mcts import MCTS
@@ -42,8 +44,8 @@ class Walks:
     """Depth -> public data -> the node that stands for all equal states."""
     merged: dict[int, int] = field(default_factory=dict)
     """Pruned node -> the node that stands for its state."""
-    weights: list[float] = field(default_factory=list)
-    """Visits of a node -> what the priors of its children weigh, one longer than any node has visits."""
+    weights: Sequence[float] = ()
+    """Visits of a node -> what the priors of its children weigh, longer than any node will have visits."""
     due_at: list[float] = field(default_factory=list)
     """Visits at which a walk stops at a node to ask for more steps: 0 is at once, infinity never again."""
     started: int = 0
@@ -56,11 +58,6 @@ class Walks:
         self.due_at += [0.0] * missing
         self.worth += [0.0] * missing
         self.pull += [0.0] * missing
-
-    def enter_root(self, search: MCTS, tree: SearchTree) -> None:
-        """Start a walk. No node has more visits than there were walks, so that `weights` stays long enough."""
-        self.weights.append(weight_of(search, len(self.weights)))
-        self.enter(tree, ROOT)
 
     def enter(self, tree: SearchTree, node: int) -> None:
         """Count a walk in flight through a node."""
@@ -90,49 +87,74 @@ class Walks:
         """Do what `adopt` and `set_priors` do for a node that had no children, in one go: the new ones lie side by
         side, and nobody has visited them."""
         first, end = children[0], children[-1] + 1
-        status, scores = tree.status, tree.score[first:end]
-        states = tree.states[first:end]
+        status = tree.status
+        states, scores = tree.states[first:end], tree.score[first:end]
         if None in scores:
             around = self.total[node] / tree.visits[node] if tree.visits[node] else 0.5
             scores = [around if score is None else score for score in scores]
         self.worth[first:end] = scores  # type: ignore[assignment]
-        start, depth = tree.states[ROOT].public, len(states[0].steps)
-        seen = self.seen.get(depth)
-        if seen is None:
-            seen = self.seen[depth] = {}
-        live: list[int] = []
-        log_probs: list[float | None] = []
-        for child, state, now in zip(children, states, status[first:end]):
-            log_probs.append(state.steps[-1].log_prob)
-            if now is FAILED:
-                continue
-            if merge and now is OPEN:
-                public = state.public
-                if public is not None and public != start:
-                    other = seen.setdefault(public, child)
-                    if other != child:
-                        self.merged[child] = other
-                        status[child] = PRUNED
-                        continue
-            live.append(child)
-        self.live[node] = live
+        log_probs = [state.steps[-1].log_prob for state in states]
         tree.prior[first:end] = self.pull[first:end] = priors_of(log_probs, children, children, temperature)
+        self.live[node] = live = self.enterable(tree, children, states, merge=merge)
         return bool(live)
 
+    def enterable(
+        self, tree: SearchTree, children: Sequence[int], states: Sequence[State], *, merge: bool
+    ) -> list[int]:
+        """Return those of a node's first children that walks may enter; states met elsewhere are pruned."""
+        status = tree.status
+        live = [*children]
+        if FAILED in status[children[0] : children[-1] + 1]:
+            live = [child for child in children if status[child] is not FAILED]
+        if not merge:
+            return live
+        publics = [state.public for state in states]
+        start = tree.states[ROOT].public
+        seen = self.seen.setdefault(len(states[0].steps), {})
+        for child, public in zip(children, publics):
+            if public is None or status[child] is not OPEN or public == start:
+                continue
+            other = seen.setdefault(public, child)
+            if other != child:
+                self.merged[child] = other
+                status[child] = PRUNED
+                live.remove(child)
+        return live
+
     def adopt(self, tree: SearchTree, node: int, children: Sequence[int], *, merge: bool) -> bool:
-        """Take the new ones among the children that were drawn; states met elsewhere are pruned. False for none."""
-        live = list(self.live[node])
-        before = len(live)
-        status, visits, states, scores = tree.status, tree.visits, tree.states, tree.score
+        """Take the new ones among the children that were drawn; False for none."""
+        before = self.live[node]
+        live = self.enterable_more(
+            tree, node, children, before, lambda child: bool(tree.visits[child]), merge=merge
+        )
+        around = self.total[node] / tree.visits[node] if tree.visits[node] else 0.5
+        for child in live[len(before) :]:
+            score = tree.score[child]
+            self.worth[child] = around if score is None else score
+        self.live[node] = live
+        return len(live) > len(before)
+
+    def enterable_more(
+        self,
+        tree: SearchTree,
+        node: int,
+        children: Sequence[int],
+        before: Sequence[int],
+        is_visited: Callable[[int], bool],
+        *,
+        merge: bool,
+    ) -> list[int]:
+        """Return the children that walks may enter: those `before`, then the new ones among those that were drawn
+        now; states met elsewhere are pruned."""
+        live = [*before]
+        status, states = tree.status, tree.states
         start = states[ROOT].public
         seen = self.seen.setdefault(len(states[node].steps) + 1, {})
-        around = self.total[node] / visits[node] if visits[node] else 0.5
-        for child in children:
-            if visits[child] or status[child] is FAILED or (before and child in live):
+        for child in dict.fromkeys(children):
+            if status[child] is FAILED or child in live or is_visited(child):
                 continue
             if merge and status[child] is OPEN:
-                state = states[child]
-                public = state.public
+                public = states[child].public
                 if public is not None and public != start:
                     first = seen.setdefault(public, child)
                     if first != child:
@@ -142,12 +164,7 @@ class Walks:
             elif status[child] is PRUNED:
                 continue
             live.append(child)
-            score = scores[child]
-            self.worth[child] = around if score is None else score
-        if len(set(children)) < len(children):
-            live = list(dict.fromkeys(live))
-        self.live[node] = live
-        return len(live) > before
+        return live
 
 
 NOTHING: list[int] = []
@@ -165,13 +182,15 @@ def walks_of(search: MCTS, tree: SearchTree) -> Walks:
         size = len(tree)
         walks = Walks(live, total, [0.0] * size, [0.0] * size, due_at=[0.0] * size)
         tree.memory["walks"] = walks
-        walks.weights += [weight_of(search, n) for n in range(max(tree.visits) + 1)]
+        walks.weights = weights_of(
+            search.exploration, search.exploration_base, 64 + search.simulations + max(tree.visits)
+        )
         for node, n in enumerate(tree.visits):
             walks.worth[node] = total[node] / n if n else walks.first_worth(tree, node)
             walks.pull[node] = tree.prior[node] / (1 + n)
         for node, now in enumerate(tree.status):
             if now is OPEN and live[node]:
-                walks.due_at[node] = search.due_at(tree, node)
+                walks.due_at[node] = search.due_at(tree.asked[node])
     return walks
 
 
@@ -179,18 +198,18 @@ def _is_live(tree: SearchTree, node: int) -> bool:
     return tree.status[node] is OPEN or not tree.visits[node]
 
 
-def weight_of(search: MCTS, visits: int) -> float:
-    """Return c sqrt(N), what the priors weigh after N visits, with c = log((1 + N + base) / base) + exploration
-    (Silver et al. 2018, AlphaZero)."""
-    base = search.exploration_base
-    return (log((1.0 + visits + base) / base) + search.exploration) * sqrt(visits)
+@lru_cache(maxsize=8)
+def weights_of(exploration: float, base: float, size: int) -> tuple[float, ...]:
+    """Return c sqrt(N), what the priors weigh after N visits, for N below `size`, with
+    c = log((1 + N + base) / base) + exploration (Silver et al. 2018, AlphaZero)."""
+    return tuple([(log((1.0 + n + base) / base) + exploration) * sqrt(n) for n in range(size)])
 
 
 def follow(tree: SearchTree, walks: Walks, path: list[int], *, grown: bool = False) -> None:
     """Extend `path` from its last node, adding a (virtual) visit on the way.
 
     It stops at an end or at a node that is due to grow; `grown` says that the last node just did. The score is
-    Q + c P sqrt(N) / (1 + n), see `weight_of`; a child never visited has its reward-model score as Q, or its parent's
+    Q + c P sqrt(N) / (1 + n), see `weights_of`; a child never visited has its reward-model score as Q, or its parent's
     value where there is none.
     """
     visits, prior, live, total = tree.visits, tree.prior, walks.live, walks.total
@@ -226,7 +245,11 @@ def priors_of(
         weights = [float(max(1, drawn.count(child))) for child in children]
     else:
         top = max(log_probs)  # type: ignore[type-var]
-        weights = [exp((own - top) / temperature) for own in log_probs]  # type: ignore[operator]
+        weights = (
+            [exp(own - top) for own in log_probs]  # type: ignore[operator]
+            if temperature == 1.0
+            else [exp((own - top) / temperature) for own in log_probs]  # type: ignore[operator]
+        )
     scale = 1.0 / sum(weights)
     return [weight * scale for weight in weights]
 
@@ -241,6 +264,18 @@ def set_priors(walks: Walks, tree: SearchTree, node: int, drawn: Sequence[int], 
     for child, weight in zip(children, priors_of(log_probs, children, drawn, temperature)):
         prior[child] = weight
         pull[child] = weight / (1 + visits[child])
+
+
+def known_already(tree: SearchTree, node: int, known: int) -> bool:
+    """Say whether asking `node` changed nothing: all its children were among the first `known` nodes, and their
+    priors neither count draws nor get noise."""
+    children, states = tree.children[node], tree.states
+    return (
+        node != ROOT
+        and bool(children)
+        and children[-1] < known
+        and None not in [states[child].steps[-1].log_prob for child in children]
+    )
 
 
 def close(walks: Walks, tree: SearchTree, node: int) -> None:

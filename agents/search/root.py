@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -30,14 +31,19 @@ VALUE_SCALE, VISIT_SCALE = 0.1, 50.0
 def add_dirichlet(search: MCTS, tree: SearchTree, walks: Walks) -> None:
     """Mix Dirichlet noise into the root's priors (Silver et al. 2018): (1 - fraction) P + fraction Dir(alpha)."""
     children = tree.children[ROOT]
-    stream = random.Random(derive_seed(search.seed, tree.problem_id, "dirichlet", len(children)))
-    draws = [stream.gammavariate(search.dirichlet_alpha, 1.0) for _ in children]
+    noisy = dirichlet(search, tree.problem_id, [tree.prior[child] for child in children])
+    for child, prior in zip(children, noisy):
+        tree.prior[child] = prior
+        walks.pull[child] = prior / (1 + tree.visits[child])
+
+
+def dirichlet(search: MCTS, problem_id: str, priors: Sequence[float]) -> list[float]:
+    """Return priors with noise, which depends on the problem and on how many there are."""
+    stream = random.Random(derive_seed(search.seed, problem_id, "dirichlet", len(priors)))
+    draws = [stream.gammavariate(search.dirichlet_alpha, 1.0) for _ in priors]
     scale = sum(draws) or 1.0
-    for child, draw in zip(children, draws):
-        tree.prior[child] = (1 - search.noise_fraction) * tree.prior[
-            child
-        ] + search.noise_fraction * draw / scale
-        walks.pull[child] = tree.prior[child] / (1 + tree.visits[child])
+    fraction = search.noise_fraction
+    return [(1 - fraction) * prior + fraction * draw / scale for prior, draw in zip(priors, draws)]
 
 
 def choose_gumbel(search: MCTS, tree: SearchTree, walks: Walks) -> int:

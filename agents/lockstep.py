@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stepgym.agents import boundary
+from stepgym.agents.attic import Attic
 from stepgym.agents.rounds import Job, Parts, Run, go_on, may_go_on, play_round, take_in_alone, wants_more
 from stepgym.agents.types import (
     NO_LIMIT,
@@ -103,14 +104,18 @@ def play_lockstep(parts: Parts, run: Run) -> None:
     def more(job: Job) -> bool:
         return wants_more(parts, job, run)
 
-    live = _play_together(parts, run)
-    if live is None:
-        live = list(filter(more, run.jobs))
-    while live:
-        live = play_round(parts, live, run, take_in_alone(parts, more))
+    with Attic() as attic:
+        live = _play_together(parts, run, attic)
+        if live is None:
+            live = list(filter(more, run.jobs))
+        take_in = take_in_alone(parts, more)
+        while live:
+            before = run.nodes
+            live = play_round(parts, live, run, take_in)
+            attic.put(run.nodes - before)
 
 
-def _play_together(parts: Parts, run: Run) -> list[Job] | None:
+def _play_together(parts: Parts, run: Run, attic: Attic) -> list[Job] | None:
     """Play rounds while there are many trees, where the search can grow them at once; return the jobs that are left,
     `None` where that was not tried."""
     # not of the object: what is handed on by a wrapper's `__getattr__` would go past the wrapper
@@ -134,7 +139,9 @@ def _play_together(parts: Parts, run: Run) -> list[Job] | None:
     try:
         live = select(run.jobs)
         while len(live) >= MANY:
+            before = run.nodes
             live = play_round(parts, live, run, take_in, at_once=True)
+            attic.put(run.nodes - before)
     finally:
         grove.settle()
     return live

@@ -63,6 +63,8 @@ class Run:
 
     jobs: Sequence[Job] = ()
     model_calls: int = 0
+    nodes: int = 0
+    """How many nodes have grown in lock-step."""
     started: float = field(default_factory=time.perf_counter)
     spent: Meter = field(default_factory=Meter)
     """What jobs have spent that are done and no longer among `jobs`."""
@@ -136,6 +138,7 @@ def play_round(
     growths, counts, faults = _propose(parts, jobs, again)
     run.model_calls += 1
     after, owners, is_plain = _advance(parts, jobs, growths)
+    run.nodes += len(after)
     scores = _score(parts, jobs, after, owners, again)
     run.model_calls += (parts.reward_model is not None and bool(after)) + len(again)
     for owner in again:

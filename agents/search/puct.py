@@ -87,7 +87,6 @@ class Walks:
         """Do what `adopt` and `set_priors` do for a node that had no children, in one go: the new ones lie side by
         side, and nobody has visited them."""
         first, end = children[0], children[-1] + 1
-        status = tree.status
         states, scores = tree.states[first:end], tree.score[first:end]
         if None in scores:
             around = self.total[node] / tree.visits[node] if tree.visits[node] else 0.5
@@ -108,17 +107,18 @@ class Walks:
             live = [child for child in children if status[child] is not FAILED]
         if not merge:
             return live
-        publics = [state.public for state in states]
         start = tree.states[ROOT].public
-        seen = self.seen.setdefault(len(states[0].steps), {})
-        for child, public in zip(children, publics):
-            if public is None or status[child] is not OPEN or public == start:
-                continue
-            other = seen.setdefault(public, child)
-            if other != child:
-                self.merged[child] = other
-                status[child] = PRUNED
-                live.remove(child)
+        seen = self.seen.get(len(states[0].steps))
+        if seen is None:
+            seen = self.seen[len(states[0].steps)] = {}
+        for child, state in zip(children, states):
+            public = state.public
+            if public is not None and public != start and status[child] is OPEN:
+                other = seen.setdefault(public, child)
+                if other != child:
+                    self.merged[child] = other
+                    status[child] = PRUNED
+                    live.remove(child)
         return live
 
     def adopt(self, tree: SearchTree, node: int, children: Sequence[int], *, merge: bool) -> bool:

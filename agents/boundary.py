@@ -90,7 +90,7 @@ def propose(
     A state whose problem failed gets no step and the fault.
     """
 
-    def call(states: Sequence[State], counts: Sequence[int]) -> Sequence[list[Step] | Offer]:
+    def call(states: Sequence[State], counts: Sequence[int]) -> list[Any]:
         faults: Mapping[int, str] = {}
         try:
             answers = policy.propose(states, counts)
@@ -105,9 +105,9 @@ def propose(
             usable(answer, count, faults.get(i, "")) for i, (answer, count) in enumerate(zip(answers, counts))
         ]
 
-    given = call_isolated(call, owners, "policy", (states, counts), again)
+    given: Sequence[Any] = call_isolated(call, owners, "policy", (states, counts), again)
     if set(map(type, given)) <= {list}:
-        return given, {}  # type: ignore[return-value]
+        return list(given), {}
     steps: list[list[Step]] = []
     faults = {}
     for i, own in enumerate(given):
@@ -169,7 +169,9 @@ def _mend(step: object) -> tuple[Step | None, str]:
         wrong = f"policy returned num_tokens {step.num_tokens!r}; taken as 0"
         step = replace(step, num_tokens=0)
     log_prob = step.log_prob
-    if log_prob is not None and not (isinstance(log_prob, float | int) and -math.inf < log_prob <= MOST_LOG_PROB):
+    if log_prob is not None and not (
+        isinstance(log_prob, float | int) and -math.inf < log_prob <= MOST_LOG_PROB
+    ):
         wrong = f"policy returned log-probability {log_prob!r}; taken as unknown"
         step = replace(step, log_prob=None)
     return step, wrong
@@ -183,7 +185,7 @@ def advance(
     def call(states: Sequence[State], steps: Sequence[Step]) -> list[State]:
         after = domain.advance(states, steps)
         _same_length(after, states, "states", "steps")
-        if set(map(type, after)) == {State} and all([state.steps for state in after]):
+        if set(map(type, after)) == {State} and min([len(state.steps) for state in after]):
             return after
         for state in after:
             if not (isinstance(state, State) and state.steps):
@@ -201,11 +203,10 @@ def score(
     def call(states: Sequence[State]) -> list[float]:
         scores = reward_model.score(states)
         _same_length(scores, states, "lists of scores", "states")
-        if not all([0 < len(own) <= len(state.steps) for own, state in zip(scores, states)]):
+        if False in [0 < len(own) <= len(state.steps) for own, state in zip(scores, states)]:
             raise _score_error(scores, states)
         lasts = [own[-1] for own in scores]
-        # a comparison with NaN is false
-        if None in lasts or not all([0.0 <= last <= 1.0 for last in lasts]):
+        if None in lasts or False in [bool(0.0 <= last <= 1.0) for last in lasts]:  # NaN compares as false
             raise _score_error(scores, states)
         return lasts if set(map(type, lasts)) <= {float} else list(map(float, lasts))
 

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from stepgym.agents.search.puct import NOTHING, Walks
-from stepgym.agents.types import NO_PARENT, SearchTree
+from stepgym.agents.types import NO_PARENT, NodeStatus, SearchTree
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Floats: TypeAlias = "NDArray[np.float64]"
 Ints: TypeAlias = "NDArray[np.intp]"
+OPEN = NodeStatus.OPEN
 NOBODY = 0
 """The slot that stands where a row of children or a path is shorter than others: never chosen, no number to keep."""
-COLUMNS = ("tree", "local", "parent", "visits", "waiting", "total", "worth", "pull", "prior", "value", "due", "kids")
+COLUMNS = (
+    *("tree", "local", "parent", "visits", "asked", "waiting", "is_open"),
+    *("total", "worth", "pull", "prior", "value", "score", "due", "kids"),
+)
 
 
 class Arena:
@@ -33,6 +37,8 @@ class Arena:
         """The node's index in its own tree."""
         self.parent: Ints = np.zeros(room, np.intp)
         self.visits: Ints = np.zeros(room, np.intp)
+        self.asked: Ints = np.zeros(room, np.intp)
+        self.is_open: NDArray[np.bool_] = np.zeros(room, np.bool_)
         self.waiting: NDArray[np.bool_] = np.zeros(room, np.bool_)
         """A walk stands here until the node has grown."""
         self.total: Floats = np.zeros(room)
@@ -40,6 +46,8 @@ class Arena:
         self.pull: Floats = np.zeros(room)
         self.prior: Floats = np.ones(room)
         self.value: Floats = np.zeros(room)
+        self.score: Floats = np.zeros(room)
+        """1/2 where there is none."""
         self.due: Floats = np.zeros(room)
         self.kids: Ints = np.zeros((room, width), np.intp)
         """Children that walks may still enter, in order, then `NOBODY`."""
@@ -64,23 +72,35 @@ class Arena:
         if missing > 0:
             self.kids = np.pad(self.kids, ((0, 0), (0, max(missing, self.kids.shape[1]))))
 
-    def add(self, trees: Sequence[SearchTree], which: Sequence[int]) -> int:
-        """Give slots to the nodes of some trees that have none, tree after tree; return the first."""
-        known = [len(self.slots[at]) for at in which]
+    def add(self, trees: Sequence[SearchTree], which: Sequence[int], known: Sequence[int]) -> int:
+        """Give slots to what grew in some trees, each from its first new node on, tree after tree; return the first.
+
+        Their numbers are those of a node that nobody has visited, without a prior; `worth` is NaN without a score.
+        """
         counts = [len(trees[at].states) - size for at, size in zip(which, known)]
         base = first = self.claim(sum(counts))
         parents: list[int] = []
+        is_open: list[bool] = []
+        scores: list[float | None] = []
         for at, size, count in zip(which, known, counts):
-            slots = self.slots[at]
+            tree, slots = trees[at], self.slots[at]
             slots += range(first, first + count)
             first += count
-            parents += [slots[node] for node in trees[at].parent[size:]]
+            parents += [slots[node] for node in tree.parent[size:]]
+            is_open += [status is OPEN for status in tree.status[size:]]
+            scores += tree.score[size:]
         new = slice(base, first)
         self.tree[new] = np.repeat(np.array(which, np.intp), counts)
         ahead = np.cumsum(counts) - counts - known
         self.local[new] = np.arange(first - base) - np.repeat(ahead, counts)
-        self.parent[new] = parents
+        self.parent[new], self.is_open[new] = parents, is_open
+        self._set_scores(new, scores)
         return base
+
+    def _set_scores(self, new: slice, scores: Sequence[float | None]) -> None:
+        given = np.array(scores, float)
+        self.worth[new] = given
+        self.score[new] = np.where(np.isnan(given), 0.5, given) if None in scores else given
 
     def load(self, tree: SearchTree, walks: Walks) -> None:
         """Take in a tree as it is."""
@@ -93,6 +113,8 @@ class Arena:
         self.local[mine] = np.arange(size)
         self.parent[mine] = [NOBODY if node == NO_PARENT else first + node for node in tree.parent]
         self.visits[mine], self.prior[mine], self.value[mine] = tree.visits, tree.prior, tree.value
+        self.asked[mine], self.is_open[mine] = tree.asked, [status is OPEN for status in tree.status]
+        self._set_scores(mine, tree.score)
         self.total[mine], self.worth[mine] = walks.total, walks.worth
         self.pull[mine], self.due[mine] = walks.pull, walks.due_at
         for node, live in enumerate(walks.live):
@@ -127,5 +149,7 @@ class Arena:
         kids = self.kids[mine]
         parents = np.flatnonzero(kids[:, 0])
         kids = kids[parents]
-        for node, own, count in zip(parents.tolist(), self.local[kids].tolist(), (kids > NOBODY).sum(1).tolist()):
+        for node, own, count in zip(
+            parents.tolist(), self.local[kids].tolist(), (kids > NOBODY).sum(1).tolist()
+        ):
             walks.live[node] = own[:count]

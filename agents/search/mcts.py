@@ -102,13 +102,14 @@ class MCTS:
     def wanted(self, asked: int, visits: int, is_leaf: bool) -> int:
         """Return how many steps to ask for: what is missing to the width, or what widening adds."""
         missing = (self.width if is_leaf else self.rollout_width or self.width) - asked
-        if missing > 0:
-            return missing
-        allowed = max(self.width, int(self.width * visits**self.widen)) if self.widen else self.width
-        return max(1, allowed - asked)
+        return missing if missing > 0 else max(1, self.allowed(visits) - asked)
+
+    def allowed(self, visits: int) -> int:
+        """Return how many steps a node may have been asked for after so many visits."""
+        return max(self.width, int(self.width * visits**self.widen)) if self.widen else self.width
 
     def due_at(self, asked: int) -> float:
-        """Return at how many visits a grown node is to be asked again: the inverse of widening in `wanted`."""
+        """Return at how many visits a grown node is to be asked again: the inverse of `allowed`."""
         if asked < self.width:
             return 0.0
         return ((asked + 1) / self.width) ** (1 / self.widen) if self.widen else math.inf
@@ -149,7 +150,7 @@ class MCTS:
             elif known_already(tree, node, known):
                 has_more = False
             else:
-                has_more = walks.adopt(tree, node, children, merge=self.merge)
+                has_more = walks.adopt(tree, node, children, known=known, merge=self.merge)
                 set_priors(walks, tree, node, children, self.prior_temperature)
             if asked[node] != asked_before:
                 asked_before = asked[node]

@@ -121,16 +121,19 @@ class Walks:
                     live.remove(child)
         return live
 
-    def adopt(self, tree: SearchTree, node: int, children: Sequence[int], *, merge: bool) -> bool:
-        """Take the new ones among the children that were drawn; False for none."""
+    def adopt(
+        self, tree: SearchTree, node: int, children: Sequence[int], *, known: int, merge: bool
+    ) -> bool:
+        """Take the new ones among the children that were drawn, those from `known` on; False for none."""
         before = self.live[node]
         live = self.enterable_more(
             tree, node, children, before, lambda child: bool(tree.visits[child]), merge=merge
         )
         around = self.total[node] / tree.visits[node] if tree.visits[node] else 0.5
-        for child in live[len(before) :]:
-            score = tree.score[child]
-            self.worth[child] = around if score is None else score
+        for child in tree.children[node]:
+            if child >= known:
+                score = tree.score[child]
+                self.worth[child] = around if score is None else score
         self.live[node] = live
         return len(live) > len(before)
 

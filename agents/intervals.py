@@ -42,3 +42,20 @@ def bootstrap_mean(values: Sequence[float], *, seed: int = 0, resamples: int = 2
 def bootstrap_difference(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -> Interval:
     """Return the interval of mean(first) - mean(second), where item i of both is about the same problem."""
     return bootstrap_mean([a - b for a, b in zip(first, second, strict=True)], seed=seed)
+
+
+def bootstrap_groups(groups: Sequence[Sequence[float]], *, seed: int = 0, resamples: int = 2000) -> Interval:
+    """Return the interval of the mean over groups (training seeds) of values (problems), both drawn anew.
+
+    Each resample draws groups and, within each, values: the spread between trainings counts, not only the problems'.
+    """
+    if not groups or not all(map(len, groups)):
+        return Interval(math.nan, math.nan)
+    stream = np.random.default_rng(seed)
+    means = np.empty((len(groups), resamples))
+    for row, group in enumerate(groups):
+        data = np.asarray(group, dtype=float)
+        means[row] = data[stream.integers(0, len(data), size=(resamples, len(data)))].mean(axis=1)
+    drawn = stream.integers(0, len(groups), size=(len(groups), resamples))
+    low, high = np.percentile(np.take_along_axis(means, drawn, axis=0).mean(axis=0), [2.5, 97.5])
+    return Interval(float(low), float(high))

@@ -19,9 +19,10 @@ def command() -> None:
 @command.command("small-beats-14x")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/small-beats-14x"), show_default=True)
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1))
-@click.option("--problems", "num_problems", default=200, show_default=True, type=click.IntRange(min=1))
-@click.option("--level", default=3, show_default=True, type=click.IntRange(1, 5), help="Level of Countdown.")
-@click.option("--steps", default=600, show_default=True, type=click.IntRange(min=1), help="Training steps of each model.")
+@click.option("--family", "families", multiple=True, type=click.Choice(["countdown", "sums"]), default=("countdown", "sums"), show_default=True)
+@click.option("--problems", "num_problems", default=200, show_default=True, type=click.IntRange(min=1), help="Fresh problems a seed and level.")
+@click.option("--steps", type=click.IntRange(min=1), help="Training steps of each policy  [default: the family's].")
+@click.option("--jobs", default=2, show_default=True, type=click.IntRange(min=1), help="Processes that share seeds and families.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def small_beats_14x(as_json: bool, **given: Any) -> None:
     """A small model that searches against one of 15 times its size that does not, at equal test-time FLOPs."""
@@ -29,19 +30,26 @@ def small_beats_14x(as_json: bool, **given: Any) -> None:
     from stepgym.selfplay.small_beats_large import small_beats_large
 
     with user_errors():
-        results = small_beats_large(**given, tell=lambda line: click.echo(line, err=True))
+        results = small_beats_large(**given, tell=_say)
     if as_json:
         click.echo(json.dumps(results))
         return
-    click.echo(f"{'method':54} {'solved':>7} {'95% interval':>15} {'over large greedy':>24} {'MFLOP':>8}")
-    for row in results["methods"]:
-        low, high = row["ci"]
-        less, more = row["over_large_greedy_ci"]
-        click.echo(
-            f"{row['name']:54} {row['solved']:7.3f}   {low:.3f} to {high:.3f}"
-            f"   {row['over_large_greedy']:+.3f} ({less:+.3f} to {more:+.3f}) {row['mflop']:8.2f}"
-        )
+    for family in results["families"]:
+        click.secho(f"{family['family']}, level {family['level']}, {family['steps']} training steps", bold=True)
+        click.echo(f"{'':62} {'solved':>7} {'95% interval':>14} {'over large greedy':>23} {'MFLOP':>8} {'at most':>8}")
+        for row in family["methods"]:
+            low, high = row["ci"]
+            less, more = row["over_large_greedy_ci"]
+            click.echo(
+                f"{row['name']:62} {row['solved']:7.3f} {low:.3f} to {high:.3f}"
+                f"  {row['over_large_greedy']:+.3f} ({less:+.3f}, {more:+.3f}) {row['mflop']:8.2f} {row['mflop_most']:8.2f}"
+            )
     click.echo(f"figure: {given['out'] / 'figure.png'}")
+
+
+def _say(line: str) -> None:
+    """Tell of progress, from this process or another."""
+    click.echo(line, err=True)
 
 
 @command.command("alphazero")

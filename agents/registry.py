@@ -38,16 +38,18 @@ REWARD_MODELS = {
 }
 
 PREFIXES = {
+    "embedded": "stepgym.agents.embedded.policy:EmbeddedPolicy",
     "hf": "stepgym.agents.policies.transformers_policy:TransformersPolicy",
     "chat": "stepgym.agents.policies.chat_policy:ChatPolicy",
     "budget_forcing": "stepgym.agents.policies.budget_forcing:load",
 }
-"""`prefix:rest` -> what is called with the rest of the name (`hf:NAME_OR_FOLDER`, `chat:URL#MODEL`)."""
+"""`prefix:rest` -> what is called with the rest of the name (`embedded:FOLDER`, `hf:NAME_OR_FOLDER`, `chat:URL#MODEL`)."""
 
-PATTERNS = {"hf": "hf:NAME_OR_FOLDER", "chat": "chat:URL#MODEL", "budget_forcing": "budget_forcing:NAME"}
+PATTERNS = {"embedded": "embedded:FOLDER", "hf": "hf:NAME_OR_FOLDER", "chat": "chat:URL#MODEL", "budget_forcing": "budget_forcing:NAME"}
 """How a name with each prefix goes on."""
 
 REWARD_PREFIXES = {
+    "embedded": "stepgym.agents.embedded.reward:EmbeddedRewardModel",
     "hf": "stepgym.agents.policies.transformers_reward:TransformersRewardModel",
 }
 """The same for reward models."""

@@ -21,6 +21,7 @@ COMMANDS = {
     "loop": "Play, verify, train, evaluate, gate; repeat.",
     "reproduce": "Reproduce the field's claims on this machine.",
     "eval": "Measure an agent on an environment, with intervals and compute.",
+    "watch": "Watch a reward model: quality, over-optimisation, misjudged answers, alarms.",
     "view": "Write a self-contained HTML page of search trees.",
     "serve": "Serve the page of a run to this machine, while it is written.",
     "sandbox": "Build, inspect and attack the sandboxes.",

@@ -29,7 +29,7 @@ def command(as_json: bool, curve: str | None, widths: str, **given: Any) -> None
         if curve:
             _suit_curve(rest)
             with open_run(rest) as run:
-                _curve(curve, _read_widths(widths), as_json, budget, run)
+                _curve(curve, read_widths(widths), as_json, budget, run)
             return
         from stepgym.agents.evaluate import evaluate
 
@@ -83,7 +83,8 @@ def open_run(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
         }
 
 
-def _read_widths(text: str) -> list[int]:
+def read_widths(text: str) -> list[int]:
+    """Read `1,4,16`; raises `ValueError` with the form."""
     try:
         widths = sorted({int(width) for width in text.split(",")})
     except ValueError:

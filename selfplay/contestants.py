@@ -120,7 +120,7 @@ FAMILIES = {
     for family in (
         Family(name="countdown", env_id="stepgym/Countdown-v0", levels=(3, 5), verifier=True, steps=600, train=train_countdown),
         Family(
-            name="sums", env_id="stepgym/ModularSums-v0", levels=(SUMS_LEVEL, 5), verifier=False, steps=2000, train=train_sums
+            name="sums", env_id="stepgym/ModularSums-v0", levels=(SUMS_LEVEL, 5), verifier=False, steps=3000, train=train_sums
         ),
     )
 }

@@ -45,14 +45,17 @@ class Steps(NamedTuple):
 
 
 def collect(records: Iterable[EpisodeRecord], replay: Replay, labels: Labels) -> Steps:
-    """Label all scored steps; a solution with a step that cannot be labelled is left out."""
+    """Label all scored steps up to a path's first error, behind which right and wrong mean little.
+
+    A solution with a step that cannot be labelled is left out.
+    """
     found = Steps([], [], [])
     for number, record in enumerate(records):
         states: list[State] = replay.states(record)
         label = {node: share > 0 for node, share in step_labels(record, replay, states, labels).items()}
         for node, right in label.items():
             score = record.nodes[node].score
-            if score is not None:
+            if score is not None and all(label.get(at, True) for at in path_to(record, node)[1:-1]):
                 found.scores.append(score)
                 found.right.append(right)
         for end, node_record in enumerate(record.nodes):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import lru_cache
-from itertools import combinations, groupby, zip_longest
+from itertools import combinations, groupby
 from typing import NamedTuple, Protocol, cast
 
 from stepgym.envs import countdown, countdown_rules, countdown_solver, modular_sums
@@ -154,11 +154,15 @@ class ModularSums:
 
     def readings(self, state: State) -> list[Hashable | None]:
         """The addition and what is left to add: the board after the step does not show whether the step was right."""
-        texts, _ = _legal_texts(state)
-        return [
-            board and (*_addition(text), cast(modular_sums.Sum, board)[0])
-            for text, board in zip_longest(texts, self.boards(state))
-        ]
+        texts, refused = _legal_texts(state)
+        additions = list(map(_addition, texts))
+        left = cast(modular_sums.Sum, state.public)[0]
+        found: list[Hashable | None] = []
+        for at in range(len(additions) - 1, -1, -1):
+            a, b, c = additions[at]
+            found.append((a, b, c, left))
+            left = tuple(sorted((*left, *([a, b] if at == 0 else [b if a == additions[at - 1][2] else a]))))
+        return found[::-1] + [None] * refused
 
     def reading_tokens(self, reading: Hashable) -> tuple[int, ...]:
         a, b, c, left = cast(tuple[int, int, int, tuple[int, ...]], reading)

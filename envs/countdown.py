@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple, Unpack
 
 from stepgym.envs.countdown_rules import expression, originals, play
@@ -203,6 +204,7 @@ def make(*, level: int = 3, seed: int = 0, **face: Unpack[FaceOptions]) -> Reaso
     )
 
 
+@lru_cache(maxsize=8192)  # votes compare every answer with every other
 def _read_answer(text: str) -> Expression | None:
     claim = _CLAIM.fullmatch(text)
     if claim is None:

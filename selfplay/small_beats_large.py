@@ -50,14 +50,16 @@ class Method:
     verifier: bool | None = None
 
 
-WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256)
+WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32, 40, 48)
+STOPPED = (*WIDTHS, 64, 96, 128, 192, 256)
+"""Where most problems stop early."""
 SQUARES = ((1, 2), (1, 3), (2, 2), (2, 3), (2, 4), (3, 3), (3, 4), (4, 4), (4, 5), (5, 5), (6, 6), (7, 7), (8, 8))
 RULE = {True: "last", False: "prod"}
 """How a path's scores become one, with and without a verifier: on Countdown the last board says it all."""
 
 
-def _best_of(**more: Any) -> tuple[Settings, ...]:
-    return tuple({"n": n, **more} for n in WIDTHS)
+def _best_of(widths: Sequence[int] = WIDTHS, **more: Any) -> tuple[Settings, ...]:
+    return tuple({"n": n, **more} for n in widths)
 
 
 def methods(verifier: bool) -> list[Method]:
@@ -73,7 +75,7 @@ def methods(verifier: bool) -> list[Method]:
         Method(name="large greedy", policy="large"),
         Method(name="small greedy"),
         Method(name=first, ladder=_best_of(wave=1), **stopped),
-        Method(name=f"{first}, FLOPs equal on average", ladder=_best_of(wave=1), on_average=True, **stopped),
+        Method(name=f"{first}, FLOPs equal on average", ladder=_best_of(STOPPED, wave=1), on_average=True, **stopped),
         Method(name="MCTS with PRM to the first verified", agent="mcts", ladder=mcts, reward_model="prm", sees_verdicts=True, verifier=True),
         Method(name=vote, agent="best_of_n", ladder=_best_of(pick="vote")),
         Method(name=weighted, agent="best_of_n", ladder=_best_of(pick="weighted_vote", **rule), reward_model="prm"),

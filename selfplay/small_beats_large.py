@@ -58,7 +58,7 @@ RULE = {True: "last", False: "prod"}
 """How a path's scores become one, with and without a verifier: on Countdown the last board says it all."""
 
 
-def _best_of(widths: Sequence[int] = WIDTHS, **more: Any) -> tuple[Settings, ...]:
+def _best_of(widths: Sequence[int] = WIDTHS, /, **more: Any) -> tuple[Settings, ...]:
     return tuple({"n": n, **more} for n in widths)
 
 

@@ -105,6 +105,8 @@ def test_sft_writes_a_policy(model: str, run: str, tmp_path: Path, lora: int) ->
     losses = [json.loads(line)["loss"] for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert len(losses) == 30
     assert losses[-1] < losses[0] - (0.1 if lora else 0.5)
+    if importlib.util.find_spec("tensorboard") is not None:
+        assert list((out / "tensorboard").glob("events.*"))
     assert not list(out.glob("*.bin")) and not list(out.glob("*.pt")), "safetensors only"
     [steps] = TransformersPolicy(out, device="cpu", max_new_tokens=4).propose([State("2 + 2?")], [2])
     assert len(steps) == 2

@@ -24,7 +24,7 @@ from stepgym.envs.registry import load_env
 from stepgym.envs.types import State, Step
 from stepgym.selfplay import llm_generation
 from stepgym.selfplay.run_folder import RunFolder, read_episodes
-from stepgym.selfplay.train import rollouts
+from stepgym.selfplay.train import fit, rollouts
 from stepgym.selfplay.train.fit import LossNotFinite, TrainingError
 from stepgym.selfplay.train.run import TrainConfig, read_config, train
 from stepgym.selfplay.types import RunConfig
@@ -110,6 +110,28 @@ def test_sft_writes_a_policy(model: str, run: str, tmp_path: Path, lora: int) ->
     assert not list(out.glob("*.bin")) and not list(out.glob("*.pt")), "safetensors only"
     [steps] = TransformersPolicy(out, device="cpu", max_new_tokens=4).propose([State("2 + 2?")], [2])
     assert len(steps) == 2
+
+
+@pytest.mark.parametrize("lora", [0, pytest.param(4, marks=needs_peft)])
+def test_a_run_cut_short_ends_as_the_one_that_was_not(
+    model: str, run: str, tmp_path: Path, lora: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit, "_CHECKPOINT_SECONDS", -1.0)  # after every step
+
+    def stop(step: int, steps: int, values: dict[str, float]) -> None:
+        if step == 4:
+            raise KeyboardInterrupt
+
+    settings = config("sft", model, tmp_path / "cut", runs=(run,), lora=lora, steps=6, batch=2)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, progress=stop)
+    seen: list[int] = []
+    train(settings, progress=lambda step, steps, values: seen.append(step))
+    assert seen == [4, 5, 6]
+    train(replace(settings, out=str(tmp_path / "whole")))
+    whole = weights(tmp_path / "whole")
+    for name, weight in weights(tmp_path / "cut").items():
+        assert torch.allclose(weight, whole[name], atol=1e-6), name
 
 
 @pytest.mark.parametrize(("kind", "lora"), [("prm", 0), ("orm", 0), pytest.param("prm", 4, marks=needs_peft)])

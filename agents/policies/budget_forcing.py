@@ -45,6 +45,10 @@ class BudgetForcingPolicy:
             raise ValueError(f"num_waits {num_waits!r} must be >= 0 and wait {wait!r} not empty")
         if THINK_END not in close:
             raise ValueError(f"close {close!r} must hold {THINK_END}")
+        if getattr(policy, "continuation", "prefill") != "prefill":
+            from stepgym.agents.policies.chat_policy import NO_PREFILL
+
+            raise ValueError(f"budget forcing: {NO_PREFILL}")
         self.policy = policy
         self.max_thinking_tokens, self.num_waits, self.wait, self.close = max_thinking_tokens, num_waits, wait, close
 
@@ -162,7 +166,12 @@ def load(
     """Make the policy `budget_forcing:NAME` stands for; other settings are those of the policy inside."""
     from stepgym.agents.registry import load_policy
 
+    if name.startswith("chat:"):
+        settings.setdefault("continuation", "prefill")
     inner: Any = load_policy(name, seed=seed, **settings)
     if not hasattr(inner, "extend"):
-        raise ValueError(f"policy {name!r} cannot write on from the beginning of a step; hf:NAME_OR_FOLDER can")
+        raise ValueError(
+            f"policy {name!r} cannot write on from the beginning of a step; hf:NAME_OR_FOLDER can, and "
+            "chat:URL#MODEL"
+        )
     return BudgetForcingPolicy(inner, max_thinking_tokens=max_thinking_tokens, num_waits=num_waits, wait=wait)

@@ -14,12 +14,18 @@ from typing import Any, Literal, NamedTuple
 
 from stepgym.agents.policies import prompts
 from stepgym.agents.policies.chat_client import ChatClient, ChatError, Choice, Completion
-from stepgym.agents.randomness import proposal_seed
+from stepgym.agents.policies.step_text import is_thinking
+from stepgym.agents.policies.writing import Extended, Opening, Stop, Written
+from stepgym.agents.randomness import derive_seed, proposal_seed
 from stepgym.agents.record import without_secrets
 from stepgym.agents.types import PolicyError
 from stepgym.envs.tokens import ANSWER, ANSWER_END, STEP_END, THINK, THINK_END, shown_reply
 from stepgym.envs.types import State, Step
 
+NO_PREFILL = (
+    "continuation='ask' cannot write on from the beginning of a step; set continuation='prefill', which vLLM, SGLang "
+    "and llama.cpp serve (continue_final_message)"
+)
 NEXT_STEP = "Go on with the next step only."
 OPTIONAL = (frozenset[str](), frozenset({"logprobs"}), frozenset({"n"}), frozenset({"logprobs", "n"}))
 """What is left out of a request, one after the other, while a server refuses it."""
@@ -31,7 +37,8 @@ class ChatPolicy:
     """A served model that proposes steps; `endpoint` is `URL#MODEL`.
 
     `continuation` says how a model goes on from earlier steps: `"ask"` shows them as its own message and asks for
-    the next one, which every server understands; `"prefill"` lets it write on in that message (vLLM, SGLang).
+    the next one, which every server understands; `"prefill"` lets it write on in that message (vLLM, SGLang,
+    llama.cpp), which budget forcing needs.
     `num_parameters` makes FLOPs known where the model's size is. Sampling is seeded per state as far as the server
     honours `seed`. `options` are laid over each request; `None` leaves a field out. A step that the server cut by
     length is kept as it is.
@@ -91,55 +98,71 @@ class ChatPolicy:
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         """Return up to `counts[i]` steps for `states[i]`; raises `PolicyError` with the rest where a request failed."""
-        jobs = list(zip(states, counts, strict=True))
-        with ThreadPoolExecutor(max_workers=min(self.concurrency, max(1, len(jobs)))) as pool:
-            results = list(pool.map(lambda job: self._serve(*job), jobs))
-        failures = {i: result.failure for i, result in enumerate(results) if result.failure}
-        steps = [result.steps for result in results]
+        openings = [Opening(state, num_children=count) for state, count in zip(states, counts, strict=True)]
+        written, failures = self.extend(openings)
+        steps = [[one.step for one in each] for each in written]
         if failures:
             first = next(iter(failures.values()))
-            raise PolicyError(f"{len(failures)} of {len(jobs)} states failed, the first: {first}", steps=steps, failures=failures)
+            raise PolicyError(f"{len(failures)} of {len(steps)} states failed, the first: {first}", steps=steps, failures=failures)
         return steps
 
-    def _serve(self, state: State, count: int) -> _Served:
-        """Ask until `count` steps are there, or the server gives no more."""
+    def extend(self, openings: Sequence[Opening]) -> Extended:
+        """Write on from openings, see `Writer`; raises `ValueError` where the model cannot write on in its own message.
+
+        Servers do not say whether a stop word or the end of the sequence ended a text: `Stop.END` is never told.
+        """
+        if self.continuation != "prefill" and any(opening.texts for opening in openings):
+            raise ValueError(NO_PREFILL)
+        with ThreadPoolExecutor(max_workers=min(self.concurrency, max(1, len(openings)))) as pool:
+            results = list(pool.map(self._serve, openings))
+        failures = {i: result.failure for i, result in enumerate(results) if result.failure}
+        return Extended([result.written for result in results], failures)
+
+    def _serve(self, opening: Opening) -> _Served:
+        """Ask until all children are there, or the server gives no more."""
         served = _Served()
-        likeliest = state.draw is None or self.temperature == 0
-        wanted = min(count, 1) if likeliest else count
-        while len(served.steps) < wanted and not served.failure:
-            missing = wanted - len(served.steps)
+        likeliest = opening.state.draw is None or self.temperature == 0
+        wanted = min(opening.num_children, 1) if likeliest else opening.num_children
+        while len(served.written) < wanted and not served.failure:
+            missing = wanted - len(served.written)
             size = 1 if "n" in self._refused else missing
             try:
-                completion = self._ask(state, size, served.asked, likeliest=likeliest)
+                completion = self._ask(opening, size, served.asked, likeliest=likeliest)
             except ChatError as error:
                 served.failure = str(error)
                 break
             served.asked += size
-            steps = self._steps(completion)
-            served.steps += steps[:missing]
-            if not steps:
+            written = self._written(completion, opening)
+            served.written += written[:missing]
+            if not written:
                 served.failure = f"{self._client.where} returned {len(completion.choices)} empty completions"
         return served
 
-    def _ask(self, state: State, size: int, asked: int, *, likeliest: bool) -> Completion:
+    def _ask(self, opening: Opening, size: int, asked: int, *, likeliest: bool) -> Completion:
         """Send one request; where the server refuses it, again without what not every server knows."""
+        state, texts = opening.state, opening.texts
+        seed = proposal_seed(self.seed, state, asked)
         request: dict[str, Any] = {
             "temperature": 0.0 if likeliest else self.temperature,
             "top_p": self.top_p,
             "max_tokens": self.max_new_tokens,
             "stop": [*self.delimiters, STEP_END, ANSWER_END][:4],
-            "seed": proposal_seed(self.seed, state, asked) % 2**31,
+            "seed": (derive_seed(seed, *texts) if texts else seed) % 2**31,
             "logprobs": True,
             "n": size,
         } | self.options
-        if self.continuation == "prefill" and state.steps:
+        if opening.max_new_tokens is not None:
+            request["max_tokens"] = opening.max_new_tokens
+        if opening.stops:
+            request["stop"] = [*opening.stops, STEP_END][:4]
+        if self.continuation == "prefill" and (state.steps or texts):
             request["extra_body"] = {"continue_final_message": True, "add_generation_prompt": False}
         refusal: ChatError | None = None
         for left_out in OPTIONAL:
             if left_out >= self._refused and (size > 1 or "n" not in left_out - self._refused):
                 sent = {name: value for name, value in request.items() if name not in left_out and value is not None}
                 try:
-                    completion = self._client.complete(self._messages(state), **sent)
+                    completion = self._client.complete(self._messages(state, texts), **sent)
                 except ChatError as error:
                     if error.status not in (400, 422):
                         raise
@@ -151,48 +174,52 @@ class ChatPolicy:
         assert refusal is not None
         raise refusal
 
-    def _messages(self, state: State) -> list[dict[str, str]]:
+    def _messages(self, state: State, texts: Sequence[str]) -> list[dict[str, str]]:
         messages = prompts.messages(state.prompt, system=self.system, examples=self.examples)
-        if not state.steps:
-            return messages
         pieces = []
         for step in state.steps:
             pieces.append(step.text)
             if step.reply:
                 pieces.append(shown_reply(step.reply))
         before = "".join(piece + self.delimiters[0] for piece in pieces)
-        messages.append({"role": "assistant", "content": before if self.continuation == "prefill" else before.rstrip()})
-        if self.continuation == "ask":
+        if self.continuation == "prefill":
+            content = before + "".join(texts)
+            return [*messages, {"role": "assistant", "content": content}] if content else messages
+        if before:
+            messages.append({"role": "assistant", "content": before.rstrip()})
             messages.append({"role": "user", "content": NEXT_STEP})
         return messages
 
-    def _steps(self, completion: Completion) -> list[Step]:
-        """Turn choices into steps; empty ones are left out, and their tokens charged to the first that is not."""
-        texts = [_whole_text(choice) for choice in completion.choices]
+    def _written(self, completion: Completion, opening: Opening) -> list[Written]:
+        """Turn choices into what was written. Empty steps are left out, and their tokens charged to the first that is
+        not; where a step was begun for the model, it may have nothing to add."""
+        thinking = is_thinking("".join(opening.texts))
+        texts = [_whole_text(choice, opening.stops, thinking=thinking) for choice in completion.choices]
         tokens = _shares(completion, texts)
-        reasoning = _split(completion.reasoning_tokens, len(texts))
-        kept = [i for i, text in enumerate(texts) if text.strip()]
-        steps = []
+        reasoning = tokens if thinking else _split(completion.reasoning_tokens, len(texts))
+        kept = [i for i, text in enumerate(texts) if opening.texts or text.strip()]
+        written = []
         for i in kept:
+            choice = completion.choices[i]
             mine = [i] if i != kept[0] else [i, *(j for j in range(len(texts)) if j not in kept)]
             num_tokens = sum(tokens[j] for j in mine)
-            steps.append(
-                Step(
-                    texts[i],
-                    log_prob=completion.choices[i].log_prob,
-                    num_tokens=num_tokens,
-                    num_reasoning_tokens=min(num_tokens, sum(reasoning[j] for j in mine)),
-                    num_prompt_tokens=(completion.prompt_tokens or 0) if i == kept[0] else 0,
-                )
+            step = Step(
+                texts[i],
+                log_prob=choice.log_prob,
+                num_tokens=num_tokens,
+                num_reasoning_tokens=min(num_tokens, sum(reasoning[j] for j in mine)),
+                num_prompt_tokens=(completion.prompt_tokens or 0) if i == kept[0] else 0,
             )
-        return steps
+            stop = Stop.STOPPED if opening.stops else Stop.DELIMITER
+            written.append(Written(step, Stop.LENGTH if choice.finish_reason == "length" else stop))
+        return written
 
 
 @dataclass(slots=True)
 class _Served:
     """What one state got."""
 
-    steps: list[Step] = field(default_factory=list)
+    written: list[Written] = field(default_factory=list)
     asked: int = 0
     failure: str = ""
 
@@ -212,9 +239,17 @@ def parse_endpoint(name: str) -> Endpoint:
     return Endpoint(url, model)
 
 
-def _whole_text(choice: Choice) -> str:
-    """Return a choice as one text: reasoning told apart by its tags, an answer closed that the stop word opened."""
+def _whole_text(choice: Choice, stops: Sequence[str] = (), *, thinking: bool = False) -> str:
+    """Return a choice as one text: reasoning told apart by its tags, an answer closed that the stop word opened.
+
+    A thought that goes on may come back as either, has no tags, and ends at a stop, also where a server forgets it.
+    """
     text = choice.text
+    if thinking:
+        text = choice.reasoning + text
+        for stop in stops:
+            text = text.partition(stop)[0]
+        return text
     if choice.finish_reason == "stop" and text.count(ANSWER) > text.count(ANSWER_END):
         text += ANSWER_END
     return f"{THINK}{choice.reasoning}{THINK_END}{text}" if choice.reasoning else text

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stepgym.agents.randomness import derive_seed
-from stepgym.agents.search.answers import Aggregation, Pick, best_answer, check_choice, verified
+from stepgym.agents.search.answers import Aggregation, Pick, best_answer, check_choice, has_verified
 from stepgym.agents.search.attempts import Attempt, requests_of, take_in, worth
 from stepgym.agents.types import NO_PARENT, ROOT, NodeStatus, Request, SearchTree
 
@@ -43,7 +43,7 @@ class ABMCTS:
         check_choice("ab_mcts", "pick", self.pick, Pick)
 
     def select(self, tree: SearchTree) -> list[Request]:
-        if verified(tree) is not None or tree.status[ROOT] is not NodeStatus.OPEN:
+        if has_verified(tree) or tree.status[ROOT] is not NodeStatus.OPEN:
             return []
         attempts: list[Attempt] = tree.memory.setdefault("attempts", [])
         if all(attempt.done for attempt in attempts):

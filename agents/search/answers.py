@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from itertools import islice
 
 from stepgym.agents.types import ROOT, NodeStatus, SearchTree
 
@@ -65,6 +66,19 @@ def hopeful(tree: SearchTree, node: int) -> bool:
 def verified(tree: SearchTree) -> int | None:
     """Return the first node whose answer is verified as correct, where the search sees verdicts."""
     return next((node for node, verdict in tree.verdicts.items() if verdict.correct), None)
+
+
+def has_verified(tree: SearchTree) -> bool:
+    """Say whether an answer is verified as correct, looking at each verdict once: for `select`, in every round.
+
+    Verdicts are only added while a search runs; it notes in the tree's memory how many it has seen.
+    """
+    num_seen, found = tree.memory.get("verdicts_seen", (0, False))
+    num_new = len(tree.verdicts) - num_seen
+    if num_new and not found:
+        found = any(verdict.correct for verdict in islice(reversed(tree.verdicts.values()), max(0, num_new)))
+        tree.memory["verdicts_seen"] = (len(tree.verdicts), found)
+    return bool(found)
 
 
 def best_answer(

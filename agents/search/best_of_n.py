@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from stepgym.agents.search.answers import Aggregation, Pick, best_answer, check_choice, verified
+from stepgym.agents.search.answers import Aggregation, Pick, best_answer, check_choice, has_verified
 from stepgym.agents.types import ROOT, NodeStatus, Request, SearchTree
 
 
@@ -33,7 +33,7 @@ class BestOfN:
         check_choice("best_of_n", "aggregation", self.aggregation, Aggregation)
 
     def select(self, tree: SearchTree) -> list[Request]:
-        if verified(tree) is not None:
+        if has_verified(tree):
             return []
         waiting: dict[int, int] = tree.memory.get("waiting", {})
         if waiting:

@@ -10,9 +10,9 @@ from stepgym.agents.search.answers import (
     Pick,
     best_answer,
     check_choice,
+    has_verified,
     hopeful,
     promise,
-    verified,
 )
 from stepgym.agents.types import ROOT, NodeStatus, Request, SearchTree
 
@@ -37,7 +37,7 @@ class DVTS:
         check_choice("dvts", "pick", self.pick, Pick)
 
     def select(self, tree: SearchTree) -> list[Request]:
-        if verified(tree) is not None:
+        if has_verified(tree):
             return []
         tips: list[int] = tree.memory.setdefault("tips", [ROOT] * self.subtrees)
         growing = [node for node in tips if tree.status[node] is NodeStatus.OPEN]

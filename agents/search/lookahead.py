@@ -10,9 +10,9 @@ from stepgym.agents.search.answers import (
     Pick,
     best_answer,
     check_choice,
+    has_verified,
     hopeful,
     promise,
-    verified,
 )
 from stepgym.agents.types import ROOT, NodeStatus, Request, SearchTree
 
@@ -37,7 +37,7 @@ class Lookahead:
         check_choice("lookahead", "pick", self.pick, Pick)
 
     def select(self, tree: SearchTree) -> list[Request]:
-        if verified(tree) is not None:
+        if has_verified(tree):
             return []
         memory = tree.memory
         beam: list[int] = memory.setdefault("beam", [ROOT])

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from stepgym.agents.search.answers import Aggregation, Pick, best_answer, check_choice, verified
+from stepgym.agents.search.answers import Aggregation, Pick, best_answer, check_choice, has_verified
 from stepgym.agents.search.puct import Walks, close, follow, known_already, set_priors, walks_of
 from stepgym.agents.search.root import RootNoise, add_dirichlet, choose_gumbel
 from stepgym.agents.types import ROOT, NodeStatus, Request, SearchTree, Together
@@ -87,7 +87,7 @@ class MCTS:
 
     def is_done(self, tree: SearchTree) -> bool:
         """Say whether a verified answer ends the search."""
-        return self.stop_at_verified and bool(tree.verdicts) and verified(tree) is not None
+        return self.stop_at_verified and has_verified(tree)
 
     def select(self, tree: SearchTree) -> list[Request]:
         if self.is_done(tree):

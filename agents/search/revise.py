@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from stepgym.agents.search.answers import Aggregation, Pick, best_answer, check_choice, verified
+from stepgym.agents.search.answers import Aggregation, Pick, best_answer, check_choice, has_verified
 from stepgym.agents.search.attempts import Attempt, requests_of, take_in, worth
 from stepgym.agents.types import NO_PARENT, ROOT, NodeStatus, Request, SearchTree
 
@@ -33,7 +33,7 @@ class Revise:
         check_choice("revise", "pick", self.pick, Pick)
 
     def select(self, tree: SearchTree) -> list[Request]:
-        if verified(tree) is not None or tree.status[ROOT] is not NodeStatus.OPEN:
+        if has_verified(tree) or tree.status[ROOT] is not NodeStatus.OPEN:
             return []
         attempts: list[Attempt] = tree.memory.setdefault("attempts", [])
         if not attempts:

@@ -9,6 +9,7 @@ import pytest
 from stepgym.agents import SearchTree, load_search, run_search, solve
 from stepgym.agents.grow import subtree
 from stepgym.agents.policies.scripted import RandomLegalPolicy, ScriptedPolicy, ScriptedRewardModel
+from stepgym.agents.search.answers import has_verified
 from stepgym.agents.types import ROOT, NodeStatus
 from stepgym.agents.words import SPELLER, WordEnv, Words, WordSet, word_critic
 from stepgym.envs.types import End, Problem, State, Step
@@ -214,3 +215,24 @@ def test_countdown_by_random_legal_play_end_to_end() -> None:
             assert record.nodes[record.path[-1]].answer == record.answer
     assert shares["greedy"] < shares["best_of_n"] < 1
     assert shares["greedy"] < shares["mcts"]
+
+
+def test_each_verdict_is_looked_at_once() -> None:
+    looks = 0
+
+    class Watched:
+        def __init__(self, correct: bool) -> None:
+            self._correct = correct
+
+        @property
+        def correct(self) -> bool:
+            nonlocal looks
+            looks += 1
+            return self._correct
+
+    tree = SearchTree("p", [State("p")])
+    for node in range(1, 50):
+        tree.verdicts[node] = Watched(node == 40)  # type: ignore[assignment]
+        for _ in range(3):
+            assert has_verified(tree) is (node >= 40)
+    assert looks == 40

@@ -14,6 +14,7 @@ import pytest
 
 from stepgym.agents.policies.chat_client import Choice, Completion
 from stepgym.agents.policies.chat_policy import ChatPolicy, _shares
+from stepgym.agents.policies.writing import Opening
 from stepgym.agents.record import describe
 from stepgym.agents.registry import load_policy
 from stepgym.agents.types import PolicyError
@@ -285,3 +286,55 @@ def test_a_key_in_the_address_stays_out_of_records_and_messages() -> None:
 def test_half_a_character_is_counted_like_any_other() -> None:
     choice = Choice("\ud800", "", None, None, "stop")
     assert _shares(Completion([choice], None, None, 0), ["\ud800"]) == [1]
+
+
+def prefilled(request: dict[str, Any]) -> str:
+    """What the server is to write on from."""
+    last = request["messages"][-1]
+    assert last["role"] == "assistant" and request["continue_final_message"] and not request["add_generation_prompt"]
+    return str(last["content"])
+
+
+@pytest.mark.parametrize(("told_apart", "forgets"), [(False, False), (True, False), (False, True)])
+def test_budget_forcing_writes_on_in_the_models_message(server: Server, told_apart: bool, forgets: bool) -> None:
+    """The thought comes back as text or as reasoning, and some servers forget the stop word."""
+
+    def think(text: str) -> Reply:
+        usage = {"prompt_tokens": 3, "completion_tokens": 2}
+        if told_apart:
+            return completion("", usage=usage, reasoning_content=text)
+        return completion(text + "</think>so" * forgets, usage=usage)
+
+    def script(request: dict[str, Any], n: int) -> Reply:
+        begun = prefilled(request)
+        if begun == "<think>":
+            assert request["stop"][0] == "</think>" and request["max_tokens"] == 9
+            return think("hm")
+        if begun == "<think>hm\nWait":
+            assert request["max_tokens"] == 7
+            return think(", no")
+        assert begun == "<think>hm\nWait, no\n</think>\n" and "</think>" not in request["stop"]
+        return completion("<answer>4", usage={"prompt_tokens": 5, "completion_tokens": 3})
+
+    server.script = script
+    policy = load_policy(f"budget_forcing:chat:{server.url}#tiny", max_thinking_tokens=9, num_waits=1)
+    ((step,),) = policy.propose([State("2 + 2?")], [1])
+    assert step.text == "<think>hm\nWait, no\n</think>\n<answer>4</answer>"
+    assert (step.num_tokens, step.num_reasoning_tokens, step.num_prompt_tokens) == (7, 4, 11)
+
+
+def test_a_thought_cut_by_length_is_closed(server: Server) -> None:
+    def script(request: dict[str, Any], n: int) -> Reply:
+        status, body, headers = completion("hm" if prefilled(request) == "<think>" else "4")
+        return status, body.replace(b'"stop"', b'"length"') if n == 0 else body, headers
+
+    server.script = script
+    policy = load_policy(f"budget_forcing:chat:{server.url}#tiny", num_waits=3)
+    assert policy.propose([State("2 + 2?")], [1])[0][0].text == "<think>hm\n</think>\n4"
+
+
+def test_what_asks_for_steps_cannot_be_forced(server: Server) -> None:
+    with pytest.raises(ValueError, match="continuation='prefill'"):
+        load_policy(f"budget_forcing:chat:{server.url}#tiny", continuation="ask")
+    with pytest.raises(ValueError, match="continuation='prefill'"):
+        policy_for(server).extend([Opening(State("p"), ("<think>",))])

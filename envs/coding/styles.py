@@ -96,6 +96,12 @@ def harness(*names: str) -> str:
     return "\n".join((folder / f"{name}.py").read_text("utf-8") for name in names)
 
 
+@cache
+def quoted_harness(*names: str) -> str:
+    """Return them as a literal."""
+    return repr(harness(*names))
+
+
 def tester_program(task: Task, *, entry_point: str | None, prompt: str | None, candidate_s: float) -> str:
     """Return the source of the tester's program."""
     options: dict[str, Any] = {"entry_point": entry_point}
@@ -115,7 +121,7 @@ def tester_program(task: Task, *, entry_point: str | None, prompt: str | None, c
         values = "OPTIONS"
     return (
         f"OPTIONS = {options!r}\n"
-        f"names = remote.cached({harness(*modules)!r})\n"
+        f"names = remote.cached({quoted_harness(*modules)})\n"
         f"unpack_cases = names.get('unpack_cases')\n"
         f"names['judge'](remote, Broken, {candidate_s!r}, names[{function!r}], **{values})\n"
     )

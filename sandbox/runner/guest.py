@@ -6,8 +6,8 @@ can do is answer calls, and what an answer is worth is decided at the other end.
 
 from __future__ import annotations
 
+import _socket
 import io
-import socket
 import sys
 import types
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ MODULE_NAME = "solution"
 class Guest(Link):
     """Answers for a module."""
 
-    def __init__(self, channel: socket.socket, module: types.ModuleType) -> None:
+    def __init__(self, channel: _socket.socket, module: types.ModuleType) -> None:
         super().__init__(channel)
         self.module = module
         self.load_error: BaseException | None = None
@@ -173,7 +173,7 @@ def refill(old: Any, new: Any) -> None:
         old.update(new)
 
 
-def serve(channel: socket.socket, source: str, *, name: str = MODULE_NAME) -> None:
+def serve(channel: _socket.socket, source: str, *, name: str = MODULE_NAME) -> None:
     """Run `source` as a module, then answer calls over `channel` until it is closed.
 
     A program that fails to load is not an error here: every call is answered with what it raised.

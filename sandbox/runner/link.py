@@ -6,12 +6,13 @@ decided by the end that owns it (`Owner.perform`). Not covered: threads; one con
 
 from __future__ import annotations
 
+import _socket
 import json
-import socket
 import struct
 import time
 import weakref
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or __package__:
@@ -29,6 +30,9 @@ else:  # a runner inside a container has these files alone, on its path
 
 SLACK_S = 0.2
 """A wait may go this much over the budget, which spares two system calls a question."""
+MAX_FORESEEN_BYTES = 1 << 15
+"""Calls sent ahead fit into the channel, whatever the other end is busy with."""
+Call = tuple[str, Any, tuple[Any, ...], dict[str, Any]]
 MAX_TEXT = 4000
 """Longest exception message that crosses; what is longer is cut."""
 
@@ -69,7 +73,7 @@ class Link:
     """One end. `describe` names an object for the other end, `adopt` makes a stand-in for one of theirs,
     `perform` does what the other end asks, `settle` receives new contents of arguments that a call changed."""
 
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: _socket.socket) -> None:
         self.channel = channel
         self.buffer = bytearray()
         self.sequence = 0
@@ -79,6 +83,12 @@ class Link:
         self.objects = Objects()
         self.stand_ins: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self.dropped: set[int] = set()
+        self.foreseen: deque[list[Any]] = deque()
+        self.abandoned = range(0)
+        self.skipping = False
+        """Whether to leave out questions that were foreseen, because an answer ended that."""
+        self.handed = 0
+        """How often an object was handed over, either way."""
 
     describe: Callable[[Any], Any]
     adopt: Callable[[list[Any]], Any]
@@ -111,8 +121,8 @@ class Link:
         self.armed_s = self.budget_s
         seconds = int(self.budget_s)
         limit = struct.pack("@ll", seconds, max(1, int((self.budget_s - seconds) * 1e6)))
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            self.channel.setsockopt(socket.SOL_SOCKET, option, limit)
+        for option in (_socket.SO_RCVTIMEO, _socket.SO_SNDTIMEO):
+            self.channel.setsockopt(_socket.SOL_SOCKET, option, limit)
 
     def receive(self) -> list[Any]:
         """Return the next message. Time waited is taken from `budget_s`, so that a slow drip ends too."""
@@ -149,44 +159,87 @@ class Link:
         del buffer[:size]
         return taken
 
+    def foresee(self, calls: Sequence[Call]) -> None:
+        """Send what will certainly be asked next, in this order, so that the other end need not wait for each question.
+
+        Nothing is sent where it is so much that both ends could wait for the other to read. What was foreseen ends with
+        an answer that hands over an object (a generator, say): its use may be next, so that the other end stops there.
+        """
+        questions = [self._question(Packer(self._export), *call) for call in calls]
+        data = b"".join(
+            dumps(["?", self.sequence + i, *question, None]) for i, question in enumerate(questions, start=1)
+        )
+        if len(data) <= MAX_FORESEEN_BYTES and not self.foreseen:
+            self.send(data)
+            self.foreseen.extend(questions)
+
+    def _question(
+        self, packer: Packer, operation: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> list[Any]:
+        packed = [
+            packer.pack(item) for item in args
+        ]  # numbered before the named ones, as `answer` unpacks them
+        return [operation, target, packed, [[name, packer.pack(item)] for name, item in kwargs.items()]]
+
     def ask(
         self, operation: str, target: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Ask the other end to do something and return what came of it, or raise what it raised."""
         if self.broken is not None:
             raise self.broken
-        packer = Packer(self.describe)
-        packed = (
-            [packer.pack(item) for item in args],
-            [[name, packer.pack(item)] for name, item in (kwargs or {}).items()],
-        )
+        packer = Packer(self._export)
+        question = self._question(packer, operation, target, args, kwargs or {})
+        if self.foreseen and self.foreseen[0] != question:
+            self._abandon()
         self.sequence += 1
         sequence = self.sequence
-        freed, self.dropped = list(self.dropped), set()
-        self.send(dumps(["?", sequence, operation, target, *packed, freed]))
+        if self.foreseen:
+            self.foreseen.popleft()
+        else:
+            freed, self.dropped = list(self.dropped), set()
+            self.send(dumps(["?", sequence, *question, freed]))
         while True:
             message = self.receive()
             if message[0] == "?":
                 self.answer(message)
                 continue
-            if message[0] not in ("=", "!") or len(message) != 5 or message[1] != sequence:
-                raise self.fail("nonsense", "it answered what was not asked")
-            break
+            if message[0] in ("=", "!") and len(message) == 5 and message[1] == sequence:
+                break
+            if type(message[1]) is int and message[1] in self.abandoned:
+                continue
+            raise self.fail("nonsense", "it answered what was not asked")
+        handed = self.handed
         try:
             changes = self._changes(message[3], packer.containers) if message[3] else []
             self.heard(message[4])
             if message[0] == "=":
-                value = Unpacker(self.adopt, list(packer.containers)).unpack(message[2])
+                value = Unpacker(self._adopt, list(packer.containers)).unpack(message[2])
         except Broken:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a malformed answer does to the unpacking is the other end's fault
             raise self.fail("nonsense", f"its answer cannot be read: {error!r}"[:200]) from None
+        if self.handed != handed:
+            self._abandon()
         if message[0] == "!":
             self.settle(changes, None)
             self.raise_theirs(message[2], args[0] if operation == "special" else operation)
         if changes:
             self.settle(changes, value)
         return value
+
+    def _abandon(self) -> None:
+        """Forget what was foreseen; answers to it may still come."""
+        self.abandoned = range(self.sequence + 1, self.sequence + 1 + len(self.foreseen))
+        self.sequence += len(self.foreseen)
+        self.foreseen.clear()
+
+    def _export(self, thing: Any) -> Any:
+        self.handed += 1
+        return self.describe(thing)
+
+    def _adopt(self, tree: list[Any]) -> Any:
+        self.handed += 1
+        return self.adopt(tree)
 
     def heard(self, output: Any) -> None:
         """Take what the other end printed meanwhile; nothing by default."""
@@ -195,7 +248,7 @@ class Link:
         changes = []
         for number, tree in trees:
             old = containers[number]
-            new = Unpacker(self.adopt, list(containers)).unpack(tree)
+            new = Unpacker(self._adopt, list(containers)).unpack(tree)
             if type(new) is not type(old) or type(new) not in MUTABLE or number < 0:
                 raise Malformed("a changed argument of another type")
             changes.append((old, new))
@@ -205,9 +258,12 @@ class Link:
         """Do what the other end asks, and tell it what came of it."""
         try:
             _, sequence, operation, target, packed_args, packed_kwargs, freed = message
-            for number in freed:
+            self.skipping = self.skipping and freed is None
+            if self.skipping:
+                return
+            for number in freed or ():
                 self.objects.release(number)
-            unpacker = Unpacker(self.adopt)
+            unpacker = Unpacker(self._adopt)
             args = [unpacker.unpack(tree) for tree in packed_args]
             kwargs = {name: unpacker.unpack(tree) for name, tree in packed_kwargs}
         except Broken:
@@ -222,14 +278,16 @@ class Link:
             raise
         except BaseException as error:  # noqa: BLE001 - a program's failure is an answer, whatever it is
             value, kind = self.describe_error(error), "!"
+        handed = self.handed
         self.send(self._reply(kind, sequence, value, containers, before))
+        self.skipping = freed is None and self.handed != handed
 
     def _reply(self, kind: str, sequence: int, value: Any, containers: list[Any], before: list[Any]) -> bytes:
         try:
             changes = self._changed(containers, before) if containers else []
             if kind == "=":
                 # A changed argument that is returned crosses as a copy: see `settle` of the tester.
-                value = Packer(self.describe, [] if changes and value is not None else list(containers)).pack(
+                value = Packer(self._export, [] if changes and value is not None else list(containers)).pack(
                     value
                 )
             return dumps([kind, sequence, value, changes, self.printed()])
@@ -245,7 +303,7 @@ class Link:
         for number, (container, old) in enumerate(zip(containers, before)):
             new = snapshot(container)
             if len(new) != len(old) or any(a is not b for a, b in zip(new, old)):
-                packer = Packer(self.describe, list(containers))
+                packer = Packer(self._export, list(containers))
                 changes.append([number, packer.contents(container, type(container))])
         return changes
 

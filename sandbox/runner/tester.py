@@ -17,7 +17,7 @@ import socket
 import sys
 import traceback
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -70,14 +70,26 @@ class Remote(Link):
         self.error_classes: dict[int, type[BaseException]] = {}
         self.own_stdout: Any = sys.stdout
         self.capturing = False
+        self.names_got: set[str] = set()
 
     # What the tests call.
 
     def get(self, name: str) -> Any:
         """Return the candidate's object of this name: data as it is, else a stand-in. `AttributeError` if there is none."""
+        self.names_got.add(name)
         thing = self.ask("get", name)
         named_class = isinstance(thing, Handle) and name[:1].isupper()
         return set_mark(thing, "class") if named_class else thing
+
+    def foresee_calls(self, function: Any, calls: Sequence[tuple[Sequence[Any], dict[str, Any]]]) -> None:
+        """Say which calls of a function, positional and named arguments, are certain to come next, in this order.
+
+        The candidate then works through them while the tests look at the first answers. It still learns nothing but
+        arguments.
+        """
+        if isinstance(function, Handle):
+            number = number_of(function)
+            self.foresee([("special", number, ("__call__", *args), kwargs) for args, kwargs in calls])
 
     def load(self) -> None:
         """Wait until the candidate is loaded; raises `Broken` of kind "load" with what it raised."""

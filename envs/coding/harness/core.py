@@ -11,6 +11,9 @@ import re
 import sys
 import types
 
+FORESEEN = 16
+"""So many calls of a table are sent ahead."""
+
 
 class Unusable(Exception):
     """The tests are at fault, not the candidate."""
@@ -142,6 +145,63 @@ def rows_by_assert(source, function, error):
     return rows
 
 
+@functools.lru_cache(maxsize=512)
+def certain_calls(source, function, name):
+    """The calls of `name` that a run of the tests begins with for certain, as arguments and named arguments, in order.
+
+    They stand in the asserts that a function's body (or the module's) opens with, have literal arguments, and nothing
+    decides whether they are evaluated.
+    """
+    body = ast.parse(source).body
+    if function is not None:
+        body = next((n.body for n in reversed(body) if isinstance(n, ast.FunctionDef) and n.name == function), [])
+    found = []
+    for node in body:
+        if isinstance(node, (ast.Import, ast.ImportFrom, ast.Pass)) or is_constant(node):
+            continue
+        calls = calls_in(node.test, name) if isinstance(node, ast.Assert) else None
+        if calls is None:
+            break
+        found.extend(calls)
+    return found
+
+
+def is_constant(node):
+    """A docstring, or another statement that is nothing but a constant."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def calls_in(node, name):
+    """The calls of `name` in an expression, in the order of their evaluation; `None` where that is not certain."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name:
+        try:
+            args = [ast.literal_eval(arg) for arg in node.args]
+            named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.keywords}
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            return None
+        return None if None in named else [(args, named)]
+    if not any(isinstance(inner, ast.Name) and inner.id == name for inner in ast.walk(node)):
+        return []
+    if isinstance(node, ast.Compare) and len(node.ops) == 1:
+        parts = [node.left, *node.comparators]
+    elif isinstance(node, ast.BinOp):
+        parts = [node.left, node.right]
+    elif isinstance(node, ast.UnaryOp):
+        parts = [node.operand]
+    elif isinstance(node, ast.Call):
+        parts = [node.func, *node.args, *(keyword.value for keyword in node.keywords)]
+    elif isinstance(node, (ast.Tuple, ast.List)):
+        parts = node.elts
+    elif isinstance(node, ast.Subscript):
+        parts = [node.value, node.slice]
+    elif isinstance(node, ast.Attribute):
+        parts = [node.value]
+    else:
+        return None
+    found = [calls_in(part, name) for part in parts]
+    return None if None in found else [call for calls in found for call in calls]
+
+
 def run_check(remote, source, entry_point, prompt=None):
     """HumanEval's style: the tests define `check(candidate)`."""
     names = {"__prompt__": prompt, "__entry_point__": entry_point}
@@ -153,6 +213,9 @@ def run_check(remote, source, entry_point, prompt=None):
         candidate = remote.get(entry_point)
     except AttributeError:
         return [["check", "failed", f"it defines no {entry_point!r}"]]
+    code = getattr(check, "__code__", None)
+    if code is not None and code.co_argcount and remote.names_got == {entry_point}:
+        remote.foresee_calls(candidate, certain_calls(source, "check", code.co_varnames[0]))
     return attempt(source, "check", lambda: check(candidate))
 
 
@@ -172,6 +235,8 @@ def run_asserts(remote, source, entry_point, prompt=None):
             names["candidate"] = names[entry_point] = remote.get(entry_point)
         except AttributeError:
             return [["module", "failed", f"it defines no {entry_point!r}"]]
+        if remote.names_got == {entry_point}:
+            remote.foresee_calls(names[entry_point], certain_calls(source, None, entry_point))
     return attempt(source, None, lambda: exec(code, names))
 
 
@@ -194,6 +259,8 @@ def run_calls(remote, cases, entry_point, lenient=False, tolerance=None):
     rows = []
     for i, ((args, kwargs), expected) in enumerate(cases):
         shown = ""
+        if i % FORESEEN == 0:
+            remote.foresee_calls(candidate, [call for call, _ in cases[i : i + FORESEEN]])
         try:
             got = candidate(*args, **kwargs)
             remote.write_back()

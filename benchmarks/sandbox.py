@@ -18,11 +18,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import click
 
-from stepgym.sandbox import Limits, Pair, Program, Sandbox, open_sandbox
+from stepgym.envs.coding import grade
+from stepgym.sandbox import Program, Sandbox, open_sandbox
 
 SOLUTION = """from typing import List
 
@@ -46,8 +48,8 @@ def check(candidate):
     assert candidate([1.1, 2.2, 3.1, 4.1, 5.1], 0.5) == False
 """
 BESIDE = SOLUTION + TESTS + "check(has_close_elements)\n"
-APART = TESTS + "check(remote.get('has_close_elements'))\nremote.report(True)\n"
-PAIR = Pair(Program(SOLUTION, limits=Limits(wall_s=5)), Program(APART, limits=Limits(wall_s=10)))
+REST_S = 1.0
+"""After a call of the engine, which goes on tidying up for a while, at the cost of whoever comes next."""
 FORK_SERVER = """
 import os, sys
 exec("import abc, bisect, collections, contextlib, copy, dataclasses, datetime, decimal, functools, heapq, inspect, "
@@ -68,14 +70,11 @@ while header := sys.stdin.buffer.readline():
 """
 
 
-def pair_in(sandbox: Sandbox) -> Callable[[], None]:
-    """Check once through `run_pairs`."""
-
-    def check() -> None:
-        [result] = sandbox.run_pairs([PAIR])
-        assert result.report == "true", result
-
-    return check
+def graded(sandbox: Sandbox, count: int = 1) -> None:
+    """Grade the solution so many times, as users do: candidate and tests in two processes."""
+    names = ["has_close_elements"] * count
+    found = grade([SOLUTION] * count, tests=[TESTS] * count, entry_points=names, sandbox=sandbox)
+    assert all(verdict.correct for verdict in found), found
 
 
 def program_in(sandbox: Sandbox) -> Callable[[], None]:
@@ -157,6 +156,8 @@ def interleaved(ways: dict[str, Callable[[], None]], rounds: int) -> dict[str, d
             for _ in range(repeats):
                 check()
             times[name].append((time.perf_counter() - begin) / repeats)
+            if name.startswith("docker "):
+                time.sleep(REST_S)
     return {name: _spread(values) for name, values in times.items()}
 
 
@@ -165,17 +166,17 @@ def _spread(values: list[float]) -> dict[str, float]:
     return {"median_ms": middle * 1000, "quartile_low_ms": low * 1000, "quartile_high_ms": high * 1000}
 
 
-def throughput(workers: tuple[int, ...], num_pairs: int) -> dict[str, float]:
-    """Pairs a second with so many workers, in Docker."""
+def throughput(workers: tuple[int, ...], num_checks: int) -> dict[str, float]:
+    """Checks a second with so many workers, in Docker."""
     rates = {}
     for count in workers:
         with open_sandbox("docker", workers=count) as sandbox:
-            sandbox.run_pairs([PAIR] * 4 * count)
+            graded(sandbox, 4 * count)
             best = 0.0
             for _ in range(3):
                 begin = time.perf_counter()
-                sandbox.run_pairs([PAIR] * num_pairs)
-                best = max(best, num_pairs / (time.perf_counter() - begin))
+                graded(sandbox, num_checks)
+                best = max(best, num_checks / (time.perf_counter() - begin))
             rates[str(count)] = best
     return rates
 
@@ -263,10 +264,10 @@ def measure(rounds: int, workers: tuple[int, ...]) -> dict[str, Any]:
     with ExitStack() as stack:
         docker = stack.enter_context(open_sandbox("docker", workers=1))
         local = stack.enter_context(open_sandbox("local", workers=1))
-        ours = "pair in docker"
+        ours = "check in docker"
         ways = {
-            ours: pair_in(docker),
-            "pair in local": pair_in(local),
+            ours: partial(graded, docker),
+            "check in local": partial(graded, local),
             "one process in docker": program_in(docker),
             "fork server, no isolation": fork_server(stack),
             "python -I -S -c": fresh_python,

@@ -79,7 +79,11 @@ class LocalSandbox(PooledSandbox):
         self.demand_file_protection = demand_file_protection
         self.warned = False
         sweep()
-        super().__init__(workers=workers, max_programs=max_programs, options={"namespaces": namespaces, "demand_file_protection": demand_file_protection})
+        super().__init__(
+            workers=workers,
+            max_programs=max_programs,
+            options={"namespaces": namespaces, "demand_file_protection": demand_file_protection},
+        )
 
     def open_place(self, kind: str) -> Place:
         """See `PooledSandbox.open_place`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
+import marshal
 import os
 import select
 import socket
@@ -23,6 +23,8 @@ SILENCE_S = 5.0
 """A runner that says nothing for so long when asked is taken for dead."""
 GRACE_S = 0.25
 """How long a candidate may live on after its tester ended."""
+
+LIMIT_NAMES = [field.name for field in dataclasses.fields(Limits)]
 
 
 class PlaceLost(Exception):
@@ -84,13 +86,16 @@ class Running:
         place.num_programs += 1
         self.number = place.num_programs
         self.pipes: dict[int, int] = {}
-        self._start(channel)
-        self.heard = time.monotonic()
+        self.names = ["payload"]
+        self.theirs: list[int] = []
         self.asked = False
+        self.heard = 0.0
+        self._prepare(channel)
 
-    def _start(self, channel: int | None) -> None:
-        """Make the descriptors, send them, and keep the reading ends."""
-        names, theirs = ["payload"], [_file_with(json.dumps(self.job.payload).encode())]
+    def _prepare(self, channel: int | None) -> None:
+        """Make the descriptors; the reading ends stay here."""
+        names, theirs = self.names, self.theirs
+        theirs.append(_file_with(marshal.dumps(self.job.payload, 2)))
         try:
             if self.job.stdin:
                 names.append("stdin")
@@ -108,21 +113,26 @@ class Running:
             if channel is not None:
                 names.append("channel")
                 theirs.append(os.dup(channel))
-            limits = dataclasses.asdict(self.job.limits)
+        except BaseException:
+            self.close()
+            raise
+
+    def start(self) -> None:
+        """Send the job to the runner."""
+        try:
+            limits = {name: getattr(self.job.limits, name) for name in LIMIT_NAMES}
             message = {
                 "op": "run",
                 "id": self.number,
                 "kind": self.job.kind,
-                "names": names,
+                "names": self.names,
                 "limits": limits,
             }
             message.update(address_space=self.job.address_space, more=self.job.more)
-            self.place.send(message, theirs)
-        except BaseException:
-            self.close()
-            raise
+            self.heard = time.monotonic()
+            self.place.send(message, self.theirs)
         finally:
-            wire.close_all(theirs)
+            wire.close_all(self.theirs)
 
     def read(self, descriptor: int) -> bool:
         """Read what has arrived in a pipe; false at its end."""
@@ -181,6 +191,7 @@ class Running:
 
     def close(self) -> None:
         """Give all descriptors back."""
+        wire.close_all(self.theirs)
         wire.close_all(list(self.pipes))
         self.pipes.clear()
         if self.report is not None:
@@ -188,8 +199,10 @@ class Running:
             self.report = None
 
 
-def wait_all(runnings: Sequence[Running]) -> None:
-    """Wait until every job has its reply; the first of two is the candidate, which ends with the other."""
+def run_all(runnings: Sequence[Running]) -> None:
+    """Start the jobs and wait until every one has its reply; the first of two is the candidate, which ends with the other."""
+    for running in runnings:
+        running.start()
     poller = select.poll()
     owner: dict[int, Running] = {}
     for running in runnings:
@@ -250,7 +263,7 @@ def result_of(running: Running) -> ExecutionResult:
     reply, limits = running.reply, running.job.limits
     assert reply is not None
     outcome, code = judge(reply, limits)
-    reason = REASONS.get(outcome, "").format(**dataclasses.asdict(limits))
+    reason = REASONS[outcome].format(**dataclasses.asdict(limits)) if outcome in REASONS else ""
     if " None " in reason:
         reason = "it used up all that its sandbox has"
     if outcome is Outcome.KILLED:

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from stepgym.sandbox.languages import LANGUAGES, command
-from stepgym.sandbox.place import Job, Place, PlaceLost, Running, result_of, wait_all
+from stepgym.sandbox.place import Job, Place, PlaceLost, Running, result_of, run_all
 from stepgym.sandbox.plugins import unknown_name
 from stepgym.sandbox.types import ExecutionResult, Limits, Outcome, Pair, PairResult, Program, SandboxError
 
@@ -107,7 +107,7 @@ class Worker:
         try:
             job = Job("program", _payload(CANARY), Limits(wall_s=5.0))
             with contextlib.closing(Running(self.place(kind), job)) as running:
-                wait_all([running])
+                run_all([running])
                 well = bytes(running.streams[1]) == b"45\n"
         except PlaceLost:
             well = False
@@ -122,7 +122,7 @@ class Worker:
         place = self.place(kind)
         for job in jobs:
             with contextlib.closing(Running(place, job)) as running:
-                wait_all([running])
+                run_all([running])
                 result = result_of(running)
                 if running.reply is not None and job.kind == "command" and running.reply["hint"] == "missing":
                     raise SandboxError(
@@ -144,7 +144,7 @@ class Worker:
             stack.callback(tester.close)
             ours.close()
             theirs.close()
-            wait_all([candidate, tester])
+            run_all([candidate, tester])
             result = PairResult(result_of(candidate), result_of(tester), tester.read_report())
         if result.candidate.outcome in SUSPICIOUS:
             self.check("python")

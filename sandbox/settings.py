@@ -38,7 +38,11 @@ def _hints(taker: Any) -> dict[str, Any]:
     function = taker.__init__ if is_class else taker
     try:
         return get_type_hints(function)
-    except (NameError, TypeError, AttributeError):  # names that only the type checker sees, or no annotations at all
+    except (
+        NameError,
+        TypeError,
+        AttributeError,
+    ):  # names that only the type checker sees, or no annotations at all
         return {}
 
 

@@ -6,11 +6,13 @@ another (an uncaught `MemoryError` into "memory").
 
 from __future__ import annotations
 
+import _socket
 import atexit
 import builtins
+import contextlib
 import errno
-import json
 import linecache
+import marshal
 import mmap
 import os
 import resource
@@ -21,12 +23,14 @@ import traceback
 import types
 from typing import Any, NoReturn
 
-from stepgym.sandbox.runner import guest
+from stepgym.sandbox.runner import guest, wire
+from stepgym.sandbox.runner.codec import dumps
 
 HINT = mmap.mmap(-1, 1)
 """One byte shared with the runner: which limit an uncaught exception looked like, 0 for none."""
 HINTS = {0: None, 1: "memory", 2: "processes", 3: "disk", 4: "missing"}
 MAIN = "main.py"
+PARTING_LINE = 100
 
 
 def lower_limits(limits: dict[str, Any], *, address_space: bool = True) -> None:
@@ -61,26 +65,32 @@ def take_descriptors(names: list[str], descriptors: list[int]) -> dict[str, Any]
     for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2), ("channel", 3)):
         if name in by_name:
             os.dup2(by_name[name], number, inheritable=number < 3)
-    os.closerange(4 if "channel" in by_name else 3, 1024)
+    os.closerange(4 if "channel" in by_name else 3, PARTING_LINE)
+    os.closerange(PARTING_LINE + 1, 1024)
     return payload
 
 
 def read_payload(descriptor: int) -> Any:
-    """Read the JSON that a descriptor holds."""
+    """Read what the host marshalled into a descriptor."""
     size, pieces = os.fstat(descriptor).st_size, []
     while piece := os.read(descriptor, size):
         pieces.append(piece)
-    return json.loads(b"".join(pieces))
+    return marshal.loads(b"".join(pieces))
 
 
-def warm() -> None:
-    """Do in the runner what it takes to run a program, for the caches' sake."""
-    exec(compile(WARM_SOURCE, MAIN, "exec", dont_inherit=True), {"__name__": "warm"})
-    json.loads(json.dumps({"source": WARM_SOURCE, "args": [], "files": {}}).encode())
-    types.ModuleType("warm").__dict__.update(__file__=MAIN)
+def rehearse() -> None:
+    """Run a small program and answer two calls to it, so that the interpreter has seen all that a real one does."""
+    ours, theirs = _socket.socketpair()
+    ours.sendall(REHEARSED_CALLS)
+    ours.shutdown(socket.SHUT_WR)
+    guest.serve(theirs, REHEARSAL, name="rehearsal")
+    del sys.modules["rehearsal"]
+    ours.close()
+    theirs.close()
+    marshal.loads(marshal.dumps({"source": REHEARSAL, "args": [], "files": {}}))
 
 
-WARM_SOURCE = """
+REHEARSAL = """
 from typing import List
 class Thing:
     def __init__(self, x): self.x = x
@@ -92,6 +102,9 @@ def f(xs: List[int]) -> dict:
         raise TypeError(f"{error!r}") from error
 assert f([1, 2, 3, 4]) and "a b".split() == ["a", "b"]
 """
+REHEARSED_CALLS = dumps(["?", 1, "get", "f", [], [], []]) + dumps(
+    ["?", 2, "special", 1, ["__call__", ["l", 1, 2, 2.5]], [], []]
+)
 
 
 def lay_files(files: dict[str, str]) -> None:
@@ -103,18 +116,24 @@ def lay_files(files: dict[str, str]) -> None:
             stream.write(text)
 
 
-def run(header: dict[str, Any], descriptors: list[int]) -> NoReturn:
-    """Run one program of the kind the header names; never returns."""
+def run(header: tuple[Any, ...], descriptors: list[int], line: _socket.socket) -> NoReturn:
+    """Run one program of the kind the header names; never returns. A candidate says on `line` when it is done."""
     code = 1
+    kind, names, limits, address_space = header
     try:
         HINT[0] = 0
-        payload = take_descriptors(header["names"], descriptors)
-        lower_limits(header["limits"], address_space=header.get("address_space", True))
+        if kind == "guest":
+            os.dup2(line.detach(), PARTING_LINE, inheritable=False)
+        else:
+            line.close()
+        payload = take_descriptors(names, descriptors)
+        lower_limits(limits, address_space=address_space)
         lay_files(payload["files"])
-        if header["kind"] == "guest":
-            guest.serve(socket.socket(fileno=3), payload["source"])
+        if kind == "guest":
+            channel = _socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=3)
+            guest.serve(channel, payload["source"])
             code = 0
-        elif header["kind"] == "command":
+        elif kind == "command":
             _become(payload["command"])
         else:
             code = _run_python(payload["source"], payload["args"])
@@ -124,7 +143,16 @@ def run(header: dict[str, Any], descriptors: list[int]) -> NoReturn:
         HINT[0] = hint_of(error)
         _show(error)
     finally:
-        os._exit(_wind_down(code))
+        code = _wind_down(code)
+        if kind == "guest":
+            _part(code)
+        os._exit(code)
+
+
+def _part(code: int) -> None:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    with contextlib.suppress(OSError):  # the program closed it, and is waited for
+        os.write(PARTING_LINE, wire.PARTING.pack(code & 0xFF, peak))
 
 
 def _become(command: list[str]) -> NoReturn:
@@ -187,7 +215,8 @@ def _show(error: BaseException) -> None:
 def _wind_down(code: int) -> int:
     """End as the interpreter would: join threads, run exit handlers, flush; their failure is a failure."""
     try:
-        threading._shutdown()  # type: ignore[attr-defined]
+        if len(threading._active) > 1 or threading._threading_atexits:  # type: ignore[attr-defined]
+            threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()

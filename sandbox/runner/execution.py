@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 from stepgym.sandbox.runner import child, wire
 
 if TYPE_CHECKING:
-    from stepgym.sandbox.runner.zygote import Child, Zygote
+    from stepgym.sandbox.runner.spare import Spare
+    from stepgym.sandbox.runner.zygote import Zygote
 
 TICK_S = 0.05
+BLIND_S = 0.002
+"""How often to look whether the program has ended where the kernel does not tell."""
 
 
 class Execution:
     """One program on its way through one child."""
 
-    def __init__(self, zygote: Zygote, process: Child, message: dict[str, Any], begin: float) -> None:
+    def __init__(self, zygote: Zygote, process: Spare, message: dict[str, Any], begin: float) -> None:
         self.zygote = zygote
         self.process = process
         self.message = message
@@ -38,8 +41,9 @@ class Execution:
 
     def _wait(self) -> None:
         poller = select.poll()
-        for descriptor in (self.zygote.control.fileno(), self.zygote.wake, self.process.line.fileno()):
-            poller.register(descriptor, select.POLLIN)
+        for descriptor in (self.zygote.control.fileno(), self.process.line.fileno(), self.process.ending):
+            if descriptor is not None:
+                poller.register(descriptor, select.POLLIN)
         watch = self.process.watch
         assert watch is not None
         if watch.descriptor is not None:
@@ -48,13 +52,14 @@ class Execution:
             for descriptor, events in poller.poll(self._pause_ms()):
                 if descriptor == self.zygote.control.fileno():
                     self._hear_host()
-                elif descriptor == self.zygote.wake:
-                    os.read(self.zygote.wake, 512)
+                elif descriptor == self.process.ending:
+                    pass  # reaped below
                 elif descriptor == self.process.line.fileno():
-                    if self.zygote.options.tester and events & select.POLLIN:
-                        self.done, _ = wire.receive(self.process.line)
+                    if events & select.POLLIN:
+                        self._hear_process()
                     poller.unregister(descriptor)
                 elif events & select.POLLIN:
+                    self._reap()  # the dead do not count
                     watch.answer()
                 else:
                     poller.unregister(descriptor)
@@ -64,7 +69,7 @@ class Execution:
 
     def _pause_ms(self) -> float | None:
         """How long to sleep before something must be checked again."""
-        pauses = []
+        pauses = [BLIND_S] if self.process.ending is None else []
         if self.limits.get("wall_s") is not None:
             pauses.append(self.begin + self.limits["wall_s"] - time.monotonic())
         if self.limits.get("cpu_s") is not None:
@@ -83,6 +88,16 @@ class Execution:
             wire.send(self.zygote.control, {"op": "pong"})
         elif message["op"] == "kill" and message["id"] == self.message["id"]:
             self._kill(message["why"])
+
+    def _hear_process(self) -> None:
+        """Take a tester's word that its program is done, or a candidate's, which is killed then: it may lie."""
+        if self.zygote.options.tester:
+            self.done, _ = wire.receive(self.process.line)
+        elif self.process.childless:
+            word = self.process.line.recv(wire.PARTING.size)
+            if len(word) == wire.PARTING.size:
+                code, peak = wire.PARTING.unpack(word)
+                self.done = {"code": code, "peak": peak, "cpu_s": self._cpu(), "last": True}
 
     def _reap(self) -> None:
         """Take the status of the child, and of orphans that became ours."""
@@ -128,6 +143,9 @@ class Execution:
         except OSError:
             return 0
 
+    def _disk_full(self) -> bool:
+        return self.zygote.disk.used() >= ((self.limits.get("disk_mib") or 1 << 40) << 20) * 0.97
+
     def _kill(self, why: str) -> None:
         self.overrun = self.overrun or why
         try:
@@ -140,7 +158,7 @@ class Execution:
         watch = self.process.watch
         assert watch is not None
         wall = time.monotonic() - self.begin
-        full = self.zygote.disk.used() >= ((self.limits.get("disk_mib") or 1 << 40) << 20) * 0.97
+        full = self.done is None and self.status != 0 and self._disk_full()
         reply: dict[str, Any] = {
             "op": "result",
             "id": self.message["id"],

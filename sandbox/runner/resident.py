@@ -6,7 +6,9 @@ itself when a program left something behind that the next one could notice.
 
 from __future__ import annotations
 
+import _socket
 import gc
+import json
 import os
 import random
 import resource
@@ -22,7 +24,7 @@ MAX_PROGRAMS = 1000
 MAX_GROWTH_KIB = 64 << 10
 
 
-def serve(line: socket.socket, packages: list[str]) -> NoReturn:
+def serve(line: _socket.socket, packages: list[str]) -> NoReturn:
     """Run programs from `line` until something says to start afresh; the caller ends the process."""
     sys.path.extend(packages)
     quiet = os.open("/dev/null", os.O_RDWR)
@@ -30,10 +32,10 @@ def serve(line: socket.socket, packages: list[str]) -> NoReturn:
     start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     gc.freeze()
     for left in reversed(range(MAX_PROGRAMS)):
-        header, descriptors = wire.receive(line)
+        header, descriptors = wire.take_over(line)
         if header is None:
             break
-        done = _run(dict(zip(header["names"], descriptors)), header)
+        done = _run(dict(zip(header[1], descriptors)))
         for number in (0, 1, 2):
             os.dup2(quiet, number)
         wire.close_all(descriptors)
@@ -41,13 +43,13 @@ def serve(line: socket.socket, packages: list[str]) -> NoReturn:
         sys.setrecursionlimit(recursion)
         random.seed()
         done["last"] = not left or threading.active_count() > 1 or done["peak"] >> 10 > start + MAX_GROWTH_KIB
-        wire.send(line, done)
+        line.send(json.dumps(done).encode())
         if done["last"]:
             break
     os._exit(0)
 
 
-def _run(by_name: dict[str, int], header: dict[str, Any]) -> dict[str, Any]:
+def _run(by_name: dict[str, int]) -> dict[str, Any]:
     """Run one test program; its report goes to the descriptor `report`."""
     before = resource.getrusage(resource.RUSAGE_SELF)
     child.HINT[0] = 0

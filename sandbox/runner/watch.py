@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+from collections.abc import Callable
 
 RECEIVE, ANSWER = 0xC0502100, 0xC0182101
 CONTINUE, EAGAIN = 1, 11
@@ -15,10 +16,10 @@ PATIENCE = 64
 class ForkWatch:
     """The listening end of a child's seccomp filter; without one (`None`) it counts nothing."""
 
-    def __init__(self, descriptor: int | None, *, exact: bool) -> None:
+    def __init__(self, descriptor: int | None, *, others: Callable[[], set[str]] | None) -> None:
         self.descriptor = descriptor
-        self.exact = exact
-        """Whether /proc shows this program's processes and no others, so that they can be counted."""
+        self.others = others
+        """Which of the processes in /proc are none of the program's; `None` where that cannot be told."""
         self.allowed: int | None = 1
         self.granted = 0
         self.refused = 0
@@ -55,12 +56,12 @@ class ForkWatch:
     def _alive(self) -> int:
         if self.granted == 0:
             return 1
-        return self._count() if self.exact else 1 + self.granted
+        return 1 + self.granted if self.others is None else self._count(self.others())
 
-    def _count(self) -> int:
+    def _count(self, others: set[str]) -> int:
         alive = 0
         for name in os.listdir("/proc"):
-            if name.isdigit() and name != "1":
+            if name.isdigit() and name not in others:
                 try:
                     alive += len(os.listdir(f"/proc/{name}/task"))
                 except OSError:

@@ -5,14 +5,21 @@ A message is one JSON object; the payload of a program never travels in it, but 
 
 from __future__ import annotations
 
+import _socket
+import array
 import json
+import marshal
 import os
 import socket
+import struct
 import sys
 from typing import Any
 
 MAX_MESSAGE_BYTES = 1 << 16
 MAX_DESCRIPTORS = 8
+PARTING = struct.Struct("=BQ")
+"""A candidate's last word: its exit status and the most memory it held, in bytes."""
+RIGHTS_BYTES = socket.CMSG_SPACE(4 * MAX_DESCRIPTORS)
 
 
 def send(channel: socket.socket, message: dict[str, Any], descriptors: list[int] | None = None) -> None:
@@ -31,7 +38,20 @@ def receive(channel: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     return (json.loads(data) if data else None), list(descriptors)
 
 
-def send_descriptor(channel: socket.socket, descriptor: int | None) -> None:
+def pass_on(channel: socket.socket, header: tuple[Any, ...], descriptors: list[int]) -> None:
+    """Send a program on to a fork of this very process; read with `take_over`, which touches few pages."""
+    rights = array.array("i", descriptors)
+    channel.sendmsg((marshal.dumps(header),), ((socket.SOL_SOCKET, socket.SCM_RIGHTS, rights),))
+
+
+def take_over(channel: _socket.socket) -> tuple[tuple[Any, ...] | None, list[int]]:
+    """Receive what `pass_on` sent; `None` when the other side is gone."""
+    data, rights, _, _ = channel.recvmsg(MAX_MESSAGE_BYTES, RIGHTS_BYTES, socket.MSG_CMSG_CLOEXEC)
+    descriptors = memoryview(rights[0][2]).cast("i").tolist() if rights else []
+    return (marshal.loads(data) if data else None), descriptors
+
+
+def send_descriptor(channel: _socket.socket, descriptor: int | None) -> None:
     """Send one descriptor, or word that there is none, with as little as possible."""
     rights = (
         []

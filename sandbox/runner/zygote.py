@@ -7,7 +7,6 @@ inside and believes only the host's messages; when the host hangs up it ends, an
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # the C functions: `signal` wraps each in an enum, which costs pages
 import contextlib
 import gc
 import json
@@ -15,14 +14,14 @@ import os
 import signal
 import socket
 import time
-from typing import Any, NoReturn
+from typing import Any
 
 from stepgym.sandbox.runner import child, confine, wire
 from stepgym.sandbox.runner.cleaning import Disk, empty
 from stepgym.sandbox.runner.execution import Execution, out_of_memory_kills
-from stepgym.sandbox.runner.watch import ForkWatch
+from stepgym.sandbox.runner.spare import Nursery, Spare
 
-MAX_DESCRIPTOR = 1024
+MAX_STILLBORN = 8
 PRELOADED = [
     "abc",
     "bisect",
@@ -80,10 +79,7 @@ class Zygote:
         """Process 1 of a PID namespace: `kill(-1)` then means everything inside, and nothing outside."""
         self.exact = self.alone and _sees_itself()
         """Whether /proc shows what is inside, and nothing else, so that processes can be counted."""
-        self.wake, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         self.ruleset = confine.landlock_ruleset(
             options.readable, [options.folder, "/dev/null"], exec_writable=options.run_written
         )
@@ -92,13 +88,15 @@ class Zygote:
         self.enter_seccomp = confine.seccomp_entry(keep_modes=keep_modes, only_own=not (scoped or self.alone))
         self.disk = Disk(options.folder)
         self.num_oom = out_of_memory_kills()
-        self.spare: Child | None = None
+        self.nursery = Nursery(self, able=scoped)
+        self.spare: Spare | None = None
+        """Waits for its program; a tester also between two of its programs."""
 
     def serve(self) -> None:
         """Run programs until the host hangs up."""
         while True:
             if self.spare is None:
-                self.spare = Child(self)
+                self.spare = Spare(self)
             message, descriptors = wire.receive(self.control)
             if message is None:
                 return
@@ -110,24 +108,43 @@ class Zygote:
 
     def _run(self, message: dict[str, Any], descriptors: list[int]) -> None:
         begin = time.monotonic()
-        while self.spare is None or not self.spare.take(message, descriptors):
-            self._retire()  # it died while it waited, which is no program's fault
-            self.spare = Child(self)
+        process = self._hand_over(message, descriptors)
         wire.close_all(descriptors)
-        execution = Execution(self, self.spare, message, begin)
+        execution = Execution(self, process, message, begin)
         reply = execution.run()
-        if execution.done is None or execution.done["last"]:
-            self._retire()
+        if execution.done is not None:
+            wire.send(self.control, reply)  # what is left to do, nobody need wait for
+        if execution.done is not None and not execution.done["last"]:
+            self.spare = process
+        else:
+            self._clear(process, ended=execution.status is not None)
         if not message.get("more"):
             empty(self.options.folder)
-        wire.send(self.control, reply)
+        if execution.done is None:
+            wire.send(self.control, reply)
 
-    def _retire(self) -> None:
-        """Kill everything inside, the child included."""
-        if self.spare is not None:
-            self.spare.close()
-            self.spare = None
-        self.kill_all()
+    def _hand_over(self, message: dict[str, Any], descriptors: list[int]) -> Spare:
+        """Give the program to the process that waits, or to a fresh one if that died, which is no program's fault."""
+        for _ in range(MAX_STILLBORN):
+            spare, self.spare = self.spare or Spare(self), None
+            if spare.take(message, descriptors):
+                return spare
+            spare.close()
+            self.kill_all()
+        raise OSError(f"{MAX_STILLBORN} processes in a row died before their program came")
+
+    def _clear(self, process: Spare, *, ended: bool) -> None:
+        """End the process and all that it started."""
+        if not process.childless:
+            self.kill_all()
+        elif not ended:
+            os.kill(process.pid, signal.SIGKILL)
+            os.waitpid(process.pid, 0)
+        process.close()
+
+    def others(self) -> set[str]:
+        """Return the numbers of the processes in here that belong to no program."""
+        return {"1", str(self.nursery.pid)}
 
     def out_of_memory(self) -> bool:
         """Whether the kernel has ended a process in here for want of memory since this was last asked."""
@@ -135,7 +152,8 @@ class Zygote:
         return self.num_oom > before
 
     def kill_all(self) -> None:
-        """Kill and reap everything the program started."""
+        """Kill and reap everything in here but this process, the nursery as well."""
+        self.nursery.stop()
         while True:
             if self.alone:
                 with contextlib.suppress(ProcessLookupError):
@@ -176,71 +194,6 @@ class Descendants:
         return [int(word) for word in os.pread(self.descriptor, 1 << 16, 0).split()]
 
 
-class Child:
-    """A process forked ahead of its program, confined and waiting for it."""
-
-    def __init__(self, zygote: Zygote) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.pid = confine.fork()
-        if self.pid == 0:
-            _be_child(zygote, theirs)
-        theirs.close()
-        self.line = ours
-        self.exact = zygote.exact
-        self.watch: ForkWatch | None = None
-
-    def take(self, message: dict[str, Any], descriptors: list[int]) -> bool:
-        """Give the process its program; false when it is dead."""
-        if self.watch is None:
-            listener = wire.receive_descriptor(self.line)
-            if listener is None:
-                return False
-            self.watch = ForkWatch(*listener, exact=self.exact)
-        self.watch.begin(message["limits"].get("max_processes"))
-        try:
-            wire.send(self.line, message, descriptors)
-        except OSError:
-            return False
-        return True
-
-    def close(self) -> None:
-        """Forget the process, which is dead or about to be."""
-        self.line.close()
-        if self.watch:
-            self.watch.close()
-
-
-def _be_child(zygote: Zygote, line: socket.socket) -> NoReturn:
-    """Confine this fresh process, then wait for its program; ends with the process.
-
-    Every page touched here is copied, which is most of what a program costs: hence prepared calls and few objects.
-    """
-    try:
-        _signal.set_wakeup_fd(-1)
-        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-        os.setsid()
-        if not zygote.alone:
-            confine.prctl(confine.PR_SET_PDEATHSIG, _signal.SIGKILL)
-        child.lower_fixed_limits()
-        number = line.fileno()
-        if zygote.enter_landlock is not None:
-            zygote.enter_landlock()
-        listener = zygote.enter_seccomp()
-        wire.send_descriptor(line, listener)
-        os.closerange(3, number)
-        os.closerange(number + 1, MAX_DESCRIPTOR)
-        if zygote.options.tester:
-            from stepgym.sandbox.runner import resident
-
-            resident.serve(line, zygote.options.packages)
-        header, descriptors = wire.receive(line)
-        if header is not None:
-            line.close()
-            child.run(header, descriptors)
-    finally:
-        os._exit(70)
-
-
 def _warm(zygote: Zygote) -> None:
     """Do once here what every child will do, so that the interpreter has made its caches before it is copied."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -251,7 +204,9 @@ def _warm(zygote: Zygote) -> None:
             [0, 1],
         )
         wire.close_all(wire.receive(theirs)[1])
-        child.warm()
+        wire.pass_on(ours, ("guest", ["payload"], {"wall_s": 1.0}, True), [0, 1])
+        wire.close_all(wire.take_over(theirs)[1])
+        child.rehearse()
         empty(zygote.options.folder)
     ours.close()
     theirs.close()
@@ -296,6 +251,7 @@ def main(descriptor: int, text: str) -> None:
     # Landlock does not guard modes and owners of files; where nothing else does, no program may change any.
     keep_modes = options.outer_readable is not None and "read-only" not in gained
     zygote = Zygote(options, control, descendants, keep_modes=keep_modes)
+    child.lower_fixed_limits()
     _warm(zygote)
     gc.collect()
     gc.freeze()

@@ -203,24 +203,25 @@ def score(
     def call(states: Sequence[State]) -> list[float]:
         scores = reward_model.score(states)
         _same_length(scores, states, "lists of scores", "states")
-        if False in [0 < len(own) <= len(state.steps) for own, state in zip(scores, states)]:
-            raise _score_error(scores, states)
+        if set(map(len, scores)) != {1}:  # one for the last step is within any state's steps
+            for own, state in zip(scores, states):
+                if not 0 < len(own) <= len(state.steps):
+                    raise _score_error(own, state)
         lasts = [own[-1] for own in scores]
-        if None in lasts or False in [bool(0.0 <= last <= 1.0) for last in lasts]:  # NaN compares as false
-            raise _score_error(scores, states)
-        return lasts if set(map(type, lasts)) <= {float} else list(map(float, lasts))
+        if set(map(type, lasts)) == {float} and min(lasts) >= 0.0 and max(lasts) <= 1.0 and not math.isnan(sum(lasts)):
+            return lasts
+        for own, state in zip(scores, states):
+            if own[-1] is None or not 0.0 <= own[-1] <= 1.0:
+                raise _score_error(own, state)
+        return list(map(float, lasts))
 
     return call_isolated(call, owners, "reward model", (states,), again)
 
 
-def _score_error(scores: Sequence[Sequence[float]], states: Sequence[State]) -> ShapeError:
-    """Name the first thing that is wrong."""
-    for own, state in zip(scores, states):
-        if not 0 < len(own) <= len(state.steps):
-            return ShapeError(f"returned {len(own)} scores for {len(state.steps)} steps")
-        if own[-1] is None or not 0.0 <= own[-1] <= 1.0:
-            return ShapeError(f"returned score {own[-1]!r}; scores are in [0, 1]")
-    raise AssertionError("nothing is wrong with these scores")
+def _score_error(scores: Sequence[float], state: State) -> ShapeError:
+    if not 0 < len(scores) <= len(state.steps):
+        return ShapeError(f"returned {len(scores)} scores for {len(state.steps)} steps")
+    return ShapeError(f"returned score {scores[-1]!r}; scores are in [0, 1]")
 
 
 def verify(

@@ -283,11 +283,13 @@ def _score(
 
 def _group_answers(tree: SearchTree, first_new: int, same: Callable[[str, str], bool] | None) -> list[int]:
     """Group the answers among the new nodes by the verifier's `same` and return those nodes."""
-    status = tree.status
+    status, states = tree.status, tree.states
+    if ENDED not in status[first_new:]:
+        return []
     answered = [
         node
-        for node, state in enumerate(tree.states[first_new:], start=first_new)
-        if state.answer is not None and status[node] is ENDED
+        for node in range(first_new, len(states))
+        if status[node] is ENDED and states[node].answer is not None
     ]
     for node in answered:
         group_answer(tree, node, same)

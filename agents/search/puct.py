@@ -94,32 +94,33 @@ class Walks:
         self.worth[first:end] = scores  # type: ignore[assignment]
         log_probs = [state.steps[-1].log_prob for state in states]
         tree.prior[first:end] = self.pull[first:end] = priors_of(log_probs, children, children, temperature)
-        self.live[node] = live = self.enterable(tree, children, states, merge=merge)
+        live = self.live[node] = [*self.enterable(tree, children, states, merge=merge)]
         return bool(live)
 
     def enterable(
         self, tree: SearchTree, children: Sequence[int], states: Sequence[State], *, merge: bool
-    ) -> list[int]:
-        """Return those of a node's first children that walks may enter; states met elsewhere are pruned."""
+    ) -> Sequence[int]:
+        """Return those of a node's first children that walks may enter (`children` itself where it is all of them);
+        states met elsewhere are pruned."""
         status = tree.status
-        live = [*children]
-        if FAILED in status[children[0] : children[-1] + 1]:
-            live = [child for child in children if status[child] is not FAILED]
-        if not merge:
-            return live
-        start = tree.states[ROOT].public
-        seen = self.seen.get(len(states[0].steps))
-        if seen is None:
-            seen = self.seen[len(states[0].steps)] = {}
-        for child, state in zip(children, states):
-            public = state.public
-            if public is not None and public != start and status[child] is OPEN:
-                other = seen.setdefault(public, child)
-                if other != child:
-                    self.merged[child] = other
-                    status[child] = PRUNED
-                    live.remove(child)
-        return live
+        barred: list[int] = []
+        if tree.notes:  # every failure has one
+            barred = [child for child in children if status[child] is FAILED]
+        if merge:
+            start = tree.states[ROOT].public
+            depth = len(states[0].steps)
+            seen = self.seen.get(depth)
+            if seen is None:
+                seen = self.seen[depth] = {}
+            for child, state in zip(children, states):
+                public = state.public
+                if public is not None and public != start and status[child] is OPEN:
+                    other = seen.setdefault(public, child)
+                    if other != child:
+                        self.merged[child] = other
+                        status[child] = PRUNED
+                        barred.append(child)
+        return [child for child in children if child not in barred] if barred else children
 
     def adopt(
         self, tree: SearchTree, node: int, children: Sequence[int], *, known: int, merge: bool

@@ -120,7 +120,7 @@ def _play_together(parts: Parts, run: Run, attic: Attic) -> list[Job] | None:
     `None` where that was not tried."""
     # not of the object: what is handed on by a wrapper's `__getattr__` would go past the wrapper
     together = getattr(type(parts.search), "together", None)
-    if together is None or len(run.jobs) < MANY:
+    if together is None or sum(may_go_on(parts, job, run) for job in run.jobs) < MANY:
         return None
     grove: Together | None = together(parts.search, [job.tree for job in run.jobs])
     if grove is None:

@@ -138,11 +138,9 @@ class Arena:
     def store(self, at: int, tree: SearchTree, walks: Walks) -> None:
         """Write a tree's numbers back into its own lists and into MCTS's notes."""
         mine = np.array(self.slots[at])
-        tree.visits, tree.prior, tree.value = (
-            self.visits[mine].tolist(),
-            self.prior[mine].tolist(),
-            self.value[mine].tolist(),
-        )
+        size = len(mine)  # a round that was broken off may have left nodes of which the arena knows nothing
+        tree.visits[:size] = self.visits[mine].tolist()
+        tree.prior[:size], tree.value[:size] = self.prior[mine].tolist(), self.value[mine].tolist()
         walks.total, walks.worth = self.total[mine].tolist(), self.worth[mine].tolist()
         walks.pull, walks.due_at = self.pull[mine].tolist(), self.due[mine].tolist()
         walks.live = [NOTHING] * len(mine)

@@ -59,6 +59,11 @@ class Walks:
         self.worth += [0.0] * missing
         self.pull += [0.0] * missing
 
+    def weigh(self, search: MCTS, tree: SearchTree) -> None:
+        """Set `weights` for as many visits as there can be: no node has more than the root."""
+        size = 64 + search.simulations + tree.visits[ROOT] - self.started
+        self.weights = weights_of(search.exploration, search.exploration_base, size)
+
     def enter(self, tree: SearchTree, node: int) -> None:
         """Count a walk in flight through a node."""
         n = tree.visits[node] = tree.visits[node] + 1
@@ -178,23 +183,20 @@ NOTHING: list[int] = []
 def walks_of(search: MCTS, tree: SearchTree) -> Walks:
     """Return MCTS's notes on a tree, made from the tree itself where it comes from elsewhere (tree reuse)."""
     walks: Walks | None = tree.memory.get("walks")
-    if walks is None:
-        live = [
-            [c for c in own if tree.status[c] in (OPEN, ENDED) and _is_live(tree, c)] for own in tree.children
-        ]
-        total = [value * visits for value, visits in zip(tree.value, tree.visits)]
-        size = len(tree)
-        walks = Walks(live, total, [0.0] * size, [0.0] * size, due_at=[0.0] * size)
-        tree.memory["walks"] = walks
-        walks.weights = weights_of(
-            search.exploration, search.exploration_base, 64 + search.simulations + max(tree.visits)
-        )
-        for node, n in enumerate(tree.visits):
-            walks.worth[node] = total[node] / n if n else walks.first_worth(tree, node)
-            walks.pull[node] = tree.prior[node] / (1 + n)
-        for node, now in enumerate(tree.status):
-            if now is OPEN and live[node]:
-                walks.due_at[node] = search.due_at(tree.asked[node])
+    if walks is not None:
+        walks.weigh(search, tree)
+        return walks
+    live = [[c for c in own if tree.status[c] in (OPEN, ENDED) and _is_live(tree, c)] for own in tree.children]
+    total = [value * visits for value, visits in zip(tree.value, tree.visits)]
+    size = len(tree)
+    walks = tree.memory["walks"] = Walks(live, total, [0.0] * size, [0.0] * size, due_at=[0.0] * size)
+    walks.weigh(search, tree)
+    for node, n in enumerate(tree.visits):
+        walks.worth[node] = total[node] / n if n else walks.first_worth(tree, node)
+        walks.pull[node] = tree.prior[node] / (1 + n)
+    for node, now in enumerate(tree.status):
+        if now is OPEN and live[node]:
+            walks.due_at[node] = search.due_at(tree.asked[node])
     return walks
 
 

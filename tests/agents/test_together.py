@@ -18,6 +18,7 @@ from stepgym.agents.policies.scripted import RandomLegalPolicy, RandomRewardMode
 from stepgym.agents.search.mcts import MCTS
 from stepgym.agents.words import WordEnv, Words, WordSet
 from stepgym.envs.types import State, Step
+from stepgym.sandbox.types import SandboxError
 
 ENV = WordEnv(Words(4), problems=WordSet("abca", MANY + 2))
 PROBLEMS = [ENV.problems[i] for i in range(MANY + 2)]
@@ -64,7 +65,7 @@ class Sets(Words):
     likely=st.sampled_from([True, False, None]),
     scored=st.booleans(),
     see=st.booleans(),
-    calls=st.sampled_from([None, None, 3, 8]),
+    calls=st.sampled_from([None, None, 0, 3, 8]),
 )
 @settings(max_examples=40, deadline=None)
 def test_together_as_one_by_one(
@@ -87,6 +88,7 @@ def test_together_as_one_by_one(
     alone = [tree for problem in PROBLEMS for tree in grow([problem])]
     assert together == alone, "the notes between rounds are part of a tree, so that it can be gone on with"
     if calls is not None:  # stopped halfway, with walks in flight
+        options = {**options, "simulations": 90, "leaves": 3, "exploration": 2.0}
         assert grow(PROBLEMS, together) == [
             tree for problem, own in zip(PROBLEMS, alone) for tree in grow([problem], [own])
         ]
@@ -144,6 +146,27 @@ def test_a_failing_round_leaves_whole_trees() -> None:
     for tree in trees:
         assert len(tree) == len(tree.visits) == len(tree.value) == len(tree.prior) > 1
         assert tree.visits[0] > 0
+
+
+def test_a_sandbox_that_is_gone_after_growth_leaves_whole_trees() -> None:
+    class Gone:
+        needs_reference = False
+
+        def verify(self, problems: Sequence[Any], answers: Sequence[str]) -> Any:
+            raise SandboxError("gone")
+
+    trees = [SearchTree(problem.id, [ENV.domain.initial(problem)]) for problem in PROBLEMS]
+    with pytest.raises(SandboxError):
+        run_search(
+            PROBLEMS,
+            domain=ENV.domain,
+            policy=letters_by_likelihood(True),
+            search=MCTS(),
+            verifier=Gone(),
+            see_verdicts=True,
+            trees=trees,
+        )
+    assert all(len(tree) == len(tree.visits) == len(tree.value) == len(tree.prior) > 1 for tree in trees)
 
 
 def test_the_collector_is_as_it_was() -> None:

@@ -19,8 +19,9 @@ from stepgym.envs.registry import load_env
 from stepgym.selfplay.train import embedded, examples, imitation
 from stepgym.selfplay.train.boards import train_judged
 from stepgym.selfplay.train.demonstrations import imitate
-from stepgym.selfplay.train.fit import Schedule
+from stepgym.selfplay.train.fit import Progress, Schedule
 
+Tell = Callable[[str], None]
 SMALL, LARGE = net.Shape(24, 2, 2), net.Shape(80, 4, 4)
 WEAK_STEPS = 30
 """Steps of the weak reward model, which shows what a bad one does to search."""
@@ -49,22 +50,22 @@ class Family:
     """Whether a search may see the verifier at test time."""
     steps: int
     """Training steps of each policy, unless others are asked for."""
-    train: Callable[[Path, int, int], Contestants]
-    """Folder, seed and steps."""
+    train: Callable[[Path, int, int, Tell], Contestants]
+    """Folder, seed, steps, and who hears how far it is."""
 
 
-def train_countdown(folder: Path, seed: int, steps: int) -> Contestants:
+def train_countdown(folder: Path, seed: int, steps: int, tell: Tell = print) -> Contestants:
     """Imitate an exact solver; the reward model learns what is in reach of boards that the small policy visits."""
     settings = embedded.Settings(
         seed=seed, num_problems=min(6000, 20 * steps), policy_schedule=Schedule(steps, 5e-3), prm_shape=SMALL
     )
     boards = embedded.training_boards(settings)
     for name, shape in (("small", SMALL), ("large", LARGE)):
-        embedded.train_policy(settings._replace(policy_shape=shape), boards, out=folder / name)
+        embedded.train_policy(settings._replace(policy_shape=shape), boards, out=folder / name, progress=_telling(tell, folder / name))
     small = EmbeddedPolicy(folder / "small", seed=seed)
     for name, prm_steps in (("prm", 2 * steps), ("weak", min(WEAK_STEPS, steps))):
         schedule = Schedule(prm_steps, 5e-3)
-        embedded.train_prm(settings._replace(prm_schedule=schedule), boards, small, out=folder / name)
+        embedded.train_prm(settings._replace(prm_schedule=schedule), boards, small, out=folder / name, progress=_telling(tell, folder / name))
     return _load(folder, seed, temperature=1.0)
 
 
@@ -74,7 +75,7 @@ SUMS_KNOWN = 0.75
 SUMS_TEMPERATURE = 0.7
 
 
-def train_sums(folder: Path, seed: int, steps: int) -> Contestants:
+def train_sums(folder: Path, seed: int, steps: int, tell: Tell = print) -> Contestants:
     """Imitate demonstrators who know 75% of the additions; the reward model learns from verdicts on final answers.
 
     Its labels are Monte-Carlo (how often a step led to a right sum, over the small policy's own attempts at the
@@ -85,7 +86,8 @@ def train_sums(folder: Path, seed: int, steps: int) -> Contestants:
     choices = imitation.demonstrations(num_problems, level=SUMS_LEVEL, known=known, seed=seed)
     for name, shape in (("small", SMALL), ("large", LARGE)):
         model = net.build(net.POLICY, shape, imitation.GAME, seed=seed)
-        imitate(model, choices, schedule=Schedule(steps, 5e-3), seed=seed, out=folder / name)
+        progress = _telling(tell, folder / name)
+        imitate(model, choices, schedule=Schedule(steps, 5e-3), seed=seed, out=folder / name, progress=progress)
     small = EmbeddedPolicy(folder / "small", seed=seed)
     judged: list[examples.Judged] = []
     if not all((folder / name / "model.safetensors").is_file() for name in ("prm", "weak")):
@@ -94,7 +96,8 @@ def train_sums(folder: Path, seed: int, steps: int) -> Contestants:
         if judged:
             random.Random(seed).shuffle(judged)
             model = net.build(net.PRM, SMALL, imitation.GAME, seed=seed)
-            train_judged(model, judged, schedule=Schedule(prm_steps, 5e-3), seed=seed, out=folder / name)
+            schedule, progress = Schedule(prm_steps, 5e-3), _telling(tell, folder / name)
+            train_judged(model, judged, schedule=schedule, seed=seed, out=folder / name, progress=progress)
     return _load(folder, seed, temperature=SUMS_TEMPERATURE)
 
 
@@ -108,6 +111,16 @@ def _attempts(small: EmbeddedPolicy, seed: int, num_problems: int) -> list[Episo
             see_verdicts=False, verify_all=True,
         )
     )  # fmt: skip
+
+
+def _telling(tell: Tell, folder: Path) -> Progress:
+    """Tell of every fifth of a training."""
+
+    def progress(step: int, steps: int, metrics: dict[str, float]) -> None:
+        if step == steps or step % max(50, steps // 5 // 50 * 50) == 0:
+            tell(f"{folder.parent.name} {folder.name}: step {step} of {steps}, loss {metrics['loss']:.3f}")
+
+    return progress
 
 
 def _load(folder: Path, seed: int, *, temperature: float) -> Contestants:

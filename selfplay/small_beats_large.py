@@ -156,8 +156,7 @@ def one_seed(job: tuple[str, int], *, out: Path, num_problems: int, steps: int |
             return found
         raise ValueError(f"{folder} holds a run with {found.get('problems')} problems and {found.get('steps')} steps; choose another --out")
     started = time.perf_counter()
-    tell(f"{family.name}, seed {seed}: training, {about['steps']} steps a policy")
-    who = family.train(folder, seed, about["steps"])
+    who = family.train(folder, seed, about["steps"], tell)
     trained = time.perf_counter()
     levels = {str(level): play_methods(family, who, level, seed, num_problems, tell) for level in family.levels}
     seconds = {"train": trained - started, "play": time.perf_counter() - trained}

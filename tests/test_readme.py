@@ -14,7 +14,7 @@ import pytest
 HOUSE = Path(__file__).resolve().parent.parent
 DOCUMENTS = [
     "README.md",
-    *(f"docs/{name}.md" for name in ("environments", "grading", "policies", "records", "sandbox")),
+    *(f"docs/{name}.md" for name in ("environments", "grading", "learning", "policies", "records", "sandbox")),
 ]
 
 
@@ -33,6 +33,8 @@ def blocks(document: str) -> list[Block]:
 def command(block: Block) -> list[str]:
     if block.language == "python":
         return [sys.executable, "-c", block.source]
+    if block.language == "toml":  # a file, named in its first line: it must read, and the commands behind it use it
+        return ["sh", "-c", f"cat > {block.source.split(':')[0].removeprefix('# ')} <<'END'\n{block.source}END"]
     assert block.language == "sh", f"a block in {block.language!r} is run by nothing"
     if "make " in block.source:  # `make test` cannot run inside itself: what it would do must at least be there
         return ["make", "--dry-run", "--directory", str(HOUSE), *re.findall(r"^make (\w+)", block.source, re.MULTILINE)]

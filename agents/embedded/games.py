@@ -153,20 +153,13 @@ class ModularSums:
         return found + [None] * refused
 
     def readings(self, state: State) -> list[Hashable | None]:
-        """The addition and what is left to add: the board after the step does not show whether the step was right."""
+        """The addition alone: the board after it does not show whether it was right, and what is left says nothing of it."""
         texts, refused = _legal_texts(state)
-        additions = list(map(_addition, texts))
-        left = cast(modular_sums.Sum, state.public)[0]
-        found: list[Hashable | None] = []
-        for at in range(len(additions) - 1, -1, -1):
-            a, b, c = additions[at]
-            found.append((a, b, c, left))
-            left = tuple(sorted((*left, *([a, b] if at == 0 else [b if a == additions[at - 1][2] else a]))))
-        return found[::-1] + [None] * refused
+        return [*map(_addition, texts), *[None] * refused]
 
     def reading_tokens(self, reading: Hashable) -> tuple[int, ...]:
-        a, b, c, left = cast(tuple[int, int, int, tuple[int, ...]], reading)
-        return tuple(map(number_token, (*sorted((a, b)), c, *left)))
+        a, b, c = cast(tuple[int, int, int], reading)
+        return tuple(map(number_token, (min(a, b), max(a, b), c)))
 
 
 def reading_of(state: State) -> Hashable:

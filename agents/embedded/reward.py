@@ -21,7 +21,7 @@ _BATCH = 1024
 class EmbeddedRewardModel:
     """Scores each step in [0, 1] by what the game says shows its worth; a refused step scores 0.
 
-    Countdown: the board after the step. Modular sums: the addition and the numbers left. Each is read once and
+    Countdown: the board after the step. Modular sums: the addition. Each is read once and
     remembered.
     """
 

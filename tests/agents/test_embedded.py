@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import pickle
-import random
 from pathlib import Path
 
 import pytest
@@ -142,22 +141,9 @@ def test_a_reward_model_of_sums_reads_the_addition() -> None:
     a, b = before.public[0][:2]  # type: ignore[index]
     one, two = (env.domain.advance([before], [Step(f"{a} + {b} = {c}")])[0] for c in (3, 4))
     model = EmbeddedRewardModel(model=net.build(net.PRM, net.Shape(8, 1, 1), "modular_sums"))
-    assert GAMES["modular_sums"].readings(one) == [(a, b, 3, one.public[0])]  # type: ignore[index]
+    assert GAMES["modular_sums"].readings(one) == [(a, b, 3)]
     assert model.score([one]) != model.score([two])
-    assert model.tokens_read([one, before]) == [3 + 2, 0]
-
-
-@given(st.integers(0, 50), st.integers(1, 5), st.randoms(use_true_random=False))
-@settings(max_examples=40, deadline=None)
-def test_readings_of_sums_are_the_additions_and_what_is_left(index: int, level: int, rng: random.Random) -> None:
-    env = load_env("ModularSums-v0", level=level)
-    state, wanted = env.domain.initial(env.problems[index]), []
-    for _ in range(rng.randint(1, level + 1)):
-        text = rng.choice(env.domain.legal_steps(state))  # type: ignore[attr-defined]
-        state = env.domain.advance([state], [Step(text)])[0]
-        a, b, c = (int(word) for word in text.replace("+", " ").replace("=", " ").split())
-        wanted.append((a, b, c, state.public[0]))  # type: ignore[index]
-    assert GAMES["modular_sums"].readings(state) == wanted
+    assert model.tokens_read([one, before]) == [3, 0]
 
 
 def test_a_refused_step_scores_zero_and_each_step_has_a_score_in_range() -> None:

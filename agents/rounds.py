@@ -283,13 +283,11 @@ def _score(
 
 def _group_answers(tree: SearchTree, first_new: int, same: Callable[[str, str], bool] | None) -> list[int]:
     """Group the answers among the new nodes by the verifier's `same` and return those nodes."""
-    status, states = tree.status, tree.states
-    if ENDED not in status[first_new:]:
-        return []
+    states = tree.states
     answered = [
         node
-        for node in range(first_new, len(states))
-        if status[node] is ENDED and states[node].answer is not None
+        for node, status in enumerate(tree.status[first_new:], start=first_new)
+        if status is ENDED and states[node].answer is not None
     ]
     for node in answered:
         group_answer(tree, node, same)

@@ -100,7 +100,7 @@ class Arena:
     def _set_scores(self, new: slice, scores: Sequence[float | None]) -> None:
         given = np.array(scores, float)
         self.worth[new] = given
-        self.score[new] = np.where(np.isnan(given), 0.5, given) if None in scores else given
+        self.score[new] = np.where(np.isnan(given), 0.5, given)
 
     def load(self, tree: SearchTree, walks: Walks) -> None:
         """Take in a tree as it is."""

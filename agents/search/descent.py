@@ -7,16 +7,8 @@ import numpy as np
 from stepgym.agents.search.arena import NOBODY, Arena, Floats, Ints
 
 
-def enter(arena: Arena, slots: Ints) -> None:
-    """Count a walk in flight through these nodes, no two of them the same."""
-    n = arena.visits[slots] + 1
-    arena.visits[slots] = n
-    arena.worth[slots] = arena.total[slots] / n
-    arena.pull[slots] = arena.prior[slots] / (1 + n)
-
-
 def leave(arena: Arena, paths: Ints) -> None:
-    """Take back `enter` along paths that end where another walk waits, so that every node keeps a visit."""
+    """Take back the visits of walks in flight along paths that end where another walk waits, so that every node keeps a visit."""
     slots = paths[paths > NOBODY]
     n = arena.visits[slots] - 1
     arena.visits[slots] = n

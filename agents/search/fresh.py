@@ -45,13 +45,13 @@ class Fresh:
     def _priors(self, counts: Ints, starts: Ints, temperature: float) -> Floats:
         """See `priors_of`. Exponentials and sums are Python's own, which numpy's need not equal to the last bit."""
         ends = (starts + counts).tolist()
-        if None in self.log_probs:
+        log_probs = np.array(self.log_probs, float)  # NaN for none
+        if np.isnan(log_probs).any():
             rows = [self.log_probs[start:end] for start, end in zip(starts.tolist(), ends)]
             drawn = [range(len(row)) for row in rows]
             return np.array(
                 [p for row, own in zip(rows, drawn) for p in priors_of(row, own, own, temperature)]
             )
-        log_probs = np.array(self.log_probs, float)
         top = np.repeat(np.maximum.reduceat(log_probs, starts), counts)
         weights = list(map(exp, ((log_probs - top) / temperature).tolist()))
         sums = [sum(weights[start:end]) for start, end in zip(starts.tolist(), ends)]

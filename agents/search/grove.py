@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stepgym.agents.search.arena import NOBODY, Arena, Floats, Ints
-from stepgym.agents.search.descent import enter, follow, leave
+from stepgym.agents.search.descent import follow, leave
 from stepgym.agents.search.fresh import Fresh
 from stepgym.agents.search.puct import known_already, priors_of, walks_of, weights_of
 from stepgym.agents.search.root import RootNoise, dirichlet
@@ -101,7 +101,7 @@ class Grove:
         """Start one walk in each of these trees; return those of them where another may start."""
         arena = self._arena
         roots = self._roots[which]
-        enter(arena, roots)
+        arena.visits[roots] += 1
         paths = np.zeros((len(which), self._paths.shape[2]), np.intp)
         paths[:, 0] = roots
         paths, lengths, ends = follow(arena, self._weights, paths, np.ones(len(which), np.intp), roots)

@@ -117,7 +117,7 @@ class MCTS:
     def _launch(self, tree: SearchTree, walks: Walks) -> bool:
         """Start one walk; a walk that meets an end is backed up at once. False when it met a walk in flight."""
         path = [ROOT]
-        walks.enter(tree, ROOT)
+        tree.visits[ROOT] += 1
         if self.root_noise == RootNoise.GUMBEL and walks.live[ROOT] and tree.asked[ROOT] >= self.width:
             path.append(choose_gumbel(self, tree, walks))
             walks.enter(tree, path[-1])
@@ -171,7 +171,11 @@ class MCTS:
     def _finish(self, tree: SearchTree, walks: Walks, path: list[int], leaf: int) -> None:
         """Carry a walk's value up its path and close what has nothing left to try."""
         end = path[-1]
-        value = self.value_of(tree, end, leaf)
+        score = tree.score[end]
+        if tree.status[end] is OPEN and score is not None and self.outcome_weight >= 1.0:  # mostly
+            value = score
+        else:
+            value = self.value_of(tree, end, leaf)
         values, visits, total, worth = tree.value, tree.visits, walks.total, walks.worth
         if self.backup_rule == "mean":
             for node in path:

@@ -93,7 +93,7 @@ class Walks:
         side, and nobody has visited them."""
         first, end = children[0], children[-1] + 1
         states, scores = tree.states[first:end], tree.score[first:end]
-        if None in scores:
+        if [score for score in scores if score is None]:
             around = self.total[node] / tree.visits[node] if tree.visits[node] else 0.5
             scores = [around if score is None else score for score in scores]
         self.worth[first:end] = scores  # type: ignore[assignment]
@@ -247,10 +247,13 @@ def priors_of(
     They are proportional to probability ** (1 / temperature); where a policy gives no log-probabilities, to how
     often each child was drawn in this proposal.
     """
-    if None in log_probs:
+    try:
+        top = max(log_probs)  # type: ignore[type-var]
+    except TypeError:  # `None` does not compare; looking for it would take longer than all the rest
+        top = None
+    if top is None:
         weights = [float(max(1, drawn.count(child))) for child in children]
     else:
-        top = max(log_probs)  # type: ignore[type-var]
         weights = (
             [exp(own - top) for own in log_probs]  # type: ignore[operator]
             if temperature == 1.0
@@ -280,7 +283,7 @@ def known_already(tree: SearchTree, node: int, known: int) -> bool:
         node != ROOT
         and bool(children)
         and children[-1] < known
-        and None not in [states[child].steps[-1].log_prob for child in children]
+        and not [child for child in children if states[child].steps[-1].log_prob is None]
     )
 
 

@@ -54,6 +54,10 @@ FORK_SERVER = """
 import os, sys
 exec("import abc, bisect, collections, contextlib, copy, dataclasses, datetime, decimal, functools, heapq, inspect, "
      "itertools, json, math, random, re, statistics, string, struct, time, typing")
+if sys.argv[1:] == ["frozen"]:
+    import gc
+    gc.collect()
+    gc.freeze()
 while header := sys.stdin.buffer.readline():
     source = sys.stdin.buffer.read(int(header))
     child = os.fork()
@@ -92,11 +96,14 @@ def fresh_python() -> None:
     subprocess.run([sys.executable, "-I", "-S", "-c", BESIDE], check=True)
 
 
-def fork_server(stack: ExitStack) -> Callable[[], None]:
-    """Start a fork server with no protection at all, warmed like ours."""
-    server = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", FORK_SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+def fork_server(stack: ExitStack, *options: str) -> Callable[[], None]:
+    """Start a fork server with no protection at all.
+
+    "frozen" keeps its garbage collector from what was there before the fork; otherwise a collection falls due in
+    each child or in none, by chance of what was imported, and one costs more than the program.
+    """
+    argv = [sys.executable, "-I", "-S", "-c", FORK_SERVER, *options]
+    server = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     stack.callback(server.kill)
     assert server.stdin is not None and server.stdout is not None
     sink, source = server.stdin, server.stdout
@@ -270,6 +277,7 @@ def measure(rounds: int, workers: tuple[int, ...]) -> dict[str, Any]:
             "check in local": partial(graded, local),
             "one process in docker": program_in(docker),
             "fork server, no isolation": fork_server(stack),
+            "the same, heap frozen": fork_server(stack, "frozen"),
             "python -I -S -c": fresh_python,
             **docker_rivals(stack),
         }

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.agents.intervals import bootstrap_difference, wilson
+from stepgym.agents.policies.loading import load_language_model, pick_device, smollm2_file
+from stepgym.agents.policies.prompts import EXAMPLES
 from stepgym.agents.registry import load_policy
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord, Policy
@@ -25,7 +27,7 @@ from stepgym.envs.types import Problem
 from stepgym.selfplay.run_folder import RunFolder, read_episodes
 from stepgym.selfplay.train.examples import require
 from stepgym.selfplay.train.fit import Progress, TrainingError
-from stepgym.selfplay.train.language import is_language_model
+from stepgym.selfplay.train.language import SMOLLM2, Trained, is_language_model
 from stepgym.selfplay.train.run import Kind, TrainConfig, train
 from stepgym.selfplay.types import RunConfig
 
@@ -48,6 +50,8 @@ class Generation:
     """Problems played."""
     samples: int = 8
     """Answers to each."""
+    temperature: float = 1.0
+    """Of the play; measured is what the policy finds likeliest."""
     held_out: int = 200
     max_new_tokens: int = 24
     """Of one step."""
@@ -73,17 +77,30 @@ def run_generation(config: Generation, *, tell: Tell = print, progress: Progress
             raise TrainingError(f"unknown arm {arm!r}; known: {', '.join(ARMS)}")
     out = Path(config.out)
     _same_config(out, config)
+    start, shown = start_model(config), EXAMPLES if config.init == SMOLLM2 else ()
     test = held_out(config)
-    rows = [measured(config, "before", "start", config.init, test, tell)]
-    if config.init == "smollm2":
-        rows.append(measured(config, "before, without examples", "start-bare", config.init, test, tell, examples=()))
-    records, play = self_play(config, {problem.prompt for problem in test}, tell)
+    (out / "held-out.json").write_text(json.dumps([problem.prompt for problem in test]), encoding="utf-8")
+    rows = [measured(config, "before", "before", start, test, tell, examples=shown)]
+    if shown:
+        rows.append(measured(config, "before, without examples", "before-bare", start, test, tell))
+    records, play = self_play(config, start, {problem.prompt for problem in test}, tell, examples=shown)
     for arm in config.arms:
-        folder = train_arm(config, arm, records, progress)
+        folder = train_arm(config, arm, start, records, progress)
         rows.append(measured(config, f"after {arm}", arm, f"hf:{folder}", test, tell))
     results = {"settings": asdict(config), "machine": machine(config), "play": play, "methods": compared(rows)}
     (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     return results
+
+
+def start_model(config: Generation) -> str:
+    """Return the policy to start from; SmolLM2 is unpacked into `out/start` once, because its GGUF file loads slowly."""
+    if config.init != SMOLLM2:
+        return config.init
+    folder = Path(config.out) / "start"
+    if not (folder / "tokenizer.json").is_file():
+        loaded = Trained(*load_language_model(smollm2_file(), device="cpu"))
+        loaded.save(loaded.model, folder)
+    return f"hf:{folder}"
 
 
 def held_out(config: Generation) -> list[Problem]:
@@ -94,13 +111,16 @@ def held_out(config: Generation) -> list[Problem]:
     return list(found.values())[:count]
 
 
-def self_play(config: Generation, apart: set[str], tell: Tell) -> tuple[list[EpisodeRecord], dict[str, Any]]:
+def self_play(
+    config: Generation, start: str, apart: set[str], tell: Tell, **settings: Any
+) -> tuple[list[EpisodeRecord], dict[str, Any]]:
     """Play problems that are not held out into `out/run`; return the records and what became of them."""
     seed = PLAY_SEED + config.seed
     env = load_env(config.env, level=config.level, seed=seed, max_steps=config.max_steps)
     about = RunConfig(
         env_id=env.env_id, env_options={"level": config.level, "max_steps": config.max_steps}, agent="best_of_n",
-        agent_settings={"n": config.samples}, policy=config.init, seed=seed,
+        agent_settings={"n": config.samples}, policy=config.init, policy_settings={"temperature": config.temperature},
+        seed=seed,
     )  # fmt: skip
     started = time.monotonic()
     chosen = _others(env, apart, config.episodes)
@@ -109,9 +129,12 @@ def self_play(config: Generation, apart: set[str], tell: Tell) -> tuple[list[Epi
         if left:
             for record in iter_solve(
                 left, env=env, agent="best_of_n", agent_settings={"n": config.samples}, seed=seed, see_verdicts=False,
-                policy=_policy(config, config.init, seed), verify_all=True, num_parallel=_parallel(config),
+                policy=_policy(config, start, seed, temperature=config.temperature, **settings), verify_all=True,
+                num_parallel=_parallel(config),
             ):  # fmt: skip
                 folder.append(record)
+                if len(folder.done) % 16 == 0:
+                    tell(f"  played {len(folder.done)} of {len(chosen)} problems")
     records = list(read_episodes(Path(config.out) / "run"))
     solved = sum(any(node.verdict == "correct" for node in record.nodes) for record in records)
     play = {"problems": len(records), "solved_by_any_sample": solved / len(records), "seconds": time.monotonic() - started}
@@ -119,10 +142,12 @@ def self_play(config: Generation, apart: set[str], tell: Tell) -> tuple[list[Epi
     return records, play
 
 
-def train_arm(config: Generation, arm: str, records: Sequence[EpisodeRecord], progress: Progress | None) -> Path:
+def train_arm(
+    config: Generation, arm: str, start: str, records: Sequence[EpisodeRecord], progress: Progress | None
+) -> Path:
     """Train one arm into its folder and return that."""
     out = Path(config.out)
-    run, init, kind = out / "run", config.init, Kind.SFT
+    run, init, kind = out / "run", start, Kind.SFT
     if arm == "unverified":
         run = _all_approved(out / "run-unverified", records)
     elif arm != "sft":
@@ -135,7 +160,7 @@ def train_arm(config: Generation, arm: str, records: Sequence[EpisodeRecord], pr
             batch=config.batch if kind is not Kind.GRPO else max(config.batch, config.group), learning_rate=config.learning_rate * ARMS[arm],
             lora=config.lora, device=config.device, beta=0.1, env=config.env, level=config.level, group=config.group,
             seed=PLAY_SEED + config.seed if kind is Kind.GRPO else config.seed, max_new_tokens=config.max_new_tokens,
-            max_steps=config.max_steps, variant="dr_grpo",
+            max_steps=config.max_steps, variant="dr_grpo", apart=str(out / "held-out.json"),
         ),
         progress=progress,
     )  # fmt: skip
@@ -150,12 +175,14 @@ def measured(
     if not file.is_file():
         env = load_env(config.env, level=config.level, seed=HELD_OUT_SEED + config.seed, max_steps=config.max_steps)
         started = time.monotonic()
-        records = list(
-            iter_solve(
-                problems, env=env, agent="greedy", policy=_policy(config, policy, config.seed, **settings),
-                see_verdicts=False, num_parallel=_parallel(config),
-            )
-        )  # fmt: skip
+        records: list[EpisodeRecord] = []
+        for record in iter_solve(
+            problems, env=env, agent="greedy", policy=_policy(config, policy, config.seed, **settings),
+            see_verdicts=False, num_parallel=_parallel(config),
+        ):  # fmt: skip
+            records.append(record)
+            if len(records) % 32 == 0:
+                tell(f"  {name}: {len(records)} of {len(problems)} problems")
         row = {
             "name": name,
             "solved": [int(record.verdict == "correct") for record in records],
@@ -215,8 +242,6 @@ def _policy(config: Generation, name: str, seed: int, **settings: Any) -> Policy
 
 
 def _device(config: Generation) -> str:
-    from stepgym.agents.policies.loading import pick_device
-
     return pick_device(None if config.device == "auto" else config.device)
 
 

@@ -232,14 +232,19 @@ class Decoder:
     def _forward(self, rows: Rows, jobs: list[Job], columns: list[list[int]]) -> torch.Tensor:
         """Let the model read the last token of every live child."""
         width = max(map(len, columns))
-        ids = torch.zeros(len(jobs), width, dtype=torch.long)
-        positions, owners = torch.zeros_like(ids), torch.full_like(ids, PADDING)
-        for r, (job, live) in enumerate(zip(jobs, columns)):
-            for c, index in enumerate(live):
-                written = job.children[index].ids
-                ids[r, c], positions[r, c], owners[r, c] = written[-1], job.length + len(written) - 1, index
-        device = self.model.device
-        return rows.read(self.model, ids.to(device), positions.to(device), owners.to(device))  # type: ignore[no-any-return]
+        block = []
+        for job, live in zip(jobs, columns):
+            prefix, written = job.length, [(index, job.children[index].ids) for index in live]
+            padding = [0] * (width - len(live))
+            block.append(
+                (
+                    [ids[-1] for _, ids in written] + padding,
+                    [prefix + len(ids) - 1 for _, ids in written] + padding,
+                    live + [PADDING] * len(padding),
+                )
+            )
+        ids, positions, owners = torch.tensor(block, device=self.model.device).unbind(1)
+        return rows.read(self.model, ids, positions, owners)  # type: ignore[no-any-return]
 
     def _keep_children(self, rows: Rows, row: int, job: Job) -> None:
         """Keep what a row's children wrote, each under the state it leads to."""

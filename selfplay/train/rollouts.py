@@ -7,8 +7,10 @@ answer that the verifier cannot decide has no reward and counts in no baseline.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stepgym.agents.policies import prompts
@@ -18,7 +20,7 @@ from stepgym.agents.policies.writing import Opening, Stop, Written
 from stepgym.envs.tokens import shown_reply
 from stepgym.envs.types import Problem, State, Status
 from stepgym.selfplay.train import trl_run
-from stepgym.selfplay.train.fit import Progress
+from stepgym.selfplay.train.fit import Progress, TrainingError
 from stepgym.selfplay.train.grpo import Variant
 from stepgym.selfplay.train.language import POLICY_CLASS, adapters, load
 
@@ -61,8 +63,7 @@ def train_rollouts(config: TrainConfig, *, progress: Progress | None = None) -> 
     loaded = load(config, POLICY_CLASS)
     env = playground(config)
     groups = max(1, config.batch // config.group)
-    count = min(len(env.problems), groups * config.steps)
-    problems = {problem.prompt: problem for problem in (env.problems[i] for i in range(count))}
+    problems = playable(env, config, groups * config.steps)
 
     def verified(completions: Any, reward: list[float | None], **_: Any) -> list[float | None]:
         return reward
@@ -102,6 +103,19 @@ def train_rollouts(config: TrainConfig, *, progress: Progress | None = None) -> 
         return trl_run.run(trainer, loaded, config, num_examples=len(problems), progress=progress)
     finally:
         env.close()
+
+
+def playable(env: Any, config: TrainConfig, count: int) -> dict[str, Problem]:
+    """Return up to `count` problems by their prompts, none twice and none that is kept apart."""
+    apart = set(json.loads(Path(config.apart).read_text(encoding="utf-8"))) if config.apart else set()
+    found: dict[str, Problem] = {}
+    for i in range(min(len(env.problems), 4 * count)):
+        problem = env.problems[i]
+        if problem.prompt not in apart and len(found) < count:
+            found[problem.prompt] = problem
+    if not found:
+        raise TrainingError(f"all problems of {config.env} are kept apart by {config.apart}")
+    return found
 
 
 def play(policy: TransformersPolicy, env: Any, problems: Sequence[Problem], *, max_steps: int) -> list[Episode]:

@@ -73,6 +73,8 @@ class TrainConfig:
     """Language models in GRPO: the longest step."""
     max_steps: int = 8
     """Language models in GRPO: an episode is cut off after so many steps."""
+    apart: str = ""
+    """Language models in GRPO: a JSON file with a list of prompts that are not played, those to be measured on."""
     lora: int = 0
     """Language models: the rank of low-rank adapters; 0 trains the whole model."""
     device: str = "auto"

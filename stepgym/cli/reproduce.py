@@ -139,6 +139,7 @@ def alphazero(as_json: bool, **given: Any) -> None:
 @click.option("--arm", "arms", multiple=True, default=("sft",), show_default=True, help="sft, unverified (the control), dpo, grpo.")
 @click.option("--episodes", default=60, show_default=True, type=click.IntRange(min=1), help="Problems played.")
 @click.option("--samples", default=8, show_default=True, type=click.IntRange(min=1), help="Answers to each.")
+@click.option("--temperature", default=1.0, show_default=True, help="Of the play.")
 @click.option("--held-out", default=200, show_default=True, type=click.IntRange(min=1), help="Problems measured on, none of them played.")
 @click.option("--steps", default=40, show_default=True, type=click.IntRange(min=1), help="Training steps of each arm.")
 @click.option("--batch", default=8, show_default=True, type=click.IntRange(min=1))

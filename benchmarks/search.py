@@ -87,6 +87,11 @@ class Measured(NamedTuple):
     simulations: int
     nodes: int
 
+    @property
+    def each(self) -> float:
+        """Microseconds a simulation."""
+        return 1e6 * self.seconds / self.simulations
+
 
 def ours(search: MCTS, num_trees: int = 1, depth: int = DEPTH) -> Measured:
     """Run our MCTS on `num_trees` problems in lock-step."""
@@ -215,48 +220,55 @@ def peer_cases(quick: bool) -> dict[str, Callable[[], Measured]]:
 
 
 def measure(rounds: int, quick: bool) -> dict[str, Any]:
-    """Run all cases `rounds` times, interleaved, and return medians, spreads and ratios."""
+    """Run all cases `rounds` times, interleaved, each between two runs of the floor; return medians, spreads, ratios.
+
+    A machine shared with others runs now faster, now slower, by half and more: times to the floor's right beside them
+    say more than microseconds.
+    """
     cases = {**own_cases(quick), **peer_cases(quick)}
+    ours(replace(FULL, simulations=8), num_trees=64)  # so that all modules are loaded
     taken: dict[str, list[float]] = {name: [] for name in cases}
+    relative: dict[str, list[float]] = {name: [] for name in cases}
     nodes: dict[str, int] = {}
     missing = {}
     for _ in range(rounds):
         for name, case in cases.items():
             if name in missing:
                 continue
+            beside = cases["floor"]().each
             try:
                 run = case()
             except ImportError as error:
                 missing[name] = f"{error}; see --peers"
                 continue
-            taken[name].append(1e6 * run.seconds / run.simulations)
+            beside += cases["floor"]().each
+            taken[name].append(run.each)
+            relative[name].append(2 * run.each / beside)
             nodes[name] = run.nodes
-    medians = {name: statistics.median(values) for name, values in taken.items() if values}
-    spread = {name: [min(values), max(values)] for name, values in taken.items() if values}
-    ratios = {
-        f"{peer}_over_one_tree": medians[peer] / medians["one_tree"]
-        for peer in peer_cases(quick)
-        if peer in medians
-    }
-    ratios["one_tree_over_floor"] = medians["one_tree"] / medians["floor"]
-    ratios["lockstep_64_over_floor"] = medians["lockstep_64"] / medians["floor"]
-    ratios["nodes_100000_over_1000"] = medians["nodes_100000"] / medians["nodes_1000"]
-    ratios["nodes_1000_over_floor"] = medians["nodes_1000"] / medians["floor_nodes_1000"]
-    ratios["nodes_100000_over_floor"] = medians["nodes_100000"] / medians["floor_nodes_100000"]
+    times = {name: statistics.median(values) for name, values in relative.items() if values}
+    ratios = {f"{peer}_over_one_tree": times[peer] / times["one_tree"] for peer in peer_cases(quick) if peer in times}
+    ratios["nodes_100000_over_1000"] = times["nodes_100000"] / times["nodes_1000"]
+    ratios["floor_nodes_100000_over_1000"] = times["floor_nodes_100000"] / times["floor_nodes_1000"]
     return {
         "benchmark": "search",
         "unit": "CPU microseconds a simulation; scripted policy, domain and values taken off ours",
         "branching": BRANCHING,
         "depth": DEPTH,
         "rounds": rounds,
-        "median": medians,
-        "spread": spread,
+        "median": {name: statistics.median(values) for name, values in taken.items() if values},
+        "spread": _spread(taken),
+        "over_floor": times,
+        "over_floor_spread": _spread(relative),
         "ratio": ratios,
         "nodes": nodes,
         "missing": missing,
         "machine": f"{os.cpu_count()}-core {platform.machine()}, {_cpu_model()}, Python {platform.python_version()}",
         "commit": _commit(),
     }
+
+
+def _spread(values: dict[str, list[float]]) -> dict[str, list[float]]:
+    return {name: [min(own), max(own)] for name, own in values.items() if own}
 
 
 def _cpu_model() -> str:
@@ -300,7 +312,8 @@ def main() -> None:
         return
     for name, median in result["median"].items():
         low, high = result["spread"][name]
-        print(f"{name:<22}{median:>10.1f} us   [{low:.1f}, {high:.1f}]")
+        times, (least, most) = result["over_floor"][name], result["over_floor_spread"][name]
+        print(f"{name:<22}{median:>10.1f} us   [{low:.1f}, {high:.1f}] {times:>8.1f} floors   [{least:.1f}, {most:.1f}]")
     for name, ratio in result["ratio"].items():
         print(f"{name:<32}{ratio:>8.1f}x")
     for name, reason in result["missing"].items():

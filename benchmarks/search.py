@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -210,13 +211,23 @@ def treequest(simulations: int, *, inplace: bool) -> Measured:
     return Measured(time.process_time() - started, simulations, simulations * BRANCHING)
 
 
-def peer_cases(quick: bool) -> dict[str, Callable[[], Measured]]:
-    """Return the peers' cases; the default mode of treequest copies its tree each step, so it gets few."""
+def peers(quick: bool) -> dict[str, tuple[Callable[[int], Measured], int]]:
+    """Return each peer and how many simulations it gets; the default mode of treequest copies its tree each step, so
+    it gets few."""
     return {
-        "llm_reasoners": lambda: llm_reasoners(200 if quick else 1000),
-        "treequest": lambda: treequest(25 if quick else 50, inplace=False),
-        "treequest_inplace": lambda: treequest(200 if quick else 500, inplace=True),
+        "llm_reasoners": (llm_reasoners, 200 if quick else 1000),
+        "treequest": (partial(treequest, inplace=False), 25 if quick else 50),
+        "treequest_inplace": (partial(treequest, inplace=True), 200 if quick else 500),
     }
+
+
+def peer_cases(quick: bool) -> dict[str, Callable[[], Measured]]:
+    """Return the peers' cases, each with one tree of ours beside it that has as many simulations."""
+    cases: dict[str, Callable[[], Measured]] = {}
+    for name, (run, simulations) in peers(quick).items():
+        cases[name] = partial(run, simulations)
+        cases[f"ours_beside_{name}"] = partial(ours, replace(FULL, simulations=simulations))
+    return cases
 
 
 def measure(rounds: int, quick: bool) -> dict[str, Any]:
@@ -246,7 +257,9 @@ def measure(rounds: int, quick: bool) -> dict[str, Any]:
             relative[name].append(2 * run.each / beside)
             nodes[name] = run.nodes
     times = {name: statistics.median(values) for name, values in relative.items() if values}
-    ratios = {f"{peer}_over_one_tree": times[peer] / times["one_tree"] for peer in peer_cases(quick) if peer in times}
+    ratios = {
+        f"{peer}_over_ours": times[peer] / times[f"ours_beside_{peer}"] for peer in peers(quick) if peer in times
+    }
     ratios["nodes_100000_over_1000"] = times["nodes_100000"] / times["nodes_1000"]
     ratios["floor_nodes_100000_over_1000"] = times["floor_nodes_100000"] / times["floor_nodes_1000"]
     return {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, fields
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -23,7 +23,9 @@ def to_line(record: EpisodeRecord) -> str:
     ASCII, because a model's text may hold lone surrogates or line separators that other readers trip over.
     Infinities and NaN, which strict JSON lacks, become null where a field may be null, otherwise 0.
     """
-    return json.dumps(_finite(asdict(record), EpisodeRecord), separators=(",", ":"), allow_nan=False)
+    data = _finite(record, EpisodeRecord)
+    data["nodes"] = [_finite(node, NodeRecord) for node in record.nodes]
+    return json.dumps(data, separators=(",", ":"), allow_nan=False)
 
 
 def from_line(line: str, *, where: str = "record") -> EpisodeRecord:
@@ -47,14 +49,14 @@ def from_line(line: str, *, where: str = "record") -> EpisodeRecord:
     return record
 
 
-def _finite(data: dict[str, Any], kind: type) -> dict[str, Any]:
-    hints = _hints(kind)
+def _finite(thing: EpisodeRecord | NodeRecord, kind: type) -> dict[str, Any]:
+    """Return the fields of a record or node as JSON holds them; nodes are left to the caller."""
     clean = {}
-    for name, value in data.items():
-        if name == "nodes":
-            value = [_finite(node, NodeRecord) for node in value]
-        elif isinstance(value, float) and not math.isfinite(value):
-            value = None if NoneType in get_args(hints[name]) else 0.0
+    for name, hint in _hints(kind).items():
+        value = getattr(thing, name)
+        if isinstance(value, float):
+            if not math.isfinite(value):
+                value = None if NoneType in get_args(hint) else 0.0
         elif isinstance(value, Mapping):
             value = _finite_json(value)
         clean[name] = value
@@ -75,6 +77,18 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 @cache
+def _plain_types(kind: type) -> dict[str, frozenset[type]]:
+    """Return for each field the exact types that fit without a closer look: records have thousands of nodes."""
+    known: dict[Any, set[type]] = {str: {str}, int: {int}, float: {float, int}, NoneType: {NoneType}}
+    return {
+        name: frozenset().union(*(known.get(option, set()) for option in (get_args(hint) or (hint,))))
+        if isinstance(hint, UnionType) or hint in known
+        else frozenset()
+        for name, hint in _hints(kind).items()
+    }
+
+
+@cache
 def _required(kind: type) -> frozenset[str]:
     return frozenset(
         f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING
@@ -84,13 +98,13 @@ def _required(kind: type) -> frozenset[str]:
 def _make(kind: type, data: Any, where: str) -> Any:
     if not isinstance(data, dict):
         raise RecordError(f"{where}: should be a JSON object, is {type(data).__name__}")
-    hints = _hints(kind)
+    hints, plain = _hints(kind), _plain_types(kind)
     if unknown := data.keys() - hints.keys():
         raise RecordError(f"{where}: unknown field {min(unknown)!r}; known: {', '.join(sorted(hints))}")
     if missing := _required(kind) - data.keys():
         raise RecordError(f"{where}: field {min(missing)!r} is missing")
     for name, value in data.items():
-        if not _fits(value, hints[name]):
+        if type(value) not in plain[name] and not _fits(value, hints[name]):
             raise RecordError(f"{where}: field {name!r} should be {hints[name]}, is {value!r:.60}")
     return kind(**data)
 

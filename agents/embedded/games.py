@@ -29,6 +29,8 @@ MOVE_TOKEN = {
 }
 """One token per Countdown step: which two of the ascending numbers, and the operation."""
 VOCABULARY_SIZE = FIRST_MOVE + len(MOVE_TOKEN)
+MOST_TOKENS = 3
+"""Tokens of a step, at most."""
 
 
 class Move(NamedTuple):
@@ -51,6 +53,14 @@ class Game(Protocol):
     def prompt(self, public: Hashable) -> tuple[int, ...]: ...
 
     def moves(self, public: Hashable) -> tuple[Move, ...]: ...
+
+    def following(self, public: Hashable, tokens: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the tokens that may follow the first ones of a step, ascending; none where it is complete."""
+        ...
+
+    def text(self, public: Hashable, tokens: tuple[int, ...]) -> str:
+        """Return the step that complete tokens write."""
+        ...
 
     def boards(self, state: State) -> list[Hashable | None]:
         """Return the public data after each step of a state; `None` for a step that was refused."""
@@ -83,6 +93,12 @@ class Countdown:
     def moves(self, public: Hashable) -> tuple[Move, ...]:
         numbers, _ = cast(countdown.Board, public)
         return tuple(Move(move.text, (self._token(numbers, move.text),)) for move in countdown_solver.moves(numbers))
+
+    def following(self, public: Hashable, tokens: tuple[int, ...]) -> tuple[int, ...]:
+        return () if tokens else tuple(sorted({move.tokens[0] for move in self.moves(public)}))
+
+    def text(self, public: Hashable, tokens: tuple[int, ...]) -> str:
+        return next(move.text for move in self.moves(public) if move.tokens == tokens)
 
     def boards(self, state: State) -> list[Hashable | None]:
         left, target = cast(countdown.Board, state.public)
@@ -134,6 +150,24 @@ class ModularSums:
             for a, b in sorted(pairs)
             for c, token in results
         )
+
+    def following(self, public: Hashable, tokens: tuple[int, ...]) -> tuple[int, ...]:
+        remaining, running, modulus = cast(modular_sums.Sum, public)
+        if not remaining or len(tokens) == 3:
+            return ()
+        if len(tokens) == 2:
+            return tuple(range(FIRST_NUMBER, FIRST_NUMBER + modulus))
+        if running is not None:
+            first, rest = (running,), remaining
+        elif tokens:
+            first, rest = (), remaining[remaining.index(tokens[0] - FIRST_NUMBER) + 1 :]
+        else:
+            first, rest = remaining[:-1], ()
+        return tuple(sorted({number_token(number) for number in (rest if tokens else first)}))
+
+    def text(self, public: Hashable, tokens: tuple[int, ...]) -> str:
+        a, b, c = (token - FIRST_NUMBER for token in tokens)
+        return f"{a} + {b} = {c}"
 
     def boards(self, state: State) -> list[Hashable | None]:
         remaining, _, modulus = cast(modular_sums.Sum, state.public)

@@ -12,6 +12,7 @@ from typing import Any
 
 from stepgym.agents.embedded import net
 from stepgym.agents.embedded.games import GAMES, Plan, plan
+from stepgym.agents.embedded.writing import Writer
 from stepgym.agents.randomness import proposal_seed
 from stepgym.envs.types import State, Step
 
@@ -26,7 +27,8 @@ class EmbeddedPolicy:
     Scoring all legal steps of a state costs one short row (Countdown), so that steps can be drawn exactly. With
     `distinct` they are drawn without replacement, by Gumbel noise on the log-probabilities (Kool et al. 2019,
     arXiv:1903.06059), in one order that a state's next `draw` goes on with; once every legal step was given,
-    further ones are independent samples. Without it all are. `temperature=0` is most likely first.
+    further ones are independent samples. Without it all are, written token by token, `temperature` applying to each
+    token as it does in language models. `temperature=0` is most likely first.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class EmbeddedPolicy:
         self.temperature = temperature
         self.distinct = GAMES[self.game].distinct if distinct is None else distinct
         self._known: dict[Hashable, list[float]] = {}
+        self._writer = None if self.distinct or temperature == 0 else Writer(self.model, temperature)
 
     def describe(self) -> dict[str, Any]:
         """Return what a record says of this policy."""
@@ -59,10 +62,37 @@ class EmbeddedPolicy:
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         """Return up to `counts[i]` steps; none for a state that is done. Raises `ValueError` for other games."""
-        live = [state.public for state in states if not state.done]
-        self.learn_probabilities(live)
+        written = [i for i, state in enumerate(states) if self._writer and not state.done and state.draw is not None]
+        whole = [state.public for i, state in enumerate(states) if not state.done and (not self._writer or state.draw is None)]
+        self.learn_probabilities(whole)
+        steps = dict(zip(written, self._write([states[i] for i in written], [counts[i] for i in written])))
         return [
-            [] if state.done else self._draw(state, count) for state, count in zip(states, counts, strict=True)
+            [] if state.done else steps[i] if i in steps else self._draw(state, count)
+            for i, (state, count) in enumerate(zip(states, counts, strict=True))
+        ]
+
+    def _write(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        """Return independent samples, written token by token."""
+        if not self._writer:
+            return []
+        for state in states:
+            require_game(self.game, state.public)
+        game = GAMES[self.game]
+        # A board without a legal step is asked for none.
+        asked = [(state.draw or 0, count if game.following(state.public, ()) else 0) for state, count in zip(states, counts)]
+        streams = [random.Random(proposal_seed(self.seed, _at_first_draw(state), 1)) for state in states]
+        drawn = self._writer.write([state.public for state in states], streams, asked)
+        return [
+            [
+                Step(
+                    game.text(draw.public, draw.tokens),
+                    log_prob=draw.log_prob,
+                    num_tokens=len(draw.tokens),
+                    num_prompt_tokens=0 if k else len(game.prompt(draw.public)),
+                )
+                for k, draw in enumerate(row)
+            ]
+            for row in drawn
         ]
 
     def learn_probabilities(self, publics: Sequence[Hashable]) -> None:
@@ -108,9 +138,8 @@ class EmbeddedPolicy:
         """Yield moves without end in the order in which this state draws them."""
         stream = random.Random(proposal_seed(self.seed, _at_first_draw(state), 1))
         scaled = [x / self.temperature for x in log_probs]
-        if self.distinct:
-            noisy = [x - math.log(-math.log(stream.random() or 1e-300)) for x in scaled]
-            yield from sorted(range(len(noisy)), key=lambda m: -noisy[m])
+        noisy = [x - math.log(-math.log(stream.random() or 1e-300)) for x in scaled]
+        yield from sorted(range(len(noisy)), key=lambda m: -noisy[m])
         top = max(scaled)
         below = list(accumulate(math.exp(x - top) for x in scaled))
         while True:

@@ -9,26 +9,26 @@ from __future__ import annotations
 
 import json
 import math
-import random
-import time
 import tomllib
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from enum import StrEnum
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from stepgym.agents.embedded import net
+from stepgym.agents.embedded.games import GAMES
 from stepgym.agents.embedded.policy import WEIGHTS, EmbeddedPolicy
 from stepgym.agents.embedded.reward import EmbeddedRewardModel
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord
+from stepgym.envs.curriculum import Curriculum
 from stepgym.envs.registry import load_env
-from stepgym.sandbox.plugins import unknown_name
-from stepgym.selfplay.rows import path_to
+from stepgym.envs.types import Problem
+from stepgym.sandbox.plugins import load_dotted, unknown_name
+from stepgym.selfplay import ledger
+from stepgym.selfplay.buffer import without_near_duplicates
 from stepgym.selfplay.run_folder import RunFolder, read_episodes
+from stepgym.selfplay.teachers import Approval, Form, Teacher, agreement, lessons
 from stepgym.selfplay.train import boards, examples
 from stepgym.selfplay.train.examples import Choice, Labels, Replay, require, require_both_classes
 from stepgym.selfplay.train.fit import Schedule, TrainingError
@@ -39,26 +39,14 @@ PLAY_SEED, HELD_OUT_SEED = 500_000, 700_000
 """Problem seeds of self-play and of evaluation; no two sets of different seeds share their draws."""
 
 
-class Teacher(StrEnum):
-    """Who says which of the policy's own solutions it learns from."""
-
-    VERIFIER = "verifier"
-    """The environment's verifier."""
-    VOTE = "vote"
-    """The answer that most of the search's samples agree on; no label is used."""
-    RANDOM = "random"
-    """Any of the answers: the control that must not improve."""
-    ORACLE = "oracle"
-    """The step verifier, on every step: the ceiling."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class LoopConfig:
+class LoopConfig(Approval):
     """Everything that decides what a loop does."""
 
     out: str
     env: str = "stepgym/Countdown-v0"
     level: int = 3
+    """Of the held-out problems, and of those played unless `band` moves it."""
     init: str = "embedded"
     """`embedded`, or a folder with `policy/` (and `prm/` where `own_reward_model`)."""
     own_reward_model: bool = False
@@ -67,9 +55,12 @@ class LoopConfig:
     agent_settings: Mapping[str, Any] = field(default_factory=lambda: {"n": 16})
     temperature: float = 1.0
     """Of the policy's sampling, in play and in evaluation."""
-    teacher: str = Teacher.VERIFIER
-    min_agreement: float = 0.0
-    """With `vote`: the least share of a problem's answers that must agree."""
+    band: Sequence[float] = ()
+    """`[low, high]`: the level played goes up when the success rate of a generation is above, down when below."""
+    start_level: int = 1
+    """With `band`: the level first played."""
+    highest_level: int = 5
+    """With `band`: the last one."""
     generations: int = 4
     episodes: int = 200
     replay: int = 2
@@ -80,7 +71,24 @@ class LoopConfig:
     held_out: int = 200
     confidence: float = 0.95
     """The new policy is turned down when it is worse than the old at this confidence (exact McNemar test)."""
+    report: str = ""
+    """`package.module:function`, called with a `Generation` at the end of each; what it returns is kept in the log."""
     seed: int = 0
+
+
+class Generation(NamedTuple):
+    """What a per-generation report may look at."""
+
+    config: LoopConfig
+    number: int
+    folder: Path
+    """Holds `run/`, `policy/` and, with its own reward model, `prm/`."""
+    records: Sequence[EpisodeRecord]
+    env: Any
+
+
+Report = Callable[[Generation], Mapping[str, Any]]
+"""Returns JSON-able figures."""
 
 
 def read_loop_config(file: Path, **given: Any) -> LoopConfig:
@@ -94,83 +102,102 @@ def read_loop_config(file: Path, **given: Any) -> LoopConfig:
         if name not in known:
             raise TrainingError(f"{file}: {unknown_name('setting', name, known, dotted=False)}")
     config = LoopConfig(**{"out": str(file.with_suffix("")), **settings})
-    if config.teacher not in list(Teacher):
-        raise TrainingError(f"{file}: {unknown_name('teacher', config.teacher, list(Teacher), dotted=False)}")
+    for name, choices in (("teacher", Teacher), ("form", Form)):
+        if getattr(config, name) not in list(choices):
+            raise TrainingError(f"{file}: {unknown_name(name, getattr(config, name), list(choices), dotted=False)}")
+    if config.band and len(config.band) != 2:
+        raise TrainingError(f"{file}: band is [low, high], not {list(config.band)!r}")
     return config
 
 
-def run_loop(config: LoopConfig, *, tell: Tell = lambda line: None) -> list[dict[str, Any]]:
-    """Run the generations that are not there yet and return the line of each, the start as generation 0."""
+def run_loop(
+    config: LoopConfig, *, tell: Tell = lambda line: None, report: Report | None = None
+) -> list[dict[str, Any]]:
+    """Run the generations that are not there yet and return the line of each, the start as generation 0.
+
+    `report` is called at the end of each generation and its figures are kept in the line (`config.report` names one).
+    """
     out = Path(config.out)
     _same_config(out, config)
+    report = load_dotted(config.report) if config.report else report
     log = out / "loop.jsonl"
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
     if not lines:
-        lines.append(_log(log, {"generation": 0, "policy": _init(config), **evaluate(config, _init(config))}))
+        lines.append(_log(log, first_line(config)))
         tell(_told(lines[-1]))
-    for generation in range(len(lines), config.generations + 1):
-        lines.append(_log(log, _generation(config, generation, lines)))
+    memory: dict[int, list[EpisodeRecord]] = {}
+    for number in range(len(lines), config.generations + 1):
+        lines.append(_log(log, _generation(config, number, lines, memory, report)))
         tell(_told(lines[-1]))
     return lines
 
 
-def _generation(config: LoopConfig, generation: int, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    folder = Path(config.out) / f"generation-{generation}"
+def first_line(config: LoopConfig) -> dict[str, Any]:
+    """Return the line of generation 0: what the start can do, and what it cost where its trainer says so."""
+    clock = ledger.Clock()
+    figures = evaluate(config, _init(config))
+    cost = Path(config.init) / ledger.FILE
+    spent = {"imitation": json.loads(cost.read_text(encoding="utf-8"))} if cost.is_file() else {}
+    tested = {**figures.pop("test"), "seconds": clock.lap()}
+    return {"generation": 0, "policy": _init(config), **figures, "ledger": {**spent, "test": tested}}
+
+
+def _generation(
+    config: LoopConfig,
+    number: int,
+    lines: Sequence[Mapping[str, Any]],
+    memory: dict[int, list[EpisodeRecord]],
+    report: Report | None,
+) -> dict[str, Any]:
+    folder = Path(config.out) / f"generation-{number}"
     before = str(lines[-1]["policy"])
-    clock = [time.monotonic()]
-    records = play(config, generation, before)
-    clock.append(time.monotonic())
-    first = max(1, generation - config.replay + 1)
-    seen = [r for g in range(first, generation) for r in read_episodes(folder.parent / f"generation-{g}" / "run")]
-    choices = lessons(config, [*seen, *records])
-    schedule = Schedule(config.steps, config.learning_rate, warmup=20, checkpoint_every=200)
-    model = net.load(net.POLICY, Path(before) / net.POLICY)
-    boards.train_choices(
-        model, choices, schedule=schedule, batch=config.batch, seed=generation, out=folder / net.POLICY
-    )
-    if config.own_reward_model:
-        judged = require_both_classes(examples.judged_steps(records, Replay(), labels=Labels.MONTE_CARLO))
-        prm = net.load(net.PRM, Path(before) / net.PRM)
-        boards.train_judged(prm, judged, schedule=schedule, seed=generation, out=folder / net.PRM)
-    clock.append(time.monotonic())
+    curriculum = _curriculum(config, lines)
+    clock = ledger.Clock()
+    memory[number] = play(config, number, before, level=curriculum.level if curriculum else config.level)
+    played = {**ledger.spent(memory[number]), "seconds": clock.lap()}
+    choices = lessons_of(config, number, memory)
+    policy = train_policy(config, choices, before, folder / net.POLICY, seed=number)
+    trained = {**policy, "seconds": clock.lap()}
+    judged = _train_prm(config, memory[number], before, folder / net.PRM, seed=number)
+    spent = {"play": played, "train": trained, **({"reward_model": {**judged, "seconds": clock.lap()}} if judged else {})}
     figures = evaluate(config, str(folder))
+    spent["test"] = {**figures.pop("test"), "seconds": clock.lap()}
     best = next(line for line in reversed(lines) if line.get("accepted", True))
     worse = worse_p_value(best["solved"], figures["solved"])
     accepted = worse > 1 - config.confidence
-    params = net.num_parameters(model)
-    rows, _ = boards.choice_rows(model.config.stepgym_game, choices[:200])
-    width = sum(len(row.tokens) for row in rows) / len(rows)
-    return {
-        "generation": generation,
+    line = {
+        "generation": number,
         "policy": str(folder) if accepted else before,
         "accepted": accepted,
         "p_worse": worse,
         **figures,
-        "play_solved": sum(r.verdict == "correct" for r in records) / len(records),
+        "play_solved": sum(r.verdict == "correct" for r in memory[number]) / len(memory[number]),
         "lessons": len(choices),
-        "ledger": {
-            "play": {"seconds": clock[1] - clock[0], "flops": sum(r.usage.get("flops", 0.0) for r in records),
-                     "tokens": sum(r.usage.get("visible_tokens", 0) for r in records)},
-            "train": {"seconds": clock[2] - clock[1], "flops": 6.0 * params * width * config.batch * config.steps,
-                      "tokens": width * config.batch * config.steps},
-            "evaluate": {"seconds": time.monotonic() - clock[2]},
-        },
-    }  # fmt: skip
+        "ledger": spent,
+    }
+    if curriculum:
+        outcomes = [succeeds(config, record) for record in memory[number]]
+        line |= {"level": curriculum.level, "success": sum(outcomes) / len(outcomes), "curriculum": _next(curriculum, outcomes)}
+    if report:
+        line["report"] = dict(report(Generation(config, number, folder, memory[number], _env(config, config.level, HELD_OUT_SEED))))
+    return line
 
 
-def play(config: LoopConfig, generation: int, start: str) -> list[EpisodeRecord]:
+def play(config: LoopConfig, generation: int, start: str, *, level: int | None = None) -> list[EpisodeRecord]:
     """Play the generation's problems into its run folder and return all episodes."""
+    level = config.level if level is None else level
     seed = PLAY_SEED + 1000 * config.seed + generation
-    env = load_env(config.env, level=config.level, seed=seed)
+    env = load_env(config.env, level=level, seed=seed)
     folder = Path(config.out) / f"generation-{generation}" / "run"
     about = RunConfig(
-        env_id=env.env_id, env_options={"level": config.level}, agent=config.agent,
+        env_id=env.env_id, env_options={"level": level}, agent=config.agent,
         agent_settings=dict(config.agent_settings), policy=start, seed=seed,
         policy_settings={"temperature": config.temperature},
         reward_model=start if config.own_reward_model else None,
     )  # fmt: skip
     with RunFolder(folder, about) as run:
         problems = [env.problems[i] for i in range(config.episodes)]
+        records = list(read_episodes(folder)) if run.done else []
         left = [problem for problem in problems if problem.id not in run.done]
         for record in iter_solve(
             left, env=env, agent=config.agent, agent_settings=config.agent_settings, seed=seed,
@@ -178,70 +205,113 @@ def play(config: LoopConfig, generation: int, start: str) -> list[EpisodeRecord]
             see_verdicts=False, verify_all=True,
         ):  # fmt: skip
             run.append(record)
-    return list(read_episodes(folder))
+            records.append(record)
+    return records
 
 
-def lessons(config: LoopConfig, records: Sequence[EpisodeRecord]) -> list[Choice]:
-    """Return what the teacher lets the policy learn from these episodes, each step on a board once."""
-    replay, teacher = Replay(), Teacher(config.teacher)
-    if teacher is Teacher.VERIFIER:
-        found = examples.verified_choices(records, replay)
-    elif teacher is Teacher.ORACLE:
-        found = _right_steps(records, replay)
-    else:
-        rng = random.Random(config.seed)
-        chosen = {r.problem_id: _answer(r, teacher, config.min_agreement, rng) for r in records}
-        found = examples.path_choices(records, replay, answer_of={k: v for k, v in chosen.items() if v is not None})
-    unique = {(c.board, tuple(sorted(c.target.items()))): c for c in found}
-    return require(list(unique.values()), f"nothing that teacher {teacher} approves")
+def lessons_of(config: LoopConfig, generation: int, memory: dict[int, list[EpisodeRecord]]) -> list[Choice]:
+    """Return what is learned in a generation: the replay buffer's lessons, without near-duplicates.
+
+    `memory` holds generations that this process has played or read; what has left the buffer is dropped from it.
+    """
+    first = max(1, generation - config.replay + 1)
+    for g in range(first, generation):
+        if g not in memory:
+            memory[g] = list(read_episodes(Path(config.out) / f"generation-{g}" / "run"))
+    for g in [g for g in memory if g < first]:
+        del memory[g]
+    apart = [problem.prompt for problem in held_out(config)]
+    replay = Replay()
+    found: list[Choice] = []
+    for g, kept in zip(sorted(memory), without_near_duplicates([memory[g] for g in sorted(memory)], apart=apart)):
+        by_problem = lessons(config, kept, replay, seed=1000 * config.seed + g)
+        found += [choice for choices in by_problem.values() for choice in choices]
+    return require(found, f"nothing that teacher {config.teacher} approves")
 
 
-def _answer(record: EpisodeRecord, teacher: Teacher, min_agreement: float, rng: random.Random) -> str | None:
-    """Return the answer to learn from: the largest vote, samples counted by visits, or any."""
-    votes: Counter[str] = Counter()
-    for node in record.nodes:
-        if node.answer is not None:
-            votes[node.answer] += max(1, node.visits)
-    if not votes:
+def train_policy(
+    config: LoopConfig, choices: Sequence[Choice], start: str, out: Path, *, seed: int, steps: int | None = None
+) -> dict[str, float]:
+    """Train the policy of folder `start` on the lessons into `out`; return what it cost."""
+    schedule = Schedule(steps or config.steps, config.learning_rate, warmup=20, checkpoint_every=200)
+    model = net.load(net.POLICY, Path(start) / net.POLICY)
+    boards.train_choices(model, choices, schedule=schedule, batch=config.batch, seed=seed, out=out)
+    read = boards.tokens_read(model.config.stepgym_game, choices[:500])
+    return ledger.training(net.num_parameters(model), read * config.batch * schedule.steps)
+
+
+def _train_prm(
+    config: LoopConfig, records: Sequence[EpisodeRecord], start: str, out: Path, *, seed: int
+) -> dict[str, float]:
+    if not config.own_reward_model:
+        return {}
+    judged = require_both_classes(examples.judged_steps(records, Replay(), labels=Labels.MONTE_CARLO))
+    schedule = Schedule(config.steps, config.learning_rate, warmup=20, checkpoint_every=200)
+    prm = net.load(net.PRM, Path(start) / net.PRM)
+    boards.train_judged(prm, judged, schedule=schedule, seed=seed, out=out)
+    game = GAMES[prm.config.stepgym_game]
+    sizes = [len(game.reading_tokens(one.board)) for one in judged[:500]]
+    return ledger.training(net.num_parameters(prm), sum(sizes) / len(sizes) * 256 * config.steps)
+
+
+def _curriculum(config: LoopConfig, lines: Sequence[Mapping[str, Any]]) -> Curriculum | None:
+    """Return the curriculum as the last generation left it; `None` where the level is fixed."""
+    if not config.band:
         return None
-    if teacher is Teacher.RANDOM:
-        return rng.choice(sorted(votes))
-    answer, count = votes.most_common(1)[0]
-    return answer if count >= min_agreement * votes.total() else None
+    if "curriculum" in lines[-1]:
+        return Curriculum.from_json(lines[-1]["curriculum"])
+    low, high = config.band
+    return Curriculum(
+        level=config.start_level, highest=config.highest_level, low=low, high=high, window=config.episodes
+    )
 
 
-def _right_steps(records: Sequence[EpisodeRecord], replay: Replay) -> list[Choice]:
-    """Return the steps of paths on which the step verifier finds nothing wrong."""
-    found = []
-    for record in records:
-        states = replay.states(record)
-        right = examples.step_labels(record, replay, states, Labels.VERIFIER)
-        for end, node in enumerate(record.nodes):
-            path = path_to(record, end)
-            if node.answer is not None and all(right.get(step, 0.0) > 0 for step in path[1:]):
-                found += [
-                    Choice(states[a].public, {record.nodes[b].text: 1.0}) for a, b in pairwise(path)
-                ]
-    return found
+def _next(curriculum: Curriculum, outcomes: Sequence[bool]) -> dict[str, Any]:
+    for outcome in outcomes:
+        curriculum = curriculum.observe(outcome)
+    return curriculum.to_json()
+
+
+def succeeds(config: LoopConfig, record: EpisodeRecord) -> bool:
+    """Say whether an episode counts as a success for the curriculum: by verdict, or without labels by half the votes."""
+    return agreement(record) >= 0.5 if Teacher(config.teacher) is Teacher.VOTE else record.verdict == "correct"
+
+
+def held_out(config: LoopConfig) -> list[Problem]:
+    """Return the problems that every generation is measured on and none learns from."""
+    env = _env(config, config.level, HELD_OUT_SEED)
+    return [env.problems[i] for i in range(config.held_out)]
 
 
 def evaluate(config: LoopConfig, folder: str) -> dict[str, Any]:
-    """Return accuracy on the held-out problems, greedy and under the loop's own search, and which ones greedy solves."""
-    env = load_env(config.env, level=config.level, seed=HELD_OUT_SEED + config.seed)
-    problems = [env.problems[i] for i in range(config.held_out)]
+    """Return accuracy on the held-out problems, greedy and under the loop's own search, which ones greedy solves, and
+    what both cost."""
+    env, problems = _env(config, config.level, HELD_OUT_SEED), held_out(config)
     policy = _policy(config, folder, config.seed)
 
-    def solved(agent: str, settings: Mapping[str, Any]) -> list[bool]:
-        records = iter_solve(
-            problems, env=env, agent=agent, agent_settings=settings, policy=policy, seed=config.seed,
-            reward_model=_reward_model(config, folder), see_verdicts=False,
+    def solved(agent: str, settings: Mapping[str, Any]) -> list[EpisodeRecord]:
+        return list(
+            iter_solve(
+                problems, env=env, agent=agent, agent_settings=settings, policy=policy, seed=config.seed,
+                reward_model=_reward_model(config, folder), see_verdicts=False,
+            )
         )  # fmt: skip
-        return [record.verdict == "correct" for record in records]
 
-    greedy = solved("greedy", {})
-    searched = solved(config.agent, config.agent_settings)
-    share = {"greedy": sum(greedy) / len(greedy), "searched": sum(searched) / len(searched)}
-    return {**share, "solved": [int(one) for one in greedy]}
+    greedy, searched = solved("greedy", {}), solved(config.agent, config.agent_settings)
+    right = [int(record.verdict == "correct") for record in greedy]
+    found = sum(record.verdict == "correct" for record in searched)
+    cost = {"greedy": ledger.spent(greedy), "searched": ledger.spent(searched)}
+    whole = {name: cost["greedy"][name] + cost["searched"][name] for name in cost["greedy"]}
+    return {
+        "greedy": sum(right) / len(right),
+        "searched": found / len(searched),
+        "solved": right,
+        "test": {**whole, "flops_a_problem": {name: one["flops"] / len(problems) for name, one in cost.items()}},
+    }
+
+
+def _env(config: LoopConfig, level: int, seed: int) -> Any:
+    return load_env(config.env, level=level, seed=seed + config.seed)
 
 
 def worse_p_value(old: Sequence[int], new: Sequence[int]) -> float:

@@ -13,7 +13,8 @@ from typing import Any
 
 from stepgym.agents.embedded import net
 from stepgym.selfplay.curves import bands, write_curves
-from stepgym.selfplay.loop import LoopConfig, Teacher, run_loop
+from stepgym.selfplay.loop import LoopConfig, run_loop
+from stepgym.selfplay.teachers import Teacher
 from stepgym.selfplay.train.fit import Schedule
 from stepgym.selfplay.train.imitation import train_imitation
 

@@ -158,12 +158,12 @@ class ModularSums:
         if len(tokens) == 2:
             return tuple(range(FIRST_NUMBER, FIRST_NUMBER + modulus))
         if running is not None:
-            first, rest = (running,), remaining
+            numbers = remaining if tokens else (running,)
         elif tokens:
-            first, rest = (), remaining[remaining.index(tokens[0] - FIRST_NUMBER) + 1 :]
+            numbers = remaining[remaining.index(tokens[0] - FIRST_NUMBER) + 1 :]
         else:
-            first, rest = remaining[:-1], ()
-        return tuple(sorted({number_token(number) for number in (rest if tokens else first)}))
+            numbers = remaining[:-1]
+        return tuple(sorted(set(map(number_token, numbers))))
 
     def text(self, public: Hashable, tokens: tuple[int, ...]) -> str:
         a, b, c = (token - FIRST_NUMBER for token in tokens)

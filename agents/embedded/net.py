@@ -120,14 +120,19 @@ def num_parameters(model: nn.Module) -> int:
 
 
 def last_outputs(model: Any, rows: Sequence[Sequence[int]]) -> Tensor:
-    """Return the model's outputs after the last token of each row, `[rows, outputs]`.
+    """Return the model's outputs after the last token of each row, `[rows, outputs]`."""
+    return outputs_at(model, rows, [(at, len(row) - 1) for at, row in enumerate(rows)])
+
+
+def outputs_at(model: Any, rows: Sequence[Sequence[int]], places: Sequence[tuple[int, int]]) -> Tensor:
+    """Return the model's outputs at `(row, position)` places, `[places, outputs]`.
 
     Rows are padded on the right, where a causal model does not look.
     """
     width = max(map(len, rows))
     tokens = torch.tensor([[*row, *[PAD] * (width - len(row))] for row in rows])
-    last = torch.tensor([len(row) - 1 for row in rows])
-    hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state[torch.arange(len(rows)), last]
+    which, at = torch.tensor(places).T
+    hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state[which, at]
     head = model.lm_head if hasattr(model, "lm_head") else model.score
     outputs: Tensor = head(hidden)
     return outputs

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,10 +30,13 @@ class Row(NamedTuple):
     shares: Tensor
     example: int
     weight: float
+    carrier: tuple[int, ...]
+    """The longest row of the example that begins with these tokens: one forward pass of it serves them all."""
 
 
 def choice_rows(game: str, choices: Sequence[Choice]) -> tuple[list[Row], int]:
-    """Return a row for each prefix that a target step passes, and how many target steps are no legal move.
+    """Return a row for each prefix that a target step passes and that leaves a choice, and how many target steps are
+    no legal move. Rows that share a carrier stand together.
 
     Summed over a choice's rows, the weighted cross-entropies are that of its target against whole steps.
     """
@@ -46,12 +50,23 @@ def choice_rows(game: str, choices: Sequence[Choice]) -> tuple[list[Row], int]:
         wanted = {known[text]: share for text, share in shares.items() if text in known}
         for m, row, token in _choices_of(laid, wanted):
             mass[row][token] = mass[row].get(token, 0.0) + wanted[m]
-        for r, tokens in enumerate(laid.rows):
-            if mass[r]:
-                total = sum(mass[r].values())
-                share = torch.tensor([mass[r].get(token, 0.0) / total for token in laid.options[r]])
-                rows.append(Row(tokens, torch.tensor(laid.options[r]), share, number, total))
+        used = [r for r in range(len(laid.rows)) if mass[r] and len(laid.options[r]) > 1]
+        carriers = _carriers([laid.rows[r] for r in used])
+        for r in sorted(used, key=lambda r: carriers[laid.rows[r]]):
+            total = sum(mass[r].values())
+            share = torch.tensor([mass[r].get(token, 0.0) / total for token in laid.options[r]])
+            tokens = laid.rows[r]
+            rows.append(Row(tokens, torch.tensor(laid.options[r]), share, number, total * choice.weight, carriers[tokens]))
     return rows, strange
+
+
+def _carriers(rows: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], tuple[int, ...]]:
+    """Return for each row the first longest one that begins with it."""
+    found: dict[tuple[int, ...], tuple[int, ...]] = {}
+    for row in sorted(rows, key=len, reverse=True):
+        if row not in found:
+            found |= {row[:k]: row for k in range(1, len(row) + 1) if row[:k] not in found}
+    return found
 
 
 def train_choices(
@@ -68,19 +83,28 @@ def train_choices(
     rows, strange = choice_rows(model.config.stepgym_game, choices)
     if not rows:
         raise TrainingError(f"none of {strange} steps is one that the {model.config.stepgym_game} policy can write")
-    rows_of = batches(len(rows), batch, seed)
+    groups = [list(group) for _, group in groupby(rows, key=lambda row: (row.example, row.carrier))]
+    groups_of = batches(len(groups), batch, seed)
 
     def loss(step: int) -> Tensor:
-        part = [rows[i] for i in rows_of(step).tolist()]
+        part = [row for i in groups_of(step).tolist() for row in groups[i]]
         weights = torch.tensor([row.weight for row in part])
         return (weights * cross_entropies(model, part)).sum() / weights.sum()
 
     return fit(model, loss, schedule=schedule, out=out, progress=progress)
 
 
+def tokens_read(game: str, choices: Sequence[Choice]) -> float:
+    """Return how many tokens a training example of `train_choices` reads, on average."""
+    carriers = {(row.example, row.carrier) for row in choice_rows(game, choices)[0]}
+    return sum(len(carrier) for _, carrier in carriers) / max(1, len(carriers))
+
+
 def cross_entropies(model: Any, rows: Sequence[Row]) -> Tensor:
     """Return the cross-entropy of each row over the tokens that may follow."""
-    logits = net.last_outputs(model, [row.tokens for row in rows])
+    carriers = {row.carrier: None for row in rows}
+    index = {tokens: at for at, tokens in enumerate(carriers)}
+    logits = net.outputs_at(model, list(carriers), [(index[row.carrier], len(row.tokens) - 1) for row in rows])
     sizes = torch.tensor([len(row.options) for row in rows])
     at = torch.repeat_interleave(torch.arange(len(rows)), sizes)
     options, shares = torch.cat([row.options for row in rows]), torch.cat([row.shares for row in rows])

@@ -26,6 +26,8 @@ class Choice(NamedTuple):
 
     board: Hashable
     target: Mapping[str, float]
+    weight: float = 1.0
+    """How much it counts beside others."""
 
 
 class Judged(NamedTuple):
@@ -106,14 +108,25 @@ def verified_choices(records: Iterable[EpisodeRecord], replay: Replay, *, select
 
 
 def path_choices(records: Iterable[EpisodeRecord], replay: Replay, *, answer_of: Mapping[str, str]) -> list[Choice]:
-    """Return the steps of every path that ends in the answer given for its problem (agreement instead of a verifier)."""
+    """Return the steps of every line that ends in the answer given for its problem (agreement instead of a verifier).
+
+    Each fork's steps have the samples as shares that went on to that answer, and it weighs as much as they are.
+    """
     found = []
     for record in records:
-        states = replay.states(record)
+        wanted = answer_of.get(record.problem_id)
+        samples = [0] * len(record.nodes)
         for end, node in enumerate(record.nodes):
-            if node.answer is not None and node.answer == answer_of.get(record.problem_id):
-                path = path_to(record, end)
-                found += [Choice(states[a].public, {record.nodes[b].text: 1.0}) for a, b in pairwise(path)]
+            if node.answer is not None and node.answer == wanted:
+                for on_path in path_to(record, end):
+                    samples[on_path] += max(1, node.visits)
+        if not any(samples):
+            continue
+        states = replay.states(record)
+        for fork, children in enumerate(children_of(record)):
+            shares = {record.nodes[c].text: samples[c] / samples[fork] for c in children if samples[c]}
+            if shares:
+                found.append(Choice(states[fork].public, shares, float(samples[fork])))
     return found
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
 
 from stepgym.agents.embedded import net
 from stepgym.envs.modular_sums import MODULUS, Sum, problems
-from stepgym.selfplay.train.boards import train_choices
+from stepgym.selfplay import ledger
+from stepgym.selfplay.train.boards import tokens_read, train_choices
 from stepgym.selfplay.train.examples import Choice
 from stepgym.selfplay.train.fit import Progress, Schedule
 
 GAME = "modular_sums"
 TRAINING_SEED = 900_000
+BATCH = 128
 
 
 def known_facts(share: float, seed: int) -> frozenset[tuple[int, int]]:
@@ -62,5 +65,9 @@ def train_imitation(
     choices = demonstrations(num_problems, level=level, known=known_facts(share, seed), seed=seed)
     model = net.build(net.POLICY, shape, GAME, seed=seed)
     schedule = schedule or Schedule(2500, 5e-3)
-    train_choices(model, choices, schedule=schedule, batch=128, seed=seed, out=out / net.POLICY, progress=progress)
+    done = train_choices(model, choices, schedule=schedule, batch=BATCH, seed=seed, out=out / net.POLICY, progress=progress)
+    if not (out / ledger.FILE).is_file():
+        read = tokens_read(GAME, choices[:500]) * BATCH * schedule.steps
+        cost = {**ledger.training(net.num_parameters(model), read), "seconds": done.seconds}
+        (out / ledger.FILE).write_text(json.dumps(cost) + "\n", encoding="utf-8")
     return model

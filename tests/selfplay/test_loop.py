@@ -16,14 +16,14 @@ from stepgym.envs.modular_sums import MODULUS
 from stepgym.selfplay.curves import bands
 from stepgym.selfplay.loop import (
     LoopConfig,
-    Teacher,
-    lessons,
+    lessons_of,
     play,
     read_loop_config,
     run_loop,
     worse_p_value,
 )
 from stepgym.selfplay.reproduce import self_play_improves
+from stepgym.selfplay.teachers import Teacher
 from stepgym.selfplay.train.fit import Schedule, TrainingError
 from stepgym.selfplay.train.imitation import demonstrations, known_facts, train_imitation
 
@@ -60,7 +60,7 @@ def test_demonstrations_are_right_and_use_known_facts_alone() -> None:
 @pytest.mark.parametrize("teacher", list(Teacher))
 def test_a_teacher_approves_what_it_says(episodes: list[EpisodeRecord], start: Path, teacher: Teacher) -> None:
     try:
-        approved = lessons(config(start, Path("unused"), teacher=teacher), episodes)
+        approved = lessons_of(config(start, Path("unused"), teacher=teacher), 1, {1: episodes})
     except TrainingError as error:
         assert teacher in (Teacher.VERIFIER, Teacher.ORACLE), "votes always approve of something"
         assert f"nothing that teacher {teacher} approves" in str(error)

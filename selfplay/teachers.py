@@ -1,0 +1,142 @@
+"""Who says what a policy learns from its own episodes, and in what form."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+
+from stepgym.agents.types import EpisodeRecord
+from stepgym.selfplay.rows import path_to
+from stepgym.selfplay.train import examples
+from stepgym.selfplay.train.examples import Choice, Labels, Replay
+from stepgym.selfplay.train.merged import merged_choices
+
+
+class Teacher(StrEnum):
+    """Who says which of the policy's own answers are right."""
+
+    VERIFIER = "verifier"
+    """The environment's verifier."""
+    VOTE = "vote"
+    """The answer that most of the search's samples agree on; no label is used."""
+    RANDOM = "random"
+    """Any of the answers: the control that must not improve."""
+    SHUFFLED = "shuffled"
+    """The verifier's verdicts, dealt out among all answers of all problems: as many rewards, for nothing."""
+    ORACLE = "oracle"
+    """The step verifier, on every step: the ceiling."""
+
+
+class Form(StrEnum):
+    """What of an approved episode is learned."""
+
+    PATHS = "paths"
+    """The lines that end in the right answer: rejection sampling (STaR, ReST-EM)."""
+    MERGED = "merged"
+    """The steps between well-supported boards of all lines, merged (`stepgym.selfplay.train.merged`)."""
+    BOTH = "both"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approval:
+    """How much agreement makes a vote a label, and how an approved episode is learned from."""
+
+    teacher: str = Teacher.VERIFIER
+    form: str = Form.PATHS
+    min_agreement: float = 0.0
+    """With `vote`: the least share of a problem's answers that must agree."""
+    most_agreed: float = 1.0
+    """With `vote`: the share of a generation's problems that is learned from, the most agreed on first."""
+    min_support: int = 3
+    """With `merged`: how many samples must have passed a board."""
+    path_weight: float = 1.0
+    """With `both`: how much all paths weigh against all merged boards."""
+
+
+def approve(approval: Approval, records: Sequence[EpisodeRecord], *, seed: int = 0) -> dict[str, str]:
+    """Return the approved answer of each problem that has one."""
+    votes = {record.problem_id: answer_votes(record) for record in records}
+    rng = random.Random(seed)
+    match Teacher(approval.teacher):
+        case Teacher.VOTE:
+            return _voted(approval, votes)
+        case Teacher.RANDOM:
+            return {problem: rng.choice(sorted(found)) for problem, found in votes.items() if found}
+        case Teacher.SHUFFLED:
+            return _shuffled(records, votes, rng)
+        case _:
+            return {r.problem_id: right[0] for r in records if (right := right_answers(r))}
+
+
+def answer_votes(record: EpisodeRecord) -> Counter[str]:
+    """Return how many samples gave each answer."""
+    votes: Counter[str] = Counter()
+    for node in record.nodes:
+        if node.answer is not None:
+            votes[node.answer] += max(1, node.visits)
+    return votes
+
+
+def agreement(record: EpisodeRecord) -> float:
+    """Return the share of the samples with an answer that gave the most frequent one."""
+    votes = answer_votes(record)
+    return max(votes.values()) / votes.total() if votes else 0.0
+
+
+def right_answers(record: EpisodeRecord) -> list[str]:
+    """Return the answers in the tree that the verifier calls correct, each once."""
+    return list(dict.fromkeys(node.answer for node in record.nodes if node.answer is not None and node.verdict == "correct"))
+
+
+def lessons(
+    approval: Approval, records: Sequence[EpisodeRecord], replay: Replay, *, seed: int = 0
+) -> dict[str, list[Choice]]:
+    """Return what the teacher lets the policy learn from each problem's episode; problems without a lesson are absent."""
+    if Teacher(approval.teacher) is Teacher.ORACLE:
+        found = {record.problem_id: _right_steps(record, replay) for record in records}
+    else:
+        answers = approve(approval, records, seed=seed)
+        form = Form(approval.form)
+        found = {}
+        for record in records:
+            merged = merged_choices([record], replay, answer_of=answers, min_support=approval.min_support) if form is not Form.PATHS else []
+            paths = examples.path_choices([record], replay, answer_of=answers) if form is not Form.MERGED else []
+            scale = approval.path_weight * max(1, len(merged)) / max(1.0, sum(c.weight for c in paths)) if form is Form.BOTH else 1.0
+            found[record.problem_id] = merged + [c._replace(weight=c.weight * scale) for c in paths]
+    return {problem: choices for problem, choices in found.items() if choices}
+
+
+def _voted(approval: Approval, votes: Mapping[str, Counter[str]]) -> dict[str, str]:
+    shares = {problem: max(found.values()) / found.total() for problem, found in votes.items() if found}
+    ranked = sorted(shares, key=lambda problem: -shares[problem])
+    chosen = ranked[: max(1, round(approval.most_agreed * len(votes)))]
+    return {p: votes[p].most_common(1)[0][0] for p in chosen if shares[p] >= approval.min_agreement}
+
+
+def _shuffled(records: Sequence[EpisodeRecord], votes: Mapping[str, Counter[str]], rng: random.Random) -> dict[str, str]:
+    """Deal the verdicts out anew over all answers of all problems; of several rewarded ones the most frequent counts."""
+    pairs = [(record.problem_id, answer) for record in records for answer in sorted(votes[record.problem_id])]
+    rewarded = {(record.problem_id, answer) for record in records for answer in right_answers(record)}
+    dealt = [pair in rewarded for pair in pairs]
+    rng.shuffle(dealt)
+    found: dict[str, str] = {}
+    for (problem, answer), reward in zip(pairs, dealt):
+        if reward and votes[problem][answer] > votes[problem][found.get(problem, "")]:
+            found[problem] = answer
+    return found
+
+
+def _right_steps(record: EpisodeRecord, replay: Replay) -> list[Choice]:
+    """Return the steps of lines on which the step verifier finds nothing wrong."""
+    states = replay.states(record)
+    right = examples.step_labels(record, replay, states, Labels.VERIFIER)
+    found: dict[tuple[int, int], Choice] = {}
+    for end, node in enumerate(record.nodes):
+        path = path_to(record, end)
+        if node.answer is not None and all(right.get(step, 0.0) > 0 for step in path[1:]):
+            found |= {(a, b): Choice(states[a].public, {record.nodes[b].text: 1.0}) for a, b in pairwise(path)}
+    return list(found.values())

@@ -1,4 +1,4 @@
-"""Curves of loops: a PNG, and a page of it with the table of generations and the compute ledger."""
+"""Curves of loops, mean and extremes over seeds: a PNG, and a page of it with the table of generations and the compute ledger."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from stepgym.selfplay import ledger
 
 Lines = Sequence[Mapping[str, Any]]
 
@@ -44,30 +46,39 @@ def _draw(file: Path, arms: Mapping[str, Sequence[Lines]]) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7, 4.5))
-    for number, (name, seeds) in enumerate(arms.items()):
-        for what, style in (("greedy", "-"), ("searched", "--")):
+    figure, panels = pyplot.subplots(1, 2, figsize=(11, 4.5), sharey=True)
+    for axes, what in zip(panels, ("greedy", "searched")):
+        for number, (name, seeds) in enumerate(arms.items()):
             points = bands(seeds, what)
             x = range(len(points))
-            axes.plot(x, [p[0] for p in points], style, color=f"C{number}", label=f"{name}, {what}")
+            axes.plot(x, [p[0] for p in points], color=f"C{number}", label=name)
             axes.fill_between(x, [p[1] for p in points], [p[2] for p in points], color=f"C{number}", alpha=0.15)
-    axes.set(xlabel="generation", ylabel="solved on held-out problems", ylim=(0, 1))
-    axes.legend(fontsize=8)
-    axes.grid(alpha=0.3)
+        axes.set(title=what, xlabel="generation", ylim=(0, 1))
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("solved on held-out problems")
+    panels[0].legend(fontsize=8)
     figure.savefig(file, dpi=120, bbox_inches="tight")
     pyplot.close(figure)
 
 
 def _table(lines: Lines) -> str:
-    head = "<tr><th>generation<th>greedy<th>searched<th>kept<th>play s<th>play GFLOP<th>train s<th>train GFLOP<th>evaluate s"
+    spent = ledger.total(lines)
+    head = "<tr><th>generation<th>level<th>greedy<th>searched<th>kept<th>lessons"
+    head += "".join(f"<th>{phase} s<th>GFLOP" for phase in spent)
     rows = []
     for line in lines:
-        ledger = line.get("ledger", {})
-        cells = [str(line["generation"]), f"{line['greedy']:.3f}", f"{line['searched']:.3f}"]
-        cells.append("yes" if line.get("accepted", True) else "no")
-        for phase in ("play", "train"):
-            spent = ledger.get(phase, {})
-            cells += [f"{spent.get('seconds', 0):.1f}", f"{spent.get('flops', 0) / 1e9:.1f}"]
-        cells.append(f"{ledger.get('evaluate', {}).get('seconds', 0):.1f}")
-        rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}" for cell in cells))
+        cells = [str(line["generation"]), str(line.get("level", "")), f"{line['greedy']:.3f}", f"{line['searched']:.3f}"]
+        cells += ["yes" if line.get("accepted", True) else "no", str(line.get("lessons", ""))]
+        for phase in spent:
+            cells += _cost(line.get("ledger", {}).get(phase, {}))
+        rows.append(_row(cells))
+    rows.append(_row(["sum", "", "", "", "", "", *(cell for cost in spent.values() for cell in _cost(cost))]))
     return f"<table>{head}{''.join(rows)}</table>"
+
+
+def _cost(cost: Mapping[str, Any]) -> list[str]:
+    return [f"{cost['seconds']:.1f}", f"{cost['flops'] / 1e9:.1f}"] if cost else ["", ""]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "<tr>" + "".join(f"<td>{html.escape(cell)}" for cell in cells)

@@ -117,17 +117,24 @@ def run_loop(
 
     `report` is called at the end of each generation and its figures are kept in the line (`config.report` names one).
     """
+    report = load_dotted(config.report) if config.report else report
+    memory: dict[int, list[EpisodeRecord]] = {}
+    return finish(config, lambda number, lines: _generation(config, number, lines, memory, report), tell=tell)
+
+
+def finish(
+    config: LoopConfig, generation: Callable[[int, Sequence[Mapping[str, Any]]], dict[str, Any]], *, tell: Tell
+) -> list[dict[str, Any]]:
+    """Make the generations that the log has not yet, each from its number and the lines before; return all lines."""
     out = Path(config.out)
     _same_config(out, config)
-    report = load_dotted(config.report) if config.report else report
     log = out / "loop.jsonl"
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
     if not lines:
         lines.append(_log(log, first_line(config)))
         tell(_told(lines[-1]))
-    memory: dict[int, list[EpisodeRecord]] = {}
     for number in range(len(lines), config.generations + 1):
-        lines.append(_log(log, _generation(config, number, lines, memory, report)))
+        lines.append(_log(log, generation(number, lines)))
         tell(_told(lines[-1]))
     return lines
 

@@ -7,52 +7,158 @@ arm that is finished is not run again. What does not hold is reported like what 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stepgym.agents.embedded import net
+from stepgym.agents.embedded.policy import EmbeddedPolicy
+from stepgym.agents.intervals import wilson
+from stepgym.envs.modular_sums import MODULUS
+from stepgym.selfplay import ledger
 from stepgym.selfplay.curves import bands, write_curves
-from stepgym.selfplay.loop import LoopConfig, run_loop
-from stepgym.selfplay.teachers import Teacher
-from stepgym.selfplay.train.fit import Schedule
-from stepgym.selfplay.train.imitation import train_imitation
+from stepgym.selfplay.loop import Generation, LoopConfig, evaluate, finish, run_loop, train_policy
+from stepgym.selfplay.teachers import Form, Teacher
+from stepgym.selfplay.train.fit import Schedule, TrainingError
+from stepgym.selfplay.train.imitation import demonstrations, known_facts, train_imitation
 
 Tell = Callable[[str], None]
-ARMS = (Teacher.VOTE, Teacher.RANDOM, Teacher.ORACLE)
+SHAPE = net.Shape(32, 2, 4)
+SCRATCH_SHAPE = net.Shape(64, 3, 4)
+LEVEL = 4
+GENERATIONS = 8
+KNOWN = 0.62
+"""Share of the addition table that the demonstrators know."""
+SELF_PLAY: Mapping[str, Mapping[str, Any]] = {
+    "vote": {"teacher": Teacher.VOTE, "form": Form.BOTH, "most_agreed": 0.35},
+    "verifier": {"teacher": Teacher.VERIFIER, "form": Form.BOTH},
+    "rejection": {"teacher": Teacher.VERIFIER, "form": Form.PATHS},
+    "random": {"teacher": Teacher.RANDOM, "form": Form.BOTH},
+    "shuffled": {"teacher": Teacher.SHUFFLED, "form": Form.BOTH},
+    "oracle": {"teacher": Teacher.ORACLE},
+}
+"""Arm -> what differs; all start from the same policy, play as much and train as long."""
+ARMS = (*SELF_PLAY, "imitation", "scratch")
 
 
 def self_play_improves(
     out: Path,
     *,
     seeds: int = 3,
-    generations: int = 4,
-    episodes: int = 300,
-    held_out: int = 200,
-    imitation_steps: int = 900,
+    generations: int | None = None,
+    episodes: int = 500,
+    held_out: int = 300,
+    imitation_steps: int = 1000,
+    steps: int = 300,
     arms: Sequence[str] = ARMS,
+    first_seed: int = 0,
     tell: Tell = print,
 ) -> dict[str, Any]:
-    """Start from imitation of demonstrators who know part of the addition table, then learn from own votes alone.
+    """Start from imitation of demonstrators who know part of the addition table, then learn without them.
 
-    Arms: `vote` uses no label at all; `random` learns from any of its answers (must not improve); `oracle` from
-    verified steps (the ceiling). Modular sums of five numbers; held-out problems are the same in every generation.
+    Arms: `vote` uses no label at all; `verifier` only the verifier's word on whole answers; `scratch` starts at random
+    weights on Countdown, the verifier its teacher, the level raised by the curriculum. Controls: `rejection` learns the
+    verified lines alone, `imitation` spends what `vote` spends on more demonstrations, `random` and `shuffled` are
+    taught nothing, `oracle` has every step judged. Modular sums of six numbers; the held-out problems of a seed are the same
+    in every generation and arm, and the gate turns nothing down, so that controls are free to get worse.
     """
-    curves: dict[str, list[Any]] = {str(arm): [] for arm in arms}
-    for seed in range(seeds):
-        start = out / f"seed-{seed}" / "start"
-        schedule = Schedule(imitation_steps, 5e-3)
-        train_imitation(start, shape=net.Shape(32, 2, 4), share=0.6, num_problems=3000, schedule=schedule, seed=seed)
+    curves: dict[str, list[list[dict[str, Any]]]] = {arm: [] for arm in arms}
+    for seed in range(first_seed, first_seed + seeds):
+        folder = out / f"seed-{seed}"
+        start = folder / "start"
+        if any(arm != "scratch" for arm in arms):
+            schedule = Schedule(imitation_steps, 5e-3)
+            train_imitation(start, shape=SHAPE, level=LEVEL, share=KNOWN, num_problems=3000, schedule=schedule, seed=seed)
+        common = LoopConfig(
+            out="", env="stepgym/ModularSums-v0", level=LEVEL, init=str(start), agent_settings={"n": 32, "pick": "vote"},
+            generations=generations or GENERATIONS, episodes=episodes, held_out=held_out, seed=seed, replay=3, steps=steps,
+            learning_rate=1e-3, confidence=1.0,
+        )  # fmt: skip
+        facts = partial(facts_known, known=known_facts(KNOWN, seed))
         for arm in arms:
-            config = LoopConfig(
-                out=str(out / f"seed-{seed}" / arm), env="stepgym/ModularSums-v0", init=str(start), teacher=arm,
-                agent_settings={"n": 16, "pick": "vote"}, generations=generations, episodes=episodes,
-                held_out=held_out, seed=seed, replay=3, confidence=1.0, temperature=0.5,
-            )  # fmt: skip  (at confidence 1 the gate turns nothing down: the controls must be free to get worse)
-            curves[str(arm)].append(run_loop(config, tell=lambda line, a=arm, s=seed: tell(f"seed {s} {a}: {line}")))  # type: ignore[misc]
+            told = partial(_tell_arm, tell, seed, arm)
+            if arm == "imitation":
+                lines = more_imitation(replace(common, out=str(folder / arm)), folder / "vote", report=facts, tell=told)
+            elif arm == "scratch":
+                lines = run_loop(_scratch(common, folder), tell=told)
+            else:
+                lines = run_loop(replace(common, out=str(folder / arm), **SELF_PLAY[arm]), tell=told, report=facts)
+            curves[arm].append(lines)
+    return write_results(out, curves)
+
+
+def write_results(out: Path, curves: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]) -> dict[str, Any]:
+    """Write `results.json`, the picture and the page; return the results by arm."""
     write_curves(out, curves)
-    results = {
-        arm: {what: bands(found, what) for what in ("greedy", "searched")} for arm, found in curves.items()
-    }
-    (out / "results.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
+    results = {arm: _summary(seeds) for arm, seeds in curves.items()}
+    (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     return results
+
+
+def _summary(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    first, last = [lines[0] for lines in seeds], [lines[-1] for lines in seeds]
+    problems = sum(len(line["solved"]) for line in last)
+    found: dict[str, Any] = {what: bands(seeds, what) for what in ("greedy", "searched")}
+    for what in ("greedy", "searched"):
+        found[f"{what}_last_ci"] = list(wilson(round(sum(line[what] * len(line["solved"]) for line in last)), problems))
+        found[f"{what}_by_seed"] = [[line[what] for line in side] for side in (first, last)]
+    if "report" in last[0]:
+        found["facts"] = {name: sum(line["report"][name] for line in last) / len(last) for name in last[0]["report"]}
+    found["ledger"] = [ledger.total(lines) for lines in seeds]
+    return found
+
+
+def facts_known(generation: Generation, *, known: frozenset[tuple[int, int]]) -> dict[str, float]:
+    """Return which share of the addition table the policy has right: of the demonstrated facts, and of the others."""
+    policy = EmbeddedPolicy(generation.folder / net.POLICY)
+    right: dict[bool, list[bool]] = {True: [], False: []}
+    pairs = [(a, b) for a in range(MODULUS) for b in range(MODULUS)]
+    policy.learn_probabilities([((b,), a, MODULUS) for a, b in pairs])
+    for a, b in pairs:
+        plan, log_probs = policy.log_probs(((b,), a, MODULUS))
+        best = plan.moves[max(range(len(log_probs)), key=log_probs.__getitem__)].text
+        right[(min(a, b), max(a, b)) in known].append(best == f"{a} + {b} = {(a + b) % MODULUS}")
+    return {name: sum(right[side]) / max(1, len(right[side])) for name, side in (("demonstrated", True), ("others", False))}
+
+
+def more_imitation(
+    config: LoopConfig, model: Path, *, report: Callable[[Generation], Mapping[str, Any]], tell: Tell
+) -> list[dict[str, Any]]:
+    """Spend the FLOPs that the loop in `model` spent on play and training on fresh demonstrations instead."""
+    if not (model / "loop.jsonl").is_file():
+        raise TrainingError(f"the arm `imitation` spends what `vote` spent, and {model} is not there: run `vote` with it")
+    budget = [json.loads(line)["ledger"] for line in (model / "loop.jsonl").read_text(encoding="utf-8").splitlines()]
+
+    def generation(number: int, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        folder = Path(config.out) / f"generation-{number}"
+        demos = demonstrations(3000, level=LEVEL, known=known_facts(KNOWN, config.seed), seed=1000 * number + config.seed)
+        allowed = budget[number]["play"]["flops"] + budget[number]["train"]["flops"]
+        clock = ledger.Clock()
+        steps = math.ceil(config.steps * allowed / budget[number]["train"]["flops"])
+        cost = {**train_policy(config, demos, lines[-1]["policy"], folder / net.POLICY, seed=number, steps=steps), "seconds": clock.lap()}
+        figures = evaluate(config, str(folder))
+        spent = {"train": cost, "test": {**figures.pop("test"), "seconds": clock.lap()}}
+        return {
+            "generation": number, "policy": str(folder), **figures, "lessons": len(demos), "ledger": spent,
+            "report": report(Generation(config, number, folder, [], None)),
+        }  # fmt: skip
+
+    return finish(config, generation, tell=tell)
+
+
+def _scratch(common: LoopConfig, folder: Path) -> LoopConfig:
+    """Return the loop that starts at random weights, on Countdown; makes its start."""
+    start = folder / "scratch-start"
+    if not (start / net.POLICY / "config.json").is_file():
+        net.save(net.build(net.POLICY, SCRATCH_SHAPE, "countdown", seed=common.seed), start / net.POLICY)
+    return replace(
+        common, out=str(folder / "scratch"), env="stepgym/Countdown-v0", level=3, init=str(start), teacher=Teacher.VERIFIER,
+        form=Form.PATHS, agent_settings={"n": 32}, band=(0.4, 0.8), start_level=1, highest_level=5, learning_rate=2e-3,
+    )  # fmt: skip
+
+
+def _tell_arm(tell: Tell, seed: int, arm: str, line: str) -> None:
+    tell(f"seed {seed} {arm}: {line}")

@@ -132,6 +132,11 @@ def outputs_at(model: Any, rows: Sequence[Sequence[int]], places: Sequence[tuple
     width = max(map(len, rows))
     tokens = torch.tensor([[*row, *[PAD] * (width - len(row))] for row in rows])
     which, at = torch.tensor(places).T
+    return outputs_within(model, tokens, which, at)
+
+
+def outputs_within(model: Any, tokens: Tensor, which: Tensor, at: Tensor) -> Tensor:
+    """Return the model's outputs at positions `at` of the rows `which` of padded tokens, `[places, outputs]`."""
     hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state[which, at]
     head = model.lm_head if hasattr(model, "lm_head") else model.score
     outputs: Tensor = head(hidden)

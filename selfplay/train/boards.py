@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from stepgym.agents.embedded import net
-from stepgym.agents.embedded.games import Plan, plan
+from stepgym.agents.embedded.games import PAD, Plan, plan
 from stepgym.selfplay.train.examples import Choice, Judged, Preference
 from stepgym.selfplay.train.fit import Fit, Progress, Schedule, TrainingError, fit
 
@@ -83,15 +84,55 @@ def train_choices(
     rows, strange = choice_rows(model.config.stepgym_game, choices)
     if not rows:
         raise TrainingError(f"none of {strange} steps is one that the {model.config.stepgym_game} policy can write")
-    groups = [list(group) for _, group in groupby(rows, key=lambda row: (row.example, row.carrier))]
-    groups_of = batches(len(groups), batch, seed)
+    table = tabulate(rows)
+    carriers_of = batches(len(table.tokens), batch, seed)
 
     def loss(step: int) -> Tensor:
-        part = [row for i in groups_of(step).tolist() for row in groups[i]]
-        weights = torch.tensor([row.weight for row in part])
-        return (weights * cross_entropies(model, part)).sum() / weights.sum()
+        chosen = carriers_of(step)
+        asked = table.rows[chosen]
+        at, rank = torch.nonzero(asked >= 0, as_tuple=True)
+        part = asked[at, rank]
+        weights = table.weights[part]
+        return (weights * _losses(model, table, chosen, at, part)).sum() / weights.sum()
 
     return fit(model, loss, schedule=schedule, out=out, progress=progress)
+
+
+class Table(NamedTuple):
+    """Rows as padded tensors, so that a batch costs no loop over them."""
+
+    tokens: Tensor
+    """`[carriers, width]`"""
+    rows: Tensor
+    """`[carriers, most rows of one]`: the rows of each carrier, then -1."""
+    places: Tensor
+    """Row -> its last token's position in the carrier."""
+    options: Tensor
+    """`[rows, most options]`"""
+    shares: Tensor
+    allowed: Tensor
+    weights: Tensor
+
+
+def tabulate(rows: Sequence[Row]) -> Table:
+    """Lay out rows, of which those that share a carrier stand together, as `choice_rows` returns them."""
+    groups = [list(group) for _, group in groupby(range(len(rows)), key=lambda r: (rows[r].example, rows[r].carrier))]
+    return Table(
+        pad_sequence([torch.tensor(rows[group[0]].carrier) for group in groups], batch_first=True, padding_value=PAD),
+        pad_sequence([torch.tensor(group) for group in groups], batch_first=True, padding_value=-1),
+        torch.tensor([len(row.tokens) - 1 for row in rows]),
+        pad_sequence([row.options for row in rows], batch_first=True),
+        pad_sequence([row.shares for row in rows], batch_first=True),
+        pad_sequence([torch.ones(len(row.options), dtype=torch.bool) for row in rows], batch_first=True),
+        torch.tensor([row.weight for row in rows]),
+    )
+
+
+def _losses(model: Any, table: Table, carriers: Tensor, at: Tensor, rows: Tensor) -> Tensor:
+    """Return the cross-entropy of rows; `at` is the position of each one's carrier in `carriers`."""
+    logits = net.outputs_within(model, table.tokens[carriers], at, table.places[rows])
+    options = logits.gather(1, table.options[rows]).masked_fill(~table.allowed[rows], -1e9)
+    return -(torch.log_softmax(options, dim=-1) * table.shares[rows]).sum(-1)
 
 
 def tokens_read(game: str, choices: Sequence[Choice]) -> float:

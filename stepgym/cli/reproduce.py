@@ -9,6 +9,10 @@ from typing import Any
 import click
 
 from stepgym.cli.options import user_errors
+from stepgym.sandbox.plugins import unknown_name
+
+ARMS = ("vote", "verifier", "rejection", "random", "shuffled", "oracle", "imitation", "scratch")
+"""As in `stepgym.selfplay.reproduce`, which is too heavy to import for `--help`; a test compares the two."""
 
 
 @click.group()
@@ -110,24 +114,29 @@ def _say(line: str) -> None:
 @command.command("alphazero")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/alphazero"), show_default=True)
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1))
-@click.option("--generations", default=4, show_default=True, type=click.IntRange(min=1))
-@click.option("--episodes", default=300, show_default=True, type=click.IntRange(min=1), help="Problems played a generation.")
-@click.option("--held-out", default=200, show_default=True, type=click.IntRange(min=1))
-@click.option("--arm", "arms", multiple=True, default=("vote", "random", "oracle"), show_default=True)
+@click.option("--first-seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--generations", type=click.IntRange(min=1), help="In place of each arm's own.")
+@click.option("--episodes", default=500, show_default=True, type=click.IntRange(min=1), help="Problems played a generation.")
+@click.option("--held-out", default=300, show_default=True, type=click.IntRange(min=1))
+@click.option("--arm", "arms", multiple=True, default=("vote", "random"), show_default=True, help=f"One of {', '.join(ARMS)}, or all.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-def alphazero(as_json: bool, **given: Any) -> None:
+def alphazero(as_json: bool, arms: tuple[str, ...], **given: Any) -> None:
     """Self-play without labels makes the policy better; the same with a random teacher does not."""
     _one_thread()
     from stepgym.selfplay.reproduce import self_play_improves
 
     with user_errors():
-        results = self_play_improves(**given, tell=lambda line: click.echo(line, err=True))
+        for arm in set(arms) - {*ARMS, "all"}:
+            raise unknown_name("arm", arm, (*ARMS, "all"), dotted=False)
+        chosen = ARMS if "all" in arms else arms
+        results = self_play_improves(**given, arms=chosen, tell=lambda line: click.echo(line, err=True))
     if as_json:
         click.echo(json.dumps(results))
         return
     for arm, figures in results.items():
-        for what, points in figures.items():
-            click.echo(f"{arm:8} {what:9} " + "  ".join(f"{m:.3f} ({low:.3f} to {high:.3f})" for m, low, high in points))
+        for what in ("greedy", "searched"):
+            shown = "  ".join(f"{mean:.3f} ({low:.3f} to {high:.3f})" for mean, low, high in figures[what])
+            click.echo(f"{arm:10} {what:9} {shown}")
     click.echo(f"curves: {given['out'] / 'index.html'}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -12,17 +13,21 @@ from click.testing import CliRunner
 from stepgym.agents.embedded import net
 from stepgym.agents.types import EpisodeRecord
 from stepgym.cli import main
+from stepgym.cli.reproduce import ARMS as COMMAND_ARMS
 from stepgym.envs.modular_sums import MODULUS
 from stepgym.selfplay.curves import bands
 from stepgym.selfplay.loop import (
+    Generation,
     LoopConfig,
+    held_out,
     lessons_of,
     play,
     read_loop_config,
     run_loop,
     worse_p_value,
 )
-from stepgym.selfplay.reproduce import self_play_improves
+from stepgym.selfplay.reproduce import ARMS, self_play_improves
+from stepgym.selfplay.run_folder import read_config
 from stepgym.selfplay.teachers import Teacher
 from stepgym.selfplay.train.fit import Schedule, TrainingError
 from stepgym.selfplay.train.imitation import demonstrations, known_facts, train_imitation
@@ -128,10 +133,73 @@ def test_bands_are_mean_and_extremes_over_seeds() -> None:
     assert bands(seeds, "greedy") == [(pytest.approx(0.3), 0.2, 0.4), (pytest.approx(0.7), 0.6, 0.8)]
 
 
-def test_self_play_runs_every_arm(tmp_path: Path) -> None:
+TINY = ("vote", "random", "imitation", "scratch")
+"""Arms that find something to learn even in four episodes."""
+
+
+@pytest.fixture(scope="module")
+def claim(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("claim")
     results = self_play_improves(
-        tmp_path, seeds=1, generations=1, episodes=3, held_out=3, imitation_steps=60, arms=("vote", "random"),
-        tell=lambda line: None,
-    )  # fmt: skip
-    assert results.keys() == {"vote", "random"}
-    assert len(results["vote"]["greedy"]) == 2
+        out, seeds=1, generations=1, episodes=4, held_out=3, imitation_steps=40, steps=2, arms=TINY, tell=lambda line: None
+    )
+    return out, results
+
+
+def test_self_play_runs_every_arm(claim: tuple[Path, dict[str, Any]]) -> None:
+    out, results = claim
+    assert results.keys() == set(TINY)
+    assert all(len(figures["greedy"]) == 2 for figures in results.values())
+    assert results["vote"]["facts"].keys() == {"demonstrated", "others"}
+    assert (out / "curves.png").is_file()
+
+
+def test_every_phase_has_its_seconds_tokens_and_flops(claim: tuple[Path, dict[str, Any]]) -> None:
+    (vote,) = claim[1]["vote"]["ledger"]
+    assert vote.keys() == {"imitation", "play", "train", "test"}
+    assert all(cost[unit] > 0 for cost in vote.values() for unit in ("seconds", "tokens", "flops"))
+
+
+def test_more_imitation_spends_what_self_play_spent(claim: tuple[Path, dict[str, Any]]) -> None:
+    (vote,), (control,) = claim[1]["vote"]["ledger"], claim[1]["imitation"]["ledger"]
+    assert control["train"]["flops"] >= 0.95 * (vote["play"]["flops"] + vote["train"]["flops"])
+
+
+def test_the_commands_arms_are_those_that_there_are() -> None:
+    assert ARMS == COMMAND_ARMS
+
+
+def test_a_report_is_called_once_a_generation_and_kept(start: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def report(generation: Generation) -> dict[str, float]:
+        seen.append((generation.number, len(generation.records)))
+        assert (generation.folder / "policy" / "model.safetensors").is_file()
+        return {"length": 2.0}
+
+    lines = run_loop(config(start, tmp_path, generations=2), report=report)
+    assert seen == [(1, 6), (2, 6)]
+    assert [line.get("report") for line in lines] == [None, {"length": 2.0}, {"length": 2.0}]
+
+
+def test_the_curriculum_keeps_the_band(start: Path, tmp_path: Path) -> None:
+    """The level goes up after a generation above the band, down after one below it, and a resumed loop knows it."""
+    always, never = (0.0, 0.01), (0.98, 0.99)
+    for band, first, then in ((always, 2, 3), (never, 2, 1)):
+        made = config(start, tmp_path / str(band), teacher="random", band=band, start_level=first, generations=1)
+        run_loop(made)
+        lines = run_loop(replace(made, generations=2))
+        assert lines[1]["level"] == first
+        moved = (lines[1]["success"] > band[1]) - (lines[1]["success"] < band[0])
+        assert lines[2]["level"] == first + moved
+        if moved:
+            assert lines[2]["level"] == then
+        assert read_config(tmp_path / str(band) / "generation-2" / "run").env_options == {"level": lines[2]["level"]}
+
+
+def test_no_lesson_is_from_a_held_out_problem(start: Path, episodes: list[EpisodeRecord]) -> None:
+    settings = config(start, Path("unused"), teacher="random")
+    asked = {problem.prompt for problem in held_out(settings)}
+    inside = [replace(record, prompt=prompt) for record, prompt in zip(episodes, asked)]
+    with pytest.raises(TrainingError, match="nothing that teacher random approves"):
+        lessons_of(settings, 1, {1: inside})

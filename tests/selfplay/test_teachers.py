@@ -1,0 +1,183 @@
+"""What a policy may learn from its own episodes: laws of teachers, of merged boards and of the replay buffer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stepgym.agents.embedded import net
+from stepgym.agents.embedded.policy import EmbeddedPolicy
+from stepgym.agents.solving import iter_solve
+from stepgym.agents.types import EpisodeRecord
+from stepgym.envs.registry import load_env
+from stepgym.selfplay.buffer import likeness, without_near_duplicates
+from stepgym.selfplay.teachers import (
+    Approval,
+    Form,
+    Teacher,
+    agreement,
+    answer_votes,
+    approve,
+    lessons,
+    right_answers,
+)
+from stepgym.selfplay.train.examples import Replay
+from stepgym.selfplay.train.fit import TrainingError
+from stepgym.selfplay.train.merged import merged_choices
+
+
+@pytest.fixture(scope="module")
+def episodes() -> list[EpisodeRecord]:
+    """Sums modulo 5, so that even a policy of random weights is right often, and samples meet on boards."""
+    env = load_env("stepgym/ModularSums-v0", level=2, modulus=5)
+    policy = EmbeddedPolicy(model=net.build(net.POLICY, net.Shape(16, 1, 2), "modular_sums"))
+    problems = [env.problems[i] for i in range(30)]
+    return list(
+        iter_solve(problems, env=env, agent="best_of_n", agent_settings={"n": 24, "pick": "vote"}, policy=policy,
+                   see_verdicts=False, verify_all=True)
+    )  # fmt: skip
+
+
+class Sums(Replay):
+    """Plays the episodes above again; records do not carry the modulus."""
+
+    def env(self, record: EpisodeRecord) -> object:
+        return self.envs.setdefault((record.env_id, 2, 0), load_env("stepgym/ModularSums-v0", level=2, modulus=5))
+
+
+def relabelled(records: list[EpisodeRecord]) -> list[EpisodeRecord]:
+    """The same episodes with every verdict turned round."""
+    other = {"correct": "incorrect", "incorrect": "correct", None: None}
+    return [
+        replace(r, verdict="undecided", nodes=tuple(replace(n, verdict=other[n.verdict]) for n in r.nodes))
+        for r in records
+    ]  # fmt: skip
+
+
+def parsed(text: str) -> tuple[int, int, int]:
+    a, b, c = (int(word) for word in text.replace("+", " ").replace("=", " ").split())
+    return a, b, c
+
+
+@pytest.mark.parametrize("teacher", [Teacher.VOTE, Teacher.RANDOM])
+@pytest.mark.parametrize("form", list(Form))
+def test_a_teacher_without_labels_sees_none(episodes: list[EpisodeRecord], teacher: Teacher, form: Form) -> None:
+    approval = Approval(teacher=teacher, form=form, most_agreed=0.5)
+    assert lessons(approval, episodes, Sums()) == lessons(approval, relabelled(episodes), Sums())
+
+
+def test_shuffled_rewards_leak_no_label(episodes: list[EpisodeRecord]) -> None:
+    """What is approved is right as often as any answer is, though as many answers are rewarded as by the verifier."""
+    pairs = [(r.problem_id, answer) for r in episodes for answer in answer_votes(r)]
+    rewarded = {(r.problem_id, answer) for r in episodes for answer in right_answers(r)}
+    hits, asked = 0, 0
+    for seed in range(40):
+        found = approve(Approval(teacher=Teacher.SHUFFLED), episodes, seed=seed)
+        hits += len(set(found.items()) & rewarded)
+        asked += len(found)
+    assert hits / asked == pytest.approx(len(rewarded) / len(pairs), abs=0.05)
+
+
+def test_the_verifier_approves_right_answers_and_the_vote_the_most_frequent(episodes: list[EpisodeRecord]) -> None:
+    for record in episodes:
+        alone = [record]
+        right = approve(Approval(teacher=Teacher.VERIFIER), alone)
+        assert set(right.values()) <= {record.reference}
+        (voted,) = approve(Approval(teacher=Teacher.VOTE), alone).values()
+        assert answer_votes(record)[voted] == max(answer_votes(record).values())
+
+
+@given(share=st.floats(0.05, 1), least=st.floats(0, 1))
+@settings(max_examples=30, deadline=None)
+def test_the_most_agreed_problems_come_first(episodes: list[EpisodeRecord], share: float, least: float) -> None:
+    chosen = approve(Approval(teacher=Teacher.VOTE, most_agreed=share, min_agreement=least), episodes)
+    agreed = {r.problem_id: agreement(r) for r in episodes}
+    assert len(chosen) <= max(1, round(share * len(episodes)))
+    assert all(agreed[problem] >= least for problem in chosen)
+    left_out = [agreed[p] for p in agreed if p not in chosen and agreed[p] >= least]
+    assert not chosen or not left_out or max(left_out) <= min(agreed[p] for p in chosen)
+
+
+@pytest.mark.parametrize("support", [1, 3])
+def test_merged_lessons_are_legal_share_out_to_one_and_join_supported_boards(
+    episodes: list[EpisodeRecord], support: int
+) -> None:
+    for record in episodes:
+        passed: Counter[object] = Counter()
+        for node, state in zip(record.nodes, Sums().states(record)):
+            if not state.done:
+                passed[state.public] += node.visits
+        for choice in merged_choices([record], Sums(), answer_of={record.problem_id: record.reference}, min_support=support):
+            remaining, running, modulus = choice.board  # type: ignore[misc]
+            assert passed[choice.board] >= support
+            assert sum(choice.target.values()) == pytest.approx(1)
+            for text in choice.target:
+                a, b, c = parsed(text)
+                left = list(remaining)
+                for number in (a, b) if running is None else (b,):
+                    left.remove(number)
+                if left:
+                    assert passed[(tuple(left), c, modulus)] >= support
+                else:
+                    assert str(c) == record.reference, "an end is worth learning when it is the approved answer"
+
+
+def test_merging_finds_steps_that_no_sample_took(episodes: list[EpisodeRecord]) -> None:
+    """With the right answers known, some of them: that is what paths cannot teach."""
+    answer_of = {r.problem_id: r.reference for r in episodes}
+    found = {(c.board, text) for c in merged_choices(episodes, Sums(), answer_of=answer_of, min_support=2) for text in c.target}
+    taken = {
+        (state.public, record.nodes[child].text)
+        for record in episodes
+        for child, node in enumerate(record.nodes)
+        if node.parent >= 0
+        for state in [Sums().states(record)[node.parent]]
+    }
+    assert found - taken
+
+
+def test_a_domain_without_legal_steps_is_told_so(episodes: list[EpisodeRecord]) -> None:
+    class Bare(Sums):
+        def env(self, record: EpisodeRecord) -> object:
+            known = Sums.env(self, record).domain  # type: ignore[attr-defined]
+            domain = type("Domain", (), {"initial": known.initial, "advance": known.advance})()
+            return type("Env", (), {"domain": domain, "problems": Sums.env(self, record).problems})()  # type: ignore[attr-defined]
+
+    with pytest.raises(TrainingError, match="does not list its legal steps; learn from paths"):
+        merged_choices(episodes[:1], Bare(), answer_of={episodes[0].problem_id: "0"}, min_support=1)
+
+
+words = st.lists(st.sampled_from(["add", "3", "7", "30", "modulo", "Add"]), min_size=1, max_size=5).map(" ".join)
+
+
+@given(st.lists(st.lists(words, max_size=5), max_size=3), st.lists(words, max_size=2))
+@settings(max_examples=60, deadline=None)
+def test_removing_near_duplicates_is_idempotent_and_keeps_the_newest(
+    episodes: list[EpisodeRecord], prompts: list[list[str]], apart: list[str]
+) -> None:
+    generations = [[replace(episodes[0], prompt=p, problem_id=f"{g}/{i}") for i, p in enumerate(row)] for g, row in enumerate(prompts)]
+    kept = without_near_duplicates(generations, apart=apart)
+    assert without_near_duplicates(kept, apart=apart) == kept
+    flat = [record for row in kept for record in row]
+    every = [record for row in generations for record in row]
+    assert flat == [record for record in every if record in flat], "the order stays"
+    alike = {likeness(record.prompt): record for record in every if likeness(record.prompt) not in set(map(likeness, apart))}
+    assert {likeness(r.prompt): r for r in flat} == alike
+    assert len(flat) == len(alike)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Add 3, 7, 30 modulo 31", "Add 30, 3, 7 modulo 31", True),  # a sum has no order
+        ("Add 3, 7", "add  3,7", True),  # case and spacing
+        ("Add 3, 7", "Add 37", False),  # other numbers
+        ("Add 3, 7", "Add 3, 7, 7", False),  # once more
+    ],
+)
+def test_what_counts_as_a_near_duplicate(one: str, other: str, same: bool) -> None:
+    assert (likeness(one) == likeness(other)) is same

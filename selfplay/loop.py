@@ -47,6 +47,8 @@ class LoopConfig(Approval):
     env: str = "stepgym/Countdown-v0"
     level: int = 3
     """Of the held-out problems, and of those played unless `band` moves it."""
+    env_options: Mapping[str, Any] = field(default_factory=dict)
+    """Besides level and seed."""
     init: str = "embedded"
     """`embedded`, or a folder with `policy/` (and `prm/` where `own_reward_model`)."""
     own_reward_model: bool = False
@@ -194,10 +196,10 @@ def play(config: LoopConfig, generation: int, start: str, *, level: int | None =
     """Play the generation's problems into its run folder and return all episodes."""
     level = config.level if level is None else level
     seed = PLAY_SEED + 1000 * config.seed + generation
-    env = load_env(config.env, level=level, seed=seed)
+    env = load_env(config.env, level=level, seed=seed, **config.env_options)
     folder = Path(config.out) / f"generation-{generation}" / "run"
     about = RunConfig(
-        env_id=env.env_id, env_options={"level": level}, agent=config.agent,
+        env_id=env.env_id, env_options={"level": level, **config.env_options}, agent=config.agent,
         agent_settings=dict(config.agent_settings), policy=start, seed=seed,
         policy_settings={"temperature": config.temperature},
         reward_model=start if config.own_reward_model else None,
@@ -228,7 +230,7 @@ def lessons_of(config: LoopConfig, generation: int, memory: dict[int, list[Episo
     for g in [g for g in memory if g < first]:
         del memory[g]
     apart = [problem.prompt for problem in held_out(config)]
-    replay = Replay()
+    replay = Replay(options=config.env_options)
     found: list[Choice] = []
     for g, kept in zip(sorted(memory), without_near_duplicates([memory[g] for g in sorted(memory)], apart=apart)):
         by_problem = lessons(config, kept, replay, seed=1000 * config.seed + g)
@@ -252,7 +254,7 @@ def _train_prm(
 ) -> dict[str, float]:
     if not config.own_reward_model:
         return {}
-    judged = require_both_classes(examples.judged_steps(records, Replay(), labels=Labels.MONTE_CARLO))
+    judged = require_both_classes(examples.judged_steps(records, Replay(options=config.env_options), labels=Labels.MONTE_CARLO))
     schedule = Schedule(config.steps, config.learning_rate, warmup=20, checkpoint_every=200)
     prm = net.load(net.PRM, Path(start) / net.PRM)
     boards.train_judged(prm, judged, schedule=schedule, seed=seed, out=out)
@@ -318,7 +320,7 @@ def evaluate(config: LoopConfig, folder: str) -> dict[str, Any]:
 
 
 def _env(config: LoopConfig, level: int, seed: int) -> Any:
-    return load_env(config.env, level=level, seed=seed + config.seed)
+    return load_env(config.env, level=level, seed=seed + config.seed, **config.env_options)
 
 
 def worse_p_value(old: Sequence[int], new: Sequence[int]) -> float:

@@ -63,11 +63,13 @@ class Replay:
     """Plays records again to get the state of every node; environments are made once."""
 
     envs: dict[tuple[str, int | None, int | None], Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What the environments were made with besides level and seed; records do not say."""
 
     def env(self, record: EpisodeRecord) -> Any:
         key = (record.env_id, record.level, record.seed)
         if key not in self.envs:
-            options = {"level": record.level, "seed": record.seed}
+            options = {**self.options, "level": record.level, "seed": record.seed}
             self.envs[key] = load_env(record.env_id, **{k: v for k, v in options.items() if v is not None})
         return self.envs[key]
 

@@ -19,20 +19,22 @@ TRAINING_SEED = 900_000
 BATCH = 128
 
 
-def known_facts(share: float, seed: int) -> frozenset[tuple[int, int]]:
+def known_facts(share: float, seed: int, *, modulus: int = MODULUS) -> frozenset[tuple[int, int]]:
     """Return the unordered pairs whose sum the demonstrators know."""
-    pairs = [(a, b) for a in range(MODULUS) for b in range(a, MODULUS)]
+    pairs = [(a, b) for a in range(modulus) for b in range(a, modulus)]
     return frozenset(random.Random(seed).sample(pairs, round(share * len(pairs))))
 
 
-def demonstrations(num_problems: int, *, level: int, known: frozenset[tuple[int, int]], seed: int) -> list[Choice]:
+def demonstrations(
+    num_problems: int, *, level: int, known: frozenset[tuple[int, int]], seed: int, modulus: int = MODULUS
+) -> list[Choice]:
     """Return right steps of random orders that need only known facts; a demonstrator who is stuck stops there."""
-    source, rng = problems(level, TRAINING_SEED + seed), random.Random(seed)
+    source, rng = problems(level, TRAINING_SEED + seed, modulus=modulus), random.Random(seed)
     found = []
     for index in range(num_problems):
         board: Sum = source[index].public  # type: ignore[assignment]
         while board[0]:
-            remaining, running, modulus = board
+            remaining, running, _ = board
             if running is None:
                 pairs = [(a, b) for i, a in enumerate(remaining) for b in remaining[i + 1 :]]
             else:
@@ -57,12 +59,14 @@ def train_imitation(
     level: int = 3,
     num_problems: int = 4000,
     share: float = 0.75,
+    modulus: int = MODULUS,
     schedule: Schedule | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Any:
     """Train a policy from scratch into `out/policy` and return it."""
-    choices = demonstrations(num_problems, level=level, known=known_facts(share, seed), seed=seed)
+    known = known_facts(share, seed, modulus=modulus)
+    choices = demonstrations(num_problems, level=level, known=known, seed=seed, modulus=modulus)
     model = net.build(net.POLICY, shape, GAME, seed=seed)
     schedule = schedule or Schedule(2500, 5e-3)
     done = train_choices(model, choices, schedule=schedule, batch=BATCH, seed=seed, out=out / net.POLICY, progress=progress)

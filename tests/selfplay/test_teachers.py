@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -42,11 +44,8 @@ def episodes() -> list[EpisodeRecord]:
     )  # fmt: skip
 
 
-class Sums(Replay):
-    """Plays the episodes above again; records do not carry the modulus."""
-
-    def env(self, record: EpisodeRecord) -> object:
-        return self.envs.setdefault((record.env_id, 2, 0), load_env("stepgym/ModularSums-v0", level=2, modulus=5))
+def replay() -> Replay:
+    return Replay(options={"modulus": 5})
 
 
 def relabelled(records: list[EpisodeRecord]) -> list[EpisodeRecord]:
@@ -67,7 +66,7 @@ def parsed(text: str) -> tuple[int, int, int]:
 @pytest.mark.parametrize("form", list(Form))
 def test_a_teacher_without_labels_sees_none(episodes: list[EpisodeRecord], teacher: Teacher, form: Form) -> None:
     approval = Approval(teacher=teacher, form=form, most_agreed=0.5)
-    assert lessons(approval, episodes, Sums()) == lessons(approval, relabelled(episodes), Sums())
+    assert lessons(approval, episodes, replay()) == lessons(approval, relabelled(episodes), replay())
 
 
 def test_shuffled_rewards_leak_no_label(episodes: list[EpisodeRecord]) -> None:
@@ -108,10 +107,10 @@ def test_merged_lessons_are_legal_share_out_to_one_and_join_supported_boards(
 ) -> None:
     for record in episodes:
         passed: Counter[object] = Counter()
-        for node, state in zip(record.nodes, Sums().states(record)):
+        for node, state in zip(record.nodes, replay().states(record)):
             if not state.done:
                 passed[state.public] += node.visits
-        for choice in merged_choices([record], Sums(), answer_of={record.problem_id: record.reference}, min_support=support):
+        for choice in merged_choices([record], replay(), answer_of={record.problem_id: record.reference}, min_support=support):
             remaining, running, modulus = choice.board  # type: ignore[misc]
             assert passed[choice.board] >= support
             assert sum(choice.target.values()) == pytest.approx(1)
@@ -129,26 +128,28 @@ def test_merged_lessons_are_legal_share_out_to_one_and_join_supported_boards(
 def test_merging_finds_steps_that_no_sample_took(episodes: list[EpisodeRecord]) -> None:
     """With the right answers known, some of them: that is what paths cannot teach."""
     answer_of = {r.problem_id: r.reference for r in episodes}
-    found = {(c.board, text) for c in merged_choices(episodes, Sums(), answer_of=answer_of, min_support=2) for text in c.target}
+    found = {(c.board, text) for c in merged_choices(episodes, replay(), answer_of=answer_of, min_support=2) for text in c.target}
     taken = {
         (state.public, record.nodes[child].text)
         for record in episodes
         for child, node in enumerate(record.nodes)
         if node.parent >= 0
-        for state in [Sums().states(record)[node.parent]]
+        for state in [replay().states(record)[node.parent]]
     }
     assert found - taken
 
 
 def test_a_domain_without_legal_steps_is_told_so(episodes: list[EpisodeRecord]) -> None:
-    class Bare(Sums):
-        def env(self, record: EpisodeRecord) -> object:
-            known = Sums.env(self, record).domain  # type: ignore[attr-defined]
-            domain = type("Domain", (), {"initial": known.initial, "advance": known.advance})()
-            return type("Env", (), {"domain": domain, "problems": Sums.env(self, record).problems})()  # type: ignore[attr-defined]
+    class Bare(Replay):
+        """Hides the list of legal steps."""
+
+        def env(self, record: EpisodeRecord) -> Any:
+            known = super().env(record)
+            domain = SimpleNamespace(initial=known.domain.initial, advance=known.domain.advance)
+            return SimpleNamespace(domain=domain, problems=known.problems)
 
     with pytest.raises(TrainingError, match="does not list its legal steps; learn from paths"):
-        merged_choices(episodes[:1], Bare(), answer_of={episodes[0].problem_id: "0"}, min_support=1)
+        merged_choices(episodes[:1], Bare(options={"modulus": 5}), answer_of={episodes[0].problem_id: "0"}, min_support=1)
 
 
 words = st.lists(st.sampled_from(["add", "3", "7", "30", "modulo", "Add"]), min_size=1, max_size=5).map(" ".join)

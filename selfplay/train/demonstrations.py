@@ -35,9 +35,9 @@ class Rows(NamedTuple):
 def lay_out(game: str, choices: Sequence[Choice]) -> Rows:
     """Return the steps (each the first of its choice's targets) as tensors."""
     rows, at, target, options = [], [], [], []
-    for board, steps in choices:
-        laid = plan(game, board)
-        tokens = next(move.tokens for move in laid.moves if move.text == next(iter(steps)))
+    for choice in choices:
+        laid = plan(game, choice.board)
+        tokens = next(move.tokens for move in laid.moves if move.text == next(iter(choice.target)))
         prompt, row_of = laid.num_prompt_tokens, {row: r for r, row in enumerate(laid.rows)}
         start = laid.rows[0][:prompt]
         options.append([laid.options[row_of[start + tokens[:k]]] for k in range(len(tokens))])

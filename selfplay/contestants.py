@@ -72,7 +72,7 @@ def train_countdown(folder: Path, seed: int, steps: int, tell: Tell = print) -> 
 SUMS_LEVEL = 3
 SUMS_DEMONSTRATIONS = 4000
 SUMS_KNOWN = 0.75
-SUMS_TEMPERATURE = 0.7
+SUMS_TEMPERATURE = 1.0
 
 
 def train_sums(folder: Path, seed: int, steps: int, tell: Tell = print) -> Contestants:
@@ -91,8 +91,8 @@ def train_sums(folder: Path, seed: int, steps: int, tell: Tell = print) -> Conte
     small = EmbeddedPolicy(folder / "small", seed=seed)
     judged: list[examples.Judged] = []
     if not all((folder / name / "model.safetensors").is_file() for name in ("prm", "weak")):
-        judged = examples.judged_steps(_attempts(small, seed, max(2, num_problems // 4)), examples.Replay())
-    for name, prm_steps in (("prm", steps), ("weak", min(WEAK_STEPS, steps))):
+        judged = examples.judged_steps(_attempts(small, seed, max(2, num_problems // 8)), examples.Replay())
+    for name, prm_steps in (("prm", steps // 2), ("weak", min(WEAK_STEPS, steps))):
         if judged:
             random.Random(seed).shuffle(judged)
             model = net.build(net.PRM, SMALL, imitation.GAME, seed=seed)

@@ -25,7 +25,7 @@ from stepgym.envs import countdown, modular_sums
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Step
 from stepgym.selfplay.contestants import HELD_OUT
-from stepgym.selfplay.train.demonstrations import imitate
+from stepgym.selfplay.train.demonstrations import imitate, lay_out
 from stepgym.selfplay.train.examples import Choice
 from stepgym.selfplay.train.fit import Schedule
 from stepgym.selfplay.train.imitation import TRAINING_SEED
@@ -110,7 +110,7 @@ def reproduce_transfer(
     *,
     seeds: int = 3,
     num_problems: int = 200,
-    steps: int = 800,
+    steps: int = 600,
     adapt_steps: int = 60,
     families: Sequence[str] = tuple(FAMILIES),
     tell: Tell = print,
@@ -138,7 +138,9 @@ def reproduce_transfer(
 
 def _one_seed(folder: Path, seed: int, settings: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     places = [FAMILIES[name] for name in settings["families"]]
-    lessons = {place.name: demonstrations(place, 4 * settings["steps"], seed) for place in places}
+    lessons = {
+        place.name: lay_out(_game(place), demonstrations(place, 3 * settings["steps"], seed)) for place in places
+    }
     models: dict[str, Any] = {FRESH: net.build(net.POLICY, SHAPE, _game(places[0]), seed=seed)}
     for place in places:
         tell(f"seed {seed}: training on {place.name}")

@@ -55,7 +55,7 @@ def lay_out(game: str, choices: Sequence[Choice]) -> Rows:
 
 def imitate(
     model: Any,
-    choices: Sequence[Choice],
+    demonstrated: Sequence[Choice] | Rows,
     *,
     schedule: Schedule,
     batch: int = 128,
@@ -64,7 +64,7 @@ def imitate(
     progress: Progress | None = None,
 ) -> Fit:
     """Train a policy to write the demonstrated steps, in place. Raises `LossNotFinite`."""
-    rows = lay_out(model.config.stepgym_game, choices)
+    rows = demonstrated if isinstance(demonstrated, Rows) else lay_out(model.config.stepgym_game, demonstrated)
     rows_of = batches(len(rows.tokens), batch, seed)
 
     def loss(step: int) -> Tensor:

@@ -58,7 +58,7 @@ def small_beats_14x(as_json: bool, **given: Any) -> None:
 @click.option("--agent", default="greedy", show_default=True, metavar="NAME", help="With --policy: how to search.")
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="Trainings; with --policy, sets of problems.")
 @click.option("--problems", "num_problems", default=200, show_default=True, type=click.IntRange(min=1))
-@click.option("--steps", default=800, show_default=True, type=click.IntRange(min=1), help="Training steps on each family.")
+@click.option("--steps", default=600, show_default=True, type=click.IntRange(min=1), help="Training steps on each family.")
 @click.option("--adapt-steps", default=60, show_default=True, type=click.IntRange(min=1), help="Steps on the family that is measured.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def transfer(as_json: bool, policies: tuple[str, ...], envs: tuple[str, ...], agent: str, **given: Any) -> None:

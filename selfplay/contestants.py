@@ -18,7 +18,7 @@ from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.registry import load_env
 from stepgym.selfplay.train import embedded, examples, imitation
 from stepgym.selfplay.train.boards import train_judged
-from stepgym.selfplay.train.demonstrations import imitate
+from stepgym.selfplay.train.demonstrations import imitate, lay_out
 from stepgym.selfplay.train.fit import Progress, Schedule
 
 Tell = Callable[[str], None]
@@ -83,16 +83,18 @@ def train_sums(folder: Path, seed: int, steps: int, tell: Tell = print) -> Conte
     """
     num_problems = min(SUMS_DEMONSTRATIONS, 4 * steps)
     known = imitation.known_facts(SUMS_KNOWN, seed)
-    choices = imitation.demonstrations(num_problems, level=SUMS_LEVEL, known=known, seed=seed)
+    demonstrated = imitation.demonstrations(num_problems, level=SUMS_LEVEL, known=known, seed=seed)
+    lessons = lay_out(imitation.GAME, demonstrated)
     for name, shape in (("small", SMALL), ("large", LARGE)):
         model = net.build(net.POLICY, shape, imitation.GAME, seed=seed)
         progress = _telling(tell, folder / name)
-        imitate(model, choices, schedule=Schedule(steps, 5e-3), seed=seed, out=folder / name, progress=progress)
+        schedule = Schedule(steps, 7e-3)
+        imitate(model, lessons, schedule=schedule, batch=64, seed=seed, out=folder / name, progress=progress)
     small = EmbeddedPolicy(folder / "small", seed=seed)
     judged: list[examples.Judged] = []
     if not all((folder / name / "model.safetensors").is_file() for name in ("prm", "weak")):
         judged = examples.judged_steps(_attempts(small, seed, max(2, num_problems // 8)), examples.Replay())
-    for name, prm_steps in (("prm", steps // 2), ("weak", min(WEAK_STEPS, steps))):
+    for name, prm_steps in (("prm", max(1, 3 * steps // 8)), ("weak", min(WEAK_STEPS, steps))):
         if judged:
             random.Random(seed).shuffle(judged)
             model = net.build(net.PRM, SMALL, imitation.GAME, seed=seed)
@@ -133,7 +135,7 @@ FAMILIES = {
     for family in (
         Family(name="countdown", env_id="stepgym/Countdown-v0", levels=(3, 5), verifier=True, steps=600, train=train_countdown),
         Family(
-            name="sums", env_id="stepgym/ModularSums-v0", levels=(SUMS_LEVEL, 5), verifier=False, steps=3000, train=train_sums
+            name="sums", env_id="stepgym/ModularSums-v0", levels=(SUMS_LEVEL, 5), verifier=False, steps=4000, train=train_sums
         ),
     )
 }

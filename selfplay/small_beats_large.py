@@ -9,9 +9,8 @@ is finished is not run again. What does not hold is reported like what does.
 from __future__ import annotations
 
 import json
-import multiprocessing
+import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from stepgym.agents.solving import iter_solve
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem
 from stepgym.selfplay.contestants import FAMILIES, HELD_OUT, Contestants, Family
+from stepgym.selfplay.jobs import run_jobs
 
 Tell = Callable[[str], None]
 Settings = Mapping[str, Any]
@@ -119,12 +119,7 @@ def small_beats_large(
     """
     todo = [(family, seed) for seed in range(seeds) for family in families]
     run = partial(one_seed, out=out, num_problems=num_problems, steps=steps, tell=tell)
-    if jobs > 1:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(jobs, len(todo)), context) as pool:
-            rows = dict(zip(todo, pool.map(run, todo)))
-    else:
-        rows = {job: run(job) for job in todo}
+    rows = dict(zip(todo, run_jobs(run, todo, jobs)))
     results: dict[str, Any] = {"problems": num_problems, "seeds": seeds, "families": []}
     for name in families:
         for level in map(str, FAMILIES[name].levels):
@@ -141,11 +136,6 @@ def small_beats_large(
 
 def one_seed(job: tuple[str, int], *, out: Path, num_problems: int, steps: int | None, tell: Tell) -> dict[str, Any]:
     """Train one family's models with one seed and play all methods at all its levels, unless that is there already."""
-    import time
-
-    import torch
-
-    torch.set_num_threads(1)
     family, seed = FAMILIES[job[0]], job[1]
     folder = out / f"{family.name}-{seed}"
     about = {"problems": num_problems, "steps": steps or family.steps}

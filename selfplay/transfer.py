@@ -13,6 +13,7 @@ import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from stepgym.envs import countdown, modular_sums
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Step
 from stepgym.selfplay.contestants import HELD_OUT
+from stepgym.selfplay.jobs import run_jobs
 from stepgym.selfplay.train.demonstrations import imitate, lay_out
 from stepgym.selfplay.train.examples import Choice
 from stepgym.selfplay.train.fit import Schedule
@@ -113,30 +115,36 @@ def reproduce_transfer(
     steps: int = 600,
     adapt_steps: int = 60,
     families: Sequence[str] = tuple(FAMILIES),
+    jobs: int = 1,
     tell: Tell = print,
 ) -> dict[str, Any]:
     """Train one tiny model per family and measure both matrices; write `results.json` and `heatmap.png`.
 
-    A finished seed is not run again.
+    A finished seed is not run again; `jobs` processes share the seeds.
     """
     as_is: list[dict[str, dict[str, list[int]]]] = []
     adapted: list[dict[str, dict[str, list[int]]]] = []
     settings = {"problems": num_problems, "steps": steps, "adapt_steps": adapt_steps, "families": list(families)}
-    for seed in range(seeds):
-        file = out / f"seed-{seed}" / "outcomes.json"
-        if not file.is_file():
-            found = _one_seed(file.parent, seed, settings, tell)
-            file.write_text(json.dumps({**settings, **found}), encoding="utf-8")
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        if {name: kept[name] for name in settings} != settings:
-            raise ValueError(f"{file.parent} holds a run with other settings; choose another --out")
-        as_is.append(kept["as_is"])
-        adapted.append(kept["adapted"])
+    for found in run_jobs(partial(_one_seed, out=out, settings=settings, tell=tell), range(seeds), jobs):
+        as_is.append(found["as_is"])
+        adapted.append(found["adapted"])
     results = {**settings, "seeds": seeds, "as_is": matrix(_by_seed(as_is)), "adapted": matrix(_by_seed(adapted))}
     return write_transfer(out, results)
 
 
-def _one_seed(folder: Path, seed: int, settings: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+def _one_seed(seed: int, *, out: Path, settings: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    """Return what one seed's models solve, from its file where that is there."""
+    file = out / f"seed-{seed}" / "outcomes.json"
+    if not file.is_file():
+        found = _train_and_measure(file.parent, seed, settings, tell)
+        file.write_text(json.dumps({**settings, **found}), encoding="utf-8")
+    kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    if {name: kept[name] for name in settings} != settings:
+        raise ValueError(f"{file.parent} holds a run with other settings; choose another --out")
+    return kept
+
+
+def _train_and_measure(folder: Path, seed: int, settings: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     places = [FAMILIES[name] for name in settings["families"]]
     lessons = {
         place.name: lay_out(_game(place), demonstrations(place, 3 * settings["steps"], seed)) for place in places

@@ -60,6 +60,7 @@ def small_beats_14x(as_json: bool, **given: Any) -> None:
 @click.option("--problems", "num_problems", default=200, show_default=True, type=click.IntRange(min=1))
 @click.option("--steps", default=600, show_default=True, type=click.IntRange(min=1), help="Training steps on each family.")
 @click.option("--adapt-steps", default=60, show_default=True, type=click.IntRange(min=1), help="Steps on the family that is measured.")
+@click.option("--jobs", default=2, show_default=True, type=click.IntRange(min=1), help="Processes that share the seeds.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def transfer(as_json: bool, policies: tuple[str, ...], envs: tuple[str, ...], agent: str, **given: Any) -> None:
     """Train on one family, measure on all; or measure policies of your own on any environments."""

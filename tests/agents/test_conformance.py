@@ -78,7 +78,7 @@ def test_a_dotted_path_is_a_name() -> None:
 
 
 def test_an_unknown_policy_hears_of_the_names_with_a_prefix() -> None:
-    with pytest.raises(UnknownNameError, match="budget_forcing:NAME, chat:URL#MODEL, embedded, hf:NAME_OR_FOLDER"):
+    with pytest.raises(UnknownNameError, match="budget_forcing:NAME, chat:URL#MODEL, embedded, embedded:FOLDER, hf:NAME_OR_FOLDER"):
         load_policy("embeded!")
-    with pytest.raises(UnknownNameError, match=r"did you mean 'random'\? known: embedded, hf:NAME_OR_FOLDER"):
+    with pytest.raises(UnknownNameError, match=r"did you mean 'random'\? known: embedded, embedded:FOLDER, hf:NAME_OR_FOLDER"):
         load_reward_model("randm")

@@ -70,7 +70,7 @@ def self_play_improves(
     for seed in range(first_seed, first_seed + seeds):
         folder = out / f"seed-{seed}"
         start = folder / "start"
-        if any(arm != "scratch" for arm in arms):
+        if any(arm != "scratch" for arm in arms) and not (start / ledger.FILE).is_file():
             schedule = Schedule(imitation_steps, 5e-3)
             train_imitation(start, shape=SHAPE, level=LEVEL, share=KNOWN, modulus=MODULUS, num_problems=2000, schedule=schedule, seed=seed)
         common = LoopConfig(

@@ -57,6 +57,8 @@ class LoopConfig(Approval):
     agent_settings: Mapping[str, Any] = field(default_factory=lambda: {"n": 16})
     temperature: float = 1.0
     """Of the policy's sampling, in play and in evaluation."""
+    see_verdicts: bool = False
+    """Whether the search stops at a verified answer, in play and in evaluation; for verifiers that need no reference."""
     band: Sequence[float] = ()
     """`[low, high]`: the level played goes up when the success rate of a generation is above, down when below."""
     start_level: int = 1
@@ -202,7 +204,7 @@ def play(config: LoopConfig, generation: int, start: str, *, level: int | None =
         env_id=env.env_id, env_options={"level": level, **config.env_options}, agent=config.agent,
         agent_settings=dict(config.agent_settings), policy=start, seed=seed,
         policy_settings={"temperature": config.temperature},
-        reward_model=start if config.own_reward_model else None,
+        reward_model=start if config.own_reward_model else None, see_verdicts=config.see_verdicts,
     )  # fmt: skip
     with RunFolder(folder, about) as run:
         problems = [env.problems[i] for i in range(config.episodes)]
@@ -211,7 +213,7 @@ def play(config: LoopConfig, generation: int, start: str, *, level: int | None =
         for record in iter_solve(
             left, env=env, agent=config.agent, agent_settings=config.agent_settings, seed=seed,
             policy=_policy(config, start, seed), reward_model=_reward_model(config, start),
-            see_verdicts=False, verify_all=True,
+            see_verdicts=config.see_verdicts, verify_all=True,
         ):  # fmt: skip
             run.append(record)
             records.append(record)
@@ -302,7 +304,7 @@ def evaluate(config: LoopConfig, folder: str) -> dict[str, Any]:
         return list(
             iter_solve(
                 problems, env=env, agent=agent, agent_settings=settings, policy=policy, seed=config.seed,
-                reward_model=_reward_model(config, folder), see_verdicts=False,
+                reward_model=_reward_model(config, folder), see_verdicts=config.see_verdicts,
             )
         )  # fmt: skip
 

@@ -118,7 +118,7 @@ def _say(line: str) -> None:
 @click.option("--first-seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--generations", type=click.IntRange(min=1), help="In place of each arm's own.")
 @click.option("--episodes", default=400, show_default=True, type=click.IntRange(min=1), help="Problems played a generation.")
-@click.option("--held-out", default=300, show_default=True, type=click.IntRange(min=1))
+@click.option("--held-out", default=200, show_default=True, type=click.IntRange(min=1))
 @click.option("--arm", "arms", multiple=True, default=("vote", "random"), show_default=True, help=f"One of {', '.join(ARMS)}, or all.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def alphazero(as_json: bool, arms: tuple[str, ...], **given: Any) -> None:

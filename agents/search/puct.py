@@ -44,7 +44,7 @@ class Walks:
     """Depth -> public data -> the node that stands for all equal states."""
     merged: dict[int, int] = field(default_factory=dict)
     """Pruned node -> the node that stands for its state."""
-    weights: Sequence[float] = ()
+    weights: Sequence[float] = field(default=(), compare=False)
     """Visits of a node -> what the priors of its children weigh, longer than any node will have visits."""
     due_at: list[float] = field(default_factory=list)
     """Visits at which a walk stops at a node to ask for more steps: 0 is at once, infinity never again."""

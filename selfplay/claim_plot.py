@@ -36,5 +36,5 @@ def draw_claim(file: Path, families: Sequence[Mapping[str, Any]]) -> None:
     for axes in list(grid.flat)[len(families) :]:
         axes.axis("off")
     figure.tight_layout()
-    figure.savefig(file, dpi=110)
+    figure.savefig(file, dpi=110, bbox_inches="tight")
     pyplot.close(figure)

@@ -23,6 +23,7 @@ from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem
 from stepgym.selfplay.contestants import FAMILIES, HELD_OUT, Contestants, Family
 from stepgym.selfplay.jobs import run_jobs
+from stepgym.selfplay.pictures import draw_claim
 
 Tell = Callable[[str], None]
 Settings = Mapping[str, Any]
@@ -127,8 +128,6 @@ def small_beats_large(
             about = {"family": name, "level": int(level), "steps": rows[name, 0]["steps"]}
             seconds = [rows[name, seed]["seconds"] for seed in range(seeds)]
             results["families"].append({**about, "seconds": seconds, "methods": pooled(of_seeds)})
-    from stepgym.selfplay.claim_plot import draw_claim
-
     (out / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     draw_claim(out / "figure.png", results["families"])
     return results

@@ -27,6 +27,7 @@ from stepgym.envs.registry import load_env
 from stepgym.envs.types import Step
 from stepgym.selfplay.contestants import HELD_OUT
 from stepgym.selfplay.jobs import run_jobs
+from stepgym.selfplay.pictures import draw_matrices
 from stepgym.selfplay.train.demonstrations import imitate, lay_out
 from stepgym.selfplay.train.examples import Choice
 from stepgym.selfplay.train.fit import Schedule
@@ -249,29 +250,3 @@ def write_transfer(out: Path, results: dict[str, Any]) -> dict[str, Any]:
     titles = {"as_is": "as trained", "adapted": f"after {results.get('adapt_steps')} steps there"}
     draw_matrices(out / "heatmap.png", {title: results[name] for name, title in titles.items() if name in results})
     return results
-
-
-def draw_matrices(file: Path, matrices: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Draw each matrix as a heat map: share solved, its interval below."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, len(matrices), figsize=(8 * len(matrices), 6), squeeze=False)
-    for axis, (title, cells) in zip(axes.flat, matrices.items()):
-        rows, columns = (list(dict.fromkeys(cell[side] for cell in cells)) for side in ("trained_on", "on"))
-        shares = [[next(c["solved"] for c in cells if (c["trained_on"], c["on"]) == (r, k)) for k in columns] for r in rows]
-        axis.imshow(shares, vmin=0, vmax=1, cmap="viridis")
-        for cell in cells:
-            low, high = cell["ci"]
-            axis.text(
-                columns.index(cell["on"]), rows.index(cell["trained_on"]), f"{cell['solved']:.2f}\n{low:.2f} to {high:.2f}",
-                ha="center", va="center", fontsize=7, color="black" if cell["solved"] > 0.6 else "white",
-            )  # fmt: skip
-        axis.set_xticks(range(len(columns)), columns, rotation=35, ha="right", fontsize=8)
-        axis.set_yticks(range(len(rows)), rows, fontsize=8)
-        axis.set(xlabel="measured on", ylabel="trained on", title=title)
-    figure.tight_layout()
-    figure.savefig(file, dpi=110)
-    pyplot.close(figure)

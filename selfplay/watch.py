@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -246,27 +245,3 @@ def _drift(now: Mapping[str, float], then: Mapping[str, float]) -> list[str]:
     if now["answered"] < then["answered"] - 0.05:
         alarms.append(f"{now['answered']:.1%} of the samples end in an answer, {then['answered']:.1%} before")
     return alarms
-
-
-def draw_watch(result: Mapping[str, Any], file: Path) -> None:
-    """Write the picture: accuracy against width, and the scores of right and wrong answers."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 4.5))
-    for name in dict.fromkeys(point["method"] for point in result["curve"]):
-        line = sorted((p for p in result["curve"] if p["method"] == name), key=lambda p: p["width"])
-        left.plot([p["width"] for p in line], [p["solved"] for p in line], "o-", label=name)
-        low, high = ([p["ci"][side] for p in line] for side in (0, 1))
-        left.fill_between([p["width"] for p in line], low, high, alpha=0.12)
-    left.set(xscale="log", xlabel="width", ylabel="solved", ylim=(0, 1), title="accuracy against width")
-    left.legend(fontsize=8)
-    for kind, scores in result["scores"].items():
-        right.hist(scores, bins=25, range=(0, 1), alpha=0.6, label=kind)
-    right.set(xlabel="reward model's score of the answer", title=f"step AUC {result['steps']['auc']:.3f}, F1 {result['steps']['f1']:.3f}")
-    right.legend(fontsize=8)
-    figure.tight_layout()
-    figure.savefig(file, dpi=110)
-    pyplot.close(figure)

@@ -61,9 +61,10 @@ def _watch(
     import shutil
 
     from stepgym.agents.record import describe
+    from stepgym.selfplay.pictures import draw_watch
     from stepgym.selfplay.run_folder import RunFolder
     from stepgym.selfplay.types import RunConfig
-    from stepgym.selfplay.watch import draw_watch, watch
+    from stepgym.selfplay.watch import watch
 
     assert players.reward_model is not None
     env = players.env

@@ -19,8 +19,9 @@ from stepgym.agents.types import RewardModel
 from stepgym.cli import main
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem, State, Status, Verdict
+from stepgym.selfplay.pictures import draw_watch
 from stepgym.selfplay.step_quality import Trace, f1_at, process_f1
-from stepgym.selfplay.watch import draw_watch, watch
+from stepgym.selfplay.watch import watch
 
 ENV: Any = load_env("ModularSums-v0", level=2, seed=5)
 PROBLEMS = [ENV.problems[i] for i in range(30)]

@@ -19,7 +19,8 @@ from stepgym.agents.embedded.policy import EmbeddedPolicy
 from stepgym.agents.intervals import wilson
 from stepgym.selfplay import ledger
 from stepgym.selfplay.curves import bands, write_curves
-from stepgym.selfplay.loop import Generation, LoopConfig, evaluate, finish, run_loop, train_policy
+from stepgym.selfplay.loop import Generation, evaluate, finish, run_loop, train_policy
+from stepgym.selfplay.loop_config import LoopConfig
 from stepgym.selfplay.teachers import Form, Teacher
 from stepgym.selfplay.train.fit import Schedule, TrainingError
 from stepgym.selfplay.train.imitation import demonstrations, known_facts, train_imitation

@@ -20,7 +20,8 @@ def command(config: Path, out: str | None, generations: int | None, as_json: boo
     import torch
 
     from stepgym.selfplay.curves import write_curves
-    from stepgym.selfplay.loop import read_loop_config, run_loop
+    from stepgym.selfplay.loop import run_loop
+    from stepgym.selfplay.loop_config import read_loop_config
     from stepgym.selfplay.train.fit import LossNotFinite
 
     torch.set_num_threads(1)

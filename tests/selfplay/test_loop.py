@@ -18,14 +18,13 @@ from stepgym.envs.modular_sums import MODULUS
 from stepgym.selfplay.curves import bands
 from stepgym.selfplay.loop import (
     Generation,
-    LoopConfig,
     held_out,
     lessons_of,
     play,
-    read_loop_config,
     run_loop,
     worse_p_value,
 )
+from stepgym.selfplay.loop_config import LoopConfig, read_loop_config
 from stepgym.selfplay.reproduce import ARMS, self_play_improves
 from stepgym.selfplay.run_folder import read_config
 from stepgym.selfplay.teachers import Teacher

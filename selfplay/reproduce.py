@@ -55,6 +55,7 @@ def self_play_improves(
     held_out: int = 200,
     imitation_steps: int = 1000,
     steps: int = 300,
+    num_demonstrations: int = 2000,
     arms: Sequence[str] = ARMS,
     first_seed: int = 0,
     tell: Tell = print,
@@ -73,7 +74,7 @@ def self_play_improves(
         start = folder / "start"
         if any(arm != "scratch" for arm in arms) and not (start / ledger.FILE).is_file():
             schedule = Schedule(imitation_steps, 5e-3)
-            train_imitation(start, shape=SHAPE, level=LEVEL, share=KNOWN, modulus=MODULUS, num_problems=2000, schedule=schedule, seed=seed)
+            train_imitation(start, shape=SHAPE, level=LEVEL, share=KNOWN, modulus=MODULUS, num_problems=num_demonstrations, schedule=schedule, seed=seed)
         common = LoopConfig(
             out="", env="stepgym/ModularSums-v0", level=LEVEL, env_options={"modulus": MODULUS}, init=str(start), agent_settings={"n": 32, "pick": "vote"},
             generations=generations or GENERATIONS, episodes=episodes, held_out=held_out, seed=seed, replay=3, steps=steps,
@@ -83,7 +84,7 @@ def self_play_improves(
         for arm in arms:
             told = partial(_tell_arm, tell, seed, arm)
             if arm == "imitation":
-                lines = more_imitation(replace(common, out=str(folder / arm)), folder / "vote", report=facts, tell=told)
+                lines = more_imitation(replace(common, out=str(folder / arm)), folder / "vote", num_demonstrations, report=facts, tell=told)
             elif arm == "scratch":
                 lines = run_loop(_scratch(common, folder), tell=told)
             else:
@@ -127,9 +128,10 @@ def facts_known(generation: Generation, *, known: frozenset[tuple[int, int]]) ->
 
 
 def more_imitation(
-    config: LoopConfig, model: Path, *, report: Callable[[Generation], Mapping[str, Any]], tell: Tell
+    config: LoopConfig, model: Path, num_demonstrations: int, *, report: Callable[[Generation], Mapping[str, Any]], tell: Tell
 ) -> list[dict[str, Any]]:
-    """Spend the FLOPs that the loop in `model` spent on play and training on fresh demonstrations instead."""
+    """Spend the FLOPs that the loop in `model` spent on play and training on fresh demonstrations instead, so many a
+    generation."""
     if not (model / "loop.jsonl").is_file():
         raise TrainingError(f"the arm `imitation` spends what `vote` spent, and {model} is not there: run `vote` with it")
     budget = [json.loads(line)["ledger"] for line in (model / "loop.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -138,7 +140,7 @@ def more_imitation(
 
     def generation(number: int, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         folder = Path(config.out) / f"generation-{number}"
-        demos = demonstrations(2000, level=LEVEL, known=known, seed=1000 * number + config.seed, modulus=MODULUS)
+        demos = demonstrations(num_demonstrations, level=LEVEL, known=known, seed=1000 * number + config.seed, modulus=MODULUS)
         allowed = budget[number]["play"]["flops"] + budget[number]["train"]["flops"]
         clock = ledger.Clock()
         steps = math.ceil(config.steps * allowed / budget[number]["train"]["flops"])

@@ -140,8 +140,9 @@ TINY = ("vote", "random", "imitation", "scratch")
 def claim(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("claim")
     results = self_play_improves(
-        out, seeds=1, generations=1, episodes=4, held_out=3, imitation_steps=40, steps=2, arms=TINY, tell=lambda line: None
-    )
+        out, seeds=1, generations=1, episodes=4, held_out=3, imitation_steps=20, steps=2, num_demonstrations=60,
+        arms=TINY, tell=lambda line: None,
+    )  # fmt: skip
     return out, results
 
 

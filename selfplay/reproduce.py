@@ -36,6 +36,7 @@ KNOWN = 0.6
 """Share of the addition table that the demonstrators know."""
 SELF_PLAY: Mapping[str, Mapping[str, Any]] = {
     "vote": {"teacher": Teacher.VOTE, "form": Form.BOTH, "most_agreed": 0.35},
+    "vote-paths": {"teacher": Teacher.VOTE, "form": Form.PATHS, "most_agreed": 0.35},
     "verifier": {"teacher": Teacher.VERIFIER, "form": Form.BOTH},
     "rejection": {"teacher": Teacher.VERIFIER, "form": Form.PATHS},
     "random": {"teacher": Teacher.RANDOM, "form": Form.BOTH},
@@ -63,8 +64,8 @@ def self_play_improves(
     """Start from imitation of demonstrators who know part of the addition table, then learn without them.
 
     Arms: `vote` uses no label at all; `verifier` only the verifier's word on whole answers; `scratch` starts at random
-    weights on Countdown, the verifier its teacher, the level raised by the curriculum. Controls: `rejection` learns the
-    verified lines alone, `imitation` spends what `vote` spends on more demonstrations, `random` and `shuffled` are
+    weights on Countdown, the verifier its teacher, the level raised by the curriculum. Controls: `vote-paths` and
+    `rejection` learn the lines alone that end in the voted and in the verified answer, `imitation` spends what `vote` spends on more demonstrations, `random` and `shuffled` are
     taught nothing, `oracle` has every step judged. Modular sums of six numbers; the held-out problems of a seed are the same
     in every generation and arm, and the gate turns nothing down, so that controls are free to get worse.
     """

@@ -11,7 +11,7 @@ import click
 from stepgym.cli.options import user_errors
 from stepgym.sandbox.plugins import unknown_name
 
-ARMS = ("vote", "verifier", "rejection", "random", "shuffled", "oracle", "imitation", "scratch")
+ARMS = ("vote", "vote-paths", "verifier", "rejection", "random", "shuffled", "oracle", "imitation", "scratch")
 """As in `stepgym.selfplay.reproduce`, which is too heavy to import for `--help`; a test compares the two."""
 
 

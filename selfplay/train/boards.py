@@ -93,7 +93,7 @@ def train_choices(
         at, rank = torch.nonzero(asked >= 0, as_tuple=True)
         part = asked[at, rank]
         weights = table.weights[part]
-        return (weights * _losses(model, table, chosen, at, part)).sum() / weights.sum()
+        return (weights * table_cross_entropies(model, table, chosen, at, part)).sum() / weights.sum()
 
     return fit(model, loss, schedule=schedule, out=out, progress=progress)
 
@@ -128,7 +128,7 @@ def tabulate(rows: Sequence[Row]) -> Table:
     )
 
 
-def _losses(model: Any, table: Table, carriers: Tensor, at: Tensor, rows: Tensor) -> Tensor:
+def table_cross_entropies(model: Any, table: Table, carriers: Tensor, at: Tensor, rows: Tensor) -> Tensor:
     """Return the cross-entropy of rows; `at` is the position of each one's carrier in `carriers`."""
     logits = net.outputs_within(model, table.tokens[carriers], at, table.places[rows])
     options = logits.gather(1, table.options[rows]).masked_fill(~table.allowed[rows], -1e9)

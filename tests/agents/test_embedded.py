@@ -95,6 +95,42 @@ def test_sampling_follows_the_probabilities() -> None:
         assert drawn.count(move.text) / 4000 == pytest.approx(math.exp(log_prob), abs=0.04)
 
 
+@given(st.lists(sums, min_size=1, max_size=4), st.integers(1, 5), st.integers(0, 4))
+@settings(max_examples=20, deadline=None)
+def test_written_steps_go_on_where_they_stopped_whatever_the_batch(publics: list[object], count: int, first: int) -> None:
+    """Steps written token by token: legal, with the log-probability of the whole step, a function of board and draw."""
+    fresh = EmbeddedPolicy(model=SUMS.model)
+    later = [State(f"play {public}", public=public, draw=first) for public in publics]  # type: ignore[arg-type]
+    for state, steps in zip(later, fresh.propose(later, [count] * len(later))):
+        start = State(state.prompt, public=state.public)
+        assert steps == EmbeddedPolicy(model=SUMS.model).propose([start], [first + count])[0][first:]
+        moves, log_probs = SUMS.log_probs(state.public)
+        whole = {move.text: log_prob for move, log_prob in zip(moves.moves, log_probs)}
+        assert [step.log_prob for step in steps] == pytest.approx([whole[step.text] for step in steps], abs=1e-6)
+
+
+def test_written_steps_follow_the_probabilities() -> None:
+    public = ((1, 4), 2, 5)
+    moves, log_probs = SUMS.log_probs(public)
+    drawn = [step.text for step in SUMS.propose([State("p", public=public)], [4000])[0]]
+    for move, log_prob in zip(moves.moves, log_probs):
+        assert drawn.count(move.text) / 4000 == pytest.approx(math.exp(log_prob), abs=0.04)
+
+
+@given(boards | sums)
+@settings(max_examples=40, deadline=None)
+def test_what_may_be_written_token_by_token_are_the_legal_steps(public: object) -> None:
+    game = GAMES["countdown" if len(public) == 2 else "modular_sums"]  # type: ignore[arg-type]
+    written, open_ = [], [()]
+    while open_:
+        tokens: tuple[int, ...] = open_.pop()
+        more = game.following(public, tokens)  # type: ignore[arg-type]
+        open_ += [(*tokens, token) for token in more]  # type: ignore[misc]
+        if tokens and not more:
+            written.append(game.text(public, tokens))  # type: ignore[arg-type]
+    assert sorted(written) == sorted(move.text for move in game.moves(public))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("env_id", "steps", "boards"),
     [

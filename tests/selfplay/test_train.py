@@ -258,3 +258,23 @@ def test_settings_come_from_toml_and_flags_count_more(tmp_path: Path) -> None:
 )
 def test_auc(scores: list[float], labels: list[bool], expected: float) -> None:
     assert auc(scores, labels) == pytest.approx(expected)
+
+
+def test_rows_as_tensors_lose_what_rows_one_by_one_lose() -> None:
+    """One forward pass of a step serves the choice of each of its tokens, and padding serves none."""
+    sums = net.build(net.POLICY, net.Shape(16, 1, 2), "modular_sums")
+    choices = [
+        Choice(((2, 3, 4), None, 7), {"2 + 3 = 5": 0.5, "2 + 4 = 6": 0.25, "3 + 4 = 0": 0.25}),
+        Choice(((4,), 5, 7), {"5 + 4 = 2": 1.0}, 3.0),  # the only pair there is: nothing but the result is learned
+        Choice(((1, 1), 5, 7), {"5 + 1 = 6": 1.0}),
+    ]
+    rows, strange = boards.choice_rows("modular_sums", choices)
+    table = boards.tabulate(rows)
+    at, rank = torch.nonzero(table.rows >= 0, as_tuple=True)
+    part = table.rows[at, rank]
+    together = boards.table_cross_entropies(sums, table, torch.arange(len(table.tokens)), at, part)
+    assert strange == 0
+    assert sorted(part.tolist()) == list(range(len(rows)))
+    assert len(table.tokens) == 5, "three pairs on the first board, one on each other"
+    assert [row.weight for row in rows if row.example == 1] == [3.0]
+    assert torch.allclose(together, boards.cross_entropies(sums, [rows[i] for i in part.tolist()]), atol=1e-5)

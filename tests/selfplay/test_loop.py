@@ -203,3 +203,14 @@ def test_no_lesson_is_from_a_held_out_problem(start: Path, episodes: list[Episod
     inside = [replace(record, prompt=prompt) for record, prompt in zip(episodes, asked)]
     with pytest.raises(TrainingError, match="nothing that teacher random approves"):
         lessons_of(settings, 1, {1: inside})
+
+
+def test_the_watch_reports_on_each_generation_and_needs_a_reward_model(start: Path, tmp_path: Path) -> None:
+    report = "stepgym.selfplay.generation_watch:watch_generation"
+    common = {"report": report, "agent_settings": {"n": 8}, "teacher": "verifier", "env": "stepgym/Countdown-v0", "init": "embedded"}
+    lines = run_loop(config(start, tmp_path / "a", own_reward_model=True, held_out=3, **common))
+    assert lines[1]["report"].keys() == {"alarms", "auc"}
+    assert (tmp_path / "a" / "generation-1" / "watch.json").is_file()
+    assert lines[1]["ledger"]["reward_model"]["flops"] > 0
+    with pytest.raises(TrainingError, match="set own_reward_model = true"):
+        run_loop(config(start, tmp_path / "b", held_out=3, **common))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -174,7 +175,8 @@ def lessons_of(config: LoopConfig, generation: int, memory: dict[int, list[Episo
     replay = Replay(options=config.env_options)
     found: list[Choice] = []
     for g, kept in zip(sorted(memory), without_near_duplicates([memory[g] for g in sorted(memory)], apart=apart)):
-        by_problem = lessons(config, kept, replay, seed=1000 * config.seed + g)
+        trusted = replace(config, most_agreed=min(1.0, config.most_agreed + config.more_agreed * (g - 1)))
+        by_problem = lessons(trusted, kept, replay, seed=1000 * config.seed + g)
         found += [choice for choices in by_problem.values() for choice in choices]
     return require(found, f"nothing that teacher {config.teacher} approves")
 

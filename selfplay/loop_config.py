@@ -44,6 +44,8 @@ class LoopConfig(Approval):
     episodes: int = 200
     replay: int = 2
     """How many generations' episodes are learned from."""
+    more_agreed: float = 0.0
+    """With `vote`: by how much `most_agreed` grows with each generation: a better policy's votes can be trusted further."""
     steps: int = 300
     learning_rate: float = 2e-3
     batch: int = 128

@@ -163,7 +163,7 @@ def _scratch(common: LoopConfig, folder: Path) -> LoopConfig:
         net.save(net.build(net.POLICY, SCRATCH_SHAPE, "countdown", seed=common.seed), start / net.POLICY)
     return replace(
         common, out=str(folder / "scratch"), env="stepgym/Countdown-v0", env_options={}, level=3, init=str(start), teacher=Teacher.VERIFIER,
-        form=Form.PATHS, agent_settings={"n": 32}, see_verdicts=True, band=(0.4, 0.8), start_level=1, highest_level=5, learning_rate=2e-3, batch=128,
+        form=Form.PATHS, agent_settings={"n": 32}, see_verdicts=True, band=(0.4, 0.8), start_level=1, highest_level=3, learning_rate=2e-3, batch=128,
     )  # fmt: skip
 
 

@@ -79,8 +79,9 @@ def read_loop_config(file: Path, **given: Any) -> LoopConfig:
 def hold_to(out: Path, config: LoopConfig) -> None:
     """Write the settings; raises `TrainingError` for a folder with others. More generations are no other settings."""
     file = out / "config.json"
-    plain = json.loads(json.dumps({**asdict(config), "out": ""}))
-    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else plain
+    plain, defaults = (json.loads(json.dumps({**asdict(one), "out": ""})) for one in (config, LoopConfig(out="")))
+    # A folder from before a setting came to be was made as that setting's default has it.
+    before = {**defaults, **json.loads(file.read_text(encoding="utf-8"))} if file.is_file() else plain
     changed = [f"{k} was {before.get(k)!r}, is now {v!r}" for k, v in plain.items() if before.get(k) != v and k != "generations"]
     if changed:
         raise TrainingError(f"{out} holds a loop with other settings: {'; '.join(changed)}; choose another folder")

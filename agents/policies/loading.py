@@ -79,6 +79,7 @@ def load_model(
         raise FileNotFoundError(f"no model to load from {str(source)!r}: {str(error).splitlines()[0]}") from error
     if "gguf_file" in options:
         _forget_blocks(model)
+        _same_end(model, tokenizer)
     return LanguageModel(model.to(device).eval(), tokenizer)
 
 
@@ -103,6 +104,13 @@ def _where(source: str | Path) -> tuple[str, dict[str, Any]]:
     if looks_local and not path.is_dir():
         raise FileNotFoundError(f"no model folder at {str(path)!r}")
     return (str(path) if path.is_dir() else str(source)), {}
+
+
+def _same_end(model: Any, tokenizer: Any) -> None:
+    """Let the tokenizer end a text as the model does: some versions of transformers read another token out of GGUF."""
+    end = model.config.eos_token_id
+    if isinstance(end, int) and tokenizer.eos_token_id != end:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
 
 
 @contextlib.contextmanager

@@ -51,6 +51,7 @@ def preference_texts(records: Sequence[EpisodeRecord], tokenizer: Any) -> list[d
     """Return one prompt with a chosen and a rejected completion per fork, laid out as the policy reads it.
 
     A completion ends at the first reply of the environment, because what the environment says is not the policy's.
+    Pairs that begin with a line break are left out: TRL reads prompt and completion as one text, and it would merge.
     """
     found = []
     for record in records:
@@ -67,11 +68,7 @@ def preference_texts(records: Sequence[EpisodeRecord], tokenizer: Any) -> list[d
         for shared, good, bad in forks(record):
             steps = tuple(Step(record.nodes[i].text, reply=record.nodes[i].reply) for i in shared[1:])
             before = prompts.segments(head, State(record.prompt, steps), delimiter=POLICY_DELIMITER)
-            found.append(
-                {
-                    "prompt": "".join(before),
-                    "chosen": completion(good[len(shared) :]),
-                    "rejected": completion(bad[len(shared) :]),
-                }
-            )
+            chosen, rejected = completion(good[len(shared) :]), completion(bad[len(shared) :])
+            if not chosen[:1].isspace() and not rejected[:1].isspace():
+                found.append({"prompt": "".join(before), "chosen": chosen, "rejected": rejected})
     return found

@@ -1,8 +1,7 @@
 """GRPO of language models, by TRL, straight on an environment: groups of episodes of one problem, paid by the verifier.
 
 TRL asks for completions and gets episodes: `TransformersPolicy` plays them step by step as it does under search (the
-group shares its prompt's keys and values), the environment's replies stand in between and are not learned from. An
-answer that the verifier cannot decide has no reward and counts in no baseline.
+group shares its prompt's keys and values), the environment's replies stand in between and are not learned from.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from stepgym.agents.policies.loading import LanguageModel
 from stepgym.agents.policies.transformers_policy import TransformersPolicy
 from stepgym.agents.policies.writing import Opening, Stop, Written
 from stepgym.envs.tokens import shown_reply
-from stepgym.envs.types import Problem, State, Status
+from stepgym.envs.types import Problem, State
 from stepgym.selfplay.train import trl_run
 from stepgym.selfplay.train.fit import Progress, TrainingError
 from stepgym.selfplay.train.grpo import Variant
@@ -65,7 +64,7 @@ def train_rollouts(config: TrainConfig, *, progress: Progress | None = None) -> 
     groups = max(1, config.batch // config.group)
     problems = playable(env, config, groups * config.steps)
 
-    def verified(completions: Any, reward: list[float | None], **_: Any) -> list[float | None]:
+    def verified(completions: Any, reward: list[float], **_: Any) -> list[float]:
         return reward
 
     # Made before TRL wraps the model: adapters are put into this very object, and it is played without the wrapping.
@@ -138,14 +137,11 @@ def play(policy: TransformersPolicy, env: Any, problems: Sequence[Problem], *, m
     return episodes
 
 
-def rewards(env: Any, episodes: Sequence[Episode]) -> list[float | None]:
-    """Return 1 for a verified answer, 0 for a refuted or missing one, `None` for one that is undecided."""
+def rewards(env: Any, episodes: Sequence[Episode]) -> list[float]:
+    """Return 1 for a verified answer, 0 for one that is refuted, undecided or missing."""
     answers = [episode.state.answer or "" for episode in episodes]
     verdicts = env.verifier.verify([episode.problem for episode in episodes], answers)
-    return [
-        0.0 if episode.state.answer is None else None if verdict.status is Status.UNDECIDED else float(verdict.correct)
-        for episode, verdict in zip(episodes, verdicts)
-    ]
+    return [float(e.state.answer is not None and verdict.correct) for e, verdict in zip(episodes, verdicts)]
 
 
 def _write(policy: TransformersPolicy, states: Sequence[State]) -> list[Written | None]:

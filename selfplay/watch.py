@@ -73,6 +73,8 @@ def watch(
     verifier, an answer must also have no wrong step. `before` is the result of an earlier watch, to tell drift.
     `aggregation` is how a path's scores become one. `on_record` hears of each sampled tree.
     """
+    if before is not None and "samples" not in before.get("shape", {}):
+        raise ValueError(f"`before` is no result of a watch (watch.json): it has {', '.join(sorted(before)) or 'nothing'}")
     curve = measure_curve(
         env, problems, policy=policy, reward_model=reward_model, widths=widths, methods=methods(aggregation),
         seed=seed, see_verdicts=False, num_parallel=64,

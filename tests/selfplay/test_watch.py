@@ -120,6 +120,13 @@ def test_a_stricter_verifier_and_drift_raise_alarms() -> None:
     assert any("end in an answer" in alarm for alarm in alarms)
 
 
+def test_what_gives_no_answer_is_measured_too_and_a_wrong_before_is_named() -> None:
+    silent = watch(ENV, PROBLEMS[:3], policy=ScriptedPolicy({}), reward_model=TRUTH, widths=(1, 2))
+    assert silent["steps"]["num_steps"] == 0 and silent["shape"]["samples"]["count"] == 0
+    with pytest.raises(ValueError, match="no result of a watch"):
+        run(TRUTH, before={"greedy": 0.5})
+
+
 def test_the_command_writes_everything(tmp_path: Path) -> None:
     call = ["watch", "--env", "stepgym/Countdown-v0", "--level", "1", "--episodes", "4", "--widths", "1,2", "--out", str(tmp_path)]
     for _ in range(2):  # the second measures anew

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -20,6 +21,7 @@ from stepgym.agents.policies.scripted import ScriptedPolicy
 from stepgym.agents.policies.transformers_policy import TransformersPolicy
 from stepgym.agents.policies.transformers_reward import TransformersRewardModel
 from stepgym.agents.types import EpisodeRecord, NodeRecord
+from stepgym.cli import main
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import State, Step
 from stepgym.selfplay import llm_generation
@@ -230,6 +232,12 @@ def test_grpo_that_was_cut_short_goes_on(model: str, tmp_path: Path, monkeypatch
 
     with pytest.raises(KeyboardInterrupt):
         train(settings, progress=stop)
+    kept = out / "trl" / "checkpoint-4" / "model.safetensors"
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-100])
+    with pytest.raises(TrainingError, match="checkpoint-4 is cut short"):
+        train(settings)
+    kept.write_bytes(whole)
     seen: list[int] = []
     train(settings, progress=lambda step, steps, values: seen.append(step))
     assert seen[0] == 5, "step 4 was the last checkpoint"
@@ -321,6 +329,37 @@ def test_a_generation_is_measured_on_problems_that_it_never_played(
     assert again["methods"] == results["methods"]
     with pytest.raises(TrainingError, match="samples was 4, is now 5"):
         llm_generation.run_generation(replace(settings, samples=5))
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdict", "message"),
+    [
+        ("sft", "incorrect", "no correct episode"),  # nothing to imitate
+        ("prm", "correct", "labels are of one class"),  # nothing to tell apart
+        ("orm", "incorrect", "labels are of one class"),
+        pytest.param("dpo", "correct", "no fork", marks=needs_trl),  # nothing to prefer over anything
+    ],
+)
+def test_records_that_teach_nothing_are_named(
+    model: str, run: str, tmp_path: Path, kind: str, verdict: str, message: str
+) -> None:
+    with RunFolder(tmp_path / "spoiled", RunConfig(env_id=ENV, agent="best_of_n", policy="smollm2")) as folder:
+        for record in read_episodes(run):
+            nodes = tuple(replace(node, verdict=verdict if node.verdict else None) for node in record.nodes)
+            folder.append(replace(record, nodes=nodes))
+    with pytest.raises(TrainingError, match=message):
+        train(config(kind, model, tmp_path / "out", runs=(str(tmp_path / "spoiled"),)))
+
+
+@needs_peft
+def test_the_command_trains_a_language_model(model: str, run: str, tmp_path: Path) -> None:
+    call = ["train", "sft", "--init", model, "--runs", run, "--out", str(tmp_path / "out"), "--steps", "2", "--batch", "2"]
+    done = CliRunner().invoke(main, [*call, "--lora", "--device", "cpu", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "out" / "train.json").read_text())["lora"] == 16
+    wrong = CliRunner().invoke(main, [*call, "--device", "cdua"])
+    assert wrong.exit_code == 2
+    assert "unknown device 'cdua'; did you mean 'cuda'?" in wrong.output
 
 
 def test_alphazero_is_for_embedded_models(model: str, run: str, tmp_path: Path) -> None:

@@ -4,8 +4,8 @@
 
 Each row is one search at one level and with one source of values: `none` (a vote), `embedded` (the shipped reward
 model), `exact` (whether the target is still in reach: what a perfect step verifier would say), and `verdicts` (stop at
-the first verified answer). The budget of every search is what best-of-N spends on average, so that no row is better
-because it spent more; a search that ends earlier is charged what it spent.
+the first verified answer). A problem's budget is what best-of-N spends on average when nothing stops it, for every
+search; a search that ends earlier is charged what it spent.
 """
 
 from __future__ import annotations
@@ -52,10 +52,12 @@ def measure(level: int, n: int, num_problems: int, seed: int) -> list[dict[str, 
     problems = [env.problems[i] for i in range(num_problems)]
     policy = EmbeddedPolicy(seed=seed)
     rows: list[dict[str, Any]] = []
+    unstopped: float | None = None
     for source, reward_model in (("none", None), ("embedded", EmbeddedRewardModel()), ("exact", Exact()), ("verdicts", None)):
-        budget = None
+        budget = unstopped if source == "verdicts" else None
+        samples = 8 * n if source == "verdicts" else n  # which the budget cuts short, as it does the other searches
         for name, agent, settings in (
-            (f"best-of-{n}", "best_of_n", {"n": n}),
+            (f"best-of-{samples}", "best_of_n", {"n": samples}),
             *((name, "mcts", given) for name, given in MCTS.items()),
         ):
             records = list(
@@ -67,6 +69,7 @@ def measure(level: int, n: int, num_problems: int, seed: int) -> list[dict[str, 
             solved = sum(record.verdict == "correct" for record in records)
             flops = sum(record.usage["flops"] for record in records) / len(records)
             budget = budget or flops
+            unstopped = unstopped or flops
             rows.append(
                 {"level": level, "values": source, "search": name, "solved": solved / len(records),
                  "ci": list(wilson(solved, len(records))), "mflop": flops / 1e6}

@@ -53,7 +53,9 @@ def draw_watch(result: Mapping[str, Any], file: Path) -> None:
         left.plot([p["width"] for p in line], [p["solved"] for p in line], "o-", label=name)
         low, high = ([p["ci"][side] for p in line] for side in (0, 1))
         left.fill_between([p["width"] for p in line], low, high, alpha=0.12)
-    left.set(xscale="log", xlabel="width", ylabel="solved", ylim=(0, 1), title="accuracy against width")
+    left.set(xlabel="width", ylabel="solved", ylim=(0, 1), title="accuracy against width")
+    left.set_xscale("log", base=2)
+    left.xaxis.set_major_formatter("{x:g}")
     left.legend(fontsize=8)
     for kind, scores in result["scores"].items():
         right.hist(scores, bins=25, range=(0, 1), alpha=0.6, label=kind)
@@ -71,11 +73,12 @@ def draw_matrices(file: Path, matrices: Mapping[str, Sequence[Mapping[str, Any]]
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(matrices), figsize=(8 * len(matrices), 6), squeeze=False)
+    most = max(len({cell["on"] for cell in cells}) for cells in matrices.values())
+    figure, axes = pyplot.subplots(1, len(matrices), figsize=((2.5 + most) * len(matrices), 6), squeeze=False)
     for axis, (title, cells) in zip(axes.flat, matrices.items()):
         rows, columns = (list(dict.fromkeys(cell[side] for cell in cells)) for side in ("trained_on", "on"))
         shares = [[next(c["solved"] for c in cells if (c["trained_on"], c["on"]) == (r, k)) for k in columns] for r in rows]
-        axis.imshow(shares, vmin=0, vmax=1, cmap="viridis")
+        axis.imshow(shares, vmin=0, vmax=1, cmap="viridis", aspect="auto")
         for cell in cells:
             low, high = cell["ci"]
             axis.text(

@@ -19,7 +19,7 @@ from stepgym.cli import main
 HOUSE = Path(__file__).resolve().parent.parent
 DOCUMENTS = [
     "README.md",
-    *(f"docs/{name}.md" for name in ("environments", "grading", "learning", "policies", "records", "sandbox")),
+    *(f"docs/{name}.md" for name in ("claims", "environments", "grading", "learning", "policies", "records", "sandbox")),
 ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import marshal
 import os
 import select
@@ -95,7 +96,7 @@ class Running:
     def _prepare(self, channel: int | None) -> None:
         """Make the descriptors; the reading ends stay here."""
         names, theirs = self.names, self.theirs
-        theirs.append(_file_with(marshal.dumps(self.job.payload, 2)))
+        theirs.append(_file_with(_packed(self.job.payload)))
         try:
             if self.job.stdin:
                 names.append("stdin")
@@ -235,6 +236,13 @@ def run_all(runnings: Sequence[Running]) -> None:
             over = over or now + GRACE_S
             if now >= over:
                 runnings[0].stop("grace")
+
+
+def _packed(payload: dict[str, Any]) -> bytes:
+    try:
+        return marshal.dumps(payload, 2)
+    except ValueError:  # marshal takes built-in types alone; subclasses of str go in as what they are
+        return marshal.dumps(json.loads(json.dumps(payload)), 2)
 
 
 def _file_with(data: bytes) -> int:

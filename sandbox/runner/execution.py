@@ -94,9 +94,13 @@ class Execution:
         if self.zygote.options.tester:
             self.done, _ = wire.receive(self.process.line)
         elif self.process.childless:
-            word = self.process.line.recv(wire.PARTING.size)
+            try:
+                word = self.process.line.recv(wire.PARTING.size)
+            except ConnectionError:
+                return
             if len(word) == wire.PARTING.size:
                 code, peak = wire.PARTING.unpack(word)
+                peak = min(peak, (self.limits.get("memory_mib") or 1 << 20) << 20)
                 self.done = {"code": code, "peak": peak, "cpu_s": self._cpu(), "last": True}
 
     def _reap(self) -> None:

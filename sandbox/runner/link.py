@@ -85,8 +85,10 @@ class Link:
         self.dropped: set[int] = set()
         self.foreseen: deque[list[Any]] = deque()
         self.abandoned = range(0)
-        self.skipping = False
-        """Whether to leave out questions that were foreseen, because an answer ended that."""
+        self.batch = 0
+        """How often questions were sent ahead."""
+        self.skipped = 0
+        """The batch of which the other end wants no more answers, because one of them ended it."""
         self.handed = 0
         """How often an object was handed over, either way."""
 
@@ -165,11 +167,18 @@ class Link:
         Nothing is sent where it is so much that both ends could wait for the other to read. What was foreseen ends with
         an answer that hands over an object (a generator, say): its use may be next, so that the other end stops there.
         """
-        questions = [self._question(Packer(self._export), *call) for call in calls]
+        if self.foreseen:
+            return
+        try:
+            questions = [self._question(Packer(self._export), *call) for call in calls]
+        except Unsendable:
+            return  # said when it is asked
+        self.batch += 1
         data = b"".join(
-            dumps(["?", self.sequence + i, *question, None]) for i, question in enumerate(questions, start=1)
+            dumps(["?", self.sequence + i, *question, self.batch])
+            for i, question in enumerate(questions, start=1)
         )
-        if len(data) <= MAX_FORESEEN_BYTES and not self.foreseen:
+        if len(data) <= MAX_FORESEEN_BYTES:
             self.send(data)
             self.foreseen.extend(questions)
 
@@ -205,7 +214,7 @@ class Link:
                 continue
             if message[0] in ("=", "!") and len(message) == 5 and message[1] == sequence:
                 break
-            if type(message[1]) is int and message[1] in self.abandoned:
+            if len(message) == 5 and type(message[1]) is int and message[1] in self.abandoned:
                 continue
             raise self.fail("nonsense", "it answered what was not asked")
         handed = self.handed
@@ -258,10 +267,10 @@ class Link:
         """Do what the other end asks, and tell it what came of it."""
         try:
             _, sequence, operation, target, packed_args, packed_kwargs, freed = message
-            self.skipping = self.skipping and freed is None
-            if self.skipping:
+            batch, freed = (freed, ()) if type(freed) is int else (0, freed)
+            if batch and batch == self.skipped:
                 return
-            for number in freed or ():
+            for number in freed:
                 self.objects.release(number)
             unpacker = Unpacker(self._adopt)
             args = [unpacker.unpack(tree) for tree in packed_args]
@@ -280,9 +289,11 @@ class Link:
             value, kind = self.describe_error(error), "!"
         handed = self.handed
         self.send(self._reply(kind, sequence, value, containers, before))
-        self.skipping = freed is None and self.handed != handed
+        if batch and self.handed != handed:
+            self.skipped = batch
 
     def _reply(self, kind: str, sequence: int, value: Any, containers: list[Any], before: list[Any]) -> bytes:
+        handed = self.handed
         try:
             changes = self._changed(containers, before) if containers else []
             if kind == "=":
@@ -292,6 +303,7 @@ class Link:
                 )
             return dumps([kind, sequence, value, changes, self.printed()])
         except (Unsendable, MemoryError, RecursionError, ValueError) as error:
+            self.handed = handed  # nothing of it crosses
             return dumps(["!", sequence, self.describe_error(error), [], None])
 
     def printed(self) -> str | None:

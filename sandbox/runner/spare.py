@@ -69,7 +69,10 @@ class Nursery:
         if self.line is None:
             child, self.forked = max(self.forked, 0), 0
             return child
-        word = self.line.recv(4)
+        try:
+            word = self.line.recv(4)
+        except ConnectionError:
+            word = b""
         if not word:
             self.stop()
         child = int.from_bytes(word, "little")
@@ -82,10 +85,11 @@ class Nursery:
 def _be_nursery(zygote: Zygote, line: socket.socket) -> NoReturn:
     """Fork whenever asked, until the zygote hangs up. The children are the zygote's own: it reaps them."""
     try:
-        zygote.control.close()
         if not zygote.alone:
             confine.prctl(confine.PR_SET_PDEATHSIG, signal.SIGKILL)
-        own = _socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=line.detach())
+        number = line.detach()
+        _close_all_but(number, *([] if zygote.ruleset is None else [zygote.ruleset]))
+        own = _socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=number)
         while True:
             word, rights, _, _ = own.recvmsg(1, wire.RIGHTS_BYTES, socket.MSG_CMSG_CLOEXEC)
             if not word:
@@ -98,6 +102,15 @@ def _be_nursery(zygote: Zygote, line: socket.socket) -> NoReturn:
             os.close(number)
     finally:
         os._exit(0)
+
+
+def _close_all_but(*kept: int) -> None:
+    """Close what a nursery has no use for: a program's descriptors among it, if one was on its way."""
+    first = 3
+    for number in sorted(kept):
+        os.closerange(first, number)
+        first = number + 1
+    os.closerange(first, MAX_DESCRIPTOR)
 
 
 class Spare:
@@ -145,7 +158,7 @@ class Spare:
     @property
     def childless(self) -> bool:
         """Whether the process certainly started no other: the kernel asked about none."""
-        return self.watch is not None and self.watch.descriptor is not None and not self.watch.granted
+        return self.watch is not None and self.watch.descriptor is not None and not self.watch.ever_granted
 
     def close(self) -> None:
         """Forget the process, which is dead or about to be."""

@@ -23,6 +23,7 @@ class ForkWatch:
         self.allowed: int | None = 1
         self.granted = 0
         self.refused = 0
+        self.ever_granted = False
 
     def begin(self, allowed: int | None) -> None:
         """Start a program that may have `allowed` processes and threads at once."""
@@ -44,6 +45,7 @@ class ForkWatch:
         identity = struct.unpack_from("=Q", question)[0]
         if self.allowed is None or self._alive() < self.allowed:
             self.granted += 1
+            self.ever_granted = True
             verdict = struct.pack("=QqiI", identity, 0, 0, CONTINUE)
         else:
             self.refused += 1

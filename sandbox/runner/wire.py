@@ -63,7 +63,10 @@ def send_descriptor(channel: _socket.socket, descriptor: int | None) -> None:
 
 def receive_descriptor(channel: socket.socket) -> list[int | None] | None:
     """Receive what `send_descriptor` sent, in a list of one; `None` when the other side is gone."""
-    data, descriptors, _, _ = socket.recv_fds(channel, 1, 1, socket.MSG_CMSG_CLOEXEC)
+    try:
+        data, descriptors, _, _ = socket.recv_fds(channel, 1, 1, socket.MSG_CMSG_CLOEXEC)
+    except ConnectionError:
+        return None
     return ([*descriptors, None][:1]) if data else None
 
 

@@ -80,6 +80,7 @@ class Zygote:
         self.exact = self.alone and _sees_itself()
         """Whether /proc shows what is inside, and nothing else, so that processes can be counted."""
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever ignores it never sees how a child ended
         self.ruleset = confine.landlock_ruleset(
             options.readable, [options.folder, "/dev/null"], exec_writable=options.run_written
         )
@@ -88,7 +89,7 @@ class Zygote:
         self.enter_seccomp = confine.seccomp_entry(keep_modes=keep_modes, only_own=not (scoped or self.alone))
         self.disk = Disk(options.folder)
         self.num_oom = out_of_memory_kills()
-        self.nursery = Nursery(self, able=scoped)
+        self.nursery = Nursery(self, able=scoped and self.enter_landlock is not None)
         self.spare: Spare | None = None
         """Waits for its program; a tester also between two of its programs."""
 
@@ -138,8 +139,9 @@ class Zygote:
         if not process.childless:
             self.kill_all()
         elif not ended:
-            os.kill(process.pid, signal.SIGKILL)
-            os.waitpid(process.pid, 0)
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(process.pid, signal.SIGKILL)
+                os.waitpid(process.pid, 0)
         process.close()
 
     def others(self) -> set[str]:

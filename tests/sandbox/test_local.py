@@ -98,3 +98,18 @@ def test_an_ordinary_user_needs_no_privilege() -> None:
         pytest.skip("this interpreter lies in a folder that only its owner may enter")
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert done.stdout == "['65534\\n']\n", done.stderr
+
+
+def test_a_host_that_ignores_its_children_changes_nothing() -> None:
+    code = """
+import signal
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+from stepgym.sandbox import Pair, Program, open_sandbox
+with open_sandbox("local", workers=1) as sandbox:
+    print(sandbox.run([Program("print(1)")])[0].outcome.value)
+    for _ in range(3):
+        pair = Pair(Program("def f(): return 1"), Program("remote.report(remote.get('f')())"))
+        print(sandbox.run_pairs([pair])[0].report, sandbox.all_workers[0].num_replaced)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["ok", "1", "0", "1", "0", "1", "0"], done.stdout + done.stderr

@@ -43,10 +43,8 @@ def bind_missing(remote, code, source, names):
             continue
         try:
             names[name] = remote.get(name)
-        except AttributeError:
+        except Exception:  # a candidate may raise anything when it is read; what cannot be read is not defined
             pass
-        except Exception as error:  # a candidate may raise anything when it is read
-            raise Unusable(f"{name!r} cannot be read from the candidate: {describe(error)}") from None
 
 
 def unbound(code, source, names):
@@ -146,15 +144,16 @@ def rows_by_assert(source, function, error):
 
 
 @functools.lru_cache(maxsize=512)
-def certain_calls(source, function, name):
+def certain_calls(source, function, name, line=None):
     """The calls of `name` that a run of the tests begins with for certain, as arguments and named arguments, in order.
 
-    They stand in the asserts that a function's body (or the module's) opens with, have literal arguments, and nothing
-    decides whether they are evaluated.
+    They stand in the asserts that the body of a function (the undecorated one that begins at `line`) or of the module
+    opens with, have literal arguments, and nothing decides whether they are evaluated.
     """
     body = ast.parse(source).body
     if function is not None:
-        body = next((n.body for n in reversed(body) if isinstance(n, ast.FunctionDef) and n.name == function), [])
+        named = [n for n in body if isinstance(n, ast.FunctionDef) and n.name == function and n.lineno == line]
+        body = named[0].body if named and not named[0].decorator_list else []
     found = []
     for node in body:
         if isinstance(node, (ast.Import, ast.ImportFrom, ast.Pass)) or is_constant(node):
@@ -213,9 +212,12 @@ def run_check(remote, source, entry_point, prompt=None):
         candidate = remote.get(entry_point)
     except AttributeError:
         return [["check", "failed", f"it defines no {entry_point!r}"]]
-    code = getattr(check, "__code__", None)
-    if code is not None and code.co_argcount and remote.names_got == {entry_point}:
-        remote.foresee_calls(candidate, certain_calls(source, "check", code.co_varnames[0]))
+    except Exception as error:  # a candidate may raise anything when it is read
+        return [["check", "failed", describe(error)]]
+    code = check.__code__ if isinstance(check, types.FunctionType) else None
+    own = code is not None and code.co_filename == "<tests>" and code.co_argcount
+    if own and remote.names_got == {entry_point}:
+        remote.foresee_calls(candidate, certain_calls(source, "check", code.co_varnames[0], code.co_firstlineno))
     return attempt(source, "check", lambda: check(candidate))
 
 
@@ -235,6 +237,8 @@ def run_asserts(remote, source, entry_point, prompt=None):
             names["candidate"] = names[entry_point] = remote.get(entry_point)
         except AttributeError:
             return [["module", "failed", f"it defines no {entry_point!r}"]]
+        except Exception as error:  # a candidate may raise anything when it is read
+            return [["module", "failed", describe(error)]]
         if remote.names_got == {entry_point}:
             remote.foresee_calls(names[entry_point], certain_calls(source, None, entry_point))
     return attempt(source, None, lambda: exec(code, names))
@@ -256,6 +260,8 @@ def run_calls(remote, cases, entry_point, lenient=False, tolerance=None):
         candidate = remote.get(entry_point)
     except AttributeError:
         return [[f"case {i}", "failed", f"it defines no {entry_point!r}"] for i in range(len(cases))]
+    except Exception as error:  # a candidate may raise anything when it is read
+        return [[f"case {i}", "failed", describe(error)] for i in range(len(cases))]
     rows = []
     for i, ((args, kwargs), expected) in enumerate(cases):
         shown = ""

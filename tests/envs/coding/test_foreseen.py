@@ -8,6 +8,7 @@ import pytest
 
 from stepgym.envs.coding import grade
 from stepgym.envs.coding.harness.core import certain_calls
+from stepgym.envs.types import Status
 from stepgym.sandbox.types import Limits, Sandbox
 
 ASSERTS = [
@@ -58,6 +59,69 @@ CASES = [
     ("import os\ndef f(x): return os._exit(0) if x == 2 else x", "assert f(1) == 1\nassert f(2) == 2", False, "an end in between"),
     ("def f(x): return 1", "def g(x): return f(x)\nassert g(1) == 1\nassert f(2) == 1", True, "a helper of the tests calls it too"),
 ]  # fmt: skip
+
+TWO_CHECKS = """
+def check(candidate):
+    assert candidate(1) == [1]
+if True:
+    def check(candidate):
+        assert candidate(5) == [5]
+"""
+WRAPPED = """
+def check(candidate):
+    assert candidate(7) == [7]
+inner = check
+def wrapper(candidate):
+    assert candidate(5) == [5]
+check = wrapper
+"""
+
+
+@pytest.mark.parametrize("tests", [TWO_CHECKS, WRAPPED], ids=["a second check", "a wrapper"])
+def test_only_the_check_that_runs_is_looked_at(local_sandbox: Sandbox, tests: str) -> None:
+    solution = COUNTS + "    return calls"
+    [verdict] = grade([solution], tests=[tests], entry_points=["f"], sandbox=local_sandbox)
+    assert verdict.correct, verdict
+
+
+def test_an_object_that_ends_one_batch_does_not_end_the_next(local_sandbox: Sandbox) -> None:
+    solution = "class Int(int): pass\ndef f(x): return Int(x) if x == 15 else x\n"
+    table = [([[i], {}], i) for i in range(40)]
+    [verdict] = grade([solution], tests=[table], entry_points=["f"], sandbox=local_sandbox)
+    assert verdict.correct, verdict
+
+
+FORGERS = [
+    (
+        "import os\nos.write(3, (3).to_bytes(4, 'big') + b'[1]')\ndef f(x): return x",
+        "a message that is too short",
+    ),
+    ("def __getattr__(name): raise ValueError(name)", "a module whose names cannot be read"),
+    ("def f(x): return [object(), 'y' * (9 << 20)]", "an answer that cannot cross"),
+]
+
+
+@pytest.mark.parametrize(("solution", "reason"), FORGERS, ids=[row[1] for row in FORGERS])
+@pytest.mark.parametrize(
+    "tests", ["assert f(1) == 2", "def check(candidate):\n    assert candidate(1) == 2", [([[1], {}], 2)]]
+)
+def test_nobody_makes_the_tests_look_at_fault(
+    local_sandbox: Sandbox, solution: str, reason: str, tests: object
+) -> None:
+    begin = time.monotonic()
+    [verdict] = grade([solution], tests=[tests], entry_points=["f"], sandbox=local_sandbox)
+    assert verdict.status is Status.INCORRECT, (reason, verdict)
+    assert time.monotonic() - begin < 4, reason
+
+
+def test_text_of_a_subclass_of_str_is_text(local_sandbox: Sandbox) -> None:
+    class Text(str):
+        __slots__ = ()
+
+    [verdict] = grade(
+        [Text("def f(x): return x")], tests=["assert f(1) == 1"], entry_points=["f"], sandbox=local_sandbox
+    )
+    assert verdict.correct, verdict
 
 
 @pytest.mark.parametrize(("solution", "tests", "correct", "reason"), CASES, ids=[case[3] for case in CASES])

@@ -37,6 +37,9 @@ class Execution:
     def run(self) -> dict[str, Any]:
         """Wait for the program's end, or end it, and say what happened."""
         self._wait()
+        limit = None if self.zygote.options.tester else self.limits.get("disk_mib")
+        if self.overrun is None and limit is not None and self.zygote.disk.used() > limit << 20:
+            self.overrun = "disk"  # it wrote so much between two looks
         return self._reply()
 
     def _wait(self) -> None:

@@ -208,7 +208,7 @@ def plain(line: bytes) -> dict[str, Any]:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
 def test_an_interrupted_run_goes_on_where_it_stopped(how: signal.Signals, tmp_path: Path) -> None:
     interrupted, whole = tmp_path / "interrupted", tmp_path / "whole"
-    process = start(interrupted, sleep_s=0.03)
+    process = start(interrupted, sleep_s=0.1)
     wait_for(interrupted, 4, process)
     process.send_signal(how)
     _, errors = process.communicate(timeout=60)

@@ -186,6 +186,7 @@ def start(out: Path, *arguments: str, sleep_s: float) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "stepgym", *command, *arguments], env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )  # fmt: skip
 
 

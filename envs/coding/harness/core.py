@@ -201,6 +201,16 @@ def calls_in(node, name):
     return None if None in found else [call for calls in found for call in calls]
 
 
+def read_candidate(remote, entry_point):
+    """What the candidate has under this name, and what is wrong with it in a line, empty if nothing."""
+    try:
+        return remote.get(entry_point), ""
+    except AttributeError:
+        return None, f"it defines no {entry_point!r}"
+    except Exception as error:  # a candidate may raise anything when it is read
+        return None, describe(error)
+
+
 def run_check(remote, source, entry_point, prompt=None):
     """HumanEval's style: the tests define `check(candidate)`."""
     names = {"__prompt__": prompt, "__entry_point__": entry_point}
@@ -208,12 +218,9 @@ def run_check(remote, source, entry_point, prompt=None):
     check = names.get("check")
     if not callable(check):
         raise Unusable("the tests define no function check(candidate)")
-    try:
-        candidate = remote.get(entry_point)
-    except AttributeError:
-        return [["check", "failed", f"it defines no {entry_point!r}"]]
-    except Exception as error:  # a candidate may raise anything when it is read
-        return [["check", "failed", describe(error)]]
+    candidate, fault = read_candidate(remote, entry_point)
+    if fault:
+        return [["check", "failed", fault]]
     code = check.__code__ if isinstance(check, types.FunctionType) else None
     own = code is not None and code.co_filename == "<tests>" and code.co_argcount
     if own and remote.names_got == {entry_point}:
@@ -233,12 +240,10 @@ def run_asserts(remote, source, entry_point, prompt=None):
         raise Unusable("no test was found: no check(candidate), no TestCase, no test function and no assert")
     bind_missing(remote, code, source, names)
     if entry_point:
-        try:
-            names["candidate"] = names[entry_point] = remote.get(entry_point)
-        except AttributeError:
-            return [["module", "failed", f"it defines no {entry_point!r}"]]
-        except Exception as error:  # a candidate may raise anything when it is read
-            return [["module", "failed", describe(error)]]
+        names["candidate"], fault = read_candidate(remote, entry_point)
+        if fault:
+            return [["module", "failed", fault]]
+        names[entry_point] = names["candidate"]
         if remote.names_got == {entry_point}:
             remote.foresee_calls(names[entry_point], certain_calls(source, None, entry_point))
     return attempt(source, None, lambda: exec(code, names))
@@ -256,12 +261,9 @@ def attempt(source, function, action):
 def run_calls(remote, cases, entry_point, lenient=False, tolerance=None):
     """Call tables: rows of [[args, kwargs], expected]; `lenient` lets a tuple pass for the list JSON writes."""
     remote.load()
-    try:
-        candidate = remote.get(entry_point)
-    except AttributeError:
-        return [[f"case {i}", "failed", f"it defines no {entry_point!r}"] for i in range(len(cases))]
-    except Exception as error:  # a candidate may raise anything when it is read
-        return [[f"case {i}", "failed", describe(error)] for i in range(len(cases))]
+    candidate, fault = read_candidate(remote, entry_point)
+    if fault:
+        return [[f"case {i}", "failed", fault] for i in range(len(cases))]
     rows = []
     for i, ((args, kwargs), expected) in enumerate(cases):
         shown = ""

@@ -17,8 +17,7 @@ from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.registry import load_env
 from stepgym.selfplay.train import embedded, examples, imitation
-from stepgym.selfplay.train.boards import train_judged
-from stepgym.selfplay.train.demonstrations import imitate, lay_out
+from stepgym.selfplay.train.boards import table_of, train_choices, train_judged
 from stepgym.selfplay.train.fit import Progress, Schedule
 
 Tell = Callable[[str], None]
@@ -84,12 +83,12 @@ def train_sums(folder: Path, seed: int, steps: int, tell: Tell = print) -> Conte
     num_problems = min(SUMS_DEMONSTRATIONS, 4 * steps)
     known = imitation.known_facts(SUMS_KNOWN, seed)
     demonstrated = imitation.demonstrations(num_problems, level=SUMS_LEVEL, known=known, seed=seed)
-    lessons = lay_out(imitation.GAME, demonstrated)
+    lessons = table_of(imitation.GAME, demonstrated)
     for name, shape in (("small", SMALL), ("large", LARGE)):
         model = net.build(net.POLICY, shape, imitation.GAME, seed=seed)
         progress = _telling(tell, folder / name)
         schedule = Schedule(steps, 7e-3)
-        imitate(model, lessons, schedule=schedule, batch=64, seed=seed, out=folder / name, progress=progress)
+        train_choices(model, lessons, schedule=schedule, batch=64, seed=seed, out=folder / name, progress=progress)
     small = EmbeddedPolicy(folder / "small", seed=seed)
     judged: list[examples.Judged] = []
     if not all((folder / name / "model.safetensors").is_file() for name in ("prm", "weak")):

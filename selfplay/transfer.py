@@ -28,7 +28,7 @@ from stepgym.envs.types import Step
 from stepgym.selfplay.contestants import HELD_OUT
 from stepgym.selfplay.jobs import run_jobs
 from stepgym.selfplay.pictures import draw_matrices
-from stepgym.selfplay.train.demonstrations import imitate, lay_out
+from stepgym.selfplay.train.boards import table_of, train_choices
 from stepgym.selfplay.train.examples import Choice
 from stepgym.selfplay.train.fit import Schedule
 from stepgym.selfplay.train.imitation import TRAINING_SEED
@@ -148,14 +148,14 @@ def _one_seed(seed: int, *, out: Path, settings: Mapping[str, Any], tell: Tell) 
 def _train_and_measure(folder: Path, seed: int, settings: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     places = [FAMILIES[name] for name in settings["families"]]
     lessons = {
-        place.name: lay_out(_game(place), demonstrations(place, 3 * settings["steps"], seed)) for place in places
+        place.name: table_of(_game(place), demonstrations(place, 3 * settings["steps"], seed)) for place in places
     }
     models: dict[str, Any] = {FRESH: net.build(net.POLICY, SHAPE, _game(places[0]), seed=seed)}
     for place in places:
         tell(f"seed {seed}: training on {place.name}")
         model = net.build(net.POLICY, SHAPE, _game(place), seed=seed)
         out = folder / place.name.replace(" ", "-").replace(",", "")
-        imitate(model, lessons[place.name], schedule=Schedule(settings["steps"], 5e-3), seed=seed, out=out)
+        train_choices(model, lessons[place.name], schedule=Schedule(settings["steps"], 5e-3), seed=seed, out=out)
         models[place.name] = model
     common: dict[str, Any] = {"num_problems": settings["problems"], "seed": seed, "tell": tell}
     as_is = measure({name: _player(model, seed) for name, model in models.items()}, places, **common)
@@ -165,7 +165,7 @@ def _train_and_measure(folder: Path, seed: int, settings: Mapping[str, Any], tel
             own = copy.deepcopy(model)
             own.config.stepgym_game = _game(place)
             schedule = Schedule(settings["adapt_steps"], 3e-3, warmup=10)
-            imitate(own, lessons[place.name], schedule=schedule, seed=seed + 1)
+            train_choices(own, lessons[place.name], schedule=schedule, seed=seed + 1)
             return EmbeddedPolicy(model=own, seed=seed)
 
         return player

@@ -70,34 +70,6 @@ def _carriers(rows: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], tuple[in
     return found
 
 
-def train_choices(
-    model: Any,
-    choices: Sequence[Choice],
-    *,
-    schedule: Schedule,
-    batch: int = 128,
-    seed: int = 0,
-    out: Path | None = None,
-    progress: Progress | None = None,
-) -> Fit:
-    """Move the policy's probabilities to the shares, in place. Raises `TrainingError`, `LossNotFinite`."""
-    rows, strange = choice_rows(model.config.stepgym_game, choices)
-    if not rows:
-        raise TrainingError(f"none of {strange} steps is one that the {model.config.stepgym_game} policy can write")
-    table = tabulate(rows)
-    carriers_of = batches(len(table.tokens), batch, seed)
-
-    def loss(step: int) -> Tensor:
-        chosen = carriers_of(step)
-        asked = table.rows[chosen]
-        at, rank = torch.nonzero(asked >= 0, as_tuple=True)
-        part = asked[at, rank]
-        weights = table.weights[part]
-        return (weights * table_cross_entropies(model, table, chosen, at, part)).sum() / weights.sum()
-
-    return fit(model, loss, schedule=schedule, out=out, progress=progress)
-
-
 class Table(NamedTuple):
     """Rows as padded tensors, so that a batch costs no loop over them."""
 
@@ -126,6 +98,42 @@ def tabulate(rows: Sequence[Row]) -> Table:
         pad_sequence([torch.ones(len(row.options), dtype=torch.bool) for row in rows], batch_first=True),
         torch.tensor([row.weight for row in rows]),
     )
+
+
+def table_of(game: str, choices: Sequence[Choice]) -> Table:
+    """Lay out choices for `train_choices`. Raises `TrainingError` where no step is one that the game's policy writes."""
+    rows, strange = choice_rows(game, choices)
+    if not rows:
+        raise TrainingError(f"none of {strange} steps is one that the {game} policy can write")
+    return tabulate(rows)
+
+
+def train_choices(
+    model: Any,
+    choices: Sequence[Choice] | Table,
+    *,
+    schedule: Schedule,
+    batch: int = 128,
+    seed: int = 0,
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> Fit:
+    """Move the policy's probabilities to the shares, in place. Raises `TrainingError`, `LossNotFinite`.
+
+    Choices that several models learn are laid out once, by `table_of`.
+    """
+    table = choices if isinstance(choices, Table) else table_of(model.config.stepgym_game, choices)
+    carriers_of = batches(len(table.tokens), batch, seed)
+
+    def loss(step: int) -> Tensor:
+        chosen = carriers_of(step)
+        asked = table.rows[chosen]
+        at, rank = torch.nonzero(asked >= 0, as_tuple=True)
+        part = asked[at, rank]
+        weights = table.weights[part]
+        return (weights * table_cross_entropies(model, table, chosen, at, part)).sum() / weights.sum()
+
+    return fit(model, loss, schedule=schedule, out=out, progress=progress)
 
 
 def table_cross_entropies(model: Any, table: Table, carriers: Tensor, at: Tensor, rows: Tensor) -> Tensor:

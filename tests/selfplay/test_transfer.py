@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from stepgym.cli import main
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Step
-from stepgym.selfplay.train.demonstrations import lay_out
+from stepgym.selfplay.train.boards import choice_rows
 from stepgym.selfplay.transfer import FAMILIES, FRESH, demonstrations, matrix, place_of, reproduce_transfer
 
 
@@ -19,9 +19,8 @@ from stepgym.selfplay.transfer import FAMILIES, FRESH, demonstrations, matrix, p
 def test_demonstrated_steps_are_verified_steps_and_no_held_out_problems(place: object) -> None:
     env = load_env(place.env_id, seed=900_000, **place.options)  # type: ignore[attr-defined]
     choices = demonstrations(place, 5, 0)  # type: ignore[arg-type]
-    rows = lay_out("countdown" if "Countdown" in env.env_id else "modular_sums", choices)  # type: ignore[operator]
-    assert len(rows.tokens) == len(choices)
-    assert bool(rows.legal.gather(2, rows.target[:, :, None]).all()), "what is demonstrated is legal"
+    rows, illegal = choice_rows("countdown" if "Countdown" in env.env_id else "modular_sums", choices)  # type: ignore[operator]
+    assert not illegal and {row.example for row in rows} <= set(range(len(choices)))
     at = 0
     for index in range(5):
         state = env.domain.initial(env.problems[index])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
@@ -12,14 +13,26 @@ Result = TypeVar("Result")
 
 
 def run_jobs(function: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> list[Result]:
-    """Return the results in order; with more than one job, function and items must be such as can be pickled."""
+    """Return the results in order; with more than one job, function and items must be such as can be pickled.
+
+    Ctrl-C, or an error in one job, ends the others where they are: jobs that keep what they have done go on from there.
+    """
     if min(jobs, len(items)) <= 1:
         return [function(item) for item in items]
-    with ProcessPoolExecutor(min(jobs, len(items)), multiprocessing.get_context("spawn"), initializer=_one_thread) as pool:
+    pool = ProcessPoolExecutor(min(jobs, len(items)), multiprocessing.get_context("spawn"), initializer=_begin)
+    try:
         return list(pool.map(function, items))
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _one_thread() -> None:
+def _begin() -> None:
+    """One thread; and Ctrl-C in a terminal, which goes to every process, is for the first one to answer."""
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)

@@ -27,8 +27,9 @@ from stepgym.envs.types import Problem
 from stepgym.selfplay.run_folder import RunFolder, read_episodes
 from stepgym.selfplay.train.examples import require
 from stepgym.selfplay.train.fit import Progress, TrainingError
+from stepgym.selfplay.train.kinds import Kind
 from stepgym.selfplay.train.language import SMOLLM2, Trained, is_language_model
-from stepgym.selfplay.train.run import Kind, TrainConfig, train
+from stepgym.selfplay.train.run import TrainConfig, train
 from stepgym.selfplay.types import RunConfig
 
 Tell = Callable[[str], None]

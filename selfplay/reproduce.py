@@ -19,6 +19,7 @@ from stepgym.agents.embedded.policy import EmbeddedPolicy
 from stepgym.agents.intervals import wilson
 from stepgym.selfplay import ledger
 from stepgym.selfplay.curves import bands, write_curves
+from stepgym.selfplay.jobs import run_jobs
 from stepgym.selfplay.loop import Generation, evaluate, finish, run_loop, train_policy
 from stepgym.selfplay.loop_config import LoopConfig
 from stepgym.selfplay.teachers import Form, Teacher
@@ -51,47 +52,62 @@ def self_play_improves(
     out: Path,
     *,
     seeds: int = 3,
+    arms: Sequence[str] = ARMS,
+    first_seed: int = 0,
+    jobs: int = 1,
+    tell: Tell = print,
+    **settings: int | None,
+) -> dict[str, Any]:
+    """Start from imitation of demonstrators who know part of the addition table, then learn without them.
+
+    Arms: `vote` uses no label at all; `verifier` only the verifier's word on whole answers; `scratch` starts at random
+    weights on Countdown, the verifier its teacher, the level raised by the curriculum. Controls: `vote-paths` and
+    `rejection` learn the lines alone that end in the voted and in the verified answer, `imitation` spends what `vote`
+    spends on more demonstrations, `random` and `shuffled` are taught nothing, `oracle` has every step judged. The
+    held-out problems of a seed are the same in every generation and arm, and the gate turns nothing down, so that
+    controls are free to get worse. `settings` are those of `one_seed`; `jobs` processes share the seeds, and then
+    `tell` must be a function that can be pickled.
+    """
+    run = partial(one_seed, out=out, arms=arms, tell=tell, **settings)  # type: ignore[arg-type]
+    found = run_jobs(run, range(first_seed, first_seed + seeds), jobs)
+    return write_results(out, {arm: [of_seed[arm] for of_seed in found] for arm in arms})
+
+
+def one_seed(
+    seed: int,
+    *,
+    out: Path,
+    arms: Sequence[str],
+    tell: Tell,
     generations: int | None = None,
     episodes: int = 400,
     held_out: int = 200,
     imitation_steps: int = 1000,
     steps: int = 300,
     num_demonstrations: int = 2000,
-    arms: Sequence[str] = ARMS,
-    first_seed: int = 0,
-    tell: Tell = print,
-) -> dict[str, Any]:
-    """Start from imitation of demonstrators who know part of the addition table, then learn without them.
-
-    Arms: `vote` uses no label at all; `verifier` only the verifier's word on whole answers; `scratch` starts at random
-    weights on Countdown, the verifier its teacher, the level raised by the curriculum. Controls: `vote-paths` and
-    `rejection` learn the lines alone that end in the voted and in the verified answer, `imitation` spends what `vote` spends on more demonstrations, `random` and `shuffled` are
-    taught nothing, `oracle` has every step judged. Modular sums of six numbers; the held-out problems of a seed are the same
-    in every generation and arm, and the gate turns nothing down, so that controls are free to get worse.
-    """
-    curves: dict[str, list[list[dict[str, Any]]]] = {arm: [] for arm in arms}
-    for seed in range(first_seed, first_seed + seeds):
-        folder = out / f"seed-{seed}"
-        start = folder / "start"
-        if any(arm != "scratch" for arm in arms) and not (start / ledger.FILE).is_file():
-            schedule = Schedule(imitation_steps, 5e-3)
-            train_imitation(start, shape=SHAPE, level=LEVEL, share=KNOWN, modulus=MODULUS, num_problems=num_demonstrations, schedule=schedule, seed=seed)
-        common = LoopConfig(
-            out="", env="stepgym/ModularSums-v0", level=LEVEL, env_options={"modulus": MODULUS}, init=str(start), agent_settings={"n": 32, "pick": "vote"},
-            generations=generations or GENERATIONS, episodes=episodes, held_out=held_out, seed=seed, replay=3, steps=steps,
-            learning_rate=3e-3, batch=256, path_weight=2.0, confidence=1.0,
-        )  # fmt: skip
-        facts = partial(facts_known, known=known_facts(KNOWN, seed, modulus=MODULUS))
-        for arm in arms:
-            told = partial(_tell_arm, tell, seed, arm)
-            if arm == "imitation":
-                lines = more_imitation(replace(common, out=str(folder / arm)), folder / "vote", num_demonstrations, report=facts, tell=told)
-            elif arm == "scratch":
-                lines = run_loop(_scratch(common, folder), tell=told)
-            else:
-                lines = run_loop(replace(common, out=str(folder / arm), **SELF_PLAY[arm]), tell=told, report=facts)
-            curves[arm].append(lines)
-    return write_results(out, curves)
+) -> dict[str, list[dict[str, Any]]]:
+    """Run the arms of one seed as far as they are not there yet; return the lines of each."""
+    folder = out / f"seed-{seed}"
+    start = folder / "start"
+    if any(arm != "scratch" for arm in arms) and not (start / ledger.FILE).is_file():
+        schedule = Schedule(imitation_steps, 5e-3)
+        train_imitation(start, shape=SHAPE, level=LEVEL, share=KNOWN, modulus=MODULUS, num_problems=num_demonstrations, schedule=schedule, seed=seed)
+    common = LoopConfig(
+        out="", env="stepgym/ModularSums-v0", level=LEVEL, env_options={"modulus": MODULUS}, init=str(start), agent_settings={"n": 32, "pick": "vote"},
+        generations=generations or GENERATIONS, episodes=episodes, held_out=held_out, seed=seed, replay=3, steps=steps,
+        learning_rate=3e-3, batch=256, path_weight=2.0, confidence=1.0,
+    )  # fmt: skip
+    facts = partial(facts_known, known=known_facts(KNOWN, seed, modulus=MODULUS))
+    lines: dict[str, list[dict[str, Any]]] = {}
+    for arm in arms:
+        told = partial(_tell_arm, tell, seed, arm)
+        if arm == "imitation":
+            lines[arm] = more_imitation(replace(common, out=str(folder / arm)), folder / "vote", num_demonstrations, report=facts, tell=told)
+        elif arm == "scratch":
+            lines[arm] = run_loop(_scratch(common, folder), tell=told)
+        else:
+            lines[arm] = run_loop(replace(common, out=str(folder / arm), **SELF_PLAY[arm]), tell=told, report=facts)
+    return lines
 
 
 def write_results(out: Path, curves: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]) -> dict[str, Any]:

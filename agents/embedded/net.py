@@ -87,9 +87,14 @@ def quiet() -> Iterator[None]:
 
 
 def save(model: Any, folder: Path) -> None:
-    """Write `config.json` and `model.safetensors`, which transformers' `from_pretrained` reads."""
+    """Write `config.json` and `model.safetensors`, which transformers' `from_pretrained` reads; cut short, the files
+    that were there before stay whole."""
+    part = folder / "part"
     with quiet():
-        model.save_pretrained(folder)
+        model.save_pretrained(part)
+    for file in sorted(part.iterdir()):
+        file.replace(folder / file.name)
+    part.rmdir()
 
 
 def load(kind: str, folder: Path) -> Any:

@@ -11,7 +11,6 @@ import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +25,10 @@ from stepgym.selfplay.train import boards, examples
 from stepgym.selfplay.train.examples import Judged, Labels, Replay, require, require_both_classes
 from stepgym.selfplay.train.fit import Fit, Progress, Schedule, TrainingError
 from stepgym.selfplay.train.grpo import Variant, train_grpo
+from stepgym.selfplay.train.kinds import Kind, has
 from stepgym.selfplay.train.language import is_language_model
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-
-
-class Kind(StrEnum):
-    """What is trained, and on what."""
-
-    SFT = "sft"
-    """Policy, on the steps of verified solutions (of an agent's own: STaR, ReST-EM, expert iteration)."""
-    DPO = "dpo"
-    """Policy, on verified against refuted steps."""
-    PRM = "prm"
-    """Step reward model."""
-    ORM = "orm"
-    """Outcome reward model."""
-    ALPHAZERO = "alphazero"
-    """Policy on visits and reward model on outcomes, into `policy/` and `prm/`."""
-    GRPO = "grpo"
-    """Policy, on an environment's verdicts; needs no records."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +81,7 @@ def language_defaults(kind: str, lora: int) -> dict[str, Any]:
 
 def read_config(kind: str, file: Path | None, given: Mapping[str, Any]) -> TrainConfig:
     """Join a TOML file with what was given besides, which counts more. Raises `TrainingError` with the known names."""
-    known = {f.name: f for f in fields(TrainConfig)}
+    known = {f.name for f in fields(TrainConfig) if f.name != "kind" and has(Kind(kind), f.name)}
     settings: dict[str, Any] = {}
     if file is not None:
         try:
@@ -106,8 +89,8 @@ def read_config(kind: str, file: Path | None, given: Mapping[str, Any]) -> Train
         except (OSError, tomllib.TOMLDecodeError) as error:
             raise TrainingError(f"{file}: {error}") from error
         for name in settings:
-            if name not in known or name == "kind":
-                raise TrainingError(f"{file}: {unknown_name('setting', name, set(known) - {'kind'}, dotted=False)}")
+            if name not in known:
+                raise TrainingError(f"{file}: {unknown_name(f'{kind} setting', name, known, dotted=False)}")
     settings |= {name: value for name, value in given.items() if value is not None and value != ()}
     if "out" not in settings:
         raise TrainingError("say where the result goes: --out FOLDER, or out = \"FOLDER\" in the config")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from stepgym.cli.options import user_errors
+from stepgym.cli.options import resumable
 
 
 @click.command()
@@ -22,15 +22,11 @@ def command(config: Path, out: str | None, generations: int | None, as_json: boo
     from stepgym.selfplay.curves import write_curves
     from stepgym.selfplay.loop import run_loop
     from stepgym.selfplay.loop_config import read_loop_config
-    from stepgym.selfplay.train.fit import LossNotFinite
 
     torch.set_num_threads(1)
-    with user_errors():
+    with resumable():
         settings = read_loop_config(config, out=out, generations=generations)
-        try:
-            lines = run_loop(settings, tell=lambda line: click.echo(line, err=True))
-        except LossNotFinite as error:
-            raise click.ClickException(str(error)) from error
+        lines = run_loop(settings, tell=lambda line: click.echo(line, err=True))
     page = write_curves(Path(settings.out), {Path(settings.out).name: [lines]})
     if as_json:
         click.echo(json.dumps([{k: v for k, v in line.items() if k != "solved"} for line in lines]))

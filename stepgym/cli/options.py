@@ -67,3 +67,18 @@ def user_errors() -> Iterator[None]:
         yield
     except (ValueError, SandboxError, FileNotFoundError, ImportError) as error:
         raise click.UsageError(str(error)) from error
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """`user_errors` for a command that goes on where it stopped: Ctrl-C says so, and a loss that is no number ends it."""
+    from stepgym.selfplay.train.fit import LossNotFinite
+
+    try:
+        with user_errors():
+            yield
+    except LossNotFinite as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        click.echo("\nStopped; what was kept is safe, and the same command goes on from there.", err=True)
+        raise click.exceptions.Exit(130) from None

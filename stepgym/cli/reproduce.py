@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from stepgym.cli.options import user_errors
+from stepgym.cli.options import resumable
 from stepgym.sandbox.plugins import unknown_name
 
 ARMS = ("vote", "vote-paths", "verifier", "rejection", "random", "shuffled", "oracle", "imitation", "scratch")
@@ -33,7 +33,7 @@ def small_beats_14x(as_json: bool, **given: Any) -> None:
     _one_thread()
     from stepgym.selfplay.small_beats_large import small_beats_large
 
-    with user_errors():
+    with resumable():
         results = small_beats_large(**given, tell=_say)
     if as_json:
         click.echo(json.dumps(results))
@@ -67,7 +67,7 @@ def transfer(as_json: bool, policies: tuple[str, ...], envs: tuple[str, ...], ag
     _one_thread()
     from stepgym.selfplay.transfer import reproduce_transfer
 
-    with user_errors():
+    with resumable():
         if bool(policies) != bool(envs):
             raise ValueError("--policy and --env go together: which policies, and on which environments")
         results = _transfer_of(policies, envs, agent, given) if policies else reproduce_transfer(**given, tell=_say)
@@ -120,17 +120,18 @@ def _say(line: str) -> None:
 @click.option("--episodes", default=400, show_default=True, type=click.IntRange(min=1), help="Problems played a generation.")
 @click.option("--held-out", default=200, show_default=True, type=click.IntRange(min=1))
 @click.option("--arm", "arms", multiple=True, default=("vote", "random"), show_default=True, help=f"One of {', '.join(ARMS)}, or all.")
+@click.option("--jobs", default=2, show_default=True, type=click.IntRange(min=1), help="Processes that share the seeds.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def alphazero(as_json: bool, arms: tuple[str, ...], **given: Any) -> None:
     """Self-play without labels makes the policy better; the same with a random teacher does not."""
     _one_thread()
     from stepgym.selfplay.reproduce import self_play_improves
 
-    with user_errors():
+    with resumable():
         for arm in set(arms) - {*ARMS, "all"}:
             raise unknown_name("arm", arm, (*ARMS, "all"), dotted=False)
         chosen = ARMS if "all" in arms else arms
-        results = self_play_improves(**given, arms=chosen, tell=lambda line: click.echo(line, err=True))
+        results = self_play_improves(**given, arms=chosen, tell=_say)
     if as_json:
         click.echo(json.dumps(results))
         return
@@ -162,13 +163,9 @@ def llm_generation(as_json: bool, **given: Any) -> None:
     """A real language model plays arithmetic, learns from what the verifier approves, and is measured before and after."""
     from stepgym.cli.train import show
     from stepgym.selfplay.llm_generation import Generation, run_generation
-    from stepgym.selfplay.train.fit import LossNotFinite
 
-    with user_errors():
-        try:
-            results = run_generation(Generation(**given), tell=lambda line: click.echo(line, err=True), progress=show)
-        except LossNotFinite as error:
-            raise click.ClickException(str(error)) from error
+    with resumable():
+        results = run_generation(Generation(**given), tell=_say, progress=show)
     if as_json:
         click.echo(json.dumps(results))
         return

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from stepgym.cli.options import user_errors
+from stepgym.cli.options import resumable
+from stepgym.selfplay.train.kinds import Kind, has
 
 
 @click.group()
@@ -35,62 +36,67 @@ def embedded(out: Path, seed: int, quick: bool, as_json: bool) -> None:
             policy_schedule=settings.policy_schedule._replace(steps=50),
             prm_schedule=settings.prm_schedule._replace(steps=25),
         )
-    figures = train_embedded(out, settings, progress=show)
+    with resumable():
+        figures = train_embedded(out, settings, progress=show)
     print_figures(figures, as_json)
 
 
-def _add(kind: str, summary: str) -> None:
-    """Add a trainer's command; all share their options."""
-
-    @command.command(kind, help=summary)
-    @click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file with the same names as the options.")
-    @click.option("--runs", multiple=True, help="Run folder to learn from; may be repeated.")
-    @click.option("--out", help="Folder for the checkpoint and metrics.jsonl; the same command resumes there.")
-    @click.option("--init", help="Model to start from: embedded, a folder, smollm2, or hf:NAME_OR_FOLDER.")
-    @click.option("--steps", type=click.IntRange(min=1))
-    @click.option("--learning-rate", type=float)
-    @click.option("--batch", type=click.IntRange(min=1))
-    @click.option("--labels", help="prm: monte_carlo, verifier, agreement or first_error.")
-    @click.option("--hard/--soft", default=None, help="prm: labels 0 or 1, or shares.")
-    @click.option("--beta", type=float, help="dpo: how far from the start the policy may go.")
-    @click.option("--env", help="grpo: environment.")
-    @click.option("--level", type=int, help="grpo: its level.")
-    @click.option("--variant", help="grpo: grpo, dr_grpo or dapo.")
-    @click.option("--group", type=click.IntRange(min=2), help="grpo: answers to each problem.")
-    @click.option("--max-new-tokens", type=click.IntRange(min=1), help="grpo, language models: the longest step.")
-    @click.option("--max-steps", type=click.IntRange(min=1), help="grpo, language models: steps of an episode.")
-    @click.option(
+_OPTIONS = (
+    click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file with the same names as the options."),
+    click.option("--runs", multiple=True, help="Run folder to learn from; may be repeated."),
+    click.option("--out", help="Folder for the checkpoint and metrics.jsonl; the same command resumes there."),
+    click.option("--init", help="Model to start from: embedded, a folder, smollm2, or hf:NAME_OR_FOLDER."),
+    click.option("--steps", type=click.IntRange(min=1)),
+    click.option("--learning-rate", type=float),
+    click.option("--batch", type=click.IntRange(min=1)),
+    click.option("--labels", help="monte_carlo, verifier, agreement or first_error."),
+    click.option("--hard/--soft", default=None, help="Labels 0 or 1, or shares."),
+    click.option("--beta", type=float, help="How far from the start the policy may go."),
+    click.option("--env", help="Environment."),
+    click.option("--level", type=int, help="Its level."),
+    click.option("--variant", help="grpo, dr_grpo or dapo."),
+    click.option("--group", type=click.IntRange(min=2), help="Answers to each problem."),
+    click.option("--max-new-tokens", type=click.IntRange(min=1), help="Language models: the longest step."),
+    click.option("--max-steps", type=click.IntRange(min=1), help="Language models: steps of an episode."),
+    click.option(
         "--lora", is_flag=False, flag_value=16, type=click.IntRange(min=1), metavar="[RANK]",
         help="Language models: train low-rank adapters in place of the whole model; rank 16 unless given.",
-    )  # fmt: skip
-    @click.option("--device", help="Language models: auto, cpu, cuda or mps.")
-    @click.option("--seed", type=int)
-    @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+    ),
+    click.option("--device", help="Language models: auto, cpu, cuda or mps."),
+    click.option("--seed", type=int),
+    click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON."),
+)  # fmt: skip
+
+
+def _add(kind: Kind, summary: str) -> None:
+    """Add a trainer's command with the options that it has."""
+
+    @command.command(str(kind), help=summary)
     def run(file: Path | None, as_json: bool, **given: Any) -> None:
         import torch
 
-        from stepgym.selfplay.train.fit import LossNotFinite
         from stepgym.selfplay.train.language import is_language_model
         from stepgym.selfplay.train.run import read_config, train
 
-        with user_errors():
+        with resumable():
             config = read_config(kind, file, given)
             if not is_language_model(config.init):
                 torch.set_num_threads(1)
-            try:
-                figures = train(config, progress=show)
-            except LossNotFinite as error:
-                raise click.ClickException(str(error)) from error
+            figures = train(config, progress=show)
         print_figures(figures, as_json)
+
+    for option in _OPTIONS:
+        option(run)
+    run.params = [parameter for parameter in run.params if has(kind, str(parameter.name))]
 
 
 for _kind, _summary in {
-    "sft": "Policy, on the steps of verified solutions.",
-    "dpo": "Policy, on verified steps against refuted ones.",
-    "prm": "Step reward model, on labels from the tree or the step verifier.",
-    "orm": "Outcome reward model, on the verdicts of answers.",
-    "alphazero": "Policy on the search's visits, reward model on outcomes.",
-    "grpo": "Policy, straight on an environment's verdicts.",
+    Kind.SFT: "Policy, on the steps of verified solutions.",
+    Kind.DPO: "Policy, on verified steps against refuted ones.",
+    Kind.PRM: "Step reward model, on labels from the tree or the step verifier.",
+    Kind.ORM: "Outcome reward model, on the verdicts of answers.",
+    Kind.ALPHAZERO: "Policy on the search's visits, reward model on outcomes.",
+    Kind.GRPO: "Policy, straight on an environment's verdicts.",
 }.items():
     _add(_kind, _summary)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from stepgym.selfplay.train.embedded import auc
 from stepgym.selfplay.train.examples import Choice, Judged, Labels, Preference, Replay
 from stepgym.selfplay.train.fit import LossNotFinite, Schedule, TrainingError, fit
 from stepgym.selfplay.train.grpo import Variant, roll_out, train_grpo
+from stepgym.selfplay.train.kinds import ONLY_FOR
 from stepgym.selfplay.train.run import TrainConfig, read_config, train
 from stepgym.selfplay.types import RunConfig
 
@@ -224,7 +225,8 @@ def test_records_that_teach_nothing_are_named(
 def test_every_trainer_runs_from_the_command_line(tmp_path: Path, records: list[EpisodeRecord], kind: str) -> None:
     mixed = [spoiled(record, "incorrect") if i % 3 == 0 else record for i, record in enumerate(records)]
     run, out = run_folder(tmp_path / "run", mixed), tmp_path / "out"
-    call = ["train", kind, "--runs", str(run), "--out", str(out), "--steps", "3", "--level", "1", "--json"]
+    source = ["--level", "1"] if kind == "grpo" else ["--runs", str(run)]
+    call = ["train", kind, *source, "--out", str(out), "--steps", "3", "--json"]
     done = CliRunner().invoke(main, call)
     assert done.exit_code == 0, done.output
     assert math.isfinite(json.loads(done.stdout.splitlines()[-1])["loss"])
@@ -242,7 +244,18 @@ def test_settings_come_from_toml_and_flags_count_more(tmp_path: Path) -> None:
     config = read_config("sft", file, {"steps": 9, "seed": None, "runs": ("a",)})
     assert (config.steps, config.seed, config.runs) == (9, 3, ("a",))
     file.write_text("stepz = 5\n")
-    with pytest.raises(TrainingError, match=r"unknown setting 'stepz'; did you mean 'steps'\?"):
+    with pytest.raises(TrainingError, match=r"unknown sft setting 'stepz'; did you mean 'steps'\?"):
+        read_config("sft", file, {})
+
+
+def test_a_trainer_shows_and_takes_its_own_settings_alone(tmp_path: Path) -> None:
+    assert set(ONLY_FOR) <= {field.name for field in fields(TrainConfig)}
+    assert "--beta" in CliRunner().invoke(main, ["train", "dpo", "--help"]).output
+    assert "--beta" not in CliRunner().invoke(main, ["train", "sft", "--help"]).output
+    file = tmp_path / "train.toml"
+    file.write_text('out = "x"\nbeta = 0.1\n')
+    assert read_config("dpo", file, {}).beta == 0.1
+    with pytest.raises(TrainingError, match="unknown sft setting 'beta'"):
         read_config("sft", file, {})
 
 

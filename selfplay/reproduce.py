@@ -29,11 +29,12 @@ from stepgym.selfplay.train.imitation import demonstrations, known_facts, train_
 Tell = Callable[[str], None]
 SHAPE = net.Shape(32, 1, 4)
 SCRATCH_SHAPE = net.Shape(64, 3, 4)
-LEVEL = 4
+LEVEL = 6
+"""Sums of eight numbers."""
 MODULUS = 19
 """Smaller than the environment's default, so that the table is learned in minutes: 190 facts instead of 496."""
 GENERATIONS = 8
-KNOWN = 0.6
+KNOWN = 0.62
 """Share of the addition table that the demonstrators know."""
 SELF_PLAY: Mapping[str, Mapping[str, Any]] = {
     "vote": {"teacher": Teacher.VOTE, "form": Form.BOTH, "most_agreed": 0.35},
@@ -84,7 +85,7 @@ def one_seed(
     held_out: int = 200,
     imitation_steps: int = 1000,
     steps: int = 300,
-    num_demonstrations: int = 2000,
+    num_demonstrations: int = 4000,
 ) -> dict[str, list[dict[str, Any]]]:
     """Run the arms of one seed as far as they are not there yet; return the lines of each."""
     folder = out / f"seed-{seed}"

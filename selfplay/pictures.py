@@ -15,16 +15,18 @@ def draw_claim(file: Path, families: Sequence[Mapping[str, Any]]) -> None:
     from matplotlib import pyplot
 
     columns = 2
+    names = dict.fromkeys(method["name"] for family in families for method in family["methods"])
+    colors = {name: pyplot.colormaps["tab20"](number % 20) for number, name in enumerate(names)}
     figure, grid = pyplot.subplots(-(-len(families) // columns), columns, figsize=(14, 5 * -(-len(families) // columns)), squeeze=False)
     for axes, family in zip(grid.flat, families):
         methods = family["methods"]
         least = min((m["mflop"] for m in methods if m["mflop"] > 0), default=1.0) / 2
-        for number, method in enumerate(methods):
+        for method in methods:
             low, high = method["ci"]
             share = method["solved"]
             axes.errorbar(
                 max(method["mflop"], least), share, yerr=[[max(0.0, share - low)], [max(0.0, high - share)]],
-                fmt="x" if method["name"].startswith("control") else "o", color=f"C{number % 10}", label=method["name"],
+                fmt="x" if method["name"].startswith("control") else "o", color=colors[method["name"]], label=method["name"],
             )  # fmt: skip
         axes.axvline(methods[0]["mflop"], color="grey", linestyle=":")
         axes.axhline(methods[0]["solved"], color="grey", linestyle=":")

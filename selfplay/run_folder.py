@@ -39,13 +39,13 @@ class RunFolder:
         """Raises `RunMismatchError` for a run with other settings, `RunBusyError` while another process writes."""
         self.path = Path(path)
         self.config = config
-        if self.path.exists() and not (self.path / "run.json").exists() and any(self.path.iterdir()):
+        if not (self.path / "run.json").exists() and not _is_free(self.path):
             raise RunMismatchError(f"{self.path} is neither empty nor a run folder; choose another")
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(self.path)
         try:
             _check_or_write_config(self.path, config)
-            _cut_torn_line(self.path / "episodes.jsonl")
+            cut_torn_line(self.path / "episodes.jsonl")
             self.done = {record.problem_id for record in read_episodes(self.path)}
             """Ids of the problems that have their episode."""
             self._file = os.open(self.path / "episodes.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -135,6 +135,11 @@ def summarise(path: str | Path) -> RunSummary:
     )
 
 
+def _is_free(path: Path) -> bool:
+    """Say whether a run may begin here: in no folder yet, an empty one, or one whose writer was killed at once."""
+    return not path.exists() or {each.name for each in path.iterdir()} <= {"lock", "run.draft"}
+
+
 def _locked(path: Path) -> int:
     import fcntl
 
@@ -152,7 +157,7 @@ def _check_or_write_config(path: Path, config: RunConfig) -> None:
     plain = json.loads(json.dumps(describe(asdict(config))))
     if not file.exists():
         content = {"format": RUN_FORMAT, "config": plain, "versions": versions()}
-        _write_whole(file, json.dumps(content, indent=2) + "\n")
+        write_whole(file, json.dumps(content, indent=2) + "\n")
         return
     before = asdict(read_config(path))
     if before == plain:
@@ -185,7 +190,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _write_whole(file: Path, text: str) -> None:
+def write_whole(file: Path, text: str) -> None:
     """All or nothing: a reader sees the old file or the new one."""
     draft = file.with_suffix(".draft")
     with draft.open("w", encoding="utf-8") as stream:
@@ -195,8 +200,8 @@ def _write_whole(file: Path, text: str) -> None:
     draft.replace(file)
 
 
-def _cut_torn_line(file: Path) -> None:
-    """Drop the end of a line whose writer was killed: its episode counts as not finished."""
+def cut_torn_line(file: Path) -> None:
+    """Drop the end of a line whose writer was killed: what it said counts as not done."""
     if not file.exists():
         return
     with file.open("r+b") as stream:

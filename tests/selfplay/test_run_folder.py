@@ -99,6 +99,14 @@ def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_writer_that_was_killed_at_once_leaves_a_folder_to_begin_in(tmp_path: Path) -> None:
+    (tmp_path / "lock").touch()
+    (tmp_path / "run.draft").write_text('{"form')
+    with RunFolder(tmp_path, CONFIG) as run:
+        run.append(episode(0))
+    assert len(list(read_episodes(tmp_path))) == 1
+
+
 def test_the_summary_counts(tmp_path: Path) -> None:
     with RunFolder(tmp_path, CONFIG) as run:
         assert summarise(tmp_path).solved is None

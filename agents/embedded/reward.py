@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from stepgym.agents.embedded import net
+from stepgym.agents.embedded import net, value_head
 from stepgym.agents.embedded.games import GAMES, reading_of
 from stepgym.agents.embedded.policy import WEIGHTS, require_game
 from stepgym.envs.types import State
@@ -26,8 +26,9 @@ class EmbeddedRewardModel:
     """
 
     def __init__(self, folder: str | Path | None = None, *, model: Any = None) -> None:
-        """Load `folder` (default: the shipped Countdown reward model), or take a `model` that is in memory."""
-        loaded = net.load(net.PRM, Path(folder) if folder else WEIGHTS / net.PRM) if model is None else model
+        """Load `folder`, a reward model or a policy that has a value head (default: the shipped Countdown reward model),
+        or take a `model` that is in memory."""
+        loaded = value_head.load_scorer(Path(folder) if folder else WEIGHTS / net.PRM) if model is None else model
         self.model = copy.deepcopy(loaded).double()
         self.game = str(self.model.config.stepgym_game)
         self.num_parameters = net.num_parameters(self.model)

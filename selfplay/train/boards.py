@@ -122,6 +122,11 @@ def train_choices(
 
     Choices that several models learn are laid out once, by `table_of`.
     """
+    return fit(model, choices_loss(model, choices, batch, seed), schedule=schedule, out=out, progress=progress)
+
+
+def choices_loss(model: Any, choices: Sequence[Choice] | Table, batch: int, seed: int) -> Callable[[int], Tensor]:
+    """Return the cross-entropy of each step's batch of choices. Raises `TrainingError`."""
     table = choices if isinstance(choices, Table) else table_of(model.config.stepgym_game, choices)
     carriers_of = batches(len(table.tokens), batch, seed)
 
@@ -133,7 +138,7 @@ def train_choices(
         weights = table.weights[part]
         return (weights * table_cross_entropies(model, table, chosen, at, part)).sum() / weights.sum()
 
-    return fit(model, loss, schedule=schedule, out=out, progress=progress)
+    return loss
 
 
 def table_cross_entropies(model: Any, table: Table, carriers: Tensor, at: Tensor, rows: Tensor) -> Tensor:
@@ -207,6 +212,11 @@ def train_judged(
     progress: Progress | None = None,
 ) -> Fit:
     """Train a reward model on boards with labels in [0, 1] (hard, soft or values), by cross-entropy."""
+    return fit(model, judged_loss(model, judged, batch, seed), schedule=schedule, out=out, progress=progress)
+
+
+def judged_loss(model: Any, judged: Sequence[Judged], batch: int, seed: int) -> Callable[[int], Tensor]:
+    """Return the binary cross-entropy of each step's batch of judged boards."""
     labels = torch.tensor([e.label for e in judged])
     rows_of = batches(len(judged), batch, seed)
 
@@ -215,7 +225,7 @@ def train_judged(
         logits = net.board_logits(model, [judged[i].board for i in index.tolist()])
         return functional.binary_cross_entropy_with_logits(logits, labels[index])
 
-    return fit(model, loss, schedule=schedule, out=out, progress=progress)
+    return loss
 
 
 def batches(num_rows: int, batch: int, seed: int) -> Callable[[int], Tensor]:

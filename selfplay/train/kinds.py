@@ -18,7 +18,7 @@ class Kind(StrEnum):
     ORM = "orm"
     """Outcome reward model."""
     ALPHAZERO = "alphazero"
-    """Policy on visits and reward model on outcomes, into `policy/` and `prm/`."""
+    """Policy on visits and reward model on outcomes, into `policy/` and `prm/`; with `shared` one network, into `policy/`."""
     GRPO = "grpo"
     """Policy, on an environment's verdicts; needs no records."""
 
@@ -29,6 +29,7 @@ ONLY_FOR: Mapping[str, frozenset[Kind]] = {
     "labels": frozenset({Kind.PRM}),
     "hard": frozenset({Kind.PRM}),
     "beta": frozenset({Kind.DPO}),
+    "shared": frozenset({Kind.ALPHAZERO}),
     **dict.fromkeys(PLAYED, frozenset({Kind.GRPO})),
     **dict.fromkeys(("lora", "device"), frozenset(Kind) - {Kind.ALPHAZERO}),
 }

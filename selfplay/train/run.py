@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from stepgym.agents.embedded import net
+from stepgym.agents.embedded import net, value_head
 from stepgym.agents.embedded.policy import WEIGHTS
 from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.reasoning_env import ReasoningEnv
@@ -27,6 +27,7 @@ from stepgym.selfplay.train.fit import Fit, Progress, Schedule, TrainingError
 from stepgym.selfplay.train.grpo import Variant, train_grpo
 from stepgym.selfplay.train.kinds import Kind, has
 from stepgym.selfplay.train.language import is_language_model
+from stepgym.selfplay.train.policy_value import train_policy_value
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -47,6 +48,8 @@ class TrainConfig:
     labels: str = Labels.MONTE_CARLO
     hard: bool = False
     beta: float = 0.5
+    shared: bool = False
+    """AlphaZero: one network with a value head in place of a policy and a reward model."""
     env: str = "stepgym/Countdown-v0"
     level: int | None = 3
     """`None` is the environment's own default (language models' default)."""
@@ -150,10 +153,12 @@ def _train_language_model(config: TrainConfig, progress: Progress | None) -> dic
 
 def start(kind: str, init: str) -> Any:
     """Load the embedded model to start from: the shipped one, a folder, or the `policy/` or `prm/` in it."""
-    if init == "embedded":
-        return net.load(kind, WEIGHTS / kind)
-    folder = Path(init)
-    return net.load(kind, folder / kind if (folder / kind).is_dir() else folder)
+    return net.load(kind, _start_folder(kind, init))
+
+
+def _start_folder(kind: str, init: str) -> Path:
+    folder = WEIGHTS if init == "embedded" else Path(init)
+    return folder / kind if (folder / kind).is_dir() else folder
 
 
 def _train_on_records(
@@ -175,6 +180,11 @@ def _train_on_records(
         case Kind.ALPHAZERO:
             choices = require(examples.visit_choices(records, replay), "no node with two visited children")
             values = require_both_classes(examples.path_outcomes(records, replay))
+            if config.shared:
+                both = value_head.load(_start_folder(net.POLICY, config.init))
+                joint = train_policy_value(both, choices, values, out=out / net.POLICY, **common)
+                parts = {"policy_loss": joint.policy_loss, "value_loss": joint.value_loss}
+                return {**_figures(joint.fit, len(choices)), **parts, "value_examples": len(values)}
             done = boards.train_choices(start(net.POLICY, config.init), choices, out=out / net.POLICY, **common)
             value = boards.train_judged(start(net.PRM, config.init), values, out=out / net.PRM, **common)
             return {**_figures(done, len(choices)), "value_loss": value.loss, "value_examples": len(values)}

@@ -52,6 +52,7 @@ _OPTIONS = (
     click.option("--labels", help="monte_carlo, verifier, agreement or first_error."),
     click.option("--hard/--soft", default=None, help="Labels 0 or 1, or shares."),
     click.option("--beta", type=float, help="How far from the start the policy may go."),
+    click.option("--shared/--separate", default=None, help="One network with a value head, or a policy and a reward model."),
     click.option("--env", help="Environment."),
     click.option("--level", type=int, help="Its level."),
     click.option("--variant", help="grpo, dr_grpo or dapo."),

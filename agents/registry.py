@@ -23,6 +23,7 @@ SEARCHES = {
     "revise": "stepgym.agents.search.revise:Revise",
     "ab_mcts": "stepgym.agents.search.ab_mcts:ABMCTS",
     "adaptive": "stepgym.agents.search.adaptive:Adaptive",
+    "bisect": "stepgym.agents.search.bisect:Bisect",
 }
 
 POLICIES = {

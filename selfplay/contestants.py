@@ -103,7 +103,7 @@ def train_sums(folder: Path, seed: int, steps: int, tell: Tell = print) -> Conte
 
 
 def _attempts(small: EmbeddedPolicy, seed: int, num_problems: int) -> list[EpisodeRecord]:
-    env = load_env("stepgym/ModularSums-v0", level=SUMS_LEVEL, seed=imitation.TRAINING_SEED + seed)
+    env = load_env("stepgym/ModularSums-v0", level=SUMS_LEVEL, seed=embedded.TRAINING_SEED + seed)
     problems = [env.problems[i] for i in range(num_problems)]
     settings = {"n": 16, "pick": "vote"}
     return list(

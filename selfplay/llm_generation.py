@@ -1,17 +1,17 @@
 """One generation of self-play with a real language model, measured before and after: `stepgym reproduce llm-generation`.
 
 The model answers arithmetic problems several times each; what the verifier approves is what it learns from (expert
-iteration: STaR, Zelikman et al. 2022; ReST-EM, Singh et al. 2023). Held-out problems are all different, and none of
-them is played. Arms: `sft` on verified answers; `unverified` on all answers, right or wrong, the control that shows
-what the verifier adds; `dpo` and `grpo` go on from the result of `sft`. Resumable: each part that is there is not
-repeated.
+iteration: STaR, Zelikman et al. 2022; ReST-EM, Singh et al. 2023). No two held-out problems are alike (the same words
+and numbers in any order), and none like them is played. Arms: `sft` on verified answers; `unverified` on all answers,
+right or wrong, the control that shows what the verifier adds; `dpo` and `grpo` go on from the result of `sft`, which is
+trained for them. Resumable: each part that is there is not repeated, and arms may be added.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord, Policy
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem
-from stepgym.selfplay.run_folder import RunFolder, read_episodes
+from stepgym.selfplay.buffer import likeness
+from stepgym.selfplay.run_folder import RunFolder, read_episodes, write_whole
 from stepgym.selfplay.train.examples import require
 from stepgym.selfplay.train.fit import Progress, TrainingError
 from stepgym.selfplay.train.kinds import Kind
@@ -78,18 +79,22 @@ def run_generation(config: Generation, *, tell: Tell = print, progress: Progress
             raise TrainingError(f"unknown arm {arm!r}; known: {', '.join(ARMS)}")
     out = Path(config.out)
     _same_config(out, config)
-    start, shown = start_model(config), EXAMPLES if config.init == SMOLLM2 else ()
     test = held_out(config)
-    (out / "held-out.json").write_text(json.dumps([problem.prompt for problem in test]), encoding="utf-8")
+    start, shown = start_model(config), EXAMPLES if config.init == SMOLLM2 else ()
+    write_whole(out / "held-out.json", json.dumps([problem.prompt for problem in test]))
     rows = [measured(config, "before", "before", start, test, tell, examples=shown)]
     if shown:
         rows.append(measured(config, "before, without examples", "before-bare", start, test, tell))
-    records, play = self_play(config, start, {problem.prompt for problem in test}, tell, examples=shown)
-    for arm in config.arms:
-        folder = train_arm(config, arm, start, records, progress)
-        rows.append(measured(config, f"after {arm}", arm, f"hf:{folder}", test, tell))
-    results = {"settings": asdict(config), "machine": machine(config), "play": play, "methods": compared(rows)}
-    (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    records, play = self_play(config, start, test, tell, examples=shown)
+    needed = {*config.arms, *(("sft",) if {"dpo", "grpo"} & {*config.arms} else ())}
+    arms = [arm for arm in ARMS if arm in needed or _measured_file(config, arm).is_file()]
+    for arm in arms:
+        if arm in needed:
+            train_arm(config, arm, start, records, progress)
+        rows.append(measured(config, f"after {arm}", arm, f"hf:{out / arm}", test, tell))
+    settings = asdict(replace(config, arms=tuple(arms)))
+    results = {"settings": settings, "machine": machine(config), "play": play, "methods": compared(rows)}
+    write_whole(out / "results.json", json.dumps(results, indent=2) + "\n")
     return results
 
 
@@ -105,17 +110,16 @@ def start_model(config: Generation) -> str:
 
 
 def held_out(config: Generation) -> list[Problem]:
-    """Return problems to measure on, no two alike; at most half of what a level has, so that some are left to play."""
+    """Return problems to measure on, no two alike; at most two thirds of what a level has, to leave some to play."""
     env = load_env(config.env, level=config.level, seed=HELD_OUT_SEED + config.seed, max_steps=config.max_steps)
-    found = {problem.prompt: problem for problem in (env.problems[i] for i in range(min(2000, len(env.problems))))}
-    count = min(config.held_out, len(found) // 2)
-    return list(found.values())[:count]
+    found = {likeness(problem.prompt): problem for problem in (env.problems[i] for i in range(min(2000, len(env.problems))))}
+    return list(found.values())[: min(config.held_out, len(found) * 2 // 3)]
 
 
 def self_play(
-    config: Generation, start: str, apart: set[str], tell: Tell, **settings: Any
+    config: Generation, start: str, test: Iterable[Problem], tell: Tell, **settings: Any
 ) -> tuple[list[EpisodeRecord], dict[str, Any]]:
-    """Play problems that are not held out into `out/run`; return the records and what became of them."""
+    """Play problems that are not like those held out into `out/run`; return the records and what became of them."""
     seed = PLAY_SEED + config.seed
     env = load_env(config.env, level=config.level, seed=seed, max_steps=config.max_steps)
     about = RunConfig(
@@ -123,8 +127,9 @@ def self_play(
         agent_settings={"n": config.samples}, policy=config.init, policy_settings={"temperature": config.temperature},
         seed=seed,
     )  # fmt: skip
-    started = time.monotonic()
-    chosen = _others(env, apart, config.episodes)
+    chosen = _others(env, test, config.episodes)
+    clock, started = Path(config.out) / "play.json", time.monotonic()
+    seconds = json.loads(clock.read_text(encoding="utf-8"))["seconds"] if clock.is_file() else 0.0
     with RunFolder(Path(config.out) / "run", about) as folder:
         left = [problem for problem in chosen if problem.id not in folder.done]
         if left:
@@ -136,43 +141,42 @@ def self_play(
                 folder.append(record)
                 if len(folder.done) % 16 == 0:
                     tell(f"  played {len(folder.done)} of {len(chosen)} problems")
+                write_whole(clock, json.dumps({"seconds": seconds + time.monotonic() - started}))
     records = list(read_episodes(Path(config.out) / "run"))
     solved = sum(any(node.verdict == "correct" for node in record.nodes) for record in records)
-    play = {"problems": len(records), "solved_by_any_sample": solved / len(records), "seconds": time.monotonic() - started}
+    play = {"problems": len(records), "solved_by_any_sample": solved / len(records)}
+    play |= json.loads(clock.read_text(encoding="utf-8")) if clock.is_file() else {}
     tell(f"played {len(records)} problems: {solved / len(records):.3f} solved by one of {config.samples} answers")
     return records, play
 
 
 def train_arm(
     config: Generation, arm: str, start: str, records: Sequence[EpisodeRecord], progress: Progress | None
-) -> Path:
-    """Train one arm into its folder and return that."""
+) -> None:
+    """Train one arm into its folder; `dpo` and `grpo` need that of `sft` to be finished."""
     out = Path(config.out)
     run, init, kind = out / "run", start, Kind.SFT
     if arm == "unverified":
         run = _all_approved(out / "run-unverified", records)
     elif arm != "sft":
-        kind = Kind(arm)
-        if (out / "sft" / "model.safetensors").is_file():
-            init = f"hf:{out / 'sft'}"
+        kind, init = Kind(arm), f"hf:{out / 'sft'}"
     train(
         TrainConfig(
             kind=kind, out=str(out / arm), runs=() if kind is Kind.GRPO else (str(run),), init=init, steps=config.steps,
             batch=config.batch if kind is not Kind.GRPO else max(config.batch, config.group), learning_rate=config.learning_rate * ARMS[arm],
             lora=config.lora, device=config.device, beta=0.1, env=config.env, level=config.level, group=config.group,
-            seed=PLAY_SEED + config.seed if kind is Kind.GRPO else config.seed, max_new_tokens=config.max_new_tokens,
+            seed=config.seed, max_new_tokens=config.max_new_tokens,
             max_steps=config.max_steps, variant="dr_grpo", apart=str(out / "held-out.json"),
         ),
         progress=progress,
     )  # fmt: skip
-    return out / arm
 
 
 def measured(
     config: Generation, name: str, key: str, policy: str, problems: Sequence[Problem], tell: Tell, **settings: Any
 ) -> dict[str, Any]:
     """Return which problems the policy solves greedily, from `measured-KEY.json` where that is there."""
-    file = Path(config.out) / f"measured-{key}.json"
+    file = _measured_file(config, key)
     if not file.is_file():
         env = load_env(config.env, level=config.level, seed=HELD_OUT_SEED + config.seed, max_steps=config.max_steps)
         started = time.monotonic()
@@ -191,10 +195,14 @@ def measured(
             "tokens": sum(record.usage["visible_tokens"] for record in records) / len(records),
             "seconds": time.monotonic() - started,
         }
-        file.write_text(json.dumps(row) + "\n", encoding="utf-8")
+        write_whole(file, json.dumps(row) + "\n")
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     tell(f"{name}: {sum(found['solved']) / len(found['solved']):.3f}")
     return found
+
+
+def _measured_file(config: Generation, key: str) -> Path:
+    return Path(config.out) / f"measured-{key}.json"
 
 
 def compared(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -223,15 +231,16 @@ def machine(config: Generation) -> str:
     return f"{platform.machine()} {device}, {torch.get_num_threads()} threads, float32"
 
 
-def _others(env: Any, apart: set[str], count: int) -> list[Problem]:
-    """Return up to `count` problems, no two alike, whose prompts are not among `apart`."""
+def _others(env: Any, test: Iterable[Problem], count: int) -> list[Problem]:
+    """Return up to `count` problems, no two the same, and none like one to be measured on."""
+    apart = {likeness(problem.prompt) for problem in test}
 
     def new() -> Iterator[Problem]:
-        seen = set(apart)
-        for i in range(min(20 * count, len(env.problems))):
-            if env.problems[i].prompt not in seen:
-                seen.add(env.problems[i].prompt)
-                yield env.problems[i]
+        seen: set[str] = set()
+        for problem in (env.problems[i] for i in range(min(20 * count, len(env.problems)))):
+            if problem.prompt not in seen and likeness(problem.prompt) not in apart:
+                seen.add(problem.prompt)
+                yield problem
 
     return require([problem for _, problem in zip(range(count), new())], "no problem that is not held out")
 
@@ -262,12 +271,16 @@ def _all_approved(path: Path, records: Sequence[EpisodeRecord]) -> Path:
 
 
 def _same_config(out: Path, config: Generation) -> None:
-    """Write the settings; raises `TrainingError` for a folder with others. Further arms are no other settings."""
+    """Write the settings; raises `TrainingError` for a folder with others by which something was measured already.
+
+    Further arms are no other settings.
+    """
     file = out / "config.json"
     plain = json.loads(json.dumps(asdict(replace(config, out="", device="", arms=()))))
-    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else plain
+    begun = file.is_file() and _measured_file(config, "before").is_file()
+    before = json.loads(file.read_text(encoding="utf-8")) if begun else plain
     changed = [f"{k} was {before.get(k)!r}, is now {v!r}" for k, v in plain.items() if before.get(k) != v]
     if changed:
         raise TrainingError(f"{out} holds a generation with other settings: {'; '.join(changed)}; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+    write_whole(file, json.dumps(plain, indent=2) + "\n")

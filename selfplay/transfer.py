@@ -29,9 +29,9 @@ from stepgym.selfplay.contestants import HELD_OUT
 from stepgym.selfplay.jobs import run_jobs
 from stepgym.selfplay.pictures import draw_matrices
 from stepgym.selfplay.train.boards import table_of, train_choices
+from stepgym.selfplay.train.embedded import TRAINING_SEED
 from stepgym.selfplay.train.examples import Choice
 from stepgym.selfplay.train.fit import Schedule
-from stepgym.selfplay.train.imitation import TRAINING_SEED
 
 Tell = Callable[[str], None]
 Outcomes = dict[str, dict[str, list[list[int]]]]

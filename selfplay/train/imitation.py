@@ -11,11 +11,11 @@ from stepgym.agents.embedded import net
 from stepgym.envs.modular_sums import MODULUS, Sum, problems
 from stepgym.selfplay import ledger
 from stepgym.selfplay.train.boards import tokens_read, train_choices
+from stepgym.selfplay.train.embedded import TRAINING_SEED
 from stepgym.selfplay.train.examples import Choice
 from stepgym.selfplay.train.fit import Progress, Schedule
 
 GAME = "modular_sums"
-TRAINING_SEED = 900_000
 BATCH = 128
 
 

@@ -18,6 +18,7 @@ from stepgym.agents.policies.transformers_policy import TransformersPolicy
 from stepgym.agents.policies.writing import Opening, Stop, Written
 from stepgym.envs.tokens import shown_reply
 from stepgym.envs.types import Problem, State
+from stepgym.selfplay.buffer import likeness
 from stepgym.selfplay.train import trl_run
 from stepgym.selfplay.train.fit import Progress, TrainingError
 from stepgym.selfplay.train.grpo import Variant
@@ -105,12 +106,13 @@ def train_rollouts(config: TrainConfig, *, progress: Progress | None = None) -> 
 
 
 def playable(env: Any, config: TrainConfig, count: int) -> dict[str, Problem]:
-    """Return up to `count` problems by their prompts, none twice and none that is kept apart."""
-    apart = set(json.loads(Path(config.apart).read_text(encoding="utf-8"))) if config.apart else set()
+    """Return up to `count` problems by their prompts, none twice and none like one that is kept apart."""
+    prompts_apart = json.loads(Path(config.apart).read_text(encoding="utf-8")) if config.apart else ()
+    apart = {likeness(prompt) for prompt in prompts_apart}
     found: dict[str, Problem] = {}
     for i in range(min(len(env.problems), 4 * count)):
         problem = env.problems[i]
-        if problem.prompt not in apart and len(found) < count:
+        if likeness(problem.prompt) not in apart and len(found) < count:
             found[problem.prompt] = problem
     if not found:
         raise TrainingError(f"all problems of {config.env} are kept apart by {config.apart}")

@@ -22,6 +22,7 @@ from stepgym.envs.registry import load_env
 from stepgym.sandbox.plugins import unknown_name
 from stepgym.selfplay.run_folder import read_episodes
 from stepgym.selfplay.train import boards, examples
+from stepgym.selfplay.train.embedded import TRAINING_SEED
 from stepgym.selfplay.train.examples import Judged, Labels, Replay, require, require_both_classes
 from stepgym.selfplay.train.fit import Fit, Progress, Schedule, TrainingError
 from stepgym.selfplay.train.grpo import Variant, train_grpo
@@ -60,7 +61,7 @@ class TrainConfig:
     max_steps: int = 8
     """Language models in GRPO: an episode is cut off after so many steps."""
     apart: str = ""
-    """Language models in GRPO: a JSON file with a list of prompts that are not played, those to be measured on."""
+    """Language models in GRPO: a JSON file with a list of prompts to be measured on; none like them is played."""
     lora: int = 0
     """Language models: the rank of low-rank adapters; 0 trains the whole model."""
     device: str = "auto"
@@ -128,9 +129,9 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> dict[str,
 
 
 def playground(config: TrainConfig) -> ReasoningEnv:
-    """Make the environment that GRPO plays."""
+    """Make the environment that GRPO plays: problems that are for training, whatever the seed."""
     level = {} if config.level is None else {"level": config.level}
-    return load_env(config.env, seed=config.seed, **level)
+    return load_env(config.env, seed=TRAINING_SEED + config.seed, **level)
 
 
 def _train_language_model(config: TrainConfig, progress: Progress | None) -> dict[str, Any]:

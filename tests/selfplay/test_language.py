@@ -25,10 +25,11 @@ from stepgym.cli import main
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import State, Step
 from stepgym.selfplay import llm_generation
+from stepgym.selfplay.buffer import likeness
 from stepgym.selfplay.run_folder import RunFolder, read_episodes
 from stepgym.selfplay.train import fit, rollouts
 from stepgym.selfplay.train.fit import LossNotFinite, TrainingError
-from stepgym.selfplay.train.run import TrainConfig, read_config, train
+from stepgym.selfplay.train.run import TrainConfig, playground, read_config, train
 from stepgym.selfplay.types import RunConfig
 
 ENV = "stepgym/Math-v0"
@@ -196,10 +197,14 @@ def test_grpo_keeps_problems_apart(model: str, tmp_path: Path) -> None:
     settings = config("grpo", model, tmp_path, env=ENV)
     all_of_them = rollouts.playable(env, settings, 100)
     apart = sorted(all_of_them)[:30]
+    a, b = next(prompt.split()[1:4:2] for prompt in apart if "+" in prompt)
     file.write_text(json.dumps(apart))
     left = rollouts.playable(env, replace(settings, apart=str(file)), 100)
     assert len(all_of_them) == 100
     assert not set(apart) & set(left)
+    assert not [prompt for prompt in left if prompt.startswith(f"Compute {b[:-1]} + {a}.")], "nor the twin of one"
+    seeds = {playground(replace(settings, seed=seed)).problems[0].prompt for seed in (0, 1)}
+    assert not seeds & {load_env(ENV, level=1, seed=seed).problems[0].prompt for seed in (0, 1)}, "what others measure on"
 
 
 def test_episodes_are_the_text_that_the_policy_read(model: str) -> None:
@@ -316,19 +321,33 @@ def test_a_generation_is_measured_on_problems_that_it_never_played(
     results = llm_generation.run_generation(settings, tell=lambda line: None)
     assert [row["name"] for row in results["methods"]] == ["before", "after sft", "after unverified"]
     assert results["play"]["solved_by_any_sample"] == 1
-    test = {problem.prompt for problem in llm_generation.held_out(settings)}
+    test = {likeness(problem.prompt) for problem in llm_generation.held_out(settings)}
     played = {record.prompt for record in read_episodes(tmp_path / "g" / "run")}
-    assert len(test) == 81, "half of the level's problems, none twice"
+    assert len(test) == 60, "two thirds of the level's problems, no two alike"
     assert len(played) == 12
-    assert not test & played
+    assert not test & {likeness(prompt) for prompt in played}
     approved = list(read_episodes(tmp_path / "g" / "run-unverified"))
     assert any(node.answer == "99" and node.verdict == "correct" for record in approved for node in record.nodes)
     seen = len(asked)
     again = llm_generation.run_generation(settings, tell=lambda line: None)
     assert len(asked) == seen, "nothing is played or measured twice"
-    assert again["methods"] == results["methods"]
+    assert again == results, "what play took, too"
+    part = llm_generation.run_generation(replace(settings, arms=("sft",)), tell=lambda line: None)
+    assert part == results, "an arm that is not asked for again stays"
     with pytest.raises(TrainingError, match="samples was 4, is now 5"):
         llm_generation.run_generation(replace(settings, samples=5))
+
+
+def test_arms_are_trained_in_an_order_of_their_own(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`dpo` goes on from `sft`, whichever is named first and whether `sft` is named at all."""
+    inits: list[tuple[str, str]] = []
+    monkeypatch.setattr(llm_generation, "_policy", lambda *given, **settings: ScriptedPolicy(answers))
+    monkeypatch.setattr(llm_generation, "train", lambda config, progress: inits.append((Path(config.out).name, config.init)))
+    settings = llm_generation.Generation(out=str(tmp_path), init=model, episodes=4, samples=4, held_out=4, device="cpu")
+    for arms in (("dpo", "unverified"), ("sft", "dpo")):
+        llm_generation.run_generation(replace(settings, arms=arms), tell=lambda line: None)
+    after = f"hf:{tmp_path / 'sft'}"
+    assert inits == [("sft", model), ("unverified", model), ("dpo", after), ("sft", model), ("dpo", after)]
 
 
 @pytest.mark.parametrize(

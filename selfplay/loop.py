@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -102,9 +103,9 @@ def _generation(
 ) -> dict[str, Any]:
     folder = Path(config.out) / f"generation-{number}"
     before = str(lines[-1]["policy"])
-    curriculum = _curriculum(config, lines)
+    level = level_after(config, lines)
     clock = ledger.Clock()
-    memory[number] = play(config, number, before, level=curriculum.level if curriculum else config.level)
+    memory[number] = play(config, number, before, level=level)
     played = {**ledger.spent(memory[number]), "seconds": clock.lap()}
     choices = lessons_of(config, number, memory)
     policy = train_policy(config, choices, before, folder / net.POLICY, seed=number)
@@ -126,9 +127,9 @@ def _generation(
         "lessons": len(choices),
         "ledger": spent,
     }
-    if curriculum:
-        outcomes = [succeeds(config, record) for record in memory[number]]
-        line |= {"level": curriculum.level, "success": sum(outcomes) / len(outcomes), "curriculum": _next(curriculum, outcomes)}
+    if config.band:
+        outcomes = successes(config, memory[number])
+        line |= {"level": level, "success": sum(outcomes) / len(outcomes), "curriculum": next_level(config, level, outcomes)}
     if report:
         line["report"] = dict(report(Generation(config, number, folder, memory[number], _env(config, config.level, HELD_OUT_SEED))))
     return line
@@ -206,27 +207,27 @@ def _train_prm(
     return ledger.training(net.num_parameters(prm), sum(sizes) / len(sizes) * 256 * config.steps)
 
 
-def _curriculum(config: LoopConfig, lines: Sequence[Mapping[str, Any]]) -> Curriculum | None:
-    """Return the curriculum as the last generation left it; `None` where the level is fixed."""
+def level_after(config: LoopConfig, lines: Sequence[Mapping[str, Any]]) -> int:
+    """Return the level to play after these generations."""
     if not config.band:
-        return None
-    if "curriculum" in lines[-1]:
-        return Curriculum.from_json(lines[-1]["curriculum"])
+        return config.level
+    left = lines[-1].get("curriculum", config.start_level)
+    return int(left["level"] if isinstance(left, dict) else left)  # loops of before kept a whole curriculum here
+
+
+def next_level(config: LoopConfig, level: int, outcomes: Sequence[bool]) -> int:
+    """Return the level after a generation: one up or down by its own success rate alone."""
     low, high = config.band
-    return Curriculum(
-        level=config.start_level, highest=config.highest_level, low=low, high=high, window=config.episodes
-    )
+    course = Curriculum(level=level, highest=config.highest_level, low=low, high=high, window=len(outcomes))
+    return reduce(Curriculum.observe, outcomes, course).level
 
 
-def _next(curriculum: Curriculum, outcomes: Sequence[bool]) -> dict[str, Any]:
-    for outcome in outcomes:
-        curriculum = curriculum.observe(outcome)
-    return curriculum.to_json()
-
-
-def succeeds(config: LoopConfig, record: EpisodeRecord) -> bool:
-    """Say whether an episode counts as a success for the curriculum: by verdict, or without labels by half the votes."""
-    return agreement(record) >= 0.5 if Teacher(config.teacher) is Teacher.VOTE else record.verdict == "correct"
+def successes(config: LoopConfig, records: Sequence[EpisodeRecord]) -> list[bool]:
+    """Say which episodes are a success for the curriculum: by verdict, or without labels by half the votes."""
+    if Teacher(config.teacher) is not Teacher.VOTE:
+        return [record.verdict == "correct" for record in records]
+    replay = Replay(options=config.env_options)
+    return [agreement(record, replay.same(record)) >= 0.5 for record in records]
 
 
 def held_out(config: LoopConfig) -> list[Problem]:

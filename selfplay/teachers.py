@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from itertools import pairwise
 from stepgym.agents.types import EpisodeRecord
 from stepgym.selfplay.rows import path_to
 from stepgym.selfplay.train import examples
-from stepgym.selfplay.train.examples import Choice, Labels, Replay
+from stepgym.selfplay.train.examples import Answers, Choice, Labels, Replay, Same
 from stepgym.selfplay.train.merged import merged_choices
 
 
@@ -20,9 +21,9 @@ class Teacher(StrEnum):
     """Who says which of the policy's own answers are right."""
 
     VERIFIER = "verifier"
-    """The environment's verifier."""
+    """The environment's verifier, on every answer: a problem may have many right ones (Countdown)."""
     VOTE = "vote"
-    """The answer that most of the search's samples agree on; no label is used."""
+    """The answer that most of the search's samples agree on, as the verifier's `same` counts; no label is used."""
     RANDOM = "random"
     """Any of the answers: the control that must not improve."""
     SHUFFLED = "shuffled"
@@ -57,9 +58,11 @@ class Approval:
     """With `both`: how much all paths weigh against all merged boards."""
 
 
-def approve(approval: Approval, records: Sequence[EpisodeRecord], *, seed: int = 0) -> dict[str, str]:
-    """Return the approved answer of each problem that has one."""
-    votes = {record.problem_id: answer_votes(record) for record in records}
+def approve(
+    approval: Approval, records: Sequence[EpisodeRecord], *, replay: Replay, seed: int = 0
+) -> dict[str, Answers]:
+    """Return the approved answers of each problem that has any: all right ones, or all that are the same as the one chosen."""
+    votes = {record.problem_id: answer_votes(record, replay.same(record)) for record in records}
     rng = random.Random(seed)
     match Teacher(approval.teacher):
         case Teacher.VOTE:
@@ -69,27 +72,33 @@ def approve(approval: Approval, records: Sequence[EpisodeRecord], *, seed: int =
         case Teacher.SHUFFLED:
             return _shuffled(records, votes, rng)
         case _:
-            return {r.problem_id: right[0] for r in records if (right := right_answers(r))}
+            return {r.problem_id: right for r in records if (right := right_answers(r))}
 
 
-def answer_votes(record: EpisodeRecord) -> Counter[str]:
-    """Return how many samples gave each answer."""
+def answer_votes(record: EpisodeRecord, same: Same = operator.eq) -> Counter[Answers]:
+    """Return how many samples gave each answer; those that are the same are one, under all their spellings."""
+    spellings: dict[str, list[str]] = {}
+    first: dict[str, str] = {}
     votes: Counter[str] = Counter()
     for node in record.nodes:
-        if node.answer is not None:
-            votes[node.answer] += max(1, node.visits)
-    return votes
+        if (answer := node.answer) is None:
+            continue
+        if answer not in first:
+            first[answer] = next((other for other in spellings if same(answer, other)), answer)
+            spellings.setdefault(first[answer], []).append(answer)
+        votes[first[answer]] += max(1, node.visits)
+    return Counter({tuple(spellings[answer]): count for answer, count in votes.items()})
 
 
-def agreement(record: EpisodeRecord) -> float:
+def agreement(record: EpisodeRecord, same: Same = operator.eq) -> float:
     """Return the share of the samples with an answer that gave the most frequent one."""
-    votes = answer_votes(record)
+    votes = answer_votes(record, same)
     return max(votes.values()) / votes.total() if votes else 0.0
 
 
-def right_answers(record: EpisodeRecord) -> list[str]:
+def right_answers(record: EpisodeRecord) -> Answers:
     """Return the answers in the tree that the verifier calls correct, each once."""
-    return list(dict.fromkeys(node.answer for node in record.nodes if node.answer is not None and node.verdict == "correct"))
+    return tuple(dict.fromkeys(node.answer for node in record.nodes if node.answer is not None and node.verdict == "correct"))
 
 
 def lessons(
@@ -99,34 +108,36 @@ def lessons(
     if Teacher(approval.teacher) is Teacher.ORACLE:
         found = {record.problem_id: _right_steps(record, replay) for record in records}
     else:
-        answers = approve(approval, records, seed=seed)
+        answers = approve(approval, records, replay=replay, seed=seed)
         form = Form(approval.form)
         found = {}
         for record in records:
-            merged = merged_choices([record], replay, answer_of=answers, min_support=approval.min_support) if form is not Form.PATHS else []
-            paths = examples.path_choices([record], replay, answer_of=answers) if form is not Form.MERGED else []
+            merged = merged_choices([record], replay, answers_of=answers, min_support=approval.min_support) if form is not Form.PATHS else []
+            paths = examples.path_choices([record], replay, answers_of=answers) if form is not Form.MERGED else []
             scale = approval.path_weight * max(1, len(merged)) / max(1.0, sum(c.weight for c in paths)) if form is Form.BOTH else 1.0
             found[record.problem_id] = merged + [c._replace(weight=c.weight * scale) for c in paths]
     return {problem: choices for problem, choices in found.items() if choices}
 
 
-def _voted(approval: Approval, votes: Mapping[str, Counter[str]]) -> dict[str, str]:
+def _voted(approval: Approval, votes: Mapping[str, Counter[Answers]]) -> dict[str, Answers]:
     shares = {problem: max(found.values()) / found.total() for problem, found in votes.items() if found}
     ranked = sorted(shares, key=lambda problem: -shares[problem])
     chosen = ranked[: max(1, round(approval.most_agreed * len(votes)))]
     return {p: votes[p].most_common(1)[0][0] for p in chosen if shares[p] >= approval.min_agreement}
 
 
-def _shuffled(records: Sequence[EpisodeRecord], votes: Mapping[str, Counter[str]], rng: random.Random) -> dict[str, str]:
+def _shuffled(
+    records: Sequence[EpisodeRecord], votes: Mapping[str, Counter[Answers]], rng: random.Random
+) -> dict[str, Answers]:
     """Deal the verdicts out anew over all answers of all problems; of several rewarded ones the most frequent counts."""
-    pairs = [(record.problem_id, answer) for record in records for answer in sorted(votes[record.problem_id])]
-    rewarded = {(record.problem_id, answer) for record in records for answer in right_answers(record)}
-    dealt = [pair in rewarded for pair in pairs]
+    pairs = [(record, answers) for record in records for answers in sorted(votes[record.problem_id])]
+    dealt = [not set(right_answers(record)).isdisjoint(answers) for record, answers in pairs]
     rng.shuffle(dealt)
-    found: dict[str, str] = {}
-    for (problem, answer), reward in zip(pairs, dealt):
-        if reward and votes[problem][answer] > votes[problem][found.get(problem, "")]:
-            found[problem] = answer
+    found: dict[str, Answers] = {}
+    for (record, answers), reward in zip(pairs, dealt):
+        of_problem = votes[problem := record.problem_id]
+        if reward and of_problem[answers] > of_problem[found.get(problem, ())]:
+            found[problem] = answers
     return found
 
 

@@ -7,7 +7,8 @@ played again from the problem along each path.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping
+import operator
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
@@ -19,6 +20,11 @@ from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem, State, Status, Step
 from stepgym.selfplay.rows import children_of, decided_below, ends, path_to
 from stepgym.selfplay.train.fit import TrainingError
+
+Answers = tuple[str, ...]
+"""Answers of a problem that are taken alike."""
+Same = Callable[[str, str], bool]
+"""Whether two answers are the same one."""
 
 
 class Choice(NamedTuple):
@@ -81,6 +87,10 @@ class Replay:
             )
         return problem
 
+    def same(self, record: EpisodeRecord) -> Same:
+        """Return by what the environment's verifier groups answers: equal strings where it does not say."""
+        return getattr(self.env(record).verifier, "same", operator.eq)
+
     def states(self, record: EpisodeRecord) -> list[State]:
         """Return the state of every node."""
         domain = self.env(record).domain
@@ -109,17 +119,19 @@ def verified_choices(records: Iterable[EpisodeRecord], replay: Replay, *, select
     return found
 
 
-def path_choices(records: Iterable[EpisodeRecord], replay: Replay, *, answer_of: Mapping[str, str]) -> list[Choice]:
-    """Return the steps of every line that ends in the answer given for its problem (agreement instead of a verifier).
+def path_choices(
+    records: Iterable[EpisodeRecord], replay: Replay, *, answers_of: Mapping[str, Answers]
+) -> list[Choice]:
+    """Return the steps of every line that ends in one of the answers given for its problem.
 
-    Each fork's steps have the samples as shares that went on to that answer, and it weighs as much as they are.
+    Each fork's steps have the samples as shares that went on to those answers, and it weighs as much as they are.
     """
     found = []
     for record in records:
-        wanted = answer_of.get(record.problem_id)
+        wanted = frozenset(answers_of.get(record.problem_id, ()))
         samples = [0] * len(record.nodes)
         for end, node in enumerate(record.nodes):
-            if node.answer is not None and node.answer == wanted:
+            if node.answer in wanted:
                 for on_path in path_to(record, end):
                     samples[on_path] += max(1, node.visits)
         if not any(samples):

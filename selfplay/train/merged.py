@@ -8,38 +8,54 @@ a policy learns what it never wrote, from nothing but its own votes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.types import State, Step
-from stepgym.selfplay.train.examples import Choice, Replay
+from stepgym.selfplay.train.examples import Answers, Choice, Replay, Same
 from stepgym.selfplay.train.fit import TrainingError
 
 Board = tuple[int, Hashable]
 """Depth and public data."""
+Wanted = Callable[[str | None], bool]
 
 
 def merged_choices(
-    records: Iterable[EpisodeRecord], replay: Replay, *, answer_of: Mapping[str, str], min_support: int
+    records: Iterable[EpisodeRecord], replay: Replay, *, answers_of: Mapping[str, Answers], min_support: int
 ) -> list[Choice]:
     """Return for each supported board its legal steps to supported boards, with the support as shares.
 
     A board's support is how many samples passed it (visits), over all lines that lead to it; `min_support` is the
-    least. Ends are supported when they give the answer in `answer_of`, problem by problem; problems that are not in
-    it are left out. Raises `TrainingError` for a domain that does not list its legal steps.
+    least. Ends are supported when they give an answer that is the same as one in `answers_of`, problem by problem;
+    problems that are not in it are left out. Raises `TrainingError` for a domain that does not list its legal steps.
     """
     found = []
     for record in records:
-        if (answer := answer_of.get(record.problem_id)) is not None:
-            states = replay.states(record)
-            found += _choices(record, states, answer, min_support, replay.env(record).domain)
+        if answers := answers_of.get(record.problem_id):
+            domain = replay.env(record).domain
+            if not hasattr(domain, "legal_steps"):
+                raise TrainingError(
+                    f"{record.env_id} does not list its legal steps; learn from paths instead of merged boards"
+                )
+            found += _choices(record, replay.states(record), _wanted(answers, replay.same(record)), min_support, domain)
     return found
 
 
-def _choices(record: EpisodeRecord, states: list[State], answer: str, min_support: int, domain: Any) -> list[Choice]:
-    if not hasattr(domain, "legal_steps"):
-        raise TrainingError(f"{record.env_id} does not list its legal steps; learn from paths instead of merged boards")
+def _wanted(answers: Answers, same: Same) -> Wanted:
+    """Return whether an answer is one of these: a line that nobody took may spell it in its own way."""
+
+    @cache
+    def wanted(answer: str | None) -> bool:
+        return answer is not None and (answer in answers or any(same(answer, other) for other in answers))
+
+    return wanted
+
+
+def _choices(
+    record: EpisodeRecord, states: list[State], wanted: Wanted, min_support: int, domain: Any
+) -> list[Choice]:
     support: Counter[Board] = Counter()
     ends: Counter[int] = Counter()
     stands: dict[Board, State] = {}
@@ -48,18 +64,18 @@ def _choices(record: EpisodeRecord, states: list[State], answer: str, min_suppor
         if not state.done:
             support[board] += max(1, node.visits)
             stands.setdefault(board, state)
-        elif state.answer == answer:
+        elif wanted(state.answer):
             ends[len(state.steps)] += max(1, node.visits)
     trusted = {board: n for board, n in support.items() if n >= min_support or not board[0]}
     return [
         Choice(board[1], target)
         for board in trusted
-        if (target := _target(stands[board], answer, trusted, ends, domain))
+        if (target := _target(stands[board], wanted, trusted, ends, domain))
     ]
 
 
 def _target(
-    state: State, answer: str, trusted: Mapping[Board, int], ends: Mapping[int, int], domain: Any
+    state: State, wanted: Wanted, trusted: Mapping[Board, int], ends: Mapping[int, int], domain: Any
 ) -> dict[str, float]:
     texts = domain.legal_steps(state)
     depth = len(state.steps) + 1
@@ -68,7 +84,7 @@ def _target(
         if not after.done:
             share = trusted.get((depth, after.public), 0)
         else:
-            share = ends.get(depth, 0) if after.answer == answer else 0
+            share = ends.get(depth, 0) if wanted(after.answer) else 0
         if share:
             shares[text] = float(share)
     total = sum(shares.values())

@@ -20,6 +20,8 @@ from stepgym.selfplay.loop import (
     Generation,
     held_out,
     lessons_of,
+    level_after,
+    next_level,
     play,
     run_loop,
     worse_p_value,
@@ -191,10 +193,33 @@ def test_the_curriculum_keeps_the_band(start: Path, tmp_path: Path) -> None:
         lines = run_loop(replace(made, generations=2))
         assert lines[1]["level"] == first
         moved = (lines[1]["success"] > band[1]) - (lines[1]["success"] < band[0])
-        assert lines[2]["level"] == first + moved
+        assert lines[2]["level"] == lines[1]["curriculum"] == first + moved
         if moved:
             assert lines[2]["level"] == then
         assert read_config(tmp_path / str(band) / "generation-2" / "run").env_options == {"level": lines[2]["level"]}
+
+
+@pytest.mark.parametrize(
+    ("last", "level"),
+    [
+        ({}, 2),  # the start
+        ({"curriculum": 4}, 4),
+        ({"curriculum": {"level": 3, "lowest": 1, "highest": 5, "low": 0.4, "high": 0.8, "window": 6, "recent": [True]}}, 3),
+    ],
+)
+def test_the_level_to_play_stands_in_the_last_line(start: Path, last: dict[str, Any], level: int) -> None:
+    assert level_after(config(start, Path("unused"), band=(0.4, 0.8), start_level=2), [last]) == level
+
+
+@pytest.mark.parametrize(
+    ("rate", "level", "then"),
+    [(0.9, 2, 3), (0.6, 2, 2), (0.1, 2, 1), (0.9, 5, 5), (0.1, 1, 1)],  # the last two: no further
+)
+def test_a_generations_own_rate_moves_the_level(start: Path, rate: float, level: int, then: int) -> None:
+    """Whatever the order of its outcomes, and whatever came before."""
+    outcomes = [i < rate * 10 for i in range(10)]
+    settings = config(start, Path("unused"), band=(0.4, 0.8))
+    assert next_level(settings, level, outcomes) == next_level(settings, level, outcomes[::-1]) == then
 
 
 def test_no_lesson_is_from_a_held_out_problem(start: Path, episodes: list[EpisodeRecord]) -> None:

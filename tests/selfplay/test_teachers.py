@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,10 +15,15 @@ from hypothesis import strategies as st
 
 from stepgym.agents.embedded import net
 from stepgym.agents.embedded.policy import EmbeddedPolicy
+from stepgym.agents.registry import load_policy
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord
+from stepgym.envs.countdown_rules import play
+from stepgym.envs.expressions import evaluate
 from stepgym.envs.registry import load_env
+from stepgym.envs.types import State
 from stepgym.selfplay.buffer import likeness, without_near_duplicates
+from stepgym.selfplay.rows import ends, path_to
 from stepgym.selfplay.teachers import (
     Approval,
     Form,
@@ -72,10 +79,10 @@ def test_a_teacher_without_labels_sees_none(episodes: list[EpisodeRecord], teach
 def test_shuffled_rewards_leak_no_label(episodes: list[EpisodeRecord]) -> None:
     """What is approved is right as often as any answer is, though as many answers are rewarded as by the verifier."""
     pairs = [(r.problem_id, answer) for r in episodes for answer in answer_votes(r)]
-    rewarded = {(r.problem_id, answer) for r in episodes for answer in right_answers(r)}
+    rewarded = {(r.problem_id, (answer,)) for r in episodes for answer in right_answers(r)}
     hits, asked = 0, 0
     for seed in range(40):
-        found = approve(Approval(teacher=Teacher.SHUFFLED), episodes, seed=seed)
+        found = approve(Approval(teacher=Teacher.SHUFFLED), episodes, replay=replay(), seed=seed)
         hits += len(set(found.items()) & rewarded)
         asked += len(found)
     assert hits / asked == pytest.approx(len(rewarded) / len(pairs), abs=0.05)
@@ -84,16 +91,77 @@ def test_shuffled_rewards_leak_no_label(episodes: list[EpisodeRecord]) -> None:
 def test_the_verifier_approves_right_answers_and_the_vote_the_most_frequent(episodes: list[EpisodeRecord]) -> None:
     for record in episodes:
         alone = [record]
-        right = approve(Approval(teacher=Teacher.VERIFIER), alone)
-        assert set(right.values()) <= {record.reference}
-        (voted,) = approve(Approval(teacher=Teacher.VOTE), alone).values()
+        right = approve(Approval(teacher=Teacher.VERIFIER), alone, replay=replay())
+        assert set(right.values()) <= {(record.reference,)}
+        (voted,) = approve(Approval(teacher=Teacher.VOTE), alone, replay=replay()).values()
         assert answer_votes(record)[voted] == max(answer_votes(record).values())
+
+
+@pytest.fixture(scope="module")
+def countdowns() -> list[EpisodeRecord]:
+    """Where almost every solution is an expression of its own."""
+    env = load_env("stepgym/Countdown-v0", level=3)
+    problems = [env.problems[i] for i in range(8)]
+    return list(
+        iter_solve(problems, env=env, agent="best_of_n", agent_settings={"n": 16}, policy=load_policy("embedded"),
+                   see_verdicts=False, verify_all=True)
+    )  # fmt: skip
+
+
+def test_every_verified_end_is_learned_from(countdowns: list[EpisodeRecord]) -> None:
+    approved = approve(Approval(teacher=Teacher.VERIFIER), countdowns, replay=Replay())
+    assert max(map(len, approved.values())) > 1, "a problem here has many right answers"
+    for record in countdowns:
+        taken = {choice.board: set(choice.target) for choice in lessons(Approval(), [record], Replay()).get(record.problem_id, [])}
+        states = Replay().states(record)
+        for end in ends(record, "correct"):
+            assert all(record.nodes[b].text in taken[states[a].public] for a, b in pairwise(path_to(record, end)))
+
+
+def test_votes_count_what_the_verifier_calls_the_same(countdowns: list[EpisodeRecord]) -> None:
+    """Expressions of equal value are one vote, and all of them are learned from."""
+    voted = approve(Approval(teacher=Teacher.VOTE), countdowns, replay=Replay())
+    for record in countdowns:
+        values: Counter[Fraction] = Counter()
+        for node in record.nodes:
+            if node.answer is not None:
+                values[value(node.answer)] += node.visits
+        approved = voted[record.problem_id]
+        assert {value(answer) for answer in approved} == {value(approved[0])}
+        assert values[value(approved[0])] == max(values.values())
+        assert agreement(record, Replay().same(record)) == pytest.approx(max(values.values()) / values.total())
+    assert max(map(len, voted.values())) > 1
+
+
+def value(text: str) -> Fraction:
+    found = evaluate(text)
+    assert found is not None
+    return found.value
+
+
+def test_merging_takes_an_approved_answer_however_a_line_spells_it(countdowns: list[EpisodeRecord]) -> None:
+    """A step that reaches the target from a supported board is a lesson though its line is another's."""
+    for record in countdowns:
+        approved = right_answers(record)
+        for choice in merged_choices([record], Replay(), answers_of={record.problem_id: approved[:1]}, min_support=1):
+            left, target = choice.board  # type: ignore[misc]
+            if len(left) == 2:
+                domain = Replay().env(record).domain
+                stands = State(record.prompt, public=choice.board)
+                reaches = [t for t in domain.legal_steps(stands) if play(left, t) == (target,)]
+                assert set(choice.target) == set(reaches)
+
+
+def test_on_sums_every_answer_is_one_of_its_own(episodes: list[EpisodeRecord]) -> None:
+    for record in episodes:
+        assert answer_votes(record, replay().same(record)) == answer_votes(record)
+        assert all(len(answers) == 1 for answers in answer_votes(record))
 
 
 @given(share=st.floats(0.05, 1), least=st.floats(0, 1))
 @settings(max_examples=30, deadline=None)
 def test_the_most_agreed_problems_come_first(episodes: list[EpisodeRecord], share: float, least: float) -> None:
-    chosen = approve(Approval(teacher=Teacher.VOTE, most_agreed=share, min_agreement=least), episodes)
+    chosen = approve(Approval(teacher=Teacher.VOTE, most_agreed=share, min_agreement=least), episodes, replay=replay())
     agreed = {r.problem_id: agreement(r) for r in episodes}
     assert len(chosen) <= max(1, round(share * len(episodes)))
     assert all(agreed[problem] >= least for problem in chosen)
@@ -110,7 +178,7 @@ def test_merged_lessons_are_legal_share_out_to_one_and_join_supported_boards(
         for node, state in zip(record.nodes, replay().states(record)):
             if not state.done:
                 passed[state.public] += node.visits
-        for choice in merged_choices([record], replay(), answer_of={record.problem_id: record.reference}, min_support=support):
+        for choice in merged_choices([record], replay(), answers_of={record.problem_id: (record.reference,)}, min_support=support):
             remaining, running, modulus = choice.board  # type: ignore[misc]
             assert passed[choice.board] >= support
             assert sum(choice.target.values()) == pytest.approx(1)
@@ -127,8 +195,8 @@ def test_merged_lessons_are_legal_share_out_to_one_and_join_supported_boards(
 
 def test_merging_finds_steps_that_no_sample_took(episodes: list[EpisodeRecord]) -> None:
     """With the right answers known, some of them: that is what paths cannot teach."""
-    answer_of = {r.problem_id: r.reference for r in episodes}
-    found = {(c.board, text) for c in merged_choices(episodes, replay(), answer_of=answer_of, min_support=2) for text in c.target}
+    answers_of = {r.problem_id: (r.reference,) for r in episodes}
+    found = {(c.board, text) for c in merged_choices(episodes, replay(), answers_of=answers_of, min_support=2) for text in c.target}
     taken = {
         (state.public, record.nodes[child].text)
         for record in episodes
@@ -146,10 +214,10 @@ def test_a_domain_without_legal_steps_is_told_so(episodes: list[EpisodeRecord]) 
         def env(self, record: EpisodeRecord) -> Any:
             known = super().env(record)
             domain = SimpleNamespace(initial=known.domain.initial, advance=known.domain.advance)
-            return SimpleNamespace(domain=domain, problems=known.problems)
+            return SimpleNamespace(domain=domain, problems=known.problems, verifier=known.verifier)
 
     with pytest.raises(TrainingError, match="does not list its legal steps; learn from paths"):
-        merged_choices(episodes[:1], Bare(options={"modulus": 5}), answer_of={episodes[0].problem_id: "0"}, min_support=1)
+        merged_choices(episodes[:1], Bare(options={"modulus": 5}), answers_of={episodes[0].problem_id: ("0",)}, min_support=1)
 
 
 words = st.lists(st.sampled_from(["add", "3", "7", "30", "modulo", "Add"]), min_size=1, max_size=5).map(" ".join)

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from stepgym.agents.policies import prompts
-from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.types import State, Step
 from stepgym.selfplay.rows import forks
 from stepgym.selfplay.train import trl_run
 from stepgym.selfplay.train.examples import require
 from stepgym.selfplay.train.fit import Progress
 from stepgym.selfplay.train.language import POLICY_CLASS, adapters, load
+from stepgym.selfplay.train.played import Played
 from stepgym.selfplay.train.text import POLICY_DELIMITER
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def train_preference_texts(
-    config: TrainConfig, records: Sequence[EpisodeRecord], *, progress: Progress | None = None
+    config: TrainConfig, runs: Sequence[Played], *, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Train a language model on the records' forks and save it where `hf:FOLDER` finds it."""
     trl_run.require_trl("dpo")
@@ -30,7 +30,7 @@ def train_preference_texts(
     from trl import DPOConfig, DPOTrainer
 
     loaded = load(config, POLICY_CLASS)
-    pairs = require(preference_texts(records, loaded.tokenizer), "no fork with a correct and an incorrect way")
+    pairs = require(preference_texts(runs, loaded.tokenizer), "no fork of a correct and an incorrect way without replies")
     with trl_run.quietly():
         trainer = DPOTrainer(
             model=loaded.model,
@@ -47,28 +47,23 @@ def train_preference_texts(
     return trl_run.run(trainer, loaded, config, num_examples=len(pairs), progress=progress)
 
 
-def preference_texts(records: Sequence[EpisodeRecord], tokenizer: Any) -> list[dict[str, str]]:
+def preference_texts(runs: Sequence[Played], tokenizer: Any) -> list[dict[str, str]]:
     """Return one prompt with a chosen and a rejected completion per fork, laid out as the policy reads it.
 
-    A completion ends at the first reply of the environment, because what the environment says is not the policy's.
-    Pairs that begin with a line break are left out: TRL reads prompt and completion as one text, and it would merge.
+    Left out are ways with a reply of the environment: what it says is not the policy's, and a completion that stopped
+    before it would teach stopping there, because TRL ends every completion with the end of the text. Left out are also
+    completions that begin with a line break: TRL reads prompt and completion as one text, and it would merge.
     """
     found = []
-    for record in records:
+    for record in (record for run in runs for record in run.records):
         head = prompts.head(tokenizer, record.prompt, system=prompts.SYSTEM, template=None)
-
-        def completion(path: Sequence[int], record: EpisodeRecord = record) -> str:
-            texts = []
-            for node in path:
-                texts.append(record.nodes[node].text)
-                if record.nodes[node].reply:
-                    break
-            return POLICY_DELIMITER.join(texts)
 
         for shared, good, bad in forks(record):
             steps = tuple(Step(record.nodes[i].text, reply=record.nodes[i].reply) for i in shared[1:])
             before = prompts.segments(head, State(record.prompt, steps), delimiter=POLICY_DELIMITER)
-            chosen, rejected = completion(good[len(shared) :]), completion(bad[len(shared) :])
-            if not chosen[:1].isspace() and not rejected[:1].isspace():
+            ways = [[record.nodes[i] for i in way[len(shared) :]] for way in (good, bad)]
+            chosen, rejected = (POLICY_DELIMITER.join(node.text for node in way) for way in ways)
+            replied = any(node.reply for way in ways for node in way)
+            if not replied and not chosen[:1].isspace() and not rejected[:1].isspace():
                 found.append({"prompt": "".join(before), "chosen": chosen, "rejected": rejected})
     return found

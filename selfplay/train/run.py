@@ -9,25 +9,25 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stepgym.agents.embedded import net, value_head
 from stepgym.agents.embedded.policy import WEIGHTS
-from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.registry import load_env
 from stepgym.sandbox.plugins import unknown_name
-from stepgym.selfplay.run_folder import read_episodes
 from stepgym.selfplay.train import boards, examples
 from stepgym.selfplay.train.embedded import TRAINING_SEED
-from stepgym.selfplay.train.examples import Judged, Labels, Replay, require, require_both_classes
+from stepgym.selfplay.train.examples import Labels, require, require_both_classes
 from stepgym.selfplay.train.fit import Fit, Progress, Schedule, TrainingError
 from stepgym.selfplay.train.grpo import Variant, train_grpo
 from stepgym.selfplay.train.kinds import Kind, has
 from stepgym.selfplay.train.language import is_language_model
+from stepgym.selfplay.train.played import Played, from_each, read_runs
 from stepgym.selfplay.train.policy_value import train_policy_value
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -125,7 +125,7 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> dict[str,
             seed=config.seed, out=out, progress=progress,
         )  # fmt: skip
         return _figures(done, config.steps)
-    return _train_on_records(config, _records(config), out, progress)
+    return _train_on_records(config, read_runs(config.runs), out, progress)
 
 
 def playground(config: TrainConfig) -> ReasoningEnv:
@@ -139,11 +139,11 @@ def _train_language_model(config: TrainConfig, progress: Progress | None) -> dic
         case Kind.SFT | Kind.PRM | Kind.ORM:
             from stepgym.selfplay.train.text import train_text
 
-            return train_text(config, _records(config), progress=progress)
+            return train_text(config, read_runs(config.runs), progress=progress)
         case Kind.DPO:
             from stepgym.selfplay.train.preference_texts import train_preference_texts
 
-            return train_preference_texts(config, _records(config), progress=progress)
+            return train_preference_texts(config, read_runs(config.runs), progress=progress)
         case Kind.GRPO:
             from stepgym.selfplay.train.rollouts import train_rollouts
 
@@ -163,24 +163,23 @@ def _start_folder(kind: str, init: str) -> Path:
 
 
 def _train_on_records(
-    config: TrainConfig, records: list[EpisodeRecord], out: Path, progress: Progress | None
+    config: TrainConfig, runs: Sequence[Played], out: Path, progress: Progress | None
 ) -> dict[str, Any]:
-    replay = Replay()
     common: dict[str, Any] = {
         "schedule": config.schedule, "batch": config.batch, "seed": config.seed, "progress": progress
     }  # fmt: skip
     match Kind(config.kind):
         case Kind.SFT:
-            choices = require(examples.verified_choices(records, replay), "no correct episode")
+            choices = require(from_each(runs, examples.verified_choices), "no correct episode")
             done = boards.train_choices(start(net.POLICY, config.init), choices, out=out, **common)
             return _figures(done, len(choices))
         case Kind.DPO:
-            pairs = require(examples.preferences(records, replay), "no fork with a correct and an incorrect way")
+            pairs = require(from_each(runs, examples.preferences), "no fork with a correct and an incorrect way")
             done = boards.train_preferences(start(net.POLICY, config.init), pairs, beta=config.beta, out=out, **common)
             return _figures(done, len(pairs))
         case Kind.ALPHAZERO:
-            choices = require(examples.visit_choices(records, replay), "no node with two visited children")
-            values = require_both_classes(examples.path_outcomes(records, replay))
+            choices = require(from_each(runs, examples.visit_choices), "no node with two visited children")
+            values = require_both_classes(from_each(runs, examples.path_outcomes))
             if config.shared:
                 both = value_head.load(_start_folder(net.POLICY, config.init))
                 joint = train_policy_value(both, choices, values, out=out / net.POLICY, **common)
@@ -190,23 +189,10 @@ def _train_on_records(
             value = boards.train_judged(start(net.PRM, config.init), values, out=out / net.PRM, **common)
             return {**_figures(done, len(choices)), "value_loss": value.loss, "value_examples": len(values)}
         case kind:
-            judged = _judged(Kind(kind), config, records, replay)
+            labels = partial(examples.judged_steps, labels=Labels(config.labels), hard=config.hard)
+            judged = require_both_classes(from_each(runs, examples.outcomes if kind is Kind.ORM else labels))
             done = boards.train_judged(start(net.PRM, config.init), judged, out=out, **common)
             return _figures(done, len(judged))
-
-
-def _judged(kind: Kind, config: TrainConfig, records: list[EpisodeRecord], replay: Replay) -> list[Judged]:
-    if kind is Kind.ORM:
-        return require_both_classes(examples.outcomes(records, replay))
-    return require_both_classes(
-        examples.judged_steps(records, replay, labels=Labels(config.labels), hard=config.hard)
-    )
-
-
-def _records(config: TrainConfig) -> list[EpisodeRecord]:
-    if not config.runs and config.kind != Kind.GRPO:
-        raise TrainingError("say which run folders to learn from: --runs FOLDER (`stepgym selfplay` writes them)")
-    return [record for run in config.runs for record in read_episodes(run)]
 
 
 def _same_settings(out: Path, config: TrainConfig) -> None:

@@ -24,6 +24,7 @@ from stepgym.selfplay.train.boards import batches
 from stepgym.selfplay.train.examples import Labels, Replay, require, step_labels
 from stepgym.selfplay.train.fit import Progress, TrainingError, fit
 from stepgym.selfplay.train.language import POLICY_CLASS, REWARD_CLASS, half_precision, load, with_adapters
+from stepgym.selfplay.train.played import Played, from_each
 
 if TYPE_CHECKING:
     from stepgym.selfplay.train.run import TrainConfig
@@ -40,11 +41,11 @@ class TextRow(NamedTuple):
     targets: list[float]
 
 
-def train_text(config: TrainConfig, records: Sequence[EpisodeRecord], *, progress: Progress | None = None) -> dict[str, Any]:
+def train_text(config: TrainConfig, runs: Sequence[Played], *, progress: Progress | None = None) -> dict[str, Any]:
     """Train a language model and save it, with its tokenizer, where `hf:FOLDER` finds it."""
     policy = str(config.kind) == "sft"
     loaded = load(config, POLICY_CLASS if policy else REWARD_CLASS)
-    rows = sft_rows(records, loaded.tokenizer) if policy else reward_rows(records, loaded.tokenizer, config)
+    rows = sft_rows(runs, loaded.tokenizer) if policy else reward_rows(runs, loaded.tokenizer, config)
     short = [row for row in rows if len(row.ids) <= loaded.context]
     require(short, f"no usable path of up to {loaded.context} tokens ({len(rows)} in all)")
     if not policy:
@@ -61,10 +62,10 @@ def train_text(config: TrainConfig, records: Sequence[EpisodeRecord], *, progres
     return {"steps": done.steps, "examples": len(short), "loss": done.loss, "seconds": round(done.seconds, 1)}
 
 
-def sft_rows(records: Sequence[EpisodeRecord], tokenizer: Any) -> list[TextRow]:
+def sft_rows(runs: Sequence[Played], tokenizer: Any) -> list[TextRow]:
     """Return one row per verified path, each once: the policy's own words are learned, prompts and replies are not."""
     found: dict[tuple[int, ...], TextRow] = {}
-    for record in records:
+    for record in (record for run in runs for record in run.records):
         first = prompts.head(tokenizer, record.prompt, system=prompts.SYSTEM, template=None)
         for end in ends(record, "correct"):
             ids = [token for piece in first for token in prompts.segment_ids(tokenizer, piece)]
@@ -86,16 +87,18 @@ def step_ids(tokenizer: Any, node: NodeRecord, *, last: bool) -> tuple[tuple[int
     return prompts.segment_ids(tokenizer, node.text + POLICY_DELIMITER), reply
 
 
-def reward_rows(records: Sequence[EpisodeRecord], tokenizer: Any, config: TrainConfig) -> list[TextRow]:
+def reward_rows(runs: Sequence[Played], tokenizer: Any, config: TrainConfig) -> list[TextRow]:
     """Return one row per decided path, with a target at the last token of each step that could be judged."""
-    replay, found = Replay(), []
-    for record in records:
-        labels = _labels(record, replay, config)
-        for verdict in ("correct", "incorrect"):
-            for end in ends(record, verdict):
-                path = path_to(record, end)[1:]
-                found.append(_reward_row(tokenizer, record, path, labels))
-    return require(found, "no decided path")
+
+    def rows_of(records: Sequence[EpisodeRecord], replay: Replay) -> list[TextRow]:
+        found = []
+        for record in records:
+            labels = _labels(record, replay, config)
+            for end in (end for verdict in ("correct", "incorrect") for end in ends(record, verdict)):
+                found.append(_reward_row(tokenizer, record, path_to(record, end)[1:], labels))
+        return found
+
+    return require(from_each(runs, rows_of), "no decided path")
 
 
 def sft_loss(model: Any, rows: Sequence[TextRow]) -> Tensor:

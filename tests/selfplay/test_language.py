@@ -29,6 +29,8 @@ from stepgym.selfplay.buffer import likeness
 from stepgym.selfplay.run_folder import RunFolder, read_episodes
 from stepgym.selfplay.train import fit, rollouts
 from stepgym.selfplay.train.fit import LossNotFinite, TrainingError
+from stepgym.selfplay.train.played import Played, read_runs
+from stepgym.selfplay.train.preference_texts import preference_texts
 from stepgym.selfplay.train.run import TrainConfig, playground, read_config, train
 from stepgym.selfplay.types import RunConfig
 
@@ -156,6 +158,16 @@ def test_dpo_moves_the_chosen_over_the_rejected(model: str, run: str, tmp_path: 
     assert moved(model, out) > 0
     assert not (out / "trl").exists(), "what TRL resumes from is gone when it is done"
     assert train(config("dpo", model, out, runs=(run,), lora=lora, steps=6, beta=0.1)) == figures
+
+
+def test_preferences_leave_out_what_stops_for_a_reply(model: str, run: str) -> None:
+    tokenizer = load_language_model(model.removeprefix("hf:"), device="cpu").tokenizer
+    [played] = read_runs([run])
+    silent, *_ = played.records
+    nodes = [*silent.nodes[:2], replace(silent.nodes[2], reply="noted"), *silent.nodes[3:]]
+    said = Played([silent, replace(silent, nodes=tuple(nodes))], played.replay)
+    [pair] = preference_texts([said], tokenizer)
+    assert pair["chosen"] == f"<answer>{silent.reference}</answer>" and pair["prompt"].endswith("First.\n\n")
 
 
 @needs_trl

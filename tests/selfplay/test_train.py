@@ -18,6 +18,7 @@ from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord
 from stepgym.cli import main
 from stepgym.envs.registry import load_env
+from stepgym.selfplay.play import selfplay
 from stepgym.selfplay.run_folder import RunFolder
 from stepgym.selfplay.train import boards, examples
 from stepgym.selfplay.train.embedded import auc
@@ -236,6 +237,20 @@ def test_every_trainer_runs_from_the_command_line(tmp_path: Path, records: list[
     changed = CliRunner().invoke(main, [*call, "--seed", "9"])
     assert changed.exit_code == 2
     assert "seed was 0, is now 9" in changed.output
+
+
+@pytest.mark.parametrize("kind", ["sft", "orm"])
+def test_a_run_is_played_again_with_its_own_options(tmp_path: Path, kind: str) -> None:
+    """Two runs of one environment with other options each: neither is taken for the other."""
+    for modulus in (7, 19):
+        selfplay(
+            "stepgym/ModularSums-v0", out=tmp_path / f"{modulus}", agent="best_of_n", policy="random", episodes=6, level=1,
+            env_options={"modulus": modulus}, agent_settings={"n": 16},
+        )  # fmt: skip
+    model = net.build(net.PRM if kind == "orm" else net.POLICY, SHAPE, "modular_sums")
+    net.save(model, tmp_path / "start")
+    runs = tuple(str(tmp_path / name) for name in ("7", "19"))
+    train(TrainConfig(kind=kind, runs=runs, init=str(tmp_path / "start"), out=str(tmp_path / "out"), steps=2))
 
 
 def test_settings_come_from_toml_and_flags_count_more(tmp_path: Path) -> None:

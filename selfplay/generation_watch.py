@@ -9,6 +9,7 @@ from stepgym.agents.embedded import net
 from stepgym.agents.embedded.policy import EmbeddedPolicy
 from stepgym.agents.embedded.reward import EmbeddedRewardModel
 from stepgym.selfplay.loop import Generation
+from stepgym.selfplay.run_folder import write_whole
 from stepgym.selfplay.train.fit import TrainingError
 from stepgym.selfplay.watch import watch
 
@@ -33,5 +34,5 @@ def watch_generation(generation: Generation) -> dict[str, Any]:
         reward_model=EmbeddedRewardModel(folder / net.PRM),
         before=json.loads(last.read_text(encoding="utf-8")) if last.is_file() else None,
     )  # fmt: skip
-    (folder / FILE).write_text(json.dumps(found) + "\n", encoding="utf-8")
+    write_whole(folder / FILE, json.dumps(found) + "\n")
     return {"alarms": found["alarms"], "auc": found["steps"]["auc"]}

@@ -1,22 +1,29 @@
-"""What a loop is told: its settings, read from TOML, and held to once its folder is there."""
+"""What a loop is told: its settings, read from TOML."""
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from stepgym.sandbox.plugins import unknown_name
+from stepgym.sandbox.settings import check_types
 from stepgym.selfplay.teachers import Approval, Form, Teacher
 from stepgym.selfplay.train.fit import TrainingError
+
+_RANGES = {
+    "generations": (0, inf), "seed": (0, inf), "temperature": (0, inf), "path_weight": (0, inf),
+    **dict.fromkeys(("episodes", "held_out", "replay", "steps", "batch", "start_level", "highest_level", "min_support"), (1, inf)),
+    **dict.fromkeys(("confidence", "min_agreement", "most_agreed", "more_agreed"), (0, 1)),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig(Approval):
-    """Everything that decides what a loop does."""
+    """Everything that decides what a loop does. Raises `TrainingError` that names a setting which makes no sense."""
 
     out: str
     env: str = "stepgym/Countdown-v0"
@@ -56,6 +63,26 @@ class LoopConfig(Approval):
     """`package.module:function`, called with a `Generation` at the end of each; what it returns is kept in the log."""
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        settings = {f.name: getattr(self, f.name) for f in fields(self)}
+        try:
+            check_types("a loop", type(self), settings)
+        except ValueError as error:
+            raise TrainingError(str(error)) from error
+        for name, choices in (("teacher", Teacher), ("form", Form)):
+            if settings[name] not in list(choices):
+                raise TrainingError(str(unknown_name(name, settings[name], [str(choice) for choice in choices], dotted=False)))
+        for name, (low, high) in _RANGES.items():
+            if not low <= settings[name] <= high:
+                says = f"at least {low}" if high == inf else f"between {low} and {high}"
+                raise TrainingError(f"{name} is {says}, not {settings[name]!r}")
+        if not 0 < self.learning_rate < inf:
+            raise TrainingError(f"learning_rate is above 0, not {self.learning_rate!r}")
+        for name in ("env_options", "agent_settings"):
+            if not isinstance(settings[name], Mapping):
+                raise TrainingError(f"{name} is a table of settings, not {settings[name]!r}")
+        _check_band(self)
+
 
 def read_loop_config(file: Path, **given: Any) -> LoopConfig:
     """Read a TOML file. Raises `TrainingError` that names the setting."""
@@ -67,23 +94,18 @@ def read_loop_config(file: Path, **given: Any) -> LoopConfig:
     for name in settings:
         if name not in known:
             raise TrainingError(f"{file}: {unknown_name('setting', name, known, dotted=False)}")
-    config = LoopConfig(**{"out": str(file.with_suffix("")), **settings})
-    for name, choices in (("teacher", Teacher), ("form", Form)):
-        if getattr(config, name) not in list(choices):
-            raise TrainingError(f"{file}: {unknown_name(name, getattr(config, name), list(choices), dotted=False)}")
-    if config.band and len(config.band) != 2:
-        raise TrainingError(f"{file}: band is [low, high], not {list(config.band)!r}")
-    return config
+    try:
+        return LoopConfig(**{"out": str(file.with_suffix("")), **settings})
+    except TrainingError as error:
+        raise TrainingError(f"{file}: {error}") from error
 
 
-def hold_to(out: Path, config: LoopConfig) -> None:
-    """Write the settings; raises `TrainingError` for a folder with others. More generations are no other settings."""
-    file = out / "config.json"
-    plain, defaults = (json.loads(json.dumps({**asdict(one), "out": ""})) for one in (config, LoopConfig(out="")))
-    # A folder from before a setting came to be was made as that setting's default has it.
-    before = {**defaults, **json.loads(file.read_text(encoding="utf-8"))} if file.is_file() else plain
-    changed = [f"{k} was {before.get(k)!r}, is now {v!r}" for k, v in plain.items() if before.get(k) != v and k != "generations"]
-    if changed:
-        raise TrainingError(f"{out} holds a loop with other settings: {'; '.join(changed)}; choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+def _check_band(config: LoopConfig) -> None:
+    band = config.band
+    if isinstance(band, Sequence) and not band:
+        return
+    pair = isinstance(band, Sequence) and len(band) == 2 and all(isinstance(part, int | float) for part in band)
+    if not pair or not 0 <= band[0] < band[1] <= 1:
+        raise TrainingError(f"band is [low, high] with 0 <= low < high <= 1, not {band!r}")
+    if config.start_level > config.highest_level:
+        raise TrainingError(f"start_level {config.start_level} is above highest_level {config.highest_level}")

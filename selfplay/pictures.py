@@ -61,11 +61,16 @@ def draw_watch(result: Mapping[str, Any], file: Path) -> None:
     left.legend(fontsize=8)
     for kind, scores in result["scores"].items():
         right.hist(scores, bins=25, range=(0, 1), alpha=0.6, label=kind)
-    right.set(xlabel="reward model's score of the answer", title=f"step AUC {result['steps']['auc']:.3f}, F1 {result['steps']['f1']:.3f}")
+    right.set(xlabel="reward model's score of the answer", title=f"step AUC {shown_auc(result['steps']['auc'])}, F1 {result['steps']['f1']:.3f}")
     right.legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(file, dpi=110)
     pyplot.close(figure)
+
+
+def shown_auc(figure: float | None) -> str:
+    """Return a watch's step AUC for people; there is none where all steps are right, or all wrong."""
+    return "unknown" if figure is None else f"{figure:.3f}"
 
 
 def draw_matrices(file: Path, matrices: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:

@@ -16,17 +16,20 @@ from typing import Any
 
 from stepgym.agents.embedded import net
 from stepgym.agents.embedded.policy import EmbeddedPolicy
-from stepgym.agents.intervals import wilson
+from stepgym.agents.intervals import bootstrap_groups
+from stepgym.sandbox.plugins import unknown_name
 from stepgym.selfplay import ledger
 from stepgym.selfplay.curves import bands, write_curves
 from stepgym.selfplay.jobs import run_jobs
-from stepgym.selfplay.loop import Generation, evaluate, finish, run_loop, train_policy
+from stepgym.selfplay.loop import Generation, finish, run_loop, seldom, train_policy
 from stepgym.selfplay.loop_config import LoopConfig
+from stepgym.selfplay.loop_episodes import Tell, evaluate
+from stepgym.selfplay.loop_folder import read_log
+from stepgym.selfplay.run_folder import write_whole
 from stepgym.selfplay.teachers import Form, Teacher
 from stepgym.selfplay.train.fit import Schedule, TrainingError
 from stepgym.selfplay.train.imitation import demonstrations, known_facts, train_imitation
 
-Tell = Callable[[str], None]
 SHAPE = net.Shape(32, 1, 4)
 SCRATCH_SHAPE = net.Shape(64, 3, 4)
 LEVEL = 6
@@ -67,8 +70,11 @@ def self_play_improves(
     spends on more demonstrations, `random` and `shuffled` are taught nothing, `oracle` has every step judged. The
     held-out problems of a seed are the same in every generation and arm, and the gate turns nothing down, so that
     controls are free to get worse. `settings` are those of `one_seed`; `jobs` processes share the seeds, and then
-    `tell` must be a function that can be pickled.
+    `tell` must be a function that can be pickled. The order of `arms` is not theirs: `imitation` comes after `vote`.
     """
+    for arm in set(arms) - set(ARMS):
+        raise unknown_name("arm", arm, ARMS, dotted=False)
+    arms = [arm for arm in ARMS if arm in arms]
     run = partial(one_seed, out=out, arms=arms, tell=tell, **settings)  # type: ignore[arg-type]
     found = run_jobs(run, range(first_seed, first_seed + seeds), jobs)
     return write_results(out, {arm: [of_seed[arm] for of_seed in found] for arm in arms})
@@ -115,16 +121,16 @@ def write_results(out: Path, curves: Mapping[str, Sequence[Sequence[Mapping[str,
     """Write `results.json`, the picture and the page; return the results by arm."""
     write_curves(out, curves)
     results = {arm: _summary(seeds) for arm, seeds in curves.items()}
-    (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write_whole(out / "results.json", json.dumps(results, indent=2) + "\n")
     return results
 
 
 def _summary(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     first, last = [lines[0] for lines in seeds], [lines[-1] for lines in seeds]
-    problems = sum(len(line["solved"]) for line in last)
     found: dict[str, Any] = {what: bands(seeds, what) for what in ("greedy", "searched")}
-    for what in ("greedy", "searched"):
-        found[f"{what}_last_ci"] = list(wilson(round(sum(line[what] * len(line["solved"]) for line in last)), problems))
+    for what, outcomes in (("greedy", "solved"), ("searched", "searched_solved")):
+        if all(outcomes in line for line in last):  # loops of before kept what greedy solves alone
+            found[f"{what}_last_ci"] = list(bootstrap_groups([line[outcomes] for line in last]))
         found[f"{what}_by_seed"] = [[line[what] for line in side] for side in (first, last)]
     if "report" in last[0]:
         found["facts"] = {name: sum(line["report"][name] for line in last) / len(last) for name in last[0]["report"]}
@@ -150,23 +156,27 @@ def more_imitation(
 ) -> list[dict[str, Any]]:
     """Spend the FLOPs that the loop in `model` spent on play and training on fresh demonstrations instead, so many a
     generation."""
-    if not (model / "loop.jsonl").is_file():
-        raise TrainingError(f"the arm `imitation` spends what `vote` spent, and {model} is not there: run `vote` with it")
-    budget = [json.loads(line)["ledger"] for line in (model / "loop.jsonl").read_text(encoding="utf-8").splitlines()]
-
+    budget = [line["ledger"] for line in read_log(model)]
+    if len(budget) <= config.generations:
+        raise TrainingError(
+            f"the arm `imitation` spends what `vote` spent in {config.generations} generations, and {model} has"
+            f" {max(0, len(budget) - 1)}: run `vote` with it"
+        )
     known = known_facts(KNOWN, config.seed, modulus=MODULUS)
 
     def generation(number: int, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        folder = Path(config.out) / f"generation-{number}"
+        name = f"generation-{number}"
+        folder, now_and_then = Path(config.out) / name, seldom(tell, name.replace("-", " "))
         demos = demonstrations(num_demonstrations, level=LEVEL, known=known, seed=1000 * number + config.seed, modulus=MODULUS)
         allowed = budget[number]["play"]["flops"] + budget[number]["train"]["flops"]
         clock = ledger.Clock()
         steps = math.ceil(config.steps * allowed / budget[number]["train"]["flops"])
-        cost = {**train_policy(config, demos, lines[-1]["policy"], folder / net.POLICY, seed=number, steps=steps), "seconds": clock.lap()}
-        figures = evaluate(config, str(folder))
+        cost = train_policy(config, demos, lines[-1]["policy"], folder / net.POLICY, seed=number, steps=steps, tell=now_and_then)
+        cost |= {"seconds": clock.lap()}
+        figures = evaluate(config, name, tell=now_and_then)
         spent = {"train": cost, "test": {**figures.pop("test"), "seconds": clock.lap()}}
         return {
-            "generation": number, "policy": str(folder), **figures, "lessons": len(demos), "ledger": spent,
+            "generation": number, "policy": name, **figures, "lessons": len(demos), "ledger": spent,
             "report": report(Generation(config, number, folder, [], None)),
         }  # fmt: skip
 

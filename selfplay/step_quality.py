@@ -67,9 +67,9 @@ def collect(records: Iterable[EpisodeRecord], replay: Replay, labels: Labels) ->
     return found
 
 
-def step_auc(steps: Steps) -> float:
-    """Return the chance that a right step scores above a wrong one."""
-    return auc(steps.scores, steps.right)
+def step_auc(steps: Steps) -> float | None:
+    """Return the chance that a right step scores above a wrong one; `None` where all steps are right, or all wrong."""
+    return auc(steps.scores, steps.right) if len(set(steps.right)) == 2 else None
 
 
 def f1_at(traces: Sequence[Trace], threshold: float) -> F1:

@@ -222,8 +222,9 @@ def _form(ends: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 def _alarms(result: Mapping[str, Any], before: Mapping[str, Any] | None, seed: int) -> list[str]:
     alarms = []
-    if result["steps"]["auc"] < AUC_FLOOR:
-        alarms.append(f"step AUC is {result['steps']['auc']:.3f}, under {AUC_FLOOR}: the reward model hardly tells right steps")
+    auc = result["steps"]["auc"]
+    if auc is not None and auc < AUC_FLOOR:
+        alarms.append(f"step AUC is {auc:.3f}, under {AUC_FLOOR}: the reward model hardly tells right steps")
     points = {(point["method"], point["width"]): point for point in result["curve"]}
     width = max(width for _, width in points)
     plain, weighted = points["majority vote", width], points["weighted vote", width]

@@ -61,7 +61,8 @@ class Labels(StrEnum):
     AGREEMENT = "agreement"
     """Monte-Carlo, kept only where the step verifier agrees (Zhang et al. 2025, arXiv:2501.07301, with a judge)."""
     FIRST_ERROR = "first_error"
-    """Right up to the first step below which nothing is correct, found by bisection (OmegaPRM, Luo et al. 2024)."""
+    """Right up to the first step below which nothing is correct. (Samples spent on finding that step by binary search,
+    as OmegaPRM, Luo et al. 2024, does, are the search `bisect`'s.)"""
 
 
 @dataclass
@@ -103,14 +104,12 @@ class Replay:
         return states
 
 
-def verified_choices(records: Iterable[EpisodeRecord], replay: Replay, *, selected_only: bool = False) -> list[Choice]:
+def verified_choices(records: Iterable[EpisodeRecord], replay: Replay) -> list[Choice]:
     """Return the steps of verified solutions (supervised fine-tuning, expert iteration), each fork's steps as shares."""
     found = []
     for record in records:
         states = replay.states(record)
         paths = [path_to(record, end) for end in ends(record, "correct")]
-        if selected_only:
-            paths = [path for path in paths if path == list(record.path)]
         shares: dict[int, dict[str, None]] = {}
         for path in paths:
             for node, child in pairwise(path):
@@ -258,18 +257,12 @@ def _exact(record: EpisodeRecord, replay: Replay, states: list[State]) -> dict[i
 
 
 def _first_errors(record: EpisodeRecord, sampled: Mapping[int, float]) -> dict[int, float]:
-    """Bisect each decided path for its first step below which no end is correct; later steps are not judged.
-
-    Below a node with no correct end no later node has one either, which is what makes bisection valid.
-    """
+    """Label each decided path up to the first step below which no end is correct; later steps are not judged."""
     found: dict[int, float] = {}
     for verdict in ("correct", "incorrect"):
         for end in ends(record, verdict):
             path = path_to(record, end)[1:]
-            low, high = 0, len(path)
-            while low < high:
-                middle = (low + high) // 2
-                low, high = (middle + 1, high) if sampled[path[middle]] > 0 else (low, middle)
-            found |= dict.fromkeys(path[:low], 1.0) | dict.fromkeys(path[low:low + 1], 0.0)
+            first = next((at for at, node in enumerate(path) if not sampled[node]), len(path))
+            found |= dict.fromkeys(path[:first], 1.0) | dict.fromkeys(path[first : first + 1], 0.0)
     return found
 

@@ -29,6 +29,6 @@ def command(config: Path, out: str | None, generations: int | None, as_json: boo
         lines = run_loop(settings, tell=lambda line: click.echo(line, err=True))
     page = write_curves(Path(settings.out), {Path(settings.out).name: [lines]})
     if as_json:
-        click.echo(json.dumps([{k: v for k, v in line.items() if k != "solved"} for line in lines]))
+        click.echo(json.dumps([{k: v for k, v in line.items() if k not in ("solved", "searched_solved")} for line in lines]))
     else:
         click.echo(f"curves: {page}")

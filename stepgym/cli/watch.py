@@ -88,9 +88,11 @@ def _watch(
 
 
 def _print(result: dict[str, Any], out: Path) -> None:
+    from stepgym.selfplay.pictures import shown_auc
+
     steps, strict, shape = result["steps"], result["strict"], result["shape"]
     click.echo(
-        f"steps: AUC {steps['auc']:.3f} over {steps['num_steps']:,} ({steps['share_right']:.0%} right, by {steps['labels']});"
+        f"steps: AUC {shown_auc(steps['auc'])} over {steps['num_steps']:,} ({steps['share_right']:.0%} right, by {steps['labels']});"
         f" first errors: F1 {steps['f1']:.3f} (erroneous {steps['on_erroneous']:.3f}, correct {steps['on_correct']:.3f})"
     )
     widths = sorted({point["width"] for point in result["curve"]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,20 @@ from stepgym.envs.modular_sums import MODULUS
 from stepgym.selfplay.curves import bands
 from stepgym.selfplay.loop import (
     Generation,
-    held_out,
+    buffered,
+    judged_of,
     lessons_of,
     level_after,
     next_level,
-    play,
     run_loop,
+    seldom,
     worse_p_value,
 )
 from stepgym.selfplay.loop_config import LoopConfig, read_loop_config
-from stepgym.selfplay.reproduce import ARMS, self_play_improves
+from stepgym.selfplay.loop_episodes import evaluate, held_out, play
+from stepgym.selfplay.loop_folder import policy_folder, read_log
+from stepgym.selfplay.reproduce import ARMS, self_play_improves, write_results
 from stepgym.selfplay.run_folder import read_config
-from stepgym.selfplay.teachers import Teacher
 from stepgym.selfplay.train.fit import Schedule, TrainingError
 from stepgym.selfplay.train.imitation import demonstrations, known_facts, train_imitation
 
@@ -61,21 +64,6 @@ def test_demonstrations_are_right_and_use_known_facts_alone() -> None:
         a, b, c = (int(word) for word in text.replace("+", " ").replace("=", " ").split())
         assert (a + b) % MODULUS == c
         assert tuple(sorted((a, b))) in known
-
-
-@pytest.mark.parametrize("teacher", list(Teacher))
-def test_a_teacher_approves_what_it_says(episodes: list[EpisodeRecord], start: Path, teacher: Teacher) -> None:
-    try:
-        approved = lessons_of(config(start, Path("unused"), teacher=teacher), 1, {1: episodes})
-    except TrainingError as error:
-        assert teacher in (Teacher.VERIFIER, Teacher.ORACLE), "votes always approve of something"
-        assert f"nothing that teacher {teacher} approves" in str(error)
-        return
-    if teacher is Teacher.ORACLE:
-        for choice in approved:
-            for text in choice.target:
-                a, b, c = (int(word) for word in text.replace("+", " ").replace("=", " ").split())
-                assert (a + b) % MODULUS == c
 
 
 def test_a_loop_goes_on_where_it_stopped(start: Path, tmp_path: Path) -> None:
@@ -113,7 +101,106 @@ def test_the_gate_turns_down_only_what_is_worse_at_95_percent(old: list[int], ne
     assert (worse_p_value(old, new) > 0.05) is accepted
 
 
-def test_the_command_writes_curves_and_names_a_wrong_setting(start: Path, tmp_path: Path) -> None:
+def test_the_gate_counts_any_number_of_problems() -> None:
+    assert worse_p_value([1] * 1100, [0] * 1100) == 0.0
+    assert worse_p_value([0] * 1100, [1] * 1100) == 1.0
+
+
+def test_a_moved_loop_goes_on(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its start beside it or not, and named as it is or by a path, as loops of before named their policies."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    shutil.copytree(start, "start")
+    made = config(Path("start"), Path("loop"), replay=1)
+    (first, second) = run_loop(made)
+    assert second["policy"] == "generation-1", "nothing is turned down"
+    for line, policy in ((second, "generation-1"), (second, "loop/generation-1"), (first, str(start))):
+        shutil.copytree(here, there, dirs_exist_ok=True)
+        log = there / "loop" / "loop.jsonl"
+        log.write_text(json.dumps(first) + "\n" + json.dumps({**line, "policy": policy}) + "\n")
+        monkeypatch.chdir("/")
+        moved = replace(made, out=str(there / "loop"), init=str(there / "start"), generations=2)
+        assert run_loop(moved)[2]["generation"] == 2
+        wanted = there / ("start" if line is first else "loop/generation-1")
+        assert policy_folder(moved, str(read_config(there / "loop" / "generation-2" / "run").policy)) == wanted
+        shutil.rmtree(there)
+
+
+def test_a_run_cut_short_goes_on_in_a_moved_loop(start: Path, tmp_path: Path) -> None:
+    made = config(start, tmp_path / "a")
+    play(made, 2, str(start))
+    run = tmp_path / "a" / "generation-2" / "run" / "run.json"
+    run.write_text(run.read_text().replace(str(start), "before/start"))
+    assert len(play(made, 2, str(start))) == 6
+
+
+def test_a_log_cut_short_loses_its_last_line_alone(start: Path, tmp_path: Path) -> None:
+    once = run_loop(config(start, tmp_path))
+    log = tmp_path / "loop.jsonl"
+    whole = log.read_text()
+    log.write_text(whole[:-40])
+    assert [line["generation"] for line in run_loop(config(start, tmp_path))] == [0, 1]
+    assert read_log(tmp_path)[0] == once[0]
+    log.write_text(whole.replace("generation", "gener\nation", 1))
+    with pytest.raises(TrainingError, match=r"loop\.jsonl:1: not JSON"):
+        run_loop(config(start, tmp_path))
+    (tmp_path / "config.json").write_text("")
+    with pytest.raises(TrainingError, match=r"config\.json: not JSON"):
+        run_loop(config(start, tmp_path))
+
+
+def test_a_mistake_costs_no_folder(start: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="best_of_n"):
+        run_loop(config(start, tmp_path / "a", agent="best_of_m"))
+    assert not (tmp_path / "a").exists()
+    assert len(run_loop(config(start, tmp_path / "a", generations=0))) == 1
+
+
+def test_a_policy_of_another_game_is_said_to_be_one(start: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"every episode on stepgym/ModularSums-v0 failed, the first with: .*only plays Countdown"):
+        run_loop(config(start, tmp_path, init="embedded"))
+
+
+def test_a_loop_starts_from_what_a_trainer_wrote(start: Path, tmp_path: Path) -> None:
+    """A folder with `policy/`, or the policy's own."""
+    whole, own = (evaluate(config(init, tmp_path), str(init)) for init in (start, start / "policy"))
+    assert whole == own
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ("held_out = 0", "held_out is at least 1, not 0"),
+        ("batch = 0", "batch is at least 1, not 0"),
+        ('episodes = "6"', "episodes is a whole number, not '6'"),
+        ("band = 0.5", r"band is \[low, high\] with 0 <= low < high <= 1, not 0.5"),
+        ("band = [0.8, 0.4]", r"not \[0.8, 0.4\]"),
+        ("band = [0.4, 0.8]\nstart_level = 6", "start_level 6 is above highest_level 5"),
+        ("teacher = 3", "teacher is text, not 3"),
+        ('teacher = "votes"', "did you mean 'vote'"),
+        ("confidence = 95", "confidence is between 0 and 1, not 95"),
+        ("learning_rate = nan", "learning_rate is above 0, not nan"),
+        ("agent_settings = 8", "agent_settings is a table of settings, not 8"),
+        ("episode = 4", "did you mean 'episodes'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_named(tmp_path: Path, settings: str, says: str) -> None:
+    file = tmp_path / "loop.toml"
+    file.write_text(settings)
+    with pytest.raises(TrainingError, match=rf"loop\.toml: .*{says}"):
+        read_loop_config(file)
+
+
+def test_a_generation_tells_how_far_it_is(start: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    play(config(start, tmp_path), 1, str(start), tell=seldom(told.append, "generation 1", 0.0))
+    assert told == [f"generation 1: played {number} of 6 problems" for number in range(1, 7)]
+    seldom(told.append, "generation 1", 60.0)("played 6 of 6 problems")
+    assert len(told) == 6, "but not all the time"
+
+
+def test_the_command_writes_curves(start: Path, tmp_path: Path) -> None:
     file = tmp_path / "sums.toml"
     file.write_text(
         f'env = "stepgym/ModularSums-v0"\nlevel = 1\ninit = "{start}"\nteacher = "vote"\nepisodes = 4\nheld_out = 4\n'
@@ -124,9 +211,6 @@ def test_the_command_writes_curves_and_names_a_wrong_setting(start: Path, tmp_pa
     assert len(json.loads(done.stdout.splitlines()[-1])) == 2
     assert (tmp_path / "sums" / "curves.png").is_file()
     assert "data:image/png" in (tmp_path / "sums" / "index.html").read_text()
-    file.write_text("episode = 4\n")
-    with pytest.raises(TrainingError, match="did you mean 'episodes'"):
-        read_loop_config(file)
 
 
 def test_bands_are_mean_and_extremes_over_seeds() -> None:
@@ -134,26 +218,51 @@ def test_bands_are_mean_and_extremes_over_seeds() -> None:
     assert bands(seeds, "greedy") == [(pytest.approx(0.3), 0.2, 0.4), (pytest.approx(0.7), 0.6, 0.8)]
 
 
-TINY = ("vote", "random", "imitation", "scratch")
-"""Arms that find something to learn even in four episodes."""
+TINY: dict[str, Any] = {
+    "seeds": 1, "generations": 1, "episodes": 4, "held_out": 3, "imitation_steps": 20, "steps": 2,
+    "num_demonstrations": 60, "tell": lambda line: None,
+}  # fmt: skip
+RUN = tuple(arm for arm in ARMS if arm != "oracle")
+"""Arms that find something to learn even in four episodes of a start so green: of whole right lines there are none."""
 
 
 @pytest.fixture(scope="module")
 def claim(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("claim")
-    results = self_play_improves(
-        out, seeds=1, generations=1, episodes=4, held_out=3, imitation_steps=20, steps=2, num_demonstrations=60,
-        arms=TINY, tell=lambda line: None,
-    )  # fmt: skip
-    return out, results
+    return out, self_play_improves(out, arms=RUN[::-1], **TINY)
 
 
 def test_self_play_runs_every_arm(claim: tuple[Path, dict[str, Any]]) -> None:
     out, results = claim
-    assert results.keys() == set(TINY)
+    assert tuple(results) == RUN, "in the order in which they need each other, whatever the order they are named in"
     assert all(len(figures["greedy"]) == 2 for figures in results.values())
     assert results["vote"]["facts"].keys() == {"demonstrated", "others"}
     assert (out / "curves.png").is_file()
+
+
+def test_intervals_count_the_spread_between_trainings_and_lines_of_before_can_be_summed_up(tmp_path: Path) -> None:
+    """Three trainings that differ: problems alone, pooled, would say .55 to .72."""
+    seeds = [
+        [{"generation": 0, "greedy": share, "searched": share, "solved": solved, "searched_solved": solved}]
+        for share in (0.4, 0.6, 0.9)
+        for solved in [[int(i < 50 * share) for i in range(50)]]
+    ]
+    low, high = write_results(tmp_path, {"vote": seeds})["vote"]["searched_last_ci"]
+    assert low < 0.5 and high > 0.78
+    for (line,) in seeds:
+        del line["searched_solved"]
+    before = write_results(tmp_path, {"vote": seeds})["vote"]
+    assert "searched_last_ci" not in before and "greedy_last_ci" in before
+    assert json.loads((tmp_path / "results.json").read_text())["vote"]["searched_by_seed"] == [[0.4, 0.6, 0.9]] * 2
+
+
+def test_more_imitation_needs_as_many_generations_of_votes(claim: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    shutil.copytree(claim[0], tmp_path / "claim")
+    more = {**TINY, "generations": 2}
+    with pytest.raises(TrainingError, match=r"spent in 2 generations, and .*vote has 1: run `vote` with it"):
+        self_play_improves(tmp_path / "claim", arms=["imitation"], **more)
+    with pytest.raises(ValueError, match="did you mean 'vote'"):
+        self_play_improves(tmp_path / "claim", arms=["votes"], **TINY)
 
 
 def test_every_phase_has_its_seconds_tokens_and_flops(claim: tuple[Path, dict[str, Any]]) -> None:
@@ -226,8 +335,12 @@ def test_no_lesson_is_from_a_held_out_problem(start: Path, episodes: list[Episod
     settings = config(start, Path("unused"), teacher="random")
     asked = {problem.prompt for problem in held_out(settings)}
     inside = [replace(record, prompt=prompt) for record, prompt in zip(episodes, asked)]
+    buffer = buffered(settings, 1, {1: inside})
     with pytest.raises(TrainingError, match="nothing that teacher random approves"):
-        lessons_of(settings, 1, {1: inside})
+        lessons_of(settings, buffer)
+    with pytest.raises(TrainingError, match="no step that could be judged"):
+        judged_of(settings, buffer)
+    assert judged_of(settings, buffered(settings, 1, {1: episodes})), "others are learned from"
 
 
 def test_the_watch_reports_on_each_generation_and_needs_a_reward_model(start: Path, tmp_path: Path) -> None:

@@ -158,6 +158,31 @@ def test_on_sums_every_answer_is_one_of_its_own(episodes: list[EpisodeRecord]) -
         assert all(len(answers) == 1 for answers in answer_votes(record))
 
 
+@pytest.mark.parametrize("teacher", list(Teacher))
+def test_a_lesson_ends_in_what_its_teacher_approves(episodes: list[EpisodeRecord], teacher: Teacher) -> None:
+    """And the oracle's has no wrong step at all."""
+    approval = Approval(teacher=teacher)
+    approved = approve(approval, episodes, replay=replay(), seed=1)
+    found = lessons(approval, episodes, replay(), seed=1)
+    assert found.keys() <= approved.keys() and len(found) > 5
+    votes = {record.problem_id: answer_votes(record) for record in episodes}
+    right = {record.problem_id: record.reference for record in episodes}
+    for problem, choices in found.items():
+        steps = [(choice.board, text) for choice in choices for text in choice.target]
+        ends = {str(parsed(text)[2]) for board, text in steps if len(board[0]) == 1}  # type: ignore[index]
+        assert ends == set(approved[problem])
+        if teacher in (Teacher.VERIFIER, Teacher.ORACLE):
+            assert ends == {right[problem]}
+        if teacher is Teacher.ORACLE:
+            assert all((a + b) % 5 == c for _, text in steps for a, b, c in [parsed(text)])
+        if teacher is Teacher.VOTE:
+            assert votes[problem][approved[problem]] == max(votes[problem].values())
+    if teacher is Teacher.VERIFIER:
+        assert found.keys() == {r.problem_id for r in episodes if right_answers(r)}
+    if teacher in (Teacher.RANDOM, Teacher.SHUFFLED):
+        assert any(approved[problem] != (right[problem],) for problem in found), "chance is no judge"
+
+
 @given(share=st.floats(0.05, 1), least=st.floats(0, 1))
 @settings(max_examples=30, deadline=None)
 def test_the_most_agreed_problems_come_first(episodes: list[EpisodeRecord], share: float, least: float) -> None:

@@ -19,7 +19,7 @@ from stepgym.agents.types import RewardModel
 from stepgym.cli import main
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem, State, Status, Verdict
-from stepgym.selfplay.pictures import draw_watch
+from stepgym.selfplay.pictures import draw_watch, shown_auc
 from stepgym.selfplay.step_quality import Trace, f1_at, process_f1
 from stepgym.selfplay.watch import watch
 
@@ -125,6 +125,20 @@ def test_what_gives_no_answer_is_measured_too_and_a_wrong_before_is_named() -> N
     assert silent["steps"]["num_steps"] == 0 and silent["shape"]["samples"]["count"] == 0
     with pytest.raises(ValueError, match="no result of a watch"):
         run(TRUTH, before={"greedy": 0.5})
+
+
+def test_a_policy_without_a_wrong_step_raises_no_alarm_of_the_reward_model(tmp_path: Path) -> None:
+    """There is nothing to tell apart: the AUC is unknown, not poor, and can be drawn and written as such."""
+
+    def perfect(state: State) -> list[str]:
+        return [text for text in ENV.domain.legal_steps(state) if _holds(text)]
+
+    result = watch(ENV, PROBLEMS[:4], policy=ScriptedPolicy(perfect), reward_model=RandomRewardModel(), widths=(1, 2))
+    assert result["steps"]["share_right"] == 1 and result["steps"]["auc"] is None
+    assert not any("AUC" in alarm for alarm in result["alarms"])
+    assert json.loads(json.dumps(result)) == result
+    draw_watch(result, tmp_path / "watch.png")
+    assert shown_auc(None) == "unknown" and shown_auc(0.5) == "0.500"
 
 
 def test_the_command_writes_everything(tmp_path: Path) -> None:

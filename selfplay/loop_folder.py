@@ -32,6 +32,7 @@ def check_settings(out: Path, config: LoopConfig) -> None:
     now = _plain(config)
     # A folder from before a setting came to be was made as that setting's default has it.
     before = {**_plain(LoopConfig(out="")), "beside": None, **_read_settings(file)}
+    before["beside"] = before["beside"] or _beside_once(out, str(before["init"]))
     alike = {"generations", "beside", *(["init"] if now["beside"] and now["beside"] == before["beside"] else [])}
     changed = [f"{k} was {before.get(k)!r}, is now {v!r}" for k, v in now.items() if before.get(k) != v and k not in alike]
     if changed:
@@ -82,6 +83,13 @@ def _plain(config: LoopConfig) -> dict[str, Any]:
     beside = os.path.relpath(start, here) if config.init != "embedded" and start.is_relative_to(here.parent) else None
     plain: dict[str, Any] = json.loads(json.dumps({**asdict(config), "out": "", "beside": beside}))
     return plain
+
+
+def _beside_once(out: Path, init: str) -> str | None:
+    """Return where the start lay, seen from a loop of before, whose lines say where it stood itself."""
+    policies = [Path(str(line["policy"])) for line in read_log(out)]
+    own = [policy for policy in policies if _OWN.fullmatch(policy.name) and len(policy.parts) > 1 and policy != Path(init)]
+    return os.path.relpath(init, own[0].parent) if own and init != "embedded" else None
 
 
 def _read_settings(file: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from stepgym.agents.embedded import net
 from stepgym.envs.modular_sums import MODULUS, Sum, problems
 from stepgym.selfplay import ledger
+from stepgym.selfplay.run_folder import write_whole
 from stepgym.selfplay.train.boards import tokens_read, train_choices
 from stepgym.selfplay.train.embedded import TRAINING_SEED
 from stepgym.selfplay.train.examples import Choice
@@ -73,5 +74,5 @@ def train_imitation(
     if not (out / ledger.FILE).is_file():
         read = tokens_read(GAME, choices[:500]) * BATCH * schedule.steps
         cost = {**ledger.training(net.num_parameters(model), read), "seconds": done.seconds}
-        (out / ledger.FILE).write_text(json.dumps(cost) + "\n", encoding="utf-8")
+        write_whole(out / ledger.FILE, json.dumps(cost) + "\n")
     return model

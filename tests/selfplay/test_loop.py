@@ -115,10 +115,13 @@ def test_a_moved_loop_goes_on(start: Path, tmp_path: Path, monkeypatch: pytest.M
     made = config(Path("start"), Path("loop"), replay=1)
     (first, second) = run_loop(made)
     assert second["policy"] == "generation-1", "nothing is turned down"
-    for line, policy in ((second, "generation-1"), (second, "loop/generation-1"), (first, str(start))):
+    for line, policy in ((second, "generation-1"), (second, "loop/generation-1"), (first, "start")):
         shutil.copytree(here, there, dirs_exist_ok=True)
         log = there / "loop" / "loop.jsonl"
         log.write_text(json.dumps(first) + "\n" + json.dumps({**line, "policy": policy}) + "\n")
+        if "/" in policy:
+            settings = there / "loop" / "config.json"
+            settings.write_text(json.dumps({k: v for k, v in json.loads(settings.read_text()).items() if k != "beside"}))
         monkeypatch.chdir("/")
         moved = replace(made, out=str(there / "loop"), init=str(there / "start"), generations=2)
         assert run_loop(moved)[2]["generation"] == 2

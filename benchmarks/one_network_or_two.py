@@ -1,0 +1,118 @@
+"""AlphaZero's value head or a reward model of its own? Countdown, level 3, the same episodes and steps for both.
+
+    python benchmarks/one_network_or_two.py --json
+
+The shipped policy plays under MCTS, with no reward model and without seeing verdicts. On these episodes are trained, for
+each seed: `one` (the policy with a fresh value head), `two` (the policy, and a fresh reward model of the shipped one's
+size), `two, shipped start` (the reward model goes on from the shipped one, which learned from an exact solver: what
+`stepgym train alphazero` does by default). Measured on problems that were not played: MCTS with what was trained, which
+sees no verdicts, and the value's AUC against exact reachability, on the boards that the shipped policy visits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from stepgym.agents.embedded import net, value_head
+from stepgym.agents.embedded.policy import WEIGHTS, EmbeddedPolicy
+from stepgym.agents.embedded.reward import EmbeddedRewardModel
+from stepgym.agents.intervals import wilson
+from stepgym.agents.solving import iter_solve
+from stepgym.agents.types import EpisodeRecord
+from stepgym.envs.countdown_solver import reachable
+from stepgym.envs.registry import load_env
+from stepgym.selfplay.train.boards import train_choices, train_judged
+from stepgym.selfplay.train.embedded import Settings, auc, visited
+from stepgym.selfplay.train.examples import Replay, path_outcomes, visit_choices
+from stepgym.selfplay.train.fit import Schedule
+from stepgym.selfplay.train.policy_value import train_policy_value
+
+LEVEL, TRAINED_ON, HELD_OUT = 3, 411, 700_000
+Trainer = Callable[[Sequence[EpisodeRecord], Schedule, int], tuple[Any, Any]]
+
+
+def one(records: Sequence[EpisodeRecord], schedule: Schedule, seed: int) -> tuple[Any, Any]:
+    """Return the models that propose and score."""
+    model = value_head.load(WEIGHTS / net.POLICY)
+    choices, values = visit_choices(records, Replay()), path_outcomes(records, Replay())
+    train_policy_value(model, choices, values, schedule=schedule, seed=seed)
+    return model.policy, model
+
+
+def two(records: Sequence[EpisodeRecord], schedule: Schedule, seed: int) -> tuple[Any, Any]:
+    prm = net.build(net.PRM, Settings().prm_shape, "countdown", seed=seed)
+    return _apart(prm, records, schedule, seed)
+
+
+def two_shipped(records: Sequence[EpisodeRecord], schedule: Schedule, seed: int) -> tuple[Any, Any]:
+    return _apart(net.load(net.PRM, WEIGHTS / net.PRM), records, schedule, seed)
+
+
+def _apart(prm: Any, records: Sequence[EpisodeRecord], schedule: Schedule, seed: int) -> tuple[Any, Any]:
+    policy = net.load(net.POLICY, WEIGHTS / net.POLICY)
+    train_choices(policy, visit_choices(records, Replay()), schedule=schedule, seed=seed)
+    train_judged(prm, path_outcomes(records, Replay()), schedule=schedule, batch=128, seed=seed)
+    return policy, prm
+
+
+ARMS: dict[str, Trainer] = {"one": one, "two": two, "two, shipped start": two_shipped}
+
+
+def measure(name: str, records: Sequence[EpisodeRecord], num_problems: int, schedule: Schedule, seed: int) -> dict[str, Any]:
+    """Train one arm and return its row."""
+    env = load_env("stepgym/Countdown-v0", level=LEVEL, seed=HELD_OUT)
+    played = {record.prompt for record in records}
+    problems = [p for p in (env.problems[i] for i in range(4 * num_problems)) if p.prompt not in played][:num_problems]
+    started = time.process_time()
+    policy, value = ARMS[name](records, schedule, seed)
+    spent = time.process_time() - started
+    reward_model = EmbeddedRewardModel(model=value)
+    found = list(
+        iter_solve(
+            problems, env=env, agent="mcts", policy=EmbeddedPolicy(model=policy, seed=seed), reward_model=reward_model,
+            seed=seed, see_verdicts=False,
+        )
+    )  # fmt: skip
+    seen = visited(EmbeddedPolicy(), [p.public for p in problems], random.Random(HELD_OUT))  # type: ignore[misc]
+    solved = sum(record.verdict == "correct" for record in found)
+    return {
+        "arm": name, "seed": seed, "problems": len(problems), "solved": solved / len(found), "ci": list(wilson(solved, len(found))),
+        "auc": auc(reward_model.score_boards(seen), [reachable(*board) for board in seen]),
+        "mflop": sum(record.usage["flops"] for record in found) / len(found) / 1e6, "training_cpu_s": spent,
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--episodes", type=int, default=300)
+    parser.add_argument("--problems", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    env = load_env("stepgym/Countdown-v0", level=LEVEL, seed=TRAINED_ON)
+    lessons = [env.problems[i] for i in range(given.episodes)]
+    records = list(iter_solve(lessons, env=env, agent="mcts", policy="embedded", see_verdicts=False, verify_all=True))
+    schedule = Schedule(given.steps, 1e-3, warmup=20)
+    rows = [measure(name, records, given.problems, schedule, seed) for seed in range(given.seeds) for name in ARMS]
+    if given.json:
+        print(json.dumps({"rows": rows, "episodes": given.episodes, "steps": given.steps}))
+        return
+    for row in rows:
+        low, high = row["ci"]
+        print(
+            f"{row['arm']:20} seed {row['seed']}  solved {row['solved']:.3f} ({low:.3f} to {high:.3f})  AUC {row['auc']:.3f}  "
+            f"{row['mflop']:6.1f} MFLOP  {row['training_cpu_s']:5.1f} s to train"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=300)
     parser.add_argument("--problems", type=int, default=200)
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
@@ -101,10 +102,10 @@ def main() -> None:
     env = load_env("stepgym/Countdown-v0", level=LEVEL, seed=TRAINED_ON)
     lessons = [env.problems[i] for i in range(given.episodes)]
     records = list(iter_solve(lessons, env=env, agent="mcts", policy="embedded", see_verdicts=False, verify_all=True))
-    schedule = Schedule(given.steps, 1e-3, warmup=20)
+    schedule = Schedule(given.steps, given.learning_rate, warmup=20)
     rows = [measure(name, records, given.problems, schedule, seed) for seed in range(given.seeds) for name in ARMS]
     if given.json:
-        print(json.dumps({"rows": rows, "episodes": given.episodes, "steps": given.steps}))
+        print(json.dumps({"rows": rows, "episodes": given.episodes, "steps": given.steps, "learning_rate": given.learning_rate}))
         return
     for row in rows:
         low, high = row["ci"]

@@ -6,7 +6,8 @@ The shipped policy plays under MCTS, with no reward model and without seeing ver
 each seed: `one` (the policy with a fresh value head), `two` (the policy, and a fresh reward model of the shipped one's
 size), `two, shipped start` (the reward model goes on from the shipped one, which learned from an exact solver: what
 `stepgym train alphazero` does by default). Measured on problems that were not played: MCTS with what was trained, which
-sees no verdicts, and the value's AUC against exact reachability, on the boards that the shipped policy visits.
+sees no verdicts, and the value's AUC against exact reachability, on the boards that the shipped policy visits
+(all, and those of one number alone).
 """
 
 from __future__ import annotations
@@ -82,9 +83,12 @@ def measure(name: str, records: Sequence[EpisodeRecord], num_problems: int, sche
     )  # fmt: skip
     seen = visited(EmbeddedPolicy(), [p.public for p in problems], random.Random(HELD_OUT))  # type: ignore[misc]
     solved = sum(record.verdict == "correct" for record in found)
+    in_reach = [reachable(*board) for board in seen]
+    last = [i for i, (left, _) in enumerate(seen) if len(left) == 1]
+    scores = reward_model.score_boards(seen)
     return {
         "arm": name, "seed": seed, "problems": len(problems), "solved": solved / len(found), "ci": list(wilson(solved, len(found))),
-        "auc": auc(reward_model.score_boards(seen), [reachable(*board) for board in seen]),
+        "auc": auc(scores, in_reach), "auc_last": auc([scores[i] for i in last], [in_reach[i] for i in last]),
         "mflop": sum(record.usage["flops"] for record in found) / len(found) / 1e6, "training_cpu_s": spent,
     }  # fmt: skip
 
@@ -103,16 +107,22 @@ def main() -> None:
     lessons = [env.problems[i] for i in range(given.episodes)]
     records = list(iter_solve(lessons, env=env, agent="mcts", policy="embedded", see_verdicts=False, verify_all=True))
     schedule = Schedule(given.steps, given.learning_rate, warmup=20)
-    rows = [measure(name, records, given.problems, schedule, seed) for seed in range(given.seeds) for name in ARMS]
+    rows = []
+    for seed in range(given.seeds):
+        for name in ARMS:
+            rows.append(measure(name, records, given.problems, schedule, seed))
+            if not given.json:
+                print(_line(rows[-1]), flush=True)
     if given.json:
         print(json.dumps({"rows": rows, "episodes": given.episodes, "steps": given.steps, "learning_rate": given.learning_rate}))
-        return
-    for row in rows:
-        low, high = row["ci"]
-        print(
-            f"{row['arm']:20} seed {row['seed']}  solved {row['solved']:.3f} ({low:.3f} to {high:.3f})  AUC {row['auc']:.3f}  "
-            f"{row['mflop']:6.1f} MFLOP  {row['training_cpu_s']:5.1f} s to train"
-        )
+
+
+def _line(row: dict[str, Any]) -> str:
+    low, high = row["ci"]
+    return (
+        f"{row['arm']:20} seed {row['seed']}  solved {row['solved']:.3f} ({low:.3f} to {high:.3f})  AUC {row['auc']:.3f}, "
+        f"on last boards {row['auc_last']:.3f}  {row['mflop']:6.1f} MFLOP  {row['training_cpu_s']:5.1f} s to train"
+    )
 
 
 if __name__ == "__main__":

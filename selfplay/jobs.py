@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
@@ -15,24 +17,38 @@ Result = TypeVar("Result")
 def run_jobs(function: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> list[Result]:
     """Return the results in order; with more than one job, function and items must be such as can be pickled.
 
-    Ctrl-C, or an error in one job, ends the others where they are: jobs that keep what they have done go on from there.
+    Ctrl-C, an error in one job, or the end of this process ends the others where they are: jobs that keep what they have
+    done go on from there.
     """
     if min(jobs, len(items)) <= 1:
         return [function(item) for item in items]
+    others = multiprocessing.active_children()
     pool = ProcessPoolExecutor(min(jobs, len(items)), multiprocessing.get_context("spawn"), initializer=_begin)
     try:
         return list(pool.map(function, items))
     except BaseException:
         for process in multiprocessing.active_children():
-            process.terminate()
+            if process not in others:
+                process.terminate()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _begin() -> None:
-    """One thread; and Ctrl-C in a terminal, which goes to every process, is for the first one to answer."""
+    """One thread; and Ctrl-C in a terminal, which goes to every process, is for the first one to answer.
+
+    A first one that was killed answers nothing, and its workers end by themselves.
+    """
     import torch
 
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -24,6 +24,7 @@ from stepgym.envs.types import Problem
 from stepgym.selfplay.contestants import FAMILIES, HELD_OUT, Contestants, Family
 from stepgym.selfplay.jobs import run_jobs
 from stepgym.selfplay.pictures import draw_claim
+from stepgym.selfplay.run_folder import write_whole
 
 Tell = Callable[[str], None]
 Settings = Mapping[str, Any]
@@ -128,7 +129,7 @@ def small_beats_large(
             about = {"family": name, "level": int(level), "steps": rows[name, 0]["steps"]}
             seconds = [rows[name, seed]["seconds"] for seed in range(seeds)]
             results["families"].append({**about, "seconds": seconds, "methods": pooled(of_seeds)})
-    (out / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    write_whole(out / "results.json", json.dumps(results, indent=1))
     draw_claim(out / "figure.png", results["families"])
     return results
 
@@ -150,7 +151,7 @@ def one_seed(job: tuple[str, int], *, out: Path, num_problems: int, steps: int |
     levels = {str(level): play_methods(family, who, level, seed, num_problems, tell) for level in family.levels}
     seconds = {"train": trained - started, "play": time.perf_counter() - trained}
     found = {**about, "seconds": seconds, "levels": levels}
-    file.write_text(json.dumps(found), encoding="utf-8")
+    write_whole(file, json.dumps(found))
     return found
 
 

@@ -28,6 +28,7 @@ from stepgym.envs.types import Step
 from stepgym.selfplay.contestants import HELD_OUT
 from stepgym.selfplay.jobs import run_jobs
 from stepgym.selfplay.pictures import draw_matrices
+from stepgym.selfplay.run_folder import write_whole
 from stepgym.selfplay.train.boards import table_of, train_choices
 from stepgym.selfplay.train.embedded import TRAINING_SEED
 from stepgym.selfplay.train.examples import Choice
@@ -138,7 +139,7 @@ def _one_seed(seed: int, *, out: Path, settings: Mapping[str, Any], tell: Tell) 
     file = out / f"seed-{seed}" / "outcomes.json"
     if not file.is_file():
         found = _train_and_measure(file.parent, seed, settings, tell)
-        file.write_text(json.dumps({**settings, **found}), encoding="utf-8")
+        write_whole(file, json.dumps({**settings, **found}))
     kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     if {name: kept[name] for name in settings} != settings:
         raise ValueError(f"{file.parent} holds a run with other settings; choose another --out")
@@ -246,7 +247,7 @@ def _share(values: Sequence[float]) -> float:
 def write_transfer(out: Path, results: dict[str, Any]) -> dict[str, Any]:
     """Write `results.json` and `heatmap.png` and return the results."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    write_whole(out / "results.json", json.dumps(results, indent=1))
     titles = {"as_is": "as trained", "adapted": f"after {results.get('adapt_steps')} steps there"}
     draw_matrices(out / "heatmap.png", {title: results[name] for name, title in titles.items() if name in results})
     return results

@@ -1,14 +1,15 @@
 """One training run: AdamW, warm-up and cosine, metrics, a checkpoint that resumes.
 
-A batch is a function of its step number, so that a run cut short and taken up again is the run that was not.
-Safetensors only. When a loss is not finite the run stops, and the last good checkpoint stays.
+A batch is a function of its step number, so that a run cut short and taken up again is the run that was not; one with
+another schedule or from another start is refused (other data with both the same is not noticed). Safetensors only. When a loss is not finite the run stops, and the last good checkpoint stays.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,16 +68,20 @@ def fit(
     out: Path | None = None,
     progress: Progress | None = None,
     save: Save = save,
+    together: int = 1,
+    measured: Callable[[], Mapping[str, float]] = dict,
 ) -> Fit:
     """Train what requires gradients, in place. With `out`, write metrics and checkpoints, and resume from what is there.
 
-    Raises `LossNotFinite`.
+    So many steps `together` have no checkpoint between them; what is `measured` stands in each report. Raises
+    `LossNotFinite`, and `TrainingError` for the checkpoint of another run.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         parameters, lr=schedule.learning_rate, betas=(0.9, 0.98), weight_decay=schedule.weight_decay
     )
-    first = _resume(parameters, optimizer, out) if out else 0
+    about = _about(schedule, parameters) if out else {}
+    first = _resume(parameters, optimizer, out, about) if out else 0
     metrics = Metrics(out) if out and first < schedule.steps else None
     started, losses = time.monotonic(), []
     saved = started
@@ -95,11 +100,16 @@ def fit(
         losses.append(loss.item())
         done = step + 1
         if done % schedule.report_every == 0 or done == schedule.steps:
-            _report(done, losses[-schedule.report_every :], schedule, metrics, progress)
+            mean = sum(losses[-schedule.report_every :]) / len(losses[-schedule.report_every :])
+            values = {"loss": mean, "learning_rate": schedule.rate(step), **measured()}
+            if progress:
+                progress(done, schedule.steps, values)
+            if metrics:
+                metrics.write(done, values)
         due = done % schedule.checkpoint_every == 0 or time.monotonic() - saved > _CHECKPOINT_SECONDS
-        if out and (due or done == schedule.steps):
+        if out and ((due and done % together == 0) or done == schedule.steps):
             save(model, out)
-            _keep_state(parameters, optimizer, done, out)
+            _keep_state(parameters, optimizer, out, {**about, "step": str(done)})
             saved = time.monotonic()
     if metrics:
         metrics.close()
@@ -113,17 +123,18 @@ def _not_finite(step: int, loss: float, out: Path | None) -> str:
     return f"the loss is {loss} at step {step}{kept}; try a smaller learning_rate"
 
 
-def _report(
-    done: int, losses: list[float], schedule: Schedule, metrics: Metrics | None, progress: Progress | None
+def _about(schedule: Schedule, parameters: Sequence[nn.Parameter]) -> dict[str, str]:
+    """Return what makes a run another one: its schedule, and a digest of the weights that it starts from."""
+    digest = hashlib.blake2b(digest_size=8)
+    for parameter in parameters:
+        digest.update(parameter.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+    decisive = {n: str(v) for n, v in schedule._asdict().items() if n not in ("checkpoint_every", "report_every")}
+    return {**decisive, "start": digest.hexdigest()}
+
+
+def _keep_state(
+    parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer, out: Path, about: dict[str, str]
 ) -> None:
-    values = {"loss": sum(losses) / len(losses), "learning_rate": schedule.rate(done - 1)}
-    if progress:
-        progress(done, schedule.steps, values)
-    if metrics:
-        metrics.write(done, values)
-
-
-def _keep_state(parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer, step: int, out: Path) -> None:
     """Write what resuming needs beside the model."""
     from safetensors.torch import save_file
 
@@ -131,11 +142,13 @@ def _keep_state(parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optim
     for i, parameter in enumerate(parameters):
         state = optimizer.state.get(parameter, {})
         tensors |= {f"{name}.{i}": value for name, value in state.items() if isinstance(value, Tensor)}
-    save_file(tensors, out / (_STATE + ".part"), metadata={"step": str(step)})
+    save_file(tensors, out / (_STATE + ".part"), metadata=about)
     (out / (_STATE + ".part")).replace(out / _STATE)
 
 
-def _resume(parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer, out: Path) -> int:
+def _resume(
+    parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer, out: Path, about: Mapping[str, str]
+) -> int:
     """Load the training state of `out` where there is one and return the next step."""
     from safetensors import SafetensorError, safe_open
 
@@ -144,10 +157,14 @@ def _resume(parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer
         return 0
     try:
         with safe_open(path, framework="pt") as stored:
-            step = int(stored.metadata()["step"])
+            before = stored.metadata()
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise TrainingError(f"{path} is cut short or no checkpoint ({error}); delete it to start again") from error
+    # A checkpoint from before these were kept does not say.
+    changed = [f"{name} was {before[name]}, is now {now}" for name, now in about.items() if before.get(name, now) != now]
+    if changed:
+        raise TrainingError(f"{out} holds the checkpoint of another run: {'; '.join(changed)}; choose another folder")
     for i, parameter in enumerate(parameters):
         stored_weight = tensors.get(f"weight.{i}")
         if stored_weight is None or stored_weight.shape != parameter.shape:
@@ -156,4 +173,4 @@ def _resume(parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer
         names = ("step", "exp_avg", "exp_avg_sq")
         kept = {name: tensors[f"{name}.{i}"] for name in names if f"{name}.{i}" in tensors}
         optimizer.state[parameter] = {k: v if k == "step" else v.to(parameter.device) for k, v in kept.items()}
-    return step
+    return int(before["step"])

@@ -8,6 +8,7 @@ groups that all agree drawn again).
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -29,6 +30,16 @@ class Variant(StrEnum):
     GRPO = "grpo"
     DR_GRPO = "dr_grpo"
     DAPO = "dapo"
+
+
+class GrpoFit(NamedTuple):
+    """What a run came to."""
+
+    fit: Fit
+    reward: float
+    """Share of answers that were verified, over the steps of the last report; NaN for a run that was finished before."""
+    num_problems: int
+    """How many were asked; DAPO asks more where groups agree."""
 
 
 class Rollouts(NamedTuple):
@@ -54,9 +65,13 @@ def train_grpo(
     seed: int = 0,
     out: Path | None = None,
     progress: Progress | None = None,
-) -> Fit:
+) -> GrpoFit:
     """Improve the policy on the problems of `env` in place; `inner` updates are made on each group of rollouts."""
     latest: dict[int, Rollouts] = {}
+    rewards: deque[float] = deque(maxlen=max(1, schedule.report_every // inner))
+
+    def reward() -> float:
+        return sum(rewards) / len(rewards) if rewards else math.nan
 
     def loss(step: int) -> Tensor:
         number = step // inner
@@ -65,6 +80,7 @@ def train_grpo(
             latest[number] = play(
                 model, env, number, variant=variant, group=group, num_problems=problems_per_step, seed=seed
             )
+            rewards.append(latest[number].solved)
         data = latest[number]
         if not data.rows:
             return torch.stack([p.sum() for p in model.parameters()]).sum() * 0.0
@@ -73,7 +89,10 @@ def train_grpo(
         worth = torch.minimum(ratio * data.advantages, ratio.clamp(1 - clip, upper) * data.advantages)
         return -(worth * data.weights).sum()
 
-    return fit(model, loss, schedule=schedule, out=out, progress=progress)
+    done = fit(
+        model, loss, schedule=schedule, out=out, progress=progress, together=inner, measured=lambda: {"reward": reward()}
+    )
+    return GrpoFit(done, reward(), math.ceil(schedule.steps / inner) * problems_per_step)
 
 
 def play(

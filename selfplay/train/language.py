@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from stepgym.agents.embedded.net import quiet
+from stepgym.agents.embedded import net
 from stepgym.selfplay.train.fit import TrainingError
 
 if TYPE_CHECKING:
@@ -39,9 +39,7 @@ class Trained(NamedTuple):
 
     def save(self, model: Any, folder: Path) -> None:
         """Write the whole model, its adapters merged in, and the tokenizer."""
-        whole = copy.deepcopy(model).merge_and_unload() if hasattr(model, "merge_and_unload") else model
-        with quiet():
-            whole.save_pretrained(folder)
+        net.save(copy.deepcopy(model).merge_and_unload() if hasattr(model, "merge_and_unload") else model, folder)
         self.tokenizer.save_pretrained(folder)
 
 

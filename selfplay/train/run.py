@@ -8,6 +8,7 @@ preferences and GRPO, by TRL.
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -20,6 +21,8 @@ from stepgym.agents.embedded.policy import WEIGHTS
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.registry import load_env
 from stepgym.sandbox.plugins import unknown_name
+from stepgym.sandbox.settings import check_types
+from stepgym.selfplay.run_folder import write_whole
 from stepgym.selfplay.train import boards, examples
 from stepgym.selfplay.train.embedded import TRAINING_SEED
 from stepgym.selfplay.train.examples import Labels, require, require_both_classes
@@ -31,6 +34,8 @@ from stepgym.selfplay.train.played import Played, from_each, read_runs
 from stepgym.selfplay.train.policy_value import train_policy_value
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+LEAST = {"steps": 1, "batch": 1, "group": 2, "max_new_tokens": 1, "max_steps": 1, "lora": 0, "seed": 0}
+LANGUAGE_ONLY = ("lora", "device", "max_new_tokens", "max_steps", "apart")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +73,34 @@ class TrainConfig:
     """Language models: `auto`, `cpu`, `cuda`, `mps`."""
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Raises `TrainingError` that names the setting."""
+        try:
+            check_types(f"{self.kind} settings", TrainConfig, asdict(self))
+        except ValueError as error:
+            raise TrainingError(str(error)) from None
+        if not isinstance(self.runs, tuple) or not all(isinstance(run, str) for run in self.runs):
+            raise TrainingError(f"runs is a list of folders, not {self.runs!r}")
+        for name, choices in (("labels", Labels), ("variant", Variant), ("device", DEVICES)):
+            if getattr(self, name) not in list(choices):
+                raise TrainingError(str(unknown_name(name, getattr(self, name), list(choices), dotted=False)))
+        for name, least in LEAST.items():
+            if getattr(self, name) < least:
+                raise TrainingError(f"{name} is {least} or more, not {getattr(self, name)}")
+        for name in ("learning_rate", "beta"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise TrainingError(f"{name} is more than 0 and finite, not {getattr(self, name)}")
+        for field in fields(self):
+            if field.name in LANGUAGE_ONLY and not self.of_language and getattr(self, field.name) != field.default:
+                raise TrainingError(f"{field.name} is for language models alone, and init is {self.init!r}")
+
+    @property
+    def of_language(self) -> bool:
+        return is_language_model(self.init)
+
     @property
     def schedule(self) -> Schedule:
-        if is_language_model(self.init):
+        if self.of_language:
             return Schedule(
                 self.steps, self.learning_rate, warmup=max(1, self.steps // 10), checkpoint_every=200, report_every=1
             )
@@ -100,31 +130,33 @@ def read_config(kind: str, file: Path | None, given: Mapping[str, Any]) -> Train
         raise TrainingError("say where the result goes: --out FOLDER, or out = \"FOLDER\" in the config")
     if is_language_model(str(settings.get("init", ""))):
         settings = language_defaults(kind, settings.get("lora", 0)) | settings
-    settings["runs"] = tuple(settings.get("runs", ()))
-    config = TrainConfig(kind=Kind(kind), **settings)
-    for name, choices in (("labels", Labels), ("variant", Variant), ("device", DEVICES)):
-        if getattr(config, name) not in list(choices):
-            raise TrainingError(str(unknown_name(name, getattr(config, name), list(choices), dotted=False)))
-    return config
+    runs = settings.get("runs", ())
+    settings["runs"] = tuple(runs) if isinstance(runs, list) else (runs,) if isinstance(runs, str) else runs
+    return TrainConfig(kind=Kind(kind), **settings)
 
 
 def train(config: TrainConfig, *, progress: Progress | None = None) -> dict[str, Any]:
     """Train and return figures. Raises `TrainingError`, `LossNotFinite`, `RecordError`, `CheckpointError`.
 
-    The settings stand in `train.json`; a second call with the same goes on where the first stopped.
+    The settings stand in `train.json`; a second call with the same goes on where the first stopped. Figures of what
+    was finished before and is not known any more are left out.
     """
+    _same_settings(Path(config.out), config)
+    return {name: value for name, value in _trained(config, progress).items() if value == value}  # no NaN: not JSON
+
+
+def _trained(config: TrainConfig, progress: Progress | None) -> dict[str, Any]:
     out = Path(config.out)
-    _same_settings(out, config)
-    if is_language_model(config.init):
+    if config.of_language:
         return _train_language_model(config, progress)
     if config.kind == Kind.GRPO:
         model = start(net.POLICY, config.init)
         env = playground(config)
         done = train_grpo(
             model, env, schedule=config.schedule, variant=Variant(config.variant), group=config.group,
-            seed=config.seed, out=out, progress=progress,
+            problems_per_step=max(1, config.batch // config.group), seed=config.seed, out=out, progress=progress,
         )  # fmt: skip
-        return _figures(done, config.steps)
+        return {**_figures(done.fit, done.num_problems), "reward": done.reward}
     return _train_on_records(config, read_runs(config.runs), out, progress)
 
 
@@ -196,17 +228,23 @@ def _train_on_records(
 
 
 def _same_settings(out: Path, config: TrainConfig) -> None:
-    """Write the settings; raises `TrainingError` when the folder holds a run with others."""
+    """Write the settings; raises `TrainingError` when the folder holds a checkpoint of a run with others."""
     file = out / "train.json"
-    plain = json.loads(json.dumps(asdict(replace(config, out="", device=""))))
-    if file.is_file():
-        before = json.loads(file.read_text(encoding="utf-8"))
+    plain, defaults = (_plain(each) for each in (config, TrainConfig(kind=config.kind, out="")))
+    if file.is_file() and any(out.rglob("*.safetensors")):
+        # A folder from before a setting came to be was made as that setting's default has it.
+        before = {**defaults, **json.loads(file.read_text(encoding="utf-8"))}
         changed = [f"{k} was {before.get(k)!r}, is now {v!r}" for k, v in plain.items() if before.get(k) != v]
         if changed:
             raise TrainingError(f"{out} holds a run with other settings: {'; '.join(changed)}; choose another --out")
         return
     out.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+    write_whole(file, json.dumps(plain, indent=2) + "\n")
+
+
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(json.dumps(asdict(replace(config, out="", device="auto"))))
+    return found
 
 
 def _figures(done: Fit, num_examples: int) -> dict[str, Any]:

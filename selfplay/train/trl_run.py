@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stepgym.selfplay.run_folder import write_whole
 from stepgym.selfplay.train.fit import LossNotFinite, Progress, TrainingError
 from stepgym.selfplay.train.language import EXTRA, Trained
 from stepgym.selfplay.train.metrics import Metrics
@@ -98,7 +99,7 @@ def run(
     loaded.save(trainer.accelerator.unwrap_model(trainer.model), out)
     seconds = round(time.monotonic() - started, 1)
     figures = {"steps": config.steps, "examples": num_examples, **watch.latest, "seconds": seconds}
-    (out / _FIGURES).write_text(json.dumps(figures) + "\n", encoding="utf-8")
+    write_whole(out / _FIGURES, json.dumps(figures) + "\n")
     shutil.rmtree(work, ignore_errors=True)
     return figures
 

@@ -161,11 +161,11 @@ def alphazero(as_json: bool, arms: tuple[str, ...], **given: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def llm_generation(as_json: bool, **given: Any) -> None:
     """A real language model plays arithmetic, learns from what the verifier approves, and is measured before and after."""
-    from stepgym.cli.train import show
+    from stepgym.cli.train import show_tenths
     from stepgym.selfplay.llm_generation import Generation, run_generation
 
     with resumable():
-        results = run_generation(Generation(**given), tell=_say, progress=show)
+        results = run_generation(Generation(**given), tell=_say, progress=show_tenths())
     if as_json:
         click.echo(json.dumps(results))
         return

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from stepgym.cli.options import resumable
 from stepgym.selfplay.train.kinds import Kind, has
+
+if TYPE_CHECKING:
+    from stepgym.selfplay.train.fit import Progress
 
 
 @click.group()
@@ -37,7 +40,7 @@ def embedded(out: Path, seed: int, quick: bool, as_json: bool) -> None:
             prm_schedule=settings.prm_schedule._replace(steps=25),
         )
     with resumable():
-        figures = train_embedded(out, settings, progress=show)
+        figures = train_embedded(out, settings, progress=show_tenths())
     print_figures(figures, as_json)
 
 
@@ -83,7 +86,7 @@ def _add(kind: Kind, summary: str) -> None:
             config = read_config(kind, file, given)
             if not is_language_model(config.init):
                 torch.set_num_threads(1)
-            figures = train(config, progress=show)
+            figures = train(config, progress=show_tenths())
         print_figures(figures, as_json)
 
     for option in _OPTIONS:
@@ -102,11 +105,18 @@ for _kind, _summary in {
     _add(_kind, _summary)
 
 
-def show(step: int, steps: int, metrics: dict[str, float]) -> None:
-    """One line of progress on standard error, every tenth of the way."""
-    if step == steps or step % max(1, steps // 10) == 0:
-        told = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        click.echo(f"step {step}/{steps}  {told}", err=True)
+def show_tenths() -> Progress:
+    """Return what prints a line of progress on standard error for every tenth of the way, of one training or several."""
+    last = 0
+
+    def show(step: int, steps: int, metrics: dict[str, float]) -> None:
+        nonlocal last
+        if (tenth := 10 * step // steps) != last:
+            last = tenth
+            told = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+            click.echo(f"step {step}/{steps}  {told}", err=True)
+
+    return show
 
 
 def print_figures(figures: dict[str, Any], as_json: bool) -> None:

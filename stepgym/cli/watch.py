@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def command(as_json: bool, out: Path, widths: str, **given: Any) -> None:
     """Watch a reward model: quality of its step scores, accuracy against width, worst misjudgements, alarms.
 
-    Writes watch.json, watch.png and, in run/, the sampled trees with a page of them.
+    Writes watch.json, watch.png and, in watch-run/, the sampled trees with a page of them.
     """
     from stepgym.agents.players import open_players
     from stepgym.sandbox.plugins import resolve
@@ -48,7 +48,7 @@ def command(as_json: bool, out: Path, widths: str, **given: Any) -> None:
             seed=given["seed"], env_options=options, policy_settings=dict(given["policy_option"]),
         ) as players:  # fmt: skip
             result = _watch(players, out, options, read_widths(widths), strict, before, as_json, given)
-        write_page(out / "run", out / "run" / "page.html")
+        write_page(out / "watch-run", out / "watch-run" / "page.html")
     if as_json:
         click.echo(json.dumps(result))
     else:
@@ -73,9 +73,9 @@ def _watch(
         reward_model=describe(players.reward_model), seed=given["seed"], see_verdicts=False,
         agent_settings={"n": max(widths), "pick": "score", "aggregation": given["aggregation"]},
     )  # fmt: skip
-    if (out / "run" / "run.json").is_file():  # a watch is one measurement: what an earlier one left is not its part
-        shutil.rmtree(out / "run")
-    with RunFolder(out / "run", config) as folder:
+    if (out / "watch-run" / "run.json").is_file():  # a watch is one measurement: what an earlier one left is not its part
+        shutil.rmtree(out / "watch-run")
+    with RunFolder(out / "watch-run", config) as folder:
         result = watch(
             env, [env.problems[i] for i in range(given["episodes"])], policy=players.policy,
             reward_model=players.reward_model, widths=widths, aggregation=given["aggregation"],
@@ -110,7 +110,7 @@ def _print(result: dict[str, Any], out: Path) -> None:
     click.echo("largest gaps between score and verdict:")
     for gap in [*result["gaps"]["fooled"][:3], *result["gaps"]["missed"][:3]]:
         click.echo(
-            f"  {gap['score']:.3f} for a {gap['verdict']} answer: {out / 'run' / 'page.html'}#{gap['episode']} node"
+            f"  {gap['score']:.3f} for a {gap['verdict']} answer: {out / 'watch-run' / 'page.html'}#{gap['episode']} node"
             f" {gap['node']}: {' ; '.join(gap['steps'])[:90]}"
         )
     for alarm in result["alarms"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -24,6 +25,26 @@ def test_an_error_in_one_job_is_raised_without_waiting_for_the_others() -> None:
     with pytest.raises(ValueError, match="non-negative"):
         run_jobs(time.sleep, [-1, 120], 2)
     assert time.monotonic() - started < 60
+
+
+def test_workers_end_with_a_process_that_was_killed() -> None:
+    code = "import os; from stepgym.selfplay.jobs import run_jobs; run_jobs(os.system, ['echo begun; sleep 2'] * 2, 2)"
+    process = subprocess.Popen([sys.executable, "-c", code], text=True, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert [process.stdout.readline(), process.stdout.readline()] == ["begun\n", "begun\n"]
+    process.kill()
+    process.communicate(timeout=60)  # to the end of what all processes may write
+
+
+def test_an_error_leaves_processes_of_the_caller_alone() -> None:
+    own = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    own.start()
+    with pytest.raises(ValueError, match="non-negative"):
+        run_jobs(time.sleep, [-1, 1], 2)
+    own.join(0.5)
+    assert own.is_alive()
+    own.kill()
+    own.join()
 
 
 def test_ctrl_c_ends_all_processes_without_a_traceback_and_the_command_goes_on(tmp_path: Path) -> None:

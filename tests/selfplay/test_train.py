@@ -17,17 +17,19 @@ from stepgym.agents.embedded.policy import EmbeddedPolicy
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord
 from stepgym.cli import main
+from stepgym.cli.train import show_tenths
 from stepgym.envs.registry import load_env
 from stepgym.selfplay.play import selfplay
 from stepgym.selfplay.run_folder import RunFolder
 from stepgym.selfplay.train import boards, examples
+from stepgym.selfplay.train import fit as fitting
 from stepgym.selfplay.train.embedded import auc
 from stepgym.selfplay.train.examples import Choice, Judged, Labels, Preference, Replay
 from stepgym.selfplay.train.fit import LossNotFinite, Schedule, TrainingError, fit
 from stepgym.selfplay.train.grpo import Variant, roll_out, train_grpo
 from stepgym.selfplay.train.kinds import ONLY_FOR
 from stepgym.selfplay.train.run import TrainConfig, read_config, train
-from stepgym.selfplay.types import RunConfig
+from stepgym.selfplay.types import RecordError, RunConfig
 
 SHAPE = net.Shape(16, 1, 2)
 BOARD = ((3, 4, 5), 35)
@@ -169,6 +171,38 @@ def test_a_run_cut_short_ends_as_the_one_that_was_not(tmp_path: Path) -> None:
         assert torch.allclose(a, b, atol=1e-5)
 
 
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    rows, schedule = [Choice(BOARD, {GOOD: 1.0})], Schedule(4, 1e-3)
+    boards.train_choices(policy(), rows, schedule=schedule, out=tmp_path)
+    with pytest.raises(TrainingError, match=r"steps was 4, is now 8; learning_rate was 0\.001, is now 0\.01; choose"):
+        boards.train_choices(policy(), rows, schedule=Schedule(8, 1e-2), out=tmp_path)
+    other = net.build(net.POLICY, SHAPE, "countdown", seed=1)
+    with pytest.raises(TrainingError, match="another run: start was "):
+        boards.train_choices(other, rows, schedule=schedule, out=tmp_path)
+    assert boards.train_choices(policy(), rows, schedule=schedule, out=tmp_path).steps == 4
+
+
+def test_grpo_goes_on_from_between_two_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both updates on a group of rollouts belong together: the group itself is not kept."""
+    monkeypatch.setattr(fitting, "_CHECKPOINT_SECONDS", -1.0)  # after every step that may have one
+    env, models = load_env("Countdown-v0", level=1, seed=1), {}
+
+    def stop(step: int, steps: int, values: dict[str, float]) -> None:
+        if step == 4:
+            raise KeyboardInterrupt
+
+    settings: dict[str, Any] = {"schedule": Schedule(6, 1e-2, report_every=1), "inner": 2, "problems_per_step": 4}
+    with pytest.raises(KeyboardInterrupt):
+        train_grpo(policy(), env, **settings, out=tmp_path / "cut", progress=stop)
+    for name in ("cut", "whole"):
+        models[name] = policy()
+        done = train_grpo(models[name], env, **settings, out=tmp_path / name)
+        assert 0 <= done.reward <= 1 and done.num_problems == 12
+    assert '"reward"' in (tmp_path / "whole" / "metrics.jsonl").read_text()
+    for a, b in zip(models["cut"].parameters(), models["whole"].parameters()):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
 def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     model = policy()
 
@@ -231,6 +265,8 @@ def test_every_trainer_runs_from_the_command_line(tmp_path: Path, records: list[
     done = CliRunner().invoke(main, call)
     assert done.exit_code == 0, done.output
     assert math.isfinite(json.loads(done.stdout.splitlines()[-1])["loss"])
+    again = CliRunner().invoke(main, call)
+    assert "NaN" not in again.stdout and "loss" not in json.loads(again.stdout.splitlines()[-1])
     folder = out / "policy" if kind == "alphazero" else out
     net.load(net.PRM if kind in ("prm", "orm") else net.POLICY, folder)
     assert (folder / "metrics.jsonl").read_text().count("\n") == 1
@@ -258,9 +294,45 @@ def test_settings_come_from_toml_and_flags_count_more(tmp_path: Path) -> None:
     file.write_text('out = "x"\nsteps = 5\nseed = 3\n')
     config = read_config("sft", file, {"steps": 9, "seed": None, "runs": ("a",)})
     assert (config.steps, config.seed, config.runs) == (9, 3, ("a",))
+    file.write_text('out = "x"\nruns = "cd"\n')
+    assert read_config("sft", file, {}).runs == ("cd",)
     file.write_text("stepz = 5\n")
     with pytest.raises(TrainingError, match=r"unknown sft setting 'stepz'; did you mean 'steps'\?"):
         read_config("sft", file, {})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": "5"}, "steps is a whole number, not '5'"),
+        ({"steps": 0}, "steps is 1 or more, not 0"),
+        ({"learning_rate": math.nan}, "learning_rate is more than 0 and finite, not nan"),
+        ({"runs": (3,)}, r"runs is a list of folders, not \(3,\)"),
+        ({"lora": 8}, "lora is for language models alone, and init is 'embedded'"),
+        ({"device": "cuda"}, "device is for language models alone"),
+        ({"labels": "mc"}, "unknown labels 'mc'"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        TrainConfig(kind="sft", out="x", **settings)
+
+
+def test_a_mistake_does_not_spoil_the_folder(tmp_path: Path, records: list[EpisodeRecord]) -> None:
+    """Settings hold once there is a checkpoint that they made."""
+    run, config = run_folder(tmp_path / "run", records), TrainConfig(kind="sft", out=str(tmp_path / "out"), steps=2)
+    with pytest.raises(RecordError, match="not a run folder"):
+        train(replace(config, runs=("no/such",)))
+    train(replace(config, runs=(str(run),)))
+    with pytest.raises(TrainingError, match="seed was 0, is now 1"):
+        train(replace(config, runs=(str(run),), seed=1))
+
+
+def test_progress_is_shown_on_crossing_a_tenth(capsys: pytest.CaptureFixture[str]) -> None:
+    show = show_tenths()
+    for step in (50, 100, 125):
+        show(step, 125, {"loss": 0.5})
+    assert capsys.readouterr().err.splitlines() == [f"step {step}/125  loss 0.5" for step in (50, 100, 125)]
 
 
 def test_a_trainer_shows_and_takes_its_own_settings_alone(tmp_path: Path) -> None:

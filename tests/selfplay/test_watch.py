@@ -149,6 +149,6 @@ def test_the_command_writes_everything(tmp_path: Path) -> None:
     assert "AUC" in done.output and "page.html#" in done.output
     found = json.loads((tmp_path / "watch.json").read_text())
     assert found["problems"] == 4
-    assert (tmp_path / "run" / "page.html").is_file() and (tmp_path / "watch.png").is_file()
+    assert (tmp_path / "watch-run" / "page.html").is_file() and (tmp_path / "watch.png").is_file()
     wrong = CliRunner().invoke(main, [*call, "--strict", "no.such:Thing"])
     assert wrong.exit_code == 2 and "no.such" in wrong.output

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.selfplay import ledger
+from stepgym.selfplay.run_folder import write_whole
 
 Lines = Sequence[Mapping[str, Any]]
 
@@ -24,11 +25,11 @@ def write_curves(out: Path, arms: Mapping[str, Sequence[Lines]]) -> Path:
         for seed, lines in enumerate(seeds)
     )
     page = out / "index.html"
-    page.write_text(
+    write_whole(
+        page,
         "<!doctype html><meta charset=utf-8><title>Self-play curves</title>"
         "<style>body{font:15px sans-serif;margin:2em;max-width:60em}td,th{padding:.2em .8em;text-align:right}</style>"
         f'<h1>Self-play curves</h1><img alt="accuracy by generation" src="data:image/png;base64,{picture}">{tables}',
-        encoding="utf-8",
     )
     return page
 

@@ -81,6 +81,8 @@ class LoopConfig(Approval):
         for name in ("env_options", "agent_settings"):
             if not isinstance(settings[name], Mapping):
                 raise TrainingError(f"{name} is a table of settings, not {settings[name]!r}")
+        if twice := {"level", "seed"} & set(self.env_options):
+            raise TrainingError(f"{min(twice)} is a setting of the loop, not one of env_options")
         _check_band(self)
 
 

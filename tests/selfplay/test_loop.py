@@ -185,6 +185,7 @@ def test_a_loop_starts_from_what_a_trainer_wrote(start: Path, tmp_path: Path) ->
         ("confidence = 95", "confidence is between 0 and 1, not 95"),
         ("learning_rate = nan", "learning_rate is above 0, not nan"),
         ("agent_settings = 8", "agent_settings is a table of settings, not 8"),
+        ("env_options = {level = 3}", "level is a setting of the loop, not one of env_options"),
         ("episode = 4", "did you mean 'episodes'"),
     ],
 )

@@ -11,6 +11,9 @@ from functools import lru_cache
 from itertools import combinations, groupby
 from typing import NamedTuple, Protocol, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from stepgym.envs import countdown, countdown_rules, countdown_solver, modular_sums
 from stepgym.envs.types import End, State
 
@@ -144,12 +147,7 @@ class ModularSums:
             pairs = {(a, b) for i, a in enumerate(remaining) for b in remaining[i + 1 :]}
         else:
             pairs = {(running, b) for b in remaining}
-        results = [(c, number_token(c)) for c in range(modulus)]
-        return tuple(
-            Move(f"{a} + {b} = {c}", (number_token(a), number_token(b), token))
-            for a, b in sorted(pairs)
-            for c, token in results
-        )
+        return tuple(move for a, b in sorted(pairs) for move in _results(a, b, modulus))
 
     def following(self, public: Hashable, tokens: tuple[int, ...]) -> tuple[int, ...]:
         remaining, running, modulus = cast(modular_sums.Sum, public)
@@ -202,6 +200,14 @@ def reading_of(state: State) -> Hashable:
     return game.readings(state)[-1] if game and state.steps else state.public
 
 
+@lru_cache(maxsize=4096)
+def _results(a: int, b: int, modulus: int) -> tuple[Move, ...]:
+    """Return the steps that add two numbers, one for each result; boards share them."""
+    return tuple(
+        Move(f"{a} + {b} = {c}", (number_token(a), number_token(b), number_token(c))) for c in range(modulus)
+    )
+
+
 def _addition(text: str) -> tuple[int, int, int]:
     a, b, c = (int(word) for word in text.replace("+", " ").replace("=", " ").split())
     return a, b, c
@@ -225,14 +231,14 @@ class Plan(NamedTuple):
     """Token sequences; what the model says after the last token of a row chooses among the row's options."""
     options: tuple[tuple[int, ...], ...]
     """Row -> the tokens that may follow."""
-    choices: tuple[tuple[int, int, int], ...]
-    """(move, row, token): a move's log-probability is the sum over its choices."""
+    choices: NDArray[np.int32]
+    """`[choices, 3]`, move, row and token: a move's log-probability is the sum over its choices."""
     num_prompt_tokens: int
     """What a sampler reads before it writes: the board once. (All moves are scored here at once, so that no draw has
     to wait for the one before; a sampler reads nothing but the board and the steps it draws.)"""
 
 
-@lru_cache(maxsize=200_000)
+@lru_cache(maxsize=32_768)  # one of eight numbers modulo 19 takes 28 KiB
 def plan(game: str, public: Hashable) -> Plan:
     """Lay out the legal moves of a state as a prefix tree."""
     prompt, moves = GAMES[game].prompt(public), GAMES[game].moves(public)
@@ -257,4 +263,4 @@ def plan(game: str, public: Hashable) -> Plan:
             choices.append((m, last, move.tokens[-1]))
             options[last][move.tokens[-1]] = None
     rows = tuple(prompt + prefix for prefix in index)
-    return Plan(moves, rows, tuple(map(tuple, options)), tuple(choices), len(prompt))
+    return Plan(moves, rows, tuple(map(tuple, options)), np.array(choices, np.int32).reshape(-1, 3), len(prompt))

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -165,16 +166,17 @@ def lay_out(game: str, publics: Sequence[Hashable]) -> Layout:
     """Join the plans of a batch of states."""
     plans = [plan(game, public) for public in publics]
     rows: list[tuple[int, ...]] = []
-    choices: list[tuple[int, int, int]] = []
+    choices = []
     options: list[tuple[int, int]] = []
     num_moves = 0
     for p in plans:
         first = len(rows)
-        choices += [(num_moves + m, first + row, token) for m, row, token in p.choices]
+        choices.append(p.choices + np.array([num_moves, first, 0]))
         options += [(first + row, token) for row, tokens in enumerate(p.options) for token in tokens]
         rows += p.rows
         num_moves += len(p.moves)
-    return Layout(plans, rows, torch.tensor(choices).reshape(-1, 3).T, torch.tensor(options).reshape(-1, 2).T, num_moves)
+    chosen = np.concatenate(choices) if choices else np.empty((0, 3), np.int64)
+    return Layout(plans, rows, torch.from_numpy(chosen).T, torch.tensor(options).reshape(-1, 2).T, num_moves)
 
 
 def move_log_probs(model: Any, layout: Layout) -> list[Tensor]:

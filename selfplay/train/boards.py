@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -258,7 +259,8 @@ def _by_example(rows: Sequence[Row], num_examples: int) -> list[list[Row]]:
 
 
 def _choices_of(laid: Plan, wanted: dict[int, float]) -> list[tuple[int, int, int]]:
-    return [choice for choice in laid.choices if choice[0] in wanted]
+    found: list[tuple[int, int, int]] = laid.choices[np.isin(laid.choices[:, 0], list(wanted))].tolist()
+    return found
 
 
 def _plain(text: str) -> str:

@@ -129,7 +129,7 @@ def _about(schedule: Schedule, parameters: Sequence[nn.Parameter]) -> dict[str, 
     for parameter in parameters:
         digest.update(parameter.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
     decisive = {n: str(v) for n, v in schedule._asdict().items() if n not in ("checkpoint_every", "report_every")}
-    return {**decisive, "start": digest.hexdigest()}
+    return {**decisive, "digest of the first weights": digest.hexdigest()}
 
 
 def _keep_state(

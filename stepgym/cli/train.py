@@ -111,8 +111,8 @@ def show_tenths() -> Progress:
 
     def show(step: int, steps: int, metrics: dict[str, float]) -> None:
         nonlocal last
-        if (tenth := 10 * step // steps) != last:
-            last = tenth
+        before, last = last, 10 * step // steps
+        if last != before or step == steps:
             told = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
             click.echo(f"step {step}/{steps}  {told}", err=True)
 

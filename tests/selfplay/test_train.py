@@ -177,7 +177,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"steps was 4, is now 8; learning_rate was 0\.001, is now 0\.01; choose"):
         boards.train_choices(policy(), rows, schedule=Schedule(8, 1e-2), out=tmp_path)
     other = net.build(net.POLICY, SHAPE, "countdown", seed=1)
-    with pytest.raises(TrainingError, match="another run: start was "):
+    with pytest.raises(TrainingError, match="another run: digest of the first weights was "):
         boards.train_choices(other, rows, schedule=schedule, out=tmp_path)
     assert boards.train_choices(policy(), rows, schedule=schedule, out=tmp_path).steps == 4
 
@@ -330,9 +330,10 @@ def test_a_mistake_does_not_spoil_the_folder(tmp_path: Path, records: list[Episo
 
 def test_progress_is_shown_on_crossing_a_tenth(capsys: pytest.CaptureFixture[str]) -> None:
     show = show_tenths()
-    for step in (50, 100, 125):
-        show(step, 125, {"loss": 0.5})
-    assert capsys.readouterr().err.splitlines() == [f"step {step}/125  loss 0.5" for step in (50, 100, 125)]
+    for step, steps in ((50, 125), (60, 125), (62, 125), (125, 125), (25, 25)):  # and of a short training after it
+        show(step, steps, {"loss": 0.5})
+    told = [line.split()[1] for line in capsys.readouterr().err.splitlines()]
+    assert told == ["50/125", "125/125", "25/25"]
 
 
 def test_a_trainer_shows_and_takes_its_own_settings_alone(tmp_path: Path) -> None:

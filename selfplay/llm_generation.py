@@ -81,7 +81,7 @@ def run_generation(config: Generation, *, tell: Tell = print, progress: Progress
     _same_config(out, config)
     test = held_out(config)
     start, shown = start_model(config), EXAMPLES if config.init == SMOLLM2 else ()
-    write_whole(out / "held-out.json", json.dumps([problem.prompt for problem in test]))
+    _keep_held_out(out, [problem.prompt for problem in test])
     rows = [measured(config, "before", "before", start, test, tell, examples=shown)]
     if shown:
         rows.append(measured(config, "before, without examples", "before-bare", start, test, tell))
@@ -268,6 +268,14 @@ def _all_approved(path: Path, records: Sequence[EpisodeRecord]) -> Path:
             if record.problem_id not in folder.done:
                 folder.append(replace(record, nodes=nodes))
     return path
+
+
+def _keep_held_out(out: Path, prompts: list[str]) -> None:
+    """Write what is measured on; raises `TrainingError` for a folder that was measured on other problems."""
+    file = out / "held-out.json"
+    if file.is_file() and any(out.glob("measured-*.json")) and json.loads(file.read_text(encoding="utf-8")) != prompts:
+        raise TrainingError(f"{out} was measured on other problems, as an earlier version chose them; choose another folder")
+    write_whole(file, json.dumps(prompts))
 
 
 def _same_config(out: Path, config: Generation) -> None:

@@ -35,6 +35,7 @@ from stepgym.selfplay.loop_episodes import (
     silent,
 )
 from stepgym.selfplay.loop_folder import (
+    START,
     add_line,
     check_settings,
     keep_settings,
@@ -120,12 +121,14 @@ def seldom(tell: Tell, what: str, every_s: float = EVERY_S) -> Tell:
 
 def first_line(config: LoopConfig, tell: Tell = silent) -> dict[str, Any]:
     """Return the line of generation 0: what the start can do, and what it cost where its trainer says so."""
+    if config.own_reward_model:  # a head on the policy can score, but is not what the loop trains
+        net.load(net.PRM, model_folder(policy_folder(config, START), net.PRM))
     clock = ledger.Clock()
-    figures = evaluate(config, config.init, tell=tell)
+    figures = evaluate(config, START, tell=tell)
     cost = Path(config.init) / ledger.FILE
     spent = {"imitation": json.loads(cost.read_text(encoding="utf-8"))} if cost.is_file() else {}
     tested = {**figures.pop("test"), "seconds": clock.lap()}
-    return {"generation": 0, "policy": config.init, **figures, "ledger": {**spent, "test": tested}}
+    return {"generation": 0, "policy": START, **figures, "ledger": {**spent, "test": tested}}
 
 
 def _generation(

@@ -15,7 +15,7 @@ from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem
 from stepgym.selfplay import ledger
 from stepgym.selfplay.loop_config import LoopConfig
-from stepgym.selfplay.loop_folder import policy_folder
+from stepgym.selfplay.loop_folder import START, policy_folder
 from stepgym.selfplay.run_folder import RunFolder, read_config, read_episodes
 from stepgym.selfplay.train.fit import TrainingError
 from stepgym.selfplay.types import RunConfig
@@ -38,7 +38,7 @@ def play(
     seed = PLAY_SEED + 1000 * config.seed + generation
     env = load_env(config.env, level=level, seed=seed, **config.env_options)
     folder = Path(config.out) / f"generation-{generation}" / "run"
-    name = _as_before(config, folder, start)
+    name = _as_before(config, folder, config.init if start == START else start)
     about = RunConfig(
         env_id=env.env_id, env_options={"level": level, **config.env_options}, agent=config.agent,
         agent_settings=dict(config.agent_settings), policy=name, seed=seed,

@@ -1,7 +1,7 @@
 """A loop's folder: `config.json` holds it to its settings, `loop.jsonl` has a line for each finished generation.
 
-Lines name policies as `generation-G` or as the start was given, so that a folder may be moved; loops of before wrote
-where they stood then, which is understood too.
+Lines name policies as `generation-G` or `start`, so that a folder may be moved; loops of before wrote where they stood
+then, which is understood too.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ from stepgym.selfplay.train.fit import TrainingError
 
 LOG, SETTINGS = "loop.jsonl", "config.json"
 _OWN = re.compile(r"generation-[0-9]+")
+
+
+START = "start"
+"""What lines call the policy that the loop begins with."""
 
 
 def check_settings(out: Path, config: LoopConfig) -> None:
@@ -70,7 +74,10 @@ def add_line(out: Path, line: Mapping[str, Any]) -> None:
 
 
 def policy_folder(config: LoopConfig, name: str) -> Path:
-    """Return the folder of the policy that a line names: a generation of this loop, or else the start."""
+    """Return the folder of the policy that a line names: a generation of this loop, or else the start.
+
+    Lines of before name the start as it was given, and their generations with the loop's folder in front.
+    """
     own = Path(name).name
     if _OWN.fullmatch(own) and name not in (config.init, str(Path(config.init))):
         return Path(config.out) / own

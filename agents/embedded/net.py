@@ -111,7 +111,7 @@ def load(kind: str, folder: Path) -> Any:
             raise CheckpointError(f"{folder} is not an embedded model (its config names no stepgym_game); load it as hf:{folder}")
         wanted = LlamaForCausalLM if kind == POLICY else LlamaForTokenClassification
         if wanted.__name__ not in config.get("architectures", []):
-            hint = f"; `stepgym train alphazero --shared --init {folder}` gives a policy a value head" if kind == PRM else ""
+            hint = f"; `stepgym train alphazero --shared --init {folder}` gives a policy a value head" if kind == PRM and not (folder / "value_head.safetensors").is_file() else ""
             raise CheckpointError(f"{folder} holds {config.get('architectures')}, not a {kind} ({wanted.__name__}){hint}")
         with quiet():
             model = wanted.from_pretrained(folder, local_files_only=True, dtype=torch.float32)

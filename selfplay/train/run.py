@@ -141,6 +141,8 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> dict[str,
     The settings stand in `train.json`; a second call with the same goes on where the first stopped. Figures of what
     was finished before and is not known any more are left out.
     """
+    if Path(config.init.removeprefix("hf:")).resolve() == Path(config.out).resolve():
+        raise TrainingError(f"init and out are the same folder, {config.out}: what is trained would write over what it starts from")
     _same_settings(Path(config.out), config)
     return {name: value for name, value in _trained(config, progress).items() if value == value}  # no NaN: not JSON
 
@@ -233,7 +235,7 @@ def _same_settings(out: Path, config: TrainConfig) -> None:
     plain, defaults = (_plain(each) for each in (config, TrainConfig(kind=config.kind, out="")))
     if file.is_file() and any(out.rglob("*.safetensors")):
         # A folder from before a setting came to be was made as that setting's default has it.
-        before = {**defaults, **json.loads(file.read_text(encoding="utf-8"))}
+        before = {**defaults, **json.loads(file.read_text(encoding="utf-8")), "device": plain["device"]}
         changed = [f"{k} was {before.get(k)!r}, is now {v!r}" for k, v in plain.items() if before.get(k) != v]
         if changed:
             raise TrainingError(f"{out} holds a run with other settings: {'; '.join(changed)}; choose another --out")

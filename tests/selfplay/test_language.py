@@ -348,6 +348,9 @@ def test_a_generation_is_measured_on_problems_that_it_never_played(
     assert part == results, "an arm that is not asked for again stays"
     with pytest.raises(TrainingError, match="samples was 4, is now 5"):
         llm_generation.run_generation(replace(settings, samples=5))
+    (Path(settings.out) / "held-out.json").write_text("[]")
+    with pytest.raises(TrainingError, match="measured on other problems"):
+        llm_generation.run_generation(settings)
 
 
 def test_arms_are_trained_in_an_order_of_their_own(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from stepgym.agents.embedded import net
+from stepgym.agents.embedded.net import CheckpointError
 from stepgym.agents.types import EpisodeRecord
 from stepgym.cli import main
 from stepgym.cli.reproduce import ARMS as COMMAND_ARMS
@@ -128,6 +129,24 @@ def test_a_moved_loop_goes_on(start: Path, tmp_path: Path, monkeypatch: pytest.M
         wanted = there / ("start" if line is first else "loop/generation-1")
         assert policy_folder(moved, str(read_config(there / "loop" / "generation-2" / "run").policy)) == wanted
         shutil.rmtree(there)
+
+
+def test_a_loop_that_starts_at_a_generation_of_another_goes_on_when_both_are_moved(start: Path, tmp_path: Path) -> None:
+    one = config(start, tmp_path / "here" / "one")
+    run_loop(one)
+    two = config(tmp_path / "here" / "one" / "generation-1", tmp_path / "here" / "two", generations=0)
+    run_loop(two)
+    (tmp_path / "here").rename(tmp_path / "there")
+    begun = tmp_path / "there" / "one" / "generation-1"
+    lines = run_loop(replace(two, out=str(tmp_path / "there" / "two"), init=str(begun), generations=1))
+    assert read_config(tmp_path / "there" / "two" / "generation-1" / "run").policy == str(begun)
+    assert [line["policy"] for line in lines] == ["start", "generation-1"]
+
+
+def test_a_loop_without_the_reward_model_that_it_is_to_train_keeps_nothing(start: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"prm|no model\.safetensors"):
+        run_loop(config(start, tmp_path / "loop", own_reward_model=True))
+    assert not (tmp_path / "loop").exists()
 
 
 def test_a_run_cut_short_goes_on_in_a_moved_loop(start: Path, tmp_path: Path) -> None:

@@ -289,6 +289,17 @@ def test_a_run_is_played_again_with_its_own_options(tmp_path: Path, kind: str) -
     train(TrainConfig(kind=kind, runs=runs, init=str(tmp_path / "start"), out=str(tmp_path / "out"), steps=2))
 
 
+def test_a_folder_of_an_earlier_version_goes_on_and_none_is_written_over_itself(tmp_path: Path, records: list[EpisodeRecord]) -> None:
+    config = TrainConfig(kind="sft", runs=(str(run_folder(tmp_path / "run", records)),), out=str(tmp_path / "out"), steps=2)
+    train(config)
+    file = tmp_path / "out" / "train.json"
+    written = {name: value for name, value in json.loads(file.read_text()).items() if name != "shared"}
+    file.write_text(json.dumps({**written, "device": ""}))
+    train(config)
+    with pytest.raises(TrainingError, match="init and out are the same folder"):
+        train(replace(config, init=config.out))
+
+
 def test_settings_come_from_toml_and_flags_count_more(tmp_path: Path) -> None:
     file = tmp_path / "train.toml"
     file.write_text('out = "x"\nsteps = 5\nseed = 3\n')

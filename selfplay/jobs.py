@@ -26,7 +26,7 @@ def run_jobs(function: Callable[[Item], Result], items: Sequence[Item], jobs: in
     pool = ProcessPoolExecutor(min(jobs, len(items)), multiprocessing.get_context("spawn"), initializer=_begin)
     try:
         return list(pool.map(function, items))
-    except BaseException:
+    except BaseException:  # Ctrl-C above all: whatever it is goes on up, and no job goes on without its caller
         for process in multiprocessing.active_children():
             if process not in others:
                 process.terminate()

@@ -30,7 +30,6 @@ from stepgym.selfplay.loop_episodes import (
     env_of,
     evaluate,
     held_out,
-    model_folder,
     play,
     silent,
 )
@@ -122,7 +121,7 @@ def seldom(tell: Tell, what: str, every_s: float = EVERY_S) -> Tell:
 def first_line(config: LoopConfig, tell: Tell = silent) -> dict[str, Any]:
     """Return the line of generation 0: what the start can do, and what it cost where its trainer says so."""
     if config.own_reward_model:  # a head on the policy can score, but is not what the loop trains
-        net.load(net.PRM, model_folder(policy_folder(config, START), net.PRM))
+        net.load(net.PRM, net.model_folder(policy_folder(config, START), net.PRM))
     clock = ledger.Clock()
     figures = evaluate(config, START, tell=tell)
     cost = Path(config.init) / ledger.FILE
@@ -219,7 +218,7 @@ def train_policy(
 ) -> dict[str, float]:  # fmt: skip
     """Train the policy named `start` on the lessons into `out`; return what it cost."""
     schedule = Schedule(steps or config.steps, config.learning_rate, warmup=20, checkpoint_every=200)
-    model = net.load(net.POLICY, model_folder(policy_folder(config, start), net.POLICY))
+    model = net.load(net.POLICY, net.model_folder(policy_folder(config, start), net.POLICY))
     progress = partial(_tell_training, tell, net.POLICY)
     boards.train_choices(model, choices, schedule=schedule, batch=config.batch, seed=seed, out=out, progress=progress)
     read = boards.tokens_read(model.config.stepgym_game, choices[:500])
@@ -230,7 +229,7 @@ def _train_prm(
     config: LoopConfig, judged: Sequence[Judged], start: str, out: Path, *, seed: int, tell: Tell
 ) -> dict[str, float]:
     schedule = Schedule(config.steps, config.learning_rate, warmup=20, checkpoint_every=200)
-    prm = net.load(net.PRM, model_folder(policy_folder(config, start), net.PRM))
+    prm = net.load(net.PRM, net.model_folder(policy_folder(config, start), net.PRM))
     boards.train_judged(prm, judged, schedule=schedule, seed=seed, out=out, progress=partial(_tell_training, tell, net.PRM))
     game = GAMES[prm.config.stepgym_game]
     sizes = [len(game.reading_tokens(one.board)) for one in judged[:500]]

@@ -118,15 +118,10 @@ def env_of(config: LoopConfig, level: int, seed: int) -> Any:
     return load_env(config.env, level=level, seed=seed + config.seed, **config.env_options)
 
 
-def model_folder(folder: Path, kind: str) -> Path:
-    """Return where a model of this kind lies: in the `policy/` or `prm/` of the folder, or in the folder itself."""
-    return folder / kind if (folder / kind).is_dir() else folder
-
-
 def _policy(config: LoopConfig, name: str, seed: int) -> EmbeddedPolicy:
-    folder = model_folder(policy_folder(config, name), net.POLICY)
+    folder = net.model_folder(policy_folder(config, name), net.POLICY)
     return EmbeddedPolicy(folder, seed=seed, temperature=config.temperature)
 
 
 def _reward_model(config: LoopConfig, name: str) -> EmbeddedRewardModel | None:
-    return EmbeddedRewardModel(model_folder(policy_folder(config, name), net.PRM)) if config.own_reward_model else None
+    return EmbeddedRewardModel(net.model_folder(policy_folder(config, name), net.PRM)) if config.own_reward_model else None

@@ -121,6 +121,11 @@ def load(kind: str, folder: Path) -> Any:
     return model
 
 
+def model_folder(folder: Path, kind: str) -> Path:
+    """Return where a model of this kind lies: in the `policy/` or `prm/` of the folder, or in the folder itself."""
+    return folder / kind if (folder / kind).is_dir() else folder
+
+
 def num_parameters(model: nn.Module) -> int:
     """Count the parameters, shared ones once."""
     return sum(p.numel() for p in model.parameters())

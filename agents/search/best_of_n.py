@@ -44,15 +44,20 @@ class BestOfN:
         return [Request(ROOT, min(left, self.wave) if tree.sees_verdicts else left)]
 
     def backup(self, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> None:
-        waiting: dict[int, int] = {}
-        for node, children in grown.items():
-            tree.visits[ROOT] += len(children) if node == ROOT else 0
-            for child in children:
-                tree.visits[child] += 1
-                if tree.status[child] is NodeStatus.OPEN:
-                    waiting[child] = waiting.get(child, 0) + 1
-        tree.memory["waiting"] = waiting
+        tree.visits[ROOT] += len(grown.get(ROOT, ()))
+        go_on(tree, grown)
 
     def best(self, tree: SearchTree) -> int:
         times = dict(enumerate(tree.visits))
         return best_answer(tree, pick=self.pick, aggregation=self.aggregation, times=times)
+
+
+def go_on(tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> None:
+    """Count the samples that reached each child, and note where how many of them wait for their next step."""
+    waiting: dict[int, int] = {}
+    for children in grown.values():
+        for child in children:
+            tree.visits[child] += 1
+            if tree.status[child] is NodeStatus.OPEN:
+                waiting[child] = waiting.get(child, 0) + 1
+    tree.memory["waiting"] = waiting

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stepgym.agents.search.answers import best_answer
+from stepgym.agents.search.best_of_n import go_on
 from stepgym.agents.types import ROOT, NodeStatus, Request, SearchTree
 from stepgym.envs.types import Status
 
@@ -46,17 +47,12 @@ class Bisect:
         return [Request(node, self.rollouts) for node in probes]
 
     def backup(self, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> None:
-        going_on = tree.memory.get("waiting", {})
-        waiting: dict[int, int] = {}
+        waiting = tree.memory.get("waiting", {})
         for node, children in grown.items():
-            if node not in going_on:  # samples begin here: all that lies above it is passed by them, too
+            if node not in waiting:  # samples begin here: all that lies above it is passed by them, too
                 for passed in tree.path(node):
                     tree.visits[passed] += len(children)
-            for child in children:
-                tree.visits[child] += 1
-                if tree.status[child] is NodeStatus.OPEN:
-                    waiting[child] = waiting.get(child, 0) + 1
-        tree.memory["waiting"] = waiting
+        go_on(tree, grown)
 
     def best(self, tree: SearchTree) -> int:
         return best_answer(tree, times=dict(enumerate(tree.visits)))

@@ -192,8 +192,7 @@ def start(kind: str, init: str) -> Any:
 
 
 def _start_folder(kind: str, init: str) -> Path:
-    folder = WEIGHTS if init == "embedded" else Path(init)
-    return folder / kind if (folder / kind).is_dir() else folder
+    return net.model_folder(WEIGHTS if init == "embedded" else Path(init), kind)
 
 
 def _train_on_records(

@@ -45,7 +45,10 @@ class Attic:
             gc.freeze()
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
     ) -> None:
         with Attic._lock:
             Attic._open -= 1

@@ -69,7 +69,9 @@ def call_isolated(
     return results
 
 
-def _attempt(call: Callable[..., list[T]], items: Sequence[Sequence[Any]], who: str) -> list[T] | Failure:
+def _attempt(
+    call: Callable[..., list[T]], items: Sequence[Sequence[Any]], who: str
+) -> list[T] | Failure:
     try:
         return call(*items)
     except SandboxError:
@@ -102,7 +104,8 @@ def propose(
         if not faults and all_usable(answers, counts):
             return answers
         return [
-            usable(answer, count, faults.get(i, "")) for i, (answer, count) in enumerate(zip(answers, counts))
+            usable(answer, count, faults.get(i, ""))
+            for i, (answer, count) in enumerate(zip(answers, counts))
         ]
 
     given: Sequence[Any] = call_isolated(call, owners, "policy", (states, counts), again)
@@ -111,8 +114,12 @@ def propose(
     steps: list[list[Step]] = []
     faults = {}
     for i, own in enumerate(given):
-        fault = own.reason if isinstance(own, Failure) else own.fault if isinstance(own, Offer) else ""
-        steps.append([] if isinstance(own, Failure) else own.steps if isinstance(own, Offer) else own)
+        fault = (
+            own.reason if isinstance(own, Failure) else own.fault if isinstance(own, Offer) else ""
+        )
+        steps.append(
+            [] if isinstance(own, Failure) else own.steps if isinstance(own, Offer) else own
+        )
         if fault:
             faults[i] = fault
     return steps, faults
@@ -143,7 +150,9 @@ def all_usable(answers: Sequence[Sequence[Step]], counts: Sequence[int]) -> bool
 def usable(answer: object, count: int, fault: str = "") -> Offer:
     """Keep what can be used of one state's proposal; the fault names the first thing that cannot."""
     if not isinstance(answer, list | tuple):
-        return Offer([], fault or f"policy returned {type(answer).__name__} where a list of steps was due")
+        return Offer(
+            [], fault or f"policy returned {type(answer).__name__} where a list of steps was due"
+        )
     steps = []
     for step in answer[:count]:
         mended, wrong = _mend(step)
@@ -163,7 +172,10 @@ def _mend(step: object) -> tuple[Step | None, str]:
     if not step.text and not step.final:
         return None, "policy returned an empty step"
     if len(step.text) > MAX_STEP_CHARS:
-        return None, f"policy returned a step of {len(step.text)} characters; the limit is {MAX_STEP_CHARS}"
+        return (
+            None,
+            f"policy returned a step of {len(step.text)} characters; the limit is {MAX_STEP_CHARS}",
+        )
     wrong = ""
     if type(step.num_tokens) is not int or step.num_tokens < 0:
         wrong = f"policy returned num_tokens {step.num_tokens!r}; taken as 0"
@@ -189,14 +201,19 @@ def advance(
             return after
         for state in after:
             if not (isinstance(state, State) and state.steps):
-                raise ShapeError(f"domain.advance returned {state!r:.80} where a state with steps was due")
+                raise ShapeError(
+                    f"domain.advance returned {state!r:.80} where a state with steps was due"
+                )
         return after
 
     return call_isolated(call, owners, "domain", (states, steps))
 
 
 def score(
-    reward_model: RewardModel, states: Sequence[State], owners: Sequence[int], again: list[int] | None = None
+    reward_model: RewardModel,
+    states: Sequence[State],
+    owners: Sequence[int],
+    again: list[int] | None = None,
 ) -> Sequence[float | Failure]:
     """Return the reward model's score of the last step of each state."""
 
@@ -208,7 +225,12 @@ def score(
                 if not 0 < len(own) <= len(state.steps):
                     raise _score_error(own, state)
         lasts = [own[-1] for own in scores]
-        if set(map(type, lasts)) == {float} and min(lasts) >= 0.0 and max(lasts) <= 1.0 and not math.isnan(sum(lasts)):
+        if (
+            set(map(type, lasts)) == {float}
+            and min(lasts) >= 0.0
+            and max(lasts) <= 1.0
+            and not math.isnan(sum(lasts))
+        ):
             return lasts
         for own, state in zip(scores, states):
             if own[-1] is None or not 0.0 <= own[-1] <= 1.0:

@@ -43,7 +43,9 @@ def check_policy(policy: Any, *, env: Any = None) -> list[Finding]:
     where = _environment(env)
     tried = bound(policy, where.domain)
     states = _states(where)
-    return hold(tried, [Clause(sentence, partial(check, states)) for sentence, check in POLICY_CLAUSES])
+    return hold(
+        tried, [Clause(sentence, partial(check, states)) for sentence, check in POLICY_CLAUSES]
+    )
 
 
 def check_reward_model(reward_model: Any, *, env: Any = None) -> list[Finding]:
@@ -51,7 +53,9 @@ def check_reward_model(reward_model: Any, *, env: Any = None) -> list[Finding]:
     where = _environment(env)
     tried = bound(reward_model, where.domain)
     states = [state for state in _states(where) if state.steps]
-    return hold(tried, [Clause(sentence, partial(check, states)) for sentence, check in REWARD_CLAUSES])
+    return hold(
+        tried, [Clause(sentence, partial(check, states)) for sentence, check in REWARD_CLAUSES]
+    )
 
 
 def check_search(search: Any) -> list[Finding]:
@@ -104,16 +108,22 @@ def _no_more_than_asked(states: Sequence[State], policy: Policy) -> None:
 def _good_steps(states: Sequence[State], policy: Policy) -> None:
     for steps in _propose(policy, *_some(states)):
         for step in steps:
-            assert isinstance(step, Step) and isinstance(step.text, str), f"{step!r} is not a Step with text"
+            assert isinstance(step, Step) and isinstance(step.text, str), (
+                f"{step!r} is not a Step with text"
+            )
             assert step.text or step.final, "an empty step that is not the end"
-            assert step.log_prob is None or -math.inf < step.log_prob <= 1e-6, f"log_prob={step.log_prob!r}"
+            assert step.log_prob is None or -math.inf < step.log_prob <= 1e-6, (
+                f"log_prob={step.log_prob!r}"
+            )
             numbers = (step.num_tokens, step.num_reasoning_tokens, step.num_prompt_tokens)
             assert all(isinstance(n, int) and n >= 0 for n in numbers), f"token counts {numbers}"
             assert step.num_reasoning_tokens <= step.num_tokens, "more reasoning tokens than tokens"
 
 
 def _same_again(states: Sequence[State], policy: Policy) -> None:
-    assert _propose(policy, *_some(states)) == _propose(policy, *_some(states)), "two calls, two answers"
+    assert _propose(policy, *_some(states)) == _propose(policy, *_some(states)), (
+        "two calls, two answers"
+    )
 
 
 def _alone_as_in_a_batch(states: Sequence[State], policy: Policy) -> None:
@@ -135,7 +145,10 @@ def _one_likeliest_step(states: Sequence[State], policy: Policy) -> None:
 POLICY_CLAUSES: tuple[tuple[str, Callable[[Sequence[State], Any], None]], ...] = (
     ("There is one list of steps per state, in order.", _one_list_a_state),
     ("A state never gets more steps than were asked for.", _no_more_than_asked),
-    ("Every step has text, a log-probability of 0 or less (or none), and token counts.", _good_steps),
+    (
+        "Every step has text, a log-probability of 0 or less (or none), and token counts.",
+        _good_steps,
+    ),
     ("The same states get the same steps again.", _same_again),
     ("A state gets the same steps alone as in a batch.", _alone_as_in_a_batch),
     ("A state whose draw is None gets its one likeliest step.", _one_likeliest_step),
@@ -146,7 +159,9 @@ def _scores_per_step(states: Sequence[State], model: RewardModel) -> None:
     given = model.score(states)
     assert len(given) == len(states), f"{len(given)} lists for {len(states)} states"
     for scores, state in zip(given, states):
-        assert 0 < len(scores) <= len(state.steps), f"{len(scores)} scores for {len(state.steps)} steps"
+        assert 0 < len(scores) <= len(state.steps), (
+            f"{len(scores)} scores for {len(state.steps)} steps"
+        )
     assert model.score([]) == [], "an empty batch has an empty answer"
 
 
@@ -223,7 +238,9 @@ def _deterministic(search: Search) -> None:
 
 
 def _survives_pickling(search: Search) -> None:
-    assert _grow(pickle.loads(pickle.dumps(search))) == _grow(search), "after pickling it grows another tree"
+    assert _grow(pickle.loads(pickle.dumps(search))) == _grow(search), (
+        "after pickling it grows another tree"
+    )
 
 
 def _answers(search: Search) -> None:
@@ -255,12 +272,12 @@ def _survives_a_barren_policy(search: Search) -> None:
 
 def _leaves_the_tree_whole(search: Search) -> None:
     for tree in _grow(search):
-        assert tree.parent[ROOT] == -1 and all(0 <= tree.parent[n] < n for n in range(1, len(tree))), (
-            "parents changed"
-        )
-        assert all(len(a) == len(tree) for a in (tree.visits, tree.value, tree.prior, tree.status)), (
-            "arrays changed"
-        )
+        assert tree.parent[ROOT] == -1 and all(
+            0 <= tree.parent[n] < n for n in range(1, len(tree))
+        ), "parents changed"
+        assert all(
+            len(a) == len(tree) for a in (tree.visits, tree.value, tree.prior, tree.status)
+        ), "arrays changed"
 
 
 SEARCH_CLAUSES: tuple[tuple[str, Callable[[Any], None]], ...] = (
@@ -269,6 +286,9 @@ SEARCH_CLAUSES: tuple[tuple[str, Callable[[Any], None]], ...] = (
     ("It is data: pickled and back, it grows the same trees.", _survives_pickling),
     ("It stands by an answer once there is one.", _answers),
     ("It has a best node whenever it is stopped.", _answers_at_any_time),
-    ("It finishes when the policy gives nothing, repeats itself or gets stuck.", _survives_a_barren_policy),
+    (
+        "It finishes when the policy gives nothing, repeats itself or gets stuck.",
+        _survives_a_barren_policy,
+    ),
     ("It leaves the tree's shape to the driver.", _leaves_the_tree_whole),
 )

@@ -45,7 +45,10 @@ class Coalescer:
     """
 
     def __init__(
-        self, function: Callable[[list[Any]], list[Any]], running: Callable[[], int], window_s: float
+        self,
+        function: Callable[[list[Any]], list[Any]],
+        running: Callable[[], int],
+        window_s: float,
     ) -> None:
         self._function, self._running, self._window_s = function, running, window_s
         self._waiting: list[_Call] = []
@@ -162,7 +165,9 @@ def _propose(policy: Policy, asked: list[Any]) -> list[tuple[list[Step], str]]:
     try:
         return [
             (steps, "")
-            for steps in policy.propose([state for state, _ in asked], [count for _, count in asked])
+            for steps in policy.propose(
+                [state for state, _ in asked], [count for _, count in asked]
+            )
         ]
     except PolicyError as error:
         if error.steps is None:
@@ -176,7 +181,9 @@ def play_continuous(parts: Parts, run: Run) -> None:
         pass
 
 
-def stream_continuous(parts: Parts, run: Run, jobs: Iterator[Job], size: int) -> Iterator[list[Job]]:
+def stream_continuous(
+    parts: Parts, run: Run, jobs: Iterator[Job], size: int
+) -> Iterator[list[Job]]:
     """Play jobs in threads, `size` at a time, and yield them in order, those together that are done together.
 
     A job that ends makes room for the next one at once. Jobs that are done wait for earlier ones; `AHEAD * size`
@@ -194,7 +201,10 @@ def stream_continuous(parts: Parts, run: Run, jobs: Iterator[Job], size: int) ->
                 if not started:
                     return
                 if not started[0][1].done():
-                    wait([future for _, future in started if not future.done()], return_when=FIRST_COMPLETED)
+                    wait(
+                        [future for _, future in started if not future.done()],
+                        return_when=FIRST_COMPLETED,
+                    )
                 for _, future in started:
                     if future.done():
                         future.result()
@@ -218,7 +228,9 @@ class _Crew:
         self._left = self._running = 0
         self._run = run
         policy = Coalescer(
-            lambda asked: _propose(self._count(parts.policy), asked), lambda: self._running, WINDOW_S
+            lambda asked: _propose(self._count(parts.policy), asked),
+            lambda: self._running,
+            WINDOW_S,
         )
         self._merged = [policy]
         reward_model: RewardModel | None = None

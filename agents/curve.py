@@ -37,13 +37,20 @@ class Method:
 
 METHODS = (
     Method("best-of-n", "best_of_n", lambda width: {"n": width}),
-    Method("majority vote", "best_of_n", lambda width: {"n": width, "pick": "vote"}, see_verdicts=False),
     Method(
-        "weighted vote", "best_of_n", lambda width: {"n": width, "pick": "weighted_vote"}, see_verdicts=False
+        "majority vote", "best_of_n", lambda width: {"n": width, "pick": "vote"}, see_verdicts=False
+    ),
+    Method(
+        "weighted vote",
+        "best_of_n",
+        lambda width: {"n": width, "pick": "weighted_vote"},
+        see_verdicts=False,
     ),
     Method("beam", "beam", lambda width: _beam(width)),
     Method(
-        "DVTS", "dvts", lambda width: {"subtrees": _beam(width)["width"], "expand": _beam(width)["expand"]}
+        "DVTS",
+        "dvts",
+        lambda width: {"subtrees": _beam(width)["width"], "expand": _beam(width)["expand"]},
     ),
     Method("look-ahead", "lookahead", lambda width: {**_beam(max(1, width // 2)), "steps": 1}),
     Method("MCTS", "mcts", lambda width: {"simulations": width}),

@@ -49,8 +49,16 @@ def _draw_lines(axis: Any, points: tuple[Point, ...], measure: str) -> None:
         high = [point.ci.high - point.solved for point in line]
         shares = [point.solved for point in line]
         axis.errorbar(
-            costs, shares, yerr=[low, high], label=name, color=colour, linestyle=style, marker="o",
-            markersize=3, capsize=2, linewidth=1.2,
-        )  # fmt: skip
+            costs,
+            shares,
+            yerr=[low, high],
+            label=name,
+            color=colour,
+            linestyle=style,
+            marker="o",
+            markersize=3,
+            capsize=2,
+            linewidth=1.2,
+        )
     if any(getattr(point, measure) > 0 for point in points):
         axis.set_xscale("log")

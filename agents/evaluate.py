@@ -51,6 +51,8 @@ def summarise(records: Sequence[EpisodeRecord], *, wall_s: float | None = None) 
         episodes=len(records),
         usage=total if wall_s is None else replace(total, wall_s=wall_s),
         verdicts=dict(verdicts.most_common()),
-        first_failure=next((record.note or record.reason for record in records if record.verdict == "failed"), ""),
+        first_failure=next(
+            (record.note or record.reason for record in records if record.verdict == "failed"), ""
+        ),
         agent=records[0].agent if records else {},
     )

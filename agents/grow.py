@@ -23,12 +23,16 @@ there before, or `-1 - i` for the `i`-th new one; `None` where the drawn steps a
 children."""
 
 
-def plan(tree: SearchTree, requests: Sequence[Request], offers: Sequence[list[Step]]) -> list[Growth]:
+def plan(
+    tree: SearchTree, requests: Sequence[Request], offers: Sequence[list[Step]]
+) -> list[Growth]:
     """Sort the drawn steps of each request into new ones and repetitions, by their text."""
     children = tree.children
     growths: list[Growth] = []
     for (node, _, _), steps in zip(requests, offers):
-        if not children[node] and (len(steps) < 2 or len({step.text for step in steps}) == len(steps)):
+        if not children[node] and (
+            len(steps) < 2 or len({step.text for step in steps}) == len(steps)
+        ):
             growths.append((node, steps, None))
         else:
             growths.append(_plan_again(tree, node, steps))
@@ -154,7 +158,9 @@ NO_CHILDREN: list[int] = []
 """Shared by all nodes that never grew: `children[node]` is replaced, never changed in place."""
 
 
-def add_nodes(tree: SearchTree, states: Sequence[State], scores: Sequence[float | Failure | None]) -> int:
+def add_nodes(
+    tree: SearchTree, states: Sequence[State], scores: Sequence[float | Failure | None]
+) -> int:
     """Append one node per state to every array but `parent` and return the index of the first."""
     first, count = len(tree.states), len(states)
     tree.states.extend(states)

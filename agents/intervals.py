@@ -39,12 +39,16 @@ def bootstrap_mean(values: Sequence[float], *, seed: int = 0, resamples: int = 2
     return Interval(float(low), float(high))
 
 
-def bootstrap_difference(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -> Interval:
+def bootstrap_difference(
+    first: Sequence[float], second: Sequence[float], *, seed: int = 0
+) -> Interval:
     """Return the interval of mean(first) - mean(second), where item i of both is about the same problem."""
     return bootstrap_mean([a - b for a, b in zip(first, second, strict=True)], seed=seed)
 
 
-def bootstrap_groups(groups: Sequence[Sequence[float]], *, seed: int = 0, resamples: int = 2000) -> Interval:
+def bootstrap_groups(
+    groups: Sequence[Sequence[float]], *, seed: int = 0, resamples: int = 2000
+) -> Interval:
     """Return the interval of the mean over groups (training seeds) of values (problems), both drawn anew.
 
     Each resample draws groups and, within each, values: the spread between trainings counts, not only the problems'.

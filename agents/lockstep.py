@@ -11,7 +11,16 @@ from typing import Any
 
 from stepgym.agents import boundary
 from stepgym.agents.attic import Attic
-from stepgym.agents.rounds import Job, Parts, Run, go_on, may_go_on, play_round, take_in_alone, wants_more
+from stepgym.agents.rounds import (
+    Job,
+    Parts,
+    Run,
+    go_on,
+    may_go_on,
+    play_round,
+    take_in_alone,
+    wants_more,
+)
 from stepgym.agents.types import (
     NO_LIMIT,
     ROOT,
@@ -77,7 +86,9 @@ def bound(plug_in: Any, domain: Domain) -> Any:
     return plug_in if bind is None else bind(domain)
 
 
-def start_jobs(parts: Parts, problems: Sequence[Problem], trees: Sequence[SearchTree] | None) -> list[Job]:
+def start_jobs(
+    parts: Parts, problems: Sequence[Problem], trees: Sequence[SearchTree] | None
+) -> list[Job]:
     """Make one job per problem, with a new tree or the one given."""
     if trees is None:
         trees = [_plant(parts.domain, problem) for problem in problems]

@@ -27,7 +27,10 @@ def tokens_read(reward_model: object, tree: SearchTree, states: Sequence[State])
         return int(sum(own(states)))
     firsts = [*states, *(tree.states[child] for child in tree.children[ROOT])]
     prompt = max((state.steps[0].num_prompt_tokens for state in firsts if state.steps), default=0)
-    return sum(prompt + sum(step.num_tokens + step.num_reply_tokens for step in state.steps) for state in states)
+    return sum(
+        prompt + sum(step.num_tokens + step.num_reply_tokens for step in state.steps)
+        for state in states
+    )
 
 
 @dataclass(slots=True)

@@ -39,7 +39,11 @@ def open_players(
     and settings and `SandboxError` for a sandbox that cannot be had.
     """
     options = {"seed": seed, **(env_options or {})}
-    where = importlib.import_module("stepgym.envs.registry").load_env(env, **options) if isinstance(env, str) else env
+    where = (
+        importlib.import_module("stepgym.envs.registry").load_env(env, **options)
+        if isinstance(env, str)
+        else env
+    )
     try:
         search = make_search(agent, seed, agent_settings)
         if isinstance(env, str) and isinstance(options.get("sandbox"), str):
@@ -58,6 +62,8 @@ def make_search(agent: str | Search, seed: int, settings: Mapping[str, Any] | No
     """Return the search itself, or make it by name; `seed` is passed on where it takes one."""
     if not isinstance(agent, str):
         if settings:
-            raise ValueError(f"agent_settings={dict(settings)!r} need an agent by name, not {agent!r}")
+            raise ValueError(
+                f"agent_settings={dict(settings)!r} need an agent by name, not {agent!r}"
+            )
         return agent
     return load_search(agent, **{"seed": seed, **(settings or {})})

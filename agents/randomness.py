@@ -9,7 +9,9 @@ from stepgym.envs.types import State
 
 def derive_seed(*parts: object) -> int:
     """Hash the `str` of the parts into 64 bits; the same on every machine and in every process."""
-    digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass"), digest_size=8)
+    digest = hashlib.blake2b(
+        "\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass"), digest_size=8
+    )
     return int.from_bytes(digest.digest(), "big")
 
 

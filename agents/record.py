@@ -27,7 +27,10 @@ def describe(thing: object) -> Any:
     if isinstance(thing, Enum):
         return thing.value
     if isinstance(thing, Mapping):
-        return {str(key): SECRET if key in SECRET_SETTINGS and value else describe(value) for key, value in thing.items()}
+        return {
+            str(key): SECRET if key in SECRET_SETTINGS and value else describe(value)
+            for key, value in thing.items()
+        }
     if isinstance(thing, list | tuple):
         return [describe(item) for item in thing]
     own = getattr(thing, "describe", None)
@@ -41,7 +44,9 @@ def describe(thing: object) -> Any:
     name = f"{kind.__module__}:{kind.__qualname__}"
     settings = {}
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
-        settings = {f.name: describe(getattr(thing, f.name)) for f in dataclasses.fields(thing) if f.repr}
+        settings = {
+            f.name: describe(getattr(thing, f.name)) for f in dataclasses.fields(thing) if f.repr
+        }
     size = getattr(thing, "num_parameters", None)
     if isinstance(size, int):
         settings["num_parameters"] = size

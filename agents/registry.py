@@ -46,7 +46,12 @@ PREFIXES = {
 }
 """`prefix:rest` -> what is called with the rest of the name (`embedded:FOLDER`, `hf:NAME_OR_FOLDER`, `chat:URL#MODEL`)."""
 
-PATTERNS = {"embedded": "embedded:FOLDER", "hf": "hf:NAME_OR_FOLDER", "chat": "chat:URL#MODEL", "budget_forcing": "budget_forcing:NAME"}
+PATTERNS = {
+    "embedded": "embedded:FOLDER",
+    "hf": "hf:NAME_OR_FOLDER",
+    "chat": "chat:URL#MODEL",
+    "budget_forcing": "budget_forcing:NAME",
+}
 """How a name with each prefix goes on."""
 
 REWARD_PREFIXES = {
@@ -69,19 +74,31 @@ def load_policy(name: str, *, seed: int | None = None, **settings: Any) -> Polic
 def load_reward_model(name: str, *, seed: int | None = None, **settings: Any) -> RewardModel:
     """Make the reward model called `name`; `seed` is passed on where it takes one."""
     return cast(
-        RewardModel, _load("reward model", name, REWARD_MODELS, "stepgym.reward_models", seed, settings)
+        RewardModel,
+        _load("reward model", name, REWARD_MODELS, "stepgym.reward_models", seed, settings),
     )
 
 
 def _load(
-    kind: str, name: str, known: dict[str, str], group: str, seed: int | None, settings: dict[str, Any]
+    kind: str,
+    name: str,
+    known: dict[str, str],
+    group: str,
+    seed: int | None,
+    settings: dict[str, Any],
 ) -> Any:
     prefix, colon, rest = name.partition(":")
     prefixes = {"policy": PREFIXES, "reward model": REWARD_PREFIXES}.get(kind, {})
     if colon and prefix in prefixes:
         factory = resolve(prefix, kind=kind, known=prefixes)
         return _make(kind, name, factory, _with_seed(factory, seed, settings), rest)
-    found = resolve(name, kind=kind, known=known, group=group, patterns=[PATTERNS[prefix] for prefix in prefixes])
+    found = resolve(
+        name,
+        kind=kind,
+        known=known,
+        group=group,
+        patterns=[PATTERNS[prefix] for prefix in prefixes],
+    )
     return _make(kind, name, found, _with_seed(found, seed, settings))
 
 
@@ -106,5 +123,7 @@ def check_settings(kind: str, name: str, taker: Any, settings: dict[str, Any]) -
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     unknown = [key for key in settings if key not in parameters]
     if unknown and not takes_any:
-        raise ValueError(f"{kind} {name!r} has no setting {unknown[0]!r}; it has: {', '.join(parameters)}")
+        raise ValueError(
+            f"{kind} {name!r} has no setting {unknown[0]!r}; it has: {', '.join(parameters)}"
+        )
     check_types(f"{kind} {name!r}", taker, settings)

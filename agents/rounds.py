@@ -235,9 +235,13 @@ def _advance(
         owners += [owner] * (len(steps) - len(owners))
     started = time.perf_counter()
     after = boundary.advance(parts.domain, states, steps, owners) if states else []
-    if set(map(type, after)) <= {State} and all(map(is_, [state.steps[-1] for state in after], steps)):  # type: ignore[union-attr]
-        return after, owners, True
-    replied = [i for i, state in enumerate(after) if isinstance(state, State) and state.steps[-1].reply]
+    if set(map(type, after)) <= {State}:
+        last = [state.steps[-1] for state in after]  # type: ignore[union-attr]
+        if all(map(is_, last, steps)):
+            return after, owners, True
+    replied = [
+        i for i, state in enumerate(after) if isinstance(state, State) and state.steps[-1].reply
+    ]
     if replied and getattr(parts.domain, "sandbox", None) is not None:
         _charge_sandbox(jobs, [owners[i] for i in replied], time.perf_counter() - started)
     for i in replied:
@@ -272,7 +276,9 @@ def _score(
     if size := parameters_of(parts.reward_model):
         for owner, item in groupby(zip(own, states), key=itemgetter(0)):
             job = jobs[owner]
-            job.meter.flops += 2.0 * size * tokens_read(parts.reward_model, job.tree, [state for _, state in item])
+            job.meter.flops += (
+                2.0 * size * tokens_read(parts.reward_model, job.tree, [state for _, state in item])
+            )
     if len(good) == len(after):
         return given
     scores: list[float | Failure | None] = [None] * len(after)
@@ -281,7 +287,9 @@ def _score(
     return scores
 
 
-def _group_answers(tree: SearchTree, first_new: int, same: Callable[[str, str], bool] | None) -> list[int]:
+def _group_answers(
+    tree: SearchTree, first_new: int, same: Callable[[str, str], bool] | None
+) -> list[int]:
     """Group the answers among the new nodes by the verifier's `same` and return those nodes."""
     states = tree.states
     answered = [
@@ -300,7 +308,9 @@ def _judge(parts: Parts, jobs: Sequence[Job], ended: Sequence[tuple[int, int]]) 
     owners = [owner for owner, _ in ended]
     answers = [str(jobs[owner].tree.states[node].answer) for owner, node in ended]
     started = time.perf_counter()
-    verdicts = boundary.verify(parts.verifier, [jobs[owner].problem for owner in owners], answers, owners)
+    verdicts = boundary.verify(
+        parts.verifier, [jobs[owner].problem for owner in owners], answers, owners
+    )
     if getattr(parts.verifier, "sandbox", None) is not None:
         _charge_sandbox(jobs, owners, time.perf_counter() - started)
     for (owner, node), verdict in zip(ended, verdicts):
@@ -318,7 +328,9 @@ def group_answer(tree: SearchTree, node: int, same: Callable[[str, str], bool] |
     if first is None:
         first = node
         if same is not None:
-            known = (at for other, at in firsts.items() if at == tree.groups[at] and same(answer, other))
+            known = (
+                at for other, at in firsts.items() if at == tree.groups[at] and same(answer, other)
+            )
             first = next(known, node)
         firsts[answer] = first
     tree.groups[node] = first

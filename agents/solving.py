@@ -62,15 +62,26 @@ def solve(
     first (all of a list; 1 of an endless set). `see_verdicts=None` lets the search see verdicts where the verifier
     needs no reference to give them.
     """
-    chosen, where = choose_problems(problems, env, episodes, seed=seed, level=level, settings=env_settings)
+    chosen, where = choose_problems(
+        problems, env, episodes, seed=seed, level=level, settings=env_settings
+    )
     try:
         return list(
             iter_solve(
-                chosen, env=where, agent=agent, policy=policy, reward_model=reward_model, budget=budget,
-                run_budget=run_budget, seed=seed, agent_settings=agent_settings, see_verdicts=see_verdicts,
-                num_parallel=num_parallel, continuous=continuous,
+                chosen,
+                env=where,
+                agent=agent,
+                policy=policy,
+                reward_model=reward_model,
+                budget=budget,
+                run_budget=run_budget,
+                seed=seed,
+                agent_settings=agent_settings,
+                see_verdicts=see_verdicts,
+                num_parallel=num_parallel,
+                continuous=continuous,
             )
-        )  # fmt: skip
+        )
     finally:
         if isinstance(problems, str) or isinstance(env, str):
             where.close()  # type: ignore[attr-defined] # made here, by its id
@@ -107,10 +118,15 @@ def iter_solve(
         see_verdicts = not getattr(env.verifier, "needs_reference", True)
     about = {
         "agent": agent if isinstance(agent, str) else type(search).__name__,
-        "search": describe(search), "policy": describe(policy), "reward_model": describe(reward_model),
-        "budget": describe(budget), "run_budget": describe(run_budget),
-        "seed": seed, "see_verdicts": see_verdicts, "continuous": continuous,
-    }  # fmt: skip
+        "search": describe(search),
+        "policy": describe(policy),
+        "reward_model": describe(reward_model),
+        "budget": describe(budget),
+        "run_budget": describe(run_budget),
+        "seed": seed,
+        "see_verdicts": see_verdicts,
+        "continuous": continuous,
+    }
     models = (bound(policy, env.domain), bound(reward_model, env.domain))
     limits = (budget or NO_LIMIT, run_budget or NO_LIMIT)
     parts = Parts(env.domain, *models, search, env.verifier, see_verdicts, *limits)
@@ -118,9 +134,14 @@ def iter_solve(
     for done in _play(parts, run, iter(problems), num_parallel, continuous):
         run.retire(done)
         yield from records_of(
-            [job.problem for job in done], [job.tree for job in done], search=search, env=env, agent=about,
-            verify_all=verify_all, spent=run.spent,
-        )  # fmt: skip
+            [job.problem for job in done],
+            [job.tree for job in done],
+            search=search,
+            env=env,
+            agent=about,
+            verify_all=verify_all,
+            spent=run.spent,
+        )
 
 
 def _play(
@@ -168,7 +189,11 @@ def records_of(
     owners = [at for at, _ in asked]
     answers = [str(trees[at].states[node].answer) for at, node in asked]
     started = time.perf_counter()
-    given = boundary.verify(env.verifier, [problems[at] for at in owners], answers, owners) if asked else []
+    given = (
+        boundary.verify(env.verifier, [problems[at] for at in owners], answers, owners)
+        if asked
+        else []
+    )
     if asked and getattr(env.verifier, "sandbox", None) is not None:
         _charge_sandbox(trees, owners, time.perf_counter() - started, spent)
     for (at, node), verdict in zip(asked, given):
@@ -178,7 +203,9 @@ def records_of(
             trees[at].notes[node] = verdict.reason
     env_id = str(getattr(env, "env_id", None) or "")
     return [
-        make_record(tree, problem, best=best, verdict=tree.verdicts.get(best), env_id=env_id, agent=agent)
+        make_record(
+            tree, problem, best=best, verdict=tree.verdicts.get(best), env_id=env_id, agent=agent
+        )
         for tree, problem, best in zip(trees, problems, bests)
     ]
 
@@ -189,7 +216,9 @@ def _charge_sandbox(
     """Split the seconds of one call evenly over its answers."""
     for at, answers in Counter(owners).items():
         usage = trees[at].usage
-        trees[at].usage = replace(usage, sandbox_s=usage.sandbox_s + seconds * answers / len(owners))
+        trees[at].usage = replace(
+            usage, sandbox_s=usage.sandbox_s + seconds * answers / len(owners)
+        )
     if spent is not None:
         spent.sandbox_s += seconds
 
@@ -217,9 +246,13 @@ def choose_problems(
     return (source[index] for index in range(episodes)), where
 
 
-def _environment(env: Any, seed: int, level: int | None, settings: Mapping[str, Any] | None) -> Environment:
+def _environment(
+    env: Any, seed: int, level: int | None, settings: Mapping[str, Any] | None
+) -> Environment:
     if env is None:
-        raise ValueError("a list of problems needs env=: an environment or its id, which says how they go on")
+        raise ValueError(
+            "a list of problems needs env=: an environment or its id, which says how they go on"
+        )
     if isinstance(env, str):
         load_env = importlib.import_module("stepgym.envs.registry").load_env
         options = {**({} if level is None else {"level": level}), **(settings or {})}

@@ -37,7 +37,9 @@ class Usage:
         return self.visible_tokens + self.reasoning_tokens
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+        return Usage(
+            **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +151,9 @@ class Together(Protocol):
 
     def select(self, which: Sequence[int]) -> list[list[Request]]: ...
 
-    def backup(self, which: Sequence[int], grown: Sequence[Mapping[int, Sequence[int]]]) -> None: ...
+    def backup(
+        self, which: Sequence[int], grown: Sequence[Mapping[int, Sequence[int]]]
+    ) -> None: ...
 
     def settle(self) -> None: ...
 

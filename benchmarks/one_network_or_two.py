@@ -56,7 +56,9 @@ def two_shipped(records: Sequence[EpisodeRecord], schedule: Schedule, seed: int)
     return _apart(net.load(net.PRM, WEIGHTS / net.PRM), records, schedule, seed)
 
 
-def _apart(prm: Any, records: Sequence[EpisodeRecord], schedule: Schedule, seed: int) -> tuple[Any, Any]:
+def _apart(
+    prm: Any, records: Sequence[EpisodeRecord], schedule: Schedule, seed: int
+) -> tuple[Any, Any]:
     policy = net.load(net.POLICY, WEIGHTS / net.POLICY)
     train_choices(policy, visit_choices(records, Replay()), schedule=schedule, seed=seed)
     train_judged(prm, path_outcomes(records, Replay()), schedule=schedule, batch=128, seed=seed)
@@ -66,35 +68,52 @@ def _apart(prm: Any, records: Sequence[EpisodeRecord], schedule: Schedule, seed:
 ARMS: dict[str, Trainer] = {"one": one, "two": two, "two, shipped start": two_shipped}
 
 
-def measure(name: str, records: Sequence[EpisodeRecord], num_problems: int, schedule: Schedule, seed: int) -> dict[str, Any]:
+def measure(
+    name: str, records: Sequence[EpisodeRecord], num_problems: int, schedule: Schedule, seed: int
+) -> dict[str, Any]:
     """Train one arm and return its row."""
     env = load_env("stepgym/Countdown-v0", level=LEVEL, seed=HELD_OUT)
     played = {record.prompt for record in records}
-    problems = [p for p in (env.problems[i] for i in range(4 * num_problems)) if p.prompt not in played][:num_problems]
+    problems = [
+        p for p in (env.problems[i] for i in range(4 * num_problems)) if p.prompt not in played
+    ][:num_problems]
     started = time.process_time()
     policy, value = ARMS[name](records, schedule, seed)
     spent = time.process_time() - started
     reward_model = EmbeddedRewardModel(model=value)
     found = list(
         iter_solve(
-            problems, env=env, agent="mcts", policy=EmbeddedPolicy(model=policy, seed=seed), reward_model=reward_model,
-            seed=seed, see_verdicts=False,
+            problems,
+            env=env,
+            agent="mcts",
+            policy=EmbeddedPolicy(model=policy, seed=seed),
+            reward_model=reward_model,
+            seed=seed,
+            see_verdicts=False,
         )
-    )  # fmt: skip
+    )
     seen = visited(EmbeddedPolicy(), [p.public for p in problems], random.Random(HELD_OUT))  # type: ignore[misc]
     solved = sum(record.verdict == "correct" for record in found)
     in_reach = [reachable(*board) for board in seen]
     last = [i for i, (left, _) in enumerate(seen) if len(left) == 1]
     scores = reward_model.score_boards(seen)
     return {
-        "arm": name, "seed": seed, "problems": len(problems), "solved": solved / len(found), "ci": list(wilson(solved, len(found))),
-        "auc": auc(scores, in_reach), "auc_last": auc([scores[i] for i in last], [in_reach[i] for i in last]),
-        "mflop": sum(record.usage["flops"] for record in found) / len(found) / 1e6, "training_cpu_s": spent,
-    }  # fmt: skip
+        "arm": name,
+        "seed": seed,
+        "problems": len(problems),
+        "solved": solved / len(found),
+        "ci": list(wilson(solved, len(found))),
+        "auc": auc(scores, in_reach),
+        "auc_last": auc([scores[i] for i in last], [in_reach[i] for i in last]),
+        "mflop": sum(record.usage["flops"] for record in found) / len(found) / 1e6,
+        "training_cpu_s": spent,
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--episodes", type=int, default=300)
     parser.add_argument("--problems", type=int, default=200)
     parser.add_argument("--steps", type=int, default=400)
@@ -105,7 +124,11 @@ def main() -> None:
     torch.set_num_threads(1)
     env = load_env("stepgym/Countdown-v0", level=LEVEL, seed=TRAINED_ON)
     lessons = [env.problems[i] for i in range(given.episodes)]
-    records = list(iter_solve(lessons, env=env, agent="mcts", policy="embedded", see_verdicts=False, verify_all=True))
+    records = list(
+        iter_solve(
+            lessons, env=env, agent="mcts", policy="embedded", see_verdicts=False, verify_all=True
+        )
+    )
     schedule = Schedule(given.steps, given.learning_rate, warmup=20)
     rows = []
     for seed in range(given.seeds):
@@ -114,7 +137,16 @@ def main() -> None:
             if not given.json:
                 print(_line(rows[-1]), flush=True)
     if given.json:
-        print(json.dumps({"rows": rows, "episodes": given.episodes, "steps": given.steps, "learning_rate": given.learning_rate}))
+        print(
+            json.dumps(
+                {
+                    "rows": rows,
+                    "episodes": given.episodes,
+                    "steps": given.steps,
+                    "learning_rate": given.learning_rate,
+                }
+            )
+        )
 
 
 def _line(row: dict[str, Any]) -> str:

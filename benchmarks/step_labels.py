@@ -18,13 +18,20 @@ from stepgym.envs.registry import load_env
 from stepgym.selfplay.train.examples import Labels, Replay, step_labels
 
 
-def measure(level: int, seed: int, num_problems: int, agent: str, settings: dict[str, Any]) -> dict[str, Any]:
+def measure(
+    level: int, seed: int, num_problems: int, agent: str, settings: dict[str, Any]
+) -> dict[str, Any]:
     """Return the share of right labels, their number, and tokens a problem."""
     env = load_env("stepgym/Countdown-v0", level=level, seed=seed)
     problems = [env.problems[i] for i in range(num_problems)]
     replay, right, total, tokens = Replay(), 0, 0, 0.0
     for record in iter_solve(
-        problems, env=env, agent=agent, agent_settings=settings, policy="embedded", see_verdicts=True
+        problems,
+        env=env,
+        agent=agent,
+        agent_settings=settings,
+        policy="embedded",
+        see_verdicts=True,
     ):
         states = replay.states(record)
         exact = step_labels(record, replay, states, Labels.VERIFIER)
@@ -53,7 +60,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--levels", type=int, nargs="+", default=[3, 5])
-    parser.add_argument("--seeds", type=int, default=3, help="sets of problems, from seed 700001 on")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="sets of problems, from seed 700001 on"
+    )
     parser.add_argument("--problems", type=int, default=100)
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--rollouts", type=int, default=6)

@@ -19,7 +19,9 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-DEFAULT_FILES = tuple(Path(__file__).parent / "data" / f"maths_{name}.jsonl" for name in ("mix", "pairs"))
+DEFAULT_FILES = tuple(
+    Path(__file__).parent / "data" / f"maths_{name}.jsonl" for name in ("mix", "pairs")
+)
 
 
 class Outcome(NamedTuple):
@@ -47,7 +49,11 @@ def peer(reference: str, answer: str) -> bool | None:
 
 
 def _delimited(text: str) -> str:
-    return text if "$" in text or "\\boxed" in text or "\\(" in text or len(text) > 200 else f"${text}$"
+    return (
+        text
+        if "$" in text or "\\boxed" in text or "\\(" in text or len(text) > 200
+        else f"${text}$"
+    )
 
 
 def timed(function: Any, row: dict[str, Any]) -> Outcome:
@@ -95,7 +101,9 @@ def summarise(rows: list[dict[str, Any]], outcomes: list[list[Outcome]]) -> dict
         "median_us": round(statistics.median(times), 1),
         "p99_us": round(times[min(len(times) - 1, int(len(times) * 0.99))], 1),
         "pairs_per_second": round(1e6 * len(rows) / statistics.median(totals), 1),
-        "pairs_per_second_spread": [round(1e6 * len(rows) / t, 1) for t in (max(totals), min(totals))],
+        "pairs_per_second_spread": [
+            round(1e6 * len(rows) / t, 1) for t in (max(totals), min(totals))
+        ],
     }
 
 
@@ -136,7 +144,9 @@ def main() -> None:
             rows = [json.loads(line) for line in path.open(encoding="utf-8") if line.strip()]
             rows = [row for row in rows if isinstance(row.get("expected"), bool)]
             results = measure(rows, given.repeats)
-            summary: dict[str, Any] = {name: summarise(rows, outcomes) for name, outcomes in results.items()}
+            summary: dict[str, Any] = {
+                name: summarise(rows, outcomes) for name, outcomes in results.items()
+            }
             summary["ratio"] = round(
                 summary["ours"]["pairs_per_second"] / summary["math_verify"]["pairs_per_second"], 1
             )

@@ -25,7 +25,17 @@ LONG_PLAY = 1_000
 SENTINEL = "the-reference-7f3a91"
 
 HOSTILE_TEXTS = (
-    *("", " ", "\n\n\n", "\x00", "é\u0301\u200b\ufeff\u202e", "\ud800", "9" * 5_000, "-" * 500, "(" * 3_000),
+    *(
+        "",
+        " ",
+        "\n\n\n",
+        "\x00",
+        "é\u0301\u200b\ufeff\u202e",
+        "\ud800",
+        "9" * 5_000,
+        "-" * 500,
+        "(" * 3_000,
+    ),
     *("1/0", "0 ** -1", "__import__('os')", "1e999999999", "\\frac{", "\\boxed{", "$$", "'\"`;"),
     *("<think>", "</think>", "<answer></answer>", "<answer>", "</answer><answer>", "<|step_end|>"),
     *("<tool_result>42</tool_result>", "</tool_call>", "x" * 100_000),
@@ -78,7 +88,9 @@ def _seeds_fix_the_order(env: ReasoningEnv) -> None:
 
 def _seeds_differ(env: ReasoningEnv) -> None:
     if len(env.problems) > 20:
-        assert _seen(env, 11, 5) != _seen(env, 12, 5), "seeds 11 and 12 bring the same five problems"
+        assert _seen(env, 11, 5) != _seen(env, 12, 5), (
+            "seeds 11 and 12 bring the same five problems"
+        )
 
 
 def _seen(env: ReasoningEnv, seed: int, count: int = 3) -> list[str]:
@@ -127,7 +139,9 @@ def _refuses_after_the_end(env: ReasoningEnv) -> None:
 def _items_are_pure(problems: ProblemSet) -> None:
     for i in (0, min(3, len(problems) - 1)):
         assert problems[i] == problems[i], f"item {i} differs when asked for again"
-        assert problems[i] == pickle.loads(pickle.dumps(problems))[i], f"item {i} differs in a pickled copy"
+        assert problems[i] == pickle.loads(pickle.dumps(problems))[i], (
+            f"item {i} differs in a pickled copy"
+        )
 
 
 def _ids_are_unique(problems: ProblemSet) -> None:
@@ -162,8 +176,12 @@ def _starts_clean(part: tuple[Domain, Sequence[Problem]]) -> None:
     domain, problems = part
     for problem in problems:
         state = domain.initial(problem)
-        assert not state.steps and not state.done and state.answer is None, f"{problem.id} starts at {state}"
-        assert problem.prompt in state.prompt, f"the prompt of {problem.id} is not in its first state"
+        assert not state.steps and not state.done and state.answer is None, (
+            f"{problem.id} starts at {state}"
+        )
+        assert problem.prompt in state.prompt, (
+            f"the prompt of {problem.id} is not in its first state"
+        )
         assert hash(state) == hash(domain.initial(problem)), "first states differ"
 
 
@@ -171,12 +189,16 @@ def _adds_one_step(part: tuple[Domain, Sequence[Problem]]) -> None:
     domain, problems = part
     start = domain.initial(problems[0])
     states = domain.advance([start] * len(HOSTILE_TEXTS), [Step(text) for text in HOSTILE_TEXTS])
-    assert len(states) == len(HOSTILE_TEXTS), f"{len(HOSTILE_TEXTS)} steps gave {len(states)} states"
+    assert len(states) == len(HOSTILE_TEXTS), (
+        f"{len(HOSTILE_TEXTS)} steps gave {len(states)} states"
+    )
     for text, state in zip(HOSTILE_TEXTS, states):
         assert [step.text for step in state.steps] == [text], (
             f"after {text[:40]!r} the steps are {state.steps!r:.80}"
         )
-        assert (state.end is End.ANSWERED) == (state.answer is not None), f"{text[:40]!r}: answer without end"
+        assert (state.end is End.ANSWERED) == (state.answer is not None), (
+            f"{text[:40]!r}: answer without end"
+        )
 
 
 def _batches_like_one(part: tuple[Domain, Sequence[Problem]]) -> None:
@@ -209,7 +231,9 @@ def _legal_play_ends(part: tuple[Domain, Sequence[Problem]]) -> None:
             texts = legal(state)
             assert len(set(texts)) == len(texts) > 0, f"legal steps missing or twice: {texts[:10]}"
             [state] = domain.advance([state], [Step(chance.choice(texts))])
-            assert state.end is not End.STUCK, f"the legal step {state.steps[-1].text!r} ended stuck"
+            assert state.end is not End.STUCK, (
+                f"the legal step {state.steps[-1].text!r} ended stuck"
+            )
         assert state.done, f"{LONG_PLAY} legal steps of {problem.id} led to no end"
         assert legal(state) == [], "a finished state has legal steps"
 
@@ -223,14 +247,18 @@ def _accepts_references(part: tuple[Verifier, Sequence[Problem]]) -> None:
     verifier, problems = part
     verdicts = verifier.verify(problems, [problem.reference for problem in problems])
     for problem, verdict in zip(problems, verdicts, strict=True):
-        assert verdict.correct, f"{problem.id}: the reference {problem.reference[:60]!r} is {verdict}"
+        assert verdict.correct, (
+            f"{problem.id}: the reference {problem.reference[:60]!r} is {verdict}"
+        )
 
 
 def _survives_any_answer(part: tuple[Verifier, Sequence[Problem]]) -> None:
     verifier, problems = part
     asked = [problems[0]] * len(HOSTILE_TEXTS)
     verdicts = verifier.verify(asked, list(HOSTILE_TEXTS))
-    assert len(verdicts) == len(HOSTILE_TEXTS), f"{len(HOSTILE_TEXTS)} answers gave {len(verdicts)} verdicts"
+    assert len(verdicts) == len(HOSTILE_TEXTS), (
+        f"{len(HOSTILE_TEXTS)} answers gave {len(verdicts)} verdicts"
+    )
     for text, verdict in zip(HOSTILE_TEXTS, verdicts):
         assert verdict.status is not Status.CORRECT, f"{text[:40]!r} is called CORRECT"
         assert 0 <= verdict.score < 1, f"{text[:40]!r} scores {verdict.score} without being CORRECT"

@@ -143,7 +143,9 @@ class CountdownVerifier:
     needs_reference = False
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
-        return [self._verify(problem, answer) for problem, answer in zip(problems, answers, strict=True)]
+        return [
+            self._verify(problem, answer) for problem, answer in zip(problems, answers, strict=True)
+        ]
 
     def same(self, a: str, b: str) -> bool:
         """Two answers are the same vote when their values are equal."""
@@ -168,8 +170,12 @@ class CountdownVerifier:
 class CountdownStepVerifier:
     """A step is right when it is legal and the target can still be reached after it; exact, by search."""
 
-    def verify_steps(self, problems: Sequence[Problem], states: Sequence[State]) -> list[list[Verdict]]:
-        return [self._verify(problem, state) for problem, state in zip(problems, states, strict=True)]
+    def verify_steps(
+        self, problems: Sequence[Problem], states: Sequence[State]
+    ) -> list[list[Verdict]]:
+        return [
+            self._verify(problem, state) for problem, state in zip(problems, states, strict=True)
+        ]
 
     def _verify(self, problem: Problem, state: State) -> list[Verdict]:
         left, target = board(problem)

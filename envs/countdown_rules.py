@@ -55,7 +55,9 @@ def expression(numbers: Sequence[int], steps: Sequence[str]) -> str:
     for text in steps:
         operation = read_step(text)
         assert operation is not None, f"{text!r} is no step"
-        (left, left_text), (right, right_text) = (_take(parts, value) for value in (operation.a, operation.b))
+        (left, left_text), (right, right_text) = (
+            _take(parts, value) for value in (operation.a, operation.b)
+        )
         value = combine(left, operation.operator, right)
         assert value is not None, f"{text!r} is no legal step"
         parts.append((value, f"({left_text} {operation.operator} {right_text})"))

@@ -66,7 +66,8 @@ def reachable(left: tuple[int, ...], target: int) -> bool:
     if len(left) <= _LISTED:
         return target in _values(left)
     return any(
-        (value == 0 and target == 0) or any(reachable(large, other) for other in _partners(value, target))
+        (value == 0 and target == 0)
+        or any(reachable(large, other) for other in _partners(value, target))
         for small, large in _splits(left)
         for value in _values(small)
     )
@@ -84,7 +85,10 @@ def _splits(left: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], tuple[int,
     positions = range(len(left))
     for size in range(1, len(left) // 2 + 1):
         for chosen in combinations(positions, size):
-            yield tuple(left[i] for i in chosen), tuple(left[i] for i in positions if i not in chosen)
+            yield (
+                tuple(left[i] for i in chosen),
+                tuple(left[i] for i in positions if i not in chosen),
+            )
 
 
 def _partners(value: int, target: int) -> set[int]:

@@ -29,7 +29,9 @@ class Curriculum:
 
     def __post_init__(self) -> None:
         if not self.lowest <= self.level <= self.highest:
-            raise ValueError(f"level {self.level!r} is not between {self.lowest!r} and {self.highest!r}")
+            raise ValueError(
+                f"level {self.level!r} is not between {self.lowest!r} and {self.highest!r}"
+            )
         if not 0 <= self.low < self.high <= 1:
             raise ValueError(f"the band is 0 <= low < high <= 1, not {self.low!r} to {self.high!r}")
         if self.window < 1:

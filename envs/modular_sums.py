@@ -68,7 +68,9 @@ def play(board: Sum, text: str) -> Sum | str:
     rest = list(remaining)
     for number in taken:
         if number not in rest:
-            return f"{number} is not among the numbers still to be added: {', '.join(map(str, rest))}"
+            return (
+                f"{number} is not among the numbers still to be added: {', '.join(map(str, rest))}"
+            )
         rest.remove(number)
     return tuple(rest), c, modulus
 
@@ -115,7 +117,9 @@ class ModularSumsVerifier:
     """The answer is the sum, written as a whole number below the modulus."""
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
-        return [self._verify(problem, answer) for problem, answer in zip(problems, answers, strict=True)]
+        return [
+            self._verify(problem, answer) for problem, answer in zip(problems, answers, strict=True)
+        ]
 
     def same(self, a: str, b: str) -> bool:
         return _plain(a) == _plain(b)
@@ -130,8 +134,12 @@ class ModularSumsVerifier:
 class ModularSumsStepVerifier:
     """A step is right when it is legal and its own addition holds, whatever stood before it."""
 
-    def verify_steps(self, problems: Sequence[Problem], states: Sequence[State]) -> list[list[Verdict]]:
-        return [self._verify(problem, state) for problem, state in zip(problems, states, strict=True)]
+    def verify_steps(
+        self, problems: Sequence[Problem], states: Sequence[State]
+    ) -> list[list[Verdict]]:
+        return [
+            self._verify(problem, state) for problem, state in zip(problems, states, strict=True)
+        ]
 
     def _verify(self, problem: Problem, state: State) -> list[Verdict]:
         board = running_sum(problem)

@@ -135,7 +135,9 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         self.step_verifier = step_verifier
         self.rewards = rewards if isinstance(rewards, Rewards) else Rewards(**dict(rewards or {}))
         if self.rewards.pays_steps and step_verifier is None:
-            raise ValueError(f"{problems.name} has no step verifier, so steps cannot be paid: {self.rewards}")
+            raise ValueError(
+                f"{problems.name} has no step verifier, so steps cannot be paid: {self.rewards}"
+            )
         self.render_mode = render_mode
         self.show_reasoning = show_reasoning
         self.observation_space = AnyText()
@@ -250,7 +252,10 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         if not self.rewards.pays_steps or self.step_verifier is None:
             return 0.0
         [verdicts] = self.step_verifier.verify_steps([self.problem], [state])
-        pay = {Status.CORRECT: self.rewards.correct_step, Status.INCORRECT: self.rewards.incorrect_step}
+        pay = {
+            Status.CORRECT: self.rewards.correct_step,
+            Status.INCORRECT: self.rewards.incorrect_step,
+        }
         return pay.get(verdicts[-1].status, 0.0)
 
     def _info(self) -> dict[str, Any]:
@@ -282,7 +287,9 @@ class ReasoningEnv(gymnasium.Env[str, str]):
 
     def _set_level(self, level: int) -> None:
         if not hasattr(self.problems, "with_level"):
-            raise ValueError(f"{self.problems.name} has no levels, so it cannot go to level {level!r}")
+            raise ValueError(
+                f"{self.problems.name} has no levels, so it cannot go to level {level!r}"
+            )
         self.problems = self.problems.with_level(level)
 
     def _pick(self, index: int | None) -> Problem:

@@ -63,7 +63,9 @@ class RegisteringLoader:
         self._watcher = watcher
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)  # whoever only asks for the spec may ask its loader for more
+        return getattr(
+            self._loader, name
+        )  # whoever only asks for the spec may ask its loader for more
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)

@@ -36,10 +36,16 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
         "procedural: arithmetic to linear systems; or file=PATH with questions and answers",
     ),
     EnvironmentCard(
-        "stepgym/Countdown-v0", "stepgym.envs.countdown:make", 10, "procedural: reach a target from numbers"
+        "stepgym/Countdown-v0",
+        "stepgym.envs.countdown:make",
+        10,
+        "procedural: reach a target from numbers",
     ),
     EnvironmentCard(
-        "stepgym/ModularSums-v0", "stepgym.envs.modular_sums:make", 10, "procedural: sums modulo a prime"
+        "stepgym/ModularSums-v0",
+        "stepgym.envs.modular_sums:make",
+        10,
+        "procedural: sums modulo a prime",
     ),
     EnvironmentCard(
         "stepgym/HumanEval-v0",
@@ -70,14 +76,19 @@ def load_env(env_id: str, **options: Any) -> ReasoningEnv:
     register_all()
     full = env_id if env_id in gymnasium.registry else f"stepgym/{env_id}"
     if full in gymnasium.registry:
-        spec = copy.deepcopy(gymnasium.spec(full))  # its own, or every later env of this id would follow
+        spec = copy.deepcopy(
+            gymnasium.spec(full)
+        )  # its own, or every later env of this id would follow
         maker: Any = spec.entry_point
         if isinstance(maker, str):
             maker = load_dotted(maker)
         spec.kwargs = {**spec.kwargs, **options}
     else:
         known = {card.id: card.entry_point for card in ENVIRONMENTS}
-        spec, maker = None, resolve(env_id, kind="environment", known=known, group="stepgym.problem_sets")
+        spec, maker = (
+            None,
+            resolve(env_id, kind="environment", known=known, group="stepgym.problem_sets"),
+        )
     _check_options(env_id, maker, options)
     env = maker(**(options if spec is None else spec.kwargs))
     if not isinstance(env, ReasoningEnv):

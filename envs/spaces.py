@@ -12,7 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
-from gymnasium.vector.utils import create_shared_memory, read_from_shared_memory, write_to_shared_memory
+from gymnasium.vector.utils import (
+    create_shared_memory,
+    read_from_shared_memory,
+    write_to_shared_memory,
+)
 
 SLOT_BYTES = 1 << 20
 _HEADER_BYTES = 8

@@ -25,12 +25,16 @@ from stepgym.envs.types import End, Problem, SegmentKind, State, Step
 from stepgym.sandbox.types import ExecutionResult, Limits, Outcome, Program, Sandbox
 
 INSTRUCTIONS = "Reason step by step. Give the final answer as <answer>...</answer>."
-TOOL_INSTRUCTIONS = "Python between <tool_call> and </tool_call> is run, and what it prints comes back."
+TOOL_INSTRUCTIONS = (
+    "Python between <tool_call> and </tool_call> is run, and what it prints comes back."
+)
 TOOL_LIMITS = Limits(wall_s=5.0, memory_mib=256, output_bytes=64 << 10)
 BYTES_PER_TOKEN = 4
 """The rule of thumb by which a reply's tokens are counted, as no tokenizer is known here."""
 
-_CLOSED_BLOCK = re.compile(r"^[ \t]*```(?:python|py)?3?[ \t]*\n.*?^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
+_CLOSED_BLOCK = re.compile(
+    r"^[ \t]*```(?:python|py)?3?[ \t]*\n.*?^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL
+)
 _FENCE = re.compile(r"\s*```(?:python|py)?[ \t]*\n(.*?)(?:\n```.*)?\s*", re.DOTALL)
 
 
@@ -65,7 +69,10 @@ class TextDomain:
 
     def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
         """Take one step from each state; all tool calls run as one batch. Raises only `SandboxError`."""
-        calls = [[] if state.done else self._calls(step) for state, step in zip(states, steps, strict=True)]
+        calls = [
+            [] if state.done else self._calls(step)
+            for state, step in zip(states, steps, strict=True)
+        ]
         outputs = iter(self._run([source for found in calls for source in found]))
         replied = [self._with_reply(step, found, outputs) for step, found in zip(steps, calls)]
         return [self._advance(state, step) for state, step in zip(states, replied)]
@@ -111,14 +118,18 @@ class TextDomain:
         if not sources or self.sandbox is None:
             return []
         if not isinstance(self.sandbox, str):
-            return self.sandbox.run([Program(source, limits=self.tool_limits) for source in sources])
+            return self.sandbox.run(
+                [Program(source, limits=self.tool_limits) for source in sources]
+            )
         if self._open is None:
             from stepgym.sandbox import open_sandbox
 
             self._open = open_sandbox(self.sandbox)
         return self._open.run([Program(source, limits=self.tool_limits) for source in sources])
 
-    def _with_reply(self, step: Step, calls: Sequence[str], outputs: Iterator[ExecutionResult]) -> Step:
+    def _with_reply(
+        self, step: Step, calls: Sequence[str], outputs: Iterator[ExecutionResult]
+    ) -> Step:
         if not calls:
             return step
         shown = [tool_words(next(outputs), max_chars=self.max_reply_chars) for _ in calls]
@@ -129,7 +140,9 @@ class TextDomain:
 
 def spoken(steps: Sequence[Step]) -> str:
     """Return the visible text of all steps with its indentation, which is half of a Python program."""
-    return "\n\n".join(text for step in steps if (text := visible_text(step.text, strip=False)).strip())
+    return "\n\n".join(
+        text for step in steps if (text := visible_text(step.text, strip=False)).strip()
+    )
 
 
 def tool_source(call: str) -> str:

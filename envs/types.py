@@ -166,7 +166,9 @@ class Verifier(Protocol):
 class StepVerifier(Protocol):
     """Ground truth for single steps, where a domain has one."""
 
-    def verify_steps(self, problems: Sequence[Problem], states: Sequence[State]) -> list[list[Verdict]]:
+    def verify_steps(
+        self, problems: Sequence[Problem], states: Sequence[State]
+    ) -> list[list[Verdict]]:
         """Return one list per state, holding one verdict per step of that state."""
         ...
 

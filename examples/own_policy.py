@@ -24,10 +24,14 @@ class LargestFirst:
             moves += [(abs(target - value), text) for text, value in values.items()]
         moves = sorted(set(moves))
         weights = [math.exp(-distance / 10) for distance, _ in moves]
-        return [Step(text, log_prob=math.log(w / sum(weights))) for w, (_, text) in zip(weights, moves)]
+        return [
+            Step(text, log_prob=math.log(w / sum(weights))) for w, (_, text) in zip(weights, moves)
+        ]
 
 
 for agent in ("greedy", "beam"):
-    records = solve("stepgym/Countdown-v0", agent=agent, policy=LargestFirst(), level=2, episodes=30)
+    records = solve(
+        "stepgym/Countdown-v0", agent=agent, policy=LargestFirst(), level=2, episodes=30
+    )
     solved = sum(record.verdict == "correct" for record in records)
     print(f"{agent}: solved {solved} of {len(records)}")

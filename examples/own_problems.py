@@ -22,7 +22,12 @@ class Squares:
         return 100
 
     def __getitem__(self, index: int) -> Problem:
-        return Problem(id=f"squares/{index}", prompt=f"What is {index} squared?", reference=str(index**2), index=index)
+        return Problem(
+            id=f"squares/{index}",
+            prompt=f"What is {index} squared?",
+            reference=str(index**2),
+            index=index,
+        )
 
 
 # Whoever answers: here a script, elsewhere "smollm2", "hf:NAME", "chat:URL#MODEL" or a class of your own.
@@ -35,7 +40,10 @@ print("class:", [record.verdict for record in records])
 
 with tempfile.TemporaryDirectory() as folder:
     file = Path(folder) / "questions.jsonl"
-    rows = [{"question": "What is half of 7?", "answer": "It is 7/2.\n#### 3.5"}, {"question": "2 + 2?", "answer": "4"}]
+    rows = [
+        {"question": "What is half of 7?", "answer": "It is 7/2.\n#### 3.5"},
+        {"question": "2 + 2?", "answer": "4"},
+    ]
     file.write_text("\n".join(map(json.dumps, rows)))
     env = load_env("stepgym/Math-v0", file=str(file))
     policy = ScriptedPolicy(lambda state: ["<answer>7/2</answer>"])

@@ -16,7 +16,11 @@ class BestFirst:
 
     def select(self, tree: SearchTree) -> list[Request]:
         solved = any(verdict.correct for verdict in tree.verdicts.values())
-        open_nodes = [node for node in range(len(tree)) if tree.status[node] is NodeStatus.OPEN and not tree.asked[node]]
+        open_nodes = [
+            node
+            for node in range(len(tree))
+            if tree.status[node] is NodeStatus.OPEN and not tree.asked[node]
+        ]
         if solved or not open_nodes or sum(map(bool, tree.asked)) >= self.rounds:
             return []
         return [Request(max(open_nodes, key=lambda node: tree.score[node] or 0.0), self.width)]
@@ -33,7 +37,12 @@ class BestFirst:
 
 
 records = solve(
-    "stepgym/Countdown-v0", agent=BestFirst(), policy="random", reward_model="random", level=1, episodes=20
+    "stepgym/Countdown-v0",
+    agent=BestFirst(),
+    policy="random",
+    reward_model="random",
+    level=1,
+    episodes=20,
 )
 print(f"solved {sum(record.verdict == 'correct' for record in records)} of {len(records)}")
 print(f"the first tree has {len(records[0].nodes)} nodes and ends in {records[0].answer}")

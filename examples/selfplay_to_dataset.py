@@ -17,7 +17,9 @@ with tempfile.TemporaryDirectory() as folder:
     for kind in (ExportFormat.SFT, ExportFormat.PREFERENCE, ExportFormat.STEPS):
         file = Path(folder) / f"{kind.value}.parquet"
         count = export([run], file, kind=kind)
-        print(f"{kind.value}: {count} rows with columns {', '.join(parquet.read_schema(file).names)}")
+        print(
+            f"{kind.value}: {count} rows with columns {', '.join(parquet.read_schema(file).names)}"
+        )
 
     row = parquet.read_table(Path(folder) / "steps.parquet").to_pylist()[0]
     for text, label, value in zip(row["completions"], row["labels"], row["values"]):

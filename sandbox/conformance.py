@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stepgym.sandbox.contract import Clause, Finding, hold
-from stepgym.sandbox.types import ExecutionResult, Limits, Outcome, Pair, Program, Sandbox, SandboxError
+from stepgym.sandbox.types import (
+    ExecutionResult,
+    Limits,
+    Outcome,
+    Pair,
+    Program,
+    Sandbox,
+    SandboxError,
+)
 
 Opener = Callable[[], Sandbox]
 
@@ -21,7 +29,8 @@ def _run(opener: Opener, *programs: Program) -> list[ExecutionResult]:
 
 def _order(opener: Opener) -> None:
     results = _run(
-        opener, *(Program(f"import time; time.sleep({i % 3} * 0.02); print({i})") for i in range(12))
+        opener,
+        *(Program(f"import time; time.sleep({i % 3} * 0.02); print({i})") for i in range(12)),
     )
     found = [result.stdout for result in results]
     assert found == [f"{i}\n" for i in range(12)], f"found {found}"
@@ -33,10 +42,10 @@ def _empty(opener: Opener) -> None:
 
 
 def _streams(opener: Opener) -> None:
-    source = (
-        "import sys\nprint(input() + open('data/a.txt').read() + sys.argv[1])\nprint('warn', file=sys.stderr)"
+    source = "import sys\nprint(input() + open('data/a.txt').read() + sys.argv[1])\nprint('warn', file=sys.stderr)"
+    [result] = _run(
+        opener, Program(source, stdin="in\n", args=("arg",), files={"data/a.txt": "file"})
     )
-    [result] = _run(opener, Program(source, stdin="in\n", args=("arg",), files={"data/a.txt": "file"}))
     assert (result.stdout, result.stderr) == ("infilearg\n", "warn\n"), f"found {result}"
 
 
@@ -60,7 +69,9 @@ def _statuses(opener: Opener) -> None:
 
 
 def _fresh(opener: Opener) -> None:
-    leave = Program("import builtins, os; builtins.left = 1; open('left', 'w'); os.environ['LEFT'] = '1'")
+    leave = Program(
+        "import builtins, os; builtins.left = 1; open('left', 'w'); os.environ['LEFT'] = '1'"
+    )
     look = Program(
         "import builtins, os; print(hasattr(builtins, 'left'), os.path.exists('left'), 'LEFT' in os.environ)"
     )
@@ -73,14 +84,18 @@ def _bad_sources(opener: Opener) -> None:
     sources = ("\ud800", "a\0b", "x = '" + "y" * 10_000_000 + "'", "(" * 100_000, "")
     results = _run(opener, *map(Program, sources), Program("print(1)"))
     assert results[-1].stdout == "1\n", f"found {results[-1]}"
-    assert results[0].outcome is Outcome.ERROR and results[1].outcome is Outcome.ERROR, f"found {results[:2]}"
+    assert results[0].outcome is Outcome.ERROR and results[1].outcome is Outcome.ERROR, (
+        f"found {results[:2]}"
+    )
 
 
 OVERRUNS = {
     Outcome.WALL_TIME: Program("import time; time.sleep(60)", limits=Limits(wall_s=0.3)),
     Outcome.CPU_TIME: Program("while True: pass", limits=Limits(wall_s=30, cpu_s=0.3)),
     Outcome.MEMORY: Program("x = [0] * 10**9", limits=Limits(memory_mib=128)),
-    Outcome.PROCESSES: Program("import os\nfor _ in range(9): os.fork()", limits=Limits(max_processes=3)),
+    Outcome.PROCESSES: Program(
+        "import os\nfor _ in range(9): os.fork()", limits=Limits(max_processes=3)
+    ),
     Outcome.OUTPUT: Program("while True: print('x' * 999)", limits=Limits(output_bytes=10_000)),
     Outcome.DISK: Program("open('f', 'wb').write(bytes(9 << 20))", limits=Limits(disk_mib=4)),
 }
@@ -118,7 +133,9 @@ def _pair_faults(opener: Opener) -> None:
 
 def _apart(opener: Opener) -> None:
     candidate = Program("import os\ndef look():\n    return [os.getpid(), sorted(os.listdir('.'))]")
-    tester = Program("import os\nopen('secret', 'w')\nremote.report([os.getpid(), *remote.get('look')()])")
+    tester = Program(
+        "import os\nopen('secret', 'w')\nremote.report([os.getpid(), *remote.get('look')()])"
+    )
     with opener() as sandbox:
         [result] = sandbox.run_pairs([Pair(candidate, tester)])
     assert result.report is not None and result.report.endswith("[]]"), f"found {result}"
@@ -138,11 +155,14 @@ def _closing(opener: Opener) -> None:
 CLAUSES = (
     Clause("Results come in the order of the programs.", _order),
     Clause("No programs give no results.", _empty),
-    Clause("Standard input, arguments and files reach the program, both outputs come back.", _streams),
+    Clause(
+        "Standard input, arguments and files reach the program, both outputs come back.", _streams
+    ),
     Clause("The outcome and exit code tell how the program ended.", _statuses),
     Clause("A program finds nothing that another left.", _fresh),
     Clause(
-        "Source that is not UTF-8, has null bytes, is huge or empty is a result like any other.", _bad_sources
+        "Source that is not UTF-8, has null bytes, is huge or empty is a result like any other.",
+        _bad_sources,
     ),
     Clause("Each limit that is overrun has its outcome, and the next program runs.", _overruns),
     Clause("A tester calls its own candidate and its report comes back.", _pairs),

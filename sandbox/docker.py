@@ -87,7 +87,9 @@ class DockerSandbox(PooledSandbox):
                     raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        return Place(control, weakref.finalize(control, _remove, self.client, container, os.getpid()), hello)
+        return Place(
+            control, weakref.finalize(control, _remove, self.client, container, os.getpid()), hello
+        )
 
     def _create(self, kind: str, channel: Path) -> str:
         from docker.errors import ImageNotFound
@@ -111,7 +113,12 @@ class DockerSandbox(PooledSandbox):
                     command=["-1", json.dumps(runner_options(kind))],
                     user=NOBODY,
                     working_dir="/tmp",
-                    environment={"PYTHONHASHSEED": "0", "HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8"},
+                    environment={
+                        "PYTHONHASHSEED": "0",
+                        "HOME": "/tmp",
+                        "TMPDIR": "/tmp",
+                        "LANG": "C.UTF-8",
+                    },
                     labels={"stepgym.sandbox": kind, OWNER: " ".join(this_process())},
                     network_disabled=True,
                     host_config=self._host_config(kind, channel),
@@ -123,7 +130,9 @@ class DockerSandbox(PooledSandbox):
                     ) from error
                 continue  # someone removed it after we looked
             return str(created["Id"])
-        raise SandboxError(f"the image {image} vanishes as soon as it is built; is something pruning images?")
+        raise SandboxError(
+            f"the image {image} vanishes as soon as it is built; is something pruning images?"
+        )
 
     def _host_config(self, kind: str, channel: Path) -> dict[str, Any]:
         memory = f"{self.memory_mib}m"
@@ -138,7 +147,9 @@ class DockerSandbox(PooledSandbox):
             mem_limit=memory,
             memswap_limit=memory,
             nano_cpus=int(self.cpus * 1e9),
-            tmpfs={"/tmp": f"rw,nosuid,nodev,{run_written},size={self.disk_mib}m,nr_inodes=8192,mode=1777"},
+            tmpfs={
+                "/tmp": f"rw,nosuid,nodev,{run_written},size={self.disk_mib}m,nr_inodes=8192,mode=1777"
+            },
             binds={str(channel): {"bind": "/channel", "mode": "ro"}},
             log_config={"type": "none"},
             auto_remove=True,
@@ -182,10 +193,14 @@ def engine_faults() -> Iterator[None]:
         if "no space left" in text.lower():
             way_out = "; free some with `docker system prune`"
         else:
-            way_out = "" if isinstance(error, APIError) and error.is_client_error() else f"; {WAY_OUT}"
+            way_out = (
+                "" if isinstance(error, APIError) and error.is_client_error() else f"; {WAY_OUT}"
+            )
         raise SandboxError(f"the Docker engine at {where} failed: {text[:400]}{way_out}") from error
     except OSError as error:
-        raise SandboxError(f"no connection between this machine and its containers: {error}") from error
+        raise SandboxError(
+            f"no connection between this machine and its containers: {error}"
+        ) from error
 
 
 def _short_folder() -> str | None:
@@ -209,7 +224,9 @@ def _accept(listener: socket.socket, client: Any, container: str) -> socket.sock
         except NotFound:
             state = {"Running": False, "ExitCode": "unknown", "Error": "it is gone"}
         if not state["Running"]:
-            raise SandboxError(f"the container ended at once, status {state['ExitCode']} {state['Error']}")
+            raise SandboxError(
+                f"the container ended at once, status {state['ExitCode']} {state['Error']}"
+            )
     raise SandboxError(
         f"the container's runner did not report within {START_S:.0f} s (is the engine on this machine?)"
     )
@@ -239,7 +256,10 @@ def remove_leftovers(client: Any) -> int:
     boot, count = this_process()[0], 0
     for container in client.api.containers(all=True, filters={"label": OWNER}):
         owner = container["Labels"][OWNER].split()
-        ended = container["State"] in ("exited", "dead", "created") and owner[:1] not in ([], [boot])
+        ended = container["State"] in ("exited", "dead", "created") and owner[:1] not in (
+            [],
+            [boot],
+        )
         if ended or is_dead(owner):
             count += 1
             _remove(client, container["Id"], os.getpid())

@@ -73,7 +73,12 @@ GUARANTEES = (
     ),
     Guarantee(
         "It writes no more to disk than its limit.",
-        [Program("for i in range(64): open(f'f{i}', 'wb').write(bytes(1 << 20))", limits=Limits(disk_mib=8))],
+        [
+            Program(
+                "for i in range(64): open(f'f{i}', 'wb').write(bytes(1 << 20))",
+                limits=Limits(disk_mib=8),
+            )
+        ],
         Outcome.DISK,
     ),
     Guarantee(
@@ -101,7 +106,11 @@ GUARANTEES = (
     ),
     Guarantee(
         "It traces no other process.",
-        [_attempt("call(117 if arm else 101, 16, os.getppid(), 0, 0)", setup=f"{CTYPES}\n{NUMBERS}")],
+        [
+            _attempt(
+                "call(117 if arm else 101, 16, os.getppid(), 0, 0)", setup=f"{CTYPES}\n{NUMBERS}"
+            )
+        ],
     ),
     Guarantee(
         "It signals no process but its own.",
@@ -123,13 +132,17 @@ GUARANTEES = (
                 "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(2)\n    open('late', 'w')\n    time.sleep(60)",
                 limits=Limits(max_processes=4),
             ),
-            Program("import os, time; time.sleep(0.1); print('done' if os.listdir('.') else 'held')"),
+            Program(
+                "import os, time; time.sleep(0.1); print('done' if os.listdir('.') else 'held')"
+            ),
         ],
     ),
     Guarantee(
         "It leaves no file behind, locked and deep trees included.",
         [
-            Program("import os\nfor _ in range(300):\n    os.mkdir('d'); os.chdir('d')\nos.chmod('..', 0)"),
+            Program(
+                "import os\nfor _ in range(300):\n    os.mkdir('d'); os.chdir('d')\nos.chmod('..', 0)"
+            ),
             Program("import os; print('done' if os.listdir('.') else 'held')"),
         ],
     ),

@@ -78,7 +78,13 @@ def build(client: Any, kind: str, *, log: Callable[[str], None] = lambda line: N
         _layer(client, kind, base, [(RUNNER, "runner")], log)
     elif kind == "tester":
         below = ensure(client, "python", log=log)
-        _layer(client, kind, below, [(path, f"packages/{path.name}") for path in _package_folders()], log)
+        _layer(
+            client,
+            kind,
+            below,
+            [(path, f"packages/{path.name}") for path in _package_folders()],
+            log,
+        )
     else:
         _add_tools(client, ensure(client, "python", log=log), log)
 
@@ -120,7 +126,9 @@ def _base(client: Any, log: Callable[[str], None]) -> str:
         log(f"asking the registry for {BASE}")
         client.images.pull(*BASE.split(":"))
     except (DockerException, RequestException) as error:
-        log(f"no registry answers ({_first_line(error)}); packing this machine's interpreter instead")
+        log(
+            f"no registry answers ({_first_line(error)}); packing this machine's interpreter instead"
+        )
     else:
         return BASE
     with tempfile.TemporaryFile() as packed:
@@ -136,13 +144,17 @@ def pack_interpreter(sink: IO[bytes]) -> None:
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     executable = Path(os.path.realpath(sys.executable))
     stdlib = Path(
-        sysconfig.get_path("stdlib", vars={"base": sys.base_prefix, "installed_base": sys.base_prefix})
+        sysconfig.get_path(
+            "stdlib", vars={"base": sys.base_prefix, "installed_base": sys.base_prefix}
+        )
     )
     with tarfile.open(fileobj=sink, mode="w") as tar:
         for folder in ("proc", "dev", "etc", "usr/local/bin", "channel"):
             _add_folder(tar, folder, 0o755)
         _add_folder(tar, "tmp", 0o1777)
-        _add_bytes(tar, "etc/passwd", b"root:x:0:0::/:/bin/false\nnobody:x:65534:65534::/tmp:/bin/false\n")
+        _add_bytes(
+            tar, "etc/passwd", b"root:x:0:0::/:/bin/false\nnobody:x:65534:65534::/tmp:/bin/false\n"
+        )
         _add_file(tar, executable, "usr/local/bin/python3", 0o755)
         binaries = [executable]
         for path in _files(stdlib):
@@ -152,7 +164,9 @@ def pack_interpreter(sink: IO[bytes]) -> None:
                 _add_file(tar, path, f"usr/local/lib/{version}/{path.relative_to(stdlib)}")
                 if path.suffix == ".so":
                     binaries.append(path)
-        for package in _package_folders():  # what property tests import may need libraries of its own
+        for (
+            package
+        ) in _package_folders():  # what property tests import may need libraries of its own
             binaries += [path for path in _files(package) if path.suffix == ".so"]
         for library in shared_libraries(binaries):
             _add_file(tar, library, str(library).lstrip("/"), 0o755)
@@ -165,7 +179,9 @@ def shared_libraries(binaries: Iterable[Path]) -> list[Path]:
         raise SandboxError(
             f"cannot pack this machine's interpreter without `ldd`; let the engine pull {BASE}"
         )
-    done = subprocess.run([ldd, *map(str, binaries)], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [ldd, *map(str, binaries)], capture_output=True, text=True, timeout=60, check=False
+    )
     found = re.findall(r"(?:=>\s*|^\s+)(/\S+) \(0x", done.stdout, flags=re.MULTILINE)
     return sorted({Path(name) for name in found})
 
@@ -176,13 +192,17 @@ def _layer(
     """Build `base` plus copies of folders (their Python sources only)."""
     with tempfile.TemporaryFile() as packed:
         with tarfile.open(fileobj=packed, mode="w") as tar:
-            compiling = '["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", '
+            compiling = (
+                '["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", '
+            )
             dockerfile = f'FROM {base}\nCOPY files {INSIDE}\nRUN {compiling} "{INSIDE}"]\n'
             _add_bytes(tar, "Dockerfile", dockerfile.encode())
             for folder, name in folders:
                 for path in _files(folder):
                     if path.suffix in (".py", ".txt", ".json", ".pyi", ".so"):
-                        _add_file(tar, path, f"files/{name}/{path.relative_to(folder)}".removesuffix("/."))
+                        _add_file(
+                            tar, path, f"files/{name}/{path.relative_to(folder)}".removesuffix("/.")
+                        )
         _build(client, kind, packed, log)
 
 
@@ -220,7 +240,11 @@ def _add_tools(client: Any, base: str, log: Callable[[str], None]) -> None:
                     tar.addfile(entry, inner)
             else:
                 install = f"apt-get update && apt-get install -y --no-install-recommends {' '.join(names)} libc6-dev"
-                _add_bytes(tar, "Dockerfile", f"FROM {base}\nRUN {install} && rm -rf /var/lib/apt\n".encode())
+                _add_bytes(
+                    tar,
+                    "Dockerfile",
+                    f"FROM {base}\nRUN {install} && rm -rf /var/lib/apt\n".encode(),
+                )
         _build(client, "tools", packed, log)
 
 
@@ -245,7 +269,9 @@ def pack_packages(names: Iterable[str], sink: IO[bytes]) -> None:
             if not unneeded and (os.path.islink(path) or os.path.isfile(path)):
                 # Where /lib is a link to /usr/lib, a file listed as /lib/x must not replace the link by a folder.
                 folder = os.path.realpath(os.path.dirname(path))
-                tar.add(path, arcname=f"{folder}/{os.path.basename(path)}".lstrip("/"), recursive=False)
+                tar.add(
+                    path, arcname=f"{folder}/{os.path.basename(path)}".lstrip("/"), recursive=False
+                )
         for link in ("/lib", "/lib64", "/bin"):
             if os.path.islink(link):
                 tar.add(link, arcname=link.lstrip("/"), recursive=False)
@@ -258,7 +284,9 @@ def _closure(names: set[str]) -> set[str]:
     for line in listing.splitlines():
         package, depends, _ = line.split("\t")
         needs[package] = [
-            re.split(r"[ :(]", part.strip())[0] for part in re.split(r"[,|]", depends) if part.strip()
+            re.split(r"[ :(]", part.strip())[0]
+            for part in re.split(r"[,|]", depends)
+            if part.strip()
         ]
     absent = names - needs.keys()
     if absent:
@@ -290,7 +318,9 @@ def _package_folders() -> list[Path]:
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.origin is not None:
-            found.append(Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin))
+            found.append(
+                Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin)
+            )
     return found
 
 

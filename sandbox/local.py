@@ -135,7 +135,9 @@ def missing(hello: dict[str, Any]) -> list[str]:
     if not hello["landlock"]:
         gaps.append(FILES)
     elif hello["landlock"] < 6 and "processes" not in hello["gained"]:
-        gaps.append("protection of other processes from signals by descendants (Landlock 6, Linux 6.12)")
+        gaps.append(
+            "protection of other processes from signals by descendants (Landlock 6, Linux 6.12)"
+        )
     if not hello["seccomp"]:
         gaps.append("system call filter (seccomp on x86-64 or aarch64)")
     if not hello["landlock"] and "network" not in hello["gained"] and not hello["seccomp"]:
@@ -148,7 +150,12 @@ def _start(kind: str, folder: str, control: int, *, namespaces: bool) -> subproc
     options = {
         "folder": folder,
         "readable": ["/"],
-        "outer_readable": [*stdlib_paths(), *SYSTEM, *packages, *(TOOLS if kind == "tools" else ())],
+        "outer_readable": [
+            *stdlib_paths(),
+            *SYSTEM,
+            *packages,
+            *(TOOLS if kind == "tools" else ()),
+        ],
         "namespaces": namespaces,
         "packages": packages,
         "tester": kind == "tester",
@@ -189,9 +196,15 @@ def stdlib_paths() -> list[str]:
     """List the standard library entry by entry, so that `site-packages` beside it stays out of reach."""
     paths = [sys.executable, os.path.realpath(sys.executable)]
     for name in ("stdlib", "platstdlib"):
-        folder = sysconfig.get_path(name, vars={"base": sys.base_prefix, "platbase": sys.base_prefix})
+        folder = sysconfig.get_path(
+            name, vars={"base": sys.base_prefix, "platbase": sys.base_prefix}
+        )
         with os.scandir(folder) as entries:
-            paths += [entry.path for entry in entries if entry.name not in ("site-packages", "dist-packages")]
+            paths += [
+                entry.path
+                for entry in entries
+                if entry.name not in ("site-packages", "dist-packages")
+            ]
     libraries = Path(sys.base_prefix, "lib")
     return sorted({*paths, *(str(path) for path in libraries.glob("libpython*"))})
 
@@ -204,7 +217,9 @@ def _test_packages() -> list[str]:
     return [str(Path(spec.origin).parent.parent)] if spec and spec.origin else []
 
 
-def _listen(control: socket.socket, process: subprocess.Popen[bytes]) -> tuple[dict[str, Any], list[int]]:
+def _listen(
+    control: socket.socket, process: subprocess.Popen[bytes]
+) -> tuple[dict[str, Any], list[int]]:
     """Wait for the runner's first words; returns them and a pidfd when it moved to another process."""
     killers: list[int] = []
     while True:

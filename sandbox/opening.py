@@ -43,7 +43,9 @@ def _open_local_instead(options: dict[str, Any], fault: SandboxError) -> Sandbox
     known = _option_names(_backend("local")) or ()
     lacking = [option for option in options if option not in known]
     if lacking:
-        raise SandboxError(f"{fault} (the local sandbox has no option {', '.join(lacking)})") from fault
+        raise SandboxError(
+            f"{fault} (the local sandbox has no option {', '.join(lacking)})"
+        ) from fault
     return open_sandbox("local", **{"demand_file_protection": True, **options})
 
 

@@ -35,7 +35,9 @@ class PlaceLost(Exception):
 class Place:
     """One runner: its socket, and how to get rid of it."""
 
-    def __init__(self, control: socket.socket, kill: Callable[[], None], hello: dict[str, Any]) -> None:
+    def __init__(
+        self, control: socket.socket, kill: Callable[[], None], hello: dict[str, Any]
+    ) -> None:
         self.control = control
         self.kill = kill
         self.hello = hello
@@ -241,7 +243,9 @@ def run_all(runnings: Sequence[Running]) -> None:
 def _packed(payload: dict[str, Any]) -> bytes:
     try:
         return marshal.dumps(payload, 2)
-    except ValueError:  # marshal takes built-in types alone; subclasses of str go in as what they are
+    except (
+        ValueError
+    ):  # marshal takes built-in types alone; subclasses of str go in as what they are
         return marshal.dumps(json.loads(json.dumps(payload)), 2)
 
 

@@ -14,7 +14,9 @@ class UnknownNameError(ValueError):
     """A name that nothing answers to; the message shows the nearest name and the list."""
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str], *, dotted: bool = True) -> UnknownNameError:
+def unknown_name(
+    kind: str, name: str, known: Iterable[str], *, dotted: bool = True
+) -> UnknownNameError:
     """Make the error for a name nobody knows: `unknown search 'mtcs'; did you mean 'mcts'? known: ...`."""
     import difflib
 
@@ -36,12 +38,19 @@ def load_dotted(path: str) -> Any:
         try:
             found = getattr(found, part)
         except AttributeError as error:
-            raise UnknownNameError(f"{module_name!r} has no {attribute!r} (from {path!r})") from error
+            raise UnknownNameError(
+                f"{module_name!r} has no {attribute!r} (from {path!r})"
+            ) from error
     return found
 
 
 def resolve(
-    name: str, *, kind: str, known: Mapping[str, str], group: str | None = None, patterns: Sequence[str] = ()
+    name: str,
+    *,
+    kind: str,
+    known: Mapping[str, str],
+    group: str | None = None,
+    patterns: Sequence[str] = (),
 ) -> Any:
     """Return what `name` stands for.
 

@@ -21,7 +21,15 @@ from typing import Any, Generic, Self, TypeVar
 from stepgym.sandbox.languages import LANGUAGES, command
 from stepgym.sandbox.place import Job, Place, PlaceLost, Running, result_of, run_all
 from stepgym.sandbox.plugins import unknown_name
-from stepgym.sandbox.types import ExecutionResult, Limits, Outcome, Pair, PairResult, Program, SandboxError
+from stepgym.sandbox.types import (
+    ExecutionResult,
+    Limits,
+    Outcome,
+    Pair,
+    PairResult,
+    Program,
+    SandboxError,
+)
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -84,7 +92,9 @@ class Worker:
     def run_pair(self, pair: Pair) -> PairResult:
         """Run one pair, likewise."""
         lost = ExecutionResult(Outcome.KILLED, reason=LOST)
-        return self._again(lambda: self._run_pair(pair), PairResult(lost, lost, None), "python", "tester")
+        return self._again(
+            lambda: self._run_pair(pair), PairResult(lost, lost, None), "python", "tester"
+        )
 
     def _again(self, attempt: Callable[[], Result], lost: Result, *kinds: str) -> Result:
         for _ in range(ATTEMPTS):
@@ -124,7 +134,11 @@ class Worker:
             with contextlib.closing(Running(place, job)) as running:
                 run_all([running])
                 result = result_of(running)
-                if running.reply is not None and job.kind == "command" and running.reply["hint"] == "missing":
+                if (
+                    running.reply is not None
+                    and job.kind == "command"
+                    and running.reply["hint"] == "missing"
+                ):
                     raise SandboxError(
                         f"{job.payload['command'][0]!r} is not in this sandbox; {TOOLS_WAY_OUT}"
                     )
@@ -160,7 +174,9 @@ def _payload(source: str, **more: Any) -> dict[str, Any]:
 
 
 def _pair_job(kind: str, program: Program) -> Job:
-    return Job(kind, _payload(program.source, files=dict(program.files)), program.limits, program.stdin)
+    return Job(
+        kind, _payload(program.source, files=dict(program.files)), program.limits, program.stdin
+    )
 
 
 def jobs_of(program: Program) -> list[Job]:
@@ -179,10 +195,18 @@ def jobs_of(program: Program) -> list[Job]:
         jobs.append(Job("command", {"command": words, "files": files}, COMPILE_LIMITS, more=True))
         files = {}
     if limits.max_processes is not None:
-        limits = dataclasses.replace(limits, max_processes=limits.max_processes + language.num_own_processes)
+        limits = dataclasses.replace(
+            limits, max_processes=limits.max_processes + language.num_own_processes
+        )
     words = command(language.run, language, program.args, limits.memory_mib)
     jobs.append(
-        Job("command", {"command": words, "files": files}, limits, program.stdin, language.address_space)
+        Job(
+            "command",
+            {"command": words, "files": files},
+            limits,
+            program.stdin,
+            language.address_space,
+        )
     )
     return jobs
 
@@ -236,7 +260,10 @@ class PooledSandbox:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -258,7 +285,8 @@ class PooledSandbox:
             raise SandboxError(CLOSED)
         batch = _Batch(tasks, self.idle, call)
         helpers = [
-            threading.Thread(target=batch.work, daemon=True) for _ in range(min(self.workers, len(tasks)) - 1)
+            threading.Thread(target=batch.work, daemon=True)
+            for _ in range(min(self.workers, len(tasks)) - 1)
         ]
         for helper in helpers:
             helper.start()
@@ -282,7 +310,10 @@ class _Batch(Generic[Task, Result]):
     """One call's tasks, taken one by one by as many threads as there are workers."""
 
     def __init__(
-        self, tasks: Sequence[Task], idle: queue.LifoQueue[Worker], call: Callable[[Worker, Task], Result]
+        self,
+        tasks: Sequence[Task],
+        idle: queue.LifoQueue[Worker],
+        call: Callable[[Worker, Task], Result],
     ) -> None:
         self.idle = idle
         self.call = call

@@ -15,7 +15,10 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 PLAIN: dict[Any, tuple[Callable[[Any], bool], str]] = {
     bool: (lambda value: isinstance(value, bool), "true or false"),
-    int: (lambda value: isinstance(value, Integral) and not isinstance(value, bool), "a whole number"),
+    int: (
+        lambda value: isinstance(value, Integral) and not isinstance(value, bool),
+        "a whole number",
+    ),
     float: (lambda value: isinstance(value, Real) and not isinstance(value, bool), "a number"),
     str: (lambda value: isinstance(value, str), "text"),
     Path: (lambda value: isinstance(value, str | PathLike), "a path"),
@@ -34,7 +37,9 @@ def check_types(what: str, taker: Any, settings: Mapping[str, Any]) -> None:
 
 
 def _hints(taker: Any) -> dict[str, Any]:
-    is_class = isinstance(taker, type) and not hasattr(taker, "__total__")  # a TypedDict is asked itself
+    is_class = isinstance(taker, type) and not hasattr(
+        taker, "__total__"
+    )  # a TypedDict is asked itself
     function = taker.__init__ if is_class else taker
     try:
         return get_type_hints(function)

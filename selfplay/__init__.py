@@ -43,5 +43,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value  # over the submodule of the same name (`export`), which the import has just bound here
+    globals()[name] = (
+        value  # over the submodule of the same name (`export`), which the import has just bound here
+    )
     return value

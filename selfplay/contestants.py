@@ -56,15 +56,29 @@ class Family:
 def train_countdown(folder: Path, seed: int, steps: int, tell: Tell = print) -> Contestants:
     """Imitate an exact solver; the reward model learns what is in reach of boards that the small policy visits."""
     settings = embedded.Settings(
-        seed=seed, num_problems=min(6000, 20 * steps), policy_schedule=Schedule(steps, 5e-3), prm_shape=SMALL
+        seed=seed,
+        num_problems=min(6000, 20 * steps),
+        policy_schedule=Schedule(steps, 5e-3),
+        prm_shape=SMALL,
     )
     boards = embedded.training_boards(settings)
     for name, shape in (("small", SMALL), ("large", LARGE)):
-        embedded.train_policy(settings._replace(policy_shape=shape), boards, out=folder / name, progress=_telling(tell, folder / name))
+        embedded.train_policy(
+            settings._replace(policy_shape=shape),
+            boards,
+            out=folder / name,
+            progress=_telling(tell, folder / name),
+        )
     small = EmbeddedPolicy(folder / "small", seed=seed)
     for name, prm_steps in (("prm", 2 * steps), ("weak", min(WEAK_STEPS, steps))):
         schedule = Schedule(prm_steps, 5e-3)
-        embedded.train_prm(settings._replace(prm_schedule=schedule), boards, small, out=folder / name, progress=_telling(tell, folder / name))
+        embedded.train_prm(
+            settings._replace(prm_schedule=schedule),
+            boards,
+            small,
+            out=folder / name,
+            progress=_telling(tell, folder / name),
+        )
     return _load(folder, seed, temperature=1.0)
 
 
@@ -88,17 +102,29 @@ def train_sums(folder: Path, seed: int, steps: int, tell: Tell = print) -> Conte
         model = net.build(net.POLICY, shape, imitation.GAME, seed=seed)
         progress = _telling(tell, folder / name)
         schedule = Schedule(steps, 7e-3)
-        train_choices(model, lessons, schedule=schedule, batch=64, seed=seed, out=folder / name, progress=progress)
+        train_choices(
+            model,
+            lessons,
+            schedule=schedule,
+            batch=64,
+            seed=seed,
+            out=folder / name,
+            progress=progress,
+        )
     small = EmbeddedPolicy(folder / "small", seed=seed)
     judged: list[examples.Judged] = []
     if not all((folder / name / "model.safetensors").is_file() for name in ("prm", "weak")):
-        judged = examples.judged_steps(_attempts(small, seed, max(2, num_problems // 8)), examples.Replay())
+        judged = examples.judged_steps(
+            _attempts(small, seed, max(2, num_problems // 8)), examples.Replay()
+        )
     for name, prm_steps in (("prm", max(1, 3 * steps // 8)), ("weak", min(WEAK_STEPS, steps))):
         if judged:
             random.Random(seed).shuffle(judged)
             model = net.build(net.PRM, SMALL, imitation.GAME, seed=seed)
             schedule, progress = Schedule(prm_steps, 5e-3), _telling(tell, folder / name)
-            train_judged(model, judged, schedule=schedule, seed=seed, out=folder / name, progress=progress)
+            train_judged(
+                model, judged, schedule=schedule, seed=seed, out=folder / name, progress=progress
+            )
     return _load(folder, seed, temperature=SUMS_TEMPERATURE)
 
 
@@ -108,10 +134,16 @@ def _attempts(small: EmbeddedPolicy, seed: int, num_problems: int) -> list[Episo
     settings = {"n": 16, "pick": "vote"}
     return list(
         iter_solve(
-            problems, env=env, agent="best_of_n", agent_settings=settings, policy=small, seed=seed,
-            see_verdicts=False, verify_all=True,
+            problems,
+            env=env,
+            agent="best_of_n",
+            agent_settings=settings,
+            policy=small,
+            seed=seed,
+            see_verdicts=False,
+            verify_all=True,
         )
-    )  # fmt: skip
+    )
 
 
 def _telling(tell: Tell, folder: Path) -> Progress:
@@ -119,22 +151,41 @@ def _telling(tell: Tell, folder: Path) -> Progress:
 
     def progress(step: int, steps: int, metrics: dict[str, float]) -> None:
         if step == steps or step % max(50, steps // 5 // 50 * 50) == 0:
-            tell(f"{folder.parent.name} {folder.name}: step {step} of {steps}, loss {metrics['loss']:.3f}")
+            tell(
+                f"{folder.parent.name} {folder.name}: step {step} of {steps}, loss {metrics['loss']:.3f}"
+            )
 
     return progress
 
 
 def _load(folder: Path, seed: int, *, temperature: float) -> Contestants:
-    small, large = (EmbeddedPolicy(folder / name, seed=seed, temperature=temperature) for name in ("small", "large"))
-    return Contestants(small, large, *(EmbeddedRewardModel(folder / name) for name in ("prm", "weak")))
+    small, large = (
+        EmbeddedPolicy(folder / name, seed=seed, temperature=temperature)
+        for name in ("small", "large")
+    )
+    return Contestants(
+        small, large, *(EmbeddedRewardModel(folder / name) for name in ("prm", "weak"))
+    )
 
 
 FAMILIES = {
     family.name: family
     for family in (
-        Family(name="countdown", env_id="stepgym/Countdown-v0", levels=(3, 5), verifier=True, steps=600, train=train_countdown),
         Family(
-            name="sums", env_id="stepgym/ModularSums-v0", levels=(SUMS_LEVEL, 5), verifier=False, steps=3000, train=train_sums
+            name="countdown",
+            env_id="stepgym/Countdown-v0",
+            levels=(3, 5),
+            verifier=True,
+            steps=600,
+            train=train_countdown,
+        ),
+        Family(
+            name="sums",
+            env_id="stepgym/ModularSums-v0",
+            levels=(SUMS_LEVEL, 5),
+            verifier=False,
+            steps=3000,
+            train=train_sums,
         ),
     )
 }

@@ -53,7 +53,9 @@ def _draw(file: Path, arms: Mapping[str, Sequence[Lines]]) -> None:
             points = bands(seeds, what)
             x = range(len(points))
             axes.plot(x, [p[0] for p in points], color=f"C{number}", label=name)
-            axes.fill_between(x, [p[1] for p in points], [p[2] for p in points], color=f"C{number}", alpha=0.15)
+            axes.fill_between(
+                x, [p[1] for p in points], [p[2] for p in points], color=f"C{number}", alpha=0.15
+            )
         axes.set(title=what, xlabel="generation", ylim=(0, 1))
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("solved on held-out problems")
@@ -68,12 +70,21 @@ def _table(lines: Lines) -> str:
     head += "".join(f"<th>{phase} s<th>GFLOP" for phase in spent)
     rows = []
     for line in lines:
-        cells = [str(line["generation"]), str(line.get("level", "")), f"{line['greedy']:.3f}", f"{line['searched']:.3f}"]
+        cells = [
+            str(line["generation"]),
+            str(line.get("level", "")),
+            f"{line['greedy']:.3f}",
+            f"{line['searched']:.3f}",
+        ]
         cells += ["yes" if line.get("accepted", True) else "no", str(line.get("lessons", ""))]
         for phase in spent:
             cells += _cost(line.get("ledger", {}).get(phase, {}))
         rows.append(_row(cells))
-    rows.append(_row(["sum", "", "", "", "", "", *(cell for cost in spent.values() for cell in _cost(cost))]))
+    rows.append(
+        _row(
+            ["sum", "", "", "", "", "", *(cell for cost in spent.values() for cell in _cost(cost))]
+        )
+    )
     return f"<table>{head}{''.join(rows)}</table>"
 
 

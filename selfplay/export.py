@@ -40,8 +40,15 @@ def export(
     """
     target = Path(out)
     if target.suffix not in SUFFIXES:
-        raise ValueError(f"cannot tell the format of {str(out)!r}: the name should end in {' or '.join(SUFFIXES)}")
-    every = (row for run in runs for record in read_episodes(run) for row in rows(record, kind, learn_reasoning=learn_reasoning))
+        raise ValueError(
+            f"cannot tell the format of {str(out)!r}: the name should end in {' or '.join(SUFFIXES)}"
+        )
+    every = (
+        row
+        for run in runs
+        for record in read_episodes(run)
+        for row in rows(record, kind, learn_reasoning=learn_reasoning)
+    )
     wanted = map(_utf8, _distinct(every, _IDENTITY[kind]) if dedup and kind in _IDENTITY else every)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.draft")
@@ -105,7 +112,13 @@ def _schema(kind: ExportFormat) -> Any:
     columns: dict[ExportFormat, list[tuple[str, Any]]] = {
         ExportFormat.SFT: [
             *problem,
-            *[("prompt", text), ("completion", text), ("spans", pa.list_(span)), ("answer", text), ("selected", yes)],
+            *[
+                ("prompt", text),
+                ("completion", text),
+                ("spans", pa.list_(span)),
+                ("answer", text),
+                ("selected", yes),
+            ],
         ],
         ExportFormat.PREFERENCE: [
             *problem,
@@ -118,9 +131,28 @@ def _schema(kind: ExportFormat) -> Any:
         ],
         ExportFormat.TREE: [
             *problem,
-            *[("node", whole), ("parent", whole), ("depth", whole), ("prompt", text), ("text", text), ("reply", text)],
-            *[("log_prob", real), ("num_tokens", whole), ("prior", real), ("score", real), ("visits", whole)],
-            *[("value", real), ("status", text), ("answer", text), ("verdict", text), ("selected", yes)],
+            *[
+                ("node", whole),
+                ("parent", whole),
+                ("depth", whole),
+                ("prompt", text),
+                ("text", text),
+                ("reply", text),
+            ],
+            *[
+                ("log_prob", real),
+                ("num_tokens", whole),
+                ("prior", real),
+                ("score", real),
+                ("visits", whole),
+            ],
+            *[
+                ("value", real),
+                ("status", text),
+                ("answer", text),
+                ("verdict", text),
+                ("selected", yes),
+            ],
         ],
         ExportFormat.VERL: [
             ("data_source", text),
@@ -129,7 +161,9 @@ def _schema(kind: ExportFormat) -> Any:
             ("reward_model", pa.struct([("style", text), ("ground_truth", text)])),
             (
                 "extra_info",
-                pa.struct([("index", whole), ("level", whole), ("problem_id", text), ("verdict", text)]),
+                pa.struct(
+                    [("index", whole), ("level", whole), ("problem_id", text), ("verdict", text)]
+                ),
             ),
         ],
         ExportFormat.OPENRLHF: [("input", text), ("label", pa.list_(text))],

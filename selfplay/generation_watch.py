@@ -25,14 +25,21 @@ def watch_generation(generation: Generation) -> dict[str, Any]:
     """
     config, folder = generation.config, generation.folder
     if not config.own_reward_model:
-        raise TrainingError("the watch looks at a reward model: set own_reward_model = true, or leave the report out")
+        raise TrainingError(
+            "the watch looks at a reward model: set own_reward_model = true, or leave the report out"
+        )
     last = folder.parent / f"generation-{generation.number - 1}" / FILE
     problems = [generation.env.problems[i] for i in range(min(PROBLEMS, config.held_out))]
     found = watch(
-        generation.env, problems, widths=WIDTHS, seed=config.seed,
-        policy=EmbeddedPolicy(folder / net.POLICY, seed=config.seed, temperature=config.temperature),
+        generation.env,
+        problems,
+        widths=WIDTHS,
+        seed=config.seed,
+        policy=EmbeddedPolicy(
+            folder / net.POLICY, seed=config.seed, temperature=config.temperature
+        ),
         reward_model=EmbeddedRewardModel(folder / net.PRM),
         before=json.loads(last.read_text(encoding="utf-8")) if last.is_file() else None,
-    )  # fmt: skip
+    )
     write_whole(folder / FILE, json.dumps(found) + "\n")
     return {"alarms": found["alarms"], "auc": found["steps"]["auc"]}

@@ -23,10 +23,14 @@ def run_jobs(function: Callable[[Item], Result], items: Sequence[Item], jobs: in
     if min(jobs, len(items)) <= 1:
         return [function(item) for item in items]
     others = multiprocessing.active_children()
-    pool = ProcessPoolExecutor(min(jobs, len(items)), multiprocessing.get_context("spawn"), initializer=_begin)
+    pool = ProcessPoolExecutor(
+        min(jobs, len(items)), multiprocessing.get_context("spawn"), initializer=_begin
+    )
     try:
         return list(pool.map(function, items))
-    except BaseException:  # Ctrl-C above all: whatever it is goes on up, and no job goes on without its caller
+    except (
+        BaseException
+    ):  # Ctrl-C above all: whatever it is goes on up, and no job goes on without its caller
         for process in multiprocessing.active_children():
             if process not in others:
                 process.terminate()

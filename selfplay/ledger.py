@@ -32,7 +32,10 @@ def spent(records: Iterable[EpisodeRecord]) -> dict[str, float]:
     """Return the tokens (read and written) and FLOPs of episodes."""
     tokens = flops = 0.0
     for record in records:
-        tokens += sum(record.usage.get(kind, 0) for kind in ("prompt_tokens", "visible_tokens", "reasoning_tokens"))
+        tokens += sum(
+            record.usage.get(kind, 0)
+            for kind in ("prompt_tokens", "visible_tokens", "reasoning_tokens")
+        )
         flops += record.usage.get("flops", 0.0)
     return {"tokens": tokens, "flops": flops}
 

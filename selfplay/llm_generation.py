@@ -70,10 +70,14 @@ class Generation:
     seed: int = 0
 
 
-def run_generation(config: Generation, *, tell: Tell = print, progress: Progress | None = None) -> dict[str, Any]:
+def run_generation(
+    config: Generation, *, tell: Tell = print, progress: Progress | None = None
+) -> dict[str, Any]:
     """Play, train each arm, measure; return and write `results.json`. Raises `TrainingError`, `LossNotFinite`."""
     if not is_language_model(config.init):
-        raise TrainingError(f"init {config.init!r} is no language model; take smollm2 or hf:NAME_OR_FOLDER")
+        raise TrainingError(
+            f"init {config.init!r} is no language model; take smollm2 or hf:NAME_OR_FOLDER"
+        )
     for arm in config.arms:
         if arm not in ARMS:
             raise TrainingError(f"unknown arm {arm!r}; known: {', '.join(ARMS)}")
@@ -93,7 +97,12 @@ def run_generation(config: Generation, *, tell: Tell = print, progress: Progress
             train_arm(config, arm, start, records, progress)
         rows.append(measured(config, f"after {arm}", arm, f"hf:{out / arm}", test, tell))
     settings = asdict(replace(config, arms=tuple(arms)))
-    results = {"settings": settings, "machine": machine(config), "play": play, "methods": compared(rows)}
+    results = {
+        "settings": settings,
+        "machine": machine(config),
+        "play": play,
+        "methods": compared(rows),
+    }
     write_whole(out / "results.json", json.dumps(results, indent=2) + "\n")
     return results
 
@@ -111,8 +120,13 @@ def start_model(config: Generation) -> str:
 
 def held_out(config: Generation) -> list[Problem]:
     """Return problems to measure on, no two alike; at most two thirds of what a level has, to leave some to play."""
-    env = load_env(config.env, level=config.level, seed=HELD_OUT_SEED + config.seed, max_steps=config.max_steps)
-    found = {likeness(problem.prompt): problem for problem in (env.problems[i] for i in range(min(2000, len(env.problems))))}
+    env = load_env(
+        config.env, level=config.level, seed=HELD_OUT_SEED + config.seed, max_steps=config.max_steps
+    )
+    found = {
+        likeness(problem.prompt): problem
+        for problem in (env.problems[i] for i in range(min(2000, len(env.problems))))
+    }
     return list(found.values())[: min(config.held_out, len(found) * 2 // 3)]
 
 
@@ -123,10 +137,14 @@ def self_play(
     seed = PLAY_SEED + config.seed
     env = load_env(config.env, level=config.level, seed=seed, max_steps=config.max_steps)
     about = RunConfig(
-        env_id=env.env_id, env_options={"level": config.level, "max_steps": config.max_steps}, agent="best_of_n",
-        agent_settings={"n": config.samples}, policy=config.init, policy_settings={"temperature": config.temperature},
+        env_id=env.env_id,
+        env_options={"level": config.level, "max_steps": config.max_steps},
+        agent="best_of_n",
+        agent_settings={"n": config.samples},
+        policy=config.init,
+        policy_settings={"temperature": config.temperature},
         seed=seed,
-    )  # fmt: skip
+    )
     chosen = _others(env, test, config.episodes)
     clock, started = Path(config.out) / "play.json", time.monotonic()
     seconds = json.loads(clock.read_text(encoding="utf-8"))["seconds"] if clock.is_file() else 0.0
@@ -134,10 +152,16 @@ def self_play(
         left = [problem for problem in chosen if problem.id not in folder.done]
         if left:
             for record in iter_solve(
-                left, env=env, agent="best_of_n", agent_settings={"n": config.samples}, seed=seed, see_verdicts=False,
-                policy=_policy(config, start, seed, temperature=config.temperature, **settings), verify_all=True,
+                left,
+                env=env,
+                agent="best_of_n",
+                agent_settings={"n": config.samples},
+                seed=seed,
+                see_verdicts=False,
+                policy=_policy(config, start, seed, temperature=config.temperature, **settings),
+                verify_all=True,
                 num_parallel=_parallel(config),
-            ):  # fmt: skip
+            ):
                 folder.append(record)
                 if len(folder.done) % 16 == 0:
                     tell(f"  played {len(folder.done)} of {len(chosen)} problems")
@@ -146,12 +170,18 @@ def self_play(
     solved = sum(any(node.verdict == "correct" for node in record.nodes) for record in records)
     play = {"problems": len(records), "solved_by_any_sample": solved / len(records)}
     play |= json.loads(clock.read_text(encoding="utf-8")) if clock.is_file() else {}
-    tell(f"played {len(records)} problems: {solved / len(records):.3f} solved by one of {config.samples} answers")
+    tell(
+        f"played {len(records)} problems: {solved / len(records):.3f} solved by one of {config.samples} answers"
+    )
     return records, play
 
 
 def train_arm(
-    config: Generation, arm: str, start: str, records: Sequence[EpisodeRecord], progress: Progress | None
+    config: Generation,
+    arm: str,
+    start: str,
+    records: Sequence[EpisodeRecord],
+    progress: Progress | None,
 ) -> None:
     """Train one arm into its folder; `dpo` and `grpo` need that of `sft` to be finished."""
     out = Path(config.out)
@@ -162,29 +192,57 @@ def train_arm(
         kind, init = Kind(arm), f"hf:{out / 'sft'}"
     train(
         TrainConfig(
-            kind=kind, out=str(out / arm), runs=() if kind is Kind.GRPO else (str(run),), init=init, steps=config.steps,
-            batch=config.batch if kind is not Kind.GRPO else max(config.batch, config.group), learning_rate=config.learning_rate * ARMS[arm],
-            lora=config.lora, device=config.device, beta=0.1, env=config.env, level=config.level, group=config.group,
-            seed=config.seed, max_new_tokens=config.max_new_tokens,
-            max_steps=config.max_steps, variant="dr_grpo", apart=str(out / "held-out.json"),
+            kind=kind,
+            out=str(out / arm),
+            runs=() if kind is Kind.GRPO else (str(run),),
+            init=init,
+            steps=config.steps,
+            batch=config.batch if kind is not Kind.GRPO else max(config.batch, config.group),
+            learning_rate=config.learning_rate * ARMS[arm],
+            lora=config.lora,
+            device=config.device,
+            beta=0.1,
+            env=config.env,
+            level=config.level,
+            group=config.group,
+            seed=config.seed,
+            max_new_tokens=config.max_new_tokens,
+            max_steps=config.max_steps,
+            variant="dr_grpo",
+            apart=str(out / "held-out.json"),
         ),
         progress=progress,
-    )  # fmt: skip
+    )
 
 
 def measured(
-    config: Generation, name: str, key: str, policy: str, problems: Sequence[Problem], tell: Tell, **settings: Any
+    config: Generation,
+    name: str,
+    key: str,
+    policy: str,
+    problems: Sequence[Problem],
+    tell: Tell,
+    **settings: Any,
 ) -> dict[str, Any]:
     """Return which problems the policy solves greedily, from `measured-KEY.json` where that is there."""
     file = _measured_file(config, key)
     if not file.is_file():
-        env = load_env(config.env, level=config.level, seed=HELD_OUT_SEED + config.seed, max_steps=config.max_steps)
+        env = load_env(
+            config.env,
+            level=config.level,
+            seed=HELD_OUT_SEED + config.seed,
+            max_steps=config.max_steps,
+        )
         started = time.monotonic()
         records: list[EpisodeRecord] = []
         for record in iter_solve(
-            problems, env=env, agent="greedy", policy=_policy(config, policy, config.seed, **settings),
-            see_verdicts=False, num_parallel=_parallel(config),
-        ):  # fmt: skip
+            problems,
+            env=env,
+            agent="greedy",
+            policy=_policy(config, policy, config.seed, **settings),
+            see_verdicts=False,
+            num_parallel=_parallel(config),
+        ):
             records.append(record)
             if len(records) % 32 == 0:
                 tell(f"  {name}: {len(records)} of {len(problems)} problems")
@@ -242,13 +300,17 @@ def _others(env: Any, test: Iterable[Problem], count: int) -> list[Problem]:
                 seen.add(problem.prompt)
                 yield problem
 
-    return require([problem for _, problem in zip(range(count), new())], "no problem that is not held out")
+    return require(
+        [problem for _, problem in zip(range(count), new())], "no problem that is not held out"
+    )
 
 
 def _policy(config: Generation, name: str, seed: int, **settings: Any) -> Policy:
     if _device(config).startswith("cuda"):
         settings |= {"max_children": 4096, "working_mib": 16384}
-    return load_policy(name, seed=seed, max_new_tokens=config.max_new_tokens, device=_device(config), **settings)
+    return load_policy(
+        name, seed=seed, max_new_tokens=config.max_new_tokens, device=_device(config), **settings
+    )
 
 
 def _device(config: Generation) -> str:
@@ -264,7 +326,10 @@ def _all_approved(path: Path, records: Sequence[EpisodeRecord]) -> Path:
     about = RunConfig(env_id=records[0].env_id, agent="best_of_n", policy="every answer approved")
     with RunFolder(path, about) as folder:
         for record in records:
-            nodes = tuple(replace(n, verdict="correct" if n.answer is not None else None) for n in record.nodes)
+            nodes = tuple(
+                replace(n, verdict="correct" if n.answer is not None else None)
+                for n in record.nodes
+            )
             if record.problem_id not in folder.done:
                 folder.append(replace(record, nodes=nodes))
     return path
@@ -273,8 +338,14 @@ def _all_approved(path: Path, records: Sequence[EpisodeRecord]) -> Path:
 def _keep_held_out(out: Path, prompts: list[str]) -> None:
     """Write what is measured on; raises `TrainingError` for a folder that was measured on other problems."""
     file = out / "held-out.json"
-    if file.is_file() and any(out.glob("measured-*.json")) and json.loads(file.read_text(encoding="utf-8")) != prompts:
-        raise TrainingError(f"{out} was measured on other problems, as an earlier version chose them; choose another folder")
+    if (
+        file.is_file()
+        and any(out.glob("measured-*.json"))
+        and json.loads(file.read_text(encoding="utf-8")) != prompts
+    ):
+        raise TrainingError(
+            f"{out} was measured on other problems, as an earlier version chose them; choose another folder"
+        )
     write_whole(file, json.dumps(prompts))
 
 
@@ -287,8 +358,12 @@ def _same_config(out: Path, config: Generation) -> None:
     plain = json.loads(json.dumps(asdict(replace(config, out="", device="", arms=()))))
     begun = file.is_file() and _measured_file(config, "before").is_file()
     before = json.loads(file.read_text(encoding="utf-8")) if begun else plain
-    changed = [f"{k} was {before.get(k)!r}, is now {v!r}" for k, v in plain.items() if before.get(k) != v]
+    changed = [
+        f"{k} was {before.get(k)!r}, is now {v!r}" for k, v in plain.items() if before.get(k) != v
+    ]
     if changed:
-        raise TrainingError(f"{out} holds a generation with other settings: {'; '.join(changed)}; choose another --out")
+        raise TrainingError(
+            f"{out} holds a generation with other settings: {'; '.join(changed)}; choose another --out"
+        )
     out.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps(plain, indent=2) + "\n")

@@ -84,13 +84,18 @@ def run_loop(
     memory: dict[int, list[EpisodeRecord]] = {}
 
     def generation(number: int, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        return _generation(config, number, lines, memory, report, seldom(tell, f"generation {number}"))
+        return _generation(
+            config, number, lines, memory, report, seldom(tell, f"generation {number}")
+        )
 
     return finish(config, generation, tell=tell)
 
 
 def finish(
-    config: LoopConfig, generation: Callable[[int, Sequence[Mapping[str, Any]]], dict[str, Any]], *, tell: Tell
+    config: LoopConfig,
+    generation: Callable[[int, Sequence[Mapping[str, Any]]], dict[str, Any]],
+    *,
+    tell: Tell,
 ) -> list[dict[str, Any]]:
     """Make the generations that the log has not yet, each from its number and the lines before; return all lines."""
     out = Path(config.out)
@@ -150,7 +155,9 @@ def _generation(
     policy = train_policy(config, choices, before, folder / net.POLICY, seed=number, tell=tell)
     spent = {"play": played, "train": {**policy, "seconds": clock.lap()}}
     if config.own_reward_model:
-        judged = _train_prm(config, judged_of(config, buffer), before, folder / net.PRM, seed=number, tell=tell)
+        judged = _train_prm(
+            config, judged_of(config, buffer), before, folder / net.PRM, seed=number, tell=tell
+        )
         spent["reward_model"] = {**judged, "seconds": clock.lap()}
     figures = evaluate(config, name, tell=tell)
     spent["test"] = {**figures.pop("test"), "seconds": clock.lap()}
@@ -169,9 +176,23 @@ def _generation(
     }
     if config.band:
         outcomes = successes(config, memory[number])
-        line |= {"level": level, "success": sum(outcomes) / len(outcomes), "curriculum": next_level(config, level, outcomes)}
+        line |= {
+            "level": level,
+            "success": sum(outcomes) / len(outcomes),
+            "curriculum": next_level(config, level, outcomes),
+        }
     if report:
-        line["report"] = dict(report(Generation(config, number, folder, memory[number], env_of(config, config.level, HELD_OUT_SEED))))
+        line["report"] = dict(
+            report(
+                Generation(
+                    config,
+                    number,
+                    folder,
+                    memory[number],
+                    env_of(config, config.level, HELD_OUT_SEED),
+                )
+            )
+        )
     return line
 
 
@@ -199,7 +220,9 @@ def lessons_of(config: LoopConfig, buffer: Mapping[int, Sequence[EpisodeRecord]]
     replay = Replay(options=config.env_options)
     found: list[Choice] = []
     for g, kept in buffer.items():
-        trusted = replace(config, most_agreed=min(1.0, config.most_agreed + config.more_agreed * (g - 1)))
+        trusted = replace(
+            config, most_agreed=min(1.0, config.most_agreed + config.more_agreed * (g - 1))
+        )
         by_problem = lessons(trusted, kept, replay, seed=1000 * config.seed + g)
         found += [choice for choices in by_problem.values() for choice in choices]
     return require(found, f"nothing that teacher {config.teacher} approves")
@@ -213,14 +236,24 @@ def judged_of(config: LoopConfig, buffer: Mapping[int, Sequence[EpisodeRecord]])
 
 
 def train_policy(
-    config: LoopConfig, choices: Sequence[Choice], start: str, out: Path, *, seed: int, steps: int | None = None,
+    config: LoopConfig,
+    choices: Sequence[Choice],
+    start: str,
+    out: Path,
+    *,
+    seed: int,
+    steps: int | None = None,
     tell: Tell = silent,
-) -> dict[str, float]:  # fmt: skip
+) -> dict[str, float]:
     """Train the policy named `start` on the lessons into `out`; return what it cost."""
-    schedule = Schedule(steps or config.steps, config.learning_rate, warmup=20, checkpoint_every=200)
+    schedule = Schedule(
+        steps or config.steps, config.learning_rate, warmup=20, checkpoint_every=200
+    )
     model = net.load(net.POLICY, net.model_folder(policy_folder(config, start), net.POLICY))
     progress = partial(_tell_training, tell, net.POLICY)
-    boards.train_choices(model, choices, schedule=schedule, batch=config.batch, seed=seed, out=out, progress=progress)
+    boards.train_choices(
+        model, choices, schedule=schedule, batch=config.batch, seed=seed, out=out, progress=progress
+    )
     read = boards.tokens_read(model.config.stepgym_game, choices[:500])
     return ledger.training(net.num_parameters(model), read * config.batch * schedule.steps)
 
@@ -230,13 +263,22 @@ def _train_prm(
 ) -> dict[str, float]:
     schedule = Schedule(config.steps, config.learning_rate, warmup=20, checkpoint_every=200)
     prm = net.load(net.PRM, net.model_folder(policy_folder(config, start), net.PRM))
-    boards.train_judged(prm, judged, schedule=schedule, seed=seed, out=out, progress=partial(_tell_training, tell, net.PRM))
+    boards.train_judged(
+        prm,
+        judged,
+        schedule=schedule,
+        seed=seed,
+        out=out,
+        progress=partial(_tell_training, tell, net.PRM),
+    )
     game = GAMES[prm.config.stepgym_game]
     sizes = [len(game.reading_tokens(one.board)) for one in judged[:500]]
     return ledger.training(net.num_parameters(prm), sum(sizes) / len(sizes) * 256 * config.steps)
 
 
-def _tell_training(tell: Tell, kind: str, step: int, steps: int, figures: Mapping[str, float]) -> None:
+def _tell_training(
+    tell: Tell, kind: str, step: int, steps: int, figures: Mapping[str, float]
+) -> None:
     tell(f"trained {kind} {step} of {steps} steps, loss {figures['loss']:.3f}")
 
 
@@ -245,13 +287,17 @@ def level_after(config: LoopConfig, lines: Sequence[Mapping[str, Any]]) -> int:
     if not config.band:
         return config.level
     left = lines[-1].get("curriculum", config.start_level)
-    return int(left["level"] if isinstance(left, dict) else left)  # loops of before kept a whole curriculum here
+    return int(
+        left["level"] if isinstance(left, dict) else left
+    )  # loops of before kept a whole curriculum here
 
 
 def next_level(config: LoopConfig, level: int, outcomes: Sequence[bool]) -> int:
     """Return the level after a generation: one up or down by its own success rate alone."""
     low, high = config.band
-    course = Curriculum(level=level, highest=config.highest_level, low=low, high=high, window=len(outcomes))
+    course = Curriculum(
+        level=level, highest=config.highest_level, low=low, high=high, window=len(outcomes)
+    )
     return reduce(Curriculum.observe, outcomes, course).level
 
 
@@ -268,7 +314,10 @@ def worse_p_value(old: Sequence[int], new: Sequence[int]) -> float:
     lost = sum(o > n for o, n in zip(old, new, strict=True))
     won = sum(o < n for o, n in zip(old, new, strict=True))
     n = lost + won
-    worse, all_ways = sum(math.comb(n, k) for k in range(lost, n + 1)), 1 << n  # whole numbers: 2.0**1024 is none
+    worse, all_ways = (
+        sum(math.comb(n, k) for k in range(lost, n + 1)),
+        1 << n,
+    )  # whole numbers: 2.0**1024 is none
     return worse / all_ways
 
 

@@ -15,10 +15,25 @@ from stepgym.selfplay.teachers import Approval, Form, Teacher
 from stepgym.selfplay.train.fit import TrainingError
 
 _RANGES = {
-    "generations": (0, inf), "seed": (0, inf), "temperature": (0, inf), "path_weight": (0, inf),
-    **dict.fromkeys(("episodes", "held_out", "replay", "steps", "batch", "start_level", "highest_level", "min_support"), (1, inf)),
+    "generations": (0, inf),
+    "seed": (0, inf),
+    "temperature": (0, inf),
+    "path_weight": (0, inf),
+    **dict.fromkeys(
+        (
+            "episodes",
+            "held_out",
+            "replay",
+            "steps",
+            "batch",
+            "start_level",
+            "highest_level",
+            "min_support",
+        ),
+        (1, inf),
+    ),
     **dict.fromkeys(("confidence", "min_agreement", "most_agreed", "more_agreed"), (0, 1)),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +86,13 @@ class LoopConfig(Approval):
             raise TrainingError(str(error)) from error
         for name, choices in (("teacher", Teacher), ("form", Form)):
             if settings[name] not in list(choices):
-                raise TrainingError(str(unknown_name(name, settings[name], [str(choice) for choice in choices], dotted=False)))
+                raise TrainingError(
+                    str(
+                        unknown_name(
+                            name, settings[name], [str(choice) for choice in choices], dotted=False
+                        )
+                    )
+                )
         for name, (low, high) in _RANGES.items():
             if not low <= settings[name] <= high:
                 says = f"at least {low}" if high == inf else f"between {low} and {high}"
@@ -89,7 +110,9 @@ class LoopConfig(Approval):
 def read_loop_config(file: Path, **given: Any) -> LoopConfig:
     """Read a TOML file. Raises `TrainingError` that names the setting."""
     try:
-        settings = tomllib.loads(file.read_text(encoding="utf-8")) | {k: v for k, v in given.items() if v is not None}
+        settings = tomllib.loads(file.read_text(encoding="utf-8")) | {
+            k: v for k, v in given.items() if v is not None
+        }
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise TrainingError(f"{file}: {error}") from error
     known = {f.name for f in fields(LoopConfig)}
@@ -106,8 +129,14 @@ def _check_band(config: LoopConfig) -> None:
     band = config.band
     if isinstance(band, Sequence) and not band:
         return
-    pair = isinstance(band, Sequence) and len(band) == 2 and all(isinstance(part, int | float) for part in band)
+    pair = (
+        isinstance(band, Sequence)
+        and len(band) == 2
+        and all(isinstance(part, int | float) for part in band)
+    )
     if not pair or not 0 <= band[0] < band[1] <= 1:
         raise TrainingError(f"band is [low, high] with 0 <= low < high <= 1, not {band!r}")
     if config.start_level > config.highest_level:
-        raise TrainingError(f"start_level {config.start_level} is above highest_level {config.highest_level}")
+        raise TrainingError(
+            f"start_level {config.start_level} is above highest_level {config.highest_level}"
+        )

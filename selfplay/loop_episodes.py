@@ -30,7 +30,12 @@ def silent(line: str) -> None:
 
 
 def play(
-    config: LoopConfig, generation: int, start: str, *, level: int | None = None, tell: Tell = silent
+    config: LoopConfig,
+    generation: int,
+    start: str,
+    *,
+    level: int | None = None,
+    tell: Tell = silent,
 ) -> list[EpisodeRecord]:
     """Play the generation's problems into its run folder and return all episodes; `start` names the policy as a line of
     the log does. Raises `TrainingError` where every episode failed."""
@@ -40,20 +45,31 @@ def play(
     folder = Path(config.out) / f"generation-{generation}" / "run"
     name = _as_before(config, folder, config.init if start == START else start)
     about = RunConfig(
-        env_id=env.env_id, env_options={"level": level, **config.env_options}, agent=config.agent,
-        agent_settings=dict(config.agent_settings), policy=name, seed=seed,
+        env_id=env.env_id,
+        env_options={"level": level, **config.env_options},
+        agent=config.agent,
+        agent_settings=dict(config.agent_settings),
+        policy=name,
+        seed=seed,
         policy_settings={"temperature": config.temperature},
-        reward_model=name if config.own_reward_model else None, see_verdicts=config.see_verdicts,
-    )  # fmt: skip
+        reward_model=name if config.own_reward_model else None,
+        see_verdicts=config.see_verdicts,
+    )
     with RunFolder(folder, about) as run:
         problems = [env.problems[i] for i in range(config.episodes)]
         records = list(read_episodes(folder)) if run.done else []
         left = [problem for problem in problems if problem.id not in run.done]
         for record in iter_solve(
-            left, env=env, agent=config.agent, agent_settings=config.agent_settings, seed=seed,
-            policy=_policy(config, start, seed), reward_model=_reward_model(config, start),
-            see_verdicts=config.see_verdicts, verify_all=True,
-        ):  # fmt: skip
+            left,
+            env=env,
+            agent=config.agent,
+            agent_settings=config.agent_settings,
+            seed=seed,
+            policy=_policy(config, start, seed),
+            reward_model=_reward_model(config, start),
+            see_verdicts=config.see_verdicts,
+            verify_all=True,
+        ):
             run.append(record)
             records.append(record)
             tell(f"played {len(records)} of {len(problems)} problems")
@@ -71,7 +87,9 @@ def _as_before(config: LoopConfig, folder: Path, start: str) -> str:
 def playable(records: list[EpisodeRecord]) -> list[EpisodeRecord]:
     """Return the records; raises `TrainingError` where every episode failed, as with a policy of another game."""
     if records and all(record.verdict == "failed" for record in records):
-        raise TrainingError(f"every episode on {records[0].env_id} failed, the first with: {records[0].note}")
+        raise TrainingError(
+            f"every episode on {records[0].env_id} failed, the first with: {records[0].note}"
+        )
     return records
 
 
@@ -89,13 +107,21 @@ def evaluate(config: LoopConfig, name: str, *, tell: Tell = silent) -> dict[str,
 
     def solved(agent: str, settings: Mapping[str, Any]) -> list[EpisodeRecord]:
         records = iter_solve(
-            problems, env=env, agent=agent, agent_settings=settings, policy=policy, seed=config.seed,
-            reward_model=_reward_model(config, name), see_verdicts=config.see_verdicts,
-        )  # fmt: skip
+            problems,
+            env=env,
+            agent=agent,
+            agent_settings=settings,
+            policy=policy,
+            seed=config.seed,
+            reward_model=_reward_model(config, name),
+            see_verdicts=config.see_verdicts,
+        )
         return playable(list(_told(records, f"of {len(problems)} problems, {agent}", tell)))
 
     greedy, searched = solved("greedy", {}), solved(config.agent, config.agent_settings)
-    right, found = ([int(record.verdict == "correct") for record in records] for records in (greedy, searched))
+    right, found = (
+        [int(record.verdict == "correct") for record in records] for records in (greedy, searched)
+    )
     cost = {"greedy": ledger.spent(greedy), "searched": ledger.spent(searched)}
     whole = {what: cost["greedy"][what] + cost["searched"][what] for what in cost["greedy"]}
     return {
@@ -103,7 +129,10 @@ def evaluate(config: LoopConfig, name: str, *, tell: Tell = silent) -> dict[str,
         "searched": sum(found) / len(found),
         "solved": right,
         "searched_solved": found,
-        "test": {**whole, "flops_a_problem": {side: one["flops"] / len(problems) for side, one in cost.items()}},
+        "test": {
+            **whole,
+            "flops_a_problem": {side: one["flops"] / len(problems) for side, one in cost.items()},
+        },
     }
 
 
@@ -124,4 +153,8 @@ def _policy(config: LoopConfig, name: str, seed: int) -> EmbeddedPolicy:
 
 
 def _reward_model(config: LoopConfig, name: str) -> EmbeddedRewardModel | None:
-    return EmbeddedRewardModel(net.model_folder(policy_folder(config, name), net.PRM)) if config.own_reward_model else None
+    return (
+        EmbeddedRewardModel(net.model_folder(policy_folder(config, name), net.PRM))
+        if config.own_reward_model
+        else None
+    )

@@ -37,10 +37,20 @@ def check_settings(out: Path, config: LoopConfig) -> None:
     # A folder from before a setting came to be was made as that setting's default has it.
     before = {**_plain(LoopConfig(out="")), "beside": None, **_read_settings(file)}
     before["beside"] = before["beside"] or _beside_once(out, str(before["init"]))
-    alike = {"generations", "beside", *(["init"] if now["beside"] and now["beside"] == before["beside"] else [])}
-    changed = [f"{k} was {before.get(k)!r}, is now {v!r}" for k, v in now.items() if before.get(k) != v and k not in alike]
+    alike = {
+        "generations",
+        "beside",
+        *(["init"] if now["beside"] and now["beside"] == before["beside"] else []),
+    }
+    changed = [
+        f"{k} was {before.get(k)!r}, is now {v!r}"
+        for k, v in now.items()
+        if before.get(k) != v and k not in alike
+    ]
     if changed:
-        raise TrainingError(f"{out} holds a loop with other settings: {'; '.join(changed)}; choose another folder")
+        raise TrainingError(
+            f"{out} holds a loop with other settings: {'; '.join(changed)}; choose another folder"
+        )
 
 
 def keep_settings(out: Path, config: LoopConfig) -> None:
@@ -55,12 +65,16 @@ def read_log(out: Path) -> list[dict[str, Any]]:
     """Return the lines; of one whose writer was killed nothing. Raises `TrainingError` for another broken line."""
     file = out / LOG
     lines = []
-    for number, line in enumerate(file.read_bytes().splitlines(keepends=True) if file.is_file() else [], start=1):
+    for number, line in enumerate(
+        file.read_bytes().splitlines(keepends=True) if file.is_file() else [], start=1
+    ):
         if line.endswith(b"\n"):
             try:
                 lines.append(json.loads(line))
             except ValueError as error:
-                raise TrainingError(f"{file}:{number}: not JSON: {error}; cut the file before this line to go on from there") from error
+                raise TrainingError(
+                    f"{file}:{number}: not JSON: {error}; cut the file before this line to go on from there"
+                ) from error
     return lines
 
 
@@ -87,7 +101,11 @@ def policy_folder(config: LoopConfig, name: str) -> Path:
 def _plain(config: LoopConfig) -> dict[str, Any]:
     """Return the settings as JSON holds them, and where the start lies when it is beside the loop."""
     start, here = Path(config.init).absolute(), Path(config.out).absolute()
-    beside = os.path.relpath(start, here) if config.init != "embedded" and start.is_relative_to(here.parent) else None
+    beside = (
+        os.path.relpath(start, here)
+        if config.init != "embedded" and start.is_relative_to(here.parent)
+        else None
+    )
     plain: dict[str, Any] = json.loads(json.dumps({**asdict(config), "out": "", "beside": beside}))
     return plain
 
@@ -95,7 +113,11 @@ def _plain(config: LoopConfig) -> dict[str, Any]:
 def _beside_once(out: Path, init: str) -> str | None:
     """Return where the start lay, seen from a loop of before, whose lines say where it stood itself."""
     policies = [Path(str(line["policy"])) for line in read_log(out)]
-    own = [policy for policy in policies if _OWN.fullmatch(policy.name) and len(policy.parts) > 1 and policy != Path(init)]
+    own = [
+        policy
+        for policy in policies
+        if _OWN.fullmatch(policy.name) and len(policy.parts) > 1 and policy != Path(init)
+    ]
     return os.path.relpath(init, own[0].parent) if own and init != "embedded" else None
 
 
@@ -103,5 +125,7 @@ def _read_settings(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise TrainingError(f"{file}: not JSON: {error}; delete it if this loop's settings are the ones given now") from error
+        raise TrainingError(
+            f"{file}: not JSON: {error}; delete it if this loop's settings are the ones given now"
+        ) from error
     return found if isinstance(found, dict) else {}

@@ -55,17 +55,27 @@ def selfplay(
         policy=describe(policy),
         policy_settings=describe(policy_settings or {}),
         reward_model=describe(reward_model),
-        budget={name: limit for name, limit in asdict(budget or Budget()).items() if limit is not None},
+        budget={
+            name: limit for name, limit in asdict(budget or Budget()).items() if limit is not None
+        },
         seed=seed,
         see_verdicts=see_verdicts,
     )
     with open_players(
-        env, agent=agent, policy=policy, reward_model=reward_model, seed=seed, env_options=options,
-        agent_settings=agent_settings, policy_settings=policy_settings,
-    ) as players:  # fmt: skip
+        env,
+        agent=agent,
+        policy=policy,
+        reward_model=reward_model,
+        seed=seed,
+        env_options=options,
+        agent_settings=agent_settings,
+        policy_settings=policy_settings,
+    ) as players:
         where = players.env
         if episodes > len(where.problems):
-            raise ValueError(f"episodes={episodes}, but {where.env_id} has {len(where.problems)} problems")
+            raise ValueError(
+                f"episodes={episodes}, but {where.env_id} has {len(where.problems)} problems"
+            )
         with RunFolder(out, config) as folder:
             for record in iter_solve(
                 _waiting(where, episodes, folder.done),
@@ -91,7 +101,9 @@ def describe_env(env: ReasoningEnv) -> dict[str, Any]:
     """Return what makes an environment that is an object what it is."""
     if env.spec is not None:
         return dict(env.spec.kwargs)
-    return {name: getattr(env, name) for name in ("problems", "domain", "verifier", "step_verifier")}
+    return {
+        name: getattr(env, name) for name in ("problems", "domain", "verifier", "step_verifier")
+    }
 
 
 def _waiting(env: ReasoningEnv, episodes: int, done: set[str]) -> Iterator[Problem]:

@@ -37,11 +37,15 @@ def from_line(line: str, *, where: str = "record") -> EpisodeRecord:
     if not isinstance(data, dict):
         raise RecordError(f"{where}: a record is a JSON object, not {type(data).__name__}")
     if data.get("schema") != SCHEMA_VERSION:
-        raise RecordError(f"{where}: schema {data.get('schema')!r}, but this stepgym reads schema {SCHEMA_VERSION}")
+        raise RecordError(
+            f"{where}: schema {data.get('schema')!r}, but this stepgym reads schema {SCHEMA_VERSION}"
+        )
     nodes = data.get("nodes")
     if not isinstance(nodes, list):
         raise RecordError(f"{where}: field 'nodes' should be a list, is {type(nodes).__name__}")
-    data["nodes"] = tuple(_make(NodeRecord, node, f"{where}, node {i}") for i, node in enumerate(nodes))
+    data["nodes"] = tuple(
+        _make(NodeRecord, node, f"{where}, node {i}") for i, node in enumerate(nodes)
+    )
     if isinstance(data.get("path"), list):
         data["path"] = tuple(data["path"])
     record: EpisodeRecord = _make(EpisodeRecord, data, where)
@@ -79,9 +83,16 @@ def _hints(kind: type) -> dict[str, Any]:
 @cache
 def _plain_types(kind: type) -> dict[str, frozenset[type]]:
     """Return for each field the exact types that fit without a closer look: records have thousands of nodes."""
-    known: dict[Any, set[type]] = {str: {str}, int: {int}, float: {float, int}, NoneType: {NoneType}}
+    known: dict[Any, set[type]] = {
+        str: {str},
+        int: {int},
+        float: {float, int},
+        NoneType: {NoneType},
+    }
     return {
-        name: frozenset().union(*(known.get(option, set()) for option in (get_args(hint) or (hint,))))
+        name: frozenset().union(
+            *(known.get(option, set()) for option in (get_args(hint) or (hint,)))
+        )
         if isinstance(hint, UnionType) or hint in known
         else frozenset()
         for name, hint in _hints(kind).items()
@@ -100,7 +111,9 @@ def _make(kind: type, data: Any, where: str) -> Any:
         raise RecordError(f"{where}: should be a JSON object, is {type(data).__name__}")
     hints, plain = _hints(kind), _plain_types(kind)
     if unknown := data.keys() - hints.keys():
-        raise RecordError(f"{where}: unknown field {min(unknown)!r}; known: {', '.join(sorted(hints))}")
+        raise RecordError(
+            f"{where}: unknown field {min(unknown)!r}; known: {', '.join(sorted(hints))}"
+        )
     if missing := _required(kind) - data.keys():
         raise RecordError(f"{where}: field {min(missing)!r} is missing")
     for name, value in data.items():
@@ -125,7 +138,9 @@ def _fits(value: Any, hint: Any) -> bool:
 def _check_tree(record: EpisodeRecord, where: str) -> None:
     for i, node in enumerate(record.nodes):
         if not -1 <= node.parent < max(i, 0) or (node.parent == -1) != (i == 0):
-            raise RecordError(f"{where}: node {i} has parent {node.parent}, but parents precede their children")
+            raise RecordError(
+                f"{where}: node {i} has parent {node.parent}, but parents precede their children"
+            )
     for step in record.path:
         if not 0 <= step < len(record.nodes):
             raise RecordError(f"{where}: path names node {step} of {len(record.nodes)}")

@@ -98,26 +98,58 @@ def one_seed(
     start = folder / "start"
     if any(arm != "scratch" for arm in arms) and not (start / ledger.FILE).is_file():
         schedule = Schedule(imitation_steps, 5e-3)
-        train_imitation(start, shape=SHAPE, level=LEVEL, share=KNOWN, modulus=MODULUS, num_problems=num_demonstrations, schedule=schedule, seed=seed)
+        train_imitation(
+            start,
+            shape=SHAPE,
+            level=LEVEL,
+            share=KNOWN,
+            modulus=MODULUS,
+            num_problems=num_demonstrations,
+            schedule=schedule,
+            seed=seed,
+        )
     common = LoopConfig(
-        out="", env="stepgym/ModularSums-v0", level=LEVEL, env_options={"modulus": MODULUS}, init=str(start), agent_settings={"n": 32, "pick": "vote"},
-        generations=generations or GENERATIONS, episodes=episodes, held_out=held_out, seed=seed, replay=3, steps=steps,
-        learning_rate=3e-3, batch=256, path_weight=2.0, confidence=1.0,
-    )  # fmt: skip
+        out="",
+        env="stepgym/ModularSums-v0",
+        level=LEVEL,
+        env_options={"modulus": MODULUS},
+        init=str(start),
+        agent_settings={"n": 32, "pick": "vote"},
+        generations=generations or GENERATIONS,
+        episodes=episodes,
+        held_out=held_out,
+        seed=seed,
+        replay=3,
+        steps=steps,
+        learning_rate=3e-3,
+        batch=256,
+        path_weight=2.0,
+        confidence=1.0,
+    )
     facts = partial(facts_known, known=known_facts(KNOWN, seed, modulus=MODULUS))
     lines: dict[str, list[dict[str, Any]]] = {}
     for arm in arms:
         told = partial(_tell_arm, tell, seed, arm)
         if arm == "imitation":
-            lines[arm] = more_imitation(replace(common, out=str(folder / arm)), folder / "vote", num_demonstrations, report=facts, tell=told)
+            lines[arm] = more_imitation(
+                replace(common, out=str(folder / arm)),
+                folder / "vote",
+                num_demonstrations,
+                report=facts,
+                tell=told,
+            )
         elif arm == "scratch":
             lines[arm] = run_loop(_scratch(common, folder), tell=told)
         else:
-            lines[arm] = run_loop(replace(common, out=str(folder / arm), **SELF_PLAY[arm]), tell=told, report=facts)
+            lines[arm] = run_loop(
+                replace(common, out=str(folder / arm), **SELF_PLAY[arm]), tell=told, report=facts
+            )
     return lines
 
 
-def write_results(out: Path, curves: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]) -> dict[str, Any]:
+def write_results(
+    out: Path, curves: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
+) -> dict[str, Any]:
     """Write `results.json`, the picture and the page; return the results by arm."""
     write_curves(out, curves)
     results = {arm: _summary(seeds) for arm, seeds in curves.items()}
@@ -133,7 +165,10 @@ def _summary(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
             found[f"{what}_last_ci"] = list(bootstrap_groups([line[outcomes] for line in last]))
         found[f"{what}_by_seed"] = [[line[what] for line in side] for side in (first, last)]
     if "report" in last[0]:
-        found["facts"] = {name: sum(line["report"][name] for line in last) / len(last) for name in last[0]["report"]}
+        found["facts"] = {
+            name: sum(line["report"][name] for line in last) / len(last)
+            for name in last[0]["report"]
+        }
     found["ledger"] = [ledger.total(lines) for lines in seeds]
     return found
 
@@ -148,11 +183,19 @@ def facts_known(generation: Generation, *, known: frozenset[tuple[int, int]]) ->
         plan, log_probs = policy.log_probs(((b,), a, MODULUS))
         best = plan.moves[max(range(len(log_probs)), key=log_probs.__getitem__)].text
         right[(min(a, b), max(a, b)) in known].append(best == f"{a} + {b} = {(a + b) % MODULUS}")
-    return {name: sum(right[side]) / max(1, len(right[side])) for name, side in (("demonstrated", True), ("others", False))}
+    return {
+        name: sum(right[side]) / max(1, len(right[side]))
+        for name, side in (("demonstrated", True), ("others", False))
+    }
 
 
 def more_imitation(
-    config: LoopConfig, model: Path, num_demonstrations: int, *, report: Callable[[Generation], Mapping[str, Any]], tell: Tell
+    config: LoopConfig,
+    model: Path,
+    num_demonstrations: int,
+    *,
+    report: Callable[[Generation], Mapping[str, Any]],
+    tell: Tell,
 ) -> list[dict[str, Any]]:
     """Spend the FLOPs that the loop in `model` spent on play and training on fresh demonstrations instead, so many a
     generation."""
@@ -167,18 +210,36 @@ def more_imitation(
     def generation(number: int, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         name = f"generation-{number}"
         folder, now_and_then = Path(config.out) / name, seldom(tell, name.replace("-", " "))
-        demos = demonstrations(num_demonstrations, level=LEVEL, known=known, seed=1000 * number + config.seed, modulus=MODULUS)
+        demos = demonstrations(
+            num_demonstrations,
+            level=LEVEL,
+            known=known,
+            seed=1000 * number + config.seed,
+            modulus=MODULUS,
+        )
         allowed = budget[number]["play"]["flops"] + budget[number]["train"]["flops"]
         clock = ledger.Clock()
         steps = math.ceil(config.steps * allowed / budget[number]["train"]["flops"])
-        cost = train_policy(config, demos, lines[-1]["policy"], folder / net.POLICY, seed=number, steps=steps, tell=now_and_then)
+        cost = train_policy(
+            config,
+            demos,
+            lines[-1]["policy"],
+            folder / net.POLICY,
+            seed=number,
+            steps=steps,
+            tell=now_and_then,
+        )
         cost |= {"seconds": clock.lap()}
         figures = evaluate(config, name, tell=now_and_then)
         spent = {"train": cost, "test": {**figures.pop("test"), "seconds": clock.lap()}}
         return {
-            "generation": number, "policy": name, **figures, "lessons": len(demos), "ledger": spent,
+            "generation": number,
+            "policy": name,
+            **figures,
+            "lessons": len(demos),
+            "ledger": spent,
             "report": report(Generation(config, number, folder, [], None)),
-        }  # fmt: skip
+        }
 
     return finish(config, generation, tell=tell)
 
@@ -187,11 +248,26 @@ def _scratch(common: LoopConfig, folder: Path) -> LoopConfig:
     """Return the loop that starts at random weights, on Countdown; makes its start."""
     start = folder / "scratch-start"
     if not (start / net.POLICY / "config.json").is_file():
-        net.save(net.build(net.POLICY, SCRATCH_SHAPE, "countdown", seed=common.seed), start / net.POLICY)
+        net.save(
+            net.build(net.POLICY, SCRATCH_SHAPE, "countdown", seed=common.seed), start / net.POLICY
+        )
     return replace(
-        common, out=str(folder / "scratch"), env="stepgym/Countdown-v0", env_options={}, level=3, init=str(start), teacher=Teacher.VERIFIER,
-        form=Form.PATHS, agent_settings={"n": 32}, see_verdicts=True, band=(0.4, 0.8), start_level=1, highest_level=3, learning_rate=2e-3, batch=128,
-    )  # fmt: skip
+        common,
+        out=str(folder / "scratch"),
+        env="stepgym/Countdown-v0",
+        env_options={},
+        level=3,
+        init=str(start),
+        teacher=Teacher.VERIFIER,
+        form=Form.PATHS,
+        agent_settings={"n": 32},
+        see_verdicts=True,
+        band=(0.4, 0.8),
+        start_level=1,
+        highest_level=3,
+        learning_rate=2e-3,
+        batch=128,
+    )
 
 
 def _tell_arm(tell: Tell, seed: int, arm: str, line: str) -> None:

@@ -19,7 +19,9 @@ OPENRLHF_PLACEHOLDER = "ки"
 """The token after which OpenRLHF's process reward model reads a label (as in the Math-Shepherd data)."""
 
 
-def rows(record: EpisodeRecord, kind: ExportFormat, *, learn_reasoning: bool = True) -> Iterator[Row]:
+def rows(
+    record: EpisodeRecord, kind: ExportFormat, *, learn_reasoning: bool = True
+) -> Iterator[Row]:
     """Yield the rows of one record; none where it holds nothing verified of that kind."""
     match kind:
         case ExportFormat.SFT:
@@ -84,8 +86,12 @@ def forks(record: EpisodeRecord) -> Iterator[tuple[list[int], list[int], list[in
         bad = [child for child in children if not below[child][0] and below[child][1]]
         if not good or not bad:
             continue
-        best = max(below[max(good, key=lambda c: _worth(record, c))][0], key=lambda n: _worth(record, n))
-        worst = max(below[max(bad, key=lambda c: _worth(record, c))][1], key=lambda n: _worth(record, n))
+        best = max(
+            below[max(good, key=lambda c: _worth(record, c))][0], key=lambda n: _worth(record, n)
+        )
+        worst = max(
+            below[max(bad, key=lambda c: _worth(record, c))][1], key=lambda n: _worth(record, n)
+        )
         yield path_to(record, fork), path_to(record, best), path_to(record, worst)
 
 
@@ -118,7 +124,9 @@ def tree_rows(record: EpisodeRecord) -> Iterator[Row]:
             "node": number,
             "parent": node.parent,
             "depth": len(path_to(record, number)) - 1,
-            "prompt": prompt_of(record, [record.nodes[step] for step in path_to(record, number)[1:-1]]),
+            "prompt": prompt_of(
+                record, [record.nodes[step] for step in path_to(record, number)[1:-1]]
+            ),
             "text": node.text,
             "reply": node.reply,
             "log_prob": node.log_prob,
@@ -153,7 +161,10 @@ def verl_row(record: EpisodeRecord) -> Row:
 def openrlhf_row(row: Row) -> Row:
     """Return a row of `step_rows` in OpenRLHF's columns: the placeholder after each step, one `+` or `-` for each."""
     steps = [f"{text} {OPENRLHF_PLACEHOLDER}" for text in row["completions"]]
-    return {"input": row["prompt"] + "\n".join(steps), "label": ["+" if good else "-" for good in row["labels"]]}
+    return {
+        "input": row["prompt"] + "\n".join(steps),
+        "label": ["+" if good else "-" for good in row["labels"]],
+    }
 
 
 def lay_out(steps: Sequence[NodeRecord], *, learn_reasoning: bool = True) -> tuple[str, list[Span]]:

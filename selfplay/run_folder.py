@@ -48,7 +48,9 @@ class RunFolder:
             cut_torn_line(self.path / "episodes.jsonl")
             self.done = {record.problem_id for record in read_episodes(self.path)}
             """Ids of the problems that have their episode."""
-            self._file = os.open(self.path / "episodes.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            self._file = os.open(
+                self.path / "episodes.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644
+            )
         except BaseException:
             os.close(self._lock)
             raise
@@ -72,7 +74,10 @@ class RunFolder:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -83,12 +88,16 @@ def read_config(path: str | Path) -> RunConfig:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RecordError(f"{path} is not a run folder (no run.json); `stepgym selfplay --out {path}` makes one") from None
+        raise RecordError(
+            f"{path} is not a run folder (no run.json); `stepgym selfplay --out {path}` makes one"
+        ) from None
     except ValueError as error:
         raise RecordError(f"{file}: not JSON: {error}") from error
     if not isinstance(data, dict) or data.get("format") != RUN_FORMAT:
         found = data.get("format") if isinstance(data, dict) else type(data).__name__
-        raise RecordError(f"{file}: run format {found!r}, but this stepgym reads format {RUN_FORMAT}")
+        raise RecordError(
+            f"{file}: run format {found!r}, but this stepgym reads format {RUN_FORMAT}"
+        )
     try:
         return RunConfig(**data["config"])
     except (KeyError, TypeError) as error:
@@ -148,7 +157,9 @@ def _locked(path: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(lock)
-        raise RunBusyError(f"another process is writing to {path}; wait for it, or choose another folder") from None
+        raise RunBusyError(
+            f"another process is writing to {path}; wait for it, or choose another folder"
+        ) from None
     return lock
 
 
@@ -165,7 +176,9 @@ def _check_or_write_config(path: Path, config: RunConfig) -> None:
         return
     names = [f.name for f in fields(RunConfig) if before[f.name] != plain[f.name]]
     shown = "; ".join(f"{name} was {before[name]!r}, is now {plain[name]!r}" for name in names)
-    raise RunMismatchError(f"{path} holds a run with other settings: {shown}. Repeat those, or choose another folder")
+    raise RunMismatchError(
+        f"{path} holds a run with other settings: {shown}. Repeat those, or choose another folder"
+    )
 
 
 def _warn_of_versions(path: Path, before: Any) -> None:
@@ -173,8 +186,12 @@ def _warn_of_versions(path: Path, before: Any) -> None:
     now = versions()
     changed = [name for name in now if isinstance(before, dict) and before.get(name) != now[name]]
     if changed:
-        shown = "; ".join(f"{name} was {before.get(name, 'missing')}, is now {now[name]}" for name in changed)
-        warnings.warn(f"{path} was begun with other versions: {shown}. Its episodes may differ", stacklevel=4)
+        shown = "; ".join(
+            f"{name} was {before.get(name, 'missing')}, is now {now[name]}" for name in changed
+        )
+        warnings.warn(
+            f"{path} was begun with other versions: {shown}. Its episodes may differ", stacklevel=4
+        )
 
 
 def versions() -> dict[str, str]:

@@ -55,7 +55,21 @@ class Method:
 WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32, 40, 48)
 STOPPED = (*WIDTHS, 64, 96, 128, 192, 256)
 """Where most problems stop early."""
-SQUARES = ((1, 2), (1, 3), (2, 2), (2, 3), (2, 4), (3, 3), (3, 4), (4, 4), (4, 5), (5, 5), (6, 6), (7, 7), (8, 8))
+SQUARES = (
+    (1, 2),
+    (1, 3),
+    (2, 2),
+    (2, 3),
+    (2, 4),
+    (3, 3),
+    (3, 4),
+    (4, 4),
+    (4, 5),
+    (5, 5),
+    (6, 6),
+    (7, 7),
+    (8, 8),
+)
 RULE = {True: "last", False: "prod"}
 """How a path's scores become one, with and without a verifier: on Countdown the last board says it all."""
 
@@ -77,23 +91,79 @@ def methods(verifier: bool) -> list[Method]:
         Method(name="large greedy", policy="large"),
         Method(name="small greedy"),
         Method(name=first, ladder=_best_of(wave=1), **stopped),
-        Method(name=f"{first}, FLOPs equal on average", ladder=_best_of(STOPPED, wave=1), on_average=True, **stopped),
-        Method(name="MCTS with PRM to the first verified", agent="mcts", ladder=mcts, reward_model="prm", sees_verdicts=True, verifier=True),
+        Method(
+            name=f"{first}, FLOPs equal on average",
+            ladder=_best_of(STOPPED, wave=1),
+            on_average=True,
+            **stopped,
+        ),
+        Method(
+            name="MCTS with PRM to the first verified",
+            agent="mcts",
+            ladder=mcts,
+            reward_model="prm",
+            sees_verdicts=True,
+            verifier=True,
+        ),
         Method(name=vote, agent="best_of_n", ladder=_best_of(pick="vote")),
-        Method(name=weighted, agent="best_of_n", ladder=_best_of(pick="weighted_vote", **rule), reward_model="prm"),
-        Method(name="best-of-N by PRM", agent="best_of_n", ladder=_best_of(pick="score", **rule), reward_model="prm"),
+        Method(
+            name=weighted,
+            agent="best_of_n",
+            ladder=_best_of(pick="weighted_vote", **rule),
+            reward_model="prm",
+        ),
+        Method(
+            name="best-of-N by PRM",
+            agent="best_of_n",
+            ladder=_best_of(pick="score", **rule),
+            reward_model="prm",
+        ),
         Method(name=beam, agent="beam", ladder=beams, reward_model="prm"),
         Method(name="DVTS with PRM", agent="dvts", ladder=dvts, reward_model="prm"),
         Method(name="MCTS with PRM", agent="mcts", ladder=mcts, reward_model="prm"),
-        Method(name="control: random legal play to the first verified, same N", policy="random", like=first, **stopped),
-        Method(name="control: random legal play, majority vote", policy="random", agent="best_of_n", like=vote, verifier=False),
-        Method(name="control: beam with random values", agent="beam", like=beam, reward_model="random"),
+        Method(
+            name="control: random legal play to the first verified, same N",
+            policy="random",
+            like=first,
+            **stopped,
+        ),
+        Method(
+            name="control: random legal play, majority vote",
+            policy="random",
+            agent="best_of_n",
+            like=vote,
+            verifier=False,
+        ),
+        Method(
+            name="control: beam with random values", agent="beam", like=beam, reward_model="random"
+        ),
         Method(name="control: beam with a weak PRM", agent="beam", like=beam, reward_model="weak"),
-        Method(name="control: PRM-weighted vote with a weak PRM", agent="best_of_n", like=weighted, reward_model="weak"),
-        Method(name="control: large, best-of-N to the first verified, same N", policy="large", like=first, **stopped),
-        Method(name="control: large, majority vote, same N", policy="large", agent="best_of_n", like=vote),
-        Method(name="control: large, beam with PRM, same width", policy="large", agent="beam", like=beam, reward_model="prm"),
-    ]  # fmt: skip
+        Method(
+            name="control: PRM-weighted vote with a weak PRM",
+            agent="best_of_n",
+            like=weighted,
+            reward_model="weak",
+        ),
+        Method(
+            name="control: large, best-of-N to the first verified, same N",
+            policy="large",
+            like=first,
+            **stopped,
+        ),
+        Method(
+            name="control: large, majority vote, same N",
+            policy="large",
+            agent="best_of_n",
+            like=vote,
+        ),
+        Method(
+            name="control: large, beam with PRM, same width",
+            policy="large",
+            agent="beam",
+            like=beam,
+            reward_model="prm",
+        ),
+    ]
     return [method for method in found if method.verifier in (None, verifier)]
 
 
@@ -134,7 +204,9 @@ def small_beats_large(
     return results
 
 
-def one_seed(job: tuple[str, int], *, out: Path, num_problems: int, steps: int | None, tell: Tell) -> dict[str, Any]:
+def one_seed(
+    job: tuple[str, int], *, out: Path, num_problems: int, steps: int | None, tell: Tell
+) -> dict[str, Any]:
     """Train one family's models with one seed and play all methods at all its levels, unless that is there already."""
     family, seed = FAMILIES[job[0]], job[1]
     folder = out / f"{family.name}-{seed}"
@@ -144,11 +216,16 @@ def one_seed(job: tuple[str, int], *, out: Path, num_problems: int, steps: int |
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         if {name: found.get(name) for name in about} == about:
             return found
-        raise ValueError(f"{folder} holds a run with {found.get('problems')} problems and {found.get('steps')} steps; choose another --out")
+        raise ValueError(
+            f"{folder} holds a run with {found.get('problems')} problems and {found.get('steps')} steps; choose another --out"
+        )
     started = time.perf_counter()
     who = family.train(folder, seed, about["steps"], tell)
     trained = time.perf_counter()
-    levels = {str(level): play_methods(family, who, level, seed, num_problems, tell) for level in family.levels}
+    levels = {
+        str(level): play_methods(family, who, level, seed, num_problems, tell)
+        for level in family.levels
+    }
     seconds = {"train": trained - started, "play": time.perf_counter() - trained}
     found = {**about, "seconds": seconds, "levels": levels}
     write_whole(file, json.dumps(found))
@@ -170,11 +247,16 @@ def play_methods(
         def play(settings: Settings, chosen: Sequence[Problem], method: Method = method) -> Played:
             records = list(
                 iter_solve(
-                    chosen, env=env, agent=method.agent, agent_settings=settings, seed=seed,
-                    policy=policies[method.policy], see_verdicts=method.sees_verdicts,
+                    chosen,
+                    env=env,
+                    agent=method.agent,
+                    agent_settings=settings,
+                    seed=seed,
+                    policy=policies[method.policy],
+                    see_verdicts=method.sees_verdicts,
                     reward_model=values[method.reward_model] if method.reward_model else None,
                 )
-            )  # fmt: skip
+            )
             costs = [float(record.usage.get("flops", 0.0)) for record in records]
             return Played(settings, [int(record.verdict == "correct") for record in records], costs)
 
@@ -185,14 +267,26 @@ def play_methods(
             result = widest(play, method, problems, sum(baseline) / len(baseline))
         played[method.name] = result
         parameters = getattr(policies[method.policy], "num_parameters", 0)
-        rows.append({"name": method.name, "policy": method.policy, "parameters": parameters, **result._asdict()})
+        rows.append(
+            {
+                "name": method.name,
+                "policy": method.policy,
+                "parameters": parameters,
+                **result._asdict(),
+            }
+        )
         share, mean = sum(result.solved) / num_problems, sum(result.flops) / num_problems / 1e6
-        tell(f"{family.name} {level}, seed {seed}  {method.name:58} {share:.3f}  {mean:8.2f} MFLOP  {_shown(result.settings)}")
+        tell(
+            f"{family.name} {level}, seed {seed}  {method.name:58} {share:.3f}  {mean:8.2f} MFLOP  {_shown(result.settings)}"
+        )
     return rows
 
 
 def widest(
-    play: Callable[[Settings, Sequence[Problem]], Played], method: Method, problems: Sequence[Problem], allowance: float
+    play: Callable[[Settings, Sequence[Problem]], Played],
+    method: Method,
+    problems: Sequence[Problem],
+    allowance: float,
 ) -> Played:
     """Return the play with the widest settings that keep to the allowance; the narrowest where none does.
 
@@ -227,7 +321,10 @@ def pooled(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]
     for at, first in enumerate(seeds[0]):
         rows = [each[at] for each in seeds]
         solved = [row["solved"] for row in rows]
-        gains = [[a - b for a, b in zip(row["solved"], base["solved"], strict=True)] for row, base in zip(rows, baseline)]
+        gains = [
+            [a - b for a, b in zip(row["solved"], base["solved"], strict=True)]
+            for row, base in zip(rows, baseline)
+        ]
         found.append(
             {
                 "name": first["name"],

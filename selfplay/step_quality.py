@@ -52,7 +52,9 @@ def collect(records: Iterable[EpisodeRecord], replay: Replay, labels: Labels) ->
     found = Steps([], [], [])
     for number, record in enumerate(records):
         states: list[State] = replay.states(record)
-        label = {node: share > 0 for node, share in step_labels(record, replay, states, labels).items()}
+        label = {
+            node: share > 0 for node, share in step_labels(record, replay, states, labels).items()
+        }
         for node, right in label.items():
             score = record.nodes[node].score
             if score is not None and all(label.get(at, True) for at in path_to(record, node)[1:-1]):
@@ -63,7 +65,8 @@ def collect(records: Iterable[EpisodeRecord], replay: Replay, labels: Labels) ->
             scores = [record.nodes[node].score for node in path]
             if node_record.answer is None or None in scores or not set(path) <= label.keys():
                 continue
-            found.traces.append(Trace(number, tuple(map(float, scores)), tuple(label[node] for node in path)))  # type: ignore[arg-type]
+            given = tuple(map(float, scores))  # type: ignore[arg-type]
+            found.traces.append(Trace(number, given, tuple(label[node] for node in path)))
     return found
 
 
@@ -78,7 +81,9 @@ def f1_at(traces: Sequence[Trace], threshold: float) -> F1:
     for trace in traces:
         said = next((at for at, score in enumerate(trace.scores) if score < threshold), None)
         hits[trace.first_error is None].append(said == trace.first_error)
-    erroneous, correct = (sum(hits[kind]) / len(hits[kind]) if hits[kind] else 0.0 for kind in (False, True))
+    erroneous, correct = (
+        sum(hits[kind]) / len(hits[kind]) if hits[kind] else 0.0 for kind in (False, True)
+    )
     both = erroneous + correct
     return F1(2 * erroneous * correct / both if both else 0.0, erroneous, correct, threshold)
 

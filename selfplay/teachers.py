@@ -98,7 +98,13 @@ def agreement(record: EpisodeRecord, same: Same = operator.eq) -> float:
 
 def right_answers(record: EpisodeRecord) -> Answers:
     """Return the answers in the tree that the verifier calls correct, each once."""
-    return tuple(dict.fromkeys(node.answer for node in record.nodes if node.answer is not None and node.verdict == "correct"))
+    return tuple(
+        dict.fromkeys(
+            node.answer
+            for node in record.nodes
+            if node.answer is not None and node.verdict == "correct"
+        )
+    )
 
 
 def lessons(
@@ -112,15 +118,31 @@ def lessons(
         form = Form(approval.form)
         found = {}
         for record in records:
-            merged = merged_choices([record], replay, answers_of=answers, min_support=approval.min_support) if form is not Form.PATHS else []
-            paths = examples.path_choices([record], replay, answers_of=answers) if form is not Form.MERGED else []
-            scale = approval.path_weight * max(1, len(merged)) / max(1.0, sum(c.weight for c in paths)) if form is Form.BOTH else 1.0
+            merged = (
+                merged_choices(
+                    [record], replay, answers_of=answers, min_support=approval.min_support
+                )
+                if form is not Form.PATHS
+                else []
+            )
+            paths = (
+                examples.path_choices([record], replay, answers_of=answers)
+                if form is not Form.MERGED
+                else []
+            )
+            scale = (
+                approval.path_weight * max(1, len(merged)) / max(1.0, sum(c.weight for c in paths))
+                if form is Form.BOTH
+                else 1.0
+            )
             found[record.problem_id] = merged + [c._replace(weight=c.weight * scale) for c in paths]
     return {problem: choices for problem, choices in found.items() if choices}
 
 
 def _voted(approval: Approval, votes: Mapping[str, Counter[Answers]]) -> dict[str, Answers]:
-    shares = {problem: max(found.values()) / found.total() for problem, found in votes.items() if found}
+    shares = {
+        problem: max(found.values()) / found.total() for problem, found in votes.items() if found
+    }
     ranked = sorted(shares, key=lambda problem: -shares[problem])
     chosen = ranked[: max(1, round(approval.most_agreed * len(votes)))]
     return {p: votes[p].most_common(1)[0][0] for p in chosen if shares[p] >= approval.min_agreement}
@@ -130,7 +152,9 @@ def _shuffled(
     records: Sequence[EpisodeRecord], votes: Mapping[str, Counter[Answers]], rng: random.Random
 ) -> dict[str, Answers]:
     """Deal the verdicts out anew over all answers of all problems; of several rewarded ones the most frequent counts."""
-    pairs = [(record, answers) for record in records for answers in sorted(votes[record.problem_id])]
+    pairs = [
+        (record, answers) for record in records for answers in sorted(votes[record.problem_id])
+    ]
     dealt = [not set(right_answers(record)).isdisjoint(answers) for record, answers in pairs]
     rng.shuffle(dealt)
     found: dict[str, Answers] = {}
@@ -149,5 +173,8 @@ def _right_steps(record: EpisodeRecord, replay: Replay) -> list[Choice]:
     for end, node in enumerate(record.nodes):
         path = path_to(record, end)
         if node.answer is not None and all(right.get(step, 0.0) > 0 for step in path[1:]):
-            found |= {(a, b): Choice(states[a].public, {record.nodes[b].text: 1.0}) for a, b in pairwise(path)}
+            found |= {
+                (a, b): Choice(states[a].public, {record.nodes[b].text: 1.0})
+                for a, b in pairwise(path)
+            }
     return list(found.values())

@@ -97,10 +97,15 @@ def measure(
             for name, policy in policies.items():
                 records = list(
                     iter_solve(
-                        problems, env=env, agent=agent, agent_settings=agent_settings, policy=policy(place), seed=seed,
+                        problems,
+                        env=env,
+                        agent=agent,
+                        agent_settings=agent_settings,
+                        policy=policy(place),
+                        seed=seed,
                         see_verdicts=False,
                     )
-                )  # fmt: skip
+                )
                 found[name][place.name] = [int(record.verdict == "correct") for record in records]
                 failed = next((f"  ({r.note[:100]})" for r in records if r.verdict == "failed"), "")
                 tell(f"{name:24} on {place.name:24} {_share(found[name][place.name]):.3f}{failed}")
@@ -126,11 +131,23 @@ def reproduce_transfer(
     """
     as_is: list[dict[str, dict[str, list[int]]]] = []
     adapted: list[dict[str, dict[str, list[int]]]] = []
-    settings = {"problems": num_problems, "steps": steps, "adapt_steps": adapt_steps, "families": list(families)}
-    for found in run_jobs(partial(_one_seed, out=out, settings=settings, tell=tell), range(seeds), jobs):
+    settings = {
+        "problems": num_problems,
+        "steps": steps,
+        "adapt_steps": adapt_steps,
+        "families": list(families),
+    }
+    for found in run_jobs(
+        partial(_one_seed, out=out, settings=settings, tell=tell), range(seeds), jobs
+    ):
         as_is.append(found["as_is"])
         adapted.append(found["adapted"])
-    results = {**settings, "seeds": seeds, "as_is": matrix(_by_seed(as_is)), "adapted": matrix(_by_seed(adapted))}
+    results = {
+        **settings,
+        "seeds": seeds,
+        "as_is": matrix(_by_seed(as_is)),
+        "adapted": matrix(_by_seed(adapted)),
+    }
     return write_transfer(out, results)
 
 
@@ -146,20 +163,31 @@ def _one_seed(seed: int, *, out: Path, settings: Mapping[str, Any], tell: Tell) 
     return kept
 
 
-def _train_and_measure(folder: Path, seed: int, settings: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+def _train_and_measure(
+    folder: Path, seed: int, settings: Mapping[str, Any], tell: Tell
+) -> dict[str, Any]:
     places = [FAMILIES[name] for name in settings["families"]]
     lessons = {
-        place.name: table_of(_game(place), demonstrations(place, 3 * settings["steps"], seed)) for place in places
+        place.name: table_of(_game(place), demonstrations(place, 3 * settings["steps"], seed))
+        for place in places
     }
     models: dict[str, Any] = {FRESH: net.build(net.POLICY, SHAPE, _game(places[0]), seed=seed)}
     for place in places:
         tell(f"seed {seed}: training on {place.name}")
         model = net.build(net.POLICY, SHAPE, _game(place), seed=seed)
         out = folder / place.name.replace(" ", "-").replace(",", "")
-        train_choices(model, lessons[place.name], schedule=Schedule(settings["steps"], 5e-3), seed=seed, out=out)
+        train_choices(
+            model,
+            lessons[place.name],
+            schedule=Schedule(settings["steps"], 5e-3),
+            seed=seed,
+            out=out,
+        )
         models[place.name] = model
     common: dict[str, Any] = {"num_problems": settings["problems"], "seed": seed, "tell": tell}
-    as_is = measure({name: _player(model, seed) for name, model in models.items()}, places, **common)
+    as_is = measure(
+        {name: _player(model, seed) for name, model in models.items()}, places, **common
+    )
 
     def taught(model: Any) -> Callable[[Place], Policy]:
         def player(place: Place) -> Policy:
@@ -219,7 +247,10 @@ def _good_step(board: Any, rng: random.Random) -> str:
 
 
 def _by_seed(seeds: Sequence[Mapping[str, Mapping[str, list[int]]]]) -> Outcomes:
-    return {row: {column: [seed[row][column] for seed in seeds] for column in cells} for row, cells in seeds[0].items()}
+    return {
+        row: {column: [seed[row][column] for seed in seeds] for column in cells}
+        for row, cells in seeds[0].items()
+    }
 
 
 def matrix(outcomes: Outcomes) -> list[dict[str, Any]]:
@@ -227,7 +258,12 @@ def matrix(outcomes: Outcomes) -> list[dict[str, Any]]:
     cells = []
     for row, columns in outcomes.items():
         for column, groups in columns.items():
-            cell: dict[str, Any] = {"trained_on": row, "on": column, "solved": _mean(groups), "ci": list(bootstrap_groups(groups))}
+            cell: dict[str, Any] = {
+                "trained_on": row,
+                "on": column,
+                "solved": _mean(groups),
+                "ci": list(bootstrap_groups(groups)),
+            }
             if row != FRESH and FRESH in outcomes:
                 pairs = zip(groups, outcomes[FRESH][column], strict=True)
                 gains = [[a - b for a, b in zip(own, fresh, strict=True)] for own, fresh in pairs]
@@ -249,5 +285,8 @@ def write_transfer(out: Path, results: dict[str, Any]) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / "results.json", json.dumps(results, indent=1))
     titles = {"as_is": "as trained", "adapted": f"after {results.get('adapt_steps')} steps there"}
-    draw_matrices(out / "heatmap.png", {title: results[name] for name, title in titles.items() if name in results})
+    draw_matrices(
+        out / "heatmap.png",
+        {title: results[name] for name, title in titles.items() if name in results},
+    )
     return results

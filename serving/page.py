@@ -38,7 +38,9 @@ def write_page(run: str | Path, out: str | Path) -> int:
 def page(episodes: Sequence[EpisodeRecord], *, title: str = "stepgym: search trees") -> str:
     """Return the page. Episodes keep their order; each is parsed by the browser only when it is opened."""
     home = files("stepgym.serving")
-    style, script = (home.joinpath(name).read_text(encoding="utf-8") for name in ("viewer.css", "viewer.js"))
+    style, script = (
+        home.joinpath(name).read_text(encoding="utf-8") for name in ("viewer.css", "viewer.js")
+    )
     blocks = (
         f'<script type="application/json" id="episode-{number}">{embed(episode_data(record))}</script>'
         for number, record in enumerate(episodes)
@@ -73,7 +75,9 @@ def index_data(episodes: Sequence[EpisodeRecord]) -> dict[str, Any]:
     solved = f", {verdicts['correct'] / len(episodes):.0%} solved" if episodes else ""
     return {
         "env_id": first.env_id if first else "an empty run",
-        "facts": " · ".join([*_names(first.agent if first else {}), f"{len(episodes):,} episodes{solved}"]),
+        "facts": " · ".join(
+            [*_names(first.agent if first else {}), f"{len(episodes):,} episodes{solved}"]
+        ),
         "verdicts": {name: verdicts[name] for name in dict.fromkeys([*VERDICTS, *verdicts])},
         "episodes": [
             {
@@ -81,7 +85,10 @@ def index_data(episodes: Sequence[EpisodeRecord]) -> dict[str, Any]:
                 "title": clip(_one_line(record.prompt), 110),
                 "nodes": len(record.nodes),
                 "tokens": _tokens(record),
-                "search": clip(_one_line(f"{record.prompt} {record.answer or ''} {record.problem_id}").lower(), 500),
+                "search": clip(
+                    _one_line(f"{record.prompt} {record.answer or ''} {record.problem_id}").lower(),
+                    500,
+                ),
             }
             for record in episodes
         ],
@@ -116,9 +123,19 @@ def clip(text: str, size: int = MAX_TEXT) -> str:
 def _node_data(node: NodeRecord) -> dict[str, Any]:
     text = clip(node.text)
     data = {
-        "p": node.parent, "t": text, "r": clip(node.reply), "l": node.log_prob, "k": node.num_tokens,
-        "o": node.prior, "s": node.score, "v": node.visits, "q": node.value, "u": node.status,
-        "a": None if node.answer is None else clip(node.answer, 2000), "d": node.verdict, "n": clip(node.note, 2000),
+        "p": node.parent,
+        "t": text,
+        "r": clip(node.reply),
+        "l": node.log_prob,
+        "k": node.num_tokens,
+        "o": node.prior,
+        "s": node.score,
+        "v": node.visits,
+        "q": node.value,
+        "u": node.status,
+        "a": None if node.answer is None else clip(node.answer, 2000),
+        "d": node.verdict,
+        "n": clip(node.note, 2000),
     }
     segments = parse(text)
     if any(segment.kind is not SegmentKind.VISIBLE for segment in segments):
@@ -127,7 +144,9 @@ def _node_data(node: NodeRecord) -> dict[str, Any]:
 
 
 def _tokens(record: EpisodeRecord) -> int:
-    return int((record.usage.get("visible_tokens") or 0) + (record.usage.get("reasoning_tokens") or 0))
+    return int(
+        (record.usage.get("visible_tokens") or 0) + (record.usage.get("reasoning_tokens") or 0)
+    )
 
 
 def _names(agent: Mapping[str, Any]) -> list[str]:
@@ -146,4 +165,6 @@ def _one_line(text: str) -> str:
 
 
 def _hash(source: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(source.encode("utf-8")).digest()).decode("ascii")
+    return "sha256-" + base64.b64encode(hashlib.sha256(source.encode("utf-8")).digest()).decode(
+        "ascii"
+    )

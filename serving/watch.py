@@ -68,14 +68,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.headers.get("Host") not in self.server.hosts:
-            self._send(HTTPStatus.FORBIDDEN, b"this server answers its own machine only", "text/plain")
+            self._send(
+                HTTPStatus.FORBIDDEN, b"this server answers its own machine only", "text/plain"
+            )
         elif self.path.partition("?")[0] != "/":
             self._send(HTTPStatus.NOT_FOUND, b"there is one page, at /", "text/plain")
         else:
             try:
                 self._send(HTTPStatus.OK, self.server.page(), "text/html; charset=utf-8")
             except RecordError as error:
-                self._send(HTTPStatus.INTERNAL_SERVER_ERROR, str(error).encode("utf-8", "replace"), "text/plain")
+                self._send(
+                    HTTPStatus.INTERNAL_SERVER_ERROR,
+                    str(error).encode("utf-8", "replace"),
+                    "text/plain",
+                )
 
     def _send(self, status: HTTPStatus, body: bytes, kind: str) -> None:
         self.send_response(status)

@@ -38,9 +38,7 @@ def docker_engine() -> None:
     fault = _engine_fault()
     if fault is None:
         return
-    message = (
-        f"no Docker engine answers ({fault}); start one, for example: dockerd --iptables=false --bridge=none"
-    )
+    message = f"no Docker engine answers ({fault}); start one, for example: dockerd --iptables=false --bridge=none"
     if os.environ.get("STEPGYM_REQUIRE_DOCKER") == "1":
         pytest.fail(message)
     pytest.skip(message)

@@ -19,7 +19,18 @@ from stepgym.cli import main
 HOUSE = Path(__file__).resolve().parent.parent
 DOCUMENTS = [
     "README.md",
-    *(f"docs/{name}.md" for name in ("claims", "environments", "grading", "learning", "policies", "records", "sandbox")),
+    *(
+        f"docs/{name}.md"
+        for name in (
+            "claims",
+            "environments",
+            "grading",
+            "learning",
+            "policies",
+            "records",
+            "sandbox",
+        )
+    ),
 ]
 
 
@@ -32,17 +43,34 @@ class Block(NamedTuple):
 
 def blocks(document: str) -> list[Block]:
     text = (HOUSE / document).read_text(encoding="utf-8")
-    return [Block(*found) for found in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)]
+    return [
+        Block(*found)
+        for found in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    ]
 
 
 def command(block: Block) -> list[str]:
     if block.language == "python":
         return [sys.executable, "-c", block.source]
-    if block.language == "toml":  # a file, named in its first line: it must read, and the commands behind it use it
-        return ["sh", "-c", f"cat > {block.source.split(':')[0].removeprefix('# ')} <<'END'\n{block.source}END"]
+    if (
+        block.language == "toml"
+    ):  # a file, named in its first line: it must read, and the commands behind it use it
+        return [
+            "sh",
+            "-c",
+            f"cat > {block.source.split(':')[0].removeprefix('# ')} <<'END'\n{block.source}END",
+        ]
     assert block.language == "sh", f"a block in {block.language!r} is run by nothing"
-    if "make " in block.source:  # `make test` cannot run inside itself: what it would do must at least be there
-        return ["make", "--dry-run", "--directory", str(HOUSE), *re.findall(r"^make (\w+)", block.source, re.MULTILINE)]
+    if (
+        "make " in block.source
+    ):  # `make test` cannot run inside itself: what it would do must at least be there
+        return [
+            "make",
+            "--dry-run",
+            "--directory",
+            str(HOUSE),
+            *re.findall(r"^make (\w+)", block.source, re.MULTILINE),
+        ]
     return ["sh", "-e", "-c", block.source]
 
 
@@ -58,8 +86,14 @@ def check_options(source: str) -> None:
             inner = found.get_command(click.Context(found), name)
             assert inner is not None, f"there is no command {name!r}: {line}"
             found = inner
-        known = {option for parameter in found.params for option in (*parameter.opts, *parameter.secondary_opts)}
-        unknown = [word for word in words if word.startswith("--") and word.partition("=")[0] not in known]
+        known = {
+            option
+            for parameter in found.params
+            for option in (*parameter.opts, *parameter.secondary_opts)
+        }
+        unknown = [
+            word for word in words if word.startswith("--") and word.partition("=")[0] not in known
+        ]
         assert not unknown, f"{line}: no such option: {unknown}"
 
 
@@ -74,14 +108,22 @@ def test_every_block_runs(document: str, tmp_path: Path) -> None:
             check_options(block.source)
             continue
         done = subprocess.run(
-            command(block), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL
+            command(block),
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            stdin=subprocess.DEVNULL,
         )
         assert done.returncode == 0, f"{document}:\n{block.source}\n{done.stdout}\n{done.stderr}"
 
 
 def test_the_first_screen_shows_the_two_commands() -> None:
     first = (HOUSE / "README.md").read_text(encoding="utf-8").splitlines()[:25]
-    assert any(line.startswith("make demo") for line in first) and any(line.startswith("make test") for line in first)
+    assert any(line.startswith("make demo") for line in first) and any(
+        line.startswith("make test") for line in first
+    )
 
 
 @pytest.mark.parametrize("document", [*DOCUMENTS, "CONTRIBUTING.md"])

@@ -27,7 +27,9 @@ FIRST_MOVE = FIRST_NUMBER + MAX_NUMBER + 1
 MOVE_TOKEN = {
     (i, j, op): FIRST_MOVE + k
     for k, (i, j, op) in enumerate(
-        (i, j, op) for i, j in combinations(range(MAX_NUMBERS), 2) for op in countdown_solver.OPERATORS
+        (i, j, op)
+        for i, j in combinations(range(MAX_NUMBERS), 2)
+        for op in countdown_solver.OPERATORS
     )
 }
 """One token per Countdown step: which two of the ascending numbers, and the operation."""
@@ -87,7 +89,12 @@ class Countdown:
     distinct = True
 
     def plays(self, public: Hashable) -> bool:
-        return isinstance(public, tuple) and len(public) == 2 and isinstance(public[0], tuple) and len(public[0]) <= MAX_NUMBERS
+        return (
+            isinstance(public, tuple)
+            and len(public) == 2
+            and isinstance(public[0], tuple)
+            and len(public[0]) <= MAX_NUMBERS
+        )
 
     def prompt(self, public: Hashable) -> tuple[int, ...]:
         numbers, target = cast(countdown.Board, public)
@@ -95,7 +102,10 @@ class Countdown:
 
     def moves(self, public: Hashable) -> tuple[Move, ...]:
         numbers, _ = cast(countdown.Board, public)
-        return tuple(Move(move.text, (self._token(numbers, move.text),)) for move in countdown_solver.moves(numbers))
+        return tuple(
+            Move(move.text, (self._token(numbers, move.text),))
+            for move in countdown_solver.moves(numbers)
+        )
 
     def following(self, public: Hashable, tokens: tuple[int, ...]) -> tuple[int, ...]:
         return () if tokens else tuple(sorted({move.tokens[0] for move in self.moves(public)}))
@@ -135,7 +145,12 @@ class ModularSums:
     distinct = False
 
     def plays(self, public: Hashable) -> bool:
-        return isinstance(public, tuple) and len(public) == 3 and isinstance(public[0], tuple) and public[2] <= MAX_NUMBER
+        return (
+            isinstance(public, tuple)
+            and len(public) == 3
+            and isinstance(public[0], tuple)
+            and public[2] <= MAX_NUMBER
+        )
 
     def prompt(self, public: Hashable) -> tuple[int, ...]:
         remaining, running, _ = cast(modular_sums.Sum, public)
@@ -204,7 +219,8 @@ def reading_of(state: State) -> Hashable:
 def _results(a: int, b: int, modulus: int) -> tuple[Move, ...]:
     """Return the steps that add two numbers, one for each result; boards share them."""
     return tuple(
-        Move(f"{a} + {b} = {c}", (number_token(a), number_token(b), number_token(c))) for c in range(modulus)
+        Move(f"{a} + {b} = {c}", (number_token(a), number_token(b), number_token(c)))
+        for c in range(modulus)
     )
 
 
@@ -263,4 +279,10 @@ def plan(game: str, public: Hashable) -> Plan:
             choices.append((m, last, move.tokens[-1]))
             options[last][move.tokens[-1]] = None
     rows = tuple(prompt + prefix for prefix in index)
-    return Plan(moves, rows, tuple(map(tuple, options)), np.array(choices, np.int32).reshape(-1, 3), len(prompt))
+    return Plan(
+        moves,
+        rows,
+        tuple(map(tuple, options)),
+        np.array(choices, np.int32).reshape(-1, 3),
+        len(prompt),
+    )

@@ -104,19 +104,31 @@ def load(kind: str, folder: Path) -> Any:
     from transformers import LlamaForCausalLM, LlamaForTokenClassification
 
     if not (folder / "model.safetensors").is_file():
-        raise CheckpointError(f"no model.safetensors in {folder}; `stepgym train embedded --out FOLDER` makes a policy and a prm")
+        raise CheckpointError(
+            f"no model.safetensors in {folder}; `stepgym train embedded --out FOLDER` makes a policy and a prm"
+        )
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         if config.get("stepgym_game") not in GAMES:
-            raise CheckpointError(f"{folder} is not an embedded model (its config names no stepgym_game); load it as hf:{folder}")
+            raise CheckpointError(
+                f"{folder} is not an embedded model (its config names no stepgym_game); load it as hf:{folder}"
+            )
         wanted = LlamaForCausalLM if kind == POLICY else LlamaForTokenClassification
         if wanted.__name__ not in config.get("architectures", []):
-            hint = f"; `stepgym train alphazero --shared --init {folder}` gives a policy a value head" if kind == PRM and not (folder / "value_head.safetensors").is_file() else ""
-            raise CheckpointError(f"{folder} holds {config.get('architectures')}, not a {kind} ({wanted.__name__}){hint}")
+            hint = (
+                f"; `stepgym train alphazero --shared --init {folder}` gives a policy a value head"
+                if kind == PRM and not (folder / "value_head.safetensors").is_file()
+                else ""
+            )
+            raise CheckpointError(
+                f"{folder} holds {config.get('architectures')}, not a {kind} ({wanted.__name__}){hint}"
+            )
         with quiet():
             model = wanted.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     except (SafetensorError, OSError, json.JSONDecodeError, RuntimeError) as error:
-        raise CheckpointError(f"cannot read the model in {folder}; is a file cut short? ({error})") from error
+        raise CheckpointError(
+            f"cannot read the model in {folder}; is a file cut short? ({error})"
+        ) from error
     model.eval()
     return model
 
@@ -136,7 +148,9 @@ def last_outputs(model: Any, rows: Sequence[Sequence[int]]) -> Tensor:
     return outputs_at(model, rows, [(at, len(row) - 1) for at, row in enumerate(rows)])
 
 
-def outputs_at(model: Any, rows: Sequence[Sequence[int]], places: Sequence[tuple[int, int]]) -> Tensor:
+def outputs_at(
+    model: Any, rows: Sequence[Sequence[int]], places: Sequence[tuple[int, int]]
+) -> Tensor:
     """Return the model's outputs at `(row, position)` places, `[places, outputs]`.
 
     Rows are padded on the right, where a causal model does not look.
@@ -177,11 +191,15 @@ def lay_out(game: str, publics: Sequence[Hashable]) -> Layout:
     for p in plans:
         first = len(rows)
         choices.append(p.choices + np.array([num_moves, first, 0]))
-        options += [(first + row, token) for row, tokens in enumerate(p.options) for token in tokens]
+        options += [
+            (first + row, token) for row, tokens in enumerate(p.options) for token in tokens
+        ]
         rows += p.rows
         num_moves += len(p.moves)
     chosen = np.concatenate(choices) if choices else np.empty((0, 3), np.int64)
-    return Layout(plans, rows, torch.from_numpy(chosen).T, torch.tensor(options).reshape(-1, 2).T, num_moves)
+    return Layout(
+        plans, rows, torch.from_numpy(chosen).T, torch.tensor(options).reshape(-1, 2).T, num_moves
+    )
 
 
 def move_log_probs(model: Any, layout: Layout) -> list[Tensor]:

@@ -43,7 +43,11 @@ class EmbeddedPolicy:
         """Load `folder` (default: the shipped Countdown policy), or take a `model` that is in memory."""
         if temperature < 0:
             raise ValueError(f"temperature is 0 or larger, not {temperature!r}")
-        loaded = net.load(net.POLICY, Path(folder) if folder else WEIGHTS / net.POLICY) if model is None else model
+        loaded = (
+            net.load(net.POLICY, Path(folder) if folder else WEIGHTS / net.POLICY)
+            if model is None
+            else model
+        )
         self.model = copy.deepcopy(loaded).double()
         self.game = str(self.model.config.stepgym_game)
         self.num_parameters = net.num_parameters(self.model)
@@ -51,21 +55,37 @@ class EmbeddedPolicy:
         self.temperature = temperature
         self.distinct = GAMES[self.game].distinct if distinct is None else distinct
         self._known: dict[Hashable, list[float]] = {}
-        self._writer = None if self.distinct or temperature == 0 else Writer(self.model, temperature)
+        self._writer = (
+            None if self.distinct or temperature == 0 else Writer(self.model, temperature)
+        )
 
     def describe(self) -> dict[str, Any]:
         """Return what a record says of this policy."""
         return {
-            "kind": "embedded", "game": self.game, "seed": self.seed, "temperature": self.temperature,
-            "distinct": self.distinct, "num_parameters": self.num_parameters,
-        }  # fmt: skip
+            "kind": "embedded",
+            "game": self.game,
+            "seed": self.seed,
+            "temperature": self.temperature,
+            "distinct": self.distinct,
+            "num_parameters": self.num_parameters,
+        }
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         """Return up to `counts[i]` steps; none for a state that is done. Raises `ValueError` for other games."""
-        written = [i for i, state in enumerate(states) if self._writer and not state.done and state.draw is not None]
-        whole = [state.public for i, state in enumerate(states) if not state.done and (not self._writer or state.draw is None)]
+        written = [
+            i
+            for i, state in enumerate(states)
+            if self._writer and not state.done and state.draw is not None
+        ]
+        whole = [
+            state.public
+            for i, state in enumerate(states)
+            if not state.done and (not self._writer or state.draw is None)
+        ]
         self.learn_probabilities(whole)
-        steps = dict(zip(written, self._write([states[i] for i in written], [counts[i] for i in written])))
+        steps = dict(
+            zip(written, self._write([states[i] for i in written], [counts[i] for i in written]))
+        )
         return [
             [] if state.done else steps[i] if i in steps else self._draw(state, count)
             for i, (state, count) in enumerate(zip(states, counts, strict=True))
@@ -79,8 +99,13 @@ class EmbeddedPolicy:
             require_game(self.game, state.public)
         game = GAMES[self.game]
         # A board without a legal step is asked for none.
-        asked = [(state.draw or 0, count if game.following(state.public, ()) else 0) for state, count in zip(states, counts)]
-        streams = [random.Random(proposal_seed(self.seed, _at_first_draw(state), 1)) for state in states]
+        asked = [
+            (state.draw or 0, count if game.following(state.public, ()) else 0)
+            for state, count in zip(states, counts)
+        ]
+        streams = [
+            random.Random(proposal_seed(self.seed, _at_first_draw(state), 1)) for state in states
+        ]
         drawn = self._writer.write([state.public for state in states], streams, asked)
         return [
             [
@@ -107,7 +132,9 @@ class EmbeddedPolicy:
             part = new[at : at + _BATCH]
             with net.scoring():
                 scored = net.move_log_probs(self.model, net.lay_out(self.game, part))
-            self._known.update((public, [round(x, 9) for x in row.tolist()]) for public, row in zip(part, scored))
+            self._known.update(
+                (public, [round(x, 9) for x in row.tolist()]) for public, row in zip(part, scored)
+            )
 
     def log_probs(self, public: Hashable) -> tuple[Plan, list[float]]:
         """Return the legal moves of a board and the log-probability of each."""

@@ -28,7 +28,11 @@ class EmbeddedRewardModel:
     def __init__(self, folder: str | Path | None = None, *, model: Any = None) -> None:
         """Load `folder`, a reward model or a policy that has a value head (default: the shipped Countdown reward model),
         or take a `model` that is in memory."""
-        loaded = value_head.load_scorer(Path(folder) if folder else WEIGHTS / net.PRM) if model is None else model
+        loaded = (
+            value_head.load_scorer(Path(folder) if folder else WEIGHTS / net.PRM)
+            if model is None
+            else model
+        )
         self.model = copy.deepcopy(loaded).double()
         self.game = str(self.model.config.stepgym_game)
         self.num_parameters = net.num_parameters(self.model)

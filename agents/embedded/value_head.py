@@ -45,7 +45,10 @@ def save(model: PolicyValueNet, folder: Path) -> None:
 
     net.save(model.policy, folder)
     part = folder / (HEAD + ".part")
-    save_file({name: weight.detach().contiguous() for name, weight in model.score.state_dict().items()}, part)
+    save_file(
+        {name: weight.detach().contiguous() for name, weight in model.score.state_dict().items()},
+        part,
+    )
     part.replace(folder / HEAD)
 
 

@@ -54,7 +54,12 @@ class Writer:
         self.temperature = temperature
         self._known: dict[Prefix, Following] = {}
 
-    def write(self, publics: Sequence[Hashable], streams: Sequence[random.Random], asked: Sequence[tuple[int, int]]) -> list[list[Draw]]:
+    def write(
+        self,
+        publics: Sequence[Hashable],
+        streams: Sequence[random.Random],
+        asked: Sequence[tuple[int, int]],
+    ) -> list[list[Draw]]:
         """Return for each board the draws `first` up to `first + count` of its stream, `asked` being the two."""
         drawn = [
             [Draw(public, uniforms) for uniforms in _uniforms(stream, first, count)]
@@ -96,10 +101,17 @@ class Writer:
             masked[at, option] = logits[at, option]
             log_probs = torch.log_softmax(masked, dim=-1)[at, option].round(decimals=9).tolist()
             # Options stand in ascending order, so that cumulating the whole row cumulates them.
-            below = torch.softmax(masked / self.temperature, dim=-1).cumsum(-1)[at, option].round(decimals=9).tolist()
+            below = (
+                torch.softmax(masked / self.temperature, dim=-1)
+                .cumsum(-1)[at, option]
+                .round(decimals=9)
+                .tolist()
+            )
         first = 0
         for (prefix, tokens), size in zip(part, sizes):
-            self._known[prefix] = Following(tokens, log_probs[first : first + size], below[first : first + size])
+            self._known[prefix] = Following(
+                tokens, log_probs[first : first + size], below[first : first + size]
+            )
             first += size
 
 
@@ -107,7 +119,9 @@ def _extend(draw: Draw, following: Following) -> None:
     if not following.tokens:
         draw.open = False
         return
-    chosen = min(bisect_right(following.below, draw.uniforms[len(draw.tokens)]), len(following.tokens) - 1)
+    chosen = min(
+        bisect_right(following.below, draw.uniforms[len(draw.tokens)]), len(following.tokens) - 1
+    )
     draw.log_prob += following.log_probs[chosen]
     draw.tokens += (following.tokens[chosen],)
 

@@ -40,7 +40,9 @@ class BudgetForcingPolicy:
         close: str = f"\n{THINK_END}\n",
     ) -> None:
         if max_thinking_tokens is not None and max_thinking_tokens < 1:
-            raise ValueError(f"max_thinking_tokens is at least 1 or None, not {max_thinking_tokens!r}")
+            raise ValueError(
+                f"max_thinking_tokens is at least 1 or None, not {max_thinking_tokens!r}"
+            )
         if num_waits < 0 or not wait:
             raise ValueError(f"num_waits {num_waits!r} must be >= 0 and wait {wait!r} not empty")
         if THINK_END not in close:
@@ -50,7 +52,12 @@ class BudgetForcingPolicy:
 
             raise ValueError(f"budget forcing: {NO_PREFILL}")
         self.policy = policy
-        self.max_thinking_tokens, self.num_waits, self.wait, self.close = max_thinking_tokens, num_waits, wait, close
+        self.max_thinking_tokens, self.num_waits, self.wait, self.close = (
+            max_thinking_tokens,
+            num_waits,
+            wait,
+            close,
+        )
 
     @property
     def num_parameters(self) -> int:
@@ -73,11 +80,15 @@ class BudgetForcingPolicy:
         failures: dict[int, str] = {}
         steps: list[list[Step]] = [[] for _ in states]
         thoughts: list[_Thought] = []
-        openings = [self._opening(state, count) for state, count in zip(states, counts, strict=True)]
+        openings = [
+            self._opening(state, count) for state, count in zip(states, counts, strict=True)
+        ]
         for i, each in enumerate(self._extend(openings, list(range(len(states))), failures)):
             for child, written in enumerate(each):
                 if openings[i].texts:
-                    thoughts.append(_Thought(i, _own_draw(states[i], child), openings[i].texts).add(written))
+                    thoughts.append(
+                        _Thought(i, _own_draw(states[i], child), openings[i].texts).add(written)
+                    )
                 else:
                     steps[i].append(written.step)
         done: list[_Thought] = []
@@ -109,9 +120,13 @@ class BudgetForcingPolicy:
 
     def _force(self, thought: _Thought) -> _Thought:
         """Carry a thought on where waits and tokens are left, and close it otherwise."""
-        left = self.max_thinking_tokens is None or thought.step.num_tokens < self.max_thinking_tokens
+        left = (
+            self.max_thinking_tokens is None or thought.step.num_tokens < self.max_thinking_tokens
+        )
         if thought.stop is not Stop.LENGTH and thought.num_waits < self.num_waits and left:
-            return replace(thought, texts=(*thought.texts, self.wait), num_waits=thought.num_waits + 1)
+            return replace(
+                thought, texts=(*thought.texts, self.wait), num_waits=thought.num_waits + 1
+            )
         return replace(thought, texts=(*thought.texts, self.close), closed=True)
 
     def _next(self, thought: _Thought) -> Opening:
@@ -140,7 +155,9 @@ class _Thought:
         texts = (*self.texts, new.text)
         step = Step(
             "".join(texts),
-            log_prob=None if old.log_prob is None or new.log_prob is None else old.log_prob + new.log_prob,
+            log_prob=None
+            if old.log_prob is None or new.log_prob is None
+            else old.log_prob + new.log_prob,
             num_tokens=old.num_tokens + new.num_tokens,
             num_reasoning_tokens=old.num_reasoning_tokens + new.num_reasoning_tokens,
             num_prompt_tokens=old.num_prompt_tokens + new.num_prompt_tokens,
@@ -151,7 +168,9 @@ class _Thought:
 
 def _own_draw(state: State, child: int) -> State:
     """Give each child a stream of its own: two that thought alike may yet end differently."""
-    return state if state.draw is None else replace(state, draw=derive_seed(state.draw, child) % 2**31)
+    return (
+        state if state.draw is None else replace(state, draw=derive_seed(state.draw, child) % 2**31)
+    )
 
 
 def load(
@@ -174,4 +193,6 @@ def load(
             f"policy {name!r} cannot write on from the beginning of a step; hf:NAME_OR_FOLDER can, and "
             "chat:URL#MODEL"
         )
-    return BudgetForcingPolicy(inner, max_thinking_tokens=max_thinking_tokens, num_waits=num_waits, wait=wait)
+    return BudgetForcingPolicy(
+        inner, max_thinking_tokens=max_thinking_tokens, num_waits=num_waits, wait=wait
+    )

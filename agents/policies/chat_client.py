@@ -74,12 +74,16 @@ class ChatClient:
             wait_s: float | None = None
             try:
                 return read_completion(
-                    self.client.chat.completions.create(model=self.model, messages=list(messages), **request)
+                    self.client.chat.completions.create(
+                        model=self.model, messages=list(messages), **request
+                    )
                 )
             except openai.APIStatusError as error:
                 status, problem = error.status_code, f"status {error.status_code}: {error.message}"
                 if not (status in RETRIED_STATUS or status >= 500):
-                    raise ChatError(f"{self.where} refused: {problem}"[:1000], status=status) from error
+                    raise ChatError(
+                        f"{self.where} refused: {problem}"[:1000], status=status
+                    ) from error
                 wait_s = _retry_after(error.response.headers)
             except openai.APITimeoutError:
                 status, problem = None, f"no reply within {self.client.timeout} s"
@@ -91,7 +95,9 @@ class ChatClient:
             if attempt < self.max_retries:
                 time.sleep(self._wait(attempt) if wait_s is None else wait_s)
         tries = f"{self.max_retries + 1} tries" if self.max_retries else "one try"
-        raise ChatError(f"{self.where} gave nothing in {tries}; the last: {problem}"[:1000], status=status)
+        raise ChatError(
+            f"{self.where} gave nothing in {tries}; the last: {problem}"[:1000], status=status
+        )
 
     def _wait(self, attempt: int) -> float:
         # Jitter keeps many waiting requests from coming back all at once; no result depends on it.
@@ -115,7 +121,9 @@ def read_completion(reply: Any) -> Completion:
         raise ValueError(f"no choices in {str(reply)[:200]!r}")
     usage = getattr(reply, "usage", None)
     details = getattr(usage, "completion_tokens_details", None)
-    cached = _count(getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None)) or 0
+    cached = (
+        _count(getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None)) or 0
+    )
     prompt = _count(getattr(usage, "prompt_tokens", None))
     return Completion(
         [_read_choice(choice) for choice in choices],
@@ -136,7 +144,9 @@ def _read_choice(choice: Any) -> Choice:
     return Choice(
         content if isinstance(content, str) else "",
         reasoning if isinstance(reasoning, str) else "",
-        float(sum(known)) if known and all(isinstance(value, int | float) for value in known) else None,
+        float(sum(known))
+        if known and all(isinstance(value, int | float) for value in known)
+        else None,
         len(known) if known else None,
         str(getattr(choice, "finish_reason", "")),
     )

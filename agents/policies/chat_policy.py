@@ -27,7 +27,12 @@ NO_PREFILL = (
     "and llama.cpp serve (continue_final_message)"
 )
 NEXT_STEP = "Go on with the next step only."
-OPTIONAL = (frozenset[str](), frozenset({"logprobs"}), frozenset({"n"}), frozenset({"logprobs", "n"}))
+OPTIONAL = (
+    frozenset[str](),
+    frozenset({"logprobs"}),
+    frozenset({"n"}),
+    frozenset({"logprobs", "n"}),
+)
 """What is left out of a request, one after the other, while a server refuses it."""
 BYTES_PER_TOKEN = 4
 """The guess where a server counts nothing."""
@@ -68,16 +73,28 @@ class ChatPolicy:
 
         url, model = parse_endpoint(endpoint)
         if concurrency < 1 or max_retries < 0 or timeout_s <= 0:
-            raise ValueError(f"concurrency {concurrency!r} >= 1, max_retries {max_retries!r} >= 0, timeout_s {timeout_s!r} > 0")
+            raise ValueError(
+                f"concurrency {concurrency!r} >= 1, max_retries {max_retries!r} >= 0, timeout_s {timeout_s!r} > 0"
+            )
         if continuation not in ("ask", "prefill"):
             raise ValueError(f"unknown continuation {continuation!r}; known: ask, prefill")
         # A local server wants no key, but the client insists on one.
         key = api_key or os.environ.get("OPENAI_API_KEY") or "none"
         client = openai.OpenAI(base_url=url, api_key=key, timeout=timeout_s, max_retries=0)
-        self._client = ChatClient(client=client, model=model, max_retries=max_retries, backoff_s=backoff_s)
+        self._client = ChatClient(
+            client=client, model=model, max_retries=max_retries, backoff_s=backoff_s
+        )
         self.seed, self.temperature, self.top_p = seed, temperature, top_p
-        self.max_new_tokens, self.delimiters, self.system = max_new_tokens, tuple(delimiters), system
-        self.continuation, self.concurrency, self.num_parameters = continuation, concurrency, num_parameters
+        self.max_new_tokens, self.delimiters, self.system = (
+            max_new_tokens,
+            tuple(delimiters),
+            system,
+        )
+        self.continuation, self.concurrency, self.num_parameters = (
+            continuation,
+            concurrency,
+            num_parameters,
+        )
         self.examples = tuple(examples)
         self.options = dict(options or {})
         self._refused: frozenset[str] = frozenset()
@@ -98,12 +115,18 @@ class ChatPolicy:
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         """Return up to `counts[i]` steps for `states[i]`; raises `PolicyError` with the rest where a request failed."""
-        openings = [Opening(state, num_children=count) for state, count in zip(states, counts, strict=True)]
+        openings = [
+            Opening(state, num_children=count) for state, count in zip(states, counts, strict=True)
+        ]
         written, failures = self.extend(openings)
         steps = [[one.step for one in each] for each in written]
         if failures:
             first = next(iter(failures.values()))
-            raise PolicyError(f"{len(failures)} of {len(steps)} states failed, the first: {first}", steps=steps, failures=failures)
+            raise PolicyError(
+                f"{len(failures)} of {len(steps)} states failed, the first: {first}",
+                steps=steps,
+                failures=failures,
+            )
         return steps
 
     def extend(self, openings: Sequence[Opening]) -> Extended:
@@ -135,7 +158,9 @@ class ChatPolicy:
             written = self._written(completion, opening)
             served.written += written[:missing]
             if not written:
-                served.failure = f"{self._client.where} returned {len(completion.choices)} empty completions"
+                served.failure = (
+                    f"{self._client.where} returned {len(completion.choices)} empty completions"
+                )
         return served
 
     def _ask(self, opening: Opening, size: int, asked: int, *, likeliest: bool) -> Completion:
@@ -160,7 +185,11 @@ class ChatPolicy:
         refusal: ChatError | None = None
         for left_out in OPTIONAL:
             if left_out >= self._refused and (size > 1 or "n" not in left_out - self._refused):
-                sent = {name: value for name, value in request.items() if name not in left_out and value is not None}
+                sent = {
+                    name: value
+                    for name, value in request.items()
+                    if name not in left_out and value is not None
+                }
                 try:
                     completion = self._client.complete(self._messages(state, texts), **sent)
                 except ChatError as error:
@@ -194,7 +223,9 @@ class ChatPolicy:
         """Turn choices into what was written. Empty steps are left out, and their tokens charged to the first that is
         not; where a step was begun for the model, it may have nothing to add."""
         thinking = is_thinking("".join(opening.texts))
-        texts = [_whole_text(choice, opening.stops, thinking=thinking) for choice in completion.choices]
+        texts = [
+            _whole_text(choice, opening.stops, thinking=thinking) for choice in completion.choices
+        ]
         tokens = _shares(completion, texts)
         reasoning = tokens if thinking else _split(completion.reasoning_tokens, len(texts))
         kept = [i for i, text in enumerate(texts) if opening.texts or text.strip()]
@@ -235,7 +266,9 @@ def parse_endpoint(name: str) -> Endpoint:
     """Split `URL#MODEL`; raises `ValueError` where one is missing or the URL is none."""
     url, _, model = name.rpartition("#")
     if not url.startswith(("http://", "https://")) or not model:
-        raise ValueError(f"chat policy {name!r} needs an http(s) URL and a model: chat:http://HOST:PORT/v1#MODEL")
+        raise ValueError(
+            f"chat policy {name!r} needs an http(s) URL and a model: chat:http://HOST:PORT/v1#MODEL"
+        )
     return Endpoint(url, model)
 
 
@@ -266,7 +299,10 @@ def _shares(completion: Completion, texts: list[str]) -> list[int]:
         if len(known) == len(texts) and sum(known) == completion.completion_tokens:
             return known
         return _split(completion.completion_tokens, len(texts))
-    return [count or -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN) for count, text in zip(counted, texts)]
+    return [
+        count or -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
+        for count, text in zip(counted, texts)
+    ]
 
 
 def _split(total: int, parts: int) -> list[int]:

@@ -110,7 +110,9 @@ class Decoder:
         """Give a job with very many children several rows, for which its prefix is read once before."""
         if len(job.children) <= MAX_COLUMNS or self.store.limit_bytes == 0:
             return [job]
-        parts = [job.children[at : at + MAX_COLUMNS] for at in range(0, len(job.children), MAX_COLUMNS)]
+        parts = [
+            job.children[at : at + MAX_COLUMNS] for at in range(0, len(job.children), MAX_COLUMNS)
+        ]
         prefix = replace(job, children=[])
         self._prefill([prefix])
         job.num_read = prefix.num_read
@@ -136,7 +138,10 @@ class Decoder:
         logits = logits.expand(-1, max(map(len, columns)), -1)
         while True:
             self._draw(logits, jobs, columns)
-            columns = [[c for c in live if job.children[c].stop is None] for job, live in zip(jobs, columns)]
+            columns = [
+                [c for c in live if job.children[c].stop is None]
+                for job, live in zip(jobs, columns)
+            ]
             live = [row for row, left in enumerate(columns) if left]
             if len(live) * 2 <= len(jobs):
                 for row in set(range(len(jobs))).difference(live):
@@ -155,7 +160,9 @@ class Decoder:
         longest = max(cached)
         block = max(job.length - n for job, n in zip(jobs, cached))
         capacity = longest + block + max(len(job.children) * job.room for job in jobs)
-        rows = Rows(self.shape, len(jobs), capacity, device=self.model.device, dtype=self.model.dtype)
+        rows = Rows(
+            self.shape, len(jobs), capacity, device=self.model.device, dtype=self.model.dtype
+        )
         for row, (each, job, n) in enumerate(zip(found, jobs, cached)):
             column = longest - n
             for keys, values in each.pieces:
@@ -168,7 +175,9 @@ class Decoder:
             self._keep_prompt(rows, row, job, cached[row], longest + block)
         return rows, logits
 
-    def _read_prompts(self, rows: Rows, jobs: list[Job], cached: list[int], start: int, block: int) -> torch.Tensor:
+    def _read_prompts(
+        self, rows: Rows, jobs: list[Job], cached: list[int], start: int, block: int
+    ) -> torch.Tensor:
         logits = []
         for first, last in _chunks([job.length - n for job, n in zip(jobs, cached)]):
             size = max(job.length - n for job, n in zip(jobs[first:last], cached[first:last]))
@@ -182,7 +191,11 @@ class Decoder:
                 positions[i, size - len(new) :] = torch.arange(n, job.length)
                 owners[i, size - len(new) :] = PREFIX
             device = self.model.device
-            logits.append(view.read(self.model, ids.to(device), positions.to(device), owners.to(device), last=1))
+            logits.append(
+                view.read(
+                    self.model, ids.to(device), positions.to(device), owners.to(device), last=1
+                )
+            )
         rows.used = start + block
         return torch.cat(logits)
 
@@ -202,7 +215,9 @@ class Decoder:
         """Draw the next token of every live child; logits are [rows, columns, vocabulary]."""
         places = [(r, c) for r, live in enumerate(columns) for c in range(len(live))]
         children = [jobs[r].children[columns[r][c]] for r, c in places]
-        uniforms = torch.tensor([child.uniforms[len(child.ids)] for child in children], dtype=torch.float32)
+        uniforms = torch.tensor(
+            [child.uniforms[len(child.ids)] for child in children], dtype=torch.float32
+        )
         at = torch.tensor(places, device=logits.device)
         likeliest = torch.tensor([child.likeliest for child in children], device=logits.device)
         drawn = draw(
@@ -259,13 +274,18 @@ class Decoder:
             if len(columns) and after is not None:
                 first = len(tokens) - after.num_opening
                 ids = (*tokens[first:], *child.ids)
-                self.store.put(after.key, Entry(ids, *rows.take(row, torch.cat([prefix[first:], columns]))))
+                self.store.put(
+                    after.key, Entry(ids, *rows.take(row, torch.cat([prefix[first:], columns])))
+                )
 
 
 def _chunks(lengths: list[int]) -> Iterator[tuple[int, int]]:
     """Cut rows into runs whose padded size stays within `PREFILL_TOKENS` (a longer row is a run by itself)."""
     start = 0
     for stop in range(1, len(lengths) + 1):
-        if stop == len(lengths) or max(lengths[start : stop + 1]) * (stop + 1 - start) > PREFILL_TOKENS:
+        if (
+            stop == len(lengths)
+            or max(lengths[start : stop + 1]) * (stop + 1 - start) > PREFILL_TOKENS
+        ):
             yield start, stop
             start = stop

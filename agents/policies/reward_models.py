@@ -48,7 +48,9 @@ class _Oracle:
         try:
             return [self._problems[state.prompt] for state in states]
         except KeyError as error:
-            raise ValueError(f"no problem with the prompt {str(error.args[0])[:80]!r} was given to this oracle") from None
+            raise ValueError(
+                f"no problem with the prompt {str(error.args[0])[:80]!r} was given to this oracle"
+            ) from None
 
 
 class StepVerifierReward(_Oracle):
@@ -75,7 +77,9 @@ def _until_wrong(scores: Sequence[float]) -> list[float]:
 class VerifierReward(_Oracle):
     """The oracle over answers: the verdict's score on the last step of an answered state, `unknown` on all others."""
 
-    def __init__(self, verifier: Verifier, problems: Iterable[Problem], *, unknown: float = 0.5) -> None:
+    def __init__(
+        self, verifier: Verifier, problems: Iterable[Problem], *, unknown: float = 0.5
+    ) -> None:
         super().__init__(problems)
         self._verifier, self._unknown = verifier, unknown
 

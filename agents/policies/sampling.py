@@ -31,7 +31,12 @@ class Drawn(NamedTuple):
 
 
 def draw(
-    logits: torch.Tensor, uniforms: torch.Tensor, likeliest: torch.Tensor, *, temperature: float, top_p: float
+    logits: torch.Tensor,
+    uniforms: torch.Tensor,
+    likeliest: torch.Tensor,
+    *,
+    temperature: float,
+    top_p: float,
 ) -> Drawn:
     """Draw one token per row of `logits` [rows, vocabulary] by inverse transform of `uniforms` [rows].
 
@@ -42,7 +47,11 @@ def draw(
     tokens = logits.argmax(-1)
     if not bool(likeliest.all()):
         probabilities = torch.softmax(logits / temperature, -1)
-        sampled = _invert(probabilities, uniforms) if top_p >= 1 else _nucleus(probabilities, uniforms, top_p)
+        sampled = (
+            _invert(probabilities, uniforms)
+            if top_p >= 1
+            else _nucleus(probabilities, uniforms, top_p)
+        )
         tokens = torch.where(likeliest, tokens, sampled)
     chosen = logits.gather(-1, tokens[:, None])[:, 0]
     return Drawn(tokens, chosen - logits.logsumexp(-1))
@@ -51,7 +60,9 @@ def draw(
 def _invert(probabilities: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
     cumulative = probabilities.cumsum(-1)
     target = uniforms[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, target, right=True)[:, 0].clamp_(max=probabilities.shape[-1] - 1)
+    return torch.searchsorted(cumulative, target, right=True)[:, 0].clamp_(
+        max=probabilities.shape[-1] - 1
+    )
 
 
 def _nucleus(probabilities: torch.Tensor, uniforms: torch.Tensor, top_p: float) -> torch.Tensor:

@@ -82,7 +82,9 @@ class ScriptedRewardModel:
     num_parameters: int = 0
 
     def score(self, states: Sequence[State]) -> list[list[float]]:
-        return [[self._score(state, end) for end in range(1, len(state.steps) + 1)] for state in states]
+        return [
+            [self._score(state, end) for end in range(1, len(state.steps) + 1)] for state in states
+        ]
 
     def _score(self, state: State, end: int) -> float:
         if callable(self.scores):
@@ -102,4 +104,7 @@ class RandomRewardModel:
 
     def _scores(self, state: State) -> list[float]:
         texts = [step.text for step in state.steps]
-        return [derive_seed(self.seed, state.prompt, *texts[: end + 1]) / 2**64 for end in range(len(texts))]
+        return [
+            derive_seed(self.seed, state.prompt, *texts[: end + 1]) / 2**64
+            for end in range(len(texts))
+        ]

@@ -43,7 +43,10 @@ def cache_shape(model: Any) -> CacheShape:
     cache = getattr(output, "past_key_values", None)
     layers = getattr(cache, "layers", [])
     tensors = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in layers]
-    shapes = {(k.shape[1], k.shape[3], v.shape[3]) if k is not None and v is not None else None for k, v in tensors}
+    shapes = {
+        (k.shape[1], k.shape[3], v.shape[3]) if k is not None and v is not None else None
+        for k, v in tensors
+    }
     if len(shapes) != 1 or None in shapes:
         raise ValueError(
             f"a {model.config.model_type!r} model does not keep the same keys and values in every layer, so that "
@@ -57,7 +60,15 @@ def cache_shape(model: Any) -> CacheShape:
 class Rows:
     """Keys and values of a batch of nodes, with room for `capacity` tokens in each row."""
 
-    def __init__(self, shape: CacheShape, num_rows: int, capacity: int, *, device: torch.device, dtype: torch.dtype):
+    def __init__(
+        self,
+        shape: CacheShape,
+        num_rows: int,
+        capacity: int,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+    ):
         sizes = (shape.layers, num_rows, shape.heads, capacity)
         self.keys = torch.zeros(*sizes, shape.key_dim, device=device, dtype=dtype)
         self.values = torch.zeros(*sizes, shape.value_dim, device=device, dtype=dtype)
@@ -65,24 +76,34 @@ class Rows:
         self.position = torch.zeros((num_rows, capacity), dtype=torch.long, device=device)
         self.used = 0
 
-    def load(self, row: int, start: int, keys: torch.Tensor, values: torch.Tensor, *, position: int) -> int:
+    def load(
+        self, row: int, start: int, keys: torch.Tensor, values: torch.Tensor, *, position: int
+    ) -> int:
         """Copy a piece of a prefix into a row from column `start` on; return the column after it."""
         end = start + keys.shape[2]
         self.keys[:, row, :, start:end] = keys
         self.values[:, row, :, start:end] = values
         self.owner[row, start:end] = PREFIX
-        self.position[row, start:end] = torch.arange(position, position + end - start, device=self.owner.device)
+        self.position[row, start:end] = torch.arange(
+            position, position + end - start, device=self.owner.device
+        )
         return end
 
     def take(self, row: int, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return copies of the keys and values of some columns of a row."""
-        return self.keys[:, row].index_select(2, columns), self.values[:, row].index_select(2, columns)
+        return self.keys[:, row].index_select(2, columns), self.values[:, row].index_select(
+            2, columns
+        )
 
     def rows(self, start: int, stop: int) -> Rows:
         """Return a view of some rows."""
         view = object.__new__(Rows)
         view.keys, view.values = self.keys[:, start:stop], self.values[:, start:stop]
-        view.owner, view.position, view.used = self.owner[start:stop], self.position[start:stop], self.used
+        view.owner, view.position, view.used = (
+            self.owner[start:stop],
+            self.position[start:stop],
+            self.used,
+        )
         return view
 
     def keep(self, rows: torch.Tensor) -> None:
@@ -90,7 +111,15 @@ class Rows:
         self.keys, self.values = self.keys.index_select(1, rows), self.values.index_select(1, rows)
         self.owner, self.position = self.owner[rows], self.position[rows]
 
-    def read(self, model: Any, ids: torch.Tensor, positions: torch.Tensor, owners: torch.Tensor, *, last: int = 0) -> Any:
+    def read(
+        self,
+        model: Any,
+        ids: torch.Tensor,
+        positions: torch.Tensor,
+        owners: torch.Tensor,
+        *,
+        last: int = 0,
+    ) -> Any:
         """Let the model read one block of columns, all [rows, columns]; return logits [rows, columns, vocabulary].
 
         `last` asks for the logits of the last columns only (0 is all).
@@ -157,14 +186,22 @@ class _Layer(CacheLayerMixin):  # type: ignore[misc]
 
 
 def _grouped(
-    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, scaling: Any = None, **_: Any
+    module: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    attention_mask: Any,
+    scaling: Any = None,
+    **_: Any,
 ) -> tuple[Any, None]:
     """Attend with the query heads of one key head as further query rows, so that no key or value is repeated."""
     rows, heads, columns, dim = query.shape
     groups = heads // key.shape[1]
     packed = query.reshape(rows, key.shape[1], groups * columns, dim)
     mask = attention_mask.repeat(1, 1, groups, 1)
-    out = torch.nn.functional.scaled_dot_product_attention(packed, key, value, attn_mask=mask, scale=scaling)
+    out = torch.nn.functional.scaled_dot_product_attention(
+        packed, key, value, attn_mask=mask, scale=scaling
+    )
     return out.reshape(rows, heads, columns, -1).transpose(1, 2).contiguous(), None
 
 

@@ -34,13 +34,17 @@ class StepReader:
         return self._pieces[token]
 
     def decode(self, ids: Sequence[int]) -> str:
-        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        text: str = self.tokenizer.decode(
+            list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
         return text
 
     def ended(self, ids: Sequence[int], *, thinking: bool, stops: tuple[str, ...] = ()) -> bool:
         """Say whether these ids complete a step. `thinking` says that they begin inside internal reasoning."""
         last = self.piece(ids[-1])
-        if not any(stop[-1] in last for stop in (STEP_END, *self.delimiters, *self.closers, *stops)):
+        if not any(
+            stop[-1] in last for stop in (STEP_END, *self.delimiters, *self.closers, *stops)
+        ):
             return False
         return self.cut(self.decode(ids), thinking=thinking, stops=stops) is not None
 
@@ -51,7 +55,11 @@ class StepReader:
         reasoning: a thought is not cut at its paragraphs.
         """
         lead = len(text) - len(text.lstrip())
-        hidden = [(s.start, s.end) for s in parse(_opened(text, thinking)) if s.kind is SegmentKind.REASONING]
+        hidden = [
+            (s.start, s.end)
+            for s in parse(_opened(text, thinking))
+            if s.kind is SegmentKind.REASONING
+        ]
         shift = len(THINK) if thinking else 0
         cuts = [Cut(at, mark) for mark in (STEP_END, *stops) if (at := text.find(mark)) >= 0]
         for mark in (*self.delimiters, *self.closers):
@@ -62,7 +70,9 @@ class StepReader:
                 cuts.append(Cut(at + (len(mark) if mark in self.closers else 0), mark))
         return min(cuts, default=None)
 
-    def text(self, ids: Sequence[int], *, thinking: bool, stops: tuple[str, ...] = ()) -> tuple[str, str]:
+    def text(
+        self, ids: Sequence[int], *, thinking: bool, stops: tuple[str, ...] = ()
+    ) -> tuple[str, str]:
         """Return the step's text, without the end-of-sequence token, the delimiter and what follows, and its end mark."""
         whole = self.decode(ids[:-1] if ids and ids[-1] in self.end_ids else ids)
         cut = self.cut(whole, thinking=thinking, stops=stops)
@@ -88,4 +98,8 @@ def _opened(text: str, thinking: bool) -> str:
 def is_thinking(text: str) -> bool:
     """Say whether a text ends inside internal reasoning."""
     segments = parse(text)
-    return bool(segments) and segments[-1].kind is SegmentKind.REASONING and not text.endswith(THINK_END)
+    return (
+        bool(segments)
+        and segments[-1].kind is SegmentKind.REASONING
+        and not text.endswith(THINK_END)
+    )

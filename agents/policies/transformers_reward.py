@@ -58,7 +58,9 @@ class TransformersRewardModel:
             raise ValueError(f"unknown head {head!r}; known: classifier, words")
         if not isinstance(model, LanguageModel):
             kind = "AutoModelForCausalLM" if head == "words" else "AutoModelForTokenClassification"
-            model = load_model(model, kind, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+            model = load_model(
+                model, kind, device=device, dtype=dtype, trust_remote_code=trust_remote_code
+            )
         self.model, self.tokenizer = model
         self.head, self.separator, self.positive = head, separator, positive
         self.system, self.template, self.batch_tokens = system, template, batch_tokens
@@ -72,7 +74,12 @@ class TransformersRewardModel:
     def describe(self) -> dict[str, Any]:
         """Return what a record says of this reward model."""
         name = Path(str(self.model.config.name_or_path)).name
-        return {"kind": "transformers", "model": name, "head": self.head, "num_parameters": self.num_parameters}
+        return {
+            "kind": "transformers",
+            "model": name,
+            "head": self.head,
+            "num_parameters": self.num_parameters,
+        }
 
     def score(self, states: Sequence[State]) -> list[list[float]]:
         """Return one score per step of each state."""
@@ -99,7 +106,9 @@ class TransformersRewardModel:
         return [self.tokenizer(piece, add_special_tokens=False).input_ids for piece in pieces]
 
     def _pieces(self, state: State) -> tuple[str, ...]:
-        first = prompts.head(self.tokenizer, state.prompt, system=self.system, template=self.template)
+        first = prompts.head(
+            self.tokenizer, state.prompt, system=self.system, template=self.template
+        )
         pieces = list(first)
         reply = ""
         for step in state.steps:
@@ -118,7 +127,9 @@ class TransformersRewardModel:
                 ends.append(len(ids) - 1)
             context = getattr(self.model.config, "max_position_embeddings", None) or len(ids)
             if len(ids) > context:
-                raise ValueError(f"a state of {len(ids)} tokens does not fit the reward model's context of {context}")
+                raise ValueError(
+                    f"a state of {len(ids)} tokens does not fit the reward model's context of {context}"
+                )
             rows.append((ids, ends[2:], chain))
         rows.sort(key=lambda row: len(row[0]))
         for batch in self._batches(rows):

@@ -87,7 +87,9 @@ class _Posterior:
         at = NO_PARENT
         while children := self._children.get(at):
             wider = self._draw(stream, self._direct[at])
-            deeper = self._draw(stream, [value for child in children for value in self._below[child]])
+            deeper = self._draw(
+                stream, [value for child in children for value in self._below[child]]
+            )
             if wider >= deeper:
                 break
             at = max(children, key=lambda child: self._draw(stream, self._below[child]))

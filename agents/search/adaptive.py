@@ -77,7 +77,11 @@ class Adaptive:
     def _plan(self, tree: SearchTree, share: int) -> bool:
         depth = max(len(state.steps) for state in tree.states)
         samples, width = share // max(1, depth), share // (4 * max(1, depth))
-        if self._estimate(tree) < self.hard and width and any(score is not None for score in tree.score):
+        if (
+            self._estimate(tree) < self.hard
+            and width
+            and any(score is not None for score in tree.score)
+        ):
             tree.memory["plan"] = ("beam", width)
             tree.memory["beam"] = [ROOT]
             return True

@@ -76,7 +76,9 @@ def has_verified(tree: SearchTree) -> bool:
     num_seen, found = tree.memory.get("verdicts_seen", (0, False))
     num_new = len(tree.verdicts) - num_seen
     if num_new and not found:
-        found = any(verdict.correct for verdict in islice(reversed(tree.verdicts.values()), max(0, num_new)))
+        found = any(
+            verdict.correct for verdict in islice(reversed(tree.verdicts.values()), max(0, num_new))
+        )
         tree.memory["verdicts_seen"] = (len(tree.verdicts), found)
     return bool(found)
 
@@ -96,7 +98,9 @@ def best_answer(
     """
     if (node := verified(tree)) is not None:
         return node
-    answers = list(tree.groups) if among is None else [node for node in among if node in tree.groups]
+    answers = (
+        list(tree.groups) if among is None else [node for node in among if node in tree.groups]
+    )
     answers = [node for node in answers if hopeful(tree, node)] or answers
     if not answers:
         return _without_answer(tree)
@@ -108,10 +112,13 @@ def best_answer(
     votes: dict[int, float] = {}
     for node in answers:
         weight = 1.0 if pick == Pick.VOTE else _known(scores[node])
-        votes[tree.groups[node]] = votes.get(tree.groups[node], 0.0) + weight * (times or {}).get(node, 1)
+        votes[tree.groups[node]] = votes.get(tree.groups[node], 0.0) + weight * (times or {}).get(
+            node, 1
+        )
     winner = max(votes, key=lambda group: votes[group])
     return max(
-        (node for node in answers if tree.groups[node] == winner), key=lambda node: _known(scores[node])
+        (node for node in answers if tree.groups[node] == winner),
+        key=lambda node: _known(scores[node]),
     )
 
 
@@ -120,7 +127,9 @@ def _known(score: float | None) -> float:
 
 
 def _without_answer(tree: SearchTree) -> int:
-    ended = next((node for node, status in enumerate(tree.status) if status is NodeStatus.ENDED), None)
+    ended = next(
+        (node for node, status in enumerate(tree.status) if status is NodeStatus.ENDED), None
+    )
     if ended is not None:
         return ended
     return max(range(len(tree)), key=lambda node: len(tree.states[node].steps), default=ROOT)

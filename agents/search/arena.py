@@ -113,7 +113,10 @@ class Arena:
         self.local[mine] = np.arange(size)
         self.parent[mine] = [NOBODY if node == NO_PARENT else first + node for node in tree.parent]
         self.visits[mine], self.prior[mine], self.value[mine] = tree.visits, tree.prior, tree.value
-        self.asked[mine], self.is_open[mine] = tree.asked, [status is OPEN for status in tree.status]
+        self.asked[mine], self.is_open[mine] = (
+            tree.asked,
+            [status is OPEN for status in tree.status],
+        )
         self._set_scores(mine, tree.score)
         self.total[mine], self.worth[mine] = walks.total, walks.worth
         self.pull[mine], self.due[mine] = walks.pull, walks.due_at
@@ -138,7 +141,9 @@ class Arena:
     def store(self, at: int, tree: SearchTree, walks: Walks) -> None:
         """Write a tree's numbers back into its own lists and into MCTS's notes."""
         mine = np.array(self.slots[at])
-        size = len(mine)  # a round that was broken off may have left nodes of which the arena knows nothing
+        size = len(
+            mine
+        )  # a round that was broken off may have left nodes of which the arena knows nothing
         tree.visits[:size] = self.visits[mine].tolist()
         tree.prior[:size], tree.value[:size] = self.prior[mine].tolist(), self.value[mine].tolist()
         walks.total, walks.worth = self.total[mine].tolist(), self.worth[mine].tolist()

@@ -47,7 +47,9 @@ def requests_of(tree: SearchTree, attempts: Sequence[Attempt]) -> list[Request]:
     """Return one request of one step for each attempt that is under way, in their order."""
     running = [attempt for attempt in attempts if not attempt.done]
     return [
-        Request(a.tip, 1, None if a.after == NO_PARENT else view(tree, a.tip, attempts[a.after].tip))
+        Request(
+            a.tip, 1, None if a.after == NO_PARENT else view(tree, a.tip, attempts[a.after].tip)
+        )
         for a in running
     ]
 

@@ -32,7 +32,9 @@ class Beam:
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.expand < 1:
-            raise ValueError(f"beam: width={self.width}, expand={self.expand}: both must be at least 1")
+            raise ValueError(
+                f"beam: width={self.width}, expand={self.expand}: both must be at least 1"
+            )
         check_choice("beam", "aggregation", self.aggregation, Aggregation)
         check_choice("beam", "pick", self.pick, Pick)
 

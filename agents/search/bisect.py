@@ -49,7 +49,9 @@ class Bisect:
     def backup(self, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> None:
         waiting = tree.memory.get("waiting", {})
         for node, children in grown.items():
-            if node not in waiting:  # samples begin here: all that lies above it is passed by them, too
+            if (
+                node not in waiting
+            ):  # samples begin here: all that lies above it is passed by them, too
                 for passed in tree.path(node):
                     tree.visits[passed] += len(children)
         go_on(tree, grown)
@@ -60,13 +62,17 @@ class Bisect:
 
 def _probes(tree: SearchTree, probed: set[int]) -> list[int]:
     """Return the step to be probed next on each wrong line that is not bisected to its end, each step once."""
-    good = {node for end, verdict in tree.verdicts.items() if verdict.correct for node in tree.path(end)}
+    good = {
+        node for end, verdict in tree.verdicts.items() if verdict.correct for node in tree.path(end)
+    }
     if ROOT not in good:
         return []
     wrong = [end for end, verdict in tree.verdicts.items() if verdict.status is Status.INCORRECT]
     found = (_middle(tree.path(end), good, probed) for end in wrong)
     return list(
-        dict.fromkeys(node for node in found if node is not None and tree.status[node] is NodeStatus.OPEN)
+        dict.fromkeys(
+            node for node in found if node is not None and tree.status[node] is NodeStatus.OPEN
+        )
     )
 
 

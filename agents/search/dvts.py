@@ -32,7 +32,9 @@ class DVTS:
 
     def __post_init__(self) -> None:
         if self.subtrees < 1 or self.expand < 1:
-            raise ValueError(f"dvts: subtrees={self.subtrees}, expand={self.expand}: both must be at least 1")
+            raise ValueError(
+                f"dvts: subtrees={self.subtrees}, expand={self.expand}: both must be at least 1"
+            )
         check_choice("dvts", "aggregation", self.aggregation, Aggregation)
         check_choice("dvts", "pick", self.pick, Pick)
 
@@ -62,7 +64,9 @@ class DVTS:
         """Return the best child, one that no other subtree took where there is one; ROOT for a dead end."""
         good = [child for child in children if hopeful(tree, child)]
         free = [child for child in good if child not in taken]
-        return max(free or good, key=lambda child: promise(tree, child, self.aggregation), default=ROOT)
+        return max(
+            free or good, key=lambda child: promise(tree, child, self.aggregation), default=ROOT
+        )
 
     def best(self, tree: SearchTree) -> int:
         return best_answer(tree, pick=self.pick, aggregation=self.aggregation)

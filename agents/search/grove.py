@@ -54,7 +54,9 @@ class Grove:
         self._length: Ints = np.zeros((size, places), np.intp)
         self._paths: Ints = np.zeros((size, places, 8), np.intp)
         most = max((max(tree.visits) for tree in trees), default=0)
-        weights = weights_of(search.exploration, search.exploration_base, 64 + search.simulations + most)
+        weights = weights_of(
+            search.exploration, search.exploration_base, 64 + search.simulations + most
+        )
         self._weights: Floats = np.array(weights)
         self._allowed: Ints = np.array([search.allowed(n) for n in range(len(weights))])
         self._dues: Floats = np.array([search.due_at(0)])
@@ -64,7 +66,9 @@ class Grove:
             for node, path in walks.paths.items():
                 row = np.array([[slots[on_path] for on_path in path]])
                 leaf = slots[walks.leaf.get(node, node)]
-                self._stand(np.array([at]), row, np.array([len(path)]), row[:, -1], np.array([leaf]))
+                self._stand(
+                    np.array([at]), row, np.array([len(path)]), row[:, -1], np.array([leaf])
+                )
         self._roots: Ints = np.array([slots[ROOT] for slots in self._arena.slots], np.intp)
 
     def select(self, which: Sequence[int]) -> list[list[Request]]:
@@ -74,7 +78,9 @@ class Grove:
         active = np.array(going, np.intp)
         active = active[arena.is_open[self._roots[active]]]
         while active.size:
-            active = active[(count[active] < search.leaves) & (self._started[active] < search.simulations)]
+            active = active[
+                (count[active] < search.leaves) & (self._started[active] < search.simulations)
+            ]
             if active.size:
                 active = self._launch(active)
         alive = set(going)
@@ -95,7 +101,9 @@ class Grove:
         search, arena = self._search, self._arena
         asked = arena.asked[slots]
         missing = np.where(is_leaf, search.width, search.rollout_width or search.width) - asked
-        return np.where(missing > 0, missing, np.maximum(1, self._allowed[arena.visits[slots]] - asked))
+        return np.where(
+            missing > 0, missing, np.maximum(1, self._allowed[arena.visits[slots]] - asked)
+        )
 
     def _launch(self, which: Ints) -> Ints:
         """Start one walk in each of these trees; return those of them where another may start."""
@@ -104,7 +112,9 @@ class Grove:
         arena.visits[roots] += 1
         paths = np.zeros((len(which), self._paths.shape[2]), np.intp)
         paths[:, 0] = roots
-        paths, lengths, ends = follow(arena, self._weights, paths, np.ones(len(which), np.intp), roots)
+        paths, lengths, ends = follow(
+            arena, self._weights, paths, np.ones(len(which), np.intp), roots
+        )
         met = arena.waiting[ends]
         if np.count_nonzero(met):
             leave(arena, paths[met])
@@ -141,7 +151,11 @@ class Grove:
         self._count[list(which)] = 0
         for place, (trees, has_more) in enumerate(turns):
             at = np.array(trees, np.intp)
-            nodes, leaves, lengths = self._node[at, place], self._leaf[at, place], self._length[at, place]
+            nodes, leaves, lengths = (
+                self._node[at, place],
+                self._leaf[at, place],
+                self._length[at, place],
+            )
             paths = self._paths[at, place, : lengths.max()]
             arena.waiting[nodes] = False
             arena.due[nodes] = np.where(has_more, self._due_at(arena.asked[nodes]), inf)
@@ -179,7 +193,9 @@ class Grove:
             off = ~on
             self._finish(which[off], paths[off], ends[off], leaves[off])
 
-    def _adopt(self, which: Sequence[int], grown: Sequence[Mapping[int, Sequence[int]]]) -> list[_Turn]:
+    def _adopt(
+        self, which: Sequence[int], grown: Sequence[Mapping[int, Sequence[int]]]
+    ) -> list[_Turn]:
         """Give the new nodes their slots, first numbers and places among the children that walks may enter.
 
         Return, for each place of the walks in flight, the trees that have one there, and whether its node got a
@@ -189,7 +205,9 @@ class Grove:
         known = [len(arena.slots[at]) for at in which]
         base = arena.add(trees, which, known)
         log_probs = [
-            state.steps[-1].log_prob for at, size in zip(which, known) for state in trees[at].states[size:]
+            state.steps[-1].log_prob
+            for at, size in zip(which, known)
+            for state in trees[at].states[size:]
         ]
         fresh = Fresh(base, log_probs)
         turns: list[_Turn] = [([], []) for _ in range(max(map(len, grown), default=0))]
@@ -210,11 +228,20 @@ class Grove:
     def _note_unscored(self, at: int, own: Iterable[int], known: int) -> None:
         tree, slots = self._trees[at], self._arena.slots[at]
         for node in own:
-            new = [child for child in tree.children[node] if child >= known and tree.score[child] is None]
+            new = [
+                child
+                for child in tree.children[node]
+                if child >= known and tree.score[child] is None
+            ]
             self._unscored[slots[node]] = [slots[child] for child in new]
 
     def _adopt_in(
-        self, at: int, own: Mapping[int, Sequence[int]], known: int, fresh: Fresh, turns: Sequence[_Turn]
+        self,
+        at: int,
+        own: Mapping[int, Sequence[int]],
+        known: int,
+        fresh: Fresh,
+        turns: Sequence[_Turn],
     ) -> None:
         """See `Walks.adopt_new`, for all nodes of a tree that grew; numbers of new nodes' children wait in `fresh`."""
         tree, slots, walks, merge = (
@@ -240,7 +267,9 @@ class Grove:
                 is_known = known_already(tree, node, known)
                 has_more.append(not is_known and self._adopt_more(at, node, children))
 
-    def _bar(self, at: int, node: int, children: Sequence[int], live: Sequence[int], fresh: Fresh) -> None:
+    def _bar(
+        self, at: int, node: int, children: Sequence[int], live: Sequence[int], fresh: Fresh
+    ) -> None:
         """Keep walks away from some of a node's first children."""
         arena, slots = self._arena, self._arena.slots[at]
         fresh.odd[slots[node]] = [slots[child] for child in live]
@@ -248,7 +277,12 @@ class Grove:
 
     def _adopt_more(self, at: int, node: int, children: Sequence[int]) -> bool:
         """See `Walks.adopt` and `set_priors`."""
-        arena, tree, slots, walks = self._arena, self._trees[at], self._arena.slots[at], self._walks[at]
+        arena, tree, slots, walks = (
+            self._arena,
+            self._trees[at],
+            self._arena.slots[at],
+            self._walks[at],
+        )
         slot = slots[node]
         before = [int(arena.local[kid]) for kid in arena.kids[slot] if kid > NOBODY]
         live = walks.enterable_more(

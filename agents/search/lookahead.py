@@ -43,7 +43,9 @@ class Lookahead:
         beam: list[int] = memory.setdefault("beam", [ROOT])
         tips: dict[int, int] = memory.setdefault("tips", {})
         if tips:
-            ahead = dict.fromkeys(tip for tip in tips.values() if tree.status[tip] is NodeStatus.OPEN)
+            ahead = dict.fromkeys(
+                tip for tip in tips.values() if tree.status[tip] is NodeStatus.OPEN
+            )
             return [Request(tip, 1, replace(tree.states[tip], draw=None)) for tip in ahead]
         growing = [node for node in beam if tree.status[node] is NodeStatus.OPEN]
         return [Request(node, self.width * self.expand // len(growing)) for node in growing]
@@ -53,20 +55,26 @@ class Lookahead:
             tree.visits[node] += 1
         memory = tree.memory
         if memory["tips"]:
-            memory["tips"] = {node: (grown.get(tip) or [tip])[0] for node, tip in memory["tips"].items()}
+            memory["tips"] = {
+                node: (grown.get(tip) or [tip])[0] for node, tip in memory["tips"].items()
+            }
             memory["left"] -= 1
         else:
             candidates = [node for node in memory["beam"] if node not in grown]
             candidates += dict.fromkeys(child for children in grown.values() for child in children)
             memory["tips"] = {node: node for node in candidates if hopeful(tree, node)}
             memory["left"] = self.steps
-        if memory["left"] == 0 or all(tree.status[t] is not NodeStatus.OPEN for t in memory["tips"].values()):
+        if memory["left"] == 0 or all(
+            tree.status[t] is not NodeStatus.OPEN for t in memory["tips"].values()
+        ):
             self._choose(tree)
 
     def _choose(self, tree: SearchTree) -> None:
         """Keep the candidates whose rollouts ended best; a rollout into a dead end counts nothing."""
         tips: dict[int, int] = tree.memory["tips"]
-        worth = {n: promise(tree, tip, self.aggregation) for n, tip in tips.items() if hopeful(tree, tip)}
+        worth = {
+            n: promise(tree, tip, self.aggregation) for n, tip in tips.items() if hopeful(tree, tip)
+        }
         worst = min(worth.values(), default=0.0) - 1.0
         ranked = sorted(tips, key=lambda node: -worth.get(node, worst))
         tree.memory["beam"] = ranked[: self.width]

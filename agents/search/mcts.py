@@ -79,7 +79,11 @@ class MCTS:
 
     def together(self, trees: Sequence[SearchTree]) -> Together | None:
         """See `stepgym.agents.types.Together`; `None` where trees can only be searched one by one."""
-        if type(self) is not MCTS or self.backup_rule != Backup.MEAN or self.root_noise == RootNoise.GUMBEL:
+        if (
+            type(self) is not MCTS
+            or self.backup_rule != Backup.MEAN
+            or self.root_noise == RootNoise.GUMBEL
+        ):
             return None
         from stepgym.agents.search.grove import Grove
 
@@ -97,7 +101,10 @@ class MCTS:
         while len(paths) < self.leaves and walks.started < self.simulations:
             if tree.status[ROOT] is not OPEN or not self._launch(tree, walks):
                 break
-        return [Request(node, self.wanted(asked[node], visits[node], node not in leaf)) for node in paths]
+        return [
+            Request(node, self.wanted(asked[node], visits[node], node not in leaf))
+            for node in paths
+        ]
 
     def wanted(self, asked: int, visits: int, is_leaf: bool) -> int:
         """Return how many steps to ask for: what is missing to the width, or what widening adds."""
@@ -118,7 +125,11 @@ class MCTS:
         """Start one walk; a walk that meets an end is backed up at once. False when it met a walk in flight."""
         path = [ROOT]
         tree.visits[ROOT] += 1
-        if self.root_noise == RootNoise.GUMBEL and walks.live[ROOT] and tree.asked[ROOT] >= self.width:
+        if (
+            self.root_noise == RootNoise.GUMBEL
+            and walks.live[ROOT]
+            and tree.asked[ROOT] >= self.width
+        ):
             path.append(choose_gumbel(self, tree, walks))
             walks.enter(tree, path[-1])
         follow(tree, walks, path)
@@ -142,7 +153,12 @@ class MCTS:
         due, asked_before = 0.0, -1
         for node, children in grown.items():
             path, leaf = paths.pop(node), walks.leaf.pop(node, node)
-            is_new = children is own[node] and bool(children) and children[0] >= known and _adjacent(children)
+            is_new = (
+                children is own[node]
+                and bool(children)
+                and children[0] >= known
+                and _adjacent(children)
+            )
             if is_new:
                 has_more = walks.adopt_new(
                     tree, node, children, merge=self.merge, temperature=self.prior_temperature
@@ -200,7 +216,11 @@ class MCTS:
             value = 0.5 if score is None else score
         elif end in tree.verdicts:
             value = tree.verdicts[end].score
-        elif (status is ENDED and tree.states[end].answer is None) or status is FAILED or status is BARREN:
+        elif (
+            (status is ENDED and tree.states[end].answer is None)
+            or status is FAILED
+            or status is BARREN
+        ):
             value = 0.0
         else:
             value = 0.5 if score is None else score

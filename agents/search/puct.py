@@ -83,11 +83,19 @@ class Walks:
             return score
         parent = tree.parent[node]
         return (
-            self.total[parent] / tree.visits[parent] if parent != NO_PARENT and tree.visits[parent] else 0.5
+            self.total[parent] / tree.visits[parent]
+            if parent != NO_PARENT and tree.visits[parent]
+            else 0.5
         )
 
     def adopt_new(
-        self, tree: SearchTree, node: int, children: Sequence[int], *, merge: bool, temperature: float
+        self,
+        tree: SearchTree,
+        node: int,
+        children: Sequence[int],
+        *,
+        merge: bool,
+        temperature: float,
     ) -> bool:
         """Do what `adopt` and `set_priors` do for a node that had no children, in one go: the new ones lie side by
         side, and nobody has visited them."""
@@ -98,7 +106,9 @@ class Walks:
             scores = [around if score is None else score for score in scores]
         self.worth[first:end] = scores  # type: ignore[assignment]
         log_probs = [state.steps[-1].log_prob for state in states]
-        tree.prior[first:end] = self.pull[first:end] = priors_of(log_probs, children, children, temperature)
+        tree.prior[first:end] = self.pull[first:end] = priors_of(
+            log_probs, children, children, temperature
+        )
         live = self.live[node] = [*self.enterable(tree, children, states, merge=merge)]
         return bool(live)
 
@@ -186,10 +196,15 @@ def walks_of(search: MCTS, tree: SearchTree) -> Walks:
     if walks is not None:
         walks.weigh(search, tree)
         return walks
-    live = [[c for c in own if tree.status[c] in (OPEN, ENDED) and _is_live(tree, c)] for own in tree.children]
+    live = [
+        [c for c in own if tree.status[c] in (OPEN, ENDED) and _is_live(tree, c)]
+        for own in tree.children
+    ]
     total = [value * visits for value, visits in zip(tree.value, tree.visits)]
     size = len(tree)
-    walks = tree.memory["walks"] = Walks(live, total, [0.0] * size, [0.0] * size, due_at=[0.0] * size)
+    walks = tree.memory["walks"] = Walks(
+        live, total, [0.0] * size, [0.0] * size, due_at=[0.0] * size
+    )
     walks.weigh(search, tree)
     for node, n in enumerate(tree.visits):
         walks.worth[node] = total[node] / n if n else walks.first_worth(tree, node)
@@ -240,7 +255,10 @@ def follow(tree: SearchTree, walks: Walks, path: list[int], *, grown: bool = Fal
 
 
 def priors_of(
-    log_probs: Sequence[float | None], children: Sequence[int], drawn: Sequence[int], temperature: float
+    log_probs: Sequence[float | None],
+    children: Sequence[int],
+    drawn: Sequence[int],
+    temperature: float,
 ) -> list[float]:
     """Return the priors of siblings, which add up to 1.
 
@@ -263,7 +281,9 @@ def priors_of(
     return [weight * scale for weight in weights]
 
 
-def set_priors(walks: Walks, tree: SearchTree, node: int, drawn: Sequence[int], temperature: float) -> None:
+def set_priors(
+    walks: Walks, tree: SearchTree, node: int, drawn: Sequence[int], temperature: float
+) -> None:
     """Set the priors among all children of `node` anew."""
     children = tree.children[node]
     if not children:

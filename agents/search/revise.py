@@ -41,19 +41,24 @@ class Revise:
         elif all(attempt.done for attempt in attempts):
             ends = [attempt.tip for attempt in attempts]
             enough = any(
-                tree.states[end].answer is not None and worth(tree, end, self.aggregation) >= self.good_enough
+                tree.states[end].answer is not None
+                and worth(tree, end, self.aggregation) >= self.good_enough
                 for end in ends
             )
             if enough or len(attempts) >= self.attempts * self.chains:
                 return []
-            attempts += [Attempt(self._in_view(tree, attempts, chain)) for chain in range(self.chains)]
+            attempts += [
+                Attempt(self._in_view(tree, attempts, chain)) for chain in range(self.chains)
+            ]
         return requests_of(tree, attempts)
 
     def _in_view(self, tree: SearchTree, attempts: Sequence[Attempt], chain: int) -> int:
         """Return the chain's best attempt, the latest among equals; none while all failed before their first step."""
         own = [at for at in range(chain, len(attempts), self.chains) if attempts[at].tip != ROOT]
         return max(
-            own, key=lambda at: (worth(tree, attempts[at].tip, self.aggregation), at), default=NO_PARENT
+            own,
+            key=lambda at: (worth(tree, attempts[at].tip, self.aggregation), at),
+            default=NO_PARENT,
         )
 
     def backup(self, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> None:

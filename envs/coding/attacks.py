@@ -17,7 +17,11 @@ from stepgym.envs.coding.grading import LIMITS, grade
 from stepgym.envs.types import Status, Verdict
 from stepgym.sandbox.types import Limits, Sandbox
 
-RIGHT = ("def add(a, b):\n    return a + b\n", "def check(candidate):\n    assert candidate(2, 3) == 5\n", "add")
+RIGHT = (
+    "def add(a, b):\n    return a + b\n",
+    "def check(candidate):\n    assert candidate(2, 3) == 5\n",
+    "add",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +77,22 @@ def load_attacks() -> list[Attack]:
 
 
 def run_attacks(
-    sandbox: Sandbox, *, attacks: Sequence[Attack] | None = None, batch: int = 1, limits: Limits = LIMITS
+    sandbox: Sandbox,
+    *,
+    attacks: Sequence[Attack] | None = None,
+    batch: int = 1,
+    limits: Limits = LIMITS,
 ) -> list[AttackResult]:
     """Run every attack, a right solution after each; `batch` attacks at a time share the sandbox's workers."""
     return list(iterate_attacks(sandbox, attacks=attacks, batch=batch, limits=limits))
 
 
 def iterate_attacks(
-    sandbox: Sandbox, *, attacks: Sequence[Attack] | None = None, batch: int = 1, limits: Limits = LIMITS
+    sandbox: Sandbox,
+    *,
+    attacks: Sequence[Attack] | None = None,
+    batch: int = 1,
+    limits: Limits = LIMITS,
 ) -> Iterator[AttackResult]:
     """Yield results as they come; see `run_attacks`."""
     corpus = load_attacks() if attacks is None else list(attacks)

@@ -16,7 +16,15 @@ from typing import Any
 from stepgym.envs.coding.stdio import grade_stdio
 from stepgym.envs.coding.styles import Task, Tests, TestsError, read_tests, tester_program
 from stepgym.envs.types import Status, Verdict
-from stepgym.sandbox.types import ExecutionResult, Limits, Outcome, Pair, PairResult, Program, Sandbox
+from stepgym.sandbox.types import (
+    ExecutionResult,
+    Limits,
+    Outcome,
+    Pair,
+    PairResult,
+    Program,
+    Sandbox,
+)
 
 LIMITS = Limits(wall_s=6.0, memory_mib=512)
 """What a candidate may use; `wall_s` is how long it may keep the tests waiting, over all calls."""
@@ -52,7 +60,12 @@ def grade(
     and `SandboxError` for a fault of the sandbox; never anything for a fault of a solution.
     """
     count = len(solutions)
-    for name, column in (("tests", tests), ("entry_points", entry_points), ("prompts", prompts), ("styles", styles)):
+    for name, column in (
+        ("tests", tests),
+        ("entry_points", entry_points),
+        ("prompts", prompts),
+        ("styles", styles),
+    ):
         if column is not None and (isinstance(column, str) or len(column) != count):
             raise ValueError(f"{name} must be a list as long as solutions ({count})")
     tasks = [read_tests(text, style=styles[i] if styles else None) for i, text in enumerate(tests)]
@@ -66,12 +79,16 @@ def grade(
         elif task.style == "stdio":
             programs[i] = (solution, task)
         else:
-            pairs[i] = _pair(solution, task, entry_points[i], prompts[i] if prompts else None, limits)
+            pairs[i] = _pair(
+                solution, task, entry_points[i], prompts[i] if prompts else None, limits
+            )
     if pairs:
         for i, result in zip(pairs, sandbox.run_pairs(list(pairs.values()))):
             verdicts[i] = _verdict(result)
     if programs:
-        verdicts.update(zip(programs, grade_stdio(list(programs.values()), sandbox=sandbox, limits=limits)))
+        verdicts.update(
+            zip(programs, grade_stdio(list(programs.values()), sandbox=sandbox, limits=limits))
+        )
     return [verdicts[i] for i in range(count)]
 
 
@@ -85,11 +102,17 @@ def _unreadable(solution: str) -> str:
     return "the source has a null byte" if "\0" in solution else ""
 
 
-def _pair(solution: str, task: Task, entry_point: str | None, prompt: str | None, limits: Limits) -> Pair:
+def _pair(
+    solution: str, task: Task, entry_point: str | None, prompt: str | None, limits: Limits
+) -> Pair:
     wall_s = None if limits.wall_s is None else limits.wall_s + TESTER_S
     candidate_limits = replace(limits, wall_s=wall_s)
-    tester_limits = Limits(wall_s=wall_s, memory_mib=TESTER_MEMORY_MIB, max_processes=None, output_bytes=1 << 20)
-    source = tester_program(task, entry_point=entry_point, prompt=prompt, candidate_s=limits.wall_s or 1e9)
+    tester_limits = Limits(
+        wall_s=wall_s, memory_mib=TESTER_MEMORY_MIB, max_processes=None, output_bytes=1 << 20
+    )
+    source = tester_program(
+        task, entry_point=entry_point, prompt=prompt, candidate_s=limits.wall_s or 1e9
+    )
     return Pair(Program(solution, limits=candidate_limits), Program(source, limits=tester_limits))
 
 
@@ -101,7 +124,9 @@ def _verdict(result: PairResult) -> Verdict:
     details |= {key: report[key] for key in ("counterexample", "examples") if key in report}
     broken = report.get("broken")
     if broken is not None:
-        details["outcome"] = Outcome.WALL_TIME.value if broken[0] == "timeout" else candidate.outcome.value
+        details["outcome"] = (
+            Outcome.WALL_TIME.value if broken[0] == "timeout" else candidate.outcome.value
+        )
         return _of(Status.INCORRECT, _why_broken(broken, candidate), "channel", details)
     if text is None:
         return _of(Status.UNDECIDED, _why_no_report(tester), "tests", details)

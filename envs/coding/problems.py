@@ -42,7 +42,9 @@ class CodeSet:
 
     def __getitem__(self, index: int) -> Problem:
         if not 0 <= index < len(self.problems):
-            raise IndexError(f"{self.name} has problems 0 to {len(self.problems) - 1}, not {index!r}")
+            raise IndexError(
+                f"{self.name} has problems 0 to {len(self.problems) - 1}, not {index!r}"
+            )
         return self.problems[index]
 
 
@@ -56,7 +58,12 @@ def humaneval_problems(*, instructions: str = INSTRUCTIONS) -> CodeSet:
         ) from error
     problems = []
     for index, row in enumerate(read_problems().values()):
-        task = {"tests": row["test"], "entry_point": row["entry_point"], "prompt": row["prompt"], "style": "check"}
+        task = {
+            "tests": row["test"],
+            "entry_point": row["entry_point"],
+            "prompt": row["prompt"],
+            "style": "check",
+        }
         problems.append(
             Problem(
                 id=f"{HUMANEVAL}/{row['task_id'].rpartition('/')[2]}",
@@ -75,10 +82,15 @@ def code_problems(path: str | Path, *, instructions: str = INSTRUCTIONS) -> Code
     prompt = find_column(rows[0], None, PROMPT_COLUMNS, "prompt")
     tests = find_column(rows[0], None, TESTS_COLUMNS, "tests")
     name = f"{CODE}/{rows[0].path.name}"
-    return CodeSet(name, tuple(_problem(i, row, name, prompt, tests, instructions) for i, row in enumerate(rows)))
+    return CodeSet(
+        name,
+        tuple(_problem(i, row, name, prompt, tests, instructions) for i, row in enumerate(rows)),
+    )
 
 
-def _problem(index: int, row: Row, name: str, prompt: str, tests: str, instructions: str) -> Problem:
+def _problem(
+    index: int, row: Row, name: str, prompt: str, tests: str, instructions: str
+) -> Problem:
     question = row.text(prompt)
     source = _tests(row, tests)
     style = row.data.get("style")
@@ -89,10 +101,17 @@ def _problem(index: int, row: Row, name: str, prompt: str, tests: str, instructi
     entry_point = row.data.get("entry_point")
     if entry_point is None and read.style in ("check", "calls", "property"):
         raise row.error(f"no column 'entry_point', which tests of the style {read.style!r} need")
-    if entry_point is not None and not (isinstance(entry_point, str) and entry_point.isidentifier()):
+    if entry_point is not None and not (
+        isinstance(entry_point, str) and entry_point.isidentifier()
+    ):
         raise row.error(f"column 'entry_point' is {entry_point!r:.60}; it must be a Python name")
     solution = next((row.text(column) for column in SOLUTION_COLUMNS if row.data.get(column)), "")
-    task: dict[str, Any] = {"tests": source, "entry_point": entry_point, "prompt": question, "style": style}
+    task: dict[str, Any] = {
+        "tests": source,
+        "entry_point": entry_point,
+        "prompt": question,
+        "style": style,
+    }
     return Problem(
         id=f"{name}/{row.data.get('id', index)}",
         prompt=_with_instructions(question, instructions),
@@ -155,10 +174,19 @@ def _no_level(name: str, level: int | None) -> None:
         raise ValueError(f"{name} has no levels; leave out level={level!r}")
 
 
-def _env(problems: ProblemSet, tools: bool, sandbox: str | Sandbox, face: FaceOptions) -> ReasoningEnv:
+def _env(
+    problems: ProblemSet, tools: bool, sandbox: str | Sandbox, face: FaceOptions
+) -> ReasoningEnv:
     max_steps = face.pop("max_steps", 32)
     domain = TextDomain(max_steps=max_steps, sandbox=sandbox if tools else None, whole_answer=True)
     return ReasoningEnv(problems, domain=domain, verifier=CodingVerifier(sandbox), **face)
 
 
-__all__ = ["CodeSet", "DataFileError", "MissingPackageError", "TestsError", "code_problems", "humaneval_problems"]
+__all__ = [
+    "CodeSet",
+    "DataFileError",
+    "MissingPackageError",
+    "TestsError",
+    "code_problems",
+    "humaneval_problems",
+]

@@ -16,19 +16,25 @@ TOLERANCE = 1e-6
 CHECKER_LIMITS = Limits(wall_s=10.0, memory_mib=1024, output_bytes=1 << 22)
 
 
-def grade_stdio(jobs: Sequence[tuple[str, Task]], *, sandbox: Sandbox, limits: Limits) -> list[Verdict]:
+def grade_stdio(
+    jobs: Sequence[tuple[str, Task]], *, sandbox: Sandbox, limits: Limits
+) -> list[Verdict]:
     """Grade programs by what they print; one batch of runs, one of comparisons."""
     settings = [_settings(task) for _, task in jobs]
     programs, owners = [], []
     for number, ((source, _), setting) in enumerate(zip(jobs, settings)):
         for case in setting["cases"]:
-            programs.append(Program(source, setting["language"], stdin=case["stdin"], limits=limits))
+            programs.append(
+                Program(source, setting["language"], stdin=case["stdin"], limits=limits)
+            )
             owners.append(number)
     runs: list[list[ExecutionResult]] = [[] for _ in jobs]
     for number, result in zip(owners, sandbox.run(programs)):
         runs[number].append(result)
     checks = sandbox.run([_check(setting, results) for setting, results in zip(settings, runs)])
-    return [_verdict(setting, results, check) for setting, results, check in zip(settings, runs, checks)]
+    return [
+        _verdict(setting, results, check) for setting, results, check in zip(settings, runs, checks)
+    ]
 
 
 def _settings(task: Task) -> dict[str, Any]:
@@ -45,7 +51,9 @@ def _settings(task: Task) -> dict[str, Any]:
             raise TestsError(f"case {number} is {case!r:.80}, not {{'stdin': ..., 'stdout': ...}}")
     return {
         "language": data.get("language", "python"),
-        "cases": [{"stdin": case.get("stdin", ""), "stdout": _accepted(case["stdout"])} for case in cases],
+        "cases": [
+            {"stdin": case.get("stdin", ""), "stdout": _accepted(case["stdout"])} for case in cases
+        ],
         "checker": None if custom else checker,
         "source": checker if custom else None,
         "tolerance": data.get("tolerance", TOLERANCE),
@@ -57,22 +65,31 @@ def _accepted(stdout: str | Sequence[str]) -> list[str]:
 
 
 def _check(setting: dict[str, Any], results: list[ExecutionResult]) -> Program:
-    cases = [[case["stdin"], run.stdout, case["stdout"]] for case, run in zip(setting["cases"], results)]
+    cases = [
+        [case["stdin"], run.stdout, case["stdout"]] for case, run in zip(setting["cases"], results)
+    ]
     task = {key: setting[key] for key in ("checker", "source", "tolerance")} | {"cases": cases}
     return Program(harness("compare"), stdin=json.dumps(task), limits=CHECKER_LIMITS)
 
 
-def _verdict(setting: dict[str, Any], runs: list[ExecutionResult], check: ExecutionResult) -> Verdict:
+def _verdict(
+    setting: dict[str, Any], runs: list[ExecutionResult], check: ExecutionResult
+) -> Verdict:
     if check.outcome is not Outcome.OK:
         last = check.stderr.strip().rpartition("\n")[2]
-        return Verdict(Status.UNDECIDED, 0.0, f"the checker failed ({check.outcome.value}): {last}", "checker")
+        return Verdict(
+            Status.UNDECIDED, 0.0, f"the checker failed ({check.outcome.value}): {last}", "checker"
+        )
     rows = []
     for number, (run, agrees) in enumerate(zip(runs, json.loads(check.stdout))):
         good = agrees and run.outcome is Outcome.OK
         message = "" if good else "wrong output" if run.outcome is Outcome.OK else _why(run)
         rows.append([f"case {number}", "passed" if good else "failed", message])
     failed = [row for row in rows if row[1] == "failed"]
-    details = {"tests": rows, "outcome": next((r.outcome.value for r in runs if r.outcome is not Outcome.OK), "ok")}
+    details = {
+        "tests": rows,
+        "outcome": next((r.outcome.value for r in runs if r.outcome is not Outcome.OK), "ok"),
+    }
     if not failed:
         return Verdict(Status.CORRECT, 1.0, f"{len(rows)} tests passed", "tests", details)
     reason = f"{len(failed)} of {len(rows)} tests failed; first {failed[0][0]}: {failed[0][2]}"

@@ -82,10 +82,17 @@ def _style_of_source(text: str) -> str:
 
 def _style_of_data(data: Any) -> str:
     if isinstance(data, Mapping):
-        for key, style in (("style", None), ("strategies", "property"), ("cases", "stdio"), ("calls", "calls")):
+        for key, style in (
+            ("style", None),
+            ("strategies", "property"),
+            ("cases", "stdio"),
+            ("calls", "calls"),
+        ):
             if key in data:
                 return style or read_tests("", style=data["style"]).style
-        raise TestsError(f"tests with keys {sorted(data)} are of no known style; known: {', '.join(STYLES)}")
+        raise TestsError(
+            f"tests with keys {sorted(data)} are of no known style; known: {', '.join(STYLES)}"
+        )
     return "calls"
 
 
@@ -102,11 +109,15 @@ def quoted_harness(*names: str) -> str:
     return repr(harness(*names))
 
 
-def tester_program(task: Task, *, entry_point: str | None, prompt: str | None, candidate_s: float) -> str:
+def tester_program(
+    task: Task, *, entry_point: str | None, prompt: str | None, candidate_s: float
+) -> str:
     """Return the source of the tester's program."""
     options: dict[str, Any] = {"entry_point": entry_point}
     modules: tuple[str, ...] = ("core",)
-    function = {"check": "run_check", "asserts": "run_asserts", "files": "run_files"}.get(task.style, "run_calls")
+    function = {"check": "run_check", "asserts": "run_asserts", "files": "run_files"}.get(
+        task.style, "run_calls"
+    )
     if task.style == "calls":
         options |= _call_table(task)
         values = "unpack_cases(remote, OPTIONS)"
@@ -140,7 +151,9 @@ def _call_table(task: Task) -> dict[str, Any]:
             args, kwargs = call if len(call) == 2 and isinstance(call[1], Mapping) else (call, {})
             rows.append(((list(args), dict(kwargs)), expected))
         except (TypeError, ValueError) as error:
-            raise TestsError(f"row {number} of the call table is {row!r:.80}, not [[args, kwargs], expected]") from error
+            raise TestsError(
+                f"row {number} of the call table is {row!r:.80}, not [[args, kwargs], expected]"
+            ) from error
     packer = Packer(_refuse)
     return options | {"cases": packer.pack(rows)}
 

@@ -14,7 +14,9 @@ from stepgym.envs.coding.grading import LIMITS, grade
 from stepgym.envs.types import Problem, Status, Verdict
 from stepgym.sandbox.types import Limits, Sandbox
 
-FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(
+    r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL
+)
 CODE_LINE = re.compile(r"(?:async\s+def|def|class|import|from|@|[)\]}])")
 SPEAKING = ("python", "py", "python3", "")
 
@@ -25,7 +27,9 @@ class CodingVerifier:
     `sandbox` is a name for `open_sandbox`, or a sandbox that the caller opened and will close.
     """
 
-    def __init__(self, sandbox: str | Sandbox = "auto", *, limits: Limits = LIMITS, **options: Any) -> None:
+    def __init__(
+        self, sandbox: str | Sandbox = "auto", *, limits: Limits = LIMITS, **options: Any
+    ) -> None:
         self.sandbox = sandbox
         self.limits = limits
         self.options = options
@@ -35,10 +39,15 @@ class CodingVerifier:
         """Grade all answers in one batch. A task whose tests are of no known form is UNDECIDED."""
         if not problems:
             return []
-        sources = [solution_source(answer, problem) for problem, answer in zip(problems, answers, strict=True)]
+        sources = [
+            solution_source(answer, problem)
+            for problem, answer in zip(problems, answers, strict=True)
+        ]
         tasks = [problem.task for problem in problems]
         return [
-            verdict if verdict.status is not Status.INCORRECT or answer.strip() else _nothing(verdict)
+            verdict
+            if verdict.status is not Status.INCORRECT or answer.strip()
+            else _nothing(verdict)
             for verdict, answer in zip(
                 grade(
                     sources,
@@ -75,7 +84,10 @@ class CodingVerifier:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -92,10 +104,14 @@ def solution_source(answer: str, problem: Problem) -> str:
     """
     prompt, entry_point = problem.task.get("prompt") or "", problem.task.get("entry_point")
     code = extract_code(answer, entry_point)
-    if not entry_point or not re.search(rf"^(?:def|class)\s+{re.escape(entry_point)}\b", prompt, re.MULTILINE):
+    if not entry_point or not re.search(
+        rf"^(?:def|class)\s+{re.escape(entry_point)}\b", prompt, re.MULTILINE
+    ):
         return code
     if defines(code, entry_point):
-        preamble = re.split(rf"^(?:def|class)\s+{re.escape(entry_point)}\b", prompt, maxsplit=1, flags=re.MULTILINE)[0]
+        preamble = re.split(
+            rf"^(?:def|class)\s+{re.escape(entry_point)}\b", prompt, maxsplit=1, flags=re.MULTILINE
+        )[0]
         return f"{preamble}\n{code}"
     return f"{prompt}{'' if prompt.endswith(chr(10)) else chr(10)}{_body(code)}"
 
@@ -109,7 +125,9 @@ def defines(code: str, name: str) -> bool:
 def extract_code(answer: str, entry_point: str | None = None) -> str:
     """Return the code of an answer: the last fenced block that defines the entry point, else the longest, else all."""
     blocks = [(language.lower(), body) for language, body in FENCE.findall(answer)]
-    python = [body for language, body in blocks if language in SPEAKING] or [body for _, body in blocks]
+    python = [body for language, body in blocks if language in SPEAKING] or [
+        body for _, body in blocks
+    ]
     if python:
         defining = [body for body in python if entry_point and defines(body, entry_point)]
         return _dedent(defining[-1] if defining else max(python, key=len))
@@ -130,12 +148,18 @@ def _dedent(code: str) -> str:
 def _cut(answer: str, entry_point: str) -> str:
     """Leave out words before the first line of code and after the function."""
     lines = answer.split("\n")
-    start = next(i for i, line in enumerate(lines) if CODE_LINE.match(line) or defines(line, entry_point))
+    start = next(
+        i for i, line in enumerate(lines) if CODE_LINE.match(line) or defines(line, entry_point)
+    )
     kept = lines[start:]
     defined = next(i for i, line in enumerate(kept) if defines(line, entry_point))
     for i in range(defined + 1, len(kept)):
         words = kept[i]
-        if words[:1].isalpha() and re.match(r"[A-Z][\w']*,? [a-z]", words) and not CODE_LINE.match(words):
+        if (
+            words[:1].isalpha()
+            and re.match(r"[A-Z][\w']*,? [a-z]", words)
+            and not CODE_LINE.match(words)
+        ):
             return "\n".join(kept[:i])
     return "\n".join(kept)
 
@@ -150,8 +174,10 @@ def _body(code: str) -> str:
     if not lines[0].startswith((" ", "\t")):
         rest = [line for line in lines[1:] if line.strip()]
         indents = [len(line) - len(line.lstrip()) for line in rest]
-        first_was_stripped = bool(indents) and min(indents) >= 4 and not (
-            lines[0].rstrip().endswith(":") and indents[0] < 8
+        first_was_stripped = (
+            bool(indents)
+            and min(indents) >= 4
+            and not (lines[0].rstrip().endswith(":") and indents[0] < 8)
         )
         if first_was_stripped:
             lines[0] = "    " + lines[0]

@@ -10,13 +10,28 @@ from stepgym.envs.maths.tree import Node
 _STYLE = frozenset(
     "boxed boldsymbol bm mathbf mathcal mathscr mathit mathsf mathfrak pmb vec overrightarrow".split()
 )
-_BASE_NAMES = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8",
-               "nine": "9", "ten": "10", "twelve": "12", "sixteen": "16", "hex": "16"}  # fmt: skip
+_BASE_NAMES = {
+    "two": "2",
+    "three": "3",
+    "four": "4",
+    "five": "5",
+    "six": "6",
+    "seven": "7",
+    "eight": "8",
+    "nine": "9",
+    "ten": "10",
+    "twelve": "12",
+    "sixteen": "16",
+    "hex": "16",
+}
 _VARIADIC = frozenset("gcd lcm max min".split())
 _STARTS = frozenset(("num", "v", "k", "fn", "unit"))
-_STARTING_COMMANDS = frozenset(
-    "frac binom binomfn sqrt emptyset begin lfloor lceil sum prod int lim dots bar overline hat widehat tilde mathbb dot deg underbrace overbrace underline".split()
-) | _STYLE  # fmt: skip
+_STARTING_COMMANDS = (
+    frozenset(
+        "frac binom binomfn sqrt emptyset begin lfloor lceil sum prod int lim dots bar overline hat widehat tilde mathbb dot deg underbrace overbrace underline".split()
+    )
+    | _STYLE
+)
 
 
 class AtomParser(BracketParser):
@@ -61,7 +76,10 @@ class AtomParser(BracketParser):
             return None
         if token == ("op", "{"):
             inside = self.tokens[self.at + 1]
-            if inside in (("cmd", "circ"), ("cmd", "deg")) and self.tokens[self.at + 2] == ("op", "}"):
+            if inside in (("cmd", "circ"), ("cmd", "deg")) and self.tokens[self.at + 2] == (
+                "op",
+                "}",
+            ):
                 for _ in range(3):
                     self.advance()
                 self.degree_sign = True
@@ -264,7 +282,17 @@ class AtomParser(BracketParser):
             node = ("f", name, arguments)
         if outer is None:
             return node
-        if outer == ("-", 1) and name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh"):
+        if outer == ("-", 1) and name in (
+            "sin",
+            "cos",
+            "tan",
+            "cot",
+            "sec",
+            "csc",
+            "sinh",
+            "cosh",
+            "tanh",
+        ):
             return ("f", "arc" + name, arguments)
         return ("^", node, outer)
 
@@ -341,7 +369,9 @@ class AtomParser(BracketParser):
 
 def _is_angle(node: Node) -> bool:
     """`\\sin \\pi/6` takes the division along; `\\sin x/2` does not."""
-    return node == ("k", "pi") or (isinstance(node, tuple) and node[0] == "*" and node[-1] == ("k", "pi"))
+    return node == ("k", "pi") or (
+        isinstance(node, tuple) and node[0] == "*" and node[-1] == ("k", "pi")
+    )
 
 
 def _digits_of(node: Node) -> str:

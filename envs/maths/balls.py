@@ -218,17 +218,45 @@ def _extreme(sign: int) -> Callable[..., Any]:
 
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "sqrt": lambda a: a.sqrt(), "root": _root, "ln": _log, "log": _log_base, "abs": _absolute, "norm": _absolute,
-    "sin": lambda a: a.sin(), "cos": lambda a: a.cos(), "tan": lambda a: a.tan(), "cot": lambda a: a.cot(),
-    "sec": _inverse(lambda a: a.cos()), "csc": _inverse(lambda a: a.sin()), "sinh": lambda a: a.sinh(),
-    "cosh": lambda a: a.cosh(), "tanh": lambda a: a.tanh(), "coth": _inverse(lambda a: a.tanh()),
-    "sech": _inverse(lambda a: a.cosh()), "csch": _inverse(lambda a: a.sinh()), "arcsin": lambda a: a.asin(),
-    "arccos": lambda a: a.acos(), "arctan": lambda a: a.atan(), "arccot": _arccot, "arcsinh": lambda a: a.asinh(),
-    "arccosh": lambda a: a.acosh(), "arctanh": lambda a: a.atanh(), "floor": _floor, "ceil": _ceil,
-    "factorial": _factorial, "binom": _binomial, "Re": lambda a: acb(a.real), "Im": lambda a: acb(a.imag),
-    "conj": lambda a: acb(a.real, -a.imag), "max": _extreme(1), "min": _extreme(-1), "arg": lambda a: acb(a.arg()),
-    "arcsec": lambda a: (1 / a).acos(), "arccsc": lambda a: (1 / a).asin(), "exp": lambda a: a.exp(),
-}  # fmt: skip
+    "sqrt": lambda a: a.sqrt(),
+    "root": _root,
+    "ln": _log,
+    "log": _log_base,
+    "abs": _absolute,
+    "norm": _absolute,
+    "sin": lambda a: a.sin(),
+    "cos": lambda a: a.cos(),
+    "tan": lambda a: a.tan(),
+    "cot": lambda a: a.cot(),
+    "sec": _inverse(lambda a: a.cos()),
+    "csc": _inverse(lambda a: a.sin()),
+    "sinh": lambda a: a.sinh(),
+    "cosh": lambda a: a.cosh(),
+    "tanh": lambda a: a.tanh(),
+    "coth": _inverse(lambda a: a.tanh()),
+    "sech": _inverse(lambda a: a.cosh()),
+    "csch": _inverse(lambda a: a.sinh()),
+    "arcsin": lambda a: a.asin(),
+    "arccos": lambda a: a.acos(),
+    "arctan": lambda a: a.atan(),
+    "arccot": _arccot,
+    "arcsinh": lambda a: a.asinh(),
+    "arccosh": lambda a: a.acosh(),
+    "arctanh": lambda a: a.atanh(),
+    "floor": _floor,
+    "ceil": _ceil,
+    "factorial": _factorial,
+    "binom": _binomial,
+    "Re": lambda a: acb(a.real),
+    "Im": lambda a: acb(a.imag),
+    "conj": lambda a: acb(a.real, -a.imag),
+    "max": _extreme(1),
+    "min": _extreme(-1),
+    "arg": lambda a: acb(a.arg()),
+    "arcsec": lambda a: (1 / a).acos(),
+    "arccsc": lambda a: (1 / a).asin(),
+    "exp": lambda a: a.exp(),
+}
 
 
 def _function(node: Any, values: Values) -> Any:
@@ -273,11 +301,21 @@ def _degree(node: Any, values: Values) -> Any:
 
 
 _HANDLERS: dict[str, Callable[[Any, Values], Any]] = {
-    "dec": lambda node, values: to_ball(node[1]), "v": _symbol, "k": _constant, "+": _sum, "*": _product,
-    "-": lambda node, values: -evaluate(node[1], values), "/": _quotient, "^": _power, "f": _function,
-    "sum": _big, "prod": _big, "deg": _degree, "%": lambda node, values: to_ball(Fraction(1, 100)),
+    "dec": lambda node, values: to_ball(node[1]),
+    "v": _symbol,
+    "k": _constant,
+    "+": _sum,
+    "*": _product,
+    "-": lambda node, values: -evaluate(node[1], values),
+    "/": _quotient,
+    "^": _power,
+    "f": _function,
+    "sum": _big,
+    "prod": _big,
+    "deg": _degree,
+    "%": lambda node, values: to_ball(Fraction(1, 100)),
     "base": lambda node, values: acb(read_base(node[1], node[2])),
-}  # fmt: skip
+}
 
 
 class working_precision:

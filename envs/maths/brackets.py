@@ -72,7 +72,9 @@ class BracketParser(Cursor):
     def set_braces(self) -> Node:
         self.enter()
         self.advance()
-        if (self.kind, self.value) == ("cmd", "begin") and ("op", "\\}") not in self.tokens[self.at :]:
+        if (self.kind, self.value) == ("cmd", "begin") and ("op", "\\}") not in self.tokens[
+            self.at :
+        ]:
             self.braced_system = (
                 True  # a brace that is never closed holds a system or the cases of a function
             )

@@ -162,7 +162,11 @@ def _conjugate(parser: AtomParser) -> Node:
 def _board(parser: AtomParser) -> Node:
     node = parser.argument()
     if isinstance(node, tuple) and node[0] in ("v", "k") and node[1] in "RZNQC":
-        if parser.kind == "op" and parser.value in ("^", "_") and parser.tokens[parser.at + 1] != ("op", "{"):
+        if (
+            parser.kind == "op"
+            and parser.value in ("^", "_")
+            and parser.tokens[parser.at + 1] != ("op", "{")
+        ):
             sign = parser.tokens[parser.at + 1][1]
             if sign in ("+", "-", "*"):
                 parser.advance()
@@ -287,11 +291,40 @@ def _degree(parser: AtomParser) -> Node:
 
 
 _HANDLERS: dict[str, Callable[[AtomParser], Node]] = {
-    "frac": _fraction, "sqrt": _root, "binom": _binomial, "binomfn": _binomial_call, "sum": _big("sum"),
-    "prod": _big("prod"), "int": _integral, "lim": _limit, "begin": _environment, "emptyset": _empty_set,
-    "dots": _dots, "deg": _degree, "mathbb": _board, "lfloor": _floor("rfloor", "floor"), "lceil": _floor("rceil", "ceil"),
-    "bar": _conjugate, "overline": _conjugate, "mathbf": _bold, "boldsymbol": _bold, "bm": _bold, "vec": _accented,
-    "hat": _accented, "overrightarrow": _accented, "tilde": _styled, "widehat": _styled, "boxed": _styled,
-    "mathcal": _styled, "mathscr": _styled, "mathit": _styled, "mathsf": _styled, "mathfrak": _styled, "pmb": _bold,
-    "dot": _styled, "underline": _styled, "underbrace": _styled, "overbrace": _styled,
-}  # fmt: skip
+    "frac": _fraction,
+    "sqrt": _root,
+    "binom": _binomial,
+    "binomfn": _binomial_call,
+    "sum": _big("sum"),
+    "prod": _big("prod"),
+    "int": _integral,
+    "lim": _limit,
+    "begin": _environment,
+    "emptyset": _empty_set,
+    "dots": _dots,
+    "deg": _degree,
+    "mathbb": _board,
+    "lfloor": _floor("rfloor", "floor"),
+    "lceil": _floor("rceil", "ceil"),
+    "bar": _conjugate,
+    "overline": _conjugate,
+    "mathbf": _bold,
+    "boldsymbol": _bold,
+    "bm": _bold,
+    "vec": _accented,
+    "hat": _accented,
+    "overrightarrow": _accented,
+    "tilde": _styled,
+    "widehat": _styled,
+    "boxed": _styled,
+    "mathcal": _styled,
+    "mathscr": _styled,
+    "mathit": _styled,
+    "mathsf": _styled,
+    "mathfrak": _styled,
+    "pmb": _bold,
+    "dot": _styled,
+    "underline": _styled,
+    "underbrace": _styled,
+    "overbrace": _styled,
+}

@@ -108,7 +108,9 @@ class Judge(ScalarJudge):
 
     def groups(self, a: Any, b: Any) -> bool | None:
         """Tuples, points and intervals."""
-        if not (isinstance(a, tuple) and isinstance(b, tuple) and a[0] == "group" and b[0] == "group"):
+        if not (
+            isinstance(a, tuple) and isinstance(b, tuple) and a[0] == "group" and b[0] == "group"
+        ):
             if _is_number_set(a) or _is_number_set(b):
                 return self.real_sets(a, b)
             return False
@@ -118,7 +120,9 @@ class Judge(ScalarJudge):
             return False
         return self.all_same(list(zip(a[3], b[3])))
 
-    def _same_groups(self, a: Node, b: Node, vector_a: Node | None, vector_b: Node | None) -> bool | None:
+    def _same_groups(
+        self, a: Node, b: Node, vector_a: Node | None, vector_b: Node | None
+    ) -> bool | None:
         if vector_a is None or vector_b is None:
             other = b if vector_b is None else a
             if not (isinstance(other, tuple) and other[0] == "group"):
@@ -253,7 +257,14 @@ class Judge(ScalarJudge):
             if not lists.is_true_chain(self, reference):
                 return False
             return self.same(closed, other) if is_a else self.same(other, closed)
-        if _kind(other) in ("group", "set", "cup", "cap", "setminus", "where_set") or _is_number_set(other):
+        if _kind(other) in (
+            "group",
+            "set",
+            "cup",
+            "cap",
+            "setminus",
+            "where_set",
+        ) or _is_number_set(other):
             return self.real_sets(a, b)
         return False
 
@@ -320,7 +331,9 @@ def _nested(group: Any) -> bool:
 
 
 def _is_number_set(node: Node) -> bool:
-    return isinstance(node, tuple) and node[0] == "k" and node[1][0] in "RZNQC" and len(node[1]) <= 2
+    return (
+        isinstance(node, tuple) and node[0] == "k" and node[1][0] in "RZNQC" and len(node[1]) <= 2
+    )
 
 
 def _is_scalar_set(a: Any, b: Any) -> bool:

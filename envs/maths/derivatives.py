@@ -51,12 +51,21 @@ def derivative(node: Any, name: str) -> Node:
         return ("-", derivative(node[1], name))
     if kind == "*":
         factors = node[1:]
-        return ("+", 0, *(
-            ("*", *factors[:i], derivative(factor, name), *factors[i + 1 :]) for i, factor in enumerate(factors)
-        ))  # fmt: skip
+        return (
+            "+",
+            0,
+            *(
+                ("*", *factors[:i], derivative(factor, name), *factors[i + 1 :])
+                for i, factor in enumerate(factors)
+            ),
+        )
     if kind == "/":
         top, bottom = node[1], node[2]
-        change = ("+", ("*", derivative(top, name), bottom), ("-", ("*", top, derivative(bottom, name))))
+        change = (
+            "+",
+            ("*", derivative(top, name), bottom),
+            ("-", ("*", top, derivative(bottom, name))),
+        )
         return ("/", change, ("^", bottom, 2))
     if kind == "^":
         return _power(node[1], node[2], name)
@@ -69,7 +78,12 @@ def derivative(node: Any, name: str) -> Node:
 def _power(base: Node, exponent: Node, name: str) -> Node:
     if name not in symbols(exponent):
         return ("*", exponent, ("^", base, ("+", exponent, ("-", 1))), derivative(base, name))
-    by_exponent: Node = ("*", ("^", base, exponent), ("f", "ln", (base,)), derivative(exponent, name))
+    by_exponent: Node = (
+        "*",
+        ("^", base, exponent),
+        ("f", "ln", (base,)),
+        derivative(exponent, name),
+    )
     if name not in symbols(base):
         return by_exponent
     by_base = ("*", exponent, ("^", base, ("+", exponent, ("-", 1))), derivative(base, name))

@@ -14,7 +14,9 @@ MAX_DIGITS = 200_000
 MAX_EXPONENT = 20_000
 
 _MIXED = re.compile(r"(\d+)\s+(\d+)\s*/\s*(\d+)\Z")
-_REPEATING = re.compile(r"(\d*)\.(\d*)(?:\\(?:over|under)line\s*\{(\d+)\}|\\dot\s*\{?(\d)\}?|\((\d+)\))\Z")
+_REPEATING = re.compile(
+    r"(\d*)\.(\d*)(?:\\(?:over|under)line\s*\{(\d+)\}|\\dot\s*\{?(\d)\}?|\((\d+)\))\Z"
+)
 _CONTINUED = re.compile(
     r"(\d*)\.(?:(\d*?)(\d)\3{2,}|(\d*?)(\d{2,6})\5{2,}|()(\d{2,6})\7)(?:\\[a-z]+|\.\.\.)\Z"
 )

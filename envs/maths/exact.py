@@ -112,7 +112,10 @@ def root(value: Number, index: int) -> Number:
     fraction = Fraction(value)
     if index > 64:
         raise NotRational("a root of a high index")
-    top, bottom = _integer_root(fraction.numerator, index), _integer_root(fraction.denominator, index)
+    top, bottom = (
+        _integer_root(fraction.numerator, index),
+        _integer_root(fraction.denominator, index),
+    )
     if top is None or bottom is None:
         raise NotRational("an irrational root")
     return divide(top, bottom)
@@ -178,7 +181,9 @@ def _logarithm(base: Number, value: Number) -> Number:
         value, sign = divide(1, value), -sign
     if value == 1:
         return 0
-    estimate = round(math.log(value) / math.log(base)) if _bits(value) < 900 and _bits(base) < 900 else 0
+    estimate = (
+        round(math.log(value) / math.log(base)) if _bits(value) < 900 and _bits(base) < 900 else 0
+    )
     if estimate > 0 and power(base, estimate) == value:
         return sign * estimate
     raise NotRational("an irrational logarithm")
@@ -217,11 +222,27 @@ def _sign(value: Number) -> int:
 
 
 _FUNCTIONS: dict[str, Callable[..., Number]] = {
-    "sqrt": lambda a: root(a, 2), "root": lambda n, a: root(a, _whole(n)), "factorial": factorial, "binom": _binomial,
-    "double_factorial": _double_factorial, "abs": abs, "floor": math.floor, "ceil": math.ceil, "max": max, "min": min,
-    "gcd": lambda *a: math.gcd(*map(_whole, a)), "lcm": lambda *a: math.lcm(*map(_whole, a)), "log": _logarithm,
-    "mod": _modulo, "ln": _ln, "Re": lambda a: a, "Im": lambda a: 0, "conj": lambda a: a, "sign": _sign, "norm": abs,
-}  # fmt: skip
+    "sqrt": lambda a: root(a, 2),
+    "root": lambda n, a: root(a, _whole(n)),
+    "factorial": factorial,
+    "binom": _binomial,
+    "double_factorial": _double_factorial,
+    "abs": abs,
+    "floor": math.floor,
+    "ceil": math.ceil,
+    "max": max,
+    "min": min,
+    "gcd": lambda *a: math.gcd(*map(_whole, a)),
+    "lcm": lambda *a: math.lcm(*map(_whole, a)),
+    "log": _logarithm,
+    "mod": _modulo,
+    "ln": _ln,
+    "Re": lambda a: a,
+    "Im": lambda a: 0,
+    "conj": lambda a: a,
+    "sign": _sign,
+    "norm": abs,
+}
 
 
 def _function(node: Any, values: Mapping[str, Number]) -> Number:
@@ -275,7 +296,16 @@ def read_base(digits: str, base: str) -> int:
 
 
 _HANDLERS: dict[str, Callable[[Any, Mapping[str, Number]], Number]] = {
-    "dec": lambda node, values: node[1], "v": _symbol, "-": lambda node, values: -exact(node[1], values), "+": _sum,
-    "*": _product, "/": _quotient, "^": _power, "f": _function, "%": lambda node, values: Fraction(1, 100),
-    "sum": _big_sum, "prod": _big_product, "base": lambda node, values: read_base(node[1], node[2]),
-}  # fmt: skip
+    "dec": lambda node, values: node[1],
+    "v": _symbol,
+    "-": lambda node, values: -exact(node[1], values),
+    "+": _sum,
+    "*": _product,
+    "/": _quotient,
+    "^": _power,
+    "f": _function,
+    "%": lambda node, values: Fraction(1, 100),
+    "sum": _big_sum,
+    "prod": _big_product,
+    "base": lambda node, values: read_base(node[1], node[2]),
+}

@@ -53,7 +53,9 @@ _SENTENCE_END = re.compile(
 _FORMULA = re.compile(
     r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\(([^\n]+?)\\\)|(?<!\\)\$((?:[^$\n\\]|\\.)+?)\$", re.DOTALL
 )
-_NUMBER = re.compile(r"(?<![\w.])[-−]?[$€£]?\s?(?:\d+(?:,\d{3})+|\d+)?(?:\.\d+)?(?:/\d+)?\s?(?:%|[$€£])?")
+_NUMBER = re.compile(
+    r"(?<![\w.])[-−]?[$€£]?\s?(?:\d+(?:,\d{3})+|\d+)?(?:\.\d+)?(?:/\d+)?\s?(?:%|[$€£])?"
+)
 _PROSE_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _JOINING = frozenset(
     "and or in where for if sin cos tan cot sec csc ln log exp sqrt arcsin arccos arctan pi lg max min gcd lcm mod with else".split()
@@ -113,7 +115,9 @@ def _answer_tokens(text: str, start: int) -> Extraction | None:
     inner = _boxes(last.group(1), 0) or _phrase(last.group(1), 0)
     if inner is not None:
         offset = last.start(1)
-        return Extraction(inner.text, (inner.span[0] + offset, inner.span[1] + offset), "answer tokens")
+        return Extraction(
+            inner.text, (inner.span[0] + offset, inner.span[1] + offset), "answer tokens"
+        )
     return Extraction(last.group(1), last.span(1), "answer tokens")
 
 
@@ -261,7 +265,9 @@ def _bold(text: str, start: int) -> Extraction | None:
 def _bare(text: str, start: int) -> Extraction | None:
     piece = text[start:]
     stripped = piece.strip()
-    if len(stripped) <= 20_000 and ("\n\n" in stripped or _is_prose(stripped) or _leads_in(stripped)):
+    if len(stripped) <= 20_000 and (
+        "\n\n" in stripped or _is_prose(stripped) or _leads_in(stripped)
+    ):
         return None
     return Extraction(piece, (start, len(text)), "bare")
 
@@ -285,7 +291,9 @@ def _last_said(text: str, start: int, end: int) -> Extraction | None:
     for match in _NUMBER.finditer(text, formulas[-1].end() if formulas else start, end):
         if any(c.isdigit() for c in match.group()):
             number = match
-    if number is not None and (not formulas or _num_words(text[formulas[-1].end() : number.start()]) > 0):
+    if number is not None and (
+        not formulas or _num_words(text[formulas[-1].end() : number.start()]) > 0
+    ):
         return Extraction(number.group().strip(), number.span(), "last number")
     if not formulas:
         return None

@@ -36,7 +36,9 @@ _DECIMAL_COMMA = re.compile(r"\s*-?(?:\d{4,},\d{1,2}|0,\d{3,})\s*\Z")
 MAX_TEXT = 250_000
 
 
-def decide(reference: str, answer: str, options: MathOptions, last_rung: LastRung | None = None) -> Decision:
+def decide(
+    reference: str, answer: str, options: MathOptions, last_rung: LastRung | None = None
+) -> Decision:
     """Decide one pair of extracted texts."""
     if not options.simplified and not options.units_required:
         a = quick_number(reference)
@@ -78,7 +80,9 @@ def squash(text: str) -> str:
 def _unreadable(wanted: Reading, given: Reading, answer: str) -> Decision:
     if wanted.node is None:
         reason = f"the reference cannot be read: {wanted.problem}"
-        return Decision(Status.UNDECIDED, "structural", reason, again="\\" in answer or not wanted.too_large)
+        return Decision(
+            Status.UNDECIDED, "structural", reason, again="\\" in answer or not wanted.too_large
+        )
     if given.too_large:
         return Decision(Status.UNDECIDED, "structural", f"too large: {given.problem}")
     return Decision(
@@ -103,7 +107,12 @@ def _compare(
         found = judge.same(wanted.node, given.node)
         if found is False and (_THOUSANDS.search(reference) or _THOUSANDS.search(answer)):
             x, y = read(reference, thousands=False).node, read(answer, thousands=False).node
-            if x is not None and y is not None and (x, y) != (wanted.node, given.node) and judge.same(x, y):
+            if (
+                x is not None
+                and y is not None
+                and (x, y) != (wanted.node, given.node)
+                and judge.same(x, y)
+            ):
                 found = True
         if found is False and (_DECIMAL_COMMA.match(reference) or _DECIMAL_COMMA.match(answer)):
             x, y = read(reference.replace(",", ".")).node, read(answer.replace(",", ".")).node
@@ -120,11 +129,15 @@ def _compare(
     return Decision(Status.CORRECT if found else Status.INCORRECT, judge.rung)
 
 
-def _simplified_or(decision: Decision, reference: str, answer: str, options: MathOptions) -> Decision:
+def _simplified_or(
+    decision: Decision, reference: str, answer: str, options: MathOptions
+) -> Decision:
     if not options.simplified or decision.status is not Status.CORRECT:
         return decision
     from stepgym.envs.maths.simplified import fault
 
     node = read(answer).node
     found = fault(node) if node is not None else None
-    return Decision(Status.INCORRECT, "structural", f"not simplified: {found}") if found else decision
+    return (
+        Decision(Status.INCORRECT, "structural", f"not simplified: {found}") if found else decision
+    )

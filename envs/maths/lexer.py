@@ -39,13 +39,30 @@ FUNCTIONS = (
     "arcsinh arccosh arctanh asinh acosh atanh ln log lg exp sqrt cbrt abs floor ceil gcd lcm max min Re Im arg "
     "det tr binom factorial sgn sign mod cis"
 ).split()
-_ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arcsinh", "acosh": "arccosh",
-            "atanh": "arctanh", "tg": "tan", "ctg": "cot", "cosec": "csc", "arctg": "arctan", "sgn": "sign",
-            "ceiling": "ceil", "arsinh": "arcsinh", "arcosh": "arccosh", "artanh": "arctanh", "HCF": "gcd"}  # fmt: skip
+_ALIASES = {
+    "asin": "arcsin",
+    "acos": "arccos",
+    "atan": "arctan",
+    "asinh": "arcsinh",
+    "acosh": "arccosh",
+    "atanh": "arctanh",
+    "tg": "tan",
+    "ctg": "cot",
+    "cosec": "csc",
+    "arctg": "arctan",
+    "sgn": "sign",
+    "ceiling": "ceil",
+    "arsinh": "arcsinh",
+    "arcosh": "arccosh",
+    "artanh": "arctanh",
+    "HCF": "gcd",
+}
 
 COMMANDS: dict[str, Token] = {name: ("v", name) for name in GREEK}
 COMMANDS |= {"varepsilon": ("v", "epsilon"), "vartheta": ("v", "theta"), "varphi": ("v", "phi")}
-COMMANDS |= {name: ("fn", name) for name in FUNCTIONS if name not in ("sqrt", "binom", "mod", "abs")}
+COMMANDS |= {
+    name: ("fn", name) for name in FUNCTIONS if name not in ("sqrt", "binom", "mod", "abs")
+}
 COMMANDS |= {name: ("fn", alias) for name, alias in _ALIASES.items()}
 COMMANDS |= dict.fromkeys(("le", "leq", "leqslant", "leqq", "lte"), ("rel", "<="))
 COMMANDS |= dict.fromkeys(("ge", "geq", "geqslant", "geqq", "gte"), ("rel", ">="))
@@ -60,24 +77,80 @@ COMMANDS |= dict.fromkeys(("binom", "dbinom", "tbinom", "choose"), ("cmd", "bino
 COMMANDS |= dict.fromkeys(("vert", "lvert", "rvert"), ("op", "|"))
 COMMANDS |= dict.fromkeys(("Vert", "lVert", "rVert", "|", "parallel"), ("op", "||"))
 COMMANDS |= dict.fromkeys(("to", "rightarrow", "longrightarrow", "mapsto"), ("rel", "->"))
-COMMANDS |= dict.fromkeys(("implies", "Rightarrow", "Longrightarrow", "iff", "Leftrightarrow"), ("rel", "=>"))
+COMMANDS |= dict.fromkeys(
+    ("implies", "Rightarrow", "Longrightarrow", "iff", "Leftrightarrow"), ("rel", "=>")
+)
 COMMANDS |= dict.fromkeys(("approx", "thickapprox", "simeq"), ("rel", "~"))
 COMMANDS |= {
-    "mid": ("op", "mid"), "divides": ("op", "mid"), "pi": ("k", "pi"), "infty": ("k", "inf"), "infinity": ("k", "inf"), "imath": ("k", "i"), "jmath": ("v", "j"), "lt": ("rel", "<"),
-    "gt": ("rel", ">"), "ne": ("rel", "!="), "neq": ("rel", "!="), "equiv": ("rel", "==="), "cong": ("rel", "~="),
-    "sim": ("rel", "~="), "in": ("rel", "in"), "notin": ("rel", "notin"), "subset": ("rel", "sub"), "subseteq": ("rel", "sub"),
-    "div": ("op", "/"), "pm": ("op", "+-"), "mp": ("op", "-+"), "cup": ("op", "cup"), "bigcup": ("op", "cup"),
-    "cap": ("op", "cap"), "setminus": ("op", "setminus"), "backslash": ("op", "setminus"), "smallsetminus": ("op", "setminus"),
-    "land": ("sep", "and"), "wedge": ("sep", "and"), "lor": ("sep", "or"), "vee": ("sep", "or"), "colon": ("op", ":"),
-    "sqrt": ("cmd", "sqrt"), "over": ("cmd", "over"), "emptyset": ("cmd", "emptyset"), "varnothing": ("cmd", "emptyset"),
-    "degree": ("cmd", "deg"), "circ": ("cmd", "circ"), "prime": ("op", "'"), "sum": ("cmd", "sum"), "prod": ("cmd", "prod"),
-    "int": ("cmd", "int"), "lim": ("cmd", "lim"), "mod": ("cmd", "mod"), "bmod": ("cmd", "mod"), "pmod": ("cmd", "pmod"),
-    "pod": ("cmd", "pmod"), "begin": ("cmd", "begin"), "end": ("cmd", "end"), "lfloor": ("cmd", "lfloor"),
-    "rfloor": ("cmd", "rfloor"), "lceil": ("cmd", "lceil"), "rceil": ("cmd", "rceil"), "langle": ("op", "("),
-    "rangle": ("op", ")"), "lbrace": ("op", "\\{"), "rbrace": ("op", "\\}"), "lbrack": ("op", "["), "rbrack": ("op", "]"),
-    "lparen": ("op", "("), "rparen": ("op", ")"), "ohm": ("unit", "ohm"), "Re": ("fn", "Re"), "Im": ("fn", "Im"),
-    "infin": ("k", "inf"), "textdegree": ("cmd", "deg"), "R": ("k", "R"), "Z": ("k", "Z"),
-}  # fmt: skip
+    "mid": ("op", "mid"),
+    "divides": ("op", "mid"),
+    "pi": ("k", "pi"),
+    "infty": ("k", "inf"),
+    "infinity": ("k", "inf"),
+    "imath": ("k", "i"),
+    "jmath": ("v", "j"),
+    "lt": ("rel", "<"),
+    "gt": ("rel", ">"),
+    "ne": ("rel", "!="),
+    "neq": ("rel", "!="),
+    "equiv": ("rel", "==="),
+    "cong": ("rel", "~="),
+    "sim": ("rel", "~="),
+    "in": ("rel", "in"),
+    "notin": ("rel", "notin"),
+    "subset": ("rel", "sub"),
+    "subseteq": ("rel", "sub"),
+    "div": ("op", "/"),
+    "pm": ("op", "+-"),
+    "mp": ("op", "-+"),
+    "cup": ("op", "cup"),
+    "bigcup": ("op", "cup"),
+    "cap": ("op", "cap"),
+    "setminus": ("op", "setminus"),
+    "backslash": ("op", "setminus"),
+    "smallsetminus": ("op", "setminus"),
+    "land": ("sep", "and"),
+    "wedge": ("sep", "and"),
+    "lor": ("sep", "or"),
+    "vee": ("sep", "or"),
+    "colon": ("op", ":"),
+    "sqrt": ("cmd", "sqrt"),
+    "over": ("cmd", "over"),
+    "emptyset": ("cmd", "emptyset"),
+    "varnothing": ("cmd", "emptyset"),
+    "degree": ("cmd", "deg"),
+    "circ": ("cmd", "circ"),
+    "prime": ("op", "'"),
+    "sum": ("cmd", "sum"),
+    "prod": ("cmd", "prod"),
+    "int": ("cmd", "int"),
+    "lim": ("cmd", "lim"),
+    "mod": ("cmd", "mod"),
+    "bmod": ("cmd", "mod"),
+    "pmod": ("cmd", "pmod"),
+    "pod": ("cmd", "pmod"),
+    "begin": ("cmd", "begin"),
+    "end": ("cmd", "end"),
+    "lfloor": ("cmd", "lfloor"),
+    "rfloor": ("cmd", "rfloor"),
+    "lceil": ("cmd", "lceil"),
+    "rceil": ("cmd", "rceil"),
+    "langle": ("op", "("),
+    "rangle": ("op", ")"),
+    "lbrace": ("op", "\\{"),
+    "rbrace": ("op", "\\}"),
+    "lbrack": ("op", "["),
+    "rbrack": ("op", "]"),
+    "lparen": ("op", "("),
+    "rparen": ("op", ")"),
+    "ohm": ("unit", "ohm"),
+    "Re": ("fn", "Re"),
+    "Im": ("fn", "Im"),
+    "infin": ("k", "inf"),
+    "textdegree": ("cmd", "deg"),
+    "R": ("k", "R"),
+    "Z": ("k", "Z"),
+}
 for _name in "bar overline underline hat widehat tilde vec overrightarrow boxed boldsymbol bm mathbf mathcal mathscr mathit mathsf mathfrak mathbb pmb dot underbrace overbrace".split():
     COMMANDS[_name] = ("cmd", _name)
 
@@ -99,16 +172,36 @@ _AND = {
 }
 WHERE_WORDS = frozenset("if for where when with given while as such whenever".split())
 WORDS: dict[str, Token] = (
-    {"and": ("sep", "and"), "or": ("sep", "or"), "oo": ("k", "inf"), "inf": ("k", "inf"), "infinity": ("k", "inf"), "pi": ("k", "pi"),
-     "union": ("op", "cup"), "intersect": ("op", "cap"), "in": ("rel", "in"), "percent": ("op", "%"), "pct": ("op", "%"),
-     "percentage": ("op", "%"), "deg": ("cmd", "deg"), "degree": ("cmd", "deg"), "degrees": ("cmd", "deg"), "mod": ("cmd", "mod"),
-     "sqrt": ("cmd", "sqrt"), "binom": ("cmd", "binomfn"), "infty": ("k", "inf"), "emptyset": ("cmd", "emptyset"), "pm": ("op", "+-"),
-     "per": ("op", "/"), "frac": ("cmd", "frac")}
+    {
+        "and": ("sep", "and"),
+        "or": ("sep", "or"),
+        "oo": ("k", "inf"),
+        "inf": ("k", "inf"),
+        "infinity": ("k", "inf"),
+        "pi": ("k", "pi"),
+        "union": ("op", "cup"),
+        "intersect": ("op", "cap"),
+        "in": ("rel", "in"),
+        "percent": ("op", "%"),
+        "pct": ("op", "%"),
+        "percentage": ("op", "%"),
+        "deg": ("cmd", "deg"),
+        "degree": ("cmd", "deg"),
+        "degrees": ("cmd", "deg"),
+        "mod": ("cmd", "mod"),
+        "sqrt": ("cmd", "sqrt"),
+        "binom": ("cmd", "binomfn"),
+        "infty": ("k", "inf"),
+        "emptyset": ("cmd", "emptyset"),
+        "pm": ("op", "+-"),
+        "per": ("op", "/"),
+        "frac": ("cmd", "frac"),
+    }
     | {name: ("fn", name) for name in FUNCTIONS if name not in ("sqrt", "binom", "mod")}
     | {name: ("fn", alias) for name, alias in _ALIASES.items()}
     | {name: ("v", name) for name in GREEK if len(name) > 2}
     | {word: ("where", word) for word in WHERE_WORDS if word not in ("as",)}
-)  # fmt: skip
+)
 
 _TOKEN = re.compile(
     r"""(?P<space>(?:\s|\\[,;:!\s/>]|~|\$|\\[()\[\]](?!\]))+)
@@ -130,9 +223,14 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _ESCAPED: dict[str, Token] = {
-    "\\{": ("op", "\\{"), "\\}": ("op", "\\}"), "\\%": ("op", "%"), "\\&": ("op", "&"), "\\_": ("op", "_"),
-    "\\|": ("op", "||"), "\\$": ("unit", "dollar"),
-}  # fmt: skip
+    "\\{": ("op", "\\{"),
+    "\\}": ("op", "\\}"),
+    "\\%": ("op", "%"),
+    "\\&": ("op", "&"),
+    "\\_": ("op", "_"),
+    "\\|": ("op", "||"),
+    "\\$": ("unit", "dollar"),
+}
 _RELATIONS = {"==": "=", "=<": "<="}
 _BRACED = re.compile(r"\s*\*?\s*\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
 _MATHS_IN_TEXT = re.compile(r"[\s\d+\-*/^().,=<>$\\{}]*\Z|[A-Za-z]?\Z")
@@ -142,7 +240,9 @@ _CONTRARY = re.compile(
 )
 """Words that turn what they stand beside into something else."""
 _JOINED = re.compile(r"(or|and)([A-Z])\Z")
-_FUNCTION_PREFIX = re.compile(r"(arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|ln|log|sqrt|pi)([a-z]{1,2})\Z")
+_FUNCTION_PREFIX = re.compile(
+    r"(arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|ln|log|sqrt|pi)([a-z]{1,2})\Z"
+)
 
 
 def lex(text: str, *, thousands: bool = True) -> list[Token]:
@@ -172,7 +272,12 @@ def lex(text: str, *, thousands: bool = True) -> list[Token]:
                 depth -= 1
             tokens.append(("op", "^" if value == "**" else value))
         elif kind == "num":
-            if "," in value and (depth > 0 or not thousands) and "{" not in value and "\\" not in value:
+            if (
+                "," in value
+                and (depth > 0 or not thousands)
+                and "{" not in value
+                and "\\" not in value
+            ):
                 first = value.index(",")
                 value, position = value[:first], match.start() + first
             tokens.append(("num", value))
@@ -202,7 +307,11 @@ def lex(text: str, *, thousands: bool = True) -> list[Token]:
 def _word(word: str, tokens: list[Token], text: str, match: re.Match[str]) -> None:
     """A run of letters: a name that is known, a unit after a number, single letters, or words."""
     if len(word) == 1:
-        unit = word in _LETTER_UNITS and bool(tokens) and text[: match.start()].rstrip(" ").endswith("$")
+        unit = (
+            word in _LETTER_UNITS
+            and bool(tokens)
+            and text[: match.start()].rstrip(" ").endswith("$")
+        )
         tokens.append(
             ("unit", word)
             if unit and (tokens[-1][0] == "num" or tokens[-1] in _ENDS_QUANTITY)
@@ -217,7 +326,9 @@ def _word(word: str, tokens: list[Token], text: str, match: re.Match[str]) -> No
         tokens.append(known)
         return
     spaced = match.start() > 0 and text[match.start() - 1] in " ~}$"
-    if after_number and (is_unit(word) or (spaced and len(word) >= 3 and not set(word) <= set("xyzabcn"))):
+    if after_number and (
+        is_unit(word) or (spaced and len(word) >= 3 and not set(word) <= set("xyzabcn"))
+    ):
         tokens.append(("unit", word))
         return
     joined = _JOINED.match(word)

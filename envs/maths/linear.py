@@ -30,7 +30,9 @@ class Linear:
         """Return the value, `None` where an unknown has none."""
         if any(name not in values for name in self.coefficients):
             return None
-        return self.constant + sum((c * values[n] for n, c in self.coefficients.items()), Fraction(0))
+        return self.constant + sum(
+            (c * values[n] for n, c in self.coefficients.items()), Fraction(0)
+        )
 
     def plus(self, other: Linear, sign: int = 1) -> Linear:
         names = {*self.coefficients, *other.coefficients}

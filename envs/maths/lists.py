@@ -77,7 +77,9 @@ def _choose(node: Any, plus: str) -> Any:
 def _plain_list(node: Any) -> Node:
     items: list[Node] = []
     for item in node[2]:
-        items.extend(spread(item if not (isinstance(item, tuple) and item[0] == "where") else item[1]))
+        items.extend(
+            spread(item if not (isinstance(item, tuple) and item[0] == "where") else item[1])
+        )
     name: Node | None = None
     named: list[Node] = []
     for item in items:
@@ -89,7 +91,9 @@ def _plain_list(node: Any) -> Node:
                 and item[2][0][0] in ("v", "call", "group")
                 else None
             )
-        elif name is not None and not (isinstance(item, tuple) and item[0] in ("k", "text", "dots")):
+        elif name is not None and not (
+            isinstance(item, tuple) and item[0] in ("k", "text", "dots")
+        ):
             item = ("rel", ("=",), (name, item))
         named.append(item)
     named = [item for item in named if not _is_domain(item)] or named
@@ -175,7 +179,11 @@ def _values_only(node: Node) -> Node:
     found = [relations.assignment(item) for item in node[2]]
     tuples = [tuple_assignment(item) for item in node[2]]
     if any(t is not None for t in tuples):
-        return ("list", node[1], tuple(t if t is not None else item for t, item in zip(tuples, node[2])))
+        return (
+            "list",
+            node[1],
+            tuple(t if t is not None else item for t, item in zip(tuples, node[2])),
+        )
     if any(f is None for f in found):
         return node
     names = [f.name for f in found if f]
@@ -186,7 +194,10 @@ def _values_only(node: Node) -> Node:
         and len(names) % period == 0
         and names == names[:period] * (len(names) // period)
     ):
-        groups = [("group", "(", ")", tuple(values[i : i + period])) for i in range(0, len(values), period)]
+        groups = [
+            ("group", "(", ")", tuple(values[i : i + period]))
+            for i in range(0, len(values), period)
+        ]
         return ("list", ",", tuple(groups))
     return ("list", node[1], tuple(values))
 
@@ -197,7 +208,9 @@ def compare_lists(judge: Judge, a: Node, b: Node) -> bool | None:
     if first and second:
         if set(first.names) == set(second.names):
             other = dict(zip(second.names, second.values))
-            return judge.all_same([(value, other[name]) for name, value in zip(first.names, first.values)])
+            return judge.all_same(
+                [(value, other[name]) for name, value in zip(first.names, first.values)]
+            )
         if len(first.names) != len(second.names) or set(first.names) & set(second.names):
             return False
         return False
@@ -216,7 +229,9 @@ def compare_lists(judge: Judge, a: Node, b: Node) -> bool | None:
         return False
     p_items, q_items = parts_of(_values_only(a)), parts_of(_values_only(b))
     if _kind(a) == _kind(b) == "list" and judge.options.order_matters:
-        return judge.all_same(list(zip(p_items, q_items))) if len(p_items) == len(q_items) else False
+        return (
+            judge.all_same(list(zip(p_items, q_items))) if len(p_items) == len(q_items) else False
+        )
     if (
         {_kind(a), _kind(b)} & {"group", "cup", "cap", "setminus", "where_set", "mat"}
         and min(len(p_items), len(q_items)) == 1

@@ -41,9 +41,14 @@ def rows_of(node: Any) -> Rows | None:
 def _sum(node: Any) -> Rows | None:
     parts = [rows_of(term) for term in node[1:]]
     first = parts[0]
-    if first is None or any(p is None or [len(r) for r in p] != [len(r) for r in first] for p in parts):
+    if first is None or any(
+        p is None or [len(r) for r in p] != [len(r) for r in first] for p in parts
+    ):
         return None
-    return [[("+", *(p[i][j] for p in parts if p)) for j in range(len(row))] for i, row in enumerate(first)]
+    return [
+        [("+", *(p[i][j] for p in parts if p)) for j in range(len(row))]
+        for i, row in enumerate(first)
+    ]
 
 
 def _product(node: Any) -> Rows | None:
@@ -60,7 +65,10 @@ def _product(node: Any) -> Rows | None:
         ):
             return None
         result = [
-            [("+", *(("*", row[k], other[k][j]) for k in range(len(other)))) for j in range(len(other[0]))]
+            [
+                ("+", *(("*", row[k], other[k][j]) for k in range(len(other))))
+                for j in range(len(other[0]))
+            ]
             for row in result
         ]
     if scalars:

@@ -37,15 +37,21 @@ class ScalarJudge:
         """Compare values, then what clings to them."""
         if a == b:
             return True
-        if (isinstance(a, tuple) and a[0] == "unit") is not (isinstance(b, tuple) and b[0] == "unit"):
+        if (isinstance(a, tuple) and a[0] == "unit") is not (
+            isinstance(b, tuple) and b[0] == "unit"
+        ):
             return False  # a unit alone is no number
         p, q = quantities.split(a), quantities.split(b)
         if p.value is a and q.value is b:
             return self.values(a, b)
         return self.measures(p, q, a, b)
 
-    def measures(self, p: quantities.Quantity, q: quantities.Quantity, a: Node, b: Node) -> bool | None:
-        if ((p.percent or p.degrees) and _is_measure(q)) or ((q.percent or q.degrees) and _is_measure(p)):
+    def measures(
+        self, p: quantities.Quantity, q: quantities.Quantity, a: Node, b: Node
+    ) -> bool | None:
+        if ((p.percent or p.degrees) and _is_measure(q)) or (
+            (q.percent or q.degrees) and _is_measure(p)
+        ):
             return False
         if p.percent or q.percent:
             return self.percentages(p, q, a, b)
@@ -72,16 +78,23 @@ class ScalarJudge:
             (q.unit.factor if q.unit else 1),
         )  # million, dozen
         return self.values(
-            ("*", factor_a, p.value) if p.unit else p.value, ("*", factor_b, q.value) if q.unit else q.value
+            ("*", factor_a, p.value) if p.unit else p.value,
+            ("*", factor_b, q.value) if q.unit else q.value,
         )
 
-    def percentages(self, p: quantities.Quantity, q: quantities.Quantity, a: Node, b: Node) -> bool | None:
+    def percentages(
+        self, p: quantities.Quantity, q: quantities.Quantity, a: Node, b: Node
+    ) -> bool | None:
         if p.percent and q.percent:
             return self.values(p.value, q.value)
         lenient = self.options.percent is Percent.EITHER or (
             self.options.percent is Percent.REFERENCE and p.percent
         )
-        if lenient and not self.options.units_required and _above_one(p.value if p.percent else q.value):
+        if (
+            lenient
+            and not self.options.units_required
+            and _above_one(p.value if p.percent else q.value)
+        ):
             found = self.values(p.value, q.value)
             if found:
                 return True
@@ -97,7 +110,8 @@ class ScalarJudge:
             return True
         turn: Node = ("/", ("k", "pi"), 180)
         return self.values(
-            ("*", p.value, turn) if p.degrees else p.value, ("*", q.value, turn) if q.degrees else q.value
+            ("*", p.value, turn) if p.degrees else p.value,
+            ("*", q.value, turn) if q.degrees else q.value,
         )
 
     def values(self, a: Node, b: Node) -> bool | None:
@@ -131,7 +145,9 @@ class ScalarJudge:
         if self.options.float_tolerance > 0 and wanted is not None:
             value = given.value if given else _closed_value(b)
             if value is not None:
-                return bool(abs(value - wanted.value) <= self.options.float_tolerance * abs(wanted.value))
+                return bool(
+                    abs(value - wanted.value) <= self.options.float_tolerance * abs(wanted.value)
+                )
         if wanted is not None and given is not None:
             short = wanted if wanted.place >= given.place else given
             return (
@@ -139,20 +155,28 @@ class ScalarJudge:
                 and abs(wanted.value - given.value) <= short.place / 2
             )
         decimal, other, least = (
-            (wanted, b, quantities.MIN_ROUNDED_DIGITS) if wanted else (given, a, quantities.MIN_FLOAT_DIGITS)
+            (wanted, b, quantities.MIN_ROUNDED_DIGITS)
+            if wanted
+            else (given, a, quantities.MIN_FLOAT_DIGITS)
         )
         assert decimal is not None
         if decimal.digits < least:
             return False
         value = _closed_value(other)
-        if value is None or (isinstance(value, (int, Fraction)) and quantities.terminates(Fraction(value))):
+        if value is None or (
+            isinstance(value, (int, Fraction)) and quantities.terminates(Fraction(value))
+        ):
             return False
         return bool(abs(value - decimal.value) <= decimal.place / 2)
 
     def rounds_to(self, exactly: Node, rounded: Node) -> bool:
         """Whether a written decimal is an exact value to within one unit of its last place."""
         decimal, value = quantities.written(rounded), _closed_value(exactly)
-        return decimal is not None and value is not None and abs(value - decimal.value) <= decimal.place
+        return (
+            decimal is not None
+            and value is not None
+            and abs(value - decimal.value) <= decimal.place
+        )
 
     def _same_family(self, a: Node, b: Node) -> bool:
         """`pi/4 + k pi` and `5 pi/4 + n pi`: one family over the whole numbers, its offset shifted by whole steps."""
@@ -210,7 +234,12 @@ def _hopeless(a: Node, b: Node) -> bool:
     """Closed numbers too large for any rung: not worth a worker's time."""
     from stepgym.envs.maths import numeric
 
-    if symbols(a) or symbols(b) or has(a, "sum", "prod", "int", "lim") or has(b, "sum", "prod", "int", "lim"):
+    if (
+        symbols(a)
+        or symbols(b)
+        or has(a, "sum", "prod", "int", "lim")
+        or has(b, "sum", "prod", "int", "lim")
+    ):
         return False
     return numeric.height(a) + numeric.height(b) > numeric.MAX_HEIGHT
 

@@ -150,7 +150,11 @@ def _function(node: Any, values: Values, p: int) -> int:
         if node[1] == "factorial":
             return _factorial(int(arguments[0]), p)
         n, k = map(int, arguments)
-        return _divide(_factorial(n, p), _factorial(k, p) * _factorial(n - k, p) % p, p) if k <= n else 0
+        return (
+            _divide(_factorial(n, p), _factorial(k, p) * _factorial(n - k, p) % p, p)
+            if k <= n
+            else 0
+        )
     if node[1] in _TRIGONOMETRIC and "#t" in values:
         t = values["#t"] % p
         cosine, sine = _divide(1 - t * t, 1 + t * t, p), _divide(2 * t, 1 + t * t, p)
@@ -160,9 +164,13 @@ def _function(node: Any, values: Values, p: int) -> int:
 
 
 _TRIGONOMETRIC: dict[str, Callable[[int, int], tuple[int, int]]] = {
-    "sin": lambda s, c: (s, 1), "cos": lambda s, c: (c, 1), "tan": lambda s, c: (s, c), "cot": lambda s, c: (c, s),
-    "sec": lambda s, c: (1, c), "csc": lambda s, c: (1, s),
-}  # fmt: skip
+    "sin": lambda s, c: (s, 1),
+    "cos": lambda s, c: (c, 1),
+    "tan": lambda s, c: (s, c),
+    "cot": lambda s, c: (c, s),
+    "sec": lambda s, c: (1, c),
+    "csc": lambda s, c: (1, s),
+}
 
 
 def stand_ins(a: Node, b: Node) -> set[str]:

@@ -120,7 +120,9 @@ def _at_points(a: Node, b: Node, names: list[str], rng: Draws, *, real: bool) ->
         return None
     seen = 0
     for trial in range(24):
-        point = {name: _draw(rng, trial if i == 0 else rng.below(8)) for i, name in enumerate(names)}
+        point = {
+            name: _draw(rng, trial if i == 0 else rng.below(8)) for i, name in enumerate(names)
+        }
         met = _at_point(a, b, point, size, real)
         if met is False:
             return False

@@ -119,7 +119,12 @@ class Parser(AtomParser):
         if self.kind == "cmd" and self.value == "pmod":
             self.advance()
             return ("mod", node, self.argument())
-        if self.kind == "cmd" and self.value == "mod" and isinstance(node, tuple) and node[0] == "rel":
+        if (
+            self.kind == "cmd"
+            and self.value == "mod"
+            and isinstance(node, tuple)
+            and node[0] == "rel"
+        ):
             self.advance()
             return ("mod", node, self.sum())
         if (
@@ -244,7 +249,9 @@ class Parser(AtomParser):
             self.advance()
             exponent = self.exponent()
             if exponent is None:  # a degree sign or an ordinal's letters
-                return self.postfix(("*", self.of_arc(node), ("deg",)) if self.degree_sign else node)
+                return self.postfix(
+                    ("*", self.of_arc(node), ("deg",)) if self.degree_sign else node
+                )
             if (
                 type(exponent) is int
                 and isinstance(node, tuple)

@@ -84,9 +84,16 @@ def split_fraction(node: Node) -> tuple[Node, Node]:
     if kind == "*":
         parts = [split_fraction(factor) for factor in node[1:]]
         return ("*", *(p[0] for p in parts)), ("*", *(p[1] for p in parts))
-    if kind == "^" and isinstance(node[2], tuple) and node[2][0] == "-" and isinstance(node[2][1], int):
+    if (
+        kind == "^"
+        and isinstance(node[2], tuple)
+        and node[2][0] == "-"
+        and isinstance(node[2][1], int)
+    ):
         return 1, ("^", node[1], node[2][1])
-    if kind == "+" and any(isinstance(t, tuple) and symbols(split_fraction(t)[1]) for t in node[1:]):
+    if kind == "+" and any(
+        isinstance(t, tuple) and symbols(split_fraction(t)[1]) for t in node[1:]
+    ):
         if len(node) > 8:
             return node, 1
         parts = [split_fraction(term) for term in node[1:]]

@@ -129,14 +129,18 @@ class EquationStepVerifier:
     equation is UNDECIDED; a step that gives the final answer is not checked here but by the verifier.
     """
 
-    def verify_steps(self, problems: Sequence[Problem], states: Sequence[State]) -> list[list[Verdict]]:
+    def verify_steps(
+        self, problems: Sequence[Problem], states: Sequence[State]
+    ) -> list[list[Verdict]]:
         return [
             [self._verify(problem, step) for step in state.steps]
             for problem, state in zip(problems, states, strict=True)
         ]
 
     def _verify(self, problem: Problem, step: Step) -> Verdict:
-        solution = {name: Fraction(value) for name, value in problem.task.get("solution", {}).items()}
+        solution = {
+            name: Fraction(value) for name, value in problem.task.get("solution", {}).items()
+        }
         checked = 0
         for line in equations(step.text):
             sides = read_sides(line)
@@ -191,7 +195,10 @@ def make(
     chosen: ProblemSet
     step_verifier: StepVerifier | None = None
     if file is None:
-        chosen, step_verifier = problems(1 if level is None else level, seed), EquationStepVerifier()
+        chosen, step_verifier = (
+            problems(1 if level is None else level, seed),
+            EquationStepVerifier(),
+        )
     else:
         if level is not None:
             raise ValueError(
@@ -200,7 +207,12 @@ def make(
         from stepgym.envs.files import load_file_set
 
         chosen = load_file_set(
-            file, name=NAME, question=question, answer=answer, instructions=instructions, verifier=verifier
+            file,
+            name=NAME,
+            question=question,
+            answer=answer,
+            instructions=instructions,
+            verifier=verifier,
         )
     return ReasoningEnv(
         chosen,

@@ -140,7 +140,9 @@ def _mixed_units(node: tuple[Any, ...]) -> Quantity:
     first = units[0]
     if first is None or any(u is None or u.dimensions != first.dimensions for u in units):
         return Quantity(node, None, False, False)
-    terms = tuple(("*", u.factor / first.factor, p.value) for u, p in zip(units, parts) if u is not None)
+    terms = tuple(
+        ("*", u.factor / first.factor, p.value) for u, p in zip(units, parts) if u is not None
+    )
     return Quantity(("+", *terms), first, False, False)
 
 

@@ -45,7 +45,9 @@ def _read(text: str, thousands: bool) -> Reading:
         return Reading(number.numerator if number.denominator == 1 else number)
     try:
         ended = text.rstrip(_TRAILING)
-        node = parse(f"{ended}\\ldots" if "..." in text[len(ended) :] else ended, thousands=thousands)
+        node = parse(
+            f"{ended}\\ldots" if "..." in text[len(ended) :] else ended, thousands=thousands
+        )
         if "d}{d" in text or "d/d" in text:
             from stepgym.envs.maths.derivatives import carried_out
 
@@ -73,7 +75,9 @@ def quick_number(text: str) -> int | Fraction | None:
     if whole is not None:
         return _integer(whole)
     top, bottom = (
-        (match.group(2), match.group(3)) if match.group(2) is not None else (match.group(4), match.group(5))
+        (match.group(2), match.group(3))
+        if match.group(2) is not None
+        else (match.group(4), match.group(5))
     )
     if top is None:
         return int(match.group(6).replace(",", "")) if len(text) < 4000 else None
@@ -84,7 +88,9 @@ def quick_number(text: str) -> int | Fraction | None:
     return value.numerator if value.denominator == 1 else value
 
 
-_DECIMAL = re.compile(r"[\s$]*(?:\\\$)?\s*(-?)((?:\d{1,9}|[1-9]\d{0,2}(?:,\d{3})+)(?:\.(\d{1,6}))?)[\s$]*\Z")
+_DECIMAL = re.compile(
+    r"[\s$]*(?:\\\$)?\s*(-?)((?:\d{1,9}|[1-9]\d{0,2}(?:,\d{3})+)(?:\.(\d{1,6}))?)[\s$]*\Z"
+)
 
 
 def quick_decimal(text: str) -> tuple[int, int] | None:

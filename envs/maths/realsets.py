@@ -53,16 +53,25 @@ def read(node: Node, variables: set[str]) -> Expression:
         return (kind, read(node[1], variables), read(node[2], variables))
     if kind == "k" and node[1] in ("R", "R+", "R-", "R*"):
         zero = ("pieces", (Piece(0, True, 0, True),))
-        return {"R": REALS, "R+": _ray(0, ">"), "R-": _ray(0, "<"), "R*": ("setminus", REALS, zero)}[node[1]]
+        return {
+            "R": REALS,
+            "R+": _ray(0, ">"),
+            "R-": _ray(0, "<"),
+            "R*": ("setminus", REALS, zero),
+        }[node[1]]
     if kind == "rel":
         return _relation(node, variables)
     if kind == "where_set":
-        conditions = [c for c in (node[1], *node[2]) if isinstance(c, tuple) and c[0] in ("rel", "list")]
+        conditions = [
+            c for c in (node[1], *node[2]) if isinstance(c, tuple) and c[0] in ("rel", "list")
+        ]
         if len(conditions) < len(node[2]):
             raise NotRealSet
         return _combine("cap", [read(c, variables) for c in conditions])
     if kind == "list":
-        if not all(isinstance(item, tuple) and item[0] in ("rel", "list", "where") for item in node[2]):
+        if not all(
+            isinstance(item, tuple) and item[0] in ("rel", "list", "where") for item in node[2]
+        ):
             raise NotRealSet
         parts = [read(item, variables) for item in node[2]]
         return _combine("cup" if node[1] == "or" else "both", parts)
@@ -121,8 +130,16 @@ def _single(left: Node, operator: str, right: Node, variables: set[str]) -> Expr
 
 
 def _values(value: Node, operator: str) -> Expression:
-    if isinstance(value, tuple) and value[0] in ("+-", "-+") and value[1] == 0 and operator in ("=", "!="):
-        point: Expression = ("pieces", tuple(Piece(v, True, v, True) for v in (value[2], ("-", value[2]))))
+    if (
+        isinstance(value, tuple)
+        and value[0] in ("+-", "-+")
+        and value[1] == 0
+        and operator in ("=", "!=")
+    ):
+        point: Expression = (
+            "pieces",
+            tuple(Piece(v, True, v, True) for v in (value[2], ("-", value[2]))),
+        )
         return point if operator == "=" else ("setminus", REALS, point)
     return _ray(value, operator)
 
@@ -146,7 +163,9 @@ def _absolute(inner: Node, operator: str, bound: Node, name: str) -> Expression:
     return ("cap", upper, lower)
 
 
-def _polynomial_or_ray(difference: Node, inner: Node, bound: Node, operator: str, name: str) -> Expression:
+def _polynomial_or_ray(
+    difference: Node, inner: Node, bound: Node, operator: str, name: str
+) -> Expression:
     if inner == ("v", name):
         return _ray(bound, operator)
     return _polynomial(difference, operator, name)
@@ -175,9 +194,13 @@ def _polynomial(difference: Node, operator: str, name: str) -> Expression:
     between: Expression = ("pieces", (Piece(low, False, high, False),))
     inside = between if discriminant > 0 else EMPTY
     return {
-        "<": inside, "<=": ("cup", inside, points), ">": ("setminus", REALS, ("cup", inside, points)),
-        ">=": ("setminus", REALS, inside), "=": points, "!=": ("setminus", REALS, points),
-    }[operator]  # fmt: skip
+        "<": inside,
+        "<=": ("cup", inside, points),
+        ">": ("setminus", REALS, ("cup", inside, points)),
+        ">=": ("setminus", REALS, inside),
+        "=": points,
+        "!=": ("setminus", REALS, points),
+    }[operator]
 
 
 def equal(a: Expression, b: Expression, same: Same) -> bool | None:

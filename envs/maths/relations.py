@@ -49,7 +49,12 @@ def _name_of(node: Node) -> tuple[str, tuple[str, ...]] | None:
     kind = node[0]
     if kind == "v":
         return node[1], ()
-    if kind == "f" and node[1] in ("Re", "Im") and isinstance(node[2][0], tuple) and node[2][0][0] == "v":
+    if (
+        kind == "f"
+        and node[1] in ("Re", "Im")
+        and isinstance(node[2][0], tuple)
+        and node[2][0][0] == "v"
+    ):
         return f"{node[1]} {node[2][0][1]}", ()
     if kind == "*" and node[1] == ("v", "P") and len(node) == 3 and _is_event(node[2]):
         return f"P{node[2]!r}", ()
@@ -81,7 +86,8 @@ def _name_of(node: Node) -> tuple[str, tuple[str, ...]] | None:
         return f"{node[1][1][1]}^-1", (node[2][1],)
     if kind in ("/", "ratio"):
         if kind == "/" and all(
-            isinstance(p, tuple) and p[0] == "*" and p[1] == ("v", "d") and len(p) == 3 for p in node[1:]
+            isinstance(p, tuple) and p[0] == "*" and p[1] == ("v", "d") and len(p) == 3
+            for p in node[1:]
         ):
             return f"d{node[1][2]}/d{node[2][2]}", (node[2][2][1],) if node[2][2][0] == "v" else ()
         parts = [_name_of(part) for part in (node[1:] if kind == "/" else node[1])]
@@ -129,7 +135,8 @@ def same_name(a: Assignment, b: Assignment) -> bool:
 def aligned(a: Assignment, b: Assignment) -> Node:
     """The value of `b` with its parameters called as those of `a`: `f(t) = t^2` reads as `f(x) = x^2`."""
     if a.parameters and len(a.parameters) == len(b.parameters):
-        return substitute(b.value, {old: ("v", new) for old, new in zip(b.parameters, a.parameters)})  # type: ignore[no-any-return]
+        names: dict[str, Node] = {old: ("v", new) for old, new in zip(b.parameters, a.parameters)}
+        return substitute(b.value, names)  # type: ignore[no-any-return]
     return b.value
 
 
@@ -186,7 +193,9 @@ def _modular_factor(a: Node, b: Node, names: set[str], rng: Draws) -> bool | Non
     return all((x * y0 - y * x0) % modular.PRIME == 0 for x, y in pairs)
 
 
-def _ball_factor(a: Node, b: Node, names: list[str], rng: Draws, *, sure: bool) -> bool | str | None:
+def _ball_factor(
+    a: Node, b: Node, names: list[str], rng: Draws, *, sure: bool
+) -> bool | str | None:
     """The same with balls at real points; gives the sign of the factor."""
     from stepgym.envs.maths import balls, numeric
     from stepgym.envs.maths.balls import NoBall
@@ -252,7 +261,11 @@ def residue(node: Any) -> Residue | None:
     inner = node[1]
     if isinstance(inner, tuple) and inner[0] == "rel" and inner[1][0] in ("===", "="):
         name = inner[2][0]
-        return Residue(name[1], inner[2][1], node[2]) if isinstance(name, tuple) and name[0] == "v" else None
+        return (
+            Residue(name[1], inner[2][1], node[2])
+            if isinstance(name, tuple) and name[0] == "v"
+            else None
+        )
     return Residue("", inner, node[2])
 
 

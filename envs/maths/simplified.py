@@ -38,14 +38,18 @@ def fault(node: Node) -> str | None:
 
 
 def _plain(node: Node) -> bool:
-    return isinstance(node, int) or (isinstance(node, tuple) and node[0] == "-" and isinstance(node[1], int))
+    return isinstance(node, int) or (
+        isinstance(node, tuple) and node[0] == "-" and isinstance(node[1], int)
+    )
 
 
 def _fraction(node: Any) -> str | None:
     top, bottom = node[1], node[2]
     if _plain(top) and _plain(bottom):
         x, y = int(exact(top)), int(exact(bottom))
-        return "a fraction that can be reduced" if y < 0 or math.gcd(x, y) > 1 or abs(y) == 1 else None
+        return (
+            "a fraction that can be reduced" if y < 0 or math.gcd(x, y) > 1 or abs(y) == 1 else None
+        )
     if bottom in (1, ("-", 1)):
         return "a denominator of one"
     return fault(top) or fault(bottom)

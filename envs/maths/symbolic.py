@@ -26,14 +26,42 @@ class NotSymbolic(Exception):
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     name: getattr(sympy, target)
     for name, target in {
-        "sin": "sin", "cos": "cos", "tan": "tan", "cot": "cot", "sec": "sec", "csc": "csc", "arcsin": "asin",
-        "arccos": "acos", "arctan": "atan", "arccot": "acot", "sinh": "sinh", "cosh": "cosh", "tanh": "tanh",
-        "coth": "coth", "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh", "ln": "log", "abs": "Abs",
-        "floor": "floor", "ceil": "ceiling", "factorial": "factorial", "binom": "binomial", "Re": "re", "Im": "im",
-        "conj": "conjugate", "max": "Max", "min": "Min", "arg": "arg", "sqrt": "sqrt", "sign": "sign", "gcd": "gcd",
-        "lcm": "lcm", "double_factorial": "factorial2",
+        "sin": "sin",
+        "cos": "cos",
+        "tan": "tan",
+        "cot": "cot",
+        "sec": "sec",
+        "csc": "csc",
+        "arcsin": "asin",
+        "arccos": "acos",
+        "arctan": "atan",
+        "arccot": "acot",
+        "sinh": "sinh",
+        "cosh": "cosh",
+        "tanh": "tanh",
+        "coth": "coth",
+        "arcsinh": "asinh",
+        "arccosh": "acosh",
+        "arctanh": "atanh",
+        "ln": "log",
+        "abs": "Abs",
+        "floor": "floor",
+        "ceil": "ceiling",
+        "factorial": "factorial",
+        "binom": "binomial",
+        "Re": "re",
+        "Im": "im",
+        "conj": "conjugate",
+        "max": "Max",
+        "min": "Min",
+        "arg": "arg",
+        "sqrt": "sqrt",
+        "sign": "sign",
+        "gcd": "gcd",
+        "lcm": "lcm",
+        "double_factorial": "factorial2",
     }.items()
-}  # fmt: skip
+}
 
 
 def build(node: Node, names: dict[str, Any]) -> Any:
@@ -88,7 +116,9 @@ def _function(node: Any, names: dict[str, Any]) -> Any:
 
 
 def _big(node: Any, names: dict[str, Any]) -> Any:
-    variable = sympy.Symbol(node[1], integer=True if node[0] in ("sum", "prod") else None, real=True)
+    variable = sympy.Symbol(
+        node[1], integer=True if node[0] in ("sum", "prod") else None, real=True
+    )
     inner = {**names, node[1]: variable}
     body = build(node[4], inner)
     if node[0] == "lim":

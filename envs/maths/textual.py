@@ -21,29 +21,80 @@ _BUT = re.compile(r"\b(?:but|unless|except|only|if|when|sometimes|yes|no|true|fa
 _ARTICLE = re.compile(r"\b(?:the|a|an|is|are)\b ?")
 
 _SAME = {
-    "true": "yes", "false": "no", "correct": "yes", "incorrect": "no", "y": "yes",
-    "no solution": "none", "no solutions": "none", "none": "none", "no real solution": "none", "no real solutions": "none",
-    "there no solution": "none", "there no solutions": "none", "no real roots": "none", "empty set": "none",
-    "there are no solutions": "none", "null set": "none", "no such": "none", "no solution exists": "none", "no values": "none",
-    "dne": "undefined", "does not exist": "undefined", "undefined": "undefined", "not defined": "undefined", "nonexistent": "undefined",
-    "limit does not exist": "undefined", "doesn't exist": "undefined", "do not exist": "undefined", "not exist": "undefined",
-    "all real numbers": "reals", "real numbers": "reals", "all reals": "reals", "any real number": "reals", "reals": "reals",
-    "infinity": "infinity", "positive infinity": "infinity", "infinitely many": "infinitely many",
-    "infinitely many solutions": "infinitely many", "infinite": "infinitely many",
-}  # fmt: skip
+    "true": "yes",
+    "false": "no",
+    "correct": "yes",
+    "incorrect": "no",
+    "y": "yes",
+    "no solution": "none",
+    "no solutions": "none",
+    "none": "none",
+    "no real solution": "none",
+    "no real solutions": "none",
+    "there no solution": "none",
+    "there no solutions": "none",
+    "no real roots": "none",
+    "empty set": "none",
+    "there are no solutions": "none",
+    "null set": "none",
+    "no such": "none",
+    "no solution exists": "none",
+    "no values": "none",
+    "dne": "undefined",
+    "does not exist": "undefined",
+    "undefined": "undefined",
+    "not defined": "undefined",
+    "nonexistent": "undefined",
+    "limit does not exist": "undefined",
+    "doesn't exist": "undefined",
+    "do not exist": "undefined",
+    "not exist": "undefined",
+    "all real numbers": "reals",
+    "real numbers": "reals",
+    "all reals": "reals",
+    "any real number": "reals",
+    "reals": "reals",
+    "infinity": "infinity",
+    "positive infinity": "infinity",
+    "infinitely many": "infinitely many",
+    "infinitely many solutions": "infinitely many",
+    "infinite": "infinitely many",
+}
 _ONES = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_SMALL = {word: i for i, word in enumerate(_ONES)} | {word: 20 + 10 * i for i, word in enumerate(_TENS)}
+_SMALL = {word: i for i, word in enumerate(_ONES)} | {
+    word: 20 + 10 * i for i, word in enumerate(_TENS)
+}
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_PARTS = {"half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fourths": 4,
-          "fifth": 5, "fifths": 5, "sixth": 6, "sixths": 6, "eighth": 8, "eighths": 8, "tenth": 10, "tenths": 10}  # fmt: skip
+_PARTS = {
+    "half": 2,
+    "halves": 2,
+    "third": 3,
+    "thirds": 3,
+    "quarter": 4,
+    "quarters": 4,
+    "fourth": 4,
+    "fourths": 4,
+    "fifth": 5,
+    "fifths": 5,
+    "sixth": 6,
+    "sixths": 6,
+    "eighth": 8,
+    "eighths": 8,
+    "tenth": 10,
+    "tenths": 10,
+}
 _CHOICE = re.compile(r"\(?([A-J])(?:[).:](?=\s|\Z).*|\)\s*\S.*)?\Z", re.DOTALL)
 _BRACKETED = re.compile(r"(?:\([A-H]\)[\s,;]*(?:and\s*)?){2,8}\Z")
-_OPTION = re.compile(r"(?:option|choice|answer|letter)\s*:?\s*\(?([A-Ja-j])\)?[.:]?\s*\Z", re.IGNORECASE)
+_OPTION = re.compile(
+    r"(?:option|choice|answer|letter)\s*:?\s*\(?([A-Ja-j])\)?[.:]?\s*\Z", re.IGNORECASE
+)
 _TIME = re.compile(
     r"(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?\s*(a|p)\.?\s?m\.?\Z|(\d{1,2}):(\d{2})\Z", re.IGNORECASE
 )
-_MONTHS = "january february march april may june july august september october november december".split()
+_MONTHS = (
+    "january february march april may june july august september october november december".split()
+)
 _DATE_WORD = re.compile(
     r"\A(?:(?:mon|tues|wednes|thurs|fri|satur|sun)day,?\s+)?(?:(\d{1,2})(?:st|nd|rd|th)?\s+(?:of\s+)?([a-z]{3,9})|([a-z]{3,9})\.?\s+(\d{1,2})(?:st|nd|rd|th)?)(?:,?\s+(\d{4}))?\Z"
 )
@@ -84,7 +135,19 @@ def words(text: str) -> str | None:
         stripped.replace(" or ", ",").replace(" and ", ",")
     ):
         return None
-    if lowered in ("pi", "inf", "oo", "infty", "theta", "alpha", "beta", "lambda", "omega", "phi", "gamma"):
+    if lowered in (
+        "pi",
+        "inf",
+        "oo",
+        "infty",
+        "theta",
+        "alpha",
+        "beta",
+        "lambda",
+        "omega",
+        "phi",
+        "gamma",
+    ):
         return None
     lowered = " ".join(re.sub(r"[-.,']", " ", lowered).split())
     return _SAME.get(lowered, lowered)
@@ -156,7 +219,11 @@ def date(text: str) -> tuple[int | None, int, int] | None:
     months = [i for i, month in enumerate(_MONTHS, 1) if month == name or (month[:3] == name)]
     if not months:
         return None
-    return int(match.group(5)) if match.group(5) else None, months[0], int(match.group(1) or match.group(4))
+    return (
+        int(match.group(5)) if match.group(5) else None,
+        months[0],
+        int(match.group(1) or match.group(4)),
+    )
 
 
 _HAS_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}|[A-J]|:|\d-\d|[^\x00-\x7f]")
@@ -210,7 +277,11 @@ def _choices(text: str) -> tuple[str, bool] | None:
 
 def _compare_choices(reference: str, answer: str) -> bool | None:
     several = _choices(reference), _choices(answer)
-    if several[0] and several[1] and any(_BRACKETED.match(unwrap(text)) for text in (reference, answer)):
+    if (
+        several[0]
+        and several[1]
+        and any(_BRACKETED.match(unwrap(text)) for text in (reference, answer))
+    ):
         return several[0][0] == several[1][0]
     if (
         several[0]

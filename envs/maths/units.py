@@ -93,16 +93,36 @@ speed mph 1: mph
 
 
 _UNITS = _table()
-_CASED = {"N": "newton", "J": "joule", "W": "watt", "V": "volt", "A": "ampere", "K": "kelvin", "C": "coulomb", "L": "liter", "Pa": "pascal", "Hz": "hertz", "M": "molar", "F": "fahrenheit", "T": "tesla"}  # fmt: skip
+_CASED = {
+    "N": "newton",
+    "J": "joule",
+    "W": "watt",
+    "V": "volt",
+    "A": "ampere",
+    "K": "kelvin",
+    "C": "coulomb",
+    "L": "liter",
+    "Pa": "pascal",
+    "Hz": "hertz",
+    "M": "molar",
+    "F": "fahrenheit",
+    "T": "tesla",
+}
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
-_NOISE = frozenset("of the a an in units unit exactly about approximately is are total each".split())
+_NOISE = frozenset(
+    "of the a an in units unit exactly about approximately is are total each".split()
+)
 _WORD = re.compile(r"[A-Za-z]+|/|\^?-?\d+|per")
 UNITLESS = Unit(Fraction(1), ())
 
 
 def is_unit(word: str) -> bool:
     """Whether a bare run of letters after a number is read as a unit; single letters never are."""
-    return len(word) >= 2 and (word.lower() in _UNITS or word in ("pt", "pts")) and word not in ("in", "ab")
+    return (
+        len(word) >= 2
+        and (word.lower() in _UNITS or word in ("pt", "pts"))
+        and word not in ("in", "ab")
+    )
 
 
 def multiply(a: Unit, b: Unit, power: int = 1) -> Unit:
@@ -140,5 +160,7 @@ def _one(word: str) -> Unit:
     known = _UNITS.get(cased)
     if known is not None:
         return known
-    singular = cased[:-1] if len(cased) > 3 and cased.endswith("s") and not cased.endswith("ss") else cased
+    singular = (
+        cased[:-1] if len(cased) > 3 and cased.endswith("s") and not cased.endswith("ss") else cased
+    )
     return Unit(Fraction(1), ((f"'{singular}'", 1),))

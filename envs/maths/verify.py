@@ -23,7 +23,9 @@ def verify_answers(
     answers: Sequence[str], *, references: Sequence[str], options: MathOptions = DEFAULT
 ) -> list[Verdict]:
     """Decide many pairs; order is kept. What the cheap rungs pass on is worked on by all workers at once."""
-    from stepgym.envs.maths.ladder import decide  # the parser and its tables load with the first pair
+    from stepgym.envs.maths.ladder import (
+        decide,
+    )  # the parser and its tables load with the first pair
 
     if len(answers) != len(references):
         raise ValueError(f"{len(answers)} answers for {len(references)} references")

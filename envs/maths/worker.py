@@ -52,7 +52,11 @@ def answer(task: dict[str, object]) -> dict[str, object]:
     if decision.again and decision.status is not Status.CORRECT:
         found = symbolic.same_latex(reference, text)
         if found is not None:
-            return {"status": ("correct" if found else "incorrect"), "rung": "symbolic", "reason": ""}
+            return {
+                "status": ("correct" if found else "incorrect"),
+                "rung": "symbolic",
+                "reason": "",
+            }
     return {"status": decision.status.value, "rung": decision.rung, "reason": decision.reason}
 
 

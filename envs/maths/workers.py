@@ -100,7 +100,9 @@ class Pool:
 
     def lend(self, wait_s: float) -> Worker | None:
         with self.changed:
-            if not self.changed.wait_for(lambda: self.idle or self.lent < MAX_WORKERS, timeout=wait_s):
+            if not self.changed.wait_for(
+                lambda: self.idle or self.lent < MAX_WORKERS, timeout=wait_s
+            ):
                 return None
             self.lent += 1
             if self.idle:
@@ -217,14 +219,18 @@ class _Batch:
             if worker is None:
                 if not self.running:
                     self.waiting.pop()
-                    self.decisions[index] = Decision(Status.UNDECIDED, "symbolic", "no worker came free")
+                    self.decisions[index] = Decision(
+                        Status.UNDECIDED, "symbolic", "no worker came free"
+                    )
                 return
             self.waiting.pop()
             self._start(worker, index)
 
     def _start(self, worker: Worker, index: int) -> None:
         now = time.monotonic()
-        deadline = now + (min(self.limit_s, self.until - now) if worker.ready else self._patience_s())
+        deadline = now + (
+            min(self.limit_s, self.until - now) if worker.ready else self._patience_s()
+        )
         running = _Running(worker, index, deadline)
         assert worker.process.stdout is not None
         self.running[worker.process.stdout.fileno()] = running
@@ -238,7 +244,12 @@ class _Batch:
 
     def _send(self, running: _Running) -> None:
         reference, answer = self.pairs[running.place]
-        task = {"reference": reference, "answer": answer, "options": self.options, "limit_s": self.limit_s}
+        task = {
+            "reference": reference,
+            "answer": answer,
+            "options": self.options,
+            "limit_s": self.limit_s,
+        }
         try:
             running.worker.send(task)
         except WorkerError as error:
@@ -279,7 +290,9 @@ class _Batch:
             self.pool.keep_spare()
             assert running.worker.process.stdout is not None
             fd = running.worker.process.stdout.fileno()
-            self.running[fd] = running._replace(deadline=min(self.until, time.monotonic() + self.limit_s))
+            self.running[fd] = running._replace(
+                deadline=min(self.until, time.monotonic() + self.limit_s)
+            )
             self._send(self.running[fd])
             return
         running.worker.served += 1

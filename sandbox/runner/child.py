@@ -196,7 +196,9 @@ def hint_of(error: BaseException) -> int:
         return 1
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return 3
-    if isinstance(error, BlockingIOError) or (type(error) is RuntimeError and "new thread" in str(error)):
+    if isinstance(error, BlockingIOError) or (
+        type(error) is RuntimeError and "new thread" in str(error)
+    ):
         return 2
     return 0
 

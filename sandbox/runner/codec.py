@@ -77,10 +77,18 @@ def _value_parts(name: str, value: Any) -> tuple[Any, ...] | None:
 
 
 VALUE_TYPES = {
-    "Decimal": "decimal", "UUID": "uuid", "Fraction": "fractions", "Counter": "collections", "OrderedDict": "collections",
-    "deque": "collections", "defaultdict": "collections", "date": "datetime", "timedelta": "datetime",
-    "time": "datetime", "datetime": "datetime",
-}  # fmt: skip
+    "Decimal": "decimal",
+    "UUID": "uuid",
+    "Fraction": "fractions",
+    "Counter": "collections",
+    "OrderedDict": "collections",
+    "deque": "collections",
+    "defaultdict": "collections",
+    "date": "datetime",
+    "timedelta": "datetime",
+    "time": "datetime",
+    "datetime": "datetime",
+}
 """Well-known types that are values, by name, with the module that has them."""
 
 
@@ -146,13 +154,19 @@ class Packer:
         if kind is bytes or kind is bytearray:
             return ["b" if kind is bytes else "B", value.decode("latin-1")]
         if kind is list or kind is tuple or kind is set or kind is frozenset:
-            return [{list: "l", tuple: "t", set: "s", frozenset: "z"}[kind], *self._items(value, value)]
+            return [
+                {list: "l", tuple: "t", set: "s", frozenset: "z"}[kind],
+                *self._items(value, value),
+            ]
         if kind is dict:
             return ["d", *self._items(value, [part for pair in value.items() for part in pair])]
         if kind is complex:
             return ["c", value.real, value.imag]
         if kind is range or kind is slice:
-            return ["r" if kind is range else "o", *map(self.pack, (value.start, value.stop, value.step))]
+            return [
+                "r" if kind is range else "o",
+                *map(self.pack, (value.start, value.stop, value.step)),
+            ]
         if value is Ellipsis or value is NotImplemented:
             return ["e" if value is Ellipsis else "n"]
         if isinstance(value, type) and value in TYPE_NAMES:
@@ -184,7 +198,9 @@ class Packer:
 class Unpacker:
     """Turns trees back into values; raises on anything else than a well-formed tree (see `decode`)."""
 
-    def __init__(self, adopt: Callable[[list[Any]], Any], containers: list[Any] | None = None) -> None:
+    def __init__(
+        self, adopt: Callable[[list[Any]], Any], containers: list[Any] | None = None
+    ) -> None:
         self.adopt = adopt
         self.containers = containers if containers is not None else []
 
@@ -254,7 +270,9 @@ class Unpacker:
         if VALUE_TYPES.get(name) != module:
             raise Malformed(f"unknown type {tree[1]!r:.40}")
         __import__(module)
-        return getattr(sys.modules[module], name)(*[self.unpack(part, depth + 1) for part in tree[2:]])
+        return getattr(sys.modules[module], name)(
+            *[self.unpack(part, depth + 1) for part in tree[2:]]
+        )
 
     def _subclass_contents(self, tree: Any, depth: int) -> Any:
         """A subclass's contents are not numbered: the other side did not number them either."""

@@ -33,7 +33,9 @@ def prctl(option: int, *arguments: int) -> int:
 
 def landlock_abi() -> int:
     """Return the kernel's Landlock version, 0 when it has none."""
-    return max(0, int(LIBC.syscall(ctypes.c_long(444), None, ctypes.c_size_t(0), ctypes.c_uint32(1))))
+    return max(
+        0, int(LIBC.syscall(ctypes.c_long(444), None, ctypes.c_size_t(0), ctypes.c_uint32(1)))
+    )
 
 
 def landlock_ruleset(
@@ -48,9 +50,13 @@ def landlock_ruleset(
     if not abi:
         return None
     rights = (1 << ABI_RIGHTS[min(abi, len(ABI_RIGHTS) - 1)]) - 1
-    attributes = struct.pack("QQQ", rights, 3 if abi >= 4 else 0, 3 if abi >= SCOPE_SIGNALS_ABI else 0)
+    attributes = struct.pack(
+        "QQQ", rights, 3 if abi >= 4 else 0, 3 if abi >= SCOPE_SIGNALS_ABI else 0
+    )
     size = 24 if abi >= SCOPE_SIGNALS_ABI else 16 if abi >= 4 else 8
-    ruleset = int(LIBC.syscall(ctypes.c_long(444), attributes, ctypes.c_size_t(size), ctypes.c_uint32(0)))
+    ruleset = int(
+        LIBC.syscall(ctypes.c_long(444), attributes, ctypes.c_size_t(size), ctypes.c_uint32(0))
+    )
     if ruleset < 0:
         return None
     everything = rights if exec_writable else rights & ~EXECUTE
@@ -68,7 +74,9 @@ def _allow(ruleset: int, path: str, granted: int) -> None:
     if not os.path.isdir(path):
         granted &= EXECUTE | 1 << 1 | 1 << 2 | 1 << 14 | 1 << 15
     rule = struct.pack("=Qi", granted, beneath)
-    LIBC.syscall(ctypes.c_long(445), ctypes.c_int(ruleset), ctypes.c_int(1), rule, ctypes.c_uint32(0))
+    LIBC.syscall(
+        ctypes.c_long(445), ctypes.c_int(ruleset), ctypes.c_int(1), rule, ctypes.c_uint32(0)
+    )
     os.close(beneath)
 
 
@@ -76,7 +84,9 @@ def landlock_entry(ruleset: int | None) -> Callable[[], object] | None:
     """Prepare the call that puts a process, and all it starts, into the ruleset's domain, for good."""
     if ruleset is None:
         return None
-    return functools.partial(LIBC.syscall, ctypes.c_long(446), ctypes.c_int(ruleset), ctypes.c_uint32(0))
+    return functools.partial(
+        LIBC.syscall, ctypes.c_long(446), ctypes.c_int(ruleset), ctypes.c_uint32(0)
+    )
 
 
 def drop_capabilities() -> None:
@@ -145,7 +155,9 @@ class Filter:
         self._add(0x06, 0, 0, ALLOW)
         self._add(0x06, 0, 0, verdict)
 
-    def answer_if_bits(self, call: int, argument: int, bits: int, verdict: int, otherwise: int) -> None:
+    def answer_if_bits(
+        self, call: int, argument: int, bits: int, verdict: int, otherwise: int
+    ) -> None:
         """Answer a call with `verdict` when its argument has one of `bits`, else with `otherwise`."""
         self._add(0x15, 0, 4, call)
         self._add(0x20, 0, 0, 16 + 8 * argument)
@@ -250,7 +262,13 @@ def _seccomp_call(program: bytes, flags: int) -> Callable[[], int]:
         struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer)), 16
     )
     number = 317 if platform.machine() == "x86_64" else 277
-    arguments = (ctypes.c_long(number), ctypes.c_uint(1), ctypes.c_uint(flags), ctypes.byref(header), buffer)
+    arguments = (
+        ctypes.c_long(number),
+        ctypes.c_uint(1),
+        ctypes.c_uint(flags),
+        ctypes.byref(header),
+        buffer,
+    )
     return functools.partial(LIBC.syscall, *arguments)
 
 

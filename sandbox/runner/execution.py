@@ -23,7 +23,9 @@ BLIND_S = 0.002
 class Execution:
     """One program on its way through one child."""
 
-    def __init__(self, zygote: Zygote, process: Spare, message: dict[str, Any], begin: float) -> None:
+    def __init__(
+        self, zygote: Zygote, process: Spare, message: dict[str, Any], begin: float
+    ) -> None:
         self.zygote = zygote
         self.process = process
         self.message = message
@@ -44,7 +46,11 @@ class Execution:
 
     def _wait(self) -> None:
         poller = select.poll()
-        for descriptor in (self.zygote.control.fileno(), self.process.line.fileno(), self.process.ending):
+        for descriptor in (
+            self.zygote.control.fileno(),
+            self.process.line.fileno(),
+            self.process.ending,
+        ):
             if descriptor is not None:
                 poller.register(descriptor, select.POLLIN)
         watch = self.process.watch
@@ -172,9 +178,13 @@ class Execution:
             "overrun": self.overrun,
             "wall_s": wall,
         }
-        reply.update(hint=child.HINTS.get(child.HINT[0]), refused_processes=watch.refused, disk_full=full)
+        reply.update(
+            hint=child.HINTS.get(child.HINT[0]), refused_processes=watch.refused, disk_full=full
+        )
         if self.done is not None:
-            reply.update(status=self.done["code"] << 8, cpu_s=self.done["cpu_s"], peak=self.done["peak"])
+            reply.update(
+                status=self.done["code"] << 8, cpu_s=self.done["cpu_s"], peak=self.done["peak"]
+            )
         else:
             usage = self.usage or resource.getrusage(resource.RUSAGE_CHILDREN)
             reply.update(

@@ -25,7 +25,16 @@ if TYPE_CHECKING or __package__:
     )
     from stepgym.sandbox.runner.link import MAX_TEXT, Broken, Link
 else:
-    from handles import EXCEPTIONS, Handle, awaited, features, handle_class, number_of, short_name, subclass
+    from handles import (
+        EXCEPTIONS,
+        Handle,
+        awaited,
+        features,
+        handle_class,
+        number_of,
+        short_name,
+        subclass,
+    )
     from link import MAX_TEXT, Broken, Link
 
 MODULE_NAME = "solution"
@@ -49,7 +58,9 @@ class Guest(Link):
             lineage = None
             if issubclass(thing, BaseException):
                 lineage = [
-                    self.describe_class(kind) for kind in thing.__mro__ if issubclass(kind, BaseException)
+                    self.describe_class(kind)
+                    for kind in thing.__mro__
+                    if issubclass(kind, BaseException)
                 ]
             return ["h", number, thing.__name__, features(thing), "class", lineage]
         kind = "coroutine" if type(thing) is types.CoroutineType else "object"
@@ -57,14 +68,19 @@ class Guest(Link):
 
     def describe_class(self, kind: type) -> list[Any]:
         """A built-in exception class by name alone, one of the program's by name and number."""
-        return [kind.__name__, 0 if EXCEPTIONS.get(kind.__name__) is kind else self.objects.number(kind)]
+        return [
+            kind.__name__,
+            0 if EXCEPTIONS.get(kind.__name__) is kind else self.objects.number(kind),
+        ]
 
     def adopt(self, tree: list[Any]) -> Any:
         return adopt(self, tree)
 
     def describe_error(self, error: BaseException) -> list[Any]:
         kind = type(error)
-        lineage = [self.describe_class(base) for base in kind.__mro__ if issubclass(base, BaseException)]
+        lineage = [
+            self.describe_class(base) for base in kind.__mro__ if issubclass(base, BaseException)
+        ]
         try:
             message = str(error)[:MAX_TEXT]
         except Exception:  # noqa: BLE001 - the program's own __str__ may fail in any way

@@ -61,20 +61,22 @@ BINARY = [
     "rshift",
     "divmod",
 ]
-GUARDED = (
-    [f"__{name}__" for name in ("lt", "le", "gt", "ge", "contains")]
-    + [f"__{prefix}{name}__" for name in BINARY for prefix in ("", "r", "i")]
-)  # fmt: skip
+GUARDED = [f"__{name}__" for name in ("lt", "le", "gt", "ge", "contains")] + [
+    f"__{prefix}{name}__" for name in BINARY for prefix in ("", "r", "i")
+]
 SPECIAL = frozenset([f"__{name}__" for name in FORWARDED] + GUARDED)
 PREDICATES = frozenset(
-    name for base in BASES for name in vars(base) if name.startswith(("is", "startswith", "endswith"))
+    name
+    for base in BASES
+    for name in vars(base)
+    if name.startswith(("is", "startswith", "endswith"))
 )
 """Built-in methods that answer yes or no: a forged object could answer yes to all of them."""
 EXCEPTIONS = {
     name: kind
     for name, kind in vars(builtins).items()
     if isinstance(kind, type) and issubclass(kind, BaseException)
-}  # fmt: skip
+}
 
 
 def features(thing: Any) -> list[str]:
@@ -197,7 +199,9 @@ METHODS = {name: _method(name) for name in SPECIAL}
 def handle_class(name: str, offered: frozenset[str]) -> type[Handle]:
     """Return the class of stand-ins with this type name and these special methods."""
     body: dict[str, Any] = {method: METHODS[method] for method in offered & SPECIAL}
-    body["__doc__"] = property(lambda self: link_of(self).ask("attr", number_of(self), ("__doc__",)))
+    body["__doc__"] = property(
+        lambda self: link_of(self).ask("attr", number_of(self), ("__doc__",))
+    )
     return type(name, (Handle,), {"__slots__": (), **body})
 
 

@@ -183,15 +183,29 @@ class Link:
             self.foreseen.extend(questions)
 
     def _question(
-        self, packer: Packer, operation: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        packer: Packer,
+        operation: str,
+        target: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> list[Any]:
         packed = [
             packer.pack(item) for item in args
         ]  # numbered before the named ones, as `answer` unpacks them
-        return [operation, target, packed, [[name, packer.pack(item)] for name, item in kwargs.items()]]
+        return [
+            operation,
+            target,
+            packed,
+            [[name, packer.pack(item)] for name, item in kwargs.items()],
+        ]
 
     def ask(
-        self, operation: str, target: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        operation: str,
+        target: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Ask the other end to do something and return what came of it, or raise what it raised."""
         if self.broken is not None:
@@ -292,15 +306,17 @@ class Link:
         if batch and self.handed != handed:
             self.skipped = batch
 
-    def _reply(self, kind: str, sequence: int, value: Any, containers: list[Any], before: list[Any]) -> bytes:
+    def _reply(
+        self, kind: str, sequence: int, value: Any, containers: list[Any], before: list[Any]
+    ) -> bytes:
         handed = self.handed
         try:
             changes = self._changed(containers, before) if containers else []
             if kind == "=":
                 # A changed argument that is returned crosses as a copy: see `settle` of the tester.
-                value = Packer(self._export, [] if changes and value is not None else list(containers)).pack(
-                    value
-                )
+                value = Packer(
+                    self._export, [] if changes and value is not None else list(containers)
+                ).pack(value)
             return dumps([kind, sequence, value, changes, self.printed()])
         except (Unsendable, MemoryError, RecursionError, ValueError) as error:
             self.handed = handed  # nothing of it crosses

@@ -17,7 +17,9 @@ ISOLATED = NEWNS | NEWIPC | NEWPID | NEWNET
 NOSUID, NODEV, NOEXEC, REC, PRIVATE = 2, 4, 8, 16384, 1 << 18
 
 
-def enter(folder: str, tmpfs_mib: int | None, run_written: bool, control: socket.socket) -> list[str]:
+def enter(
+    folder: str, tmpfs_mib: int | None, run_written: bool, control: socket.socket
+) -> list[str]:
     """Move into new namespaces and go on as process 1 there; return what was gained.
 
     The process that called ends and tells the host the new one's number; without namespaces it just goes on.
@@ -34,7 +36,9 @@ def enter(folder: str, tmpfs_mib: int | None, run_written: bool, control: socket
         gained.append("proc")
     if _read_only():
         gained.append("read-only")
-    options = f"size={tmpfs_mib}m,nr_inodes=8192,mode=0700" if tmpfs_mib else "nr_inodes=8192,mode=0700"
+    options = (
+        f"size={tmpfs_mib}m,nr_inodes=8192,mode=0700" if tmpfs_mib else "nr_inodes=8192,mode=0700"
+    )
     if _mount("tmpfs", folder, "tmpfs", NOSUID | NODEV | (0 if run_written else NOEXEC), options):
         gained.append("tmpfs")
     return gained

@@ -42,7 +42,9 @@ def serve(line: _socket.socket, packages: list[str]) -> NoReturn:
         sys.path[:] = path
         sys.setrecursionlimit(recursion)
         random.seed()
-        done["last"] = not left or threading.active_count() > 1 or done["peak"] >> 10 > start + MAX_GROWTH_KIB
+        done["last"] = (
+            not left or threading.active_count() > 1 or done["peak"] >> 10 > start + MAX_GROWTH_KIB
+        )
         line.send(json.dumps(done).encode())
         if done["last"]:
             break

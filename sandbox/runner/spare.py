@@ -98,7 +98,9 @@ def _be_nursery(zygote: Zygote, line: socket.socket) -> NoReturn:
             pid = confine.fork_sibling()
             if pid == 0:
                 _be_child(zygote, number)
-            own.send((pid if pid > 0 else INVALID if pid == -errno.EINVAL else 0).to_bytes(4, "little"))
+            own.send(
+                (pid if pid > 0 else INVALID if pid == -errno.EINVAL else 0).to_bytes(4, "little")
+            )
             os.close(number)
     finally:
         os._exit(0)
@@ -133,7 +135,12 @@ class Spare:
             return False
         assert self.watch is not None
         self.watch.begin(message["limits"].get("max_processes"))
-        header = (message["kind"], message["names"], message["limits"], message.get("address_space", True))
+        header = (
+            message["kind"],
+            message["names"],
+            message["limits"],
+            message.get("address_space", True),
+        )
         try:
             wire.pass_on(self.line, header, descriptors)
         except OSError:
@@ -158,7 +165,11 @@ class Spare:
     @property
     def childless(self) -> bool:
         """Whether the process certainly started no other: the kernel asked about none."""
-        return self.watch is not None and self.watch.descriptor is not None and not self.watch.ever_granted
+        return (
+            self.watch is not None
+            and self.watch.descriptor is not None
+            and not self.watch.ever_granted
+        )
 
     def close(self) -> None:
         """Forget the process, which is dead or about to be."""

@@ -81,7 +81,9 @@ class Remote(Link):
         named_class = isinstance(thing, Handle) and name[:1].isupper()
         return set_mark(thing, "class") if named_class else thing
 
-    def foresee_calls(self, function: Any, calls: Sequence[tuple[Sequence[Any], dict[str, Any]]]) -> None:
+    def foresee_calls(
+        self, function: Any, calls: Sequence[tuple[Sequence[Any], dict[str, Any]]]
+    ) -> None:
         """Say which calls of a function, positional and named arguments, are certain to come next, in this order.
 
         The candidate then works through them while the tests look at the first answers. It still learns nothing but
@@ -89,7 +91,9 @@ class Remote(Link):
         """
         if isinstance(function, Handle):
             number = number_of(function)
-            self.foresee([("special", number, ("__call__", *args), kwargs) for args, kwargs in calls])
+            self.foresee(
+                [("special", number, ("__call__", *args), kwargs) for args, kwargs in calls]
+            )
 
     def load(self) -> None:
         """Wait until the candidate is loaded; raises `Broken` of kind "load" with what it raised."""
@@ -128,7 +132,11 @@ class Remote(Link):
         return min(around, key=lambda span: span[1] - span[0], default=(line, line))
 
     def ask(
-        self, operation: str, target: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        operation: str,
+        target: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         self.write_back()
         capture = sys.stdout is not self.own_stdout
@@ -169,15 +177,23 @@ class Remote(Link):
             return hash(thing)
         if operation == "repr":
             return f"<{type(thing).__name__}>"
-        if operation in ("attr", "setattr") and has_attributes(thing) and not args[0].startswith("_"):
-            return getattr(thing, args[0]) if operation == "attr" else setattr(thing, args[0], args[1])
+        if (
+            operation in ("attr", "setattr")
+            and has_attributes(thing)
+            and not args[0].startswith("_")
+        ):
+            return (
+                getattr(thing, args[0]) if operation == "attr" else setattr(thing, args[0], args[1])
+            )
         raise AttributeError(
             f"{type(thing).__name__!r} object has no attribute {args[0] if args else operation!r}"
         )
 
     def describe_error(self, error: BaseException) -> list[Any]:
         lineage = [
-            [kind.__name__, 0] for kind in type(error).__mro__ if EXCEPTIONS.get(kind.__name__) is kind
+            [kind.__name__, 0]
+            for kind in type(error).__mro__
+            if EXCEPTIONS.get(kind.__name__) is kind
         ]
         return [lineage, str(error)[:MAX_TEXT], None, 0, False]
 
@@ -218,7 +234,9 @@ class Remote(Link):
         except Exception as fault:  # noqa: BLE001 - whatever a malformed error does to the reading is the candidate's fault
             raise self.fail("nonsense", f"its error cannot be read: {fault!r}"[:200]) from None
         if while_loading:
-            raise self.fail("load", f"it does not load: {kind.__name__}: {message}"[:500].rstrip(": "))
+            raise self.fail(
+                "load", f"it does not load: {kind.__name__}: {message}"[:500].rstrip(": ")
+            )
         raise raised
 
     def settle(self, changes: list[tuple[Any, Any]], value: Any) -> None:
@@ -234,7 +252,9 @@ class Remote(Link):
         frame.f_trace = self._watch
         sys.settrace(_ignore_calls)
 
-    def _watch(self, frame: types.FrameType, event: str, argument: Any) -> Callable[..., Any] | None:
+    def _watch(
+        self, frame: types.FrameType, event: str, argument: Any
+    ) -> Callable[..., Any] | None:
         if event == "return" or (
             event == "line" and not self.statement[0] <= frame.f_lineno <= self.statement[1]
         ):

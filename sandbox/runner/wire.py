@@ -22,7 +22,9 @@ PARTING = struct.Struct("=BQ")
 RIGHTS_BYTES = socket.CMSG_SPACE(4 * MAX_DESCRIPTORS)
 
 
-def send(channel: socket.socket, message: dict[str, Any], descriptors: list[int] | None = None) -> None:
+def send(
+    channel: socket.socket, message: dict[str, Any], descriptors: list[int] | None = None
+) -> None:
     """Send one message and copies of the descriptors; `OSError` when the other side is gone."""
     socket.send_fds(channel, [json.dumps(message).encode()], descriptors or [])
 

@@ -70,7 +70,12 @@ class Zygote:
     """The runner's state between programs."""
 
     def __init__(
-        self, options: Options, control: socket.socket, descendants: Descendants, *, keep_modes: bool
+        self,
+        options: Options,
+        control: socket.socket,
+        descendants: Descendants,
+        *,
+        keep_modes: bool,
     ) -> None:
         self.options = options
         self.control = control
@@ -80,13 +85,17 @@ class Zygote:
         self.exact = self.alone and _sees_itself()
         """Whether /proc shows what is inside, and nothing else, so that processes can be counted."""
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever ignores it never sees how a child ended
+        signal.signal(
+            signal.SIGCHLD, signal.SIG_DFL
+        )  # whoever ignores it never sees how a child ended
         self.ruleset = confine.landlock_ruleset(
             options.readable, [options.folder, "/dev/null"], exec_writable=options.run_written
         )
         scoped = confine.landlock_abi() >= confine.SCOPE_SIGNALS_ABI
         self.enter_landlock = confine.landlock_entry(self.ruleset)
-        self.enter_seccomp = confine.seccomp_entry(keep_modes=keep_modes, only_own=not (scoped or self.alone))
+        self.enter_seccomp = confine.seccomp_entry(
+            keep_modes=keep_modes, only_own=not (scoped or self.alone)
+        )
         self.disk = Disk(options.folder)
         self.num_oom = out_of_memory_kills()
         self.nursery = Nursery(self, able=scoped and self.enter_landlock is not None)
@@ -242,7 +251,9 @@ def main(descriptor: int, text: str) -> None:
         # A /proc of our own shows only what is inside.
         own = ["/proc"] if "proc" in gained else []
         outer = confine.landlock_ruleset(
-            [*options.outer_readable, *own], [options.folder, "/dev/null"], exec_writable=options.run_written
+            [*options.outer_readable, *own],
+            [options.folder, "/dev/null"],
+            exec_writable=options.run_written,
         )
         if enter := confine.landlock_entry(outer):
             enter()
@@ -261,6 +272,7 @@ def main(descriptor: int, text: str) -> None:
         confine.LIBC.malloc_trim(0)  # fresh pages are cheaper for a child than copies of free ones
     seccomp = confine.enter_common_filter()
     wire.send(
-        control, {"op": "hello", "landlock": confine.landlock_abi(), "seccomp": seccomp, "gained": gained}
+        control,
+        {"op": "hello", "landlock": confine.landlock_abi(), "seccomp": seccomp, "gained": gained},
     )
     zygote.serve()

@@ -58,7 +58,16 @@ def choice_rows(game: str, choices: Sequence[Choice]) -> tuple[list[Row], int]:
             total = sum(mass[r].values())
             share = torch.tensor([mass[r].get(token, 0.0) / total for token in laid.options[r]])
             tokens = laid.rows[r]
-            rows.append(Row(tokens, torch.tensor(laid.options[r]), share, number, total * choice.weight, carriers[tokens]))
+            rows.append(
+                Row(
+                    tokens,
+                    torch.tensor(laid.options[r]),
+                    share,
+                    number,
+                    total * choice.weight,
+                    carriers[tokens],
+                )
+            )
     return rows, strange
 
 
@@ -89,14 +98,23 @@ class Table(NamedTuple):
 
 def tabulate(rows: Sequence[Row]) -> Table:
     """Lay out rows, of which those that share a carrier stand together, as `choice_rows` returns them."""
-    groups = [list(group) for _, group in groupby(range(len(rows)), key=lambda r: (rows[r].example, rows[r].carrier))]
+    groups = [
+        list(group)
+        for _, group in groupby(range(len(rows)), key=lambda r: (rows[r].example, rows[r].carrier))
+    ]
     return Table(
-        pad_sequence([torch.tensor(rows[group[0]].carrier) for group in groups], batch_first=True, padding_value=PAD),
+        pad_sequence(
+            [torch.tensor(rows[group[0]].carrier) for group in groups],
+            batch_first=True,
+            padding_value=PAD,
+        ),
         pad_sequence([torch.tensor(group) for group in groups], batch_first=True, padding_value=-1),
         torch.tensor([len(row.tokens) - 1 for row in rows]),
         pad_sequence([row.options for row in rows], batch_first=True),
         pad_sequence([row.shares for row in rows], batch_first=True),
-        pad_sequence([torch.ones(len(row.options), dtype=torch.bool) for row in rows], batch_first=True),
+        pad_sequence(
+            [torch.ones(len(row.options), dtype=torch.bool) for row in rows], batch_first=True
+        ),
         torch.tensor([row.weight for row in rows]),
     )
 
@@ -123,10 +141,18 @@ def train_choices(
 
     Choices that several models learn are laid out once, by `table_of`.
     """
-    return fit(model, choices_loss(model, choices, batch, seed), schedule=schedule, out=out, progress=progress)
+    return fit(
+        model,
+        choices_loss(model, choices, batch, seed),
+        schedule=schedule,
+        out=out,
+        progress=progress,
+    )
 
 
-def choices_loss(model: Any, choices: Sequence[Choice] | Table, batch: int, seed: int) -> Callable[[int], Tensor]:
+def choices_loss(
+    model: Any, choices: Sequence[Choice] | Table, batch: int, seed: int
+) -> Callable[[int], Tensor]:
     """Return the cross-entropy of each step's batch of choices. Raises `TrainingError`."""
     table = choices if isinstance(choices, Table) else table_of(model.config.stepgym_game, choices)
     carriers_of = batches(len(table.tokens), batch, seed)
@@ -137,12 +163,16 @@ def choices_loss(model: Any, choices: Sequence[Choice] | Table, batch: int, seed
         at, rank = torch.nonzero(asked >= 0, as_tuple=True)
         part = asked[at, rank]
         weights = table.weights[part]
-        return (weights * table_cross_entropies(model, table, chosen, at, part)).sum() / weights.sum()
+        return (
+            weights * table_cross_entropies(model, table, chosen, at, part)
+        ).sum() / weights.sum()
 
     return loss
 
 
-def table_cross_entropies(model: Any, table: Table, carriers: Tensor, at: Tensor, rows: Tensor) -> Tensor:
+def table_cross_entropies(
+    model: Any, table: Table, carriers: Tensor, at: Tensor, rows: Tensor
+) -> Tensor:
     """Return the cross-entropy of rows; `at` is the position of each one's carrier in `carriers`."""
     logits = net.outputs_within(model, table.tokens[carriers], at, table.places[rows])
     options = logits.gather(1, table.options[rows]).masked_fill(~table.allowed[rows], -1e9)
@@ -159,10 +189,15 @@ def cross_entropies(model: Any, rows: Sequence[Row]) -> Tensor:
     """Return the cross-entropy of each row over the tokens that may follow."""
     carriers = {row.carrier: None for row in rows}
     index = {tokens: at for at, tokens in enumerate(carriers)}
-    logits = net.outputs_at(model, list(carriers), [(index[row.carrier], len(row.tokens) - 1) for row in rows])
+    logits = net.outputs_at(
+        model, list(carriers), [(index[row.carrier], len(row.tokens) - 1) for row in rows]
+    )
     sizes = torch.tensor([len(row.options) for row in rows])
     at = torch.repeat_interleave(torch.arange(len(rows)), sizes)
-    options, shares = torch.cat([row.options for row in rows]), torch.cat([row.shares for row in rows])
+    options, shares = (
+        torch.cat([row.options for row in rows]),
+        torch.cat([row.shares for row in rows]),
+    )
     allowed = torch.full_like(logits, -1e9)
     allowed[at, options] = 0.0
     log_probs = torch.log_softmax(logits + allowed, dim=-1)[at, options]
@@ -181,10 +216,16 @@ def train_preferences(
     progress: Progress | None = None,
 ) -> Fit:
     """Direct preference optimisation (Rafailov et al. 2023) against the model as it is when this is called."""
-    chosen, chosen_strange = choice_rows(model.config.stepgym_game, [Choice(p.board, {p.chosen: 1.0}) for p in pairs])
-    rejected, rejected_strange = choice_rows(model.config.stepgym_game, [Choice(p.board, {p.rejected: 1.0}) for p in pairs])
+    chosen, chosen_strange = choice_rows(
+        model.config.stepgym_game, [Choice(p.board, {p.chosen: 1.0}) for p in pairs]
+    )
+    rejected, rejected_strange = choice_rows(
+        model.config.stepgym_game, [Choice(p.board, {p.rejected: 1.0}) for p in pairs]
+    )
     if not pairs or chosen_strange or rejected_strange:
-        raise TrainingError(f"of {len(pairs)} pairs, {chosen_strange + rejected_strange} steps are none this policy can write")
+        raise TrainingError(
+            f"of {len(pairs)} pairs, {chosen_strange + rejected_strange} steps are none this policy can write"
+        )
     reference = copy.deepcopy(model).eval()
     by_pair = [_by_example(rows, len(pairs)) for rows in (chosen, rejected)]
     rows_of = batches(len(pairs), batch, seed)
@@ -213,10 +254,18 @@ def train_judged(
     progress: Progress | None = None,
 ) -> Fit:
     """Train a reward model on boards with labels in [0, 1] (hard, soft or values), by cross-entropy."""
-    return fit(model, judged_loss(model, judged, batch, seed), schedule=schedule, out=out, progress=progress)
+    return fit(
+        model,
+        judged_loss(model, judged, batch, seed),
+        schedule=schedule,
+        out=out,
+        progress=progress,
+    )
 
 
-def judged_loss(model: Any, judged: Sequence[Judged], batch: int, seed: int) -> Callable[[int], Tensor]:
+def judged_loss(
+    model: Any, judged: Sequence[Judged], batch: int, seed: int
+) -> Callable[[int], Tensor]:
     """Return the binary cross-entropy of each step's batch of judged boards."""
     labels = torch.tensor([e.label for e in judged])
     rows_of = batches(len(judged), batch, seed)
@@ -238,7 +287,9 @@ def batches(num_rows: int, batch: int, seed: int) -> Callable[[int], Tensor]:
         epoch, at = divmod(step, per_epoch)
         if epoch not in orders:
             orders.clear()
-            orders[epoch] = torch.randperm(num_rows, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+            orders[epoch] = torch.randperm(
+                num_rows, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+            )
         return orders[epoch][at * batch : (at + 1) * batch]
 
     return rows_of
@@ -247,7 +298,9 @@ def batches(num_rows: int, batch: int, seed: int) -> Callable[[int], Tensor]:
 def step_log_probs(model: Any, rows: Sequence[Sequence[Row]]) -> Tensor:
     """Return the log-probability of each step, the sum over its rows."""
     flat = [row for group in rows for row in group]
-    at = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor([len(group) for group in rows]))
+    at = torch.repeat_interleave(
+        torch.arange(len(rows)), torch.tensor([len(group) for group in rows])
+    )
     return torch.zeros(len(rows)).index_add(0, at, -cross_entropies(model, flat))
 
 
@@ -259,7 +312,9 @@ def _by_example(rows: Sequence[Row], num_examples: int) -> list[list[Row]]:
 
 
 def _choices_of(laid: Plan, wanted: dict[int, float]) -> list[tuple[int, int, int]]:
-    found: list[tuple[int, int, int]] = laid.choices[np.isin(laid.choices[:, 0], list(wanted))].tolist()
+    found: list[tuple[int, int, int]] = laid.choices[
+        np.isin(laid.choices[:, 0], list(wanted))
+    ].tolist()
     return found
 
 

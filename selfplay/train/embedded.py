@@ -77,7 +77,9 @@ def policy_rows(boards: Sequence[Board]) -> tuple[Rows, Tensor]:
     game = GAMES[GAME]
     for i, board in enumerate(boards):
         columns = [move.tokens[0] - FIRST_MOVE for move in game.moves(board)]
-        keeps = torch.tensor([reachable(move.left, board[1]) for move in moves(board[0])], dtype=torch.float32)
+        keeps = torch.tensor(
+            [reachable(move.left, board[1]) for move in moves(board[0])], dtype=torch.float32
+        )
         target[i, columns] = keeps / keeps.sum()
         legal[i, columns] = True
     tokens, last = tokenise(boards)
@@ -102,7 +104,11 @@ def hidden(model: Any, rows: Rows, index: Tensor) -> Tensor:
 
 
 def train_policy(
-    settings: Settings, boards: Sequence[Board], *, out: Path | None = None, progress: Progress | None = None
+    settings: Settings,
+    boards: Sequence[Board],
+    *,
+    out: Path | None = None,
+    progress: Progress | None = None,
 ) -> Any:
     """Return a policy trained to write the steps that keep the target reachable."""
     rows, legal = policy_rows(demonstrations(boards, random.Random(settings.seed)))
@@ -162,7 +168,9 @@ def train_prm(
     return model
 
 
-def train_embedded(out: Path, settings: Settings, *, progress: Progress | None = None) -> dict[str, float]:
+def train_embedded(
+    out: Path, settings: Settings, *, progress: Progress | None = None
+) -> dict[str, float]:
     """Train both models into `out/policy` and `out/prm` and return what `measure` says of them."""
     boards = training_boards(settings)
     train_policy(settings, boards, out=out / net.POLICY, progress=progress)
@@ -172,7 +180,12 @@ def train_embedded(out: Path, settings: Settings, *, progress: Progress | None =
 
 
 def measure(
-    policy: EmbeddedPolicy, reward_model: EmbeddedRewardModel, *, level: int = 3, seed: int = 0, num_problems: int = 400
+    policy: EmbeddedPolicy,
+    reward_model: EmbeddedRewardModel,
+    *,
+    level: int = 3,
+    seed: int = 0,
+    num_problems: int = 400,
 ) -> dict[str, float]:
     """Return greedy accuracy on fresh problems of a level, and the reward model's AUC on the boards visited there."""
     boards: list[Board] = [problems(level, seed)[i].public for i in range(num_problems)]  # type: ignore[misc]

@@ -77,7 +77,9 @@ class Replay:
         key = (record.env_id, record.level, record.seed)
         if key not in self.envs:
             options = {**self.options, "level": record.level, "seed": record.seed}
-            self.envs[key] = load_env(record.env_id, **{k: v for k, v in options.items() if v is not None})
+            self.envs[key] = load_env(
+                record.env_id, **{k: v for k, v in options.items() if v is not None}
+            )
         return self.envs[key]
 
     def problem(self, record: EpisodeRecord) -> Problem:
@@ -137,22 +139,35 @@ def path_choices(
             continue
         states = replay.states(record)
         for fork, children in enumerate(children_of(record)):
-            shares = {record.nodes[c].text: samples[c] / samples[fork] for c in children if samples[c]}
+            shares = {
+                record.nodes[c].text: samples[c] / samples[fork] for c in children if samples[c]
+            }
             if shares:
                 found.append(Choice(states[fork].public, shares, float(samples[fork])))
     return found
 
 
-def visit_choices(records: Iterable[EpisodeRecord], replay: Replay, *, temperature: float = 1.0) -> list[Choice]:
+def visit_choices(
+    records: Iterable[EpisodeRecord], replay: Replay, *, temperature: float = 1.0
+) -> list[Choice]:
     """Return AlphaZero's policy target: at each node that has visited children, their visits as shares."""
     found = []
     for record in records:
         states = replay.states(record)
         for node, children in enumerate(children_of(record)):
-            visits = {c: record.nodes[c].visits ** (1 / temperature) for c in children if record.nodes[c].visits}
+            visits = {
+                c: record.nodes[c].visits ** (1 / temperature)
+                for c in children
+                if record.nodes[c].visits
+            }
             total = math.fsum(visits.values())
             if len(visits) > 1:
-                found.append(Choice(states[node].public, {record.nodes[c].text: v / total for c, v in visits.items()}))
+                found.append(
+                    Choice(
+                        states[node].public,
+                        {record.nodes[c].text: v / total for c, v in visits.items()},
+                    )
+                )
     return found
 
 
@@ -165,12 +180,20 @@ def preferences(records: Iterable[EpisodeRecord], replay: Replay) -> list[Prefer
             good = [c for c in children if below[c][0]]
             bad = [c for c in children if below[c][1] and not below[c][0]]
             for chosen, rejected in zip(good, bad):
-                found.append(Preference(states[node].public, record.nodes[chosen].text, record.nodes[rejected].text))
+                found.append(
+                    Preference(
+                        states[node].public, record.nodes[chosen].text, record.nodes[rejected].text
+                    )
+                )
     return found
 
 
 def judged_steps(
-    records: Iterable[EpisodeRecord], replay: Replay, *, labels: Labels = Labels.MONTE_CARLO, hard: bool = False
+    records: Iterable[EpisodeRecord],
+    replay: Replay,
+    *,
+    labels: Labels = Labels.MONTE_CARLO,
+    hard: bool = False,
 ) -> list[Judged]:
     """Return the board after each step with its label. Steps that a source cannot judge are left out."""
     found = []
@@ -181,11 +204,15 @@ def judged_steps(
     return found
 
 
-def step_labels(record: EpisodeRecord, replay: Replay, states: list[State], labels: Labels) -> dict[int, float]:
+def step_labels(
+    record: EpisodeRecord, replay: Replay, states: list[State], labels: Labels
+) -> dict[int, float]:
     """Return a label for each node that can be judged."""
     below = decided_below(record)
     sampled = {
-        node: len(good) / (len(good) + len(bad)) for node, (good, bad) in enumerate(below) if node and (good or bad)
+        node: len(good) / (len(good) + len(bad))
+        for node, (good, bad) in enumerate(below)
+        if node and (good or bad)
     }
     if labels is Labels.MONTE_CARLO:
         return sampled
@@ -194,7 +221,11 @@ def step_labels(record: EpisodeRecord, replay: Replay, states: list[State], labe
     exact = _exact(record, replay, states)
     if labels is Labels.VERIFIER:
         return exact
-    return {node: exact[node] for node, share in sampled.items() if node in exact and (share > 0) == (exact[node] > 0)}
+    return {
+        node: exact[node]
+        for node, share in sampled.items()
+        if node in exact and (share > 0) == (exact[node] > 0)
+    }
 
 
 def judged(state: State, label: float) -> list[Judged]:
@@ -234,7 +265,9 @@ def even(texts: Iterable[str]) -> dict[str, float]:
 def require(examples: list[Any], what: str) -> list[Any]:
     """Return the examples; raises `TrainingError` where there are none."""
     if not examples:
-        raise TrainingError(f"the records hold {what}; play more episodes, easier ones, or with a wider search")
+        raise TrainingError(
+            f"the records hold {what}; play more episodes, easier ones, or with a wider search"
+        )
     return examples
 
 
@@ -243,17 +276,27 @@ def require_both_classes(examples: list[Judged]) -> list[Judged]:
     require(examples, "no step that could be judged")
     if all(e.label >= 0.5 for e in examples) or all(e.label < 0.5 for e in examples):
         side = "good" if examples[0].label >= 0.5 else "bad"
-        raise TrainingError(f"all {len(examples)} labels are {side}; a reward model needs both: mix levels or searches")
+        raise TrainingError(
+            f"all {len(examples)} labels are {side}; a reward model needs both: mix levels or searches"
+        )
     return examples
 
 
 def _exact(record: EpisodeRecord, replay: Replay, states: list[State]) -> dict[int, float]:
     verifier = replay.env(record).step_verifier
     if verifier is None:
-        raise TrainingError(f"{record.env_id} has no step verifier; choose labels monte_carlo or first_error")
+        raise TrainingError(
+            f"{record.env_id} has no step verifier; choose labels monte_carlo or first_error"
+        )
     nodes = [node for node in range(len(states)) if states[node].steps]
-    verdicts = verifier.verify_steps([replay.problem(record)] * len(nodes), [states[node] for node in nodes])
-    return {node: float(v[-1].correct) for node, v in zip(nodes, verdicts) if v[-1].status is not Status.UNDECIDED}
+    verdicts = verifier.verify_steps(
+        [replay.problem(record)] * len(nodes), [states[node] for node in nodes]
+    )
+    return {
+        node: float(v[-1].correct)
+        for node, v in zip(nodes, verdicts)
+        if v[-1].status is not Status.UNDECIDED
+    }
 
 
 def _first_errors(record: EpisodeRecord, sampled: Mapping[int, float]) -> dict[int, float]:
@@ -265,4 +308,3 @@ def _first_errors(record: EpisodeRecord, sampled: Mapping[int, float]) -> dict[i
             first = next((at for at, node in enumerate(path) if not sampled[node]), len(path))
             found |= dict.fromkeys(path[:first], 1.0) | dict.fromkeys(path[first : first + 1], 0.0)
     return found
-

@@ -48,7 +48,11 @@ class Schedule(NamedTuple):
 
     def rate(self, step: int) -> float:
         warm = min(1.0, (step + 1) / max(1, self.warmup))
-        return self.learning_rate * warm * (0.55 + 0.45 * math.cos(math.pi * step / max(1, self.steps)))
+        return (
+            self.learning_rate
+            * warm
+            * (0.55 + 0.45 * math.cos(math.pi * step / max(1, self.steps)))
+        )
 
 
 class Fit(NamedTuple):
@@ -106,7 +110,9 @@ def fit(
                 progress(done, schedule.steps, values)
             if metrics:
                 metrics.write(done, values)
-        due = done % schedule.checkpoint_every == 0 or time.monotonic() - saved > _CHECKPOINT_SECONDS
+        due = (
+            done % schedule.checkpoint_every == 0 or time.monotonic() - saved > _CHECKPOINT_SECONDS
+        )
         if out and ((due and done % together == 0) or done == schedule.steps):
             save(model, out)
             _keep_state(parameters, optimizer, out, {**about, "step": str(done)})
@@ -119,7 +125,11 @@ def fit(
 
 
 def _not_finite(step: int, loss: float, out: Path | None) -> str:
-    kept = f"; the last good checkpoint is in {out}" if out and (out / "model.safetensors").is_file() else ""
+    kept = (
+        f"; the last good checkpoint is in {out}"
+        if out and (out / "model.safetensors").is_file()
+        else ""
+    )
     return f"the loss is {loss} at step {step}{kept}; try a smaller learning_rate"
 
 
@@ -128,12 +138,19 @@ def _about(schedule: Schedule, parameters: Sequence[nn.Parameter]) -> dict[str, 
     digest = hashlib.blake2b(digest_size=8)
     for parameter in parameters:
         digest.update(parameter.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
-    decisive = {n: str(v) for n, v in schedule._asdict().items() if n not in ("checkpoint_every", "report_every")}
+    decisive = {
+        n: str(v)
+        for n, v in schedule._asdict().items()
+        if n not in ("checkpoint_every", "report_every")
+    }
     return {**decisive, "digest of the first weights": digest.hexdigest()}
 
 
 def _keep_state(
-    parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer, out: Path, about: dict[str, str]
+    parameters: Sequence[nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    out: Path,
+    about: dict[str, str],
 ) -> None:
     """Write what resuming needs beside the model."""
     from safetensors.torch import save_file
@@ -141,13 +158,18 @@ def _keep_state(
     tensors = {f"weight.{i}": p.detach() for i, p in enumerate(parameters)}
     for i, parameter in enumerate(parameters):
         state = optimizer.state.get(parameter, {})
-        tensors |= {f"{name}.{i}": value for name, value in state.items() if isinstance(value, Tensor)}
+        tensors |= {
+            f"{name}.{i}": value for name, value in state.items() if isinstance(value, Tensor)
+        }
     save_file(tensors, out / (_STATE + ".part"), metadata=about)
     (out / (_STATE + ".part")).replace(out / _STATE)
 
 
 def _resume(
-    parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer, out: Path, about: Mapping[str, str]
+    parameters: Sequence[nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    out: Path,
+    about: Mapping[str, str],
 ) -> int:
     """Load the training state of `out` where there is one and return the next step."""
     from safetensors import SafetensorError, safe_open
@@ -160,11 +182,19 @@ def _resume(
             before = stored.metadata()
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise TrainingError(f"{path} is cut short or no checkpoint ({error}); delete it to start again") from error
+        raise TrainingError(
+            f"{path} is cut short or no checkpoint ({error}); delete it to start again"
+        ) from error
     # A checkpoint from before these were kept does not say.
-    changed = [f"{name} was {before[name]}, is now {now}" for name, now in about.items() if before.get(name, now) != now]
+    changed = [
+        f"{name} was {before[name]}, is now {now}"
+        for name, now in about.items()
+        if before.get(name, now) != now
+    ]
     if changed:
-        raise TrainingError(f"{out} holds the checkpoint of another run: {'; '.join(changed)}; choose another folder")
+        raise TrainingError(
+            f"{out} holds the checkpoint of another run: {'; '.join(changed)}; choose another folder"
+        )
     for i, parameter in enumerate(parameters):
         stored_weight = tensors.get(f"weight.{i}")
         if stored_weight is None or stored_weight.shape != parameter.shape:
@@ -172,5 +202,7 @@ def _resume(
         parameter.data.copy_(stored_weight)
         names = ("step", "exp_avg", "exp_avg_sq")
         kept = {name: tensors[f"{name}.{i}"] for name in names if f"{name}.{i}" in tensors}
-        optimizer.state[parameter] = {k: v if k == "step" else v.to(parameter.device) for k, v in kept.items()}
+        optimizer.state[parameter] = {
+            k: v if k == "step" else v.to(parameter.device) for k, v in kept.items()
+        }
     return int(before["step"])

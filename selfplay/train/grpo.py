@@ -78,7 +78,13 @@ def train_grpo(
         if number not in latest:
             latest.clear()
             latest[number] = play(
-                model, env, number, variant=variant, group=group, num_problems=problems_per_step, seed=seed
+                model,
+                env,
+                number,
+                variant=variant,
+                group=group,
+                num_problems=problems_per_step,
+                seed=seed,
             )
             rewards.append(latest[number].solved)
         data = latest[number]
@@ -86,11 +92,19 @@ def train_grpo(
             return torch.stack([p.sum() for p in model.parameters()]).sum() * 0.0
         ratio = torch.exp(step_log_probs(model, data.rows) - data.old)
         upper = 1 + clip * (1.4 if variant is Variant.DAPO else 1.0)
-        worth = torch.minimum(ratio * data.advantages, ratio.clamp(1 - clip, upper) * data.advantages)
+        worth = torch.minimum(
+            ratio * data.advantages, ratio.clamp(1 - clip, upper) * data.advantages
+        )
         return -(worth * data.weights).sum()
 
     done = fit(
-        model, loss, schedule=schedule, out=out, progress=progress, together=inner, measured=lambda: {"reward": reward()}
+        model,
+        loss,
+        schedule=schedule,
+        out=out,
+        progress=progress,
+        together=inner,
+        measured=lambda: {"reward": reward()},
     )
     return GrpoFit(done, reward(), math.ceil(schedule.steps / inner) * problems_per_step)
 
@@ -111,7 +125,9 @@ def play(
         for i in range(num_problems):
             rewards = [reward for _, reward in ends[i * group : (i + 1) * group]]
             if variant is not Variant.DAPO or 0 < sum(rewards) < group:
-                paths += [(first + i, path, reward) for path, reward in ends[i * group : (i + 1) * group]]
+                paths += [
+                    (first + i, path, reward) for path, reward in ends[i * group : (i + 1) * group]
+                ]
         if len(paths) >= num_problems * group // 2:
             break
     return _weigh(model, paths, variant, sum(solved) / len(solved))
@@ -138,7 +154,12 @@ def _drawn(state: State, number: int) -> State:
     return State(state.prompt, state.steps, public=state.public, draw=number)
 
 
-def _weigh(model: Any, paths: list[tuple[int, list[tuple[Any, str]], float]], variant: Variant, solved: float) -> Rollouts:
+def _weigh(
+    model: Any,
+    paths: list[tuple[int, list[tuple[Any, str]], float]],
+    variant: Variant,
+    solved: float,
+) -> Rollouts:
     by_problem: dict[int, list[float]] = {}
     for number, _, reward in paths:
         by_problem.setdefault(number, []).append(reward)
@@ -160,4 +181,3 @@ def _weigh(model: Any, paths: list[tuple[int, list[tuple[Any, str]], float]], va
     with torch.no_grad():
         old = step_log_probs(model, rows) if rows else torch.zeros(0)
     return Rollouts(rows, old, torch.tensor(advantages), torch.tensor(weights), solved)
-

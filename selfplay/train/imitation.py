@@ -27,7 +27,12 @@ def known_facts(share: float, seed: int, *, modulus: int = MODULUS) -> frozenset
 
 
 def demonstrations(
-    num_problems: int, *, level: int, known: frozenset[tuple[int, int]], seed: int, modulus: int = MODULUS
+    num_problems: int,
+    *,
+    level: int,
+    known: frozenset[tuple[int, int]],
+    seed: int,
+    modulus: int = MODULUS,
 ) -> list[Choice]:
     """Return right steps of random orders that need only known facts; a demonstrator who is stuck stops there."""
     source, rng = problems(level, TRAINING_SEED + seed, modulus=modulus), random.Random(seed)
@@ -70,7 +75,15 @@ def train_imitation(
     choices = demonstrations(num_problems, level=level, known=known, seed=seed, modulus=modulus)
     model = net.build(net.POLICY, shape, GAME, seed=seed)
     schedule = schedule or Schedule(2500, 5e-3)
-    done = train_choices(model, choices, schedule=schedule, batch=BATCH, seed=seed, out=out / net.POLICY, progress=progress)
+    done = train_choices(
+        model,
+        choices,
+        schedule=schedule,
+        batch=BATCH,
+        seed=seed,
+        out=out / net.POLICY,
+        progress=progress,
+    )
     if not (out / ledger.FILE).is_file():
         read = tokens_read(GAME, choices[:500]) * BATCH * schedule.steps
         cost = {**ledger.training(net.num_parameters(model), read), "seconds": done.seconds}

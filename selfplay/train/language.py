@@ -39,7 +39,12 @@ class Trained(NamedTuple):
 
     def save(self, model: Any, folder: Path) -> None:
         """Write the whole model, its adapters merged in, and the tokenizer."""
-        net.save(copy.deepcopy(model).merge_and_unload() if hasattr(model, "merge_and_unload") else model, folder)
+        net.save(
+            copy.deepcopy(model).merge_and_unload()
+            if hasattr(model, "merge_and_unload")
+            else model,
+            folder,
+        )
         self.tokenizer.save_pretrained(folder)
 
 
@@ -61,7 +66,9 @@ def load(config: TrainConfig, kind: str) -> Trained:
         source = str(smollm2_file()) if config.init == SMOLLM2 else config.init.removeprefix("hf:")
         with torch.random.fork_rng(devices=[]), _silent():
             torch.manual_seed(config.seed)  # a reward model's head is new
-            model, tokenizer = load_model(source, kind, device=device, dtype=None if config.lora else "float32")
+            model, tokenizer = load_model(
+                source, kind, device=device, dtype=None if config.lora else "float32"
+            )
     except (OSError, ValueError, SafetensorError) as error:
         raise TrainingError(f"cannot load {config.init}: {error}") from error
     return Trained(model, tokenizer)
@@ -84,11 +91,17 @@ def adapters(config: TrainConfig, kind: str) -> Any:
     """Return peft's description of the adapters."""
     import peft
 
-    shape: dict[str, Any] = {"r": config.lora, "lora_alpha": 2 * config.lora, "target_modules": "all-linear"}
+    shape: dict[str, Any] = {
+        "r": config.lora,
+        "lora_alpha": 2 * config.lora,
+        "target_modules": "all-linear",
+    }
     if kind == POLICY_CLASS:
         return peft.LoraConfig(task_type=peft.TaskType.CAUSAL_LM, **shape)
     # The new head is trained whole.
-    return peft.LoraConfig(task_type=peft.TaskType.TOKEN_CLS, exclude_modules=["score", "classifier"], **shape)
+    return peft.LoraConfig(
+        task_type=peft.TaskType.TOKEN_CLS, exclude_modules=["score", "classifier"], **shape
+    )
 
 
 @contextmanager

@@ -23,7 +23,11 @@ Wanted = Callable[[str | None], bool]
 
 
 def merged_choices(
-    records: Iterable[EpisodeRecord], replay: Replay, *, answers_of: Mapping[str, Answers], min_support: int
+    records: Iterable[EpisodeRecord],
+    replay: Replay,
+    *,
+    answers_of: Mapping[str, Answers],
+    min_support: int,
 ) -> list[Choice]:
     """Return for each supported board its legal steps to supported boards, with the support as shares.
 
@@ -39,7 +43,13 @@ def merged_choices(
                 raise TrainingError(
                     f"{record.env_id} does not list its legal steps; learn from paths instead of merged boards"
                 )
-            found += _choices(record, replay.states(record), _wanted(answers, replay.same(record)), min_support, domain)
+            found += _choices(
+                record,
+                replay.states(record),
+                _wanted(answers, replay.same(record)),
+                min_support,
+                domain,
+            )
     return found
 
 
@@ -48,7 +58,9 @@ def _wanted(answers: Answers, same: Same) -> Wanted:
 
     @cache
     def wanted(answer: str | None) -> bool:
-        return answer is not None and (answer in answers or any(same(answer, other) for other in answers))
+        return answer is not None and (
+            answer in answers or any(same(answer, other) for other in answers)
+        )
 
     return wanted
 
@@ -80,7 +92,9 @@ def _target(
     texts = domain.legal_steps(state)
     depth = len(state.steps) + 1
     shares: dict[str, float] = {}
-    for text, after in zip(texts, domain.advance([state] * len(texts), [Step(text) for text in texts])):
+    for text, after in zip(
+        texts, domain.advance([state] * len(texts), [Step(text) for text in texts])
+    ):
         if not after.done:
             share = trusted.get((depth, after.public), 0)
         else:

@@ -24,10 +24,17 @@ class Played(NamedTuple):
 def read_runs(folders: Sequence[str]) -> list[Played]:
     """Read run folders. Raises `RecordError`, and `TrainingError` where none is named."""
     if not folders:
-        raise TrainingError("say which run folders to learn from: --runs FOLDER (`stepgym selfplay` writes them)")
-    return [Played(list(read_episodes(each)), Replay(options=read_config(each).env_options)) for each in folders]
+        raise TrainingError(
+            "say which run folders to learn from: --runs FOLDER (`stepgym selfplay` writes them)"
+        )
+    return [
+        Played(list(read_episodes(each)), Replay(options=read_config(each).env_options))
+        for each in folders
+    ]
 
 
-def from_each(runs: Iterable[Played], examples_of: Callable[[list[EpisodeRecord], Replay], list[Example]]) -> list[Example]:
+def from_each(
+    runs: Iterable[Played], examples_of: Callable[[list[EpisodeRecord], Replay], list[Example]]
+) -> list[Example]:
     """Return the examples of all runs, in order."""
     return [example for run in runs for example in examples_of(run.records, run.replay)]

@@ -30,20 +30,25 @@ def train_preference_texts(
     from trl import DPOConfig, DPOTrainer
 
     loaded = load(config, POLICY_CLASS)
-    pairs = require(preference_texts(runs, loaded.tokenizer), "no fork of a correct and an incorrect way without replies")
+    pairs = require(
+        preference_texts(runs, loaded.tokenizer),
+        "no fork of a correct and an incorrect way without replies",
+    )
     with trl_run.quietly():
         trainer = DPOTrainer(
             model=loaded.model,
             # With adapters TRL switches them off for the reference; else the reference is the model as it is now.
             ref_model=None if config.lora else load(config, POLICY_CLASS).model,
             args=DPOConfig(
-                **trl_run.arguments(config, loaded), beta=config.beta, per_device_train_batch_size=config.batch,
+                **trl_run.arguments(config, loaded),
+                beta=config.beta,
+                per_device_train_batch_size=config.batch,
                 max_length=loaded.context,
             ),
             train_dataset=datasets.Dataset.from_list(pairs),
             processing_class=loaded.tokenizer,
             peft_config=adapters(config, POLICY_CLASS) if config.lora else None,
-        )  # fmt: skip
+        )
     return trl_run.run(trainer, loaded, config, num_examples=len(pairs), progress=progress)
 
 
@@ -59,7 +64,9 @@ def preference_texts(runs: Sequence[Played], tokenizer: Any) -> list[dict[str, s
         head = prompts.head(tokenizer, record.prompt, system=prompts.SYSTEM, template=None)
 
         for shared, good, bad in forks(record):
-            steps = tuple(Step(record.nodes[i].text, reply=record.nodes[i].reply) for i in shared[1:])
+            steps = tuple(
+                Step(record.nodes[i].text, reply=record.nodes[i].reply) for i in shared[1:]
+            )
             before = prompts.segments(head, State(record.prompt, steps), delimiter=POLICY_DELIMITER)
             ways = [[record.nodes[i] for i in way[len(shared) :]] for way in (good, bad)]
             chosen, rejected = (POLICY_DELIMITER.join(node.text for node in way) for way in ways)

@@ -70,13 +70,18 @@ def train_rollouts(config: TrainConfig, *, progress: Progress | None = None) -> 
 
     # Made before TRL wraps the model: adapters are put into this very object, and it is played without the wrapping.
     policy = TransformersPolicy(
-        LanguageModel(loaded.model, loaded.tokenizer), temperature=1.0, top_p=1.0, max_new_tokens=config.max_new_tokens
+        LanguageModel(loaded.model, loaded.tokenizer),
+        temperature=1.0,
+        top_p=1.0,
+        max_new_tokens=config.max_new_tokens,
     )
 
     def roll_out(asked: list[str], trainer: Any) -> dict[str, Any]:
         policy.seed = config.seed * 1_000_003 + trainer.state.global_step
         policy.store.clear()
-        episodes = play(policy, env, [problems[prompt] for prompt in asked], max_steps=config.max_steps)
+        episodes = play(
+            policy, env, [problems[prompt] for prompt in asked], max_steps=config.max_steps
+        )
         return {
             "prompt_ids": [episode.prompt_ids for episode in episodes],
             "completion_ids": [episode.ids for episode in episodes],
@@ -90,15 +95,18 @@ def train_rollouts(config: TrainConfig, *, progress: Progress | None = None) -> 
             model=loaded.model,
             reward_funcs=verified,
             args=GRPOConfig(
-                **trl_run.arguments(config, loaded), **VARIANTS[config.variant], beta=0.0,
-                num_generations=config.group, per_device_train_batch_size=groups * config.group,
+                **trl_run.arguments(config, loaded),
+                **VARIANTS[config.variant],
+                beta=0.0,
+                num_generations=config.group,
+                per_device_train_batch_size=groups * config.group,
                 max_completion_length=config.max_new_tokens * config.max_steps,
             ),
             train_dataset=datasets.Dataset.from_list([{"prompt": prompt} for prompt in problems]),
             processing_class=loaded.tokenizer,
             peft_config=adapters(config, POLICY_CLASS) if config.lora else None,
             rollout_func=roll_out,
-        )  # fmt: skip
+        )
     try:
         return trl_run.run(trainer, loaded, config, num_examples=len(problems), progress=progress)
     finally:
@@ -107,7 +115,9 @@ def train_rollouts(config: TrainConfig, *, progress: Progress | None = None) -> 
 
 def playable(env: Any, config: TrainConfig, count: int) -> dict[str, Problem]:
     """Return up to `count` problems by their prompts, none twice and none like one that is kept apart."""
-    prompts_apart = json.loads(Path(config.apart).read_text(encoding="utf-8")) if config.apart else ()
+    prompts_apart = (
+        json.loads(Path(config.apart).read_text(encoding="utf-8")) if config.apart else ()
+    )
     apart = {likeness(prompt) for prompt in prompts_apart}
     found: dict[str, Problem] = {}
     for i in range(min(len(env.problems), 4 * count)):
@@ -119,7 +129,9 @@ def playable(env: Any, config: TrainConfig, count: int) -> dict[str, Problem]:
     return found
 
 
-def play(policy: TransformersPolicy, env: Any, problems: Sequence[Problem], *, max_steps: int) -> list[Episode]:
+def play(
+    policy: TransformersPolicy, env: Any, problems: Sequence[Problem], *, max_steps: int
+) -> list[Episode]:
     """Play one episode of each problem to its end; equal problems get samples of their own."""
     episodes = []
     for problem in problems:
@@ -134,7 +146,9 @@ def play(policy: TransformersPolicy, env: Any, problems: Sequence[Problem], *, m
             if written is not None:
                 _go_on(policy, env, episode, written)
     for episode in episodes:
-        if not episode.ids:  # a prompt that leaves no room: TRL wants a token, and none of it is learned
+        if (
+            not episode.ids
+        ):  # a prompt that leaves no room: TRL wants a token, and none of it is learned
             episode.add([policy.tokenizer.eos_token_id], own=False)
     return episodes
 
@@ -143,7 +157,10 @@ def rewards(env: Any, episodes: Sequence[Episode]) -> list[float]:
     """Return 1 for a verified answer, 0 for one that is refuted, undecided or missing."""
     answers = [episode.state.answer or "" for episode in episodes]
     verdicts = env.verifier.verify([episode.problem for episode in episodes], answers)
-    return [float(e.state.answer is not None and verdict.correct) for e, verdict in zip(episodes, verdicts)]
+    return [
+        float(e.state.answer is not None and verdict.correct)
+        for e, verdict in zip(episodes, verdicts)
+    ]
 
 
 def _write(policy: TransformersPolicy, states: Sequence[State]) -> list[Written | None]:
@@ -151,7 +168,9 @@ def _write(policy: TransformersPolicy, states: Sequence[State]) -> list[Written 
     members: dict[State, list[int]] = {}
     for i, state in enumerate(states):
         members.setdefault(state, []).append(i)
-    written, _ = policy.extend([Opening(state, num_children=len(at)) for state, at in members.items()])
+    written, _ = policy.extend(
+        [Opening(state, num_children=len(at)) for state, at in members.items()]
+    )
     found: list[Written | None] = [None] * len(states)
     for at, each in zip(members.values(), written):
         for i, one in zip(at, each):
@@ -169,4 +188,6 @@ def _go_on(policy: TransformersPolicy, env: Any, episode: Episode, written: Writ
     if written.stop is not Stop.DELIMITER:
         episode.add(prompts.segment_ids(policy.tokenizer, delimiter), own=False)
     if reply := episode.state.steps[-1].reply:
-        episode.add(prompts.segment_ids(policy.tokenizer, shown_reply(reply) + delimiter), own=False)
+        episode.add(
+            prompts.segment_ids(policy.tokenizer, shown_reply(reply) + delimiter), own=False
+        )

@@ -34,7 +34,15 @@ from stepgym.selfplay.train.played import Played, from_each, read_runs
 from stepgym.selfplay.train.policy_value import train_policy_value
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-LEAST = {"steps": 1, "batch": 1, "group": 2, "max_new_tokens": 1, "max_steps": 1, "lora": 0, "seed": 0}
+LEAST = {
+    "steps": 1,
+    "batch": 1,
+    "group": 2,
+    "max_new_tokens": 1,
+    "max_steps": 1,
+    "lora": 0,
+    "seed": 0,
+}
 LANGUAGE_ONLY = ("lora", "device", "max_new_tokens", "max_steps", "apart")
 
 
@@ -83,7 +91,9 @@ class TrainConfig:
             raise TrainingError(f"runs is a list of folders, not {self.runs!r}")
         for name, choices in (("labels", Labels), ("variant", Variant), ("device", DEVICES)):
             if getattr(self, name) not in list(choices):
-                raise TrainingError(str(unknown_name(name, getattr(self, name), list(choices), dotted=False)))
+                raise TrainingError(
+                    str(unknown_name(name, getattr(self, name), list(choices), dotted=False))
+                )
         for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise TrainingError(f"{name} is {least} or more, not {getattr(self, name)}")
@@ -91,8 +101,14 @@ class TrainConfig:
             if not 0 < getattr(self, name) < math.inf:
                 raise TrainingError(f"{name} is more than 0 and finite, not {getattr(self, name)}")
         for field in fields(self):
-            if field.name in LANGUAGE_ONLY and not self.of_language and getattr(self, field.name) != field.default:
-                raise TrainingError(f"{field.name} is for language models alone, and init is {self.init!r}")
+            if (
+                field.name in LANGUAGE_ONLY
+                and not self.of_language
+                and getattr(self, field.name) != field.default
+            ):
+                raise TrainingError(
+                    f"{field.name} is for language models alone, and init is {self.init!r}"
+                )
 
     @property
     def of_language(self) -> bool:
@@ -102,15 +118,27 @@ class TrainConfig:
     def schedule(self) -> Schedule:
         if self.of_language:
             return Schedule(
-                self.steps, self.learning_rate, warmup=max(1, self.steps // 10), checkpoint_every=200, report_every=1
+                self.steps,
+                self.learning_rate,
+                warmup=max(1, self.steps // 10),
+                checkpoint_every=200,
+                report_every=1,
             )
-        return Schedule(self.steps, self.learning_rate, warmup=min(20, self.steps), checkpoint_every=200)
+        return Schedule(
+            self.steps, self.learning_rate, warmup=min(20, self.steps), checkpoint_every=200
+        )
 
 
 def language_defaults(kind: str, lora: int) -> dict[str, Any]:
     """Return what other defaults fit a language model: few steps, small ones."""
     rate = {Kind.DPO: 5e-6, Kind.GRPO: 5e-6}.get(Kind(kind), 2e-5)
-    return {"steps": 100, "batch": 16, "learning_rate": rate * (10 if lora else 1), "beta": 0.1, "level": None}
+    return {
+        "steps": 100,
+        "batch": 16,
+        "learning_rate": rate * (10 if lora else 1),
+        "beta": 0.1,
+        "level": None,
+    }
 
 
 def read_config(kind: str, file: Path | None, given: Mapping[str, Any]) -> TrainConfig:
@@ -124,14 +152,20 @@ def read_config(kind: str, file: Path | None, given: Mapping[str, Any]) -> Train
             raise TrainingError(f"{file}: {error}") from error
         for name in settings:
             if name not in known:
-                raise TrainingError(f"{file}: {unknown_name(f'{kind} setting', name, known, dotted=False)}")
+                raise TrainingError(
+                    f"{file}: {unknown_name(f'{kind} setting', name, known, dotted=False)}"
+                )
     settings |= {name: value for name, value in given.items() if value is not None and value != ()}
     if "out" not in settings:
-        raise TrainingError("say where the result goes: --out FOLDER, or out = \"FOLDER\" in the config")
+        raise TrainingError(
+            'say where the result goes: --out FOLDER, or out = "FOLDER" in the config'
+        )
     if is_language_model(str(settings.get("init", ""))):
         settings = language_defaults(kind, settings.get("lora", 0)) | settings
     runs = settings.get("runs", ())
-    settings["runs"] = tuple(runs) if isinstance(runs, list) else (runs,) if isinstance(runs, str) else runs
+    settings["runs"] = (
+        tuple(runs) if isinstance(runs, list) else (runs,) if isinstance(runs, str) else runs
+    )
     return TrainConfig(kind=Kind(kind), **settings)
 
 
@@ -142,9 +176,13 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> dict[str,
     was finished before and is not known any more are left out.
     """
     if Path(config.init.removeprefix("hf:")).resolve() == Path(config.out).resolve():
-        raise TrainingError(f"init and out are the same folder, {config.out}: what is trained would write over what it starts from")
+        raise TrainingError(
+            f"init and out are the same folder, {config.out}: what is trained would write over what it starts from"
+        )
     _same_settings(Path(config.out), config)
-    return {name: value for name, value in _trained(config, progress).items() if value == value}  # no NaN: not JSON
+    return {
+        name: value for name, value in _trained(config, progress).items() if value == value
+    }  # no NaN: not JSON
 
 
 def _trained(config: TrainConfig, progress: Progress | None) -> dict[str, Any]:
@@ -155,9 +193,16 @@ def _trained(config: TrainConfig, progress: Progress | None) -> dict[str, Any]:
         model = start(net.POLICY, config.init)
         env = playground(config)
         done = train_grpo(
-            model, env, schedule=config.schedule, variant=Variant(config.variant), group=config.group,
-            problems_per_step=max(1, config.batch // config.group), seed=config.seed, out=out, progress=progress,
-        )  # fmt: skip
+            model,
+            env,
+            schedule=config.schedule,
+            variant=Variant(config.variant),
+            group=config.group,
+            problems_per_step=max(1, config.batch // config.group),
+            seed=config.seed,
+            out=out,
+            progress=progress,
+        )
         return {**_figures(done.fit, done.num_problems), "reward": done.reward}
     return _train_on_records(config, read_runs(config.runs), out, progress)
 
@@ -183,7 +228,9 @@ def _train_language_model(config: TrainConfig, progress: Progress | None) -> dic
 
             return train_rollouts(config, progress=progress)
         case Kind.ALPHAZERO:
-            raise TrainingError("alphazero trains embedded models alone; for a language model: sft, dpo, grpo, prm, orm")
+            raise TrainingError(
+                "alphazero trains embedded models alone; for a language model: sft, dpo, grpo, prm, orm"
+            )
 
 
 def start(kind: str, init: str) -> Any:
@@ -199,31 +246,50 @@ def _train_on_records(
     config: TrainConfig, runs: Sequence[Played], out: Path, progress: Progress | None
 ) -> dict[str, Any]:
     common: dict[str, Any] = {
-        "schedule": config.schedule, "batch": config.batch, "seed": config.seed, "progress": progress
-    }  # fmt: skip
+        "schedule": config.schedule,
+        "batch": config.batch,
+        "seed": config.seed,
+        "progress": progress,
+    }
     match Kind(config.kind):
         case Kind.SFT:
             choices = require(from_each(runs, examples.verified_choices), "no correct episode")
             done = boards.train_choices(start(net.POLICY, config.init), choices, out=out, **common)
             return _figures(done, len(choices))
         case Kind.DPO:
-            pairs = require(from_each(runs, examples.preferences), "no fork with a correct and an incorrect way")
-            done = boards.train_preferences(start(net.POLICY, config.init), pairs, beta=config.beta, out=out, **common)
+            pairs = require(
+                from_each(runs, examples.preferences), "no fork with a correct and an incorrect way"
+            )
+            done = boards.train_preferences(
+                start(net.POLICY, config.init), pairs, beta=config.beta, out=out, **common
+            )
             return _figures(done, len(pairs))
         case Kind.ALPHAZERO:
-            choices = require(from_each(runs, examples.visit_choices), "no node with two visited children")
+            choices = require(
+                from_each(runs, examples.visit_choices), "no node with two visited children"
+            )
             values = require_both_classes(from_each(runs, examples.path_outcomes))
             if config.shared:
                 both = value_head.load(_start_folder(net.POLICY, config.init))
                 joint = train_policy_value(both, choices, values, out=out / net.POLICY, **common)
                 parts = {"policy_loss": joint.policy_loss, "value_loss": joint.value_loss}
                 return {**_figures(joint.fit, len(choices)), **parts, "value_examples": len(values)}
-            done = boards.train_choices(start(net.POLICY, config.init), choices, out=out / net.POLICY, **common)
-            value = boards.train_judged(start(net.PRM, config.init), values, out=out / net.PRM, **common)
-            return {**_figures(done, len(choices)), "value_loss": value.loss, "value_examples": len(values)}
+            done = boards.train_choices(
+                start(net.POLICY, config.init), choices, out=out / net.POLICY, **common
+            )
+            value = boards.train_judged(
+                start(net.PRM, config.init), values, out=out / net.PRM, **common
+            )
+            return {
+                **_figures(done, len(choices)),
+                "value_loss": value.loss,
+                "value_examples": len(values),
+            }
         case kind:
             labels = partial(examples.judged_steps, labels=Labels(config.labels), hard=config.hard)
-            judged = require_both_classes(from_each(runs, examples.outcomes if kind is Kind.ORM else labels))
+            judged = require_both_classes(
+                from_each(runs, examples.outcomes if kind is Kind.ORM else labels)
+            )
             done = boards.train_judged(start(net.PRM, config.init), judged, out=out, **common)
             return _figures(done, len(judged))
 
@@ -234,10 +300,20 @@ def _same_settings(out: Path, config: TrainConfig) -> None:
     plain, defaults = (_plain(each) for each in (config, TrainConfig(kind=config.kind, out="")))
     if file.is_file() and any(out.rglob("*.safetensors")):
         # A folder from before a setting came to be was made as that setting's default has it.
-        before = {**defaults, **json.loads(file.read_text(encoding="utf-8")), "device": plain["device"]}
-        changed = [f"{k} was {before.get(k)!r}, is now {v!r}" for k, v in plain.items() if before.get(k) != v]
+        before = {
+            **defaults,
+            **json.loads(file.read_text(encoding="utf-8")),
+            "device": plain["device"],
+        }
+        changed = [
+            f"{k} was {before.get(k)!r}, is now {v!r}"
+            for k, v in plain.items()
+            if before.get(k) != v
+        ]
         if changed:
-            raise TrainingError(f"{out} holds a run with other settings: {'; '.join(changed)}; choose another --out")
+            raise TrainingError(
+                f"{out} holds a run with other settings: {'; '.join(changed)}; choose another --out"
+            )
         return
     out.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps(plain, indent=2) + "\n")
@@ -249,4 +325,9 @@ def _plain(config: TrainConfig) -> dict[str, Any]:
 
 
 def _figures(done: Fit, num_examples: int) -> dict[str, Any]:
-    return {"steps": done.steps, "examples": num_examples, "loss": done.loss, "seconds": round(done.seconds, 1)}
+    return {
+        "steps": done.steps,
+        "examples": num_examples,
+        "loss": done.loss,
+        "seconds": round(done.seconds, 1),
+    }

@@ -23,7 +23,13 @@ from stepgym.selfplay.rows import ends, path_to
 from stepgym.selfplay.train.boards import batches
 from stepgym.selfplay.train.examples import Labels, Replay, require, step_labels
 from stepgym.selfplay.train.fit import Progress, TrainingError, fit
-from stepgym.selfplay.train.language import POLICY_CLASS, REWARD_CLASS, half_precision, load, with_adapters
+from stepgym.selfplay.train.language import (
+    POLICY_CLASS,
+    REWARD_CLASS,
+    half_precision,
+    load,
+    with_adapters,
+)
 from stepgym.selfplay.train.played import Played, from_each
 
 if TYPE_CHECKING:
@@ -41,11 +47,15 @@ class TextRow(NamedTuple):
     targets: list[float]
 
 
-def train_text(config: TrainConfig, runs: Sequence[Played], *, progress: Progress | None = None) -> dict[str, Any]:
+def train_text(
+    config: TrainConfig, runs: Sequence[Played], *, progress: Progress | None = None
+) -> dict[str, Any]:
     """Train a language model and save it, with its tokenizer, where `hf:FOLDER` finds it."""
     policy = str(config.kind) == "sft"
     loaded = load(config, POLICY_CLASS if policy else REWARD_CLASS)
-    rows = sft_rows(runs, loaded.tokenizer) if policy else reward_rows(runs, loaded.tokenizer, config)
+    rows = (
+        sft_rows(runs, loaded.tokenizer) if policy else reward_rows(runs, loaded.tokenizer, config)
+    )
     short = [row for row in rows if len(row.ids) <= loaded.context]
     require(short, f"no usable path of up to {loaded.context} tokens ({len(rows)} in all)")
     if not policy:
@@ -58,8 +68,20 @@ def train_text(config: TrainConfig, runs: Sequence[Played], *, progress: Progres
         with half_precision(model):
             return (sft_loss if policy else reward_loss)(model, part)
 
-    done = fit(model, loss, schedule=config.schedule, out=Path(config.out), progress=progress, save=loaded.save)
-    return {"steps": done.steps, "examples": len(short), "loss": done.loss, "seconds": round(done.seconds, 1)}
+    done = fit(
+        model,
+        loss,
+        schedule=config.schedule,
+        out=Path(config.out),
+        progress=progress,
+        save=loaded.save,
+    )
+    return {
+        "steps": done.steps,
+        "examples": len(short),
+        "loss": done.loss,
+        "seconds": round(done.seconds, 1),
+    }
 
 
 def sft_rows(runs: Sequence[Played], tokenizer: Any) -> list[TextRow]:
@@ -78,12 +100,18 @@ def sft_rows(runs: Sequence[Played], tokenizer: Any) -> list[TextRow]:
     return require(list(found.values()), "no correct episode")
 
 
-def step_ids(tokenizer: Any, node: NodeRecord, *, last: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def step_ids(
+    tokenizer: Any, node: NodeRecord, *, last: bool
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the tokens of a step, as the policy reads them, and of its reply; the last step ends the text."""
     if last:
         end = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
         return (*_ids(tokenizer, node.text), *end), ()
-    reply = prompts.segment_ids(tokenizer, shown_reply(node.reply) + POLICY_DELIMITER) if node.reply else ()
+    reply = (
+        prompts.segment_ids(tokenizer, shown_reply(node.reply) + POLICY_DELIMITER)
+        if node.reply
+        else ()
+    )
     return prompts.segment_ids(tokenizer, node.text + POLICY_DELIMITER), reply
 
 
@@ -94,7 +122,9 @@ def reward_rows(runs: Sequence[Played], tokenizer: Any, config: TrainConfig) -> 
         found = []
         for record in records:
             labels = _labels(record, replay, config)
-            for end in (end for verdict in ("correct", "incorrect") for end in ends(record, verdict)):
+            for end in (
+                end for verdict in ("correct", "incorrect") for end in ends(record, verdict)
+            ):
                 found.append(_reward_row(tokenizer, record, path_to(record, end)[1:], labels))
         return found
 
@@ -106,8 +136,12 @@ def sft_loss(model: Any, rows: Sequence[TextRow]) -> Tensor:
     tokens, mask, learned = _padded(rows, model.device)
     first = min(row.targets.index(1.0) for row in rows)
     keep = tokens.shape[1] - first + 1
-    logits = model(input_ids=tokens, attention_mask=mask, logits_to_keep=keep).logits[:, :-1].float()
-    losses = functional.cross_entropy(logits.flatten(0, 1), tokens[:, first:].flatten(), reduction="none")
+    logits = (
+        model(input_ids=tokens, attention_mask=mask, logits_to_keep=keep).logits[:, :-1].float()
+    )
+    losses = functional.cross_entropy(
+        logits.flatten(0, 1), tokens[:, first:].flatten(), reduction="none"
+    )
     weights = (learned[:, first:] == 1).flatten().float()
     return (losses * weights).sum() / weights.sum().clamp(min=1)
 
@@ -123,15 +157,23 @@ def reward_loss(model: Any, rows: Sequence[TextRow]) -> Tensor:
 
 def _labels(record: EpisodeRecord, replay: Replay, config: TrainConfig) -> dict[int, float]:
     if str(config.kind) == "orm":
-        return {end: float(v == "correct") for v in ("correct", "incorrect") for end in ends(record, v)}
+        return {
+            end: float(v == "correct") for v in ("correct", "incorrect") for end in ends(record, v)
+        }
     source = Labels(config.labels)
     exact = source in (Labels.VERIFIER, Labels.AGREEMENT)
-    states = replay.states(record) if exact else [_text_state(record, i) for i in range(len(record.nodes))]
+    states = (
+        replay.states(record)
+        if exact
+        else [_text_state(record, i) for i in range(len(record.nodes))]
+    )
     labels = step_labels(record, replay, states, source)
     return {node: float(label > 0) for node, label in labels.items()} if config.hard else labels
 
 
-def _reward_row(tokenizer: Any, record: EpisodeRecord, path: Sequence[int], labels: dict[int, float]) -> TextRow:
+def _reward_row(
+    tokenizer: Any, record: EpisodeRecord, path: Sequence[int], labels: dict[int, float]
+) -> TextRow:
     first = prompts.head(tokenizer, record.prompt, system=None, template=None)
     ids = [token for piece in first for token in _ids(tokenizer, piece)]
     targets = [IGNORED] * len(ids)
@@ -147,7 +189,9 @@ def _reward_row(tokenizer: Any, record: EpisodeRecord, path: Sequence[int], labe
 
 def _text_state(record: EpisodeRecord, node: int) -> State:
     path = path_to(record, node)[1:]
-    return State(record.prompt, tuple(Step(record.nodes[i].text, reply=record.nodes[i].reply) for i in path))
+    return State(
+        record.prompt, tuple(Step(record.nodes[i].text, reply=record.nodes[i].reply) for i in path)
+    )
 
 
 def _padded(rows: Sequence[TextRow], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
@@ -157,14 +201,20 @@ def _padded(rows: Sequence[TextRow], device: torch.device) -> tuple[Tensor, Tens
     targets = torch.full((len(rows), width), IGNORED)
     for i, row in enumerate(rows):
         n = len(row.ids)
-        tokens[i, :n], mask[i, :n], targets[i, :n] = torch.tensor(row.ids), 1, torch.tensor(row.targets)
+        tokens[i, :n], mask[i, :n], targets[i, :n] = (
+            torch.tensor(row.ids),
+            1,
+            torch.tensor(row.targets),
+        )
     return tokens.to(device), mask.to(device), targets.to(device)
 
 
 def _require_both(rows: Sequence[TextRow]) -> None:
     labels = [target for row in rows for target in row.targets if target != IGNORED]
     if not labels or all(x >= 0.5 for x in labels) or all(x < 0.5 for x in labels):
-        raise TrainingError(f"all {len(labels)} labels are of one class; a reward model needs both: mix levels or searches")
+        raise TrainingError(
+            f"all {len(labels)} labels are of one class; a reward model needs both: mix levels or searches"
+        )
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:

@@ -76,7 +76,12 @@ def arguments(config: TrainConfig, loaded: Trained) -> dict[str, Any]:
 
 
 def run(
-    trainer: Any, loaded: Trained, config: TrainConfig, *, num_examples: int, progress: Progress | None
+    trainer: Any,
+    loaded: Trained,
+    config: TrainConfig,
+    *,
+    num_examples: int,
+    progress: Progress | None,
 ) -> dict[str, Any]:
     """Train, from TRL's last checkpoint on where there is one, and return the figures. Raises `LossNotFinite`."""
     from safetensors import SafetensorError
@@ -93,7 +98,9 @@ def run(
         with quietly():
             trainer.train(resume_from_checkpoint=last)
     except SafetensorError as error:
-        raise TrainingError(f"{last} is cut short or no checkpoint ({error}); delete it to go on from before it") from error
+        raise TrainingError(
+            f"{last} is cut short or no checkpoint ({error}); delete it to go on from before it"
+        ) from error
     finally:
         watch.metrics.close()
     loaded.save(trainer.accelerator.unwrap_model(trainer.model), out)
@@ -116,14 +123,26 @@ def watcher(config: TrainConfig, loaded: Trained, progress: Progress | None) -> 
             self.latest: dict[str, float] = {}
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            values = {name: float(v) for name, v in (logs or {}).items() if isinstance(v, int | float)}
+            values = {
+                name: float(v) for name, v in (logs or {}).items() if isinstance(v, int | float)
+            }
             if "loss" not in values:
                 return
             if not all(math.isfinite(values.get(name, 0.0)) for name in ("loss", "grad_norm")):
-                kept = f"; the last good checkpoint is in {out}" if (out / "model.safetensors").is_file() else ""
+                kept = (
+                    f"; the last good checkpoint is in {out}"
+                    if (out / "model.safetensors").is_file()
+                    else ""
+                )
                 where = f"at step {state.global_step}{kept}; try a smaller learning_rate"
-                raise LossNotFinite(f"the loss is {values['loss']}, its gradient {values.get('grad_norm')} {where}")
-            self.latest = {name: values[name] for name in ("loss", "reward", "rewards/accuracies") if name in values}
+                raise LossNotFinite(
+                    f"the loss is {values['loss']}, its gradient {values.get('grad_norm')} {where}"
+                )
+            self.latest = {
+                name: values[name]
+                for name in ("loss", "reward", "rewards/accuracies")
+                if name in values
+            }
             self.metrics.write(state.global_step, values)
             if progress:
                 progress(state.global_step, config.steps, self.latest)

@@ -25,7 +25,9 @@ CHECKS = {
 
 @click.command()
 @click.argument("path", metavar="PACKAGE.MODULE:THING")
-@click.option("--env", "env_id", help="Environment on whose states a policy or reward model is tried.")
+@click.option(
+    "--env", "env_id", help="Environment on whose states a policy or reward model is tried."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(path: str, env_id: str | None, as_json: bool) -> None:
     """Check a thing of yours: a class or function is called without arguments, anything else is taken as it is.
@@ -39,7 +41,9 @@ def command(path: str, env_id: str | None, as_json: bool) -> None:
     kind, check = _kind(path, thing)
     try:
         options = {"env": env_id} if env_id and kind in ("policy", "reward model") else {}
-        findings: list[Finding] = load_dotted(check)(maker if kind == "sandbox" else thing, **options)
+        findings: list[Finding] = load_dotted(check)(
+            maker if kind == "sandbox" else thing, **options
+        )
     except UnknownNameError as error:
         raise click.ClickException(f"no contract for a {kind} is here: {error}") from error
     finally:
@@ -60,7 +64,9 @@ def _maker(path: str) -> Callable[[], Any]:
     if "/" in path:
         return lambda: _load_env(path)
     if not path.partition(":")[2]:
-        raise click.ClickException(f"{path!r} names no thing in a module; write {path.rstrip(':')}:Thing")
+        raise click.ClickException(
+            f"{path!r} names no thing in a module; write {path.rstrip(':')}:Thing"
+        )
     try:
         found = load_dotted(path)
     except UnknownNameError as error:

@@ -47,16 +47,28 @@ def _text(value: object) -> str:
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
-    "--answer", default="answer", show_default=True, help="Column of the answer: bare, or a whole completion."
+    "--answer",
+    default="answer",
+    show_default=True,
+    help="Column of the answer: bare, or a whole completion.",
 )
-@click.option("--reference", default="reference", show_default=True, help="Column of the reference.")
 @click.option(
-    "--float-tolerance", default=0.0, show_default=True, help="Relative, where the reference is a decimal."
+    "--reference", default="reference", show_default=True, help="Column of the reference."
+)
+@click.option(
+    "--float-tolerance",
+    default=0.0,
+    show_default=True,
+    help="Relative, where the reference is a decimal.",
 )
 @click.option("--simplified", is_flag=True, help="The answer must be worked out.")
 @click.option("--order-matters", is_flag=True, help="Lists must keep the reference's order.")
-@click.option("--units-required", is_flag=True, help="A reference with a unit takes no answer without one.")
-@click.option("--limit-s", default=2.0, show_default=True, help="Seconds for one pair on the dear rungs.")
+@click.option(
+    "--units-required", is_flag=True, help="A reference with a unit takes no answer without one."
+)
+@click.option(
+    "--limit-s", default=2.0, show_default=True, help="Seconds for one pair on the dear rungs."
+)
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -64,17 +76,28 @@ def _text(value: object) -> str:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
-    file: Path, answer: str, reference: str, float_tolerance: float, simplified: bool, order_matters: bool,
-    units_required: bool, limit_s: float, out: Path | None, as_json: bool,
-) -> None:  # fmt: skip
+    file: Path,
+    answer: str,
+    reference: str,
+    float_tolerance: float,
+    simplified: bool,
+    order_matters: bool,
+    units_required: bool,
+    limit_s: float,
+    out: Path | None,
+    as_json: bool,
+) -> None:
     """Decide every line of FILE (JSONL), and count the verdicts by the rung that decided."""
     from stepgym.envs.maths import MathOptions, verify_answers
 
     try:
         options = MathOptions(
-            float_tolerance=float_tolerance, simplified=simplified, order_matters=order_matters,
-            units_required=units_required, limit_s=limit_s,
-        )  # fmt: skip
+            float_tolerance=float_tolerance,
+            simplified=simplified,
+            order_matters=order_matters,
+            units_required=units_required,
+            limit_s=limit_s,
+        )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     rows = read_rows(file, answer, reference)
@@ -111,12 +134,20 @@ def _report(verdicts: list[Verdict], seconds: float, *, as_json: bool) -> None:
     rungs = Counter((verdict.decided_by, verdict.status.value) for verdict in verdicts)
     names = ("correct", "incorrect", "undecided")
     by_rung = {
-        rung: {name: rungs[rung, name] for name in names} for rung in dict.fromkeys(r for r, _ in rungs)
+        rung: {name: rungs[rung, name] for name in names}
+        for rung in dict.fromkeys(r for r, _ in rungs)
     }
     if as_json:
         summary = {name: statuses[name] for name in names}
         click.echo(
-            json.dumps({"pairs": len(verdicts), **summary, "seconds": round(seconds, 4), "by_rung": by_rung})
+            json.dumps(
+                {
+                    "pairs": len(verdicts),
+                    **summary,
+                    "seconds": round(seconds, 4),
+                    "by_rung": by_rung,
+                }
+            )
         )
         return
     from rich.console import Console

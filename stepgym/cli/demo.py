@@ -45,10 +45,30 @@ class Row(NamedTuple):
 
 
 @click.command("demo")
-@click.option("--out", default="demo", show_default=True, type=click.Path(file_okay=False), help="Where to write.")
-@click.option("--problems", default=100, show_default=True, type=click.IntRange(min=1), help="For each line of the table.")
-@click.option("--episodes", default=60, show_default=True, type=click.IntRange(min=1), help="Of self-play.")
-@click.option("--level", default=3, show_default=True, type=click.IntRange(min=1), help="Difficulty of Countdown.")
+@click.option(
+    "--out",
+    default="demo",
+    show_default=True,
+    type=click.Path(file_okay=False),
+    help="Where to write.",
+)
+@click.option(
+    "--problems",
+    default=100,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="For each line of the table.",
+)
+@click.option(
+    "--episodes", default=60, show_default=True, type=click.IntRange(min=1), help="Of self-play."
+)
+@click.option(
+    "--level",
+    default=3,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Difficulty of Countdown.",
+)
 @click.option("--seed", default=2026, show_default=True, type=click.IntRange(min=0))
 @click.option("--policy", default="embedded", show_default=True, metavar="NAME")
 @click.option("--reward-model", default="embedded", show_default=True, metavar="NAME")
@@ -66,10 +86,22 @@ def command(
 
         setting = Setting(problems, level, seed)
         player, judge = load_policy(policy, seed=seed), load_reward_model(reward_model, seed=seed)
-        rows = [_measure(name, settings, setting, policy, player, judge) for name, settings in AGENTS]
+        rows = [
+            _measure(name, settings, setting, policy, player, judge) for name, settings in AGENTS
+        ]
         # The control: play without a model, and even told by the verifier which of its answers is right.
         told = "random, told if right"
-        rows.append(_measure("best_of_n", {"n": 16}, setting, told, load_policy("random", seed=seed), None, told=True))
+        rows.append(
+            _measure(
+                "best_of_n",
+                {"n": 16},
+                setting,
+                told,
+                load_policy("random", seed=seed),
+                None,
+                told=True,
+            )
+        )
         _table(rows, problems)
         _dataset(Path(out), episodes, level, seed, policy, reward_model)
     click.echo(f"\nAll of it took {time.perf_counter() - started:.0f} s. Next:")
@@ -111,11 +143,20 @@ def _measure(
     with Console(stderr=True).status(f"{agent} with {name} on {problems} problems"):
         started = time.perf_counter()
         records = solve(
-            ENV, agent=agent, agent_settings=settings, policy=policy, reward_model=reward_model,
-            episodes=problems, level=setting.level, seed=setting.seed, see_verdicts=told,
-        )  # fmt: skip
+            ENV,
+            agent=agent,
+            agent_settings=settings,
+            policy=policy,
+            reward_model=reward_model,
+            episodes=problems,
+            level=setting.level,
+            seed=setting.seed,
+            see_verdicts=told,
+        )
         seconds = time.perf_counter() - started
-    usage = {name: sum(record.usage[name] for record in records) / problems for name in records[0].usage}
+    usage = {
+        name: sum(record.usage[name] for record in records) / problems for name in records[0].usage
+    }
     return Row(
         agent=agent + "".join(f" {key}={value}" for key, value in settings.items()),
         policy=name,
@@ -130,19 +171,28 @@ def _table(rows: list[Row], problems: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    click.echo(f"{problems} fresh problems. Tokens and model calls are per problem; the search is never told what is right.")
+    click.echo(
+        f"{problems} fresh problems. Tokens and model calls are per problem; the search is never told what is right."
+    )
     table = Table()
     for name in ("agent", "policy"):
         table.add_column(name, no_wrap=True)
     for name in ("solved", "tokens", "calls", "seconds"):
         table.add_column(name, justify="right")
     for row in rows:
-        cells = (f"{row.solved:.0%}", f"{row.tokens:,.0f}", f"{row.model_calls:,.0f}", f"{row.seconds:.1f}")
+        cells = (
+            f"{row.solved:.0%}",
+            f"{row.tokens:,.0f}",
+            f"{row.model_calls:,.0f}",
+            f"{row.seconds:.1f}",
+        )
         table.add_row(row.agent, row.policy, *cells)
     Console(width=104).print(table)
 
 
-def _dataset(out: Path, episodes: int, level: int, seed: int, policy: str, reward_model: str) -> None:
+def _dataset(
+    out: Path, episodes: int, level: int, seed: int, policy: str, reward_model: str
+) -> None:
     from stepgym.selfplay.export import export
     from stepgym.selfplay.play import selfplay
     from stepgym.selfplay.types import ExportFormat
@@ -151,12 +201,23 @@ def _dataset(out: Path, episodes: int, level: int, seed: int, policy: str, rewar
     run = out / "run"
     name, settings = AGENTS[-1]
     summary = selfplay(
-        ENV, out=run, agent=name, agent_settings=settings, policy=policy, reward_model=reward_model,
-        episodes=episodes, level=level, seed=seed + 1,
-    )  # fmt: skip
-    click.echo(f"\n{run}: {summary.episodes} self-play episodes with {name}, {summary.solved or 0:.0%} solved, {summary.nodes:,} nodes")
+        ENV,
+        out=run,
+        agent=name,
+        agent_settings=settings,
+        policy=policy,
+        reward_model=reward_model,
+        episodes=episodes,
+        level=level,
+        seed=seed + 1,
+    )
+    click.echo(
+        f"\n{run}: {summary.episodes} self-play episodes with {name}, {summary.solved or 0:.0%} solved, {summary.nodes:,} nodes"
+    )
     for kind in (ExportFormat.SFT, ExportFormat.PREFERENCE, ExportFormat.STEPS, ExportFormat.TREE):
         file = out / f"{kind.value}.parquet"
         click.echo(f"{file}: {export([run], file, kind=kind):,} rows")
     count = write_page(run, out / "page.html")
-    click.echo(f"{out / 'page.html'}: the search trees of {count} episodes, in one file that needs no network")
+    click.echo(
+        f"{out / 'page.html'}: the search trees of {count} episodes, in one file that needs no network"
+    )

@@ -14,19 +14,37 @@ from stepgym.envs.registry import ENVIRONMENTS, EnvironmentCard, load_env
 @click.command()
 @click.argument("env_id", required=False)
 @click.option(
-    "--level", type=int, help="Level of the examples (the environment's own choice where not given)."
+    "--level",
+    type=int,
+    help="Level of the examples (the environment's own choice where not given).",
 )
-@click.option("--env-option", type=setting, metavar="NAME=VALUE", multiple=True, help="An option of the environment.")
+@click.option(
+    "--env-option",
+    type=setting,
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="An option of the environment.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
-    "--count", "-n", type=click.IntRange(min=1), default=3, show_default=True, help="How many examples."
+    "--count",
+    "-n",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="How many examples.",
 )
 @click.option("--reference", is_flag=True, help="Show the references too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
-    env_id: str | None, level: int | None, env_option: tuple[tuple[str, Any], ...], seed: int, count: int,
-    reference: bool, as_json: bool,
-) -> None:  # fmt: skip
+    env_id: str | None,
+    level: int | None,
+    env_option: tuple[tuple[str, Any], ...],
+    seed: int,
+    count: int,
+    reference: bool,
+    as_json: bool,
+) -> None:
     """List the environments, or show problems of ENV_ID."""
     if env_id is None:
         _list(as_json)
@@ -53,7 +71,9 @@ def _list(as_json: bool) -> None:
         return
     for row in rows:
         levels = f"levels 1 to {row['levels']}" if row["levels"] else "no levels"
-        click.echo(f"{row['id']}  ({levels})\n    {row['source']}\n    e.g. {_line(row['example'])}")
+        click.echo(
+            f"{row['id']}  ({levels})\n    {row['source']}\n    e.g. {_line(row['example'])}"
+        )
 
 
 def _row(card: EnvironmentCard) -> dict[str, Any]:
@@ -72,7 +92,12 @@ def _example(card: EnvironmentCard) -> str:
 
 
 def _problem(problem: Any, reference: bool) -> dict[str, Any]:
-    shown = {"id": problem.id, "prompt": problem.prompt, "level": problem.level, "index": problem.index}
+    shown = {
+        "id": problem.id,
+        "prompt": problem.prompt,
+        "level": problem.level,
+        "index": problem.index,
+    }
     return {**shown, "reference": problem.reference} if reference else shown
 
 

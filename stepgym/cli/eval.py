@@ -15,12 +15,40 @@ from stepgym.cli.options import agent_options, split_budget, user_errors
 
 @click.command("eval")
 @agent_options
-@click.option("--episodes", default=100, show_default=True, type=click.IntRange(min=1), help="Problems to solve.")
-@click.option("--parallel", default=64, show_default=True, type=click.IntRange(min=1), help="Problems side by side.")
+@click.option(
+    "--episodes",
+    default=100,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Problems to solve.",
+)
+@click.option(
+    "--parallel",
+    default=64,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Problems side by side.",
+)
 @click.option("--continuous", is_flag=True, help="Let problems run ahead of each other.")
-@click.option("--verdicts/--no-verdicts", "see_verdicts", default=None, help="Let the search see verdicts  [default: where they need no reference].")
-@click.option("--curve", type=click.Path(dir_okay=False), metavar="OUT", help="Measure every method at every width instead; write OUT.png and OUT.json.")
-@click.option("--widths", default="1,4,16,64", show_default=True, metavar="N,N,...", help="Widths of the curve.")
+@click.option(
+    "--verdicts/--no-verdicts",
+    "see_verdicts",
+    default=None,
+    help="Let the search see verdicts  [default: where they need no reference].",
+)
+@click.option(
+    "--curve",
+    type=click.Path(dir_okay=False),
+    metavar="OUT",
+    help="Measure every method at every width instead; write OUT.png and OUT.json.",
+)
+@click.option(
+    "--widths",
+    default="1,4,16,64",
+    show_default=True,
+    metavar="N,N,...",
+    help="Widths of the curve.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(as_json: bool, curve: str | None, widths: str, **given: Any) -> None:
     """Measure an agent: the share of problems solved with its 95% interval, and the compute it took."""
@@ -39,8 +67,12 @@ def command(as_json: bool, curve: str | None, widths: str, **given: Any) -> None
         click.echo(json.dumps(result.as_json()))
         return
     usage = result.usage
-    click.echo(f"solved {result.solved:.1%} [{result.ci.low:.1%}, {result.ci.high:.1%}] of {result.episodes} problems")
-    click.echo(f"verdicts: {', '.join(f'{count} {verdict}' for verdict, count in result.verdicts.items())}")
+    click.echo(
+        f"solved {result.solved:.1%} [{result.ci.low:.1%}, {result.ci.high:.1%}] of {result.episodes} problems"
+    )
+    click.echo(
+        f"verdicts: {', '.join(f'{count} {verdict}' for verdict, count in result.verdicts.items())}"
+    )
     if result.first_failure:
         click.secho(f"first failure: {result.first_failure}", fg="yellow")
     if result.agent.get("see_verdicts"):
@@ -100,7 +132,9 @@ def _suit_curve(given: dict[str, Any]) -> None:
     for name in ("agent", "agent_option"):
         if source(name) is not click.core.ParameterSource.DEFAULT:
             value = given[name]
-            raise ValueError(f"--curve measures every agent at every one of --widths; leave out --{name.replace('_', '-')} {value}")
+            raise ValueError(
+                f"--curve measures every agent at every one of --widths; leave out --{name.replace('_', '-')} {value}"
+            )
     if source("parallel") is click.core.ParameterSource.DEFAULT:
         given["parallel"] = None
 
@@ -110,7 +144,9 @@ def _curve(out: str, widths: list[int], as_json: bool, budget: Any, run: dict[st
     from stepgym.agents.curve_plot import draw_curve
     from stepgym.agents.solving import choose_problems
 
-    problems, env = choose_problems(run["problems"], None, run["episodes"], seed=run["seed"], level=None, settings=None)
+    problems, env = choose_problems(
+        run["problems"], None, run["episodes"], seed=run["seed"], level=None, settings=None
+    )
     curve = measure_curve(
         env,
         list(problems),

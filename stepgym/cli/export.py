@@ -14,10 +14,21 @@ FORMATS = ("sft", "preference", "steps", "tree", "verl", "openrlhf")
 @click.command("export")
 @click.argument("folders", nargs=-1, required=True, metavar="DIR...", type=click.Path())
 @click.option("--format", "kind", default="sft", show_default=True, type=click.Choice(FORMATS))
-@click.option("--out", type=click.Path(dir_okay=False), help="FILE.parquet or FILE.jsonl  [default: DIR/FORMAT.parquet]")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False),
+    help="FILE.parquet or FILE.jsonl  [default: DIR/FORMAT.parquet]",
+)
 @click.option("--dedup/--no-dedup", default=True, show_default=True, help="Keep one of equal rows.")
-@click.option("--learn-reasoning/--mask-reasoning", default=True, show_default=True, help="Loss on internal reasoning.")
-def command(folders: tuple[str, ...], kind: str, out: str | None, dedup: bool, learn_reasoning: bool) -> None:
+@click.option(
+    "--learn-reasoning/--mask-reasoning",
+    default=True,
+    show_default=True,
+    help="Loss on internal reasoning.",
+)
+def command(
+    folders: tuple[str, ...], kind: str, out: str | None, dedup: bool, learn_reasoning: bool
+) -> None:
     """Write training rows that `datasets.load_dataset` reads. Only what a verifier decided counts.
 
     sft: verified ways to the answer, with loss-mask spans. preference: two ways from one fork. steps: a label for
@@ -28,7 +39,9 @@ def command(folders: tuple[str, ...], kind: str, out: str | None, dedup: bool, l
 
     target = Path(out) if out else Path(folders[0]) / f"{kind}.parquet"
     with user_errors():
-        count = export(folders, target, kind=ExportFormat(kind), dedup=dedup, learn_reasoning=learn_reasoning)
+        count = export(
+            folders, target, kind=ExportFormat(kind), dedup=dedup, learn_reasoning=learn_reasoning
+        )
     loader = "parquet" if target.suffix == ".parquet" else "json"
     click.echo(f"{target}: {count:,} rows")
     click.echo(f'Read it: datasets.load_dataset("{loader}", data_files="{target}", split="train")')

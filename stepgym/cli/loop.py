@@ -13,7 +13,11 @@ from stepgym.cli.options import resumable
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--out", help="Folder of the loop; default: the config's name without its ending.")
-@click.option("--generations", type=click.IntRange(min=0), help="In place of the config's; more than before goes on.")
+@click.option(
+    "--generations",
+    type=click.IntRange(min=0),
+    help="In place of the config's; more than before goes on.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the generations as JSON.")
 def command(config: Path, out: str | None, generations: int | None, as_json: bool) -> None:
     """Run the loop that CONFIG (TOML) describes; the same command resumes it."""
@@ -29,6 +33,13 @@ def command(config: Path, out: str | None, generations: int | None, as_json: boo
         lines = run_loop(settings, tell=lambda line: click.echo(line, err=True))
     page = write_curves(Path(settings.out), {Path(settings.out).name: [lines]})
     if as_json:
-        click.echo(json.dumps([{k: v for k, v in line.items() if k not in ("solved", "searched_solved")} for line in lines]))
+        click.echo(
+            json.dumps(
+                [
+                    {k: v for k, v in line.items() if k not in ("solved", "searched_solved")}
+                    for line in lines
+                ]
+            )
+        )
     else:
         click.echo(f"curves: {page}")

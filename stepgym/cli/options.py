@@ -26,21 +26,74 @@ def setting(text: str) -> tuple[str, Any]:
 def agent_options(command: F) -> F:
     """Add the options that say who plays what: environment, agent, policy, reward model, seed, budget."""
     options = [
-        click.option("--env", "env_id", required=True, metavar="ID", help="Environment; `stepgym envs` lists them."),
+        click.option(
+            "--env",
+            "env_id",
+            required=True,
+            metavar="ID",
+            help="Environment; `stepgym envs` lists them.",
+        ),
         click.option("--level", type=int, help="Difficulty, where the environment has levels."),
-        click.option("--env-option", type=setting, metavar="NAME=VALUE", multiple=True, help="An option of the environment."),
-        click.option("--sandbox", metavar="NAME", help="Where untrusted programs run: docker, local, auto."),
-        click.option("--agent", default="greedy", show_default=True, metavar="NAME", help="How to search."),
-        click.option("--agent-option", type=setting, metavar="NAME=VALUE", multiple=True, help="A setting of the agent, such as n=8."),
-        click.option("--policy", default="embedded", show_default=True, metavar="NAME", help="Who proposes steps."),
-        click.option("--policy-option", type=setting, metavar="NAME=VALUE", multiple=True, help="A setting of the policy."),
+        click.option(
+            "--env-option",
+            type=setting,
+            metavar="NAME=VALUE",
+            multiple=True,
+            help="An option of the environment.",
+        ),
+        click.option(
+            "--sandbox", metavar="NAME", help="Where untrusted programs run: docker, local, auto."
+        ),
+        click.option(
+            "--agent", default="greedy", show_default=True, metavar="NAME", help="How to search."
+        ),
+        click.option(
+            "--agent-option",
+            type=setting,
+            metavar="NAME=VALUE",
+            multiple=True,
+            help="A setting of the agent, such as n=8.",
+        ),
+        click.option(
+            "--policy",
+            default="embedded",
+            show_default=True,
+            metavar="NAME",
+            help="Who proposes steps.",
+        ),
+        click.option(
+            "--policy-option",
+            type=setting,
+            metavar="NAME=VALUE",
+            multiple=True,
+            help="A setting of the policy.",
+        ),
         click.option("--reward-model", metavar="NAME", help="Who scores steps."),
         click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0)),
-        click.option("--budget-tokens", "new_tokens", type=click.IntRange(min=1), help="New tokens a problem."),
-        click.option("--budget-calls", "model_calls", type=click.IntRange(min=1), help="Model calls a problem."),
-        click.option("--budget-flops", "flops", type=click.FloatRange(min=0), help="FLOPs a problem."),
-        click.option("--budget-seconds", "wall_s", type=click.FloatRange(min=0), help="Seconds a problem."),
-        click.option("--budget-sandbox-seconds", "sandbox_s", type=click.FloatRange(min=0), help="Sandbox seconds."),
+        click.option(
+            "--budget-tokens",
+            "new_tokens",
+            type=click.IntRange(min=1),
+            help="New tokens a problem.",
+        ),
+        click.option(
+            "--budget-calls",
+            "model_calls",
+            type=click.IntRange(min=1),
+            help="Model calls a problem.",
+        ),
+        click.option(
+            "--budget-flops", "flops", type=click.FloatRange(min=0), help="FLOPs a problem."
+        ),
+        click.option(
+            "--budget-seconds", "wall_s", type=click.FloatRange(min=0), help="Seconds a problem."
+        ),
+        click.option(
+            "--budget-sandbox-seconds",
+            "sandbox_s",
+            type=click.FloatRange(min=0),
+            help="Sandbox seconds.",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -55,7 +108,9 @@ def split_budget(given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     from stepgym.agents.types import Budget
 
     limits = {name: given.pop(name) for name in BUDGET_NAMES}
-    return (Budget(**limits) if any(limit is not None for limit in limits.values()) else None), given
+    return (
+        Budget(**limits) if any(limit is not None for limit in limits.values()) else None
+    ), given
 
 
 @contextmanager
@@ -80,5 +135,7 @@ def resumable() -> Iterator[None]:
     except LossNotFinite as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
-        click.echo("\nStopped; what was kept is safe, and the same command goes on from there.", err=True)
+        click.echo(
+            "\nStopped; what was kept is safe, and the same command goes on from there.", err=True
+        )
         raise click.exceptions.Exit(130) from None

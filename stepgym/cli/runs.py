@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 @click.command("runs")
 @click.argument("folders", nargs=-1, required=True, metavar="DIR...", type=click.Path())
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: one object for one folder, else a list.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON: one object for one folder, else a list."
+)
 def command(folders: tuple[str, ...], as_json: bool) -> None:
     """Summarise run folders: counts by verdict, tokens, seconds. Works while a run is being written."""
     from stepgym.selfplay.run_folder import summarise
@@ -34,11 +36,16 @@ def command(folders: tuple[str, ...], as_json: bool) -> None:
 def _show(summary: RunSummary) -> None:
     usage = summary.usage
     solved = "" if summary.solved is None else f", {summary.solved:.1%} solved"
-    verdicts = ", ".join(f"{count:,} {verdict}" for verdict, count in summary.verdicts.items()) or "none yet"
+    verdicts = (
+        ", ".join(f"{count:,} {verdict}" for verdict, count in summary.verdicts.items())
+        or "none yet"
+    )
     new_tokens = usage.get("visible_tokens", 0) + usage.get("reasoning_tokens", 0)
     click.echo(f"{summary.run}: {summary.agent} with {summary.policy} on {summary.env_id}")
     click.echo(f"  episodes  {summary.episodes:,}{solved}")
     click.echo(f"  verdicts  {verdicts}")
     click.echo(f"  nodes     {summary.nodes:,}")
     click.echo(f"  tokens    {new_tokens:,.0f} new, {usage.get('prompt_tokens', 0):,.0f} read")
-    click.echo(f"  seconds   {usage.get('wall_s', 0):,.1f} of search, those side by side each counted")
+    click.echo(
+        f"  seconds   {usage.get('wall_s', 0):,.1f} of search, those side by side each counted"
+    )

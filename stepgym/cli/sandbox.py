@@ -25,8 +25,12 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--languages", is_flag=True, help="Also the image with compilers, for C, C++ and JavaScript.")
-@click.option("--prune", is_flag=True, help="Then remove the images of other versions of this package.")
+@click.option(
+    "--languages", is_flag=True, help="Also the image with compilers, for C, C++ and JavaScript."
+)
+@click.option(
+    "--prune", is_flag=True, help="Then remove the images of other versions of this package."
+)
 def build(languages: bool, prune: bool) -> None:
     """Build the images of the Docker sandbox, from a registry or from this machine's interpreter."""
     from stepgym.sandbox import image
@@ -44,7 +48,9 @@ def build(languages: bool, prune: bool) -> None:
 
 
 @command.command()
-@click.option("--sandbox", "names", multiple=True, default=("docker", "local"), help="Backends to probe.")
+@click.option(
+    "--sandbox", "names", multiple=True, default=("docker", "local"), help="Backends to probe."
+)
 @JSON
 def doctor(names: tuple[str, ...], as_json: bool) -> None:
     """Try each guarantee on each backend of this machine and print what held."""
@@ -64,7 +70,10 @@ def _examine(name: str) -> dict[str, Any]:
     from stepgym.sandbox.guarantees import probe
     from stepgym.sandbox.opening import open_sandbox
 
-    with warnings.catch_warnings(record=True) as caught, tempfile.NamedTemporaryFile(dir=_home()) as secret:
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        tempfile.NamedTemporaryFile(dir=_home()) as secret,
+    ):
         warnings.simplefilter("always")
         os.environ["STEPGYM_PROBE"] = "1"
         try:
@@ -74,7 +83,10 @@ def _examine(name: str) -> dict[str, Any]:
             return {"error": str(error)}
         finally:
             del os.environ["STEPGYM_PROBE"]
-    return {"guarantees": [row._asdict() for row in rows], "warnings": [str(item.message) for item in caught]}
+    return {
+        "guarantees": [row._asdict() for row in rows],
+        "warnings": [str(item.message) for item in caught],
+    }
 
 
 def _home() -> str | None:
@@ -97,7 +109,10 @@ def _print_table(found: dict[str, dict[str, Any]]) -> None:
         ]
         table.add_row(
             sentence,
-            *("[green]held[/]" if row["held"] else f"[red]NOT HELD[/] {row['detail']}" for row in rows),
+            *(
+                "[green]held[/]" if row["held"] else f"[red]NOT HELD[/] {row['detail']}"
+                for row in rows
+            ),
         )
     if working:
         console.print(table)
@@ -108,7 +123,9 @@ def _print_table(found: dict[str, dict[str, Any]]) -> None:
 
 @command.command()
 @BACKEND
-@click.option("--workers", type=int, default=None, help="Programs at a time; as many as cores by default.")
+@click.option(
+    "--workers", type=int, default=None, help="Programs at a time; as many as cores by default."
+)
 @JSON
 def attack(name: str, workers: int | None, as_json: bool) -> None:
     """Run the corpus of hostile and cheating solutions against a backend; fails when one wins or does damage."""
@@ -121,7 +138,10 @@ def attack(name: str, workers: int | None, as_json: bool) -> None:
             results.append(result)
             if sys.stderr.isatty():
                 click.echo(f"\r{len(results)} of {len(attacks)}", nl=False, err=True)
-    won, damaged = sum(result.won for result in results), sum(result.did_damage for result in results)
+    won, damaged = (
+        sum(result.won for result in results),
+        sum(result.did_damage for result in results),
+    )
     if as_json:
         rows = [result.row() for result in results]
         click.echo(json.dumps({"attacks": len(rows), "won": won, "damaged": damaged, "rows": rows}))
@@ -150,7 +170,13 @@ def attack(name: str, workers: int | None, as_json: bool) -> None:
 @click.option("--memory-mib", default=512, show_default=True)
 @JSON
 def run(
-    file: Any, args: tuple[str, ...], name: str, language: str, wall_s: float, memory_mib: int, as_json: bool
+    file: Any,
+    args: tuple[str, ...],
+    name: str,
+    language: str,
+    wall_s: float,
+    memory_mib: int,
+    as_json: bool,
 ) -> None:
     """Run one program (`-` is standard input) and print what it wrote; its exit code is ours."""
     limits = Limits(wall_s=wall_s, memory_mib=memory_mib)

@@ -14,11 +14,28 @@ from stepgym.cli.options import agent_options, split_budget, user_errors
 
 @click.command("selfplay")
 @agent_options
-@click.option("--episodes", default=100, show_default=True, type=click.IntRange(min=1), help="Problems to play.")
+@click.option(
+    "--episodes",
+    default=100,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Problems to play.",
+)
 @click.option("--out", required=True, type=click.Path(file_okay=False), help="The run folder.")
-@click.option("--parallel", default=16, show_default=True, type=click.IntRange(min=1), help="Problems side by side.")
+@click.option(
+    "--parallel",
+    default=16,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Problems side by side.",
+)
 @click.option("--continuous", is_flag=True, help="Let problems run ahead of each other.")
-@click.option("--verdicts/--no-verdicts", "see_verdicts", default=None, help="Let the search see verdicts  [default: where they need no reference].")
+@click.option(
+    "--verdicts/--no-verdicts",
+    "see_verdicts",
+    default=None,
+    help="Let the search see verdicts  [default: where they need no reference].",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and no progress.")
 def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any) -> None:
     """Play an environment's problems and record every finished search as one line of JSON.
@@ -53,7 +70,9 @@ def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any)
         raise click.ClickException(str(error)) from error
     except click.UsageError as error:
         if progress.num_new and isinstance(error.__cause__, SandboxError):
-            raise click.ClickException(f"{error.message}\nStopped. {_safe(progress.num_new, out)}") from error
+            raise click.ClickException(
+                f"{error.message}\nStopped. {_safe(progress.num_new, out)}"
+            ) from error
         raise
     except KeyboardInterrupt:
         click.echo(f"\nStopped. {_safe(progress.num_new, out)}", err=True)
@@ -75,7 +94,13 @@ class _Progress:
 
     def __init__(self, total: int, *, quiet: bool) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+        )
 
         console = Console(stderr=True)
         self._bar = Progress(

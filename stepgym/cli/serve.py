@@ -9,7 +9,13 @@ from stepgym.cli.options import user_errors
 
 @click.command("serve")
 @click.argument("folder", metavar="DIR", type=click.Path())
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes any free one.")
+@click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="0 takes any free one.",
+)
 def command(folder: str, port: int) -> None:
     """Serve the search trees of a run folder to this machine's browser; reload to see what is new.
 
@@ -21,7 +27,9 @@ def command(folder: str, port: int) -> None:
         try:
             server = WatchServer(folder, port=port)
         except OSError as error:
-            raise ValueError(f"cannot listen on port {port} ({error.strerror}); --port 0 takes a free one") from error
+            raise ValueError(
+                f"cannot listen on port {port} ({error.strerror}); --port 0 takes a free one"
+            ) from error
     click.echo(f"{server.url}   Ctrl-C ends it")
     with server:
         try:

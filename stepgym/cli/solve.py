@@ -23,12 +23,31 @@ MAX_SHOWN = 200
 
 @click.command("solve")
 @agent_options
-@click.option("--episodes", default=1, show_default=True, type=click.IntRange(min=1), help="Problems to solve.")
-@click.option("--parallel", default=64, show_default=True, type=click.IntRange(min=1), help="Problems side by side.")
+@click.option(
+    "--episodes",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Problems to solve.",
+)
+@click.option(
+    "--parallel",
+    default=64,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Problems side by side.",
+)
 @click.option("--continuous", is_flag=True, help="Let problems run ahead of each other.")
-@click.option("--verdicts/--no-verdicts", "see_verdicts", default=None, help="Let the search see verdicts  [default: where they need no reference].")
+@click.option(
+    "--verdicts/--no-verdicts",
+    "see_verdicts",
+    default=None,
+    help="Let the search see verdicts  [default: where they need no reference].",
+)
 @click.option("--show-reasoning", is_flag=True, help="Show internal reasoning too.")
-@click.option("--tree", "whole_tree", is_flag=True, help="Show the whole tree, not only the chosen path.")
+@click.option(
+    "--tree", "whole_tree", is_flag=True, help="Show the whole tree, not only the chosen path."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the records, one JSON line each.")
 def command(as_json: bool, show_reasoning: bool, whole_tree: bool, **given: Any) -> None:
     """Solve an environment's first problems and show how."""
@@ -49,7 +68,9 @@ def command(as_json: bool, show_reasoning: bool, whole_tree: bool, **given: Any)
         show(console, record, show_reasoning=show_reasoning, whole_tree=whole_tree)
 
 
-def show(console: Console, record: EpisodeRecord, *, show_reasoning: bool, whole_tree: bool) -> None:
+def show(
+    console: Console, record: EpisodeRecord, *, show_reasoning: bool, whole_tree: bool
+) -> None:
     """Print one record: the problem, the steps, the verdict, the cost."""
     from rich.panel import Panel
     from rich.text import Text
@@ -57,7 +78,11 @@ def show(console: Console, record: EpisodeRecord, *, show_reasoning: bool, whole
     console.print(Panel(Text(record.prompt), title=Text(record.problem_id), title_align="left"))
     console.print(_steps(record, show_reasoning, whole_tree))
     colour = {"correct": "green", "incorrect": "red"}.get(record.verdict, "yellow")
-    console.print(Text.assemble("answer: ", (str(record.answer), "bold"), "   ", (record.verdict, f"bold {colour}")))
+    console.print(
+        Text.assemble(
+            "answer: ", (str(record.answer), "bold"), "   ", (record.verdict, f"bold {colour}")
+        )
+    )
     if record.note:
         console.print(Text(record.note, style="yellow"))
     tokens = int(record.usage["visible_tokens"] + record.usage["reasoning_tokens"])

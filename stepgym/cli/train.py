@@ -21,7 +21,12 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for policy/ and prm/; resumes there.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder for policy/ and prm/; resumes there.",
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--quick", is_flag=True, help="A hundredth of the steps, to see that it runs.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
@@ -45,31 +50,52 @@ def embedded(out: Path, seed: int, quick: bool, as_json: bool) -> None:
 
 
 _OPTIONS = (
-    click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file with the same names as the options."),
+    click.option(
+        "--config",
+        "file",
+        type=click.Path(path_type=Path),
+        help="TOML file with the same names as the options.",
+    ),
     click.option("--runs", multiple=True, help="Run folder to learn from; may be repeated."),
-    click.option("--out", help="Folder for the checkpoint and metrics.jsonl; the same command resumes there."),
-    click.option("--init", help="Model to start from: embedded, a folder, smollm2, or hf:NAME_OR_FOLDER."),
+    click.option(
+        "--out", help="Folder for the checkpoint and metrics.jsonl; the same command resumes there."
+    ),
+    click.option(
+        "--init", help="Model to start from: embedded, a folder, smollm2, or hf:NAME_OR_FOLDER."
+    ),
     click.option("--steps", type=click.IntRange(min=1)),
     click.option("--learning-rate", type=float),
     click.option("--batch", type=click.IntRange(min=1)),
     click.option("--labels", help="monte_carlo, verifier, agreement or first_error."),
     click.option("--hard/--soft", default=None, help="Labels 0 or 1, or shares."),
     click.option("--beta", type=float, help="How far from the start the policy may go."),
-    click.option("--shared/--separate", default=None, help="One network with a value head, or a policy and a reward model."),
+    click.option(
+        "--shared/--separate",
+        default=None,
+        help="One network with a value head, or a policy and a reward model.",
+    ),
     click.option("--env", help="Environment."),
     click.option("--level", type=int, help="Its level."),
     click.option("--variant", help="grpo, dr_grpo or dapo."),
     click.option("--group", type=click.IntRange(min=2), help="Answers to each problem."),
-    click.option("--max-new-tokens", type=click.IntRange(min=1), help="Language models: the longest step."),
-    click.option("--max-steps", type=click.IntRange(min=1), help="Language models: steps of an episode."),
     click.option(
-        "--lora", is_flag=False, flag_value=16, type=click.IntRange(min=1), metavar="[RANK]",
+        "--max-new-tokens", type=click.IntRange(min=1), help="Language models: the longest step."
+    ),
+    click.option(
+        "--max-steps", type=click.IntRange(min=1), help="Language models: steps of an episode."
+    ),
+    click.option(
+        "--lora",
+        is_flag=False,
+        flag_value=16,
+        type=click.IntRange(min=1),
+        metavar="[RANK]",
         help="Language models: train low-rank adapters in place of the whole model; rank 16 unless given.",
     ),
     click.option("--device", help="Language models: auto, cpu, cuda or mps."),
     click.option("--seed", type=int),
     click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON."),
-)  # fmt: skip
+)
 
 
 def _add(kind: Kind, summary: str) -> None:
@@ -125,4 +151,6 @@ def print_figures(figures: dict[str, Any], as_json: bool) -> None:
         click.echo(json.dumps(figures))
     else:
         for name, value in figures.items():
-            click.echo(f"{name:16} {value:.4g}" if isinstance(value, float) else f"{name:16} {value}")
+            click.echo(
+                f"{name:16} {value:.4g}" if isinstance(value, float) else f"{name:16} {value}"
+            )

@@ -19,4 +19,6 @@ def command(folder: str, out: str | None) -> None:
     target = Path(out) if out else Path(folder) / "page.html"
     with user_errors():
         count = write_page(folder, target)
-    click.echo(f"{target}: {count:,} episodes, {target.stat().st_size / 1e6:.1f} MB. Open it in a browser.")
+    click.echo(
+        f"{target}: {count:,} episodes, {target.stat().st_size / 1e6:.1f} MB. Open it in a browser."
+    )

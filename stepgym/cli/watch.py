@@ -16,19 +16,69 @@ if TYPE_CHECKING:
 
 
 @click.command("watch")
-@click.option("--env", "env_id", required=True, metavar="ID", help="Environment; `stepgym envs` lists them.")
+@click.option(
+    "--env", "env_id", required=True, metavar="ID", help="Environment; `stepgym envs` lists them."
+)
 @click.option("--level", type=int, help="Difficulty, where the environment has levels.")
-@click.option("--env-option", type=setting, metavar="NAME=VALUE", multiple=True, help="An option of the environment.")
-@click.option("--policy", default="embedded", show_default=True, metavar="NAME", help="Who proposes steps.")
-@click.option("--policy-option", type=setting, metavar="NAME=VALUE", multiple=True, help="A setting of the policy.")
-@click.option("--reward-model", default="embedded", show_default=True, metavar="NAME", help="Who is watched.")
-@click.option("--episodes", default=200, show_default=True, type=click.IntRange(min=2), help="Held-out problems.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the problems: none that was trained on.")
-@click.option("--widths", default="1,2,4,8,16", show_default=True, metavar="N,N,...", help="Widths of the searches.")
-@click.option("--aggregation", default="min", show_default=True, type=click.Choice(["last", "min", "prod", "mean"]), help="How a path's scores become one.")
-@click.option("--strict", metavar="MODULE:CLASS", help="A verifier that passes less than the environment's.")
-@click.option("--before", type=click.Path(path_type=Path), help="watch.json of an earlier watch, to tell drift.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/watch"), show_default=True)
+@click.option(
+    "--env-option",
+    type=setting,
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="An option of the environment.",
+)
+@click.option(
+    "--policy", default="embedded", show_default=True, metavar="NAME", help="Who proposes steps."
+)
+@click.option(
+    "--policy-option",
+    type=setting,
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A setting of the policy.",
+)
+@click.option(
+    "--reward-model", default="embedded", show_default=True, metavar="NAME", help="Who is watched."
+)
+@click.option(
+    "--episodes",
+    default=200,
+    show_default=True,
+    type=click.IntRange(min=2),
+    help="Held-out problems.",
+)
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Of the problems: none that was trained on.",
+)
+@click.option(
+    "--widths",
+    default="1,2,4,8,16",
+    show_default=True,
+    metavar="N,N,...",
+    help="Widths of the searches.",
+)
+@click.option(
+    "--aggregation",
+    default="min",
+    show_default=True,
+    type=click.Choice(["last", "min", "prod", "mean"]),
+    help="How a path's scores become one.",
+)
+@click.option(
+    "--strict", metavar="MODULE:CLASS", help="A verifier that passes less than the environment's."
+)
+@click.option(
+    "--before",
+    type=click.Path(path_type=Path),
+    help="watch.json of an earlier watch, to tell drift.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs/watch"), show_default=True
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(as_json: bool, out: Path, widths: str, **given: Any) -> None:
     """Watch a reward model: quality of its step scores, accuracy against width, worst misjudgements, alarms.
@@ -39,15 +89,27 @@ def command(as_json: bool, out: Path, widths: str, **given: Any) -> None:
     from stepgym.sandbox.plugins import resolve
     from stepgym.serving.page import write_page
 
-    options = {**dict(given["env_option"]), **({} if given["level"] is None else {"level": given["level"]})}
+    options = {
+        **dict(given["env_option"]),
+        **({} if given["level"] is None else {"level": given["level"]}),
+    }
     with user_errors():
         strict = resolve(given["strict"], kind="verifier", known={}) if given["strict"] else None
-        before = json.loads(given["before"].read_text(encoding="utf-8")) if given["before"] else None
+        before = (
+            json.loads(given["before"].read_text(encoding="utf-8")) if given["before"] else None
+        )
         with open_players(
-            given["env_id"], agent="greedy", policy=given["policy"], reward_model=given["reward_model"],
-            seed=given["seed"], env_options=options, policy_settings=dict(given["policy_option"]),
-        ) as players:  # fmt: skip
-            result = _watch(players, out, options, read_widths(widths), strict, before, as_json, given)
+            given["env_id"],
+            agent="greedy",
+            policy=given["policy"],
+            reward_model=given["reward_model"],
+            seed=given["seed"],
+            env_options=options,
+            policy_settings=dict(given["policy_option"]),
+        ) as players:
+            result = _watch(
+                players, out, options, read_widths(widths), strict, before, as_json, given
+            )
         write_page(out / "watch-run", out / "watch-run" / "page.html")
     if as_json:
         click.echo(json.dumps(result))
@@ -56,7 +118,14 @@ def command(as_json: bool, out: Path, widths: str, **given: Any) -> None:
 
 
 def _watch(
-    players: Players, out: Path, options: dict[str, Any], widths: list[int], strict: Any, before: Any, quiet: bool, given: dict[str, Any]
+    players: Players,
+    out: Path,
+    options: dict[str, Any],
+    widths: list[int],
+    strict: Any,
+    before: Any,
+    quiet: bool,
+    given: dict[str, Any],
 ) -> dict[str, Any]:
     import shutil
 
@@ -69,19 +138,33 @@ def _watch(
     assert players.reward_model is not None
     env = players.env
     config = RunConfig(
-        env_id=env.env_id, env_options=options, agent="best_of_n", policy=describe(players.policy),
-        reward_model=describe(players.reward_model), seed=given["seed"], see_verdicts=False,
+        env_id=env.env_id,
+        env_options=options,
+        agent="best_of_n",
+        policy=describe(players.policy),
+        reward_model=describe(players.reward_model),
+        seed=given["seed"],
+        see_verdicts=False,
         agent_settings={"n": max(widths), "pick": "score", "aggregation": given["aggregation"]},
-    )  # fmt: skip
-    if (out / "watch-run" / "run.json").is_file():  # a watch is one measurement: what an earlier one left is not its part
+    )
+    if (
+        out / "watch-run" / "run.json"
+    ).is_file():  # a watch is one measurement: what an earlier one left is not its part
         shutil.rmtree(out / "watch-run")
     with RunFolder(out / "watch-run", config) as folder:
         result = watch(
-            env, [env.problems[i] for i in range(given["episodes"])], policy=players.policy,
-            reward_model=players.reward_model, widths=widths, aggregation=given["aggregation"],
-            strict=strict() if isinstance(strict, type) else strict, before=before, seed=given["seed"],
-            on_record=folder.append, tell=(lambda line: None) if quiet else (lambda line: click.echo(line, err=True)),
-        )  # fmt: skip
+            env,
+            [env.problems[i] for i in range(given["episodes"])],
+            policy=players.policy,
+            reward_model=players.reward_model,
+            widths=widths,
+            aggregation=given["aggregation"],
+            strict=strict() if isinstance(strict, type) else strict,
+            before=before,
+            seed=given["seed"],
+            on_record=folder.append,
+            tell=(lambda line: None) if quiet else (lambda line: click.echo(line, err=True)),
+        )
     (out / "watch.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
     draw_watch(result, out / "watch.png")
     return result
@@ -99,8 +182,15 @@ def _print(result: dict[str, Any], out: Path) -> None:
     click.echo(f"{'solved at width':18}" + "".join(f"{width:>8}" for width in widths))
     shares = {(point["method"], point["width"]): point["solved"] for point in result["curve"]}
     for method in dict.fromkeys(method for method, _ in shares):
-        click.echo(f"{method:18}" + "".join(f"{shares[method, w]:8.3f}" if (method, w) in shares else " " * 8 for w in widths))
-    click.echo(f"stricter verifier: refuses {strict['refused']} of {strict['passed']} chosen answers that pass")
+        click.echo(
+            f"{method:18}"
+            + "".join(
+                f"{shares[method, w]:8.3f}" if (method, w) in shares else " " * 8 for w in widths
+            )
+        )
+    click.echo(
+        f"stricter verifier: refuses {strict['refused']} of {strict['passed']} chosen answers that pass"
+    )
     for name in ("samples", "correct", "chosen"):
         form = shape[name]
         click.echo(

@@ -92,7 +92,9 @@ def test_a_bad_figure_is_mended_and_noted(step: Step, fault: str) -> None:
 
 def test_repeated_and_surplus_steps() -> None:
     record = run(BadPolicy([GOOD] * 5), agent="mcts")[1]
-    assert [node.text for node in record.nodes] == ["", "a", "a", "a"], "equal siblings are one node"
+    assert [node.text for node in record.nodes] == ["", "a", "a", "a"], (
+        "equal siblings are one node"
+    )
     assert len(usable([GOOD] * 5, 2).steps) == 2
 
 
@@ -101,7 +103,8 @@ def test_a_wrong_number_of_lists_fails_only_where_it_is_wrong(continuous: bool) 
     class Short:
         def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
             return SPELLER.propose(
-                [s for s in states if s.prompt != CULPRIT], counts[: sum(s.prompt != CULPRIT for s in states)]
+                [s for s in states if s.prompt != CULPRIT],
+                counts[: sum(s.prompt != CULPRIT for s in states)],
             )
 
     verdicts = [record.verdict for record in run(Short(), continuous=continuous)]
@@ -113,7 +116,9 @@ def test_a_policy_error_brings_what_there_is(continuous: bool) -> None:
     class Half:
         def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
             steps = SPELLER.propose(states, counts)
-            failures = {at: "server said 500" for at, state in enumerate(states) if state.prompt == CULPRIT}
+            failures = {
+                at: "server said 500" for at, state in enumerate(states) if state.prompt == CULPRIT
+            }
             for at in failures:
                 steps[at] = []
             if failures:
@@ -125,7 +130,9 @@ def test_a_policy_error_brings_what_there_is(continuous: bool) -> None:
     assert "server said 500" in records[1].note
 
 
-@pytest.mark.parametrize("scores", [[], [0.5] * 9, [1.5], [-0.1], [math.nan], ["x"], [None], raises])
+@pytest.mark.parametrize(
+    "scores", [[], [0.5] * 9, [1.5], [-0.1], [math.nan], ["x"], [None], raises]
+)
 @pytest.mark.parametrize("agent", ["best_of_n", "beam", "mcts"])
 def test_a_bad_reward_model_fails_the_problem_it_is_bad_on(scores: Any, agent: str) -> None:
     good = word_critic("cab")
@@ -164,7 +171,9 @@ def test_a_failing_domain_and_verifier_are_data_too() -> None:
     env: Any = WordEnv()
     records = solve(WordEnv(domain=Domain(env.domain)), agent="best_of_n", policy=SPELLER)  # type: ignore[arg-type]
     assert [record.verdict for record in records] == ["failed", "failed", "incorrect"]
-    records = solve(WordEnv(verifier=Verifier()), agent="best_of_n", policy=SPELLER, see_verdicts=True)  # type: ignore[arg-type]
+    records = solve(
+        WordEnv(verifier=Verifier()), agent="best_of_n", policy=SPELLER, see_verdicts=True
+    )  # type: ignore[arg-type]
     assert [record.verdict for record in records] == ["undecided"] * 3
     assert "verifier: ValueError: boom" in records[0].note
 
@@ -214,7 +223,13 @@ def test_an_interruption_does_not_wait_for_a_slow_call() -> None:
 
     started = time.perf_counter()
     with pytest.raises(KeyboardInterrupt):
-        solve(WordEnv(domain=Late()), agent="best_of_n", policy=Slow(), reward_model=Interrupting(), continuous=True)
+        solve(
+            WordEnv(domain=Late()),
+            agent="best_of_n",
+            policy=Slow(),
+            reward_model=Interrupting(),
+            continuous=True,
+        )
     assert time.perf_counter() - started < 15
 
 
@@ -240,5 +255,7 @@ def test_who_is_asked_again_pays_for_it() -> None:
         return [record.usage["model_calls"] for record in run(policy, agent="greedy")]
 
     assert charged(SPELLER) == [3, 3, 3]
-    assert charged(BadPolicy(None)) == [3, 1, 3], "a fault that names its problem costs nobody a second call"
+    assert charged(BadPolicy(None)) == [3, 1, 3], (
+        "a fault that names its problem costs nobody a second call"
+    )
     assert charged(BadPolicy(raises)) == [4, 2, 4]

@@ -19,7 +19,14 @@ def play(agent: str, **settings: int) -> list[EpisodeRecord]:
     env = load_env("stepgym/Countdown-v0", level=4, seed=700_000)
     problems = [env.problems[i] for i in range(25)]
     return list(
-        solve(problems, env=env, agent=agent, agent_settings=settings, policy="embedded", see_verdicts=True)
+        solve(
+            problems,
+            env=env,
+            agent=agent,
+            agent_settings=settings,
+            policy="embedded",
+            see_verdicts=True,
+        )
     )
 
 

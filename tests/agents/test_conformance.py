@@ -61,7 +61,9 @@ class Moody:
         (check_reward_model, ScriptedRewardModel({}, default=float("nan")), "not in [0, 1]"),
     ],
 )
-def test_what_is_broken_is_found(check: Callable[[Any], list[Finding]], thing: Any, sentence: str) -> None:
+def test_what_is_broken_is_found(
+    check: Callable[[Any], list[Finding]], thing: Any, sentence: str
+) -> None:
     assert any(sentence in fault for fault in faults(check(thing)))
 
 
@@ -78,7 +80,13 @@ def test_a_dotted_path_is_a_name() -> None:
 
 
 def test_an_unknown_policy_hears_of_the_names_with_a_prefix() -> None:
-    with pytest.raises(UnknownNameError, match="budget_forcing:NAME, chat:URL#MODEL, embedded, embedded:FOLDER, hf:NAME_OR_FOLDER"):
+    with pytest.raises(
+        UnknownNameError,
+        match="budget_forcing:NAME, chat:URL#MODEL, embedded, embedded:FOLDER, hf:NAME_OR_FOLDER",
+    ):
         load_policy("embeded!")
-    with pytest.raises(UnknownNameError, match=r"did you mean 'random'\? known: embedded, embedded:FOLDER, hf:NAME_OR_FOLDER"):
+    with pytest.raises(
+        UnknownNameError,
+        match=r"did you mean 'random'\? known: embedded, embedded:FOLDER, hf:NAME_OR_FOLDER",
+    ):
         load_reward_model("randm")

@@ -29,9 +29,7 @@ def test_the_page_runs(block: str, tmp_path: Path) -> None:
 
 
 def test_eval_prints_the_promised_object() -> None:
-    words = (
-        "--env stepgym/Countdown-v0 --agent best_of_n --policy random --episodes 8 --seed 1 --json".split()
-    )
+    words = "--env stepgym/Countdown-v0 --agent best_of_n --policy random --episodes 8 --seed 1 --json".split()
     done = CliRunner().invoke(eval_command, words, catch_exceptions=False)
     result = json.loads(done.stdout)
     assert {"solved", "ci", "episodes", "usage"} <= set(result)
@@ -51,7 +49,9 @@ def test_eval_prints_the_promised_object() -> None:
 
 def test_a_curve_is_a_picture_and_its_numbers(tmp_path: Path) -> None:
     words = "--env stepgym/Countdown-v0 --policy random --reward-model random --episodes 4 --widths 2,4 --curve".split()
-    done = CliRunner().invoke(eval_command, [*words, str(tmp_path / "curve.png")], catch_exceptions=False)
+    done = CliRunner().invoke(
+        eval_command, [*words, str(tmp_path / "curve.png")], catch_exceptions=False
+    )
     assert done.exit_code == 0, done.output
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     result = json.loads((tmp_path / "curve.json").read_text())
@@ -91,9 +91,16 @@ def test_a_wrong_name_is_answered_with_the_right_one(words: str, message: str) -
 def point(width: int, outcomes: tuple[int, ...]) -> Point:
     share = sum(outcomes) / len(outcomes)
     return Point(
-        method="beam", width=width, solved=share, ci=Interval(0, 1), new_tokens=1, flops=0, model_calls=1,
-        control=False, outcomes=outcomes,
-    )  # fmt: skip
+        method="beam",
+        width=width,
+        solved=share,
+        ci=Interval(0, 1),
+        new_tokens=1,
+        flops=0,
+        model_calls=1,
+        control=False,
+        outcomes=outcomes,
+    )
 
 
 def test_a_fall_with_width_is_a_warning_and_noise_is_not() -> None:
@@ -120,16 +127,22 @@ def test_eval_says_when_the_search_saw_verdicts() -> None:
     assert "saw verdicts" not in blind.output
 
 
-@pytest.mark.parametrize("option", [["--agent", "mcts"], ["--agent", "greedy"], ["--agent-option", "n=4"]])
+@pytest.mark.parametrize(
+    "option", [["--agent", "mcts"], ["--agent", "greedy"], ["--agent-option", "n=4"]]
+)
 def test_a_curve_refuses_a_single_agent(option: list[str], tmp_path: Path) -> None:
-    done = CliRunner().invoke(eval_command, [*COUNTDOWN, *option, "--curve", str(tmp_path / "curve")])
+    done = CliRunner().invoke(
+        eval_command, [*COUNTDOWN, *option, "--curve", str(tmp_path / "curve")]
+    )
     assert done.exit_code == 2 and f"leave out {option[0]}" in done.output
     assert not list(tmp_path.iterdir())
 
 
 def test_a_curve_keeps_the_budget(tmp_path: Path) -> None:
     words = [*COUNTDOWN, "--widths", "8", "--budget-calls", "2", "--parallel", "1", "--continuous"]
-    done = CliRunner().invoke(eval_command, [*words, "--curve", str(tmp_path / "curve")], catch_exceptions=False)
+    done = CliRunner().invoke(
+        eval_command, [*words, "--curve", str(tmp_path / "curve")], catch_exceptions=False
+    )
     assert done.exit_code == 0, done.output
     points = json.loads((tmp_path / "curve.json").read_text())["points"]
     assert max(point["model_calls"] for point in points) <= 2

@@ -27,7 +27,8 @@ PRM = EmbeddedRewardModel()
 SUMS = EmbeddedPolicy(model=net.build(net.POLICY, net.Shape(16, 1, 2), "modular_sums"))
 
 boards = st.tuples(
-    st.lists(st.integers(0, 300), min_size=2, max_size=5).map(lambda x: tuple(sorted(x))), st.integers(0, 999)
+    st.lists(st.integers(0, 300), min_size=2, max_size=5).map(lambda x: tuple(sorted(x))),
+    st.integers(0, 999),
 )
 sums = st.tuples(
     st.lists(st.integers(0, 30), min_size=2, max_size=4).map(lambda x: tuple(sorted(x))),
@@ -52,7 +53,9 @@ def test_probabilities_of_all_legal_steps_sum_to_one(public: object) -> None:
 
 @given(boards, st.integers(1, 8), st.integers(0, 5))
 @settings(max_examples=40, deadline=None)
-def test_a_later_draw_goes_on_where_the_first_stopped(public: object, count: int, first: int) -> None:
+def test_a_later_draw_goes_on_where_the_first_stopped(
+    public: object, count: int, first: int
+) -> None:
     start, later = state_of(public), State(f"play {public}", public=public, draw=first)  # type: ignore[arg-type]
     every = POLICY.propose([start], [first + count])[0]
     assert POLICY.propose([later], [count])[0] == every[first:]
@@ -63,9 +66,13 @@ def test_a_later_draw_goes_on_where_the_first_stopped(public: object, count: int
 def test_a_proposal_does_not_depend_on_the_batch(publics: list[object], seed: int) -> None:
     states = [state_of(public) for public in publics]
     together = EmbeddedPolicy(seed=seed, model=POLICY.model).propose(states, [3] * len(states))
-    alone = [EmbeddedPolicy(seed=seed, model=POLICY.model).propose([state], [3])[0] for state in states]
+    alone = [
+        EmbeddedPolicy(seed=seed, model=POLICY.model).propose([state], [3])[0] for state in states
+    ]
     assert together == alone
-    assert [s.log_prob for row in together for s in row] == [s.log_prob for row in alone for s in row]
+    assert [s.log_prob for row in together for s in row] == [
+        s.log_prob for row in alone for s in row
+    ]
 
 
 def test_draws_are_distinct_until_every_legal_step_was_given() -> None:
@@ -81,9 +88,13 @@ def test_draw_none_is_the_most_likely_step_whatever_the_seed() -> None:
     moves, log_probs = POLICY.log_probs(public)
     best = moves.moves[max(range(len(log_probs)), key=log_probs.__getitem__)].text
     for seed in range(5):
-        greedy = EmbeddedPolicy(seed=seed, model=POLICY.model).propose([State("p", public=public, draw=None)], [1])
+        greedy = EmbeddedPolicy(seed=seed, model=POLICY.model).propose(
+            [State("p", public=public, draw=None)], [1]
+        )
         assert [step.text for step in greedy[0]] == [best]
-    assert EmbeddedPolicy(temperature=0).propose([State("p", public=public)], [1])[0][0].text == best
+    assert (
+        EmbeddedPolicy(temperature=0).propose([State("p", public=public)], [1])[0][0].text == best
+    )
 
 
 def test_sampling_follows_the_probabilities() -> None:
@@ -97,16 +108,22 @@ def test_sampling_follows_the_probabilities() -> None:
 
 @given(st.lists(sums, min_size=1, max_size=4), st.integers(1, 5), st.integers(0, 4))
 @settings(max_examples=20, deadline=None)
-def test_written_steps_go_on_where_they_stopped_whatever_the_batch(publics: list[object], count: int, first: int) -> None:
+def test_written_steps_go_on_where_they_stopped_whatever_the_batch(
+    publics: list[object], count: int, first: int
+) -> None:
     """Steps written token by token: legal, with the log-probability of the whole step, a function of board and draw."""
     fresh = EmbeddedPolicy(model=SUMS.model)
     later = [State(f"play {public}", public=public, draw=first) for public in publics]  # type: ignore[arg-type]
     for state, steps in zip(later, fresh.propose(later, [count] * len(later))):
         start = State(state.prompt, public=state.public)
-        assert steps == EmbeddedPolicy(model=SUMS.model).propose([start], [first + count])[0][first:]
+        assert (
+            steps == EmbeddedPolicy(model=SUMS.model).propose([start], [first + count])[0][first:]
+        )
         moves, log_probs = SUMS.log_probs(state.public)
         whole = {move.text: log_prob for move, log_prob in zip(moves.moves, log_probs)}
-        assert [step.log_prob for step in steps] == pytest.approx([whole[step.text] for step in steps], abs=1e-6)
+        assert [step.log_prob for step in steps] == pytest.approx(
+            [whole[step.text] for step in steps], abs=1e-6
+        )
 
 
 def test_written_steps_follow_the_probabilities() -> None:
@@ -136,20 +153,28 @@ def test_what_may_be_written_token_by_token_are_the_legal_steps(public: object) 
     [
         ("Countdown-v0", [], []),
         ("Countdown-v0", ["LEGAL"], ["board"]),
-        ("Countdown-v0", ["LEGAL", "1 + 99999"], ["board", None]),  # refused: the board stays, the step scores 0
+        (
+            "Countdown-v0",
+            ["LEGAL", "1 + 99999"],
+            ["board", None],
+        ),  # refused: the board stays, the step scores 0
         ("Countdown-v0", ["LEGAL", "<answer>1</answer>"], ["board", None]),  # an answer is no move
         ("ModularSums-v0", ["LEGAL", "LEGAL"], ["board", "board"]),
         ("ModularSums-v0", ["LEGAL", "LEGAL", "x"], ["board", "board", None]),
     ],
 )
-def test_boards_are_those_the_domain_went_through(env_id: str, steps: list[str], boards: list[str | None]) -> None:
+def test_boards_are_those_the_domain_went_through(
+    env_id: str, steps: list[str], boards: list[str | None]
+) -> None:
     env = load_env(env_id, level=3)
     game = GAMES["countdown" if env_id.startswith("C") else "modular_sums"]
     for index in range(20):
         state, passed = env.domain.initial(env.problems[index]), []
         for text, board in zip(steps, boards):
             legal = env.domain.legal_steps(state)  # type: ignore[attr-defined]
-            state = env.domain.advance([state], [Step(legal[index % len(legal)] if text == "LEGAL" else text)])[0]
+            state = env.domain.advance(
+                [state], [Step(legal[index % len(legal)] if text == "LEGAL" else text)]
+            )[0]
             passed.append(state.public if board else None)
         assert game.boards(state) == passed
 
@@ -158,7 +183,9 @@ def test_boards_are_those_the_domain_went_through(env_id: str, steps: list[str],
 def test_every_node_is_charged_what_was_read_for_it(agent: str) -> None:
     """Boards asked once each, every step drawn, and the board behind every node, siblings too: nothing is free."""
     env = load_env("Countdown-v0", level=3)
-    (record,) = solve(env, agent=agent, policy=POLICY, reward_model=PRM, episodes=1, see_verdicts=False)
+    (record,) = solve(
+        env, agent=agent, policy=POLICY, reward_model=PRM, episodes=1, see_verdicts=False
+    )
     boards = [env.problems[0].public[0]]  # type: ignore[index]
     for node in record.nodes[1:]:
         board = countdown.play(boards[node.parent], node.text)
@@ -215,7 +242,10 @@ def test_weights_are_small_and_load_with_transformers_alone() -> None:
     assert sum(path.stat().st_size for path in files) < 1_500_000
     policy = AutoModelForCausalLM.from_pretrained(WEIGHTS / "policy")
     assert net.num_parameters(policy) == POLICY.num_parameters
-    assert net.num_parameters(AutoModelForTokenClassification.from_pretrained(WEIGHTS / "prm")) == PRM.num_parameters
+    assert (
+        net.num_parameters(AutoModelForTokenClassification.from_pretrained(WEIGHTS / "prm"))
+        == PRM.num_parameters
+    )
 
 
 def test_names_resolve() -> None:

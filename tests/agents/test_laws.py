@@ -27,7 +27,13 @@ MCTS_SETTINGS: list[dict[str, Any]] = [
 
 
 def grow(
-    name: str, count: int = 3, *, seed: int = 0, continuous: bool = False, see: bool = False, **rest: Any
+    name: str,
+    count: int = 3,
+    *,
+    seed: int = 0,
+    continuous: bool = False,
+    see: bool = False,
+    **rest: Any,
 ) -> list[SearchTree]:
     problems = WordSet(count=count)
     return run_search(
@@ -82,7 +88,8 @@ def test_the_arrays_agree_with_each_other(name: str) -> None:
                 "equal siblings are one"
             )
         assert all(
-            tree.states[node].done == (tree.status[node] is NodeStatus.ENDED) for node in range(1, len(tree))
+            tree.states[node].done == (tree.status[node] is NodeStatus.ENDED)
+            for node in range(1, len(tree))
         )
 
 
@@ -97,7 +104,8 @@ def test_best_is_an_answer_once_there_is_one(name: str) -> None:
 def test_visits_are_own_and_childrens(options: dict[str, Any], simulations: int, seed: int) -> None:
     for tree in grow("mcts", 2, seed=seed, settings={**options, "simulations": simulations}):
         own = [
-            tree.visits[node] - sum(tree.visits[c] for c in tree.children[node]) for node in range(len(tree))
+            tree.visits[node] - sum(tree.visits[c] for c in tree.children[node])
+            for node in range(len(tree))
         ]
         assert min(own) >= 0
         assert sum(own) == tree.visits[ROOT] == tree.memory["walks"].started <= simulations
@@ -119,7 +127,9 @@ def test_no_budget_is_overspent_by_more_than_a_round(
     name: str, limit: str, most: int, continuous: bool
 ) -> None:
     free = grow(name, 2)
-    for tree, unlimited in zip(grow(name, 2, budget=Budget(**{limit: most}), continuous=continuous), free):
+    for tree, unlimited in zip(
+        grow(name, 2, budget=Budget(**{limit: most}), continuous=continuous), free
+    ):
         spent = getattr(tree.usage, limit)
         # Two calls a round; the largest round of any of these asks for 64 letters of one token each.
         one_round = 2 if limit == "model_calls" else 64
@@ -137,6 +147,8 @@ def test_a_run_budget_limits_all_together(continuous: bool) -> None:
 @pytest.mark.parametrize("name", SEARCHES)
 def test_usage_is_what_the_policy_said(name: str) -> None:
     for tree in grow(name):
-        assert tree.usage.new_tokens == sum(tree.asked), "one token a letter, also for letters drawn twice"
+        assert tree.usage.new_tokens == sum(tree.asked), (
+            "one token a letter, also for letters drawn twice"
+        )
         assert tree.usage.wall_s > 0
         assert asdict(tree.usage)["tool_tokens"] == 0

@@ -19,8 +19,12 @@ class SaysItself:
 
 ROOT = State("p")
 FIRST = State("p", (Step("a", num_tokens=2, num_prompt_tokens=7),))
-SECOND = State("p", (Step("b", num_tokens=3),))  # drawn together with the first, which was charged the prompt
-DEEPER = State("p", (Step("b", num_tokens=3), Step("c", num_tokens=1, num_prompt_tokens=4, num_reply_tokens=5)))
+SECOND = State(
+    "p", (Step("b", num_tokens=3),)
+)  # drawn together with the first, which was charged the prompt
+DEEPER = State(
+    "p", (Step("b", num_tokens=3), Step("c", num_tokens=1, num_prompt_tokens=4, num_reply_tokens=5))
+)
 
 
 def test_the_prompt_counts_for_every_sibling() -> None:

@@ -21,41 +21,78 @@ def grow(
     name: str, *, see: bool = False, policy: Any = SPELLER, values: Any = None, **settings: Any
 ) -> SearchTree:
     (tree,) = run_search(
-        [ENV.problems[0]], domain=ENV.domain, policy=policy, reward_model=values or word_critic("ba"),
-        search=load_search(name, **settings), verifier=ENV.verifier, see_verdicts=see,
-    )  # fmt: skip
+        [ENV.problems[0]],
+        domain=ENV.domain,
+        policy=policy,
+        reward_model=values or word_critic("ba"),
+        search=load_search(name, **settings),
+        verifier=ENV.verifier,
+        see_verdicts=see,
+    )
     return tree
 
 
 def words(tree: SearchTree) -> dict[str, int]:
     """Node's word -> visits, in the order of growth."""
-    return {"".join(s.text for s in state.steps): visits for state, visits in zip(tree.states, tree.visits)}
+    return {
+        "".join(s.text for s in state.steps): visits
+        for state, visits in zip(tree.states, tree.visits)
+    }
 
 
 GOLDEN: list[tuple[str, dict[str, Any], dict[str, int], str]] = [
     # the likeliest letter twice
     ("greedy", {}, {"": 1, "a": 1, "aa": 1}, "aa"),
     # four different first letters, each continued once, with the likeliest second
-    ("best_of_n", {"n": 4}, {"": 4, "a": 1, "b": 1, "c": 1, "d": 1, "aa": 1, "ba": 1, "ca": 1, "da": 1}, "ba"),
+    (
+        "best_of_n",
+        {"n": 4},
+        {"": 4, "a": 1, "b": 1, "c": 1, "d": 1, "aa": 1, "ba": 1, "ca": 1, "da": 1},
+        "ba",
+    ),
     # two of four first letters stay: b by its score, a by its place; each is asked for two more
-    ("beam", {"width": 2, "expand": 2}, {"": 1, "a": 1, "b": 1, "c": 0, "d": 0, "ba": 0, "bb": 0, "aa": 0, "ab": 0}, "ba"),
+    (
+        "beam",
+        {"width": 2, "expand": 2},
+        {"": 1, "a": 1, "b": 1, "c": 0, "d": 0, "ba": 0, "bb": 0, "aa": 0, "ab": 0},
+        "ba",
+    ),
     # the first subtree chooses among a and b, the second among c and d
-    ("dvts", {"subtrees": 2, "expand": 2}, {"": 2, "a": 0, "b": 1, "c": 1, "d": 0, "ba": 0, "bb": 0, "ca": 0, "cb": 0}, "ba"),
+    (
+        "dvts",
+        {"subtrees": 2, "expand": 2},
+        {"": 2, "a": 0, "b": 1, "c": 1, "d": 0, "ba": 0, "bb": 0, "ca": 0, "cb": 0},
+        "ba",
+    ),
     # each first letter is rolled out one step, b stays for where it leads and is asked for two more
-    ("lookahead", {"width": 1, "expand": 2, "steps": 1}, {"": 1, "a": 1, "b": 2, "aa": 0, "ba": 0, "bb": 0, "bc": 0}, "ba"),
+    (
+        "lookahead",
+        {"width": 1, "expand": 2, "steps": 1},
+        {"": 1, "a": 1, "b": 2, "aa": 0, "ba": 0, "bb": 0, "bc": 0},
+        "ba",
+    ),
     # the first walk follows the score to b and ba; then a's prior outweighs: .2 + 1.77 x .62 > .9 + 1.77 x .38 / 2
-    ("mcts", {"simulations": 2, "width": 2, "leaves": 1, "widen": 0}, {"": 2, "a": 1, "b": 1, "ba": 1, "bb": 0, "aa": 1, "ab": 0}, "ba"),
+    (
+        "mcts",
+        {"simulations": 2, "width": 2, "leaves": 1, "widen": 0},
+        {"": 2, "a": 1, "b": 1, "ba": 1, "bb": 0, "aa": 1, "ab": 0},
+        "ba",
+    ),
     # the second attempt sees the first, and the script goes on where it stopped
     ("revise", {"attempts": 2}, {"": 2, "a": 1, "aa": 1, "b": 1, "ba": 1}, "ba"),
     # both attempts of the first round are fresh
     ("ab_mcts", {"attempts": 2, "parallel": 2}, {"": 2, "a": 1, "b": 1, "aa": 1, "ba": 1}, "ba"),
     # one probe disagrees with nothing, so it is accepted
     ("adaptive", {"steps": 8, "probe": 1}, {"": 1, "a": 1, "aa": 1}, "aa"),
-]  # fmt: skip
+]
 
 
-@pytest.mark.parametrize(("name", "settings", "expected", "answer"), GOLDEN, ids=[row[0] for row in GOLDEN])
-def test_golden_tree(name: str, settings: dict[str, Any], expected: dict[str, int], answer: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "settings", "expected", "answer"), GOLDEN, ids=[row[0] for row in GOLDEN]
+)
+def test_golden_tree(
+    name: str, settings: dict[str, Any], expected: dict[str, int], answer: str
+) -> None:
     tree = grow(name, **settings)
     assert words(tree) == expected
     assert tree.states[load_search(name, **settings).best(tree)].answer == answer
@@ -81,7 +118,11 @@ def test_picks(pick: str, answer: str, reason: str) -> None:
     problem = WordSet("a", 1)[0]
     search = load_search("best_of_n", n=6, pick=pick)
     (tree,) = run_search(
-        [problem], domain=Words(1), policy=ScriptedPolicy(script), reward_model=values, search=search
+        [problem],
+        domain=Words(1),
+        policy=ScriptedPolicy(script),
+        reward_model=values,
+        search=search,
     )
     assert tree.states[search.best(tree)].answer == answer, reason
 
@@ -160,7 +201,9 @@ def test_mcts_widens_when_a_node_is_used_up() -> None:
 
 
 def test_gumbel_shares_simulations_among_candidates() -> None:
-    tree = grow("mcts", simulations=9, width=4, root_noise="gumbel", gumbel_candidates=2, leaves=1, widen=0)
+    tree = grow(
+        "mcts", simulations=9, width=4, root_noise="gumbel", gumbel_candidates=2, leaves=1, widen=0
+    )
     visited = [tree.visits[child] for child in tree.children[ROOT] if tree.visits[child]]
     assert sorted(visited)[-2:] == [4, 4] or sorted(visited) == [4, 5]
 
@@ -179,7 +222,10 @@ def test_revise_shows_the_failed_attempt() -> None:
 
 def test_ab_mcts_goes_deeper_where_revision_pays() -> None:
     tree = grow(
-        "ab_mcts", attempts=24, policy=RandomLegalPolicy(), values=ScriptedRewardModel({}, default=0.9)
+        "ab_mcts",
+        attempts=24,
+        policy=RandomLegalPolicy(),
+        values=ScriptedRewardModel({}, default=0.9),
     )
     after = {attempt.after for attempt in tree.memory["attempts"]}
     assert -1 in after
@@ -191,7 +237,12 @@ def test_adaptive_gives_the_hard_problems_what_the_easy_ones_leave() -> None:
     hard = Problem("hard", "hard", hard.reference)
     search = load_search("adaptive", steps=40, probe=2)
     trees = run_search(
-        [easy, hard], domain=Words(3), policy=SPELLER, search=search, verifier=ENV.verifier, see_verdicts=True
+        [easy, hard],
+        domain=Words(3),
+        policy=SPELLER,
+        search=search,
+        verifier=ENV.verifier,
+        see_verdicts=True,
     )
     asked = [sum(tree.asked) for tree in trees]
     assert asked[0] < 10 < asked[1]

@@ -20,9 +20,13 @@ from stepgym.envs.types import Problem, State, Step, Verdict
 def test_one_record_a_problem(continuous: bool) -> None:
     problems = WordSet(count=70)
     records = solve(
-        [problems[i] for i in range(70)], env=WordEnv(), agent="best_of_n", policy=RandomLegalPolicy(),
-        agent_settings={"n": 200}, continuous=continuous,
-    )  # fmt: skip
+        [problems[i] for i in range(70)],
+        env=WordEnv(),
+        agent="best_of_n",
+        policy=RandomLegalPolicy(),
+        agent_settings={"n": 200},
+        continuous=continuous,
+    )
     assert [record.problem_id for record in records] == [problems[i].id for i in range(70)]
     assert sum(record.verdict == "correct" for record in records) > 50
     assert {record.verdict for record in records} <= {"correct", "incorrect"}
@@ -36,9 +40,14 @@ def test_greedy_takes_the_likeliest_letters() -> None:
 def test_the_reward_model_picks_among_samples() -> None:
     everything = {"n": 4, "aggregation": "mean"}
     (record,) = solve(
-        WordEnv(), agent="best_of_n", policy=SPELLER, reward_model=word_critic("cab"), episodes=1,
-        agent_settings=everything, see_verdicts=False,
-    )  # fmt: skip
+        WordEnv(),
+        agent="best_of_n",
+        policy=SPELLER,
+        reward_model=word_critic("cab"),
+        episodes=1,
+        agent_settings=everything,
+        see_verdicts=False,
+    )
     assert record.answer == "caa"
 
 
@@ -49,11 +58,17 @@ def test_a_wrong_setting_shows_those_there_are() -> None:
 
 @pytest.mark.parametrize("continuous", [False, True])
 @pytest.mark.parametrize("num_parallel", [1, 2, 64])
-def test_a_run_budget_is_for_the_run_however_it_is_cut_into_groups(num_parallel: int, continuous: bool) -> None:
+def test_a_run_budget_is_for_the_run_however_it_is_cut_into_groups(
+    num_parallel: int, continuous: bool
+) -> None:
     records = solve(
-        WordEnv(problems=WordSet(count=12)), agent="greedy", policy=SPELLER, run_budget=Budget(new_tokens=20),
-        num_parallel=num_parallel, continuous=continuous,
-    )  # fmt: skip
+        WordEnv(problems=WordSet(count=12)),
+        agent="greedy",
+        policy=SPELLER,
+        run_budget=Budget(new_tokens=20),
+        num_parallel=num_parallel,
+        continuous=continuous,
+    )
     spent = sum(record.usage["visible_tokens"] for record in records)
     assert len(records) == 12
     assert 20 <= spent <= 20 + 2 * min(num_parallel, 12), "no more than a round over"
@@ -81,8 +96,12 @@ def test_a_slow_problem_holds_up_no_other_when_continuous() -> None:
 
     domain: Any = Domain()
     records = solve(
-        WordEnv(domain=domain, problems=WordSet(count=8)), agent="greedy", policy=SPELLER, continuous=True, num_parallel=2,
-    )  # fmt: skip
+        WordEnv(domain=domain, problems=WordSet(count=8)),
+        agent="greedy",
+        policy=SPELLER,
+        continuous=True,
+        num_parallel=2,
+    )
     assert [record.verdict for record in records] == ["incorrect"] * 8
     assert [record.problem_id for record in records] == [f"words/{i}" for i in range(8)]
 
@@ -97,7 +116,12 @@ def test_no_more_problems_are_begun_than_fit(continuous: bool) -> None:
             yield WordSet(count=1000)[index]
 
     records = iter_solve(
-        problems(), env=WordEnv(), agent="greedy", policy=SPELLER, num_parallel=3, continuous=continuous
+        problems(),
+        env=WordEnv(),
+        agent="greedy",
+        policy=SPELLER,
+        num_parallel=3,
+        continuous=continuous,
     )
     next(records)
     assert len(begun) <= 30
@@ -121,7 +145,10 @@ def test_grading_is_charged_to_the_sandbox() -> None:
         seconds = charged(see_verdicts=sees)
         assert 0.05 <= sum(seconds) < 1 and len(set(seconds)) == 1
     # One problem's grading spends the run's second: the others do not start.
-    assert charged(see_verdicts=False, run_budget=Budget(sandbox_s=0.04), num_parallel=1)[1:] == [0.0, 0.0]
+    assert charged(see_verdicts=False, run_budget=Budget(sandbox_s=0.04), num_parallel=1)[1:] == [
+        0.0,
+        0.0,
+    ]
 
 
 def test_an_environment_made_by_its_id_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:

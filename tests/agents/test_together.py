@@ -30,7 +30,9 @@ def letters_by_likelihood(likely: bool) -> ScriptedPolicy:
     def offer(state: State) -> list[Step]:
         shift = sum(map(ord, state.prompt + "".join(step.text for step in state.steps)))
         return [
-            Step("abcdx"[(shift + i * i) % 5], log_prob=-0.1 * ((shift + i) % 7) if likely else None)
+            Step(
+                "abcdx"[(shift + i * i) % 5], log_prob=-0.1 * ((shift + i) % 7) if likely else None
+            )
             for i in range(8)
         ]
 
@@ -71,7 +73,9 @@ class Sets(Words):
 def test_together_as_one_by_one(
     options: dict[str, Any], likely: bool | None, scored: bool, see: bool, calls: int | None
 ) -> None:
-    def grow(problems: Sequence[Any], trees: Sequence[SearchTree] | None = None) -> list[SearchTree]:
+    def grow(
+        problems: Sequence[Any], trees: Sequence[SearchTree] | None = None
+    ) -> list[SearchTree]:
         return run_search(
             problems,
             domain=Sets(4),
@@ -86,7 +90,9 @@ def test_together_as_one_by_one(
 
     together = grow(PROBLEMS)
     alone = [tree for problem in PROBLEMS for tree in grow([problem])]
-    assert together == alone, "the notes between rounds are part of a tree, so that it can be gone on with"
+    assert together == alone, (
+        "the notes between rounds are part of a tree, so that it can be gone on with"
+    )
     if calls is not None:  # stopped halfway, with walks in flight
         options = {**options, "simulations": 90, "leaves": 3, "exploration": 2.0}
         assert grow(PROBLEMS, together) == [
@@ -117,7 +123,9 @@ class Wrapper:
 
 
 def grow_many(search: Any) -> list[SearchTree]:
-    return run_search(PROBLEMS, domain=ENV.domain, policy=letters_by_likelihood(True), search=search)
+    return run_search(
+        PROBLEMS, domain=ENV.domain, policy=letters_by_likelihood(True), search=search
+    )
 
 
 def test_nobody_goes_past_a_variation_or_a_wrapper() -> None:
@@ -166,7 +174,9 @@ def test_a_sandbox_that_is_gone_after_growth_leaves_whole_trees() -> None:
             see_verdicts=True,
             trees=trees,
         )
-    assert all(len(tree) == len(tree.visits) == len(tree.value) == len(tree.prior) > 1 for tree in trees)
+    assert all(
+        len(tree) == len(tree.visits) == len(tree.value) == len(tree.prior) > 1 for tree in trees
+    )
 
 
 def test_the_collector_is_as_it_was() -> None:

@@ -41,10 +41,19 @@ class RaisesOnce(RandomLegalPolicy):
     """Fails on the first problem only: the others must not suffer."""
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
-        steps = [super(RaisesOnce, self).propose([state], [count])[0] for state, count in zip(states, counts)]
-        bad = [i for i, state in enumerate(states) if state.prompt.startswith(os.environ["ODD_PROMPT"])]
+        steps = [
+            super(RaisesOnce, self).propose([state], [count])[0]
+            for state, count in zip(states, counts)
+        ]
+        bad = [
+            i for i, state in enumerate(states) if state.prompt.startswith(os.environ["ODD_PROMPT"])
+        ]
         if bad:
-            raise PolicyError("no", steps=[[] if i in bad else s for i, s in enumerate(steps)], failures=dict.fromkeys(bad, "no"))
+            raise PolicyError(
+                "no",
+                steps=[[] if i in bad else s for i, s in enumerate(steps)],
+                failures=dict.fromkeys(bad, "no"),
+            )
         return steps
 
 

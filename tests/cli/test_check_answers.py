@@ -23,8 +23,11 @@ def test_it_counts_and_writes_the_verdicts(tmp_path: Path) -> None:
     assert found.exit_code == 0, found.output
     summary = json.loads(found.stdout.strip().splitlines()[-1])
     assert {name: summary[name] for name in ("pairs", "correct", "incorrect", "undecided")} == {
-        "pairs": 3, "correct": 1, "incorrect": 1, "undecided": 1,
-    }  # fmt: skip
+        "pairs": 3,
+        "correct": 1,
+        "incorrect": 1,
+        "undecided": 1,
+    }
     written = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert [row["verdict"]["status"] for row in written] == ["correct", "incorrect", "undecided"]
     assert written[0]["said"] == "\\boxed{0.5}"

@@ -26,8 +26,12 @@ def test_the_overview_lists_them_all() -> None:
 
 def test_the_command_line_starts_without_the_heavy_libraries() -> None:
     script = "import sys; from stepgym.cli import main; main(['--help'], standalone_mode=False); print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
-    assert not {"torch", "transformers", "sympy", "docker", "gymnasium", "rich"} & set(done.stdout.split())
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert not {"torch", "transformers", "sympy", "docker", "gymnasium", "rich"} & set(
+        done.stdout.split()
+    )
 
 
 def test_a_dotted_path_may_name_a_module_of_the_current_folder(tmp_path: Path) -> None:
@@ -37,7 +41,9 @@ def test_a_dotted_path_may_name_a_module_of_the_current_folder(tmp_path: Path) -
     )
     script = Path(sys.executable).with_name("stepgym")
     words = ["eval", "--env", "Math-v0", "--policy", "mine:Modest", "--episodes", "2"]
-    done = subprocess.run([script, *words], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [script, *words], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0 and "solved" in done.stdout, done.stderr
 
 
@@ -52,11 +58,15 @@ def test_a_wrong_environment_is_the_users_mistake_and_options_reach_it() -> None
 def test_eval_says_why_problems_failed() -> None:
     words = ["eval", "--env", "ModularSums-v0", "--policy", "embedded", "--episodes", "2"]
     shown = CliRunner().invoke(main, words)
-    assert "2 failed" in shown.output and "the embedded model only plays Countdown" in shown.output, shown.output
+    assert (
+        "2 failed" in shown.output and "the embedded model only plays Countdown" in shown.output
+    ), shown.output
     result = json.loads(CliRunner().invoke(main, [*words, "--json"]).stdout)
     assert "smollm2, hf:NAME_OR_FOLDER" in result["first_failure"]
 
 
 def test_python_m_stepgym_is_the_same() -> None:
-    done = subprocess.run([sys.executable, "-m", "stepgym", "--version"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", "stepgym", "--version"], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0 and done.stdout.startswith("stepgym, version ")

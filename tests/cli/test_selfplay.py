@@ -26,7 +26,9 @@ COUNTDOWN = ["selfplay", "--env", "stepgym/Countdown-v0", "--level", "1"]
 
 
 def stepgym(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+    return CliRunner().invoke(
+        main, [str(argument) for argument in arguments], catch_exceptions=False
+    )
 
 
 @pytest.fixture
@@ -36,13 +38,28 @@ def odd(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_from_play_to_data_to_page(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    played = stepgym(*COUNTDOWN, "--agent", "best_of_n", "--agent-option", "n=8", "--policy", "random", "--episodes", 12, "--out", run)
+    played = stepgym(
+        *COUNTDOWN,
+        "--agent",
+        "best_of_n",
+        "--agent-option",
+        "n=8",
+        "--policy",
+        "random",
+        "--episodes",
+        12,
+        "--out",
+        run,
+    )
     assert played.exit_code == 0 and "12 episodes" in played.output
     summary = json.loads(stepgym("runs", run, "--json").output)
     assert summary["episodes"] == sum(summary["verdicts"].values()) == 12
     assert summary["verdicts"]["correct"] > 0
     for kind in ("sft", "preference", "steps", "tree", "verl", "openrlhf"):
-        assert stepgym("export", run, "--format", kind, "--out", tmp_path / f"{kind}.jsonl").exit_code == 0
+        assert (
+            stepgym("export", run, "--format", kind, "--out", tmp_path / f"{kind}.jsonl").exit_code
+            == 0
+        )
     assert (tmp_path / "sft.jsonl").read_text().count("\n") >= summary["verdicts"]["correct"]
     assert stepgym("view", run, "--out", tmp_path / "page.html").exit_code == 0
     assert "12 episodes" in (tmp_path / "page.html").read_text(encoding="utf-8")
@@ -62,7 +79,9 @@ def test_how_many_run_side_by_side_changes_nothing(tmp_path: Path) -> None:
     for parallel in (1, 4):
         stepgym(*command, "--parallel", parallel, "--out", tmp_path / str(parallel))
     one, four = (list(read_episodes(tmp_path / name)) for name in ("1", "4"))
-    assert [(r.problem_id, r.verdict, r.nodes, r.path) for r in one] == [(r.problem_id, r.verdict, r.nodes, r.path) for r in four]
+    assert [(r.problem_id, r.verdict, r.nodes, r.path) for r in one] == [
+        (r.problem_id, r.verdict, r.nodes, r.path) for r in four
+    ]
 
 
 @pytest.mark.parametrize(
@@ -71,14 +90,26 @@ def test_how_many_run_side_by_side_changes_nothing(tmp_path: Path) -> None:
         (["--env", "stepgym/Countdwn-v0"], "did you mean 'stepgym/Countdown-v0'? known: "),
         (["--agent", "best_of_m"], "unknown agent 'best_of_m'; did you mean 'best_of_n'? known: "),
         (["--policy", "randm"], "unknown policy 'randm'; did you mean 'random'? known: "),
-        (["--reward-model", "rndom"], "unknown reward model 'rndom'; did you mean 'random'? known: "),
+        (
+            ["--reward-model", "rndom"],
+            "unknown reward model 'rndom'; did you mean 'random'? known: ",
+        ),
         (["--policy", "nowhere.to:Be"], "cannot import 'nowhere.to'"),
         (["--agent-option", "m=3"], "agent 'greedy' has no setting 'm'"),
         (["--agent-option", "3"], "'3' should look like n=8"),
         (["--env-option", "colour=3"], "unknown option of stepgym/Countdown-v0 'colour'"),
-        (["--sandbox", "docker"], "unknown option of stepgym/Countdown-v0 'sandbox'"),  # it runs no programs
-        (["--agent", "best_of_n", "--agent-option", "n=abc"], "agent 'best_of_n': n is a whole number, not 'abc'"),
-        (["--agent", "mcts", "--agent-option", "simulations=x"], "simulations is a whole number, not 'x'"),
+        (
+            ["--sandbox", "docker"],
+            "unknown option of stepgym/Countdown-v0 'sandbox'",
+        ),  # it runs no programs
+        (
+            ["--agent", "best_of_n", "--agent-option", "n=abc"],
+            "agent 'best_of_n': n is a whole number, not 'abc'",
+        ),
+        (
+            ["--agent", "mcts", "--agent-option", "simulations=x"],
+            "simulations is a whole number, not 'x'",
+        ),
         (["--agent-option", "n=3"], "agent 'greedy' has no setting 'n'"),
         (["--policy-option", "seed=hot"], "policy 'random': seed is a whole number, not 'hot'"),
         (["--env-option", "max_steps=abc"], "max_steps is a whole number or null, not 'abc'"),
@@ -87,7 +118,9 @@ def test_how_many_run_side_by_side_changes_nothing(tmp_path: Path) -> None:
         (["--seed", "-1"], "-1 is not in the range x>=0"),
     ],
 )
-def test_what_cannot_be_played_says_why_and_leaves_nothing(arguments: list[str], says: str, tmp_path: Path) -> None:
+def test_what_cannot_be_played_says_why_and_leaves_nothing(
+    arguments: list[str], says: str, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
     result = stepgym(*COUNTDOWN, "--policy", "random", *arguments, "--out", out)
     assert result.exit_code == 2 and says in result.output.replace("\n", " ")
@@ -98,24 +131,54 @@ def test_what_cannot_be_played_says_why_and_leaves_nothing(arguments: list[str],
     ("rows", "says"),
     [
         ("", "questions.jsonl, line 1: the file is empty"),
-        ('{"question": "1+1?", "answer": "2"}\n' * 16 + '{"question": "2+2?", answer}\n', "questions.jsonl, line 17, column "),
+        (
+            '{"question": "1+1?", "answer": "2"}\n' * 16 + '{"question": "2+2?", answer}\n',
+            "questions.jsonl, line 17, column ",
+        ),
         ('{"question": "1+1?"}\n', "no answer column"),
     ],
 )
-def test_a_broken_data_file_names_file_line_and_column(rows: str, says: str, tmp_path: Path) -> None:
+def test_a_broken_data_file_names_file_line_and_column(
+    rows: str, says: str, tmp_path: Path
+) -> None:
     file = tmp_path / "questions.jsonl"
     file.write_text(rows)
-    result = stepgym("selfplay", "--env", "Math-v0", "--env-option", f"file={file}", "--policy", "random", "--out", tmp_path / "run")
+    result = stepgym(
+        "selfplay",
+        "--env",
+        "Math-v0",
+        "--env-option",
+        f"file={file}",
+        "--policy",
+        "random",
+        "--out",
+        tmp_path / "run",
+    )
     assert result.exit_code == 2 and says in result.output.replace("\n", "")
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("command", ["selfplay", "eval", "solve"])
-def test_a_missing_engine_says_what_to_start(odd: None, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_engine_says_what_to_start(
+    odd: None, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")
     out = ["--out", tmp_path / "run"] if command == "selfplay" else []
-    result = stepgym(command, "--env", "stepgym/Code-v0", "--sandbox", "docker", "--policy", "odd_policies:Silent", *out)
-    assert result.exit_code == 2 and "unix:///nonexistent" in result.output and "start" in result.output
+    result = stepgym(
+        command,
+        "--env",
+        "stepgym/Code-v0",
+        "--sandbox",
+        "docker",
+        "--policy",
+        "odd_policies:Silent",
+        *out,
+    )
+    assert (
+        result.exit_code == 2
+        and "unix:///nonexistent" in result.output
+        and "start" in result.output
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -134,7 +197,9 @@ def test_other_settings_on_the_same_folder_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["runs", "export", "view"])
 def test_a_folder_without_a_run_is_named(command: str, tmp_path: Path) -> None:
     result = stepgym(command, tmp_path)
-    assert result.exit_code == 2 and f"{tmp_path} is not a run folder" in result.output.replace("\n", "")
+    assert result.exit_code == 2 and f"{tmp_path} is not a run folder" in result.output.replace(
+        "\n", ""
+    )
 
 
 @pytest.mark.parametrize("command", ["runs", "export", "view"])
@@ -159,7 +224,15 @@ def test_a_broken_line_is_named(command: str, tmp_path: Path) -> None:
 def test_a_bad_policy_is_recorded_and_the_run_goes_on(
     odd: None, policy: str, verdicts: set[str], note: str, tmp_path: Path
 ) -> None:
-    command = [*COUNTDOWN, "--agent", "best_of_n", "--agent-option", "n=2", "--policy", f"odd_policies:{policy}"]
+    command = [
+        *COUNTDOWN,
+        "--agent",
+        "best_of_n",
+        "--agent-option",
+        "n=2",
+        "--policy",
+        f"odd_policies:{policy}",
+    ]
     result = stepgym(*command, "--episodes", 3, "--out", tmp_path / "run")
     assert result.exit_code == 0
     records = list(read_episodes(tmp_path / "run"))
@@ -169,7 +242,9 @@ def test_a_bad_policy_is_recorded_and_the_run_goes_on(
     assert stepgym("export", tmp_path / "run", "--format", "tree").exit_code == 0
 
 
-def test_one_failing_problem_costs_no_other(odd: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_failing_problem_costs_no_other(
+    odd: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command = [*COUNTDOWN, "--episodes", 4, "--policy"]
     stepgym(*command, "random", "--out", tmp_path / "good")
     good = list(read_episodes(tmp_path / "good"))
@@ -177,17 +252,34 @@ def test_one_failing_problem_costs_no_other(odd: None, tmp_path: Path, monkeypat
     stepgym(*command, "odd_policies:RaisesOnce", "--out", tmp_path / "bad")
     bad = list(read_episodes(tmp_path / "bad"))
     assert bad[1].verdict == "failed"
-    assert [record.nodes for record in bad if record.index != 1] == [record.nodes for record in good if record.index != 1]
+    assert [record.nodes for record in bad if record.index != 1] == [
+        record.nodes for record in good if record.index != 1
+    ]
 
 
 def start(out: Path, *arguments: str, sleep_s: float) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(HERE), "ODD_SLEEP": str(sleep_s)}
-    command = [*COUNTDOWN, "--policy", "odd_policies:Slow", "--episodes", "30", "--parallel", "2", "--out", str(out)]
+    command = [
+        *COUNTDOWN,
+        "--policy",
+        "odd_policies:Slow",
+        "--episodes",
+        "30",
+        "--parallel",
+        "2",
+        "--out",
+        str(out),
+    ]
     return subprocess.Popen(
-        [sys.executable, "-m", "stepgym", *command, *arguments], env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
-    )  # fmt: skip
+        [sys.executable, "-m", "stepgym", *command, *arguments],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a shell's background jobs ignore it
+    )
 
 
 def lines(out: Path) -> list[bytes]:
@@ -203,7 +295,11 @@ def wait_for(out: Path, count: int, process: subprocess.Popen[str]) -> None:
 
 
 def plain(line: bytes) -> dict[str, Any]:
-    return {name: value for name, value in json.loads(line).items() if name not in ("usage", "created", "agent")}
+    return {
+        name: value
+        for name, value in json.loads(line).items()
+        if name not in ("usage", "created", "agent")
+    }
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
@@ -221,7 +317,9 @@ def test_an_interrupted_run_goes_on_where_it_stopped(how: signal.Signals, tmp_pa
         assert start(out, sleep_s=0).wait(timeout=120) == 0
     after = lines(interrupted)
     assert after[: len(before)] == before, "finished episodes stay as they are"
-    assert [plain(line) for line in after] == [plain(line) for line in lines(whole)], "as if nothing had happened"
+    assert [plain(line) for line in after] == [plain(line) for line in lines(whole)], (
+        "as if nothing had happened"
+    )
 
 
 def test_a_second_writer_is_sent_away(tmp_path: Path) -> None:
@@ -238,21 +336,55 @@ def test_a_second_writer_is_sent_away(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["eval", "solve", "selfplay"])
 @pytest.mark.parametrize(
-    ("option", "value"), [("--agent-option", "simulations=x"), ("--policy-option", "temperature=hot"), ("--env-option", "max_steps=abc")]
+    ("option", "value"),
+    [
+        ("--agent-option", "simulations=x"),
+        ("--policy-option", "temperature=hot"),
+        ("--env-option", "max_steps=abc"),
+    ],
 )
-def test_a_setting_of_the_wrong_type_is_named_by_every_command(command: str, option: str, value: str, tmp_path: Path) -> None:
+def test_a_setting_of_the_wrong_type_is_named_by_every_command(
+    command: str, option: str, value: str, tmp_path: Path
+) -> None:
     out = ["--out", tmp_path / "run"] if command == "selfplay" else []
-    result = stepgym(command, "--env", "Countdown-v0", "--agent", "mcts", "--policy", "embedded", option, value, *out)
+    result = stepgym(
+        command,
+        "--env",
+        "Countdown-v0",
+        "--agent",
+        "mcts",
+        "--policy",
+        "embedded",
+        option,
+        value,
+        *out,
+    )
     name, _, shown = value.partition("=")
     assert result.exit_code == 2 and name in result.output and repr(shown) in result.output
 
 
-def test_a_lost_sandbox_ends_the_run_and_the_same_command_goes_on(odd: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    command = [*COUNTDOWN, "--policy", "odd_policies:LosesSandbox", "--parallel", 2, "--episodes", 6, "--out", tmp_path / "run"]
+def test_a_lost_sandbox_ends_the_run_and_the_same_command_goes_on(
+    odd: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [
+        *COUNTDOWN,
+        "--policy",
+        "odd_policies:LosesSandbox",
+        "--parallel",
+        2,
+        "--episodes",
+        6,
+        "--out",
+        tmp_path / "run",
+    ]
     problem = load_env("Countdown-v0", level=1).problems[3]
     monkeypatch.setenv("ODD_PROMPT", problem.prompt)
     result = stepgym(*command)
-    assert result.exit_code == 1 and "no engine answers" in result.output and "2 new episodes are safe" in result.output
+    assert (
+        result.exit_code == 1
+        and "no engine answers" in result.output
+        and "2 new episodes are safe" in result.output
+    )
     assert [record.index for record in read_episodes(tmp_path / "run")] == [0, 1]
     monkeypatch.setenv("ODD_PROMPT", "nothing like it")
     assert stepgym(*command).exit_code == 0
@@ -260,47 +392,83 @@ def test_a_lost_sandbox_ends_the_run_and_the_same_command_goes_on(odd: None, tmp
 
 
 def test_the_search_may_be_kept_from_the_verdicts_and_from_waiting(tmp_path: Path) -> None:
-    command = [*COUNTDOWN, "--agent", "best_of_n", "--policy", "random", "--episodes", 9, "--parallel", 2]
+    command = [
+        *COUNTDOWN,
+        "--agent",
+        "best_of_n",
+        "--policy",
+        "random",
+        "--episodes",
+        9,
+        "--parallel",
+        2,
+    ]
     blind = stepgym(*command, "--no-verdicts", "--out", tmp_path / "blind")
     ahead = stepgym(*command, "--continuous", "--out", tmp_path / "ahead")
     stepgym(*command, "--out", tmp_path / "plain")
     assert blind.exit_code == ahead.exit_code == 0
-    blinds, aheads, plains = (list(read_episodes(tmp_path / name)) for name in ("blind", "ahead", "plain"))
+    blinds, aheads, plains = (
+        list(read_episodes(tmp_path / name)) for name in ("blind", "ahead", "plain")
+    )
     assert [r.agent["see_verdicts"] for r in (*blinds, *plains)] == [False] * 9 + [True] * 9
-    assert [(r.index, r.nodes, r.path) for r in aheads] == [(r.index, r.nodes, r.path) for r in plains]
+    assert [(r.index, r.nodes, r.path) for r in aheads] == [
+        (r.index, r.nodes, r.path) for r in plains
+    ]
     assert {r.agent["continuous"] for r in aheads} == {True}
     refused = stepgym(*command, "--out", tmp_path / "blind")
     assert refused.exit_code == 2 and "see_verdicts was False, is now None" in refused.output
 
 
-def test_the_sandbox_is_tried_before_a_model_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sandbox_is_tried_before_a_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")
     with pytest.raises(SandboxError, match="nonexistent"):
-        selfplay("Code-v0", env_options={"sandbox": "docker"}, policy="hf:no/such/folder", out=tmp_path / "run")
+        selfplay(
+            "Code-v0",
+            env_options={"sandbox": "docker"},
+            policy="hf:no/such/folder",
+            out=tmp_path / "run",
+        )
 
 
-def test_a_sandbox_that_is_an_object_is_the_same_in_the_next_process(odd: None, tmp_path: Path) -> None:
+def test_a_sandbox_that_is_an_object_is_the_same_in_the_next_process(
+    odd: None, tmp_path: Path
+) -> None:
     class Place:
         """Nothing runs here."""
 
     for _ in range(2):
-        selfplay("Code-v0", env_options={"sandbox": Place()}, policy="odd_policies:Silent", episodes=1, out=tmp_path / "run")
+        selfplay(
+            "Code-v0",
+            env_options={"sandbox": Place()},
+            policy="odd_policies:Silent",
+            episodes=1,
+            out=tmp_path / "run",
+        )
     text = (tmp_path / "run/run.json").read_text()
     assert "Place" in text and " at 0x" not in text
 
 
 def test_an_environment_that_is_an_object_keeps_its_options(tmp_path: Path) -> None:
     for level in (1, 1):
-        selfplay(load_env("Countdown-v0", level=level), policy="random", episodes=1, out=tmp_path / "run")
+        selfplay(
+            load_env("Countdown-v0", level=level), policy="random", episodes=1, out=tmp_path / "run"
+        )
     assert read_config(tmp_path / "run").env_options["level"] == 1
     with pytest.raises(RunMismatchError, match="'level': 1"):
-        selfplay(load_env("Countdown-v0", level=2), policy="random", episodes=1, out=tmp_path / "run")
+        selfplay(
+            load_env("Countdown-v0", level=2), policy="random", episodes=1, out=tmp_path / "run"
+        )
 
 
 def test_a_key_stays_out_of_the_run_folder(tmp_path: Path) -> None:
     selfplay(
-        "Countdown-v0", policy="chat:http://me:hush@127.0.0.1:1/v1?key=hush#tiny", episodes=1, out=tmp_path / "run",
+        "Countdown-v0",
+        policy="chat:http://me:hush@127.0.0.1:1/v1?key=hush#tiny",
+        episodes=1,
+        out=tmp_path / "run",
         policy_settings={"api_key": "hush", "max_retries": 0, "timeout_s": 2.0},
-    )  # fmt: skip
+    )
     assert (tmp_path / "run/episodes.jsonl").stat().st_size > 0
     assert not any("hush" in file.read_text() for file in (tmp_path / "run").iterdir())

@@ -37,7 +37,9 @@ class Choosy(CountdownDomain):
 
 class Restless(CountdownDomain):
     def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
-        return [replace(s, steps=(*s.steps, t), end=None, answer=None) for s, t in zip(states, steps)]
+        return [
+            replace(s, steps=(*s.steps, t), end=None, answer=None) for s, t in zip(states, steps)
+        ]
 
 
 class Stingy(CountdownDomain):
@@ -62,7 +64,10 @@ class Moody(CountdownVerifier):
         self.chance = random.Random(0)
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
-        return [replace(v, score=self.chance.random() * v.score) for v in super().verify(problems, answers)]
+        return [
+            replace(v, score=self.chance.random() * v.score)
+            for v in super().verify(problems, answers)
+        ]
 
 
 class Sums:
@@ -131,17 +136,29 @@ def broken(findings: Sequence[Finding]) -> list[str]:
     [
         (check_domain(CountdownDomain(), ITEMS), []),
         (check_domain(Choosy(), ITEMS), ["Any text is one step more, and an answer is the end."]),
-        (check_domain(Stingy(), ITEMS), ["A batch is as good as one at a time.", "Legal steps are legal, and playing"]),
+        (
+            check_domain(Stingy(), ITEMS),
+            ["A batch is as good as one at a time.", "Legal steps are legal, and playing"],
+        ),
         (check_verifier(CountdownVerifier(), ITEMS), []),
-        (check_verifier(Generous(), ITEMS), ["No text makes the verifier raise, and nonsense is not CORRECT."]),
-        (check_verifier(Fragile(), ITEMS), ["No text makes the verifier raise, and nonsense is not CORRECT."]),
-        (check_verifier(Moody(), ITEMS), ["Verdicts depend on problem and answer alone, in the order asked."]),
+        (
+            check_verifier(Generous(), ITEMS),
+            ["No text makes the verifier raise, and nonsense is not CORRECT."],
+        ),
+        (
+            check_verifier(Fragile(), ITEMS),
+            ["No text makes the verifier raise, and nonsense is not CORRECT."],
+        ),
+        (
+            check_verifier(Moody(), ITEMS),
+            ["Verdicts depend on problem and answer alone, in the order asked."],
+        ),
         (check_problem_set(Sums()), []),
         (check_problem_set(Shifted()), ["No seed's items are another seed's items shifted."]),
         (check_problem_set(Endless()), ["An index outside the set is an IndexError."]),
         (check_problem_set(Nameless()), ["Every problem has an id of its own."]),
     ],
-)  # fmt: skip
+)
 def test_each_fault_breaks_its_own_sentence(findings: list[Finding], sentences: list[str]) -> None:
     found = broken(findings)
     assert all(any(one.startswith(sentence) for sentence in sentences) for one in found), found
@@ -149,7 +166,9 @@ def test_each_fault_breaks_its_own_sentence(findings: list[Finding], sentences: 
 
 
 def test_items_that_are_not_pure_are_found_out() -> None:
-    assert "Item i is the same each time, in a pickled copy too." in broken(check_problem_set(Impure()))
+    assert "Item i is the same each time, in a pickled copy too." in broken(
+        check_problem_set(Impure())
+    )
 
 
 def test_a_domain_without_an_end_breaks_what_depends_on_it() -> None:
@@ -194,7 +213,9 @@ def check(*arguments: str) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
-def test_the_command_checks_what_a_path_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_checks_what_a_path_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "my_plugins.py").write_text(PLUGINS)
     monkeypatch.syspath_prepend(str(tmp_path))
     code, output = check("my_plugins:make")
@@ -209,7 +230,10 @@ def test_the_command_checks_what_a_path_names(tmp_path: Path, monkeypatch: pytes
         ("my_plugins", "write my_plugins:Thing"),
         ("my_plugins:Nothing", "has no 'Nothing'"),
         ("no_such_module:Thing", "cannot import 'no_such_module'"),
-        ("stepgym.envs.countdown:CountdownDomain", "a domain or verifier is checked inside its environment"),
+        (
+            "stepgym.envs.countdown:CountdownDomain",
+            "a domain or verifier is checked inside its environment",
+        ),
         ("stepgym/Countdwn-v0", "did you mean 'stepgym/Countdown-v0'?"),
     ]:
         code, output = check(path)
@@ -225,9 +249,13 @@ def test_the_command_lists_environments_and_shows_problems() -> None:
     shown = json.loads(
         run.invoke(main, ["envs", "Countdown-v0", "--level", "2", "--seed", "5", "--json"]).output
     )
-    assert [row["id"] for row in shown] == [f"stepgym/Countdown-v0/level-2/seed-5/{i}" for i in range(3)]
+    assert [row["id"] for row in shown] == [
+        f"stepgym/Countdown-v0/level-2/seed-5/{i}" for i in range(3)
+    ]
     assert "reference" not in shown[0]
-    [told] = json.loads(run.invoke(main, ["envs", "Math-v0", "-n", "1", "--reference", "--json"]).output)
+    [told] = json.loads(
+        run.invoke(main, ["envs", "Math-v0", "-n", "1", "--reference", "--json"]).output
+    )
     assert told["reference"] == "2"
     wrong = run.invoke(main, ["envs", "Countdown-v0", "--level", "11"])
     assert wrong.exit_code == 2 and "levels 1 to 10, not 11" in wrong.output

@@ -38,7 +38,11 @@ def played(numbers: tuple[int, ...], target: int, *texts: str) -> State:
 
 
 def everything(left: tuple[int, ...]) -> set[int]:
-    return set(left) if len(left) == 1 else set().union(*(everything(move.left) for move in moves(left)))
+    return (
+        set(left)
+        if len(left) == 1
+        else set().union(*(everything(move.left) for move in moves(left)))
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -64,12 +68,16 @@ def test_any_legal_play_ends_in_an_expression_of_its_own_value(
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, len(LEVELS)), st.integers(0, 10**6), st.randoms(use_true_random=False))
-def test_every_level_is_solvable_and_its_steps_verify(level: int, seed: int, chance: random.Random) -> None:
+def test_every_level_is_solvable_and_its_steps_verify(
+    level: int, seed: int, chance: random.Random
+) -> None:
     item = problems(level, seed)[0]
     board, target = item.public  # type: ignore[misc]
     shape = LEVELS[level - 1]
     assert (
-        len(board) == shape.num_numbers and max(board) <= shape.largest and shape.low <= target <= shape.high
+        len(board) == shape.num_numbers
+        and max(board) <= shape.largest
+        and shape.low <= target <= shape.high
     )
     assert VERIFIER.verify([item], [item.reference])[0].correct
     texts = random_solution(board, target, chance)

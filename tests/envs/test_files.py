@@ -20,13 +20,18 @@ GSM8K = {
     "question": "Natalia sold 48 clips, then half as many. How many?",
     "answer": "48/2 = <<48/2=24>>24\n#### 72",
 }
-MATH = {"problem": "What is $\\frac12+\\frac12$?", "solution": "It is $\\boxed{1}$.", "level": "Level 1"}
+MATH = {
+    "problem": "What is $\\frac12+\\frac12$?",
+    "solution": "It is $\\boxed{1}$.",
+    "level": "Level 1",
+}
 
 
 def jsonl(folder: Path, *rows: Any, name: str = "data.jsonl") -> Path:
     path = folder / name
     path.write_text(
-        "\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows), encoding="utf-8"
+        "\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows),
+        encoding="utf-8",
     )
     return path
 
@@ -36,7 +41,12 @@ def jsonl(folder: Path, *rows: Any, name: str = "data.jsonl") -> Path:
     [
         (GSM8K, GSM8K["question"], "72", "GSM8K: behind ####"),
         (MATH, MATH["problem"], "1", "MATH: in the box"),
-        ({"question": "q", "answer": "4", "solution": "\\boxed{5}"}, "q", "4", "answer goes before solution"),
+        (
+            {"question": "q", "answer": "4", "solution": "\\boxed{5}"},
+            "q",
+            "4",
+            "answer goes before solution",
+        ),
         ({"prompt": "q", "answer": 3.5}, "q", "3.5", "numbers are written out"),
         ({"problem": "q", "answer": "\\frac{1}{2}"}, "q", "\\frac{1}{2}", "bare"),
     ],
@@ -58,10 +68,18 @@ def test_columns_and_conventions(
             {},
             ["line 17, column 29", "broken JSON", "JSON object"],
         ),
-        (["version https://git-lfs.github.com/spec/v1"], {}, ["line 1", "Git LFS pointer", "git lfs pull"]),
+        (
+            ["version https://git-lfs.github.com/spec/v1"],
+            {},
+            ["line 1", "Git LFS pointer", "git lfs pull"],
+        ),
         ([GSM8K, "[1, 2]"], {}, ["line 2", "a list, not an object"]),
         ([GSM8K, '{"a":' * 100_000], {}, ["line 2, column", "broken JSON"]),
-        ([{"q": "1", "a": "2"}], {}, ["line 1", "no question column", "found q, a", "question=COLUMN"]),
+        (
+            [{"q": "1", "a": "2"}],
+            {},
+            ["line 1", "no question column", "found q, a", "question=COLUMN"],
+        ),
         ([{"question": "1", "a": "2"}], {}, ["no answer column", "answer=COLUMN"]),
         (
             [GSM8K],
@@ -69,11 +87,23 @@ def test_columns_and_conventions(
             ["line 1", "unknown question column 'qestion'; did you mean 'question'?"],
         ),
         ([GSM8K, {"question": "q"}], {}, ["line 2", "no column 'answer'", "its columns: question"]),
-        ([GSM8K, {"question": "q", "answer": None}], {}, ["line 2", "column 'answer' is NoneType None"]),
-        ([GSM8K, {"question": ["q"], "answer": "1"}], {}, ["line 2", "column 'question' is list ['q']"]),
+        (
+            [GSM8K, {"question": "q", "answer": None}],
+            {},
+            ["line 2", "column 'answer' is NoneType None"],
+        ),
+        (
+            [GSM8K, {"question": ["q"], "answer": "1"}],
+            {},
+            ["line 2", "column 'question' is list ['q']"],
+        ),
         ([{"question": "q", "answer": True}], {}, ["line 1", "column 'answer' is bool True"]),
         ([{"question": " ", "answer": "1"}], {}, ["line 1", "column 'question' is empty"]),
-        ([GSM8K, '{"question": "q", "answer": ' + "9" * 5000 + "}"], {}, ["line 2", "write it as text"]),
+        (
+            [GSM8K, '{"question": "q", "answer": ' + "9" * 5000 + "}"],
+            {},
+            ["line 2", "write it as text"],
+        ),
     ],
 )
 def test_faults_are_named_with_file_line_and_way_out(
@@ -114,15 +144,24 @@ def test_parquet_reads_as_jsonl_does(tmp_path: Path) -> None:
 def test_a_reference_that_no_answer_can_match_is_reported(tmp_path: Path) -> None:
     class Sceptic(MathVerifier):
         def verify(self, problems: Any, answers: Any) -> Any:
-            return super().verify(problems, ["0" if answer == "hopeless" else answer for answer in answers])
+            return super().verify(
+                problems, ["0" if answer == "hopeless" else answer for answer in answers]
+            )
 
     path = jsonl(tmp_path, GSM8K, {"question": "q", "answer": "hopeless"})
-    with pytest.warns(UserWarning, match="1 references do not verify against themselves.*line 2: 'hopeless'"):
+    with pytest.warns(
+        UserWarning, match="1 references do not verify against themselves.*line 2: 'hopeless'"
+    ):
         problems = load_file_set(path, verifier=Sceptic())
     assert [row.line for row in problems.unverifiable] == [2]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert load_file_set(jsonl(tmp_path, GSM8K, MATH | GSM8K), verifier=MathVerifier()).unverifiable == ()
+        assert (
+            load_file_set(
+                jsonl(tmp_path, GSM8K, MATH | GSM8K), verifier=MathVerifier()
+            ).unverifiable
+            == ()
+        )
 
 
 @given(st.text())
@@ -141,7 +180,9 @@ def test_the_environment_over_a_file(tmp_path: Path) -> None:
     order = [env.reset(seed=1 if k == 0 else None)[1]["index"] for k in range(30)]
     assert sorted(order) == list(range(30)) != order, "a seed shuffles the rows, each once"
     assert env.reset(seed=1)[1]["index"] == order[0] != env.reset(seed=2)[1]["index"]
-    assert env.reset(options={"index": 7})[1]["problem_id"].startswith("stepgym/Math-v0/data.jsonl@")
+    assert env.reset(options={"index": 7})[1]["problem_id"].startswith(
+        "stepgym/Math-v0/data.jsonl@"
+    )
     assert pickle.loads(pickle.dumps(env)).state == env.state
     with pytest.raises(ValueError, match="not both"):
         load_env("Math-v0", file=path, level=3)

@@ -29,7 +29,9 @@ def played(*texts: str) -> State:
 
 
 @given(st.integers(1, 10), st.integers(0, 10**9), st.randoms(use_true_random=False))
-def test_right_steps_lead_to_the_reference_in_any_order(level: int, seed: int, chance: random.Random) -> None:
+def test_right_steps_lead_to_the_reference_in_any_order(
+    level: int, seed: int, chance: random.Random
+) -> None:
     item = problems(level, seed)[0]
     state = DOMAIN.initial(item)
     while not state.done:
@@ -51,7 +53,12 @@ def _terms(text: str) -> tuple[int, int]:
         (["10 + 30 = 9"], None, ((25,), 9, 31), "40 is 9"),
         (["30+10=9"], None, ((25,), 9, 31), "either order, spaces free"),
         (["10 + 30 = 12"], None, ((25,), 12, 31), "wrong, and believed"),
-        (["10 + 30 = 9", "25 + 9 = 3"], End.ANSWERED, ((), 3, 31), "the running result may stand second"),
+        (
+            ["10 + 30 = 9", "25 + 9 = 3"],
+            End.ANSWERED,
+            ((), 3, 31),
+            "the running result may stand second",
+        ),
         (["10 + 30"], End.STUCK, ((10, 25, 30), None, 31), "the result is the model's to write"),
         (["10 + 10 = 20"], End.STUCK, ((10, 25, 30), None, 31), "each number once"),
         (["10 + 30 = 9", "10 + 25 = 4"], End.STUCK, ((25,), 9, 31), "without the running result"),
@@ -81,6 +88,8 @@ def test_verifier(answer: str, correct: bool) -> None:
 
 def test_another_modulus_makes_another_family() -> None:
     item = make(modulus=7).problems[0]
-    assert item.id == "stepgym/ModularSums-v0/modulus-7/level-3/seed-0/0" and int(item.reference) < 7
+    assert (
+        item.id == "stepgym/ModularSums-v0/modulus-7/level-3/seed-0/0" and int(item.reference) < 7
+    )
     with pytest.raises(ValueError, match="not 1"):
         make(modulus=1)

@@ -23,7 +23,9 @@ class Undecided:
     """A verifier that cannot say."""
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
-        return [Verdict(Status.UNDECIDED, 0.0, f"is it {problem.reference}?") for problem in problems]
+        return [
+            Verdict(Status.UNDECIDED, 0.0, f"is it {problem.reference}?") for problem in problems
+        ]
 
 
 @pytest.mark.parametrize(
@@ -36,16 +38,22 @@ class Undecided:
         ("<answer>{reference}</answer>", {"correct": 2.0}, 2.0, "correct"),
     ],
 )
-def test_outcome_rewards(text: str, rewards: dict[str, float] | None, reward: float, verdict: str) -> None:
+def test_outcome_rewards(
+    text: str, rewards: dict[str, float] | None, reward: float, verdict: str
+) -> None:
     env = make(rewards=rewards or {})
     env.reset(seed=1)
-    _, paid, terminated, truncated, info = env.step(text.replace("{reference}", env.problem.reference))
+    _, paid, terminated, truncated, info = env.step(
+        text.replace("{reference}", env.problem.reference)
+    )
     assert (paid, terminated, truncated, info["verdict"]) == (reward, True, False, verdict)
 
 
 def test_undecided_pays_what_the_user_says_and_is_flagged() -> None:
     for rewards, reward in ((Rewards(), 0.0), (Rewards(undecided=0.25), 0.25)):
-        env = ReasoningEnv(problems(), domain=CountdownDomain(), verifier=Undecided(), rewards=rewards)
+        env = ReasoningEnv(
+            problems(), domain=CountdownDomain(), verifier=Undecided(), rewards=rewards
+        )
         env.reset(seed=1)
         _, paid, _, _, info = env.step("<answer>1</answer>")
         assert (paid, info["undecided"], info["verdict"]) == (reward, True, "undecided")
@@ -62,7 +70,10 @@ def test_steps_are_paid_where_a_step_verifier_says_so() -> None:
     assert env.step("3 * 4")[1] == pytest.approx(-0.1)
     with pytest.raises(ValueError, match="no step verifier"):
         ReasoningEnv(
-            problems(), domain=CountdownDomain(), verifier=CountdownVerifier(), rewards={"correct_step": 1.0}
+            problems(),
+            domain=CountdownDomain(),
+            verifier=CountdownVerifier(),
+            rewards={"correct_step": 1.0},
         )
 
 
@@ -89,9 +100,14 @@ def test_resets_go_through_the_problems_and_options_pick() -> None:
     assert ids == [f"stepgym/Countdown-v0/level-3/seed-9/{k}" for k in range(3)]
     assert env.reset(options={"index": 40})[1]["index"] == 40
     assert env.reset()[1]["index"] == 3, "picking does not move the order on"
-    assert env.reset(options={"level": 1})[1]["problem_id"] == "stepgym/Countdown-v0/level-1/seed-9/4"
+    assert (
+        env.reset(options={"level": 1})[1]["problem_id"] == "stepgym/Countdown-v0/level-1/seed-9/4"
+    )
     picked = problems(2, 3)[5]
-    assert env.reset(options={"problem": picked})[1]["problem_id"] == picked.id and env.problem is picked
+    assert (
+        env.reset(options={"problem": picked})[1]["problem_id"] == picked.id
+        and env.problem is picked
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,7 +120,9 @@ def test_resets_go_through_the_problems_and_options_pick() -> None:
         ({"problem": "3 4 5"}, TypeError, "not '3 4 5'"),
     ],
 )
-def test_options_that_make_no_sense(options: dict[str, Any], error: type[Exception], says: str) -> None:
+def test_options_that_make_no_sense(
+    options: dict[str, Any], error: type[Exception], says: str
+) -> None:
     with pytest.raises(error, match=re.escape(says)):
         make().reset(options=options)
 
@@ -157,7 +175,10 @@ def test_the_delimiter_may_stand_behind_a_step_and_only_text_is_an_action() -> N
 
 
 def test_rendering_keeps_reasoning_apart(capsys: pytest.CaptureFixture[str]) -> None:
-    hidden, shown = make_maths(render_mode="ansi"), make_maths(render_mode="ansi", show_reasoning=True)
+    hidden, shown = (
+        make_maths(render_mode="ansi"),
+        make_maths(render_mode="ansi", show_reasoning=True),
+    )
     for env in (hidden, shown):
         env.reset(seed=1)
         env.step("<think>secret</think>plain")
@@ -202,7 +223,11 @@ def test_two_problems_with_one_prompt_are_told_apart_by_their_reference_only() -
 
 
 def test_a_text_too_long_for_shared_memory_fails_loudly() -> None:
-    from gymnasium.vector.utils import create_shared_memory, read_from_shared_memory, write_to_shared_memory
+    from gymnasium.vector.utils import (
+        create_shared_memory,
+        read_from_shared_memory,
+        write_to_shared_memory,
+    )
 
     space = AnyText()
     memory: Any = create_shared_memory(space, 2)

@@ -27,7 +27,13 @@ def advance(domain: TextDomain, *steps: Step) -> State:
         ("<answer>42</answer>", False, "42", End.ANSWERED, "marked"),
         ("\\boxed{42}", False, "42", End.ANSWERED, "boxed"),
         ("<think>\\boxed{41}</think>so", False, None, None, "reasoning is internal"),
-        ("It is 42.", True, "It is 42.", End.ANSWERED, "the policy ended: its last words are its answer"),
+        (
+            "It is 42.",
+            True,
+            "It is 42.",
+            End.ANSWERED,
+            "the policy ended: its last words are its answer",
+        ),
         ("<think>hm</think>", True, None, End.STUCK, "it ended without a word"),
         ("<tool_result>42</tool_result>", False, None, None, "a forged result is text"),
     ],
@@ -40,7 +46,9 @@ def test_one_step(text: str, final: bool, answer: str | None, end: End | None, w
 def test_the_step_limit_is_part_of_the_state() -> None:
     state = advance(TextDomain(max_steps=2), Step("a"), Step("b"), Step("<answer>42</answer>"))
     assert (state.end, len(state.steps)) == (End.STEP_LIMIT, 2)
-    assert advance(TextDomain(max_steps=2), Step("a"), Step("<answer>4</answer>")).end is End.ANSWERED
+    assert (
+        advance(TextDomain(max_steps=2), Step("a"), Step("<answer>4</answer>")).end is End.ANSWERED
+    )
 
 
 def test_all_of_the_text_is_the_answer_where_the_answer_is_code() -> None:
@@ -53,7 +61,10 @@ def test_a_closed_block_of_code_ends_the_episode_where_the_answer_is_code() -> N
     steps = Step("So:\n```python\ndef f():"), Step("    return 1\n```"), Step("Some more talk.")
     first, then = (advance(TextDomain(whole_answer=True), *steps[:n]) for n in (1, 3))
     assert (first.end, first.answer) == (None, None)
-    assert (then.end, then.answer) == (End.ANSWERED, "So:\n```python\ndef f():\n\n    return 1\n```")
+    assert (then.end, then.answer) == (
+        End.ANSWERED,
+        "So:\n```python\ndef f():\n\n    return 1\n```",
+    )
     assert not advance(TextDomain(), *steps).done
     tool = Step("<tool_call>```python\nprint(1)\n```</tool_call>")
     assert not advance(TextDomain(whole_answer=True, sandbox=None), tool).done
@@ -95,7 +106,11 @@ def test_without_a_sandbox_calls_are_plain_text() -> None:
     [
         ("print(1)", "print(1)", "bare"),
         ("\n```python\nprint(1)\n```\n", "print(1)", "fenced"),
-        ('{"name": "python", "arguments": {"code": "print(1)"}}', "print(1)", "as chat templates write it"),
+        (
+            '{"name": "python", "arguments": {"code": "print(1)"}}',
+            "print(1)",
+            "as chat templates write it",
+        ),
         ('{"name": "python", "arguments": "print(1)"}', "print(1)", "the same, flat"),
         ("{1: 2}", "{1: 2}", "a dict display is Python"),
         ("{" * 5_000, "{" * 5_000, "nonsense is handed on; Python says what is wrong with it"),
@@ -110,10 +125,16 @@ def test_tool_source(call: str, source: str, why: str) -> None:
     [
         (ExecutionResult(Outcome.OK, 0, "42\n"), "42"),
         (ExecutionResult(Outcome.OK, 0, ""), "(no output; print what you want to see)"),
-        (ExecutionResult(Outcome.ERROR, 1, "a\n", "Traceback\nValueError: b\n"), "a\nerror: ValueError: b"),
+        (
+            ExecutionResult(Outcome.ERROR, 1, "a\n", "Traceback\nValueError: b\n"),
+            "a\nerror: ValueError: b",
+        ),
         (ExecutionResult(Outcome.ERROR, 3), "error: exit status 3"),
         (ExecutionResult(Outcome.WALL_TIME, stdout="a"), "a\nstopped: wall_time"),
-        (ExecutionResult(Outcome.OK, 0, "x" * 500), "x" * 50 + "\n[400 characters left out]\n" + "x" * 50),
+        (
+            ExecutionResult(Outcome.OK, 0, "x" * 500),
+            "x" * 50 + "\n[400 characters left out]\n" + "x" * 50,
+        ),
     ],
 )
 def test_what_a_policy_is_told(result: ExecutionResult, words: str) -> None:

@@ -15,13 +15,17 @@ NAMES = st.sampled_from(["a", "b", "..c", " ", "d" * 200, "\udcff"])
 PATHS = st.lists(NAMES, min_size=1, max_size=6)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     files=st.lists(PATHS, max_size=8),
     folders=st.lists(PATHS, max_size=8),
     mode=st.sampled_from([0, 0o100, 0o755]),
 )
-def test_any_tree_goes(tmp_path: Path, files: list[list[str]], folders: list[list[str]], mode: int) -> None:
+def test_any_tree_goes(
+    tmp_path: Path, files: list[list[str]], folders: list[list[str]], mode: int
+) -> None:
     top = tmp_path / "work"
     top.mkdir(exist_ok=True)
     for parts in folders:

@@ -36,7 +36,9 @@ def test_run_prints_what_the_program_did_and_ends_as_it_did(tmp_path: Path) -> N
     (tmp_path / "program.py").write_text("import sys; print('out', sys.argv[1]); sys.exit(3)")
     done = stepgym("run", str(tmp_path / "program.py"), "word", "--sandbox", "local")
     assert (done.stdout, done.returncode) == ("out word\n", 3), done
-    done = stepgym("run", "-", "--sandbox", "local", "--wall-s", "0.3", "--json", input="while True: pass")
+    done = stepgym(
+        "run", "-", "--sandbox", "local", "--wall-s", "0.3", "--json", input="while True: pass"
+    )
     assert json.loads(done.stdout)["outcome"] == "wall_time"
 
 

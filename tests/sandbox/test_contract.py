@@ -56,18 +56,26 @@ def test_the_scripted_sandbox_keeps_what_it_can(clause: Clause) -> None:
 @pytest.mark.parametrize("backend", REAL)
 @pytest.mark.parametrize("guarantee", GUARANTEES, ids=lambda guarantee: guarantee.sentence)
 def test_every_guarantee_holds(
-    backend: str, guarantee: Guarantee, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    backend: str,
+    guarantee: Guarantee,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("STEPGYM_PROBE", "1")
     with tempfile.NamedTemporaryFile(dir=Path.cwd()) as secret:
-        probe = _try(request.getfixturevalue(f"{backend}_sandbox"), guarantee, secret.name, os.getpid())
+        probe = _try(
+            request.getfixturevalue(f"{backend}_sandbox"), guarantee, secret.name, os.getpid()
+        )
     assert probe.held, probe.detail
 
 
 def test_the_scripted_sandbox_answers_from_its_script() -> None:
     told = ExecutionResult(Outcome.WALL_TIME)
     sandbox = ScriptedSandbox({"slow": told})
-    assert sandbox.run([Program("slow"), Program("other")]) == [told, ExecutionResult(Outcome.OK, 0)]
+    assert sandbox.run([Program("slow"), Program("other")]) == [
+        told,
+        ExecutionResult(Outcome.OK, 0),
+    ]
     assert [program.source for program in sandbox.programs] == ["slow", "other"]
 
 

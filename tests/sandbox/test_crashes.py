@@ -34,7 +34,9 @@ def containers(owner: int | None = None) -> list[str]:
     client = docker.from_env()
     rows = client.api.containers(all=True, filters={"label": OWNER})
     client.close()
-    return [row["Id"] for row in rows if row["Labels"][OWNER].split()[2] == str(owner or os.getpid())]
+    return [
+        row["Id"] for row in rows if row["Labels"][OWNER].split()[2] == str(owner or os.getpid())
+    ]
 
 
 def later(delay_s: float, action: Any, *arguments: Any) -> threading.Timer:
@@ -103,9 +105,9 @@ def test_a_place_whose_canary_fails_is_replaced(backend: str) -> None:
 @pytest.mark.parametrize("backend", [pytest.param("docker", marks=pytest.mark.docker), "local"])
 def test_a_place_serves_its_number_of_programs_and_goes(backend: str) -> None:
     with open_sandbox(backend, workers=1, max_programs=3) as sandbox:
-        assert [result.stdout for result in sandbox.run([Program(f"print({i})") for i in range(8)])] == [
-            f"{i}\n" for i in range(8)
-        ]
+        assert [
+            result.stdout for result in sandbox.run([Program(f"print({i})") for i in range(8)])
+        ] == [f"{i}\n" for i in range(8)]
         assert sandbox.all_workers[0].num_replaced == 2  # type: ignore[attr-defined]
 
 
@@ -124,7 +126,9 @@ if sys.argv[1] == "wait":
 @pytest.mark.parametrize("ending", ["exit", "wait"])
 def test_no_container_outlives_its_process(ending: str) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT.format(backend="docker"), ending], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", SCRIPT.format(backend="docker"), ending],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     if ending == "wait":
@@ -161,7 +165,14 @@ def test_words_that_are_no_owners_are_left_alone() -> None:
 
     me = this_process()
     assert is_dead([*me[:2], "999999999", "1"])
-    for words in ([], ["x"], [*me[:2], "many", "1"], [*me, "more"], me, [me[0], "0", "999999999", "1"]):
+    for words in (
+        [],
+        ["x"],
+        [*me[:2], "many", "1"],
+        [*me, "more"],
+        me,
+        [me[0], "0", "999999999", "1"],
+    ):
         assert not is_dead(words)
 
 
@@ -189,13 +200,29 @@ def test_closing_ends_what_other_threads_run() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("local", {"worker": 1}, "unknown option of the local sandbox 'worker'; did you mean 'workers'"),
-        ("auto", {"runtme": "runsc"}, "unknown option of the docker sandbox 'runtme'; did you mean 'runtime'"),
-        ("auto", {"runtime": "runsc"}, "the Docker engine at .* failed.*local sandbox has no option runtime"),
+        (
+            "local",
+            {"worker": 1},
+            "unknown option of the local sandbox 'worker'; did you mean 'workers'",
+        ),
+        (
+            "auto",
+            {"runtme": "runsc"},
+            "unknown option of the docker sandbox 'runtme'; did you mean 'runtime'",
+        ),
+        (
+            "auto",
+            {"runtime": "runsc"},
+            "the Docker engine at .* failed.*local sandbox has no option runtime",
+        ),
     ],
 )
 def test_a_wrong_option_says_so(
-    name: str, options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    name: str,
+    options: dict[str, Any],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody")
     with pytest.raises((ValueError, SandboxError), match=message):
@@ -289,9 +316,13 @@ def test_an_engine_that_goes_away_in_a_batch_is_named_and_the_next_batch_works(
     with open_sandbox("docker", workers=1) as sandbox:
         sandbox.run([Program("pass")])
         relay.cut()
-        assert [result.stdout for result in sandbox.run(SLOW)] == EXPECTED, "warm containers need no engine"
+        assert [result.stdout for result in sandbox.run(SLOW)] == EXPECTED, (
+            "warm containers need no engine"
+        )
         sandbox.all_workers[0].places["python"].control.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
-        with pytest.raises(SandboxError, match=r"the Docker engine at unix://.*engine\.sock failed"):
+        with pytest.raises(
+            SandboxError, match=r"the Docker engine at unix://.*engine\.sock failed"
+        ):
             sandbox.run(SLOW)
         relay.open()
         assert [result.stdout for result in sandbox.run(SLOW)] == EXPECTED
@@ -316,7 +347,9 @@ def test_many_threads_share_one_sandbox() -> None:
     found: list[list[str]] = []
 
     def work() -> None:
-        found.append([result.stdout for result in sandbox.run([Program(f"print({i})") for i in range(10)])])
+        found.append(
+            [result.stdout for result in sandbox.run([Program(f"print({i})") for i in range(10)])]
+        )
 
     with open_sandbox("local", workers=2) as sandbox:
         threads = [threading.Thread(target=work) for _ in range(4)]

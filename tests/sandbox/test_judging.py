@@ -25,7 +25,11 @@ CASES = [
     ({"status": EXIT_1}, Outcome.ERROR, "its own failure"),
     ({"status": EXIT_1, "hint": "memory"}, Outcome.MEMORY, "an uncaught MemoryError"),
     ({"status": EXIT_1, "hint": "missing"}, Outcome.ERROR, "a hint of another kind is no outcome"),
-    ({"status": EXIT_1, "refused_processes": 1}, Outcome.PROCESSES, "failed after a fork was refused"),
+    (
+        {"status": EXIT_1, "refused_processes": 1},
+        Outcome.PROCESSES,
+        "failed after a fork was refused",
+    ),
     ({"status": EXIT_1, "disk_full": True}, Outcome.DISK, "failed with the disk full"),
     ({"status": 9, "overrun": "wall_time"}, Outcome.WALL_TIME, "killed by us"),
     (

@@ -64,7 +64,8 @@ def test_what_does_not_compile_says_so(local_sandbox: Sandbox) -> None:
 
 def test_an_unknown_language_shows_the_list(local_sandbox: Sandbox) -> None:
     with pytest.raises(
-        ValueError, match=r"unknown language 'jaavscript'; did you mean 'javascript'\? known: c, cpp"
+        ValueError,
+        match=r"unknown language 'jaavscript'; did you mean 'javascript'\? known: c, cpp",
     ):
         local_sandbox.run([Program("", language="jaavscript")])
 

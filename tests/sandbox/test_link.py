@@ -68,7 +68,9 @@ def test_plain_data_crosses_with_its_types(value: Any) -> None:
 
 @given(
     st.recursive(
-        st.integers() | st.text(), lambda t: st.lists(t) | st.dictionaries(st.text(), t), max_leaves=12
+        st.integers() | st.text(),
+        lambda t: st.lists(t) | st.dictionaries(st.text(), t),
+        max_leaves=12,
     )
 )
 def test_any_tree_unpacks_or_raises(tree: Any) -> None:
@@ -219,7 +221,7 @@ def test_bridge(name: str) -> None:
         ("raise SystemExit(0)", "load"),
         ("import time\ntime.sleep(1)", "timeout"),
     ],
-)  # fmt: skip
+)
 def test_what_breaks_the_conversation_is_named(candidate: str, kind: str) -> None:
     tests = "remote.budget_s = 0.5\ntry:\n    remote.get('x')\nexcept Broken as error:\n    remote.report(error.kind)\n"
     assert converse(candidate + "\n", tests) == kind

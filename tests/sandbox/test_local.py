@@ -25,7 +25,9 @@ def test_the_contract_holds_without_namespaces(clause: Clause) -> None:
     clause.check(lambda: open_sandbox("local", workers=1, namespaces=False))
 
 
-def test_the_guarantees_hold_without_namespaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_guarantees_hold_without_namespaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("STEPGYM_PROBE", "1")
     (tmp_path / "secret").write_text("x")
     with open_sandbox("local", workers=1, namespaces=False) as sandbox:
@@ -96,7 +98,9 @@ def test_an_ordinary_user_needs_no_privilege() -> None:
     )
     if reachable.returncode:
         pytest.skip("this interpreter lies in a folder that only its owner may enter")
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False
+    )
     assert done.stdout == "['65534\\n']\n", done.stderr
 
 
@@ -111,5 +115,7 @@ with open_sandbox("local", workers=1) as sandbox:
         pair = Pair(Program("def f(): return 1"), Program("remote.report(remote.get('f')())"))
         print(sandbox.run_pairs([pair])[0].report, sandbox.all_workers[0].num_replaced)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     assert done.stdout.split() == ["ok", "1", "0", "1", "0", "1", "0"], done.stdout + done.stderr

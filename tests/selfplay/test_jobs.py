@@ -47,12 +47,30 @@ def test_an_error_leaves_processes_of_the_caller_alone() -> None:
     own.join()
 
 
-def test_ctrl_c_ends_all_processes_without_a_traceback_and_the_command_goes_on(tmp_path: Path) -> None:
-    command = ["reproduce", "small-beats-14x", "--seeds", "1", "--problems", "2", "--out", str(tmp_path), "--jobs", "2"]
+def test_ctrl_c_ends_all_processes_without_a_traceback_and_the_command_goes_on(
+    tmp_path: Path,
+) -> None:
+    command = [
+        "reproduce",
+        "small-beats-14x",
+        "--seeds",
+        "1",
+        "--problems",
+        "2",
+        "--out",
+        str(tmp_path),
+        "--jobs",
+        "2",
+    ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "stepgym", *command, "--steps", "300"], start_new_session=True, text=True, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
-    )  # fmt: skip
+        [sys.executable, "-m", "stepgym", *command, "--steps", "300"],
+        start_new_session=True,
+        text=True,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a shell's background jobs ignore it
+    )
     assert process.stderr is not None
     for _ in range(2):
         line = process.stderr.readline()

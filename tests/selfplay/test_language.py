@@ -35,8 +35,12 @@ from stepgym.selfplay.train.run import TrainConfig, playground, read_config, tra
 from stepgym.selfplay.types import RunConfig
 
 ENV = "stepgym/Math-v0"
-needs_trl = pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="pip install 'stepgym[train]'")
-needs_peft = pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="pip install 'stepgym[train]'")
+needs_trl = pytest.mark.skipif(
+    importlib.util.find_spec("trl") is None, reason="pip install 'stepgym[train]'"
+)
+needs_peft = pytest.mark.skipif(
+    importlib.util.find_spec("peft") is None, reason="pip install 'stepgym[train]'"
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,17 +49,31 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     torch.set_num_threads(1)
     split = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     letters = [split.pre_tokenize_str(chr(code))[0][0] for code in range(128)]
-    inner = Tokenizer(models.BPE(vocab={letter: code for code, letter in enumerate(letters)}, merges=[]))
-    inner.pre_tokenizer, inner.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>", pad_token="<eos>")
+    inner = Tokenizer(
+        models.BPE(vocab={letter: code for code, letter in enumerate(letters)}, merges=[])
+    )
+    inner.pre_tokenizer, inner.decoder = (
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+        decoders.ByteLevel(),
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, eos_token="<eos>", pad_token="<eos>"
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         llama = LlamaForCausalLM(
             LlamaConfig(
-                vocab_size=129, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-                num_key_value_heads=2, max_position_embeddings=400, bos_token_id=None, eos_token_id=128,
+                vocab_size=129,
+                hidden_size=32,
+                intermediate_size=48,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                max_position_embeddings=400,
+                bos_token_id=None,
+                eos_token_id=128,
             )
-        )  # fmt: skip
+        )
     folder = tmp_path_factory.mktemp("model")
     llama.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -66,14 +84,18 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def run(tmp_path: Path) -> str:
     """A run folder: of each problem one way that is right and one that is wrong, parting at the second step."""
     env = load_env(ENV, level=1, seed=4)
-    with RunFolder(tmp_path / "run", RunConfig(env_id=ENV, agent="best_of_n", policy="smollm2")) as folder:
+    with RunFolder(
+        tmp_path / "run", RunConfig(env_id=ENV, agent="best_of_n", policy="smollm2")
+    ) as folder:
         for i in range(4):
             problem = env.problems[i]
             answer = problem.reference
             nodes = (
                 NodeRecord(parent=-1, text=""),
                 NodeRecord(parent=0, text="First."),
-                NodeRecord(parent=1, text=f"<answer>{answer}</answer>", answer=answer, verdict="correct"),
+                NodeRecord(
+                    parent=1, text=f"<answer>{answer}</answer>", answer=answer, verdict="correct"
+                ),
                 NodeRecord(parent=1, text="<answer>77</answer>", answer="77", verdict="incorrect"),
             )
             folder.append(record_of(problem, nodes))
@@ -82,13 +104,30 @@ def run(tmp_path: Path) -> str:
 
 def record_of(problem: Any, nodes: tuple[NodeRecord, ...]) -> EpisodeRecord:
     return EpisodeRecord(
-        env_id=ENV, problem_id=problem.id, index=problem.index, seed=4, level=1, prompt=problem.prompt,
-        reference=problem.reference, nodes=nodes, path=(0, 1, 2), answer=problem.reference, verdict="correct", score=1.0,
-    )  # fmt: skip
+        env_id=ENV,
+        problem_id=problem.id,
+        index=problem.index,
+        seed=4,
+        level=1,
+        prompt=problem.prompt,
+        reference=problem.reference,
+        nodes=nodes,
+        path=(0, 1, 2),
+        answer=problem.reference,
+        verdict="correct",
+        score=1.0,
+    )
 
 
 def config(kind: str, model: str, out: Path, **changes: Any) -> TrainConfig:
-    settings = {"steps": 4, "batch": 4, "learning_rate": 1e-3, "device": "cpu", "level": 1, **changes}
+    settings = {
+        "steps": 4,
+        "batch": 4,
+        "learning_rate": 1e-3,
+        "device": "cpu",
+        "level": 1,
+        **changes,
+    }
     return TrainConfig(kind=kind, init=model, out=str(out), **settings)
 
 
@@ -113,7 +152,9 @@ def test_sft_writes_a_policy(model: str, run: str, tmp_path: Path, lora: int) ->
     if importlib.util.find_spec("tensorboard") is not None:
         assert list((out / "tensorboard").glob("events.*"))
     assert not list(out.glob("*.bin")) and not list(out.glob("*.pt")), "safetensors only"
-    [steps] = TransformersPolicy(out, device="cpu", max_new_tokens=4).propose([State("2 + 2?")], [2])
+    [steps] = TransformersPolicy(out, device="cpu", max_new_tokens=4).propose(
+        [State("2 + 2?")], [2]
+    )
     assert len(steps) == 2
 
 
@@ -139,18 +180,26 @@ def test_a_run_cut_short_ends_as_the_one_that_was_not(
         assert torch.allclose(weight, whole[name], atol=1e-6), name
 
 
-@pytest.mark.parametrize(("kind", "lora"), [("prm", 0), ("orm", 0), pytest.param("prm", 4, marks=needs_peft)])
-def test_reward_trainers_write_a_reward_model(model: str, run: str, tmp_path: Path, kind: str, lora: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "lora"), [("prm", 0), ("orm", 0), pytest.param("prm", 4, marks=needs_peft)]
+)
+def test_reward_trainers_write_a_reward_model(
+    model: str, run: str, tmp_path: Path, kind: str, lora: int
+) -> None:
     out = tmp_path / "out"
     train(config(kind, model, out, runs=(run,), lora=lora))
-    [scores] = TransformersRewardModel(out, device="cpu").score([State("2 + 2?", (Step("First."), Step("4")))])
+    [scores] = TransformersRewardModel(out, device="cpu").score(
+        [State("2 + 2?", (Step("First."), Step("4")))]
+    )
     assert len(scores) == 2
     assert all(0 < score < 1 for score in scores)
 
 
 @needs_trl
 @pytest.mark.parametrize("lora", [0, pytest.param(4, marks=needs_peft)])
-def test_dpo_moves_the_chosen_over_the_rejected(model: str, run: str, tmp_path: Path, lora: int) -> None:
+def test_dpo_moves_the_chosen_over_the_rejected(
+    model: str, run: str, tmp_path: Path, lora: int
+) -> None:
     out = tmp_path / "out"
     figures = train(config("dpo", model, out, runs=(run,), lora=lora, steps=6, beta=0.1))
     assert figures["examples"] == 4
@@ -167,18 +216,32 @@ def test_preferences_leave_out_what_stops_for_a_reply(model: str, run: str) -> N
     nodes = [*silent.nodes[:2], replace(silent.nodes[2], reply="noted"), *silent.nodes[3:]]
     said = Played([silent, replace(silent, nodes=tuple(nodes))], played.replay)
     [pair] = preference_texts([said], tokenizer)
-    assert pair["chosen"] == f"<answer>{silent.reference}</answer>" and pair["prompt"].endswith("First.\n\n")
+    assert pair["chosen"] == f"<answer>{silent.reference}</answer>" and pair["prompt"].endswith(
+        "First.\n\n"
+    )
 
 
 @needs_trl
-@pytest.mark.parametrize(("variant", "lora"), [("grpo", 0), ("dr_grpo", 0), ("dapo", 0), pytest.param("dapo", 4, marks=needs_peft)])
+@pytest.mark.parametrize(
+    ("variant", "lora"),
+    [("grpo", 0), ("dr_grpo", 0), ("dapo", 0), pytest.param("dapo", 4, marks=needs_peft)],
+)
 def test_grpo_plays_an_environment(
     model: str, tmp_path: Path, variant: str, lora: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A random model solves nothing; a reward for the even lengths gives the update something to do.
-    monkeypatch.setattr(rollouts, "rewards", lambda env, episodes: [float(len(e.ids) % 2) for e in episodes])
+    monkeypatch.setattr(
+        rollouts, "rewards", lambda env, episodes: [float(len(e.ids) % 2) for e in episodes]
+    )
     out = tmp_path / "out"
-    given = {"variant": variant, "group": 4, "batch": 8, "steps": 2, "max_new_tokens": 6, "max_steps": 2}
+    given = {
+        "variant": variant,
+        "group": 4,
+        "batch": 8,
+        "steps": 2,
+        "max_new_tokens": 6,
+        "max_steps": 2,
+    }
     figures = train(config("grpo", model, out, env=ENV, lora=lora, **given))
     assert 0 <= figures["reward"] <= 1
     assert moved(model, out) > 0
@@ -198,7 +261,14 @@ class Verbose:
         for state, step in zip(states, steps):
             after = (*state.steps, replace(step, reply="noted"))
             full = len(after) == 2
-            found.append(replace(state, steps=after, answer=step.text if full else None, end=End.ANSWERED if full else None))
+            found.append(
+                replace(
+                    state,
+                    steps=after,
+                    answer=step.text if full else None,
+                    end=End.ANSWERED if full else None,
+                )
+            )
         return found
 
 
@@ -212,16 +282,22 @@ def test_grpo_keeps_problems_apart(model: str, tmp_path: Path) -> None:
     left = rollouts.playable(env, replace(settings, apart=str(file)), 100)
     assert len(all_of_them) == 100
     assert not set(apart) & set(left)
-    assert not [prompt for prompt in left if prompt.startswith(f"Compute {b[:-1]} + {a}.")], "nor the twin of one"
+    assert not [prompt for prompt in left if prompt.startswith(f"Compute {b[:-1]} + {a}.")], (
+        "nor the twin of one"
+    )
     seeds = {playground(replace(settings, seed=seed)).problems[0].prompt for seed in (0, 1)}
-    assert not seeds & {load_env(ENV, level=1, seed=seed).problems[0].prompt for seed in (0, 1)}, "what others measure on"
+    assert not seeds & {load_env(ENV, level=1, seed=seed).problems[0].prompt for seed in (0, 1)}, (
+        "what others measure on"
+    )
 
 
 def test_episodes_are_the_text_that_the_policy_read(model: str) -> None:
     env = load_env(ENV, level=1, seed=4)
     env.domain = Verbose()
     loaded = load_language_model(model.removeprefix("hf:"), device="cpu")
-    policy = TransformersPolicy(loaded, temperature=1.0, top_p=1.0, max_new_tokens=5, delimiters=("q",))
+    policy = TransformersPolicy(
+        loaded, temperature=1.0, top_p=1.0, max_new_tokens=5, delimiters=("q",)
+    )
     problems = [env.problems[0]] * 3 + [env.problems[1]] * 3
     episodes = rollouts.play(policy, env, problems, max_steps=4)
     assert len({tuple(episode.ids) for episode in episodes}) == 6, "each is a sample of its own"
@@ -230,14 +306,20 @@ def test_episodes_are_the_text_that_the_policy_read(model: str) -> None:
         assert "noted" in text, "the reply to the first step stands there"
         learned = loaded.tokenizer.decode([t for t, own in zip(episode.ids, episode.own) if own])
         assert "noted" not in learned, "and is not learned"
-        assert loaded.tokenizer.decode(episode.prompt_ids) == "".join(policy.head(episode.problem.prompt))
+        assert loaded.tokenizer.decode(episode.prompt_ids) == "".join(
+            policy.head(episode.problem.prompt)
+        )
         first, second = episode.state.steps
         assert learned.startswith(first.text) and text.rstrip("q").endswith(second.text.rstrip("q"))
 
 
 @needs_trl
-def test_grpo_that_was_cut_short_goes_on(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollouts, "rewards", lambda env, episodes: [float(len(e.ids) % 2) for e in episodes])
+def test_grpo_that_was_cut_short_goes_on(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        rollouts, "rewards", lambda env, episodes: [float(len(e.ids) % 2) for e in episodes]
+    )
     out = tmp_path / "out"
     settings = config("grpo", model, out, group=4, batch=4, steps=8, max_new_tokens=6, max_steps=1)
 
@@ -284,9 +366,13 @@ def test_a_missing_package_names_the_extra(
     model: str, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "trl" else there(name, *a))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "trl" else there(name, *a)
+    )
     for kind in ("dpo", "grpo"):
-        with pytest.raises(TrainingError, match=r"needs the package trl: pip install 'stepgym\[train\]'"):
+        with pytest.raises(
+            TrainingError, match=r"needs the package trl: pip install 'stepgym\[train\]'"
+        ):
             train(config(kind, model, tmp_path / kind, runs=(run,)))
 
 
@@ -318,11 +404,21 @@ def test_a_generation_is_measured_on_problems_that_it_never_played(
 
     monkeypatch.setattr(llm_generation, "_policy", policy)
     settings = llm_generation.Generation(
-        out=str(tmp_path / "g"), init=model, arms=("sft", "unverified"), episodes=12, samples=4, steps=2, lora=0,
+        out=str(tmp_path / "g"),
+        init=model,
+        arms=("sft", "unverified"),
+        episodes=12,
+        samples=4,
+        steps=2,
+        lora=0,
         device="cpu",
-    )  # fmt: skip
+    )
     results = llm_generation.run_generation(settings, tell=lambda line: None)
-    assert [row["name"] for row in results["methods"]] == ["before", "after sft", "after unverified"]
+    assert [row["name"] for row in results["methods"]] == [
+        "before",
+        "after sft",
+        "after unverified",
+    ]
     assert results["play"]["solved_by_any_sample"] == 1
     test = {likeness(problem.prompt) for problem in llm_generation.held_out(settings)}
     played = {record.prompt for record in read_episodes(tmp_path / "g" / "run")}
@@ -330,7 +426,11 @@ def test_a_generation_is_measured_on_problems_that_it_never_played(
     assert len(played) == 12
     assert not test & {likeness(prompt) for prompt in played}
     approved = list(read_episodes(tmp_path / "g" / "run-unverified"))
-    assert any(node.answer == "99" and node.verdict == "correct" for record in approved for node in record.nodes)
+    assert any(
+        node.answer == "99" and node.verdict == "correct"
+        for record in approved
+        for node in record.nodes
+    )
     seen = len(asked)
     again = llm_generation.run_generation(settings, tell=lambda line: None)
     assert len(asked) == seen, "nothing is played or measured twice"
@@ -344,16 +444,32 @@ def test_a_generation_is_measured_on_problems_that_it_never_played(
         llm_generation.run_generation(settings)
 
 
-def test_arms_are_trained_in_an_order_of_their_own(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arms_are_trained_in_an_order_of_their_own(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`dpo` goes on from `sft`, whichever is named first and whether `sft` is named at all."""
     inits: list[tuple[str, str]] = []
-    monkeypatch.setattr(llm_generation, "_policy", lambda *given, **settings: ScriptedPolicy(answers))
-    monkeypatch.setattr(llm_generation, "train", lambda config, progress: inits.append((Path(config.out).name, config.init)))
-    settings = llm_generation.Generation(out=str(tmp_path), init=model, episodes=4, samples=4, held_out=4, device="cpu")
+    monkeypatch.setattr(
+        llm_generation, "_policy", lambda *given, **settings: ScriptedPolicy(answers)
+    )
+    monkeypatch.setattr(
+        llm_generation,
+        "train",
+        lambda config, progress: inits.append((Path(config.out).name, config.init)),
+    )
+    settings = llm_generation.Generation(
+        out=str(tmp_path), init=model, episodes=4, samples=4, held_out=4, device="cpu"
+    )
     for arms in (("dpo", "unverified"), ("sft", "dpo")):
         llm_generation.run_generation(replace(settings, arms=arms), tell=lambda line: None)
     after = f"hf:{tmp_path / 'sft'}"
-    assert inits == [("sft", model), ("unverified", model), ("dpo", after), ("sft", model), ("dpo", after)]
+    assert inits == [
+        ("sft", model),
+        ("unverified", model),
+        ("dpo", after),
+        ("sft", model),
+        ("dpo", after),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -362,15 +478,21 @@ def test_arms_are_trained_in_an_order_of_their_own(model: str, tmp_path: Path, m
         ("sft", "incorrect", "no correct episode"),  # nothing to imitate
         ("prm", "correct", "labels are of one class"),  # nothing to tell apart
         ("orm", "incorrect", "labels are of one class"),
-        pytest.param("dpo", "correct", "no fork", marks=needs_trl),  # nothing to prefer over anything
+        pytest.param(
+            "dpo", "correct", "no fork", marks=needs_trl
+        ),  # nothing to prefer over anything
     ],
 )
 def test_records_that_teach_nothing_are_named(
     model: str, run: str, tmp_path: Path, kind: str, verdict: str, message: str
 ) -> None:
-    with RunFolder(tmp_path / "spoiled", RunConfig(env_id=ENV, agent="best_of_n", policy="smollm2")) as folder:
+    with RunFolder(
+        tmp_path / "spoiled", RunConfig(env_id=ENV, agent="best_of_n", policy="smollm2")
+    ) as folder:
         for record in read_episodes(run):
-            nodes = tuple(replace(node, verdict=verdict if node.verdict else None) for node in record.nodes)
+            nodes = tuple(
+                replace(node, verdict=verdict if node.verdict else None) for node in record.nodes
+            )
             folder.append(replace(record, nodes=nodes))
     with pytest.raises(TrainingError, match=message):
         train(config(kind, model, tmp_path / "out", runs=(str(tmp_path / "spoiled"),)))
@@ -378,7 +500,20 @@ def test_records_that_teach_nothing_are_named(
 
 @needs_peft
 def test_the_command_trains_a_language_model(model: str, run: str, tmp_path: Path) -> None:
-    call = ["train", "sft", "--init", model, "--runs", run, "--out", str(tmp_path / "out"), "--steps", "2", "--batch", "2"]
+    call = [
+        "train",
+        "sft",
+        "--init",
+        model,
+        "--runs",
+        run,
+        "--out",
+        str(tmp_path / "out"),
+        "--steps",
+        "2",
+        "--batch",
+        "2",
+    ]
     done = CliRunner().invoke(main, [*call, "--lora", "--device", "cpu", "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads((tmp_path / "out" / "train.json").read_text())["lora"] == 16

@@ -41,15 +41,25 @@ from stepgym.selfplay.train.imitation import demonstrations, known_facts, train_
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("start")
-    train_imitation(folder, shape=net.Shape(16, 1, 2), level=1, num_problems=60, schedule=Schedule(60, 1e-2))
+    train_imitation(
+        folder, shape=net.Shape(16, 1, 2), level=1, num_problems=60, schedule=Schedule(60, 1e-2)
+    )
     return folder
 
 
 def config(start: Path, out: Path, **changes: object) -> LoopConfig:
     settings = LoopConfig(
-        out=str(out), env="stepgym/ModularSums-v0", level=1, init=str(start), teacher="vote", generations=1,
-        agent_settings={"n": 4, "pick": "vote"}, episodes=6, held_out=5, steps=3,
-    )  # fmt: skip
+        out=str(out),
+        env="stepgym/ModularSums-v0",
+        level=1,
+        init=str(start),
+        teacher="vote",
+        generations=1,
+        agent_settings={"n": 4, "pick": "vote"},
+        episodes=6,
+        held_out=5,
+        steps=3,
+    )
     return replace(settings, **changes)  # type: ignore[arg-type]
 
 
@@ -98,7 +108,9 @@ def test_a_generation_cut_short_replays_no_finished_episode(start: Path, tmp_pat
         ([1, 1, 0, 0], [0, 1, 0, 0], True),  # worse by one of four: chance
     ],
 )
-def test_the_gate_turns_down_only_what_is_worse_at_95_percent(old: list[int], new: list[int], accepted: bool) -> None:
+def test_the_gate_turns_down_only_what_is_worse_at_95_percent(
+    old: list[int], new: list[int], accepted: bool
+) -> None:
     assert (worse_p_value(old, new) > 0.05) is accepted
 
 
@@ -122,28 +134,43 @@ def test_a_moved_loop_goes_on(start: Path, tmp_path: Path, monkeypatch: pytest.M
         log.write_text(json.dumps(first) + "\n" + json.dumps({**line, "policy": policy}) + "\n")
         if "/" in policy:
             settings = there / "loop" / "config.json"
-            settings.write_text(json.dumps({k: v for k, v in json.loads(settings.read_text()).items() if k != "beside"}))
+            settings.write_text(
+                json.dumps(
+                    {k: v for k, v in json.loads(settings.read_text()).items() if k != "beside"}
+                )
+            )
         monkeypatch.chdir("/")
         moved = replace(made, out=str(there / "loop"), init=str(there / "start"), generations=2)
         assert run_loop(moved)[2]["generation"] == 2
         wanted = there / ("start" if line is first else "loop/generation-1")
-        assert policy_folder(moved, str(read_config(there / "loop" / "generation-2" / "run").policy)) == wanted
+        assert (
+            policy_folder(moved, str(read_config(there / "loop" / "generation-2" / "run").policy))
+            == wanted
+        )
         shutil.rmtree(there)
 
 
-def test_a_loop_that_starts_at_a_generation_of_another_goes_on_when_both_are_moved(start: Path, tmp_path: Path) -> None:
+def test_a_loop_that_starts_at_a_generation_of_another_goes_on_when_both_are_moved(
+    start: Path, tmp_path: Path
+) -> None:
     one = config(start, tmp_path / "here" / "one")
     run_loop(one)
-    two = config(tmp_path / "here" / "one" / "generation-1", tmp_path / "here" / "two", generations=0)
+    two = config(
+        tmp_path / "here" / "one" / "generation-1", tmp_path / "here" / "two", generations=0
+    )
     run_loop(two)
     (tmp_path / "here").rename(tmp_path / "there")
     begun = tmp_path / "there" / "one" / "generation-1"
-    lines = run_loop(replace(two, out=str(tmp_path / "there" / "two"), init=str(begun), generations=1))
+    lines = run_loop(
+        replace(two, out=str(tmp_path / "there" / "two"), init=str(begun), generations=1)
+    )
     assert read_config(tmp_path / "there" / "two" / "generation-1" / "run").policy == str(begun)
     assert [line["policy"] for line in lines] == ["start", "generation-1"]
 
 
-def test_a_loop_without_the_reward_model_that_it_is_to_train_keeps_nothing(start: Path, tmp_path: Path) -> None:
+def test_a_loop_without_the_reward_model_that_it_is_to_train_keeps_nothing(
+    start: Path, tmp_path: Path
+) -> None:
     with pytest.raises(CheckpointError, match=r"prm|no model\.safetensors"):
         run_loop(config(start, tmp_path / "loop", own_reward_model=True))
     assert not (tmp_path / "loop").exists()
@@ -180,7 +207,10 @@ def test_a_mistake_costs_no_folder(start: Path, tmp_path: Path) -> None:
 
 
 def test_a_policy_of_another_game_is_said_to_be_one(start: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"every episode on stepgym/ModularSums-v0 failed, the first with: .*only plays Countdown"):
+    with pytest.raises(
+        TrainingError,
+        match=r"every episode on stepgym/ModularSums-v0 failed, the first with: .*only plays Countdown",
+    ):
         run_loop(config(start, tmp_path, init="embedded"))
 
 
@@ -237,14 +267,26 @@ def test_the_command_writes_curves(start: Path, tmp_path: Path) -> None:
 
 
 def test_bands_are_mean_and_extremes_over_seeds() -> None:
-    seeds = [[{"greedy": 0.2}, {"greedy": 0.6}], [{"greedy": 0.4}, {"greedy": 0.8}, {"greedy": 1.0}]]
-    assert bands(seeds, "greedy") == [(pytest.approx(0.3), 0.2, 0.4), (pytest.approx(0.7), 0.6, 0.8)]
+    seeds = [
+        [{"greedy": 0.2}, {"greedy": 0.6}],
+        [{"greedy": 0.4}, {"greedy": 0.8}, {"greedy": 1.0}],
+    ]
+    assert bands(seeds, "greedy") == [
+        (pytest.approx(0.3), 0.2, 0.4),
+        (pytest.approx(0.7), 0.6, 0.8),
+    ]
 
 
 TINY: dict[str, Any] = {
-    "seeds": 1, "generations": 1, "episodes": 4, "held_out": 3, "imitation_steps": 20, "steps": 2,
-    "num_demonstrations": 60, "tell": lambda line: None,
-}  # fmt: skip
+    "seeds": 1,
+    "generations": 1,
+    "episodes": 4,
+    "held_out": 3,
+    "imitation_steps": 20,
+    "steps": 2,
+    "num_demonstrations": 60,
+    "tell": lambda line: None,
+}
 RUN = tuple(arm for arm in ARMS if arm != "oracle")
 """Arms that find something to learn even in four episodes of a start so green: of whole right lines there are none."""
 
@@ -257,16 +299,28 @@ def claim(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
 
 def test_self_play_runs_every_arm(claim: tuple[Path, dict[str, Any]]) -> None:
     out, results = claim
-    assert tuple(results) == RUN, "in the order in which they need each other, whatever the order they are named in"
+    assert tuple(results) == RUN, (
+        "in the order in which they need each other, whatever the order they are named in"
+    )
     assert all(len(figures["greedy"]) == 2 for figures in results.values())
     assert results["vote"]["facts"].keys() == {"demonstrated", "others"}
     assert (out / "curves.png").is_file()
 
 
-def test_intervals_count_the_spread_between_trainings_and_lines_of_before_can_be_summed_up(tmp_path: Path) -> None:
+def test_intervals_count_the_spread_between_trainings_and_lines_of_before_can_be_summed_up(
+    tmp_path: Path,
+) -> None:
     """Three trainings that differ: problems alone, pooled, would say .55 to .72."""
     seeds = [
-        [{"generation": 0, "greedy": share, "searched": share, "solved": solved, "searched_solved": solved}]
+        [
+            {
+                "generation": 0,
+                "greedy": share,
+                "searched": share,
+                "solved": solved,
+                "searched_solved": solved,
+            }
+        ]
         for share in (0.4, 0.6, 0.9)
         for solved in [[int(i < 50 * share) for i in range(50)]]
     ]
@@ -276,13 +330,20 @@ def test_intervals_count_the_spread_between_trainings_and_lines_of_before_can_be
         del line["searched_solved"]
     before = write_results(tmp_path, {"vote": seeds})["vote"]
     assert "searched_last_ci" not in before and "greedy_last_ci" in before
-    assert json.loads((tmp_path / "results.json").read_text())["vote"]["searched_by_seed"] == [[0.4, 0.6, 0.9]] * 2
+    assert (
+        json.loads((tmp_path / "results.json").read_text())["vote"]["searched_by_seed"]
+        == [[0.4, 0.6, 0.9]] * 2
+    )
 
 
-def test_more_imitation_needs_as_many_generations_of_votes(claim: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_more_imitation_needs_as_many_generations_of_votes(
+    claim: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
     shutil.copytree(claim[0], tmp_path / "claim")
     more = {**TINY, "generations": 2}
-    with pytest.raises(TrainingError, match=r"spent in 2 generations, and .*vote has 1: run `vote` with it"):
+    with pytest.raises(
+        TrainingError, match=r"spent in 2 generations, and .*vote has 1: run `vote` with it"
+    ):
         self_play_improves(tmp_path / "claim", arms=["imitation"], **more)
     with pytest.raises(ValueError, match="did you mean 'vote'"):
         self_play_improves(tmp_path / "claim", arms=["votes"], **TINY)
@@ -320,7 +381,14 @@ def test_the_curriculum_keeps_the_band(start: Path, tmp_path: Path) -> None:
     """The level goes up after a generation above the band, down after one below it, and a resumed loop knows it."""
     always, never = (0.0, 0.01), (0.98, 0.99)
     for band, first, then in ((always, 2, 3), (never, 2, 1)):
-        made = config(start, tmp_path / str(band), teacher="random", band=band, start_level=first, generations=1)
+        made = config(
+            start,
+            tmp_path / str(band),
+            teacher="random",
+            band=band,
+            start_level=first,
+            generations=1,
+        )
         run_loop(made)
         lines = run_loop(replace(made, generations=2))
         assert lines[1]["level"] == first
@@ -328,7 +396,9 @@ def test_the_curriculum_keeps_the_band(start: Path, tmp_path: Path) -> None:
         assert lines[2]["level"] == lines[1]["curriculum"] == first + moved
         if moved:
             assert lines[2]["level"] == then
-        assert read_config(tmp_path / str(band) / "generation-2" / "run").env_options == {"level": lines[2]["level"]}
+        assert read_config(tmp_path / str(band) / "generation-2" / "run").env_options == {
+            "level": lines[2]["level"]
+        }
 
 
 @pytest.mark.parametrize(
@@ -336,22 +406,43 @@ def test_the_curriculum_keeps_the_band(start: Path, tmp_path: Path) -> None:
     [
         ({}, 2),  # the start
         ({"curriculum": 4}, 4),
-        ({"curriculum": {"level": 3, "lowest": 1, "highest": 5, "low": 0.4, "high": 0.8, "window": 6, "recent": [True]}}, 3),
+        (
+            {
+                "curriculum": {
+                    "level": 3,
+                    "lowest": 1,
+                    "highest": 5,
+                    "low": 0.4,
+                    "high": 0.8,
+                    "window": 6,
+                    "recent": [True],
+                }
+            },
+            3,
+        ),
     ],
 )
-def test_the_level_to_play_stands_in_the_last_line(start: Path, last: dict[str, Any], level: int) -> None:
-    assert level_after(config(start, Path("unused"), band=(0.4, 0.8), start_level=2), [last]) == level
+def test_the_level_to_play_stands_in_the_last_line(
+    start: Path, last: dict[str, Any], level: int
+) -> None:
+    assert (
+        level_after(config(start, Path("unused"), band=(0.4, 0.8), start_level=2), [last]) == level
+    )
 
 
 @pytest.mark.parametrize(
     ("rate", "level", "then"),
     [(0.9, 2, 3), (0.6, 2, 2), (0.1, 2, 1), (0.9, 5, 5), (0.1, 1, 1)],  # the last two: no further
 )
-def test_a_generations_own_rate_moves_the_level(start: Path, rate: float, level: int, then: int) -> None:
+def test_a_generations_own_rate_moves_the_level(
+    start: Path, rate: float, level: int, then: int
+) -> None:
     """Whatever the order of its outcomes, and whatever came before."""
     outcomes = [i < rate * 10 for i in range(10)]
     settings = config(start, Path("unused"), band=(0.4, 0.8))
-    assert next_level(settings, level, outcomes) == next_level(settings, level, outcomes[::-1]) == then
+    assert (
+        next_level(settings, level, outcomes) == next_level(settings, level, outcomes[::-1]) == then
+    )
 
 
 def test_no_lesson_is_from_a_held_out_problem(start: Path, episodes: list[EpisodeRecord]) -> None:
@@ -366,9 +457,17 @@ def test_no_lesson_is_from_a_held_out_problem(start: Path, episodes: list[Episod
     assert judged_of(settings, buffered(settings, 1, {1: episodes})), "others are learned from"
 
 
-def test_the_watch_reports_on_each_generation_and_needs_a_reward_model(start: Path, tmp_path: Path) -> None:
+def test_the_watch_reports_on_each_generation_and_needs_a_reward_model(
+    start: Path, tmp_path: Path
+) -> None:
     report = "stepgym.selfplay.generation_watch:watch_generation"
-    common = {"report": report, "agent_settings": {"n": 8}, "teacher": "verifier", "env": "stepgym/Countdown-v0", "init": "embedded"}
+    common = {
+        "report": report,
+        "agent_settings": {"n": 8},
+        "teacher": "verifier",
+        "env": "stepgym/Countdown-v0",
+        "init": "embedded",
+    }
     lines = run_loop(config(start, tmp_path / "a", own_reward_model=True, held_out=3, **common))
     assert lines[1]["report"].keys() == {"alarms", "auc"}
     assert (tmp_path / "a" / "generation-1" / "watch.json").is_file()

@@ -44,7 +44,8 @@ JUDGED = [
 SHIPPED = EmbeddedPolicy()
 
 boards = st.tuples(
-    st.lists(st.integers(0, 300), min_size=2, max_size=5).map(lambda x: tuple(sorted(x))), st.integers(0, 999)
+    st.lists(st.integers(0, 300), min_size=2, max_size=5).map(lambda x: tuple(sorted(x))),
+    st.integers(0, 999),
 )
 
 
@@ -62,7 +63,9 @@ def headed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @given(board=boards)
 @settings(max_examples=25, deadline=None)
-def test_an_untrained_head_says_nothing_and_leaves_the_policy_as_it_was(headed: Path, board: object) -> None:
+def test_an_untrained_head_says_nothing_and_leaves_the_policy_as_it_was(
+    headed: Path, board: object
+) -> None:
     with_head = EmbeddedPolicy(headed)
     assert with_head.log_probs(board) == SHIPPED.log_probs(board)  # type: ignore[arg-type]
     assert EmbeddedRewardModel(headed).score_boards([board]) == [0.5]  # type: ignore[list-item]
@@ -85,10 +88,14 @@ def test_the_policy_stays_one_that_transformers_loads_alone(headed: Path) -> Non
         ),
     ],
 )
-def test_joint_training_lowers_both_losses(game: str, choices: list[Choice], judged: list[Judged]) -> None:
+def test_joint_training_lowers_both_losses(
+    game: str, choices: list[Choice], judged: list[Judged]
+) -> None:
     model = tiny(game)
     first = train_policy_value(model, choices, judged, schedule=Schedule(1, 1e-9), batch=4)
-    last = train_policy_value(model, choices, judged, schedule=Schedule(60, 2e-2, warmup=5), batch=4)
+    last = train_policy_value(
+        model, choices, judged, schedule=Schedule(60, 2e-2, warmup=5), batch=4
+    )
     assert first.value_loss == pytest.approx(math.log(2))
     assert last.policy_loss < 0.7 * first.policy_loss
     assert last.value_loss < 0.3 * first.value_loss
@@ -101,7 +108,9 @@ def test_what_is_saved_is_loaded_and_gone_on_from(tmp_path: Path) -> None:
     model = tiny()
     train_policy_value(model, CHOICES, JUDGED, schedule=Schedule(5, 1e-2), out=tmp_path)
     again = value_head.load(tmp_path)
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True)
+    )
     assert load_file(tmp_path / HEAD)["weight"].any()
     assert {path.suffix for path in tmp_path.iterdir() if path.is_file()} == {
         ".safetensors",
@@ -142,16 +151,20 @@ def test_a_broken_head_is_named(tmp_path: Path, damage: str) -> None:
         name, size = ("weight", 8) if damage == "shape" else ("other", 16)
         save_file({name: torch.zeros(1, size), "bias": torch.zeros(1)}, file)
     with pytest.raises(
-        net.CheckpointError, match=r"value_head.safetensors is cut short or no value head of this policy"
+        net.CheckpointError,
+        match=r"value_head.safetensors is cut short or no value head of this policy",
     ):
         EmbeddedRewardModel(tmp_path)
     EmbeddedPolicy(tmp_path)
 
 
-def test_a_policy_without_a_head_is_no_reward_model_and_says_how_it_becomes_one(tmp_path: Path) -> None:
+def test_a_policy_without_a_head_is_no_reward_model_and_says_how_it_becomes_one(
+    tmp_path: Path,
+) -> None:
     net.save(tiny().policy, tmp_path)
     with pytest.raises(
-        net.CheckpointError, match=r"not a prm .*`stepgym train alphazero --shared --init .*value head"
+        net.CheckpointError,
+        match=r"not a prm .*`stepgym train alphazero --shared --init .*value head",
     ):
         load_reward_model(f"embedded:{tmp_path}")
 
@@ -161,7 +174,9 @@ def test_both_readings_of_one_network_are_charged(headed: Path) -> None:
     env = load_env("Countdown-v0", level=3)
     policy, value = EmbeddedPolicy(headed), EmbeddedRewardModel(headed)
     assert value.num_parameters == policy.num_parameters + policy.model.config.hidden_size + 1
-    (record,) = solve(env, agent="beam", policy=policy, reward_model=value, episodes=1, see_verdicts=False)
+    (record,) = solve(
+        env, agent="beam", policy=policy, reward_model=value, episodes=1, see_verdicts=False
+    )
     left = {0: len(env.problems[0].public[0])}  # type: ignore[index]
     for node, row in enumerate(record.nodes[1:], start=1):
         left[node] = left[row.parent] - 1
@@ -173,7 +188,11 @@ def test_both_readings_of_one_network_are_charged(headed: Path) -> None:
 def test_the_command_line_trains_one_network_and_plays_with_it(tmp_path: Path) -> None:
     env = load_env("Countdown-v0", level=3, seed=5)
     played = iter_solve(
-        [env.problems[i] for i in range(8)], env=env, agent="mcts", policy="embedded", verify_all=True
+        [env.problems[i] for i in range(8)],
+        env=env,
+        agent="mcts",
+        policy="embedded",
+        verify_all=True,
     )
     with RunFolder(
         tmp_path / "run", RunConfig(env_id="stepgym/Countdown-v0", agent="mcts", policy="embedded")
@@ -192,7 +211,15 @@ def test_the_command_line_trains_one_network_and_plays_with_it(tmp_path: Path) -
     assert figures["loss"] == pytest.approx(figures["policy_loss"] + figures["value_loss"])
     assert not (tmp_path / "a" / net.PRM).exists()
     # Goes on from the head that is there: a fresh one's loss would begin at log 2.
-    call(*alphazero, "--init", str(tmp_path / "a"), "--learning-rate", "1e-9", "--out", str(tmp_path / "b"))
+    call(
+        *alphazero,
+        "--init",
+        str(tmp_path / "a"),
+        "--learning-rate",
+        "1e-9",
+        "--out",
+        str(tmp_path / "b"),
+    )
     heads = [load_file(tmp_path / name / net.POLICY / HEAD)["weight"] for name in "ab"]
     assert heads[0].any()
     assert torch.allclose(heads[0], heads[1], atol=1e-6)

@@ -14,7 +14,9 @@ from stepgym.agents.types import EpisodeRecord, NodeRecord
 from stepgym.selfplay.records import from_line, to_line
 from stepgym.selfplay.types import RecordError
 
-TEXT = st.text(st.characters(exclude_categories=()), max_size=20)  # lone surrogates and U+2028 included
+TEXT = st.text(
+    st.characters(exclude_categories=()), max_size=20
+)  # lone surrogates and U+2028 included
 REAL = st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | REAL | TEXT,
@@ -45,7 +47,9 @@ def node_records(draw: st.DrawFn, parent: int) -> NodeRecord:
 @st.composite
 def episode_records(draw: st.DrawFn) -> EpisodeRecord:
     size = draw(st.integers(1, 6))
-    nodes = tuple(draw(node_records(-1 if i == 0 else draw(st.integers(0, i - 1)))) for i in range(size))
+    nodes = tuple(
+        draw(node_records(-1 if i == 0 else draw(st.integers(0, i - 1)))) for i in range(size)
+    )
     path = [draw(st.integers(0, size - 1))]
     while nodes[path[0]].parent >= 0:
         path.insert(0, nodes[path[0]].parent)
@@ -84,7 +88,9 @@ def record(**changes: object) -> EpisodeRecord:
         nodes=(
             NodeRecord(parent=-1, visits=2),
             NodeRecord(parent=0, text="2 * 3", log_prob=-0.5, visits=2),
-            NodeRecord(parent=1, text="6 + 4", log_prob=-0.25, visits=1, status="ended", answer="2 * 3 + 4"),
+            NodeRecord(
+                parent=1, text="6 + 4", log_prob=-0.25, visits=1, status="ended", answer="2 * 3 + 4"
+            ),
         ),
         path=(0, 1, 2),
         answer="2 * 3 + 4",
@@ -102,7 +108,9 @@ def test_a_record_comes_back_equal(original: EpisodeRecord) -> None:
 
 
 @given(episode_records(), st.data())
-def test_a_torn_line_is_never_taken_for_a_record(original: EpisodeRecord, data: st.DataObject) -> None:
+def test_a_torn_line_is_never_taken_for_a_record(
+    original: EpisodeRecord, data: st.DataObject
+) -> None:
     line = to_line(original)
     cut = data.draw(st.integers(0, len(line) - 1))
     with pytest.raises(RecordError):
@@ -118,7 +126,10 @@ def test_any_other_text_is_a_record_error(text: str) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"schema": 99}, "schema 99, but this stepgym reads schema 1"),  # written by a newer stepgym
+        (
+            {"schema": 99},
+            "schema 99, but this stepgym reads schema 1",
+        ),  # written by a newer stepgym
         ({"verdict": 3}, "field 'verdict' should be .*str.*, is 3"),
         ({"level": True}, "field 'level'"),  # JSON's true is no number, though Python's is
         ({"colour": "red"}, "unknown field 'colour'; known: agent"),
@@ -143,6 +154,12 @@ def test_a_missing_field_is_named() -> None:
 
 
 def test_what_strict_json_lacks_becomes_null_or_zero() -> None:
-    odd = record(nodes=(NodeRecord(parent=-1, log_prob=-inf, value=nan),), path=(0,), usage={"flops": inf})
+    odd = record(
+        nodes=(NodeRecord(parent=-1, log_prob=-inf, value=nan),), path=(0,), usage={"flops": inf}
+    )
     back = from_line(to_line(odd))
-    assert back.nodes[0].log_prob is None and back.nodes[0].value == 0.0 and back.usage == {"flops": None}
+    assert (
+        back.nodes[0].log_prob is None
+        and back.nodes[0].value == 0.0
+        and back.usage == {"flops": None}
+    )

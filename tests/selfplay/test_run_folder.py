@@ -14,13 +14,26 @@ from stepgym.agents.types import EpisodeRecord
 from stepgym.selfplay.run_folder import RunFolder, read_config, read_episodes, summarise
 from stepgym.selfplay.types import RecordError, RunBusyError, RunConfig, RunMismatchError
 
-CONFIG = RunConfig(env_id="stepgym/Countdown-v0", env_options={"level": 1}, agent="greedy", policy="random")
+CONFIG = RunConfig(
+    env_id="stepgym/Countdown-v0", env_options={"level": 1}, agent="greedy", policy="random"
+)
 
 
 def episode(index: int, **changes: object) -> EpisodeRecord:
     base = EpisodeRecord(
-        env_id="stepgym/Countdown-v0", problem_id=f"p{index}", level=1, seed=0, index=index, prompt="?",
-        reference="!", nodes=(), path=(), answer=None, verdict="correct", score=1.0, usage={"visible_tokens": 5},
+        env_id="stepgym/Countdown-v0",
+        problem_id=f"p{index}",
+        level=1,
+        seed=0,
+        index=index,
+        prompt="?",
+        reference="!",
+        nodes=(),
+        path=(),
+        answer=None,
+        verdict="correct",
+        score=1.0,
+        usage={"visible_tokens": 5},
     )
     return replace(base, **changes)  # type: ignore[arg-type]
 
@@ -36,7 +49,9 @@ def test_a_second_opening_goes_on_where_the_first_stopped(tmp_path: Path) -> Non
 
 
 @given(cut=st.integers(0, 2000))
-def test_a_torn_end_loses_only_the_torn_episodes(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+def test_a_torn_end_loses_only_the_torn_episodes(
+    tmp_path_factory: pytest.TempPathFactory, cut: int
+) -> None:
     folder = tmp_path_factory.mktemp("run")
     with RunFolder(folder, CONFIG) as run:
         for index in range(3):
@@ -45,7 +60,9 @@ def test_a_torn_end_loses_only_the_torn_episodes(tmp_path_factory: pytest.TempPa
     whole = file.read_bytes()
     file.write_bytes(whole[: max(0, len(whole) - cut)])
     kept = file.read_bytes().count(b"\n")
-    assert len(list(read_episodes(folder))) == kept, "a reader beside a killed writer sees the whole lines"
+    assert len(list(read_episodes(folder))) == kept, (
+        "a reader beside a killed writer sees the whole lines"
+    )
     with RunFolder(folder, CONFIG) as run:
         assert run.done == {f"p{i}" for i in range(kept)}
         for index in range(kept, 3):
@@ -63,14 +80,19 @@ def test_a_broken_line_in_the_middle_names_file_and_line(tmp_path: Path) -> None
 
 
 def test_two_writers_are_one_too_many(tmp_path: Path) -> None:
-    with RunFolder(tmp_path, CONFIG), pytest.raises(RunBusyError, match="another process is writing"):
+    with (
+        RunFolder(tmp_path, CONFIG),
+        pytest.raises(RunBusyError, match="another process is writing"),
+    ):
         RunFolder(tmp_path, CONFIG)
     RunFolder(tmp_path, CONFIG).close()
 
 
 def test_other_settings_are_refused_and_both_are_shown(tmp_path: Path) -> None:
     RunFolder(tmp_path, CONFIG).close()
-    with pytest.raises(RunMismatchError, match="agent was 'greedy', is now 'mcts'; seed was 0, is now 7"):
+    with pytest.raises(
+        RunMismatchError, match="agent was 'greedy', is now 'mcts'; seed was 0, is now 7"
+    ):
         RunFolder(tmp_path, replace(CONFIG, agent="mcts", seed=7))
 
 

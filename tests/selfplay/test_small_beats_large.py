@@ -55,7 +55,13 @@ def test_the_widest_settings_within_the_allowance_are_taken(
 @pytest.mark.parametrize("family", ["countdown", "sums"])
 def test_the_claim_runs_keeps_its_budget_and_resumes(tmp_path: Path, family: str) -> None:
     told: list[str] = []
-    settings = {"seeds": 1, "families": [family], "num_problems": 3, "steps": 4, "tell": told.append}
+    settings = {
+        "seeds": 1,
+        "families": [family],
+        "num_problems": 3,
+        "steps": 4,
+        "tell": told.append,
+    }
     results = small_beats_large(tmp_path, **settings)  # type: ignore[arg-type]
     known = {method.name: method for method in methods(family == "countdown")}
     for measured in results["families"]:

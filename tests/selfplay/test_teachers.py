@@ -46,9 +46,16 @@ def episodes() -> list[EpisodeRecord]:
     policy = EmbeddedPolicy(model=net.build(net.POLICY, net.Shape(16, 1, 2), "modular_sums"))
     problems = [env.problems[i] for i in range(30)]
     return list(
-        iter_solve(problems, env=env, agent="best_of_n", agent_settings={"n": 24, "pick": "vote"}, policy=policy,
-                   see_verdicts=False, verify_all=True)
-    )  # fmt: skip
+        iter_solve(
+            problems,
+            env=env,
+            agent="best_of_n",
+            agent_settings={"n": 24, "pick": "vote"},
+            policy=policy,
+            see_verdicts=False,
+            verify_all=True,
+        )
+    )
 
 
 def replay() -> Replay:
@@ -59,9 +66,13 @@ def relabelled(records: list[EpisodeRecord]) -> list[EpisodeRecord]:
     """The same episodes with every verdict turned round."""
     other = {"correct": "incorrect", "incorrect": "correct", None: None}
     return [
-        replace(r, verdict="undecided", nodes=tuple(replace(n, verdict=other[n.verdict]) for n in r.nodes))
+        replace(
+            r,
+            verdict="undecided",
+            nodes=tuple(replace(n, verdict=other[n.verdict]) for n in r.nodes),
+        )
         for r in records
-    ]  # fmt: skip
+    ]
 
 
 def parsed(text: str) -> tuple[int, int, int]:
@@ -71,9 +82,13 @@ def parsed(text: str) -> tuple[int, int, int]:
 
 @pytest.mark.parametrize("teacher", [Teacher.VOTE, Teacher.RANDOM])
 @pytest.mark.parametrize("form", list(Form))
-def test_a_teacher_without_labels_sees_none(episodes: list[EpisodeRecord], teacher: Teacher, form: Form) -> None:
+def test_a_teacher_without_labels_sees_none(
+    episodes: list[EpisodeRecord], teacher: Teacher, form: Form
+) -> None:
     approval = Approval(teacher=teacher, form=form, most_agreed=0.5)
-    assert lessons(approval, episodes, replay()) == lessons(approval, relabelled(episodes), replay())
+    assert lessons(approval, episodes, replay()) == lessons(
+        approval, relabelled(episodes), replay()
+    )
 
 
 def test_shuffled_rewards_leak_no_label(episodes: list[EpisodeRecord]) -> None:
@@ -88,7 +103,9 @@ def test_shuffled_rewards_leak_no_label(episodes: list[EpisodeRecord]) -> None:
     assert hits / asked == pytest.approx(len(rewarded) / len(pairs), abs=0.05)
 
 
-def test_the_verifier_approves_right_answers_and_the_vote_the_most_frequent(episodes: list[EpisodeRecord]) -> None:
+def test_the_verifier_approves_right_answers_and_the_vote_the_most_frequent(
+    episodes: list[EpisodeRecord],
+) -> None:
     for record in episodes:
         alone = [record]
         right = approve(Approval(teacher=Teacher.VERIFIER), alone, replay=replay())
@@ -103,19 +120,32 @@ def countdowns() -> list[EpisodeRecord]:
     env = load_env("stepgym/Countdown-v0", level=3)
     problems = [env.problems[i] for i in range(8)]
     return list(
-        iter_solve(problems, env=env, agent="best_of_n", agent_settings={"n": 16}, policy=load_policy("embedded"),
-                   see_verdicts=False, verify_all=True)
-    )  # fmt: skip
+        iter_solve(
+            problems,
+            env=env,
+            agent="best_of_n",
+            agent_settings={"n": 16},
+            policy=load_policy("embedded"),
+            see_verdicts=False,
+            verify_all=True,
+        )
+    )
 
 
 def test_every_verified_end_is_learned_from(countdowns: list[EpisodeRecord]) -> None:
     approved = approve(Approval(teacher=Teacher.VERIFIER), countdowns, replay=Replay())
     assert max(map(len, approved.values())) > 1, "a problem here has many right answers"
     for record in countdowns:
-        taken = {choice.board: set(choice.target) for choice in lessons(Approval(), [record], Replay()).get(record.problem_id, [])}
+        taken = {
+            choice.board: set(choice.target)
+            for choice in lessons(Approval(), [record], Replay()).get(record.problem_id, [])
+        }
         states = Replay().states(record)
         for end in ends(record, "correct"):
-            assert all(record.nodes[b].text in taken[states[a].public] for a, b in pairwise(path_to(record, end)))
+            assert all(
+                record.nodes[b].text in taken[states[a].public]
+                for a, b in pairwise(path_to(record, end))
+            )
 
 
 def test_votes_count_what_the_verifier_calls_the_same(countdowns: list[EpisodeRecord]) -> None:
@@ -129,7 +159,9 @@ def test_votes_count_what_the_verifier_calls_the_same(countdowns: list[EpisodeRe
         approved = voted[record.problem_id]
         assert {value(answer) for answer in approved} == {value(approved[0])}
         assert values[value(approved[0])] == max(values.values())
-        assert agreement(record, Replay().same(record)) == pytest.approx(max(values.values()) / values.total())
+        assert agreement(record, Replay().same(record)) == pytest.approx(
+            max(values.values()) / values.total()
+        )
     assert max(map(len, voted.values())) > 1
 
 
@@ -139,11 +171,15 @@ def value(text: str) -> Fraction:
     return found.value
 
 
-def test_merging_takes_an_approved_answer_however_a_line_spells_it(countdowns: list[EpisodeRecord]) -> None:
+def test_merging_takes_an_approved_answer_however_a_line_spells_it(
+    countdowns: list[EpisodeRecord],
+) -> None:
     """A step that reaches the target from a supported board is a lesson though its line is another's."""
     for record in countdowns:
         approved = right_answers(record)
-        for choice in merged_choices([record], Replay(), answers_of={record.problem_id: approved[:1]}, min_support=1):
+        for choice in merged_choices(
+            [record], Replay(), answers_of={record.problem_id: approved[:1]}, min_support=1
+        ):
             left, target = choice.board  # type: ignore[misc]
             if len(left) == 2:
                 domain = Replay().env(record).domain
@@ -159,7 +195,9 @@ def test_on_sums_every_answer_is_one_of_its_own(episodes: list[EpisodeRecord]) -
 
 
 @pytest.mark.parametrize("teacher", list(Teacher))
-def test_a_lesson_ends_in_what_its_teacher_approves(episodes: list[EpisodeRecord], teacher: Teacher) -> None:
+def test_a_lesson_ends_in_what_its_teacher_approves(
+    episodes: list[EpisodeRecord], teacher: Teacher
+) -> None:
     """And the oracle's has no wrong step at all."""
     approval = Approval(teacher=teacher)
     approved = approve(approval, episodes, replay=replay(), seed=1)
@@ -180,13 +218,21 @@ def test_a_lesson_ends_in_what_its_teacher_approves(episodes: list[EpisodeRecord
     if teacher is Teacher.VERIFIER:
         assert found.keys() == {r.problem_id for r in episodes if right_answers(r)}
     if teacher in (Teacher.RANDOM, Teacher.SHUFFLED):
-        assert any(approved[problem] != (right[problem],) for problem in found), "chance is no judge"
+        assert any(approved[problem] != (right[problem],) for problem in found), (
+            "chance is no judge"
+        )
 
 
 @given(share=st.floats(0.05, 1), least=st.floats(0, 1))
 @settings(max_examples=30, deadline=None)
-def test_the_most_agreed_problems_come_first(episodes: list[EpisodeRecord], share: float, least: float) -> None:
-    chosen = approve(Approval(teacher=Teacher.VOTE, most_agreed=share, min_agreement=least), episodes, replay=replay())
+def test_the_most_agreed_problems_come_first(
+    episodes: list[EpisodeRecord], share: float, least: float
+) -> None:
+    chosen = approve(
+        Approval(teacher=Teacher.VOTE, most_agreed=share, min_agreement=least),
+        episodes,
+        replay=replay(),
+    )
     agreed = {r.problem_id: agreement(r) for r in episodes}
     assert len(chosen) <= max(1, round(share * len(episodes)))
     assert all(agreed[problem] >= least for problem in chosen)
@@ -203,7 +249,12 @@ def test_merged_lessons_are_legal_share_out_to_one_and_join_supported_boards(
         for node, state in zip(record.nodes, replay().states(record)):
             if not state.done:
                 passed[state.public] += node.visits
-        for choice in merged_choices([record], replay(), answers_of={record.problem_id: (record.reference,)}, min_support=support):
+        for choice in merged_choices(
+            [record],
+            replay(),
+            answers_of={record.problem_id: (record.reference,)},
+            min_support=support,
+        ):
             remaining, running, modulus = choice.board  # type: ignore[misc]
             assert passed[choice.board] >= support
             assert sum(choice.target.values()) == pytest.approx(1)
@@ -215,13 +266,19 @@ def test_merged_lessons_are_legal_share_out_to_one_and_join_supported_boards(
                 if left:
                     assert passed[(tuple(left), c, modulus)] >= support
                 else:
-                    assert str(c) == record.reference, "an end is worth learning when it is the approved answer"
+                    assert str(c) == record.reference, (
+                        "an end is worth learning when it is the approved answer"
+                    )
 
 
 def test_merging_finds_steps_that_no_sample_took(episodes: list[EpisodeRecord]) -> None:
     """With the right answers known, some of them: that is what paths cannot teach."""
     answers_of = {r.problem_id: (r.reference,) for r in episodes}
-    found = {(c.board, text) for c in merged_choices(episodes, replay(), answers_of=answers_of, min_support=2) for text in c.target}
+    found = {
+        (c.board, text)
+        for c in merged_choices(episodes, replay(), answers_of=answers_of, min_support=2)
+        for text in c.target
+    }
     taken = {
         (state.public, record.nodes[child].text)
         for record in episodes
@@ -242,10 +299,17 @@ def test_a_domain_without_legal_steps_is_told_so(episodes: list[EpisodeRecord]) 
             return SimpleNamespace(domain=domain, problems=known.problems, verifier=known.verifier)
 
     with pytest.raises(TrainingError, match="does not list its legal steps; learn from paths"):
-        merged_choices(episodes[:1], Bare(options={"modulus": 5}), answers_of={episodes[0].problem_id: ("0",)}, min_support=1)
+        merged_choices(
+            episodes[:1],
+            Bare(options={"modulus": 5}),
+            answers_of={episodes[0].problem_id: ("0",)},
+            min_support=1,
+        )
 
 
-words = st.lists(st.sampled_from(["add", "3", "7", "30", "modulo", "Add"]), min_size=1, max_size=5).map(" ".join)
+words = st.lists(
+    st.sampled_from(["add", "3", "7", "30", "modulo", "Add"]), min_size=1, max_size=5
+).map(" ".join)
 
 
 @given(st.lists(st.lists(words, max_size=5), max_size=3), st.lists(words, max_size=2))
@@ -253,13 +317,20 @@ words = st.lists(st.sampled_from(["add", "3", "7", "30", "modulo", "Add"]), min_
 def test_removing_near_duplicates_is_idempotent_and_keeps_the_newest(
     episodes: list[EpisodeRecord], prompts: list[list[str]], apart: list[str]
 ) -> None:
-    generations = [[replace(episodes[0], prompt=p, problem_id=f"{g}/{i}") for i, p in enumerate(row)] for g, row in enumerate(prompts)]
+    generations = [
+        [replace(episodes[0], prompt=p, problem_id=f"{g}/{i}") for i, p in enumerate(row)]
+        for g, row in enumerate(prompts)
+    ]
     kept = without_near_duplicates(generations, apart=apart)
     assert without_near_duplicates(kept, apart=apart) == kept
     flat = [record for row in kept for record in row]
     every = [record for row in generations for record in row]
     assert flat == [record for record in every if record in flat], "the order stays"
-    alike = {likeness(record.prompt): record for record in every if likeness(record.prompt) not in set(map(likeness, apart))}
+    alike = {
+        likeness(record.prompt): record
+        for record in every
+        if likeness(record.prompt) not in set(map(likeness, apart))
+    }
     assert {likeness(r.prompt): r for r in flat} == alike
     assert len(flat) == len(alike)
 

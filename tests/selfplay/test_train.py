@@ -43,10 +43,16 @@ def records() -> list[EpisodeRecord]:
     problems = [env.problems[i] for i in range(12)]
     return list(
         iter_solve(
-            problems, env=env, agent="mcts", policy="embedded", reward_model="embedded", see_verdicts=False,
-            agent_settings={"simulations": 12}, verify_all=True,
+            problems,
+            env=env,
+            agent="mcts",
+            policy="embedded",
+            reward_model="embedded",
+            see_verdicts=False,
+            agent_settings={"simulations": 12},
+            verify_all=True,
         )
-    )  # fmt: skip
+    )
 
 
 def policy(game: str = "countdown") -> Any:
@@ -60,7 +66,9 @@ def share(model: Any, board: Any, text: str) -> float:
 
 def test_a_policy_takes_on_the_shares_it_is_shown() -> None:
     model = policy()
-    boards.train_choices(model, [Choice(BOARD, {GOOD: 0.75, BAD: 0.25})] * 8, schedule=QUICK, batch=8)
+    boards.train_choices(
+        model, [Choice(BOARD, {GOOD: 0.75, BAD: 0.25})] * 8, schedule=QUICK, batch=8
+    )
     assert share(model, BOARD, GOOD) == pytest.approx(0.75, abs=0.05)
     assert share(model, BOARD, BAD) == pytest.approx(0.25, abs=0.05)
 
@@ -117,13 +125,20 @@ def test_labels_of_every_source_are_shares(records: list[EpisodeRecord], labels:
     assert [e.label for e in hard] == [float(e.label > 0) for e in judged]
 
 
-def test_agreement_keeps_a_part_of_the_samples_and_first_error_stops_at_it(records: list[EpisodeRecord]) -> None:
+def test_agreement_keeps_a_part_of_the_samples_and_first_error_stops_at_it(
+    records: list[EpisodeRecord],
+) -> None:
     replay = Replay()
     for record in records:
         states = replay.states(record)
         sampled, exact, agreed, first = (
             examples.step_labels(record, replay, states, labels)
-            for labels in (Labels.MONTE_CARLO, Labels.VERIFIER, Labels.AGREEMENT, Labels.FIRST_ERROR)
+            for labels in (
+                Labels.MONTE_CARLO,
+                Labels.VERIFIER,
+                Labels.AGREEMENT,
+                Labels.FIRST_ERROR,
+            )
         )
         assert agreed.keys() <= sampled.keys()
         assert all((sampled[node] > 0) == (exact[node] > 0) for node in agreed)
@@ -140,7 +155,11 @@ def test_visits_are_shares_of_siblings(records: list[EpisodeRecord]) -> None:
 
 
 def test_a_run_cut_short_ends_as_the_one_that_was_not(tmp_path: Path) -> None:
-    rows = [Choice(((a, b), a * b), {f"{max(a, b)} * {min(a, b)}": 1.0}) for a in range(2, 9) for b in range(a, 9)]
+    rows = [
+        Choice(((a, b), a * b), {f"{max(a, b)} * {min(a, b)}": 1.0})
+        for a in range(2, 9)
+        for b in range(a, 9)
+    ]
     schedule = Schedule(20, 1e-2, warmup=2, checkpoint_every=7)
     whole, cut = policy(), policy()
     boards.train_choices(whole, rows, schedule=schedule, batch=4, out=tmp_path / "whole")
@@ -174,7 +193,10 @@ def test_a_run_cut_short_ends_as_the_one_that_was_not(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     rows, schedule = [Choice(BOARD, {GOOD: 1.0})], Schedule(4, 1e-3)
     boards.train_choices(policy(), rows, schedule=schedule, out=tmp_path)
-    with pytest.raises(TrainingError, match=r"steps was 4, is now 8; learning_rate was 0\.001, is now 0\.01; choose"):
+    with pytest.raises(
+        TrainingError,
+        match=r"steps was 4, is now 8; learning_rate was 0\.001, is now 0\.01; choose",
+    ):
         boards.train_choices(policy(), rows, schedule=Schedule(8, 1e-2), out=tmp_path)
     other = net.build(net.POLICY, SHAPE, "countdown", seed=1)
     with pytest.raises(TrainingError, match="another run: digest of the first weights was "):
@@ -182,7 +204,9 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     assert boards.train_choices(policy(), rows, schedule=schedule, out=tmp_path).steps == 4
 
 
-def test_grpo_goes_on_from_between_two_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grpo_goes_on_from_between_two_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both updates on a group of rollouts belong together: the group itself is not kept."""
     monkeypatch.setattr(fitting, "_CHECKPOINT_SECONDS", -1.0)  # after every step that may have one
     env, models = load_env("Countdown-v0", level=1, seed=1), {}
@@ -191,7 +215,11 @@ def test_grpo_goes_on_from_between_two_groups(tmp_path: Path, monkeypatch: pytes
         if step == 4:
             raise KeyboardInterrupt
 
-    settings: dict[str, Any] = {"schedule": Schedule(6, 1e-2, report_every=1), "inner": 2, "problems_per_step": 4}
+    settings: dict[str, Any] = {
+        "schedule": Schedule(6, 1e-2, report_every=1),
+        "inner": 2,
+        "problems_per_step": 4,
+    }
     with pytest.raises(KeyboardInterrupt):
         train_grpo(policy(), env, **settings, out=tmp_path / "cut", progress=stop)
     for name in ("cut", "whole"):
@@ -257,8 +285,12 @@ def test_records_that_teach_nothing_are_named(
 
 
 @pytest.mark.parametrize("kind", ["sft", "dpo", "prm", "orm", "alphazero", "grpo"])
-def test_every_trainer_runs_from_the_command_line(tmp_path: Path, records: list[EpisodeRecord], kind: str) -> None:
-    mixed = [spoiled(record, "incorrect") if i % 3 == 0 else record for i, record in enumerate(records)]
+def test_every_trainer_runs_from_the_command_line(
+    tmp_path: Path, records: list[EpisodeRecord], kind: str
+) -> None:
+    mixed = [
+        spoiled(record, "incorrect") if i % 3 == 0 else record for i, record in enumerate(records)
+    ]
     run, out = run_folder(tmp_path / "run", mixed), tmp_path / "out"
     source = ["--level", "1"] if kind == "grpo" else ["--runs", str(run)]
     call = ["train", kind, *source, "--out", str(out), "--steps", "3", "--json"]
@@ -280,20 +312,39 @@ def test_a_run_is_played_again_with_its_own_options(tmp_path: Path, kind: str) -
     """Two runs of one environment with other options each: neither is taken for the other."""
     for modulus in (7, 19):
         selfplay(
-            "stepgym/ModularSums-v0", out=tmp_path / f"{modulus}", agent="best_of_n", policy="random", episodes=6, level=1,
-            env_options={"modulus": modulus}, agent_settings={"n": 16},
-        )  # fmt: skip
+            "stepgym/ModularSums-v0",
+            out=tmp_path / f"{modulus}",
+            agent="best_of_n",
+            policy="random",
+            episodes=6,
+            level=1,
+            env_options={"modulus": modulus},
+            agent_settings={"n": 16},
+        )
     model = net.build(net.PRM if kind == "orm" else net.POLICY, SHAPE, "modular_sums")
     net.save(model, tmp_path / "start")
     runs = tuple(str(tmp_path / name) for name in ("7", "19"))
-    train(TrainConfig(kind=kind, runs=runs, init=str(tmp_path / "start"), out=str(tmp_path / "out"), steps=2))
+    train(
+        TrainConfig(
+            kind=kind, runs=runs, init=str(tmp_path / "start"), out=str(tmp_path / "out"), steps=2
+        )
+    )
 
 
-def test_a_folder_of_an_earlier_version_goes_on_and_none_is_written_over_itself(tmp_path: Path, records: list[EpisodeRecord]) -> None:
-    config = TrainConfig(kind="sft", runs=(str(run_folder(tmp_path / "run", records)),), out=str(tmp_path / "out"), steps=2)
+def test_a_folder_of_an_earlier_version_goes_on_and_none_is_written_over_itself(
+    tmp_path: Path, records: list[EpisodeRecord]
+) -> None:
+    config = TrainConfig(
+        kind="sft",
+        runs=(str(run_folder(tmp_path / "run", records)),),
+        out=str(tmp_path / "out"),
+        steps=2,
+    )
     train(config)
     file = tmp_path / "out" / "train.json"
-    written = {name: value for name, value in json.loads(file.read_text()).items() if name != "shared"}
+    written = {
+        name: value for name, value in json.loads(file.read_text()).items() if name != "shared"
+    }
     file.write_text(json.dumps({**written, "device": ""}))
     train(config)
     with pytest.raises(TrainingError, match="init and out are the same folder"):
@@ -331,7 +382,10 @@ def test_a_wrong_setting_is_named(settings: dict[str, Any], message: str) -> Non
 
 def test_a_mistake_does_not_spoil_the_folder(tmp_path: Path, records: list[EpisodeRecord]) -> None:
     """Settings hold once there is a checkpoint that they made."""
-    run, config = run_folder(tmp_path / "run", records), TrainConfig(kind="sft", out=str(tmp_path / "out"), steps=2)
+    run, config = (
+        run_folder(tmp_path / "run", records),
+        TrainConfig(kind="sft", out=str(tmp_path / "out"), steps=2),
+    )
     with pytest.raises(RecordError, match="not a run folder"):
         train(replace(config, runs=("no/such",)))
     train(replace(config, runs=(str(run),)))
@@ -341,7 +395,13 @@ def test_a_mistake_does_not_spoil_the_folder(tmp_path: Path, records: list[Episo
 
 def test_progress_is_shown_on_crossing_a_tenth(capsys: pytest.CaptureFixture[str]) -> None:
     show = show_tenths()
-    for step, steps in ((50, 125), (60, 125), (62, 125), (125, 125), (25, 25)):  # and of a short training after it
+    for step, steps in (
+        (50, 125),
+        (60, 125),
+        (62, 125),
+        (125, 125),
+        (25, 25),
+    ):  # and of a short training after it
         show(step, steps, {"loss": 0.5})
     told = [line.split()[1] for line in capsys.readouterr().err.splitlines()]
     assert told == ["50/125", "125/125", "25/25"]
@@ -377,7 +437,9 @@ def test_rows_as_tensors_lose_what_rows_one_by_one_lose() -> None:
     sums = net.build(net.POLICY, net.Shape(16, 1, 2), "modular_sums")
     choices = [
         Choice(((2, 3, 4), None, 7), {"2 + 3 = 5": 0.5, "2 + 4 = 6": 0.25, "3 + 4 = 0": 0.25}),
-        Choice(((4,), 5, 7), {"5 + 4 = 2": 1.0}, 3.0),  # the only pair there is: nothing but the result is learned
+        Choice(
+            ((4,), 5, 7), {"5 + 4 = 2": 1.0}, 3.0
+        ),  # the only pair there is: nothing but the result is learned
         Choice(((1, 1), 5, 7), {"5 + 1 = 6": 1.0}),
     ]
     rows, strange = boards.choice_rows("modular_sums", choices)
@@ -389,4 +451,6 @@ def test_rows_as_tensors_lose_what_rows_one_by_one_lose() -> None:
     assert sorted(part.tolist()) == list(range(len(rows)))
     assert len(table.tokens) == 5, "three pairs on the first board, one on each other"
     assert [row.weight for row in rows if row.example == 1] == [3.0]
-    assert torch.allclose(together, boards.cross_entropies(sums, [rows[i] for i in part.tolist()]), atol=1e-5)
+    assert torch.allclose(
+        together, boards.cross_entropies(sums, [rows[i] for i in part.tolist()]), atol=1e-5
+    )

@@ -12,14 +12,23 @@ from stepgym.cli import main
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Step
 from stepgym.selfplay.train.boards import choice_rows
-from stepgym.selfplay.transfer import FAMILIES, FRESH, demonstrations, matrix, place_of, reproduce_transfer
+from stepgym.selfplay.transfer import (
+    FAMILIES,
+    FRESH,
+    demonstrations,
+    matrix,
+    place_of,
+    reproduce_transfer,
+)
 
 
 @pytest.mark.parametrize("place", FAMILIES.values(), ids=lambda place: place.name)
 def test_demonstrated_steps_are_verified_steps_and_no_held_out_problems(place: object) -> None:
     env = load_env(place.env_id, seed=900_000, **place.options)  # type: ignore[attr-defined]
     choices = demonstrations(place, 5, 0)  # type: ignore[arg-type]
-    rows, illegal = choice_rows("countdown" if "Countdown" in env.env_id else "modular_sums", choices)  # type: ignore[operator]
+    rows, illegal = choice_rows(
+        "countdown" if "Countdown" in env.env_id else "modular_sums", choices
+    )  # type: ignore[operator]
     assert not illegal and {row.example for row in rows} <= set(range(len(choices)))
     at = 0
     for index in range(5):
@@ -44,7 +53,9 @@ def test_transfer_trains_measures_draws_and_resumes(tmp_path: Path) -> None:
     told: list[str] = []
     settings = {"seeds": 1, "num_problems": 3, "steps": 3, "adapt_steps": 2, "families": names}
     results = reproduce_transfer(tmp_path, **settings, tell=told.append)  # type: ignore[arg-type]
-    assert {(cell["trained_on"], cell["on"]) for cell in results["adapted"]} == {(r, c) for r in (FRESH, *names) for c in names}
+    assert {(cell["trained_on"], cell["on"]) for cell in results["adapted"]} == {
+        (r, c) for r in (FRESH, *names) for c in names
+    }
     assert (tmp_path / "heatmap.png").stat().st_size > 10_000
     told.clear()
     assert reproduce_transfer(tmp_path, **settings, tell=told.append) == results  # type: ignore[arg-type]
@@ -52,8 +63,31 @@ def test_transfer_trains_measures_draws_and_resumes(tmp_path: Path) -> None:
 
 
 def test_policies_of_ones_own_make_a_matrix(tmp_path: Path) -> None:
-    call = ["reproduce", "transfer", "--seeds", "1", "--problems", "3", "--out", str(tmp_path), "--policy", "embedded", "--policy", "random"]
-    done = CliRunner().invoke(main, [*call, "--env", "stepgym/Countdown-v0,level=1", "--env", "stepgym/ModularSums-v0,level=1", "--json"])
+    call = [
+        "reproduce",
+        "transfer",
+        "--seeds",
+        "1",
+        "--problems",
+        "3",
+        "--out",
+        str(tmp_path),
+        "--policy",
+        "embedded",
+        "--policy",
+        "random",
+    ]
+    done = CliRunner().invoke(
+        main,
+        [
+            *call,
+            "--env",
+            "stepgym/Countdown-v0,level=1",
+            "--env",
+            "stepgym/ModularSums-v0,level=1",
+            "--json",
+        ],
+    )
     assert done.exit_code == 0, done.output
     cells = json.loads(done.stdout.splitlines()[-1])["as_is"]
     assert [cell["solved"] for cell in cells if cell["on"].startswith("stepgym/Mod")] == [0, 0]

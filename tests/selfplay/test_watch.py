@@ -59,7 +59,14 @@ class NothingPasses:
 
 
 def run(reward_model: RewardModel, **more: Any) -> dict[str, Any]:
-    return watch(ENV, PROBLEMS, policy=ScriptedPolicy(sloppy), reward_model=reward_model, widths=(1, 8), **more)
+    return watch(
+        ENV,
+        PROBLEMS,
+        policy=ScriptedPolicy(sloppy),
+        reward_model=reward_model,
+        widths=(1, 8),
+        **more,
+    )
 
 
 TRUTH = StepVerifierReward(ENV.step_verifier, PROBLEMS)
@@ -76,14 +83,27 @@ TRUTH = StepVerifierReward(ENV.step_verifier, PROBLEMS)
         ((0.9, 0.9), (False, True), False),  # not found
     ],
 )
-def test_a_first_error_counts_only_where_it_is(scores: tuple[float, ...], right: tuple[bool, ...], hit: bool) -> None:
+def test_a_first_error_counts_only_where_it_is(
+    scores: tuple[float, ...], right: tuple[bool, ...], hit: bool
+) -> None:
     found = f1_at([Trace(0, scores, right)], 0.5)
     assert (found.on_correct if all(right) else found.on_erroneous) == hit
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=4)), max_size=12))
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 5),
+            st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=4),
+        ),
+        max_size=12,
+    )
+)
 def test_f1_is_between_the_worse_and_the_better_of_its_parts(drawn: list[Any]) -> None:
-    traces = [Trace(problem, tuple(s for s, _ in steps), tuple(r for _, r in steps)) for problem, steps in drawn]
+    traces = [
+        Trace(problem, tuple(s for s, _ in steps), tuple(r for _, r in steps))
+        for problem, steps in drawn
+    ]
     found = process_f1(traces)
     low, high = sorted((found.on_erroneous, found.on_correct))
     assert low - 1e-9 <= found.f1 <= high + 1e-9
@@ -133,7 +153,13 @@ def test_a_policy_without_a_wrong_step_raises_no_alarm_of_the_reward_model(tmp_p
     def perfect(state: State) -> list[str]:
         return [text for text in ENV.domain.legal_steps(state) if _holds(text)]
 
-    result = watch(ENV, PROBLEMS[:4], policy=ScriptedPolicy(perfect), reward_model=RandomRewardModel(), widths=(1, 2))
+    result = watch(
+        ENV,
+        PROBLEMS[:4],
+        policy=ScriptedPolicy(perfect),
+        reward_model=RandomRewardModel(),
+        widths=(1, 2),
+    )
     assert result["steps"]["share_right"] == 1 and result["steps"]["auc"] is None
     assert not any("AUC" in alarm for alarm in result["alarms"])
     assert json.loads(json.dumps(result)) == result
@@ -142,7 +168,19 @@ def test_a_policy_without_a_wrong_step_raises_no_alarm_of_the_reward_model(tmp_p
 
 
 def test_the_command_writes_everything(tmp_path: Path) -> None:
-    call = ["watch", "--env", "stepgym/Countdown-v0", "--level", "1", "--episodes", "4", "--widths", "1,2", "--out", str(tmp_path)]
+    call = [
+        "watch",
+        "--env",
+        "stepgym/Countdown-v0",
+        "--level",
+        "1",
+        "--episodes",
+        "4",
+        "--widths",
+        "1,2",
+        "--out",
+        str(tmp_path),
+    ]
     for _ in range(2):  # the second measures anew
         done = CliRunner().invoke(main, call)
         assert done.exit_code == 0, done.output

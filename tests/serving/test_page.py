@@ -15,16 +15,38 @@ from stepgym.agents.types import EpisodeRecord, NodeRecord
 from stepgym.serving.page import embed, episode_data, page
 
 ATTACKS = [
-    "</script><script>alert(1)</script>", "<!--<script>", "{{script}}", "]]>", "\u2028alert(1)", "\ud800", "&lt;/script&gt;",
-]  # fmt: skip
+    "</script><script>alert(1)</script>",
+    "<!--<script>",
+    "{{script}}",
+    "]]>",
+    "\u2028alert(1)",
+    "\ud800",
+    "&lt;/script&gt;",
+]
 
 
 def record(text: str) -> EpisodeRecord:
-    nodes = (NodeRecord(parent=-1), NodeRecord(parent=0, text=text, reply=text, answer=text, note=text, status="ended"))
+    nodes = (
+        NodeRecord(parent=-1),
+        NodeRecord(parent=0, text=text, reply=text, answer=text, note=text, status="ended"),
+    )
     return EpisodeRecord(
-        env_id=text, problem_id=text, level=1, seed=0, index=0, prompt=text, reference=text, nodes=nodes, path=(0, 1),
-        answer=text, verdict="incorrect", score=0.0, reason=text, note=text, agent={"agent": text},
-    )  # fmt: skip
+        env_id=text,
+        problem_id=text,
+        level=1,
+        seed=0,
+        index=0,
+        prompt=text,
+        reference=text,
+        nodes=nodes,
+        path=(0, 1),
+        answer=text,
+        verdict="incorrect",
+        score=0.0,
+        reason=text,
+        note=text,
+        agent={"agent": text},
+    )
 
 
 class Blocks(HTMLParser):
@@ -62,7 +84,12 @@ def test_model_text_stays_data(text: str) -> None:
     assert json.loads(episode)["nodes"][1]["r"] == text
 
 
-@given(st.recursive(st.text() | st.none() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+@given(
+    st.recursive(
+        st.text() | st.none() | st.integers(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
 def test_embedded_json_is_inert_and_comes_back(data: object) -> None:
     text = embed(data)
     assert json.loads(text) == data and text.isascii() and not set("<>&") & set(text)
@@ -79,12 +106,17 @@ def test_only_the_named_script_and_style_may_run() -> None:
 def test_nothing_is_fetched() -> None:
     source = page([record("x")])
     assert not {name for name, _ in Blocks(source).attributes} & {"src", "href", "srcset", "action"}
-    assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|innerHTML|insertAdjacent|eval\(", source)
+    assert not re.search(
+        r"url\(|@import|fetch\(|XMLHttpRequest|innerHTML|insertAdjacent|eval\(", source
+    )
 
 
 def test_a_megabyte_of_text_is_shown_by_its_beginning() -> None:
     data = episode_data(record("x" * 1_000_000))
-    assert data["nodes"][1]["t"].endswith("… (1,000,000 characters)") and len(json.dumps(data)) < 100_000
+    assert (
+        data["nodes"][1]["t"].endswith("… (1,000,000 characters)")
+        and len(json.dumps(data)) < 100_000
+    )
 
 
 def test_an_empty_run_makes_a_page() -> None:

@@ -17,9 +17,19 @@ from stepgym.serving.watch import WatchServer
 
 CONFIG = RunConfig(env_id="stepgym/Countdown-v0", agent="greedy", policy="random")
 EPISODE = EpisodeRecord(
-    env_id="stepgym/Countdown-v0", problem_id="p0", level=1, seed=0, index=0, prompt="Make 10.", reference="10",
-    nodes=(), path=(), answer=None, verdict="no_answer", score=0.0,
-)  # fmt: skip
+    env_id="stepgym/Countdown-v0",
+    problem_id="p0",
+    level=1,
+    seed=0,
+    index=0,
+    prompt="Make 10.",
+    reference="10",
+    nodes=(),
+    path=(),
+    answer=None,
+    verdict="no_answer",
+    score=0.0,
+)
 
 
 @pytest.fixture
@@ -76,7 +86,7 @@ def test_who_gets_what(server: WatchServer, path: str, host: str | None, status:
 def test_a_broken_run_says_so_and_the_server_lives(server: WatchServer) -> None:
     with (server.run / "episodes.jsonl").open("a") as file:
         file.write("{\n")
-    assert get(server) [0] == 500 and "episodes.jsonl:2" in get(server)[1]
+    assert get(server)[0] == 500 and "episodes.jsonl:2" in get(server)[1]
 
 
 def test_no_run_no_server(tmp_path: Path) -> None:

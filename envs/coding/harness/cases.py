@@ -1,4 +1,3 @@
-
 """Tester's side: unittest and pytest files. The classes and functions that the tests define are the tests; nothing
 that a candidate exports can add, skip or replace one. Fixtures of the simplest sort are supported: see `fixture_value`.
 """
@@ -11,7 +10,14 @@ import os
 import tempfile
 import unittest
 
-PROTOCOL_NAMES = ("load_tests", "pytestmark", "setUpModule", "tearDownModule", "setup_module", "teardown_module")
+PROTOCOL_NAMES = (
+    "load_tests",
+    "pytestmark",
+    "setUpModule",
+    "tearDownModule",
+    "setup_module",
+    "teardown_module",
+)
 
 
 class CandidateModule(types.ModuleType):
@@ -50,7 +56,9 @@ def candidate_modules(tree):
             top = name.partition(".")[0]
             if top == "pytest":
                 continue
-            if top == "solution" or (top not in sys.modules and importlib.util.find_spec(top) is None):
+            if top == "solution" or (
+                top not in sys.modules and importlib.util.find_spec(top) is None
+            ):
                 found.add(name)
     return found
 
@@ -86,8 +94,7 @@ def load_tests_module(remote, source, entry_point, prompt, saved):
         raise Unusable(f"the tests do not compile: {error}") from None
     pytest = make_pytest()
     uses_star = any(
-        isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
-        for node in ast.walk(tree)
+        isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree)
     )
     exported = star_names(remote, tree, entry_point) if uses_star else []
     module = types.ModuleType("tests")
@@ -120,9 +127,15 @@ def run_files(remote, source, entry_point, prompt=None):
         for name, thing in list(names.items()):
             if remote.broken is not None:
                 break
-            if isinstance(thing, type) and issubclass(thing, unittest.TestCase) and thing.__module__ == "tests":
+            if (
+                isinstance(thing, type)
+                and issubclass(thing, unittest.TestCase)
+                and thing.__module__ == "tests"
+            ):
                 rows.extend(run_test_case(thing))
-            elif isinstance(thing, type) and name.startswith("Test") and thing.__module__ == "tests":
+            elif (
+                isinstance(thing, type) and name.startswith("Test") and thing.__module__ == "tests"
+            ):
                 rows.extend(run_test_class(name, thing, names))
             elif isinstance(thing, types.FunctionType) and name.startswith("test"):
                 rows.extend(run_function(name, thing, names, None))
@@ -209,14 +222,22 @@ def run_function(name, function, names, kind):
             values.update(part)
             labels.append(label)
         shown = f"{name}[{'-'.join(labels)}]" if labels else name
-        rows.append(run_once(shown, function, names, kind, values, any(mark.name == "xfail" for mark in marks)))
+        rows.append(
+            run_once(
+                shown, function, names, kind, values, any(mark.name == "xfail" for mark in marks)
+            )
+        )
     return rows
 
 
 def parameter_sets(mark):
     """The sets of arguments of one `parametrize` mark, each with its label."""
     argnames, argvalues = mark.args[0], mark.args[1]
-    argnames = [n.strip() for n in argnames.split(",") if n.strip()] if isinstance(argnames, str) else list(argnames)
+    argnames = (
+        [n.strip() for n in argnames.split(",") if n.strip()]
+        if isinstance(argnames, str)
+        else list(argnames)
+    )
     sets = []
     for i, values in enumerate(argvalues):
         row = getattr(values, "values", None) if type(values).__name__ == "Param" else None
@@ -239,7 +260,11 @@ def run_once(shown, function, names, kind, values, may_fail):
         for other in list(names.values()):
             if getattr(other, "_autouse", False) is True and type(other).__name__ == "Fixture":
                 fixture_value(other.__name__, names, kind, cache, stack)
-        wanted = [p for p in inspect.signature(function).parameters if not (instance is not None and p == "self")]
+        wanted = [
+            p
+            for p in inspect.signature(function).parameters
+            if not (instance is not None and p == "self")
+        ]
         args = {p: fixture_value(p, names, kind, cache, stack) for p in wanted}
         outcome = function(instance, **args) if instance is not None else function(**args)
         if inspect.iscoroutine(outcome):

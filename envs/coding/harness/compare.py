@@ -23,7 +23,9 @@ def exact(got, accepted, tolerance):
 def floats(got, accepted, tolerance):
     """Words agree, numbers among them within a tolerance."""
     left, right = got.split(), accepted.split()
-    return len(left) == len(right) and all(map(lambda a, b: a == b or near(a, b, tolerance), left, right))
+    return len(left) == len(right) and all(
+        map(lambda a, b: a == b or near(a, b, tolerance), left, right)
+    )
 
 
 def near(a, b, tolerance):
@@ -41,11 +43,14 @@ def main():
     if task["source"]:
         names = {"__name__": "checker"}
         exec(task["source"], names)
-        verdicts = [names["check"](stdin, got, accepted) is True for stdin, got, accepted in task["cases"]]
+        verdicts = [
+            names["check"](stdin, got, accepted) is True for stdin, got, accepted in task["cases"]
+        ]
     else:
         compare = {"exact": exact, "tokens": tokens, "float": floats}[task["checker"]]
         verdicts = [
-            any(compare(got, one, task["tolerance"]) for one in accepted) for _, got, accepted in task["cases"]
+            any(compare(got, one, task["tolerance"]) for one in accepted)
+            for _, got, accepted in task["cases"]
         ]
     print(json.dumps(verdicts))
 

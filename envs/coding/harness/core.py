@@ -43,7 +43,9 @@ def bind_missing(remote, code, source, names):
             continue
         try:
             names[name] = remote.get(name)
-        except Exception:  # a candidate may raise anything when it is read; what cannot be read is not defined
+        except (
+            Exception
+        ):  # a candidate may raise anything when it is read; what cannot be read is not defined
             pass
 
 
@@ -82,9 +84,13 @@ def global_loads(code):
         for step in dis.get_instructions(block):
             if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
                 loads.add(step.argval)
-            elif step.opname in ("STORE_GLOBAL", "STORE_NAME") and (top or step.opname == "STORE_GLOBAL"):
+            elif step.opname in ("STORE_GLOBAL", "STORE_NAME") and (
+                top or step.opname == "STORE_GLOBAL"
+            ):
                 stores.add(step.argval)
-        todo.extend((const, False) for const in block.co_consts if isinstance(const, types.CodeType))
+        todo.extend(
+            (const, False) for const in block.co_consts if isinstance(const, types.CodeType)
+        )
     return loads - stores
 
 
@@ -121,7 +127,14 @@ def numbered_asserts(source, function=None):
     """The first and last lines of the asserts directly in a function's body (or in the module's)."""
     body = ast.parse(source).body
     if function is not None:
-        body = next((n.body for n in reversed(body) if isinstance(n, ast.FunctionDef) and n.name == function), [])
+        body = next(
+            (
+                n.body
+                for n in reversed(body)
+                if isinstance(n, ast.FunctionDef) and n.name == function
+            ),
+            [],
+        )
     return [(n.lineno, n.end_lineno) for n in body if isinstance(n, ast.Assert)]
 
 
@@ -137,7 +150,9 @@ def rows_by_assert(source, function, error):
         if line is None or end < line:
             rows.append([f"line {start}", "passed", ""])
         else:
-            rows.append([f"line {start}", "failed", message if start <= line <= end else "not reached"])
+            rows.append(
+                [f"line {start}", "failed", message if start <= line <= end else "not reached"]
+            )
     if line is not None and not any(row[1] == "failed" for row in rows):
         rows.append([f"line {line}", "failed", message])
     return rows
@@ -152,7 +167,11 @@ def certain_calls(source, function, name, line=None):
     """
     body = ast.parse(source).body
     if function is not None:
-        named = [n for n in body if isinstance(n, ast.FunctionDef) and n.name == function and n.lineno == line]
+        named = [
+            n
+            for n in body
+            if isinstance(n, ast.FunctionDef) and n.name == function and n.lineno == line
+        ]
         body = named[0].body if named and not named[0].decorator_list else []
     found = []
     for node in body:
@@ -224,7 +243,9 @@ def run_check(remote, source, entry_point, prompt=None):
     code = check.__code__ if isinstance(check, types.FunctionType) else None
     own = code is not None and code.co_filename == "<tests>" and code.co_argcount
     if own and remote.names_got == {entry_point}:
-        remote.foresee_calls(candidate, certain_calls(source, "check", code.co_varnames[0], code.co_firstlineno))
+        remote.foresee_calls(
+            candidate, certain_calls(source, "check", code.co_varnames[0], code.co_firstlineno)
+        )
     return attempt(source, "check", lambda: check(candidate))
 
 
@@ -237,7 +258,9 @@ def run_asserts(remote, source, entry_point, prompt=None):
         raise Unusable(f"the tests do not compile: {error}") from None
     names = {"__name__": "tests", "__prompt__": prompt, "__entry_point__": None}
     if not numbered_asserts(source):
-        raise Unusable("no test was found: no check(candidate), no TestCase, no test function and no assert")
+        raise Unusable(
+            "no test was found: no check(candidate), no TestCase, no test function and no assert"
+        )
     bind_missing(remote, code, source, names)
     if entry_point:
         names["candidate"], fault = read_candidate(remote, entry_point)
@@ -291,9 +314,15 @@ def agrees(got, expected, lenient, tolerance):
         if not both_numbers or isinstance(got, bool) != isinstance(expected, bool):
             return False
     if isinstance(expected, float) or isinstance(got, float):
-        return got == expected or (got != got and expected != expected) or near(got, expected, tolerance)
+        return (
+            got == expected
+            or (got != got and expected != expected)
+            or near(got, expected, tolerance)
+        )
     if type(expected) in (list, tuple):
-        return len(got) == len(expected) and all(agrees(a, b, lenient, tolerance) for a, b in zip(got, expected))
+        return len(got) == len(expected) and all(
+            agrees(a, b, lenient, tolerance) for a, b in zip(got, expected)
+        )
     if type(expected) is dict:
         return len(got) == len(expected) and all(
             key in got and agrees(got[key], expected[key], lenient, tolerance) for key in expected
@@ -324,7 +353,9 @@ def judge(remote, broken_type, budget_s, run, *args, **options):
         report["undecided"] = str(error)
     except broken_type:
         pass
-    except BaseException as error:  # tests may call sys.exit; a report must leave this process all the same
+    except (
+        BaseException
+    ) as error:  # tests may call sys.exit; a report must leave this process all the same
         report["undecided"] = f"the tests ended unexpectedly: {describe(error)}"
     finally:
         sys.set_int_max_str_digits(limit)

@@ -1,4 +1,3 @@
-
 """Tester's side: compare the candidate with a reference on generated inputs, and shrink the first difference."""
 
 import copy
@@ -15,14 +14,24 @@ class Enough(KeyboardInterrupt):
 
 
 def run_property(
-    remote, entry_point, strategies, reference, seed=0, num_examples=100, seconds=4.0, tolerance=None, same_errors=True
+    remote,
+    entry_point,
+    strategies,
+    reference,
+    seed=0,
+    num_examples=100,
+    seconds=4.0,
+    tolerance=None,
+    same_errors=True,
 ):
     """One row, and the smallest input on which the two differ."""
     try:
         import hypothesis
         from hypothesis import strategies as st
     except ImportError:
-        raise Unusable("property tests need hypothesis on the tester's side: pip install hypothesis") from None
+        raise Unusable(
+            "property tests need hypothesis on the tester's side: pip install hypothesis"
+        ) from None
     remote.load()
     names = {"__name__": "reference"}
     try:
@@ -43,9 +52,15 @@ def run_property(
             return
         actual = outcome(candidate, copy.deepcopy(args), remote)
         if not same(expected, actual, tolerance):
-            found = {"args": ", ".join(map(short, args)), "expected": show(expected), "got": show(actual)}
+            found = {
+                "args": ", ".join(map(short, args)),
+                "expected": show(expected),
+                "got": show(actual),
+            }
             if found["expected"] == found["got"] and expected[0] == "returned":
-                found["expected"], found["got"] = (f"arguments left as {short(list(r[2]))}" for r in (expected, actual))
+                found["expected"], found["got"] = (
+                    f"arguments left as {short(list(r[2]))}" for r in (expected, actual)
+                )
             state["smallest"] = found
             raise Different
 
@@ -85,7 +100,11 @@ def run_property(
     if state["smallest"] is None and not state["examples"]:
         raise Unusable("no input was generated in time")
     found = state["smallest"]
-    message = f"{entry_point}({found['args']}): expected {found['expected']}, got {found['got']}" if found else ""
+    message = (
+        f"{entry_point}({found['args']}): expected {found['expected']}, got {found['got']}"
+        if found
+        else ""
+    )
     return [["property", "failed" if found else "passed", message]]
 
 
@@ -96,7 +115,9 @@ def outcome(function, args, remote):
         if remote is not None:
             remote.write_back()
         return ["returned", value, args]
-    except Exception as error:  # what is raised is a result, compared with what the other side raises
+    except (
+        Exception
+    ) as error:  # what is raised is a result, compared with what the other side raises
         return ["raised", error, args]
 
 
@@ -106,7 +127,9 @@ def same(expected, actual, tolerance):
         return False
     if expected[0] == "raised":
         return isinstance(actual[1], type(expected[1]))
-    return agrees(actual[1], expected[1], False, tolerance) and agrees(actual[2], expected[2], False, tolerance)
+    return agrees(actual[1], expected[1], False, tolerance) and agrees(
+        actual[2], expected[2], False, tolerance
+    )
 
 
 def show(result):

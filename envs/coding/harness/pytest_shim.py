@@ -1,4 +1,3 @@
-
 """Tester's side: a small `pytest` for test files: raises, approx, mark, fixture, param, fail, skip and what goes with them."""
 
 import contextlib
@@ -26,7 +25,12 @@ class Marks:
 
     def __getattr__(self, name):
         def make(*args, **kwargs):
-            if len(args) == 1 and not kwargs and name != "parametrize" and (isinstance(args[0], type) or callable(args[0])):
+            if (
+                len(args) == 1
+                and not kwargs
+                and name != "parametrize"
+                and (isinstance(args[0], type) or callable(args[0]))
+            ):
                 return Mark(name, (), {})(args[0])
             return Mark(name, args, kwargs)
 
@@ -53,7 +57,11 @@ def fixture(function=None, *, scope="function", params=None, autouse=False, name
     """`pytest.fixture`, without parameters."""
     if params:
         raise Unusable("fixtures with params are not supported here")
-    return Fixture(function, autouse, name) if function is not None else lambda f: Fixture(f, autouse, name)
+    return (
+        Fixture(function, autouse, name)
+        if function is not None
+        else lambda f: Fixture(f, autouse, name)
+    )
 
 
 class ExceptionInfo:
@@ -66,7 +74,9 @@ class ExceptionInfo:
         return type(self.value)
 
     def match(self, pattern):
-        assert re.search(pattern, str(self.value)), f"{pattern!r} does not match {str(self.value)!r}"
+        assert re.search(pattern, str(self.value)), (
+            f"{pattern!r} does not match {str(self.value)!r}"
+        )
         return True
 
 
@@ -122,7 +132,10 @@ class Approx:
         if type(expected) in (list, tuple):
             same = type(actual) is type(expected) and len(actual) == len(expected)
             return same and all(self._agrees(a, b) for a, b in zip(actual, expected))
-        if type(actual) not in (int, float, complex, bool) and type(actual).__name__ not in ("Decimal", "Fraction"):
+        if type(actual) not in (int, float, complex, bool) and type(actual).__name__ not in (
+            "Decimal",
+            "Fraction",
+        ):
             return False
         if actual == expected:
             return True
@@ -188,14 +201,24 @@ def warns(expected=Warning, match=None):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield caught
-    assert any(issubclass(warning.category, expected) for warning in caught), f"did not warn {expected}"
+    assert any(issubclass(warning.category, expected) for warning in caught), (
+        f"did not warn {expected}"
+    )
 
 
 def make_pytest():
     """Return the module that `import pytest` gives the tests."""
     module = types.ModuleType("pytest")
     module.__dict__.update(
-        raises=raises, approx=Approx, mark=Marks(), fixture=fixture, param=Param, fail=fail, skip=skip,
-        importorskip=importorskip, warns=warns, main=lambda *args, **kwargs: 0,
-    )  # fmt: skip
+        raises=raises,
+        approx=Approx,
+        mark=Marks(),
+        fixture=fixture,
+        param=Param,
+        fail=fail,
+        skip=skip,
+        importorskip=importorskip,
+        warns=warns,
+        main=lambda *args, **kwargs: 0,
+    )
     return module

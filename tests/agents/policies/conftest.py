@@ -23,7 +23,9 @@ def ascii_tokenizer() -> Any:
     """One token per ASCII character, so that any sampled text gives its tokens back, and `<eos>` as token 128."""
     split = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     letters = [split.pre_tokenize_str(chr(code))[0][0] for code in range(END)]
-    inner = Tokenizer(models.BPE(vocab={letter: code for code, letter in enumerate(letters)}, merges=[]))
+    inner = Tokenizer(
+        models.BPE(vocab={letter: code for code, letter in enumerate(letters)}, merges=[])
+    )
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>")
@@ -59,6 +61,8 @@ def language_model() -> LanguageModel:
 @pytest.fixture
 def make_policy(language_model: LanguageModel) -> Callable[..., TransformersPolicy]:
     def make(**settings: Any) -> TransformersPolicy:
-        return TransformersPolicy(language_model, **{"max_new_tokens": 12, "seed": 3, "temperature": 1.0, **settings})
+        return TransformersPolicy(
+            language_model, **{"max_new_tokens": 12, "seed": 3, "temperature": 1.0, **settings}
+        )
 
     return make

@@ -27,7 +27,13 @@ class ScriptedWriter:
         for opening in openings:
             self.seen.append(opening)
             text, length, stop = self.parts.pop(0)
-            step = Step(text, log_prob=-1.0, num_tokens=length, num_reasoning_tokens=length if opening.stops else 0, final=stop is Stop.END)
+            step = Step(
+                text,
+                log_prob=-1.0,
+                num_tokens=length,
+                num_reasoning_tokens=length if opening.stops else 0,
+                final=stop is Stop.END,
+            )
             out.append([Written(step, stop)] * opening.num_children)
         return Extended(out, {})
 
@@ -37,23 +43,56 @@ class ScriptedWriter:
 
 ANSWER = ("42", 1, Stop.END)
 CASES: list[tuple[str, dict[str, Any], list[tuple[str, int, Stop]], str]] = [
-    ("a thought within bounds is left alone", {}, [("hm", 5, Stop.STOPPED), ANSWER], "<think>hm\n</think>\n42"),
-    ("a long thought is closed", {"max_thinking_tokens": 5}, [("hm hm", 5, Stop.LENGTH), ANSWER], "<think>hm hm\n</think>\n42"),
-    ("it waits as often as told", {"num_waits": 2}, [("a", 1, Stop.STOPPED), (" b", 1, Stop.STOPPED), (" c", 1, Stop.STOPPED), ANSWER], "<think>a\nWait b\nWait c\n</think>\n42"),
-    ("it waits no longer than the limit", {"num_waits": 9, "max_thinking_tokens": 4}, [("a", 3, Stop.STOPPED), (" b", 1, Stop.LENGTH), ANSWER], "<think>a\nWait b\n</think>\n42"),
-    ("an end of sequence in a thought ends only the thought", {}, [("a", 1, Stop.END), ANSWER], "<think>a\n</think>\n42"),
+    (
+        "a thought within bounds is left alone",
+        {},
+        [("hm", 5, Stop.STOPPED), ANSWER],
+        "<think>hm\n</think>\n42",
+    ),
+    (
+        "a long thought is closed",
+        {"max_thinking_tokens": 5},
+        [("hm hm", 5, Stop.LENGTH), ANSWER],
+        "<think>hm hm\n</think>\n42",
+    ),
+    (
+        "it waits as often as told",
+        {"num_waits": 2},
+        [("a", 1, Stop.STOPPED), (" b", 1, Stop.STOPPED), (" c", 1, Stop.STOPPED), ANSWER],
+        "<think>a\nWait b\nWait c\n</think>\n42",
+    ),
+    (
+        "it waits no longer than the limit",
+        {"num_waits": 9, "max_thinking_tokens": 4},
+        [("a", 3, Stop.STOPPED), (" b", 1, Stop.LENGTH), ANSWER],
+        "<think>a\nWait b\n</think>\n42",
+    ),
+    (
+        "an end of sequence in a thought ends only the thought",
+        {},
+        [("a", 1, Stop.END), ANSWER],
+        "<think>a\n</think>\n42",
+    ),
     ("an empty thought is one", {}, [("", 1, Stop.STOPPED), ANSWER], "<think>\n</think>\n42"),
-]  # fmt: skip
+]
 
 
-@pytest.mark.parametrize(("settings", "parts", "text"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_what_is_forced(settings: dict[str, Any], parts: list[tuple[str, int, Stop]], text: str) -> None:
+@pytest.mark.parametrize(
+    ("settings", "parts", "text"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_what_is_forced(
+    settings: dict[str, Any], parts: list[tuple[str, int, Stop]], text: str
+) -> None:
     num_tokens, thinking = sum(part[1] for part in parts), sum(part[1] for part in parts[:-1])
     num_parts = len(parts)
     ((step,),) = BudgetForcingPolicy(ScriptedWriter(parts), **settings).propose([State("p")], [1])
     assert step.text == text
     assert step.final
-    assert (step.num_tokens, step.num_reasoning_tokens, step.log_prob) == (num_tokens, thinking, -float(num_parts))
+    assert (step.num_tokens, step.num_reasoning_tokens, step.log_prob) == (
+        num_tokens,
+        thinking,
+        -float(num_parts),
+    )
 
 
 def test_state_that_has_thought_goes_on_as_the_policy_does() -> None:
@@ -69,7 +108,9 @@ def test_tokens_left_shrink_with_what_was_thought() -> None:
     assert [opening.max_new_tokens for opening in writer.seen] == [10, 7, None]
 
 
-def test_around_a_model_costs_add_up_and_bounds_hold(make_policy: Callable[..., TransformersPolicy]) -> None:
+def test_around_a_model_costs_add_up_and_bounds_hold(
+    make_policy: Callable[..., TransformersPolicy],
+) -> None:
     inner = make_policy(max_new_tokens=6)
     policy = BudgetForcingPolicy(inner, max_thinking_tokens=9, num_waits=3)
     states, counts = [State("2 + 2?"), State("a longer one?")], [3, 2]
@@ -83,7 +124,9 @@ def test_around_a_model_costs_add_up_and_bounds_hold(make_policy: Callable[..., 
             assert step.num_reasoning_tokens < step.num_tokens <= 9 + 6
             assert step.log_prob is not None
             assert step.log_prob < 0
-    again = BudgetForcingPolicy(make_policy(max_new_tokens=6, kv_mib=0), max_thinking_tokens=9, num_waits=3)
+    again = BudgetForcingPolicy(
+        make_policy(max_new_tokens=6, kv_mib=0), max_thinking_tokens=9, num_waits=3
+    )
     assert [again.propose([state], [count])[0] for state, count in zip(states, counts)] == proposed
     head = len(inner.tokenizer("Problem: 2 + 2?\nSolution:\n<think>").input_ids)
     assert proposed[0][0].num_prompt_tokens <= head + 3 * len("\nWait") + len("\n</think>\n")
@@ -97,7 +140,9 @@ def test_state_without_room_fails_alone(make_policy: Callable[..., TransformersP
     assert [len(steps) for steps in caught.value.steps or []] == [0, 1]
 
 
-@pytest.mark.parametrize("wrong", [{"max_thinking_tokens": 0}, {"num_waits": -1}, {"wait": ""}, {"close": "x"}], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [{"max_thinking_tokens": 0}, {"num_waits": -1}, {"wait": ""}, {"close": "x"}], ids=str
+)
 def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         BudgetForcingPolicy(ScriptedWriter([]), **wrong)

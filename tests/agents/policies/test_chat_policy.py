@@ -25,17 +25,29 @@ Script = Callable[[dict[str, Any], int], "Reply | str"]
 
 
 def completion(
-    *texts: str, usage: dict[str, Any] | None = None, logprobs: list[float] | None = None, **message: Any
+    *texts: str,
+    usage: dict[str, Any] | None = None,
+    logprobs: list[float] | None = None,
+    **message: Any,
 ) -> Reply:
     """A well-formed reply with one choice per text."""
-    content = None if logprobs is None else {"content": [{"token": "t", "logprob": x, "top_logprobs": []} for x in logprobs]}
+    content = (
+        None
+        if logprobs is None
+        else {"content": [{"token": "t", "logprob": x, "top_logprobs": []} for x in logprobs]}
+    )
     body = {
         "id": "c",
         "object": "chat.completion",
         "created": 0,
         "model": "m",
         "choices": [
-            {"index": i, "finish_reason": "stop", "message": {"role": "assistant", "content": text, **message}, "logprobs": content}
+            {
+                "index": i,
+                "finish_reason": "stop",
+                "message": {"role": "assistant", "content": text, **message},
+                "logprobs": content,
+            }
             for i, text in enumerate(texts)
         ],
         "usage": usage,
@@ -68,7 +80,9 @@ class Server:
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
-        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        threading.Thread(
+            target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        ).start()
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         request = json.loads(handler.rfile.read(int(handler.headers["content-length"])))
@@ -89,10 +103,16 @@ class Server:
             self._now -= 1
 
     @staticmethod
-    def send(handler: BaseHTTPRequestHandler, status: int, body: bytes, headers: dict[str, str]) -> None:
+    def send(
+        handler: BaseHTTPRequestHandler, status: int, body: bytes, headers: dict[str, str]
+    ) -> None:
         half = headers.pop("half", None)
         handler.send_response(status)
-        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}.items():
+        for name, value in {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            **headers,
+        }.items():
             handler.send_header(name.replace("_", "-"), value)
         handler.end_headers()
         handler.wfile.write(body[: len(body) // 2] if half else body)
@@ -110,7 +130,9 @@ def server() -> Iterator[Server]:
 
 
 def policy_for(server: Server, **settings: Any) -> ChatPolicy:
-    return ChatPolicy(f"{server.url}#tiny", **{"backoff_s": 0.001, "timeout_s": 5.0, "max_retries": 2, **settings})
+    return ChatPolicy(
+        f"{server.url}#tiny", **{"backoff_s": 0.001, "timeout_s": 5.0, "max_retries": 2, **settings}
+    )
 
 
 def by_prompt(request: dict[str, Any]) -> str:
@@ -125,7 +147,9 @@ def test_steps_come_back_in_order_with_what_the_server_counted(server: Server) -
         "prompt_tokens_details": {"cached_tokens": 10},
         "completion_tokens_details": {"reasoning_tokens": 4},
     }
-    server.script = lambda request, n: completion(f"for {by_prompt(request)}", usage=usage, reasoning_content="hm")
+    server.script = lambda request, n: completion(
+        f"for {by_prompt(request)}", usage=usage, reasoning_content="hm"
+    )
     ((a,), (b,)) = policy_for(server).propose([State("a"), State("b")], [1, 1])
     assert (a.text, b.text) == ("<think>hm</think>for a", "<think>hm</think>for b")
     assert (a.num_prompt_tokens, a.num_tokens, a.num_reasoning_tokens) == (20, 9, 4)
@@ -146,7 +170,11 @@ FAILING: list[tuple[str, Reply | str, str]] = [
     ("server error", fault(500), "status 500"),
     ("overloaded", fault(503), "status 503"),
     ("truncated json", (200, b'{"choices": [{"mess', {}), "no chat completion"),
-    ("page instead of json", (200, b"<html>busy</html>", {"Content-Type": "text/html"}), "no chat completion"),
+    (
+        "page instead of json",
+        (200, b"<html>busy</html>", {"Content-Type": "text/html"}),
+        "no chat completion",
+    ),
     ("empty object", (200, b"{}", {}), "no chat completion"),
     ("no choices", completion(), "no chat completion"),
     ("dropped connection", "drop", "connection failed"),
@@ -155,8 +183,12 @@ FAILING: list[tuple[str, Reply | str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("reply", "says"), [row[1:] for row in FAILING], ids=[row[0] for row in FAILING])
-def test_failure_is_tried_again_then_recorded_for_its_state_alone(server: Server, reply: Reply | str, says: str) -> None:
+@pytest.mark.parametrize(
+    ("reply", "says"), [row[1:] for row in FAILING], ids=[row[0] for row in FAILING]
+)
+def test_failure_is_tried_again_then_recorded_for_its_state_alone(
+    server: Server, reply: Reply | str, says: str
+) -> None:
     again = {"again": 0}
 
     def script(request: dict[str, Any], n: int) -> Reply | str:
@@ -185,9 +217,15 @@ def test_refusal_is_not_tried_again(server: Server) -> None:
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("unknown", [{"logprobs"}, {"n"}, {"logprobs", "n"}], ids=lambda fields: "+".join(sorted(fields)))
-def test_server_that_refuses_optional_fields_is_asked_without(server: Server, unknown: set[str]) -> None:
-    server.script = lambda request, n: fault(400, "unknown field") if unknown & set(request) else completion(f"step {n}")
+@pytest.mark.parametrize(
+    "unknown", [{"logprobs"}, {"n"}, {"logprobs", "n"}], ids=lambda fields: "+".join(sorted(fields))
+)
+def test_server_that_refuses_optional_fields_is_asked_without(
+    server: Server, unknown: set[str]
+) -> None:
+    server.script = lambda request, n: (
+        fault(400, "unknown field") if unknown & set(request) else completion(f"step {n}")
+    )
     policy = policy_for(server)
     (steps,) = policy.propose([State("a")], [3])
     assert len({step.text for step in steps}) == 3
@@ -197,7 +235,9 @@ def test_server_that_refuses_optional_fields_is_asked_without(server: Server, un
 
 
 def test_prompt_the_server_refuses_teaches_nothing(server: Server) -> None:
-    server.script = lambda request, n: fault(400, "too long") if by_prompt(request) == "long" else completion("x")
+    server.script = lambda request, n: (
+        fault(400, "too long") if by_prompt(request) == "long" else completion("x")
+    )
     policy = policy_for(server)
     with pytest.raises(PolicyError, match="too long"):
         policy.propose([State("long")], [2])
@@ -206,7 +246,9 @@ def test_prompt_the_server_refuses_teaches_nothing(server: Server) -> None:
 
 
 def test_several_choices_and_a_server_that_gives_fewer(server: Server) -> None:
-    server.script = lambda request, n: completion(*(f"{n}.{i}" for i in range(min(2, request["n"]))))
+    server.script = lambda request, n: completion(
+        *(f"{n}.{i}" for i in range(min(2, request["n"])))
+    )
     (steps,) = policy_for(server).propose([State("a")], [5])
     assert [step.text for step in steps] == ["0.0", "0.1", "1.0", "1.1", "2.0"]
     assert len({request["seed"] for request in server.requests}) == 3, "each request draws anew"
@@ -253,7 +295,9 @@ def test_likeliest_step_is_asked_for_coldly(server: Server) -> None:
 
 
 def test_options_are_laid_over_the_request(server: Server) -> None:
-    policy_for(server, options={"max_tokens": None, "max_completion_tokens": 7}).propose([State("a")], [1])
+    policy_for(server, options={"max_tokens": None, "max_completion_tokens": 7}).propose(
+        [State("a")], [1]
+    )
     assert "max_tokens" not in server.requests[0]
     assert server.requests[0]["max_completion_tokens"] == 7
 
@@ -278,7 +322,11 @@ def test_a_key_in_the_address_stays_out_of_records_and_messages() -> None:
     assert policy.describe()["url"].startswith("http://127.0.0.1:1/v1")
     with pytest.raises(PolicyError) as caught:
         policy.propose([State("1+1?")], [1])
-    told = [describe(policy), describe("chat:http://me:hush@host/v1?key=hush#tiny"), describe({"api_key": "hush"})]
+    told = [
+        describe(policy),
+        describe("chat:http://me:hush@host/v1?key=hush#tiny"),
+        describe({"api_key": "hush"}),
+    ]
     assert "hush" not in f"{told} {caught.value} {caught.value.failures}"
     assert told[1] == "chat:http://host/v1#tiny", "what is no secret stays"
 
@@ -291,12 +339,18 @@ def test_half_a_character_is_counted_like_any_other() -> None:
 def prefilled(request: dict[str, Any]) -> str:
     """What the server is to write on from."""
     last = request["messages"][-1]
-    assert last["role"] == "assistant" and request["continue_final_message"] and not request["add_generation_prompt"]
+    assert (
+        last["role"] == "assistant"
+        and request["continue_final_message"]
+        and not request["add_generation_prompt"]
+    )
     return str(last["content"])
 
 
 @pytest.mark.parametrize(("told_apart", "forgets"), [(False, False), (True, False), (False, True)])
-def test_budget_forcing_writes_on_in_the_models_message(server: Server, told_apart: bool, forgets: bool) -> None:
+def test_budget_forcing_writes_on_in_the_models_message(
+    server: Server, told_apart: bool, forgets: bool
+) -> None:
     """The thought comes back as text or as reasoning, and some servers forget the stop word."""
 
     def think(text: str) -> Reply:
@@ -317,7 +371,9 @@ def test_budget_forcing_writes_on_in_the_models_message(server: Server, told_apa
         return completion("<answer>4", usage={"prompt_tokens": 5, "completion_tokens": 3})
 
     server.script = script
-    policy = load_policy(f"budget_forcing:chat:{server.url}#tiny", max_thinking_tokens=9, num_waits=1)
+    policy = load_policy(
+        f"budget_forcing:chat:{server.url}#tiny", max_thinking_tokens=9, num_waits=1
+    )
     ((step,),) = policy.propose([State("2 + 2?")], [1])
     assert step.text == "<think>hm\nWait, no\n</think>\n<answer>4</answer>"
     assert (step.num_tokens, step.num_reasoning_tokens, step.num_prompt_tokens) == (7, 4, 11)

@@ -25,19 +25,28 @@ CHAT.chat_template = TEMPLATE
         ("p", {"system": None}, ("[user]", "p;[assistant]")),  # no system text, no system turn
         (" p \n", {}, ("[system]S;[user]", "p;[assistant]")),  # a template may trim
         ("S", {}, ("[system]S;[user]", "S;[assistant]")),  # a prompt that is found earlier too
-        ("p", {"examples": [("q", "a")]}, ("[system]S;[user]q;[assistant]a;[user]", "p;[assistant]")),
+        (
+            "p",
+            {"examples": [("q", "a")]},
+            ("[system]S;[user]q;[assistant]a;[user]", "p;[assistant]"),
+        ),
         ("p", {"template": "Q {prompt} A "}, ("Q ", "p A ")),  # a template of one's own wins
         ("p", {"template": "Q {prompt} A ", "examples": [("q", "a")]}, ("Q q A a\n\nQ ", "p A ")),
         ("p", {"template": "nothing"}, ("", "nothing")),  # a template may leave the prompt out
     ],
 )
-def test_head_of_a_chat_model(prompt: str, options: dict[str, object], pieces: tuple[str, str]) -> None:
+def test_head_of_a_chat_model(
+    prompt: str, options: dict[str, object], pieces: tuple[str, str]
+) -> None:
     settings: dict[str, object] = {"system": "S", "template": None} | options
     assert prompts.head(CHAT, prompt, **settings) == pieces  # type: ignore[arg-type]
 
 
 def test_head_without_a_chat_template_is_plain() -> None:
-    assert prompts.head(TOKENIZER, "p", system="S", template=None) == ("Problem: ", "p\nSolution:\n")
+    assert prompts.head(TOKENIZER, "p", system="S", template=None) == (
+        "Problem: ",
+        "p\nSolution:\n",
+    )
 
 
 texts = st.text(max_size=20)

@@ -57,7 +57,11 @@ def plain_scores(model: TransformersRewardModel, state: State, read: Any) -> lis
 @pytest.mark.parametrize("batch_tokens", [1, 100_000])
 def test_classifier_reads_each_step_at_its_last_token(labels: int, batch_tokens: int) -> None:
     model = TransformersRewardModel(classifier(labels), batch_tokens=batch_tokens)
-    read = (lambda logits: logits.sigmoid()[0]) if labels == 1 else (lambda logits: logits.softmax(-1)[1])
+    read = (
+        (lambda logits: logits.sigmoid()[0])
+        if labels == 1
+        else (lambda logits: logits.softmax(-1)[1])
+    )
     for _ in range(2):
         for state, scores in zip(STATES, model.score(STATES)):
             assert scores == pytest.approx(plain_scores(model, state, read), abs=1e-5)
@@ -94,7 +98,9 @@ def test_state_longer_than_the_context_is_an_error_with_both_numbers() -> None:
 
 
 def test_confidence_is_the_mean_probability_of_a_token() -> None:
-    state = State("p", (Step("a", log_prob=-2.0, num_tokens=4), Step("b", log_prob=0.0, num_tokens=1)))
+    state = State(
+        "p", (Step("a", log_prob=-2.0, num_tokens=4), Step("b", log_prob=0.0, num_tokens=1))
+    )
     assert load_reward_model("log_prob").score([state]) == [[pytest.approx(math.exp(-0.5)), 1.0]]
     with pytest.raises(ValueError, match="needs a policy that gives them"):
         LogProbReward().score([State("p", (Step("a"),))])
@@ -107,7 +113,10 @@ def test_step_oracle_follows_the_step_verifier() -> None:
     good = env.domain.advance([state], [Step(env.domain.legal_steps(state)[0])])[0]
     bad = env.domain.advance([state], [Step("7777 + 1")])[0]
     oracle = StepVerifierReward(env.step_verifier, [problem])
-    want = [[verdict.score for verdict in each] for each in env.step_verifier.verify_steps([problem] * 2, [good, bad])]
+    want = [
+        [verdict.score for verdict in each]
+        for each in env.step_verifier.verify_steps([problem] * 2, [good, bad])
+    ]
     assert oracle.score([good, bad]) == want
     assert oracle.score([bad]) == [[0.0]]
     with pytest.raises(ValueError, match="was given to this oracle"):
@@ -119,6 +128,12 @@ def test_answer_oracle_speaks_on_answers_alone() -> None:
     problem = env.problems[0]
     state = env.domain.initial(problem)
     open_, right, wrong = env.domain.advance(
-        [state] * 3, [Step("hm"), Step(f"<answer>{problem.reference}</answer>"), Step("<answer>12345</answer>")]
+        [state] * 3,
+        [Step("hm"), Step(f"<answer>{problem.reference}</answer>"), Step("<answer>12345</answer>")],
     )
-    assert VerifierReward(env.verifier, [problem]).score([open_, right, wrong, state]) == [[0.5], [1.0], [0.0], []]
+    assert VerifierReward(env.verifier, [problem]).score([open_, right, wrong, state]) == [
+        [0.5],
+        [1.0],
+        [0.0],
+        [],
+    ]

@@ -28,13 +28,19 @@ STATES = [
     State("2 + 2?", (Step("first"), Step("second", reply="7"))),
     State("", (Step("a"),)),
 ]
-law = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+law = settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def ids_of(policy: TransformersPolicy, state: State) -> list[int]:
     text = f"Problem: {state.prompt}\nSolution:\n"
     for step in state.steps:
-        text += step.text + "\n\n" + (f"<tool_result>{step.reply}</tool_result>\n\n" if step.reply else "")
+        text += (
+            step.text
+            + "\n\n"
+            + (f"<tool_result>{step.reply}</tool_result>\n\n" if step.reply else "")
+        )
     return list(policy.tokenizer(text).input_ids)
 
 
@@ -50,14 +56,18 @@ def plain_step(policy: TransformersPolicy, state: State, child: int) -> tuple[li
     for uniform in uniforms:
         with torch.no_grad():
             logits = policy.model(torch.tensor([ids + new])).logits[0, -1]
-        probabilities, tokens = torch.softmax(logits / policy.decoder.temperature, -1).sort(descending=True)
+        probabilities, tokens = torch.softmax(logits / policy.decoder.temperature, -1).sort(
+            descending=True
+        )
         before = probabilities.cumsum(-1) - probabilities
         kept = probabilities[before < policy.decoder.top_p]
         at = int((kept.cumsum(-1) <= uniform * kept.sum()).sum())
         new.append(int(tokens[at]))
         total += float(logits.log_softmax(-1)[new[-1]])
         written = policy.tokenizer.decode(new)
-        if new[-1] == END or any(end in written.lstrip() for end in ("\n\n", STEP_END, "</answer>")):
+        if new[-1] == END or any(
+            end in written.lstrip() for end in ("\n\n", STEP_END, "</answer>")
+        ):
             break
     return new, total
 
@@ -74,7 +84,11 @@ def test_shared_prefix_samples_what_a_full_forward_samples(make_policy: Make, st
 
 
 @law
-@given(order=st.permutations(range(4)), counts=st.lists(st.integers(0, 5), min_size=4, max_size=4), limit=st.sampled_from([0.0, 0.05, None]))
+@given(
+    order=st.permutations(range(4)),
+    counts=st.lists(st.integers(0, 5), min_size=4, max_size=4),
+    limit=st.sampled_from([0.0, 0.05, None]),
+)
 def test_steps_depend_on_neither_batch_nor_order_nor_cache(
     make_policy: Make, order: list[int], counts: list[int], limit: float | None
 ) -> None:
@@ -84,7 +98,9 @@ def test_steps_depend_on_neither_batch_nor_order_nor_cache(
         together = policy.propose([STATES[i] for i in order], [counts[i] for i in order])
         for i, steps in zip(order, together):
             assert steps == alone[i][: counts[i]]
-            assert [s.log_prob for s in steps] == pytest.approx([s.log_prob for s in alone[i][: counts[i]]], abs=2e-4)
+            assert [s.log_prob for s in steps] == pytest.approx(
+                [s.log_prob for s in alone[i][: counts[i]]], abs=2e-4
+            )
 
 
 def test_child_reads_nothing_again(make_policy: Make) -> None:
@@ -157,7 +173,9 @@ def test_step_stops_at_its_delimiter_and_decodes_no_further(make_policy: Make) -
 
 def test_prompt_longer_than_the_context_fails_alone(make_policy: Make) -> None:
     policy = make_policy()
-    with pytest.raises(PolicyError, match=r"1 of 2 states failed.*no room in the model's context of 400") as caught:
+    with pytest.raises(
+        PolicyError, match=r"1 of 2 states failed.*no room in the model's context of 400"
+    ) as caught:
         policy.propose([State("x" * 500), STATES[0]], [2, 2])
     assert set(caught.value.failures) == {0}
     assert caught.value.steps == [[], *policy.propose([STATES[0]], [2])]
@@ -183,12 +201,17 @@ def test_weights_that_are_not_numbers_are_a_recorded_failure() -> None:
 def test_internal_reasoning_is_one_step_and_counted(make_policy: Make) -> None:
     reader = make_policy()._reader
     text = "<think>a\n\nb</think> so\n\nmore"
-    assert reader.text(reader.tokenizer(text).input_ids, thinking=False) == ("<think>a\n\nb</think> so", "\n\n")
+    assert reader.text(reader.tokenizer(text).input_ids, thinking=False) == (
+        "<think>a\n\nb</think> so",
+        "\n\n",
+    )
     open_thought = reader.tokenizer("a\n\nb</think> so\n\n").input_ids
     assert reader.text(open_thought, thinking=True) == ("a\n\nb</think> so", "\n\n")
     ids = reader.tokenizer("<think>ab</think> so").input_ids
     assert reader.num_reasoning(ids, thinking=False) == len("<think>ab</think>")
-    assert reader.num_reasoning(reader.tokenizer("ab</think>c").input_ids, thinking=True) == len("ab</think>")
+    assert reader.num_reasoning(reader.tokenizer("ab</think>c").input_ids, thinking=True) == len(
+        "ab</think>"
+    )
 
 
 @pytest.mark.parametrize(
@@ -219,7 +242,9 @@ def test_opening_is_written_on_and_reads_only_what_was_forced(make_policy: Make)
     assert fresh.step == more.step
     state = replace(STATES[0], steps=(Step(first.step.text + " Wait" + more.step.text),))
     ((child,),) = policy.propose([state], [1])
-    assert child.num_prompt_tokens == len(STEP_END), "the step is read from the cache whole, forced words included"
+    assert child.num_prompt_tokens == len(STEP_END), (
+        "the step is read from the cache whole, forced words included"
+    )
     assert child == make_policy(delimiters=(STEP_END,)).propose([state], [1])[0][0]
 
 
@@ -247,7 +272,15 @@ def test_missing_model_is_named(source: str, says: str, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"temperature": -1.0}, {"top_p": 0.0}, {"max_new_tokens": 0}, {"delimiters": ()}, {"delimiters": ("",)}], ids=str
+    "wrong",
+    [
+        {"temperature": -1.0},
+        {"top_p": 0.0},
+        {"max_new_tokens": 0},
+        {"delimiters": ()},
+        {"delimiters": ("",)},
+    ],
+    ids=str,
 )
 def test_settings_that_cannot_be_are_refused(make_policy: Make, wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong)).removesuffix("s")):

@@ -18,16 +18,32 @@ from stepgym.sandbox.types import Sandbox
 
 PROMPT = 'import math\n\ndef area(r):\n    """Area of a circle."""\n'
 PROBLEM = Problem(
-    "p", PROMPT, "", task={"prompt": PROMPT, "entry_point": "area", "tests": "def check(candidate):\n    assert round(candidate(1), 2) == 3.14\n"}
-)  # fmt: skip
+    "p",
+    PROMPT,
+    "",
+    task={
+        "prompt": PROMPT,
+        "entry_point": "area",
+        "tests": "def check(candidate):\n    assert round(candidate(1), 2) == 3.14\n",
+    },
+)
 WHOLE = "def area(r):\n    return math.pi * r * r\n"
 ANSWERS = [  # how models answer, all of them the same program
     ("a whole function", WHOLE),
     ("a fenced block among words", f"Here it is:\n\n```python\n{WHOLE}```\nIt uses pi."),
     ("a fence that was never closed", f"```python\n{WHOLE}"),
-    ("the last block that defines it", f"```python\ndef area(r):\n    return 0\n```\nBetter:\n```py\n{WHOLE}```\n```\narea(1)\n```"),
-    ("a block inside a list", "1. So:\n   ```python\n   def area(r):\n       return math.pi * r * r\n   ```"),
-    ("words around bare code", f"Sure, here is the code.\n{WHOLE}\nThis works because of Archimedes."),
+    (
+        "the last block that defines it",
+        f"```python\ndef area(r):\n    return 0\n```\nBetter:\n```py\n{WHOLE}```\n```\narea(1)\n```",
+    ),
+    (
+        "a block inside a list",
+        "1. So:\n   ```python\n   def area(r):\n       return math.pi * r * r\n   ```",
+    ),
+    (
+        "words around bare code",
+        f"Sure, here is the code.\n{WHOLE}\nThis works because of Archimedes.",
+    ),
     ("a body with its margin", "    return math.pi * r * r\n"),
     ("a body without margin", "return math.pi * r * r"),
     ("a body of several lines whose first lost its margin", "x = r * r\n    return math.pi * x\n"),
@@ -49,7 +65,9 @@ def test_any_answer_becomes_some_program(answer: str) -> None:
     assert isinstance(solution_source(answer, PROBLEM), str)
 
 
-@pytest.mark.parametrize("answer", ["", "I do not know.", "```\n```", "x" * 1_000_000, "\0", "\ud800"])
+@pytest.mark.parametrize(
+    "answer", ["", "I do not know.", "```\n```", "x" * 1_000_000, "\0", "\ud800"]
+)
 def test_rubbish_is_incorrect(local_sandbox: Sandbox, answer: str) -> None:
     assert CodingVerifier(local_sandbox).verify([PROBLEM], [answer])[0].status is Status.INCORRECT
 
@@ -62,7 +80,11 @@ def test_a_verifier_pickles_without_its_sandbox() -> None:
     copied.close()
 
 
-GOOD = {"prompt": "Write f.", "tests": "def check(candidate):\n    assert candidate() == 1\n", "entry_point": "f"}
+GOOD = {
+    "prompt": "Write f.",
+    "tests": "def check(candidate):\n    assert candidate() == 1\n",
+    "entry_point": "f",
+}
 FILES = [  # what is wrong, the second line of the file, what the error must say
     ("broken JSON", '{"prompt": ', "line 2"),
     ("no tests", json.dumps({"prompt": "p", "entry_point": "f"}), "'tests'"),
@@ -73,7 +95,9 @@ FILES = [  # what is wrong, the second line of the file, what the error must say
 ]
 
 
-@pytest.mark.parametrize(("line", "word"), [row[1:] for row in FILES], ids=[row[0] for row in FILES])
+@pytest.mark.parametrize(
+    ("line", "word"), [row[1:] for row in FILES], ids=[row[0] for row in FILES]
+)
 def test_bad_files_name_file_line_and_column(tmp_path: Path, line: str, word: str) -> None:
     path = tmp_path / "tasks.jsonl"
     path.write_text(json.dumps(GOOD) + "\n" + line + "\n")

@@ -21,7 +21,11 @@ ASSERTS = [
     ("assert f(1) == f(2)", [([1], {}), ([2], {})], "two, in the order of evaluation"),
     ("assert not -f(1)[0], f(9)", [([1], {})], "the message is evaluated only on failure"),
     ("assert f(1)\nx = 3\nassert f(2)", [([1], {})], "only what comes before another statement"),
-    ("assert f(1)\nassert f(1) or f(2)\nassert f(3)", [([1], {})], "what may not be evaluated ends it"),
+    (
+        "assert f(1)\nassert f(1) or f(2)\nassert f(3)",
+        [([1], {})],
+        "what may not be evaluated ends it",
+    ),
     ("assert 0 < f(1) < f(2)", [], "a chain stops at its first failure"),
     ("assert f(n)", [], "arguments that are no literals"),
     ("assert f(*[1])", [], "unpacked arguments"),
@@ -39,7 +43,12 @@ def test_certain_calls(source: str, calls: list[object], reason: str) -> None:
 COUNTS = "calls = []\ndef f(x):\n    calls.append(x)\n"
 CASES = [
     ("def f(x): return x + 1", "assert f(1) == 2\nassert f(2) == 3", True, "plain answers"),
-    (COUNTS + "    return calls", "assert f(1) == [1]\nassert f(2) == [1, 2]", True, "answers in the order of the calls"),
+    (
+        COUNTS + "    return calls",
+        "assert f(1) == [1]\nassert f(2) == [1, 2]",
+        True,
+        "answers in the order of the calls",
+    ),
     (
         COUNTS + "    return (len(calls) for _ in range(1))",
         "assert list(f(1)) == [1]\nassert list(f(2)) == [2]",
@@ -52,13 +61,38 @@ CASES = [
         True,
         "an object in the middle",
     ),
-    ("def f(x): x.sort()", "assert f([2, 1]) is None\nassert f([3]) is None", True, "arguments changed in place"),
-    ("def f(x): return x", "assert f([1]) == [1]\nassert f([2]) is not None\nassert f({'a': (1,)}) == {'a': (1,)}", True, "arguments returned"),
-    ("def f(x): return 10 ** 5000 if x else 'y' * 100_000", "assert f(1) == 10 ** 5000\nassert f(0) == 'y' * 100_000", True, "large answers"),
+    (
+        "def f(x): x.sort()",
+        "assert f([2, 1]) is None\nassert f([3]) is None",
+        True,
+        "arguments changed in place",
+    ),
+    (
+        "def f(x): return x",
+        "assert f([1]) == [1]\nassert f([2]) is not None\nassert f({'a': (1,)}) == {'a': (1,)}",
+        True,
+        "arguments returned",
+    ),
+    (
+        "def f(x): return 10 ** 5000 if x else 'y' * 100_000",
+        "assert f(1) == 10 ** 5000\nassert f(0) == 'y' * 100_000",
+        True,
+        "large answers",
+    ),
     ("def f(x): raise ValueError(x)", "assert f(1)\nassert f(2)", False, "exceptions"),
-    ("import os\ndef f(x): return os._exit(0) if x == 2 else x", "assert f(1) == 1\nassert f(2) == 2", False, "an end in between"),
-    ("def f(x): return 1", "def g(x): return f(x)\nassert g(1) == 1\nassert f(2) == 1", True, "a helper of the tests calls it too"),
-]  # fmt: skip
+    (
+        "import os\ndef f(x): return os._exit(0) if x == 2 else x",
+        "assert f(1) == 1\nassert f(2) == 2",
+        False,
+        "an end in between",
+    ),
+    (
+        "def f(x): return 1",
+        "def g(x): return f(x)\nassert g(1) == 1\nassert f(2) == 1",
+        True,
+        "a helper of the tests calls it too",
+    ),
+]
 
 TWO_CHECKS = """
 def check(candidate):
@@ -103,7 +137,8 @@ FORGERS = [
 
 @pytest.mark.parametrize(("solution", "reason"), FORGERS, ids=[row[1] for row in FORGERS])
 @pytest.mark.parametrize(
-    "tests", ["assert f(1) == 2", "def check(candidate):\n    assert candidate(1) == 2", [([[1], {}], 2)]]
+    "tests",
+    ["assert f(1) == 2", "def check(candidate):\n    assert candidate(1) == 2", [([[1], {}], 2)]],
 )
 def test_nobody_makes_the_tests_look_at_fault(
     local_sandbox: Sandbox, solution: str, reason: str, tests: object
@@ -119,12 +154,17 @@ def test_text_of_a_subclass_of_str_is_text(local_sandbox: Sandbox) -> None:
         __slots__ = ()
 
     [verdict] = grade(
-        [Text("def f(x): return x")], tests=["assert f(1) == 1"], entry_points=["f"], sandbox=local_sandbox
+        [Text("def f(x): return x")],
+        tests=["assert f(1) == 1"],
+        entry_points=["f"],
+        sandbox=local_sandbox,
     )
     assert verdict.correct, verdict
 
 
-@pytest.mark.parametrize(("solution", "tests", "correct", "reason"), CASES, ids=[case[3] for case in CASES])
+@pytest.mark.parametrize(
+    ("solution", "tests", "correct", "reason"), CASES, ids=[case[3] for case in CASES]
+)
 @pytest.mark.parametrize("style", ["asserts", "check"])
 def test_verdicts(
     local_sandbox: Sandbox, solution: str, tests: str, correct: bool, reason: str, style: str
@@ -154,7 +194,10 @@ def test_a_wrong_answer_does_not_wait_for_a_later_call_that_hangs(local_sandbox:
 def test_a_table_of_calls_is_graded_row_by_row(local_sandbox: Sandbox) -> None:
     table = [([[i], {}], i * i) for i in range(40)]
     [verdict] = grade(
-        ["def f(x): return x * x if x != 20 else 0"], tests=[table], entry_points=["f"], sandbox=local_sandbox
+        ["def f(x): return x * x if x != 20 else 0"],
+        tests=[table],
+        entry_points=["f"],
+        sandbox=local_sandbox,
     )
     assert [row[1] for row in verdict.details["tests"]].count("failed") == 1
     assert verdict.score == 39 / 40

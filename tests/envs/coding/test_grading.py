@@ -25,11 +25,17 @@ def sandbox(request: pytest.FixtureRequest) -> Sandbox:
     return found
 
 
-def verdict(sandbox: Sandbox, solution: str, tests: Any, entry_point: str | None = "add", **options: Any) -> Any:
-    return grade([solution], tests=[tests], entry_points=[entry_point], sandbox=sandbox, **options)[0]
+def verdict(
+    sandbox: Sandbox, solution: str, tests: Any, entry_point: str | None = "add", **options: Any
+) -> Any:
+    return grade([solution], tests=[tests], entry_points=[entry_point], sandbox=sandbox, **options)[
+        0
+    ]
 
 
-def test_canonical_humaneval_solutions_are_correct_and_none_bodies_are_not(sandbox: Sandbox) -> None:
+def test_canonical_humaneval_solutions_are_correct_and_none_bodies_are_not(
+    sandbox: Sandbox,
+) -> None:
     problems = list(humaneval_problems().problems)
     verifier = CodingVerifier(sandbox)
     right = verifier.verify(problems, [problem.reference for problem in problems])
@@ -64,7 +70,10 @@ class TestMore:
     def test_error(self):
         with pytest.raises(TypeError, match="unsupported|concatenate"): solution.add(1, "a")
 """
-STDIO = {"cases": [{"stdin": "1 2\n", "stdout": ["3", "three"]}, {"stdin": "2 2\n", "stdout": "4.0"}], "checker": "float"}
+STDIO = {
+    "cases": [{"stdin": "1 2\n", "stdout": ["3", "three"]}, {"stdin": "2 2\n", "stdout": "4.0"}],
+    "checker": "float",
+}
 TABLE = {"calls": [[[[1, 2], {}], 3], [[[0.5], {"b": 0.25}], 0.75]]}
 READ_ADD = "a, b = map(int, input().split())\nprint(a + b)\n"
 STYLES = [  # name, tests, entry point, right, wrong, number of tests
@@ -73,14 +82,30 @@ STYLES = [  # name, tests, entry point, right, wrong, number of tests
     ("unittest", UNITTEST, "add", ADD, BAD, 3),
     ("pytest", PYTEST, "add", ADD, BAD, 5),
     ("calls", TABLE, "add", ADD, BAD, 2),
-    ("calls in JSON", '[[[1, 2], 3], [[[[1], [2]], {}], [1, 2]]]', "add", ADD, BAD, 2),
+    ("calls in JSON", "[[[1, 2], 3], [[[[1], [2]], {}], [1, 2]]]", "add", ADD, BAD, 2),
     ("stdio", STDIO, None, READ_ADD, READ_ADD.replace("+", "-"), 2),
-    ("stdio, own checker", {**STDIO, "checker": "def check(stdin, got, accepted):\n    return sum(map(int, stdin.split())) == int(got)\n"}, None, READ_ADD, "print(3)", 2),
-]  # fmt: skip
+    (
+        "stdio, own checker",
+        {
+            **STDIO,
+            "checker": "def check(stdin, got, accepted):\n    return sum(map(int, stdin.split())) == int(got)\n",
+        },
+        None,
+        READ_ADD,
+        "print(3)",
+        2,
+    ),
+]
 
 
-@pytest.mark.parametrize(("tests", "entry_point", "right", "wrong", "count"), [row[1:] for row in STYLES], ids=[row[0] for row in STYLES])
-def test_styles(sandbox: Sandbox, tests: Any, entry_point: str | None, right: str, wrong: str, count: int) -> None:
+@pytest.mark.parametrize(
+    ("tests", "entry_point", "right", "wrong", "count"),
+    [row[1:] for row in STYLES],
+    ids=[row[0] for row in STYLES],
+)
+def test_styles(
+    sandbox: Sandbox, tests: Any, entry_point: str | None, right: str, wrong: str, count: int
+) -> None:
     good = verdict(sandbox, right, tests, entry_point)
     assert good.status is Status.CORRECT, good
     assert [row[1] for row in good.details["tests"]] == ["passed"] * count
@@ -90,27 +115,108 @@ def test_styles(sandbox: Sandbox, tests: Any, entry_point: str | None, right: st
 
 
 FAULTS = [  # why, solution, tests, entry point, verdict, a word of the reason
-    ("tests that do not compile are the task's fault", ADD, "def check(candidate):\n    assert (", "add", Status.UNDECIDED, "compile"),
-    ("so are tests without end", ADD, "def check(candidate):\n    while True: pass\n", "add", Status.UNDECIDED, "time"),
-    ("and tests that kill themselves", ADD, "import os\ndef check(candidate):\n    os._exit(0)\n", "add", Status.UNDECIDED, "report"),
+    (
+        "tests that do not compile are the task's fault",
+        ADD,
+        "def check(candidate):\n    assert (",
+        "add",
+        Status.UNDECIDED,
+        "compile",
+    ),
+    (
+        "so are tests without end",
+        ADD,
+        "def check(candidate):\n    while True: pass\n",
+        "add",
+        Status.UNDECIDED,
+        "time",
+    ),
+    (
+        "and tests that kill themselves",
+        ADD,
+        "import os\ndef check(candidate):\n    os._exit(0)\n",
+        "add",
+        Status.UNDECIDED,
+        "report",
+    ),
     ("and a file without tests", ADD, "x = 1\n", "add", Status.UNDECIDED, "no test"),
-    ("and tests that are all skipped", ADD, "import pytest\n@pytest.mark.skip\ndef test_a(): pass\n", "add", Status.UNDECIDED, "skipped"),
-    ("a candidate without end is the candidate's", "def add(a, b):\n    while True: pass\n", CHECK, "add", Status.INCORRECT, "time"),
+    (
+        "and tests that are all skipped",
+        ADD,
+        "import pytest\n@pytest.mark.skip\ndef test_a(): pass\n",
+        "add",
+        Status.UNDECIDED,
+        "skipped",
+    ),
+    (
+        "a candidate without end is the candidate's",
+        "def add(a, b):\n    while True: pass\n",
+        CHECK,
+        "add",
+        Status.INCORRECT,
+        "time",
+    ),
     ("so is one that does not compile", "def add(a, b:\n", CHECK, "add", Status.INCORRECT, "load"),
     ("or has another name", "def sub(a, b): return a\n", CHECK, "add", Status.INCORRECT, "add"),
     ("or dies", "import os\ndef add(a, b): os.abort()\n", CHECK, "add", Status.INCORRECT, "killed"),
-    ("or fills the memory", "def add(a, b):\n    x = []\n    while True: x.append(bytes(1 << 22))\n", CHECK, "add", Status.INCORRECT, "MemoryError"),
-    ("half a surrogate pair is no source", "x = '\ud800'", CHECK, "add", Status.INCORRECT, "Unicode"),
+    (
+        "or fills the memory",
+        "def add(a, b):\n    x = []\n    while True: x.append(bytes(1 << 22))\n",
+        CHECK,
+        "add",
+        Status.INCORRECT,
+        "MemoryError",
+    ),
+    (
+        "half a surrogate pair is no source",
+        "x = '\ud800'",
+        CHECK,
+        "add",
+        Status.INCORRECT,
+        "Unicode",
+    ),
     ("nor is a null byte", "x = 1\0", CHECK, "add", Status.INCORRECT, "null"),
     ("ten megabytes are refused", "#" * (10 << 20), CHECK, "add", Status.INCORRECT, "bytes"),
-    ("half a megabyte of output is no fault", "def add(a, b):\n    print('x' * 250_000)\n    return a + b\n", CHECK, "add", Status.CORRECT, "passed"),
-    ("helpers that the prompt lacks come from the solution", ADD + "def one(): return 1\n", "def check(candidate):\n    assert candidate(one(), 2) == 3\n", "add", Status.CORRECT, "passed"),
-    ("a tuple is not the list that was asked for", "def add(a, b): return (3,)\n", [[[1, 2], [3]]], "add", Status.INCORRECT, "expected"),
-    ("True is not 1 in a call table", "def add(a, b): return True\n", [[[1, 0], 1]], "add", Status.INCORRECT, "expected"),
-]  # fmt: skip
+    (
+        "half a megabyte of output is no fault",
+        "def add(a, b):\n    print('x' * 250_000)\n    return a + b\n",
+        CHECK,
+        "add",
+        Status.CORRECT,
+        "passed",
+    ),
+    (
+        "helpers that the prompt lacks come from the solution",
+        ADD + "def one(): return 1\n",
+        "def check(candidate):\n    assert candidate(one(), 2) == 3\n",
+        "add",
+        Status.CORRECT,
+        "passed",
+    ),
+    (
+        "a tuple is not the list that was asked for",
+        "def add(a, b): return (3,)\n",
+        [[[1, 2], [3]]],
+        "add",
+        Status.INCORRECT,
+        "expected",
+    ),
+    (
+        "True is not 1 in a call table",
+        "def add(a, b): return True\n",
+        [[[1, 0], 1]],
+        "add",
+        Status.INCORRECT,
+        "expected",
+    ),
+]
 
 
-@pytest.mark.parametrize(("solution", "tests", "entry_point", "status", "word"), [row[1:] for row in FAULTS], ids=[row[0] for row in FAULTS])
+@pytest.mark.parametrize(
+    ("solution", "tests", "entry_point", "status", "word"),
+    [row[1:] for row in FAULTS],
+    ids=[row[0] for row in FAULTS],
+)
 def test_faults_go_to_whom_they_belong(
     local_sandbox: Sandbox, solution: str, tests: Any, entry_point: str, status: Status, word: str
 ) -> None:
@@ -122,7 +228,12 @@ def test_faults_go_to_whom_they_belong(
 def test_order_is_kept_and_styles_mix(local_sandbox: Sandbox) -> None:
     solutions = [ADD, BAD, READ_ADD, "x = '\ud800'", ADD]
     tests: list[Any] = [CHECK, UNITTEST, STDIO, CHECK, TABLE]
-    found = grade(solutions, tests=tests, entry_points=["add", "add", None, "add", "add"], sandbox=local_sandbox)
+    found = grade(
+        solutions,
+        tests=tests,
+        entry_points=["add", "add", None, "add", "add"],
+        sandbox=local_sandbox,
+    )
     assert [v.correct for v in found] == [True, False, True, False, True]
 
 
@@ -138,7 +249,8 @@ def test_wrong_use_is_told(local_sandbox: Sandbox) -> None:
 
 
 POSITIVE = PropertyTests(
-    strategies="(st.lists(st.integers()),)", reference="def total(xs):\n    return sum(x for x in xs if x > 0)\n"
+    strategies="(st.lists(st.integers()),)",
+    reference="def total(xs):\n    return sum(x for x in xs if x > 0)\n",
 )
 
 
@@ -150,7 +262,10 @@ def test_property_tests_find_and_shrink(sandbox: Sandbox) -> None:
         "changes its argument": "def total(xs):\n    t = sum(x for x in xs if x > 0)\n    xs.clear()\n    return t\n",
     }
     found = grade_by_property(
-        list(solutions.values()), properties=[POSITIVE] * 4, entry_points=["total"] * 4, sandbox=sandbox
+        list(solutions.values()),
+        properties=[POSITIVE] * 4,
+        entry_points=["total"] * 4,
+        sandbox=sandbox,
     )
     assert [v.correct for v in found] == [True, False, False, False], found
     assert [v.details["counterexample"] and v.details["counterexample"]["args"] for v in found] == [
@@ -169,7 +284,10 @@ def test_property_tests_repeat_by_seed_and_keep_their_time(local_sandbox: Sandbo
         seconds=0.5,
     )
     found = grade_by_property(
-        ["def total(x):\n    return x\n"], properties=[slow], entry_points=["total"], sandbox=local_sandbox
+        ["def total(x):\n    return x\n"],
+        properties=[slow],
+        entry_points=["total"],
+        sandbox=local_sandbox,
     )[0]
     assert found.correct
     assert 1 <= found.details["examples"] < 20

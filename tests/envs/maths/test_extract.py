@@ -29,7 +29,7 @@ CASES = [
     ("The roots are $x=1$ and $x=2$.", "x=1, x=2", "last formula"),
     ("After all of this there are 28 ways.", "28", "last number"),
     ("\\text{no solution}", "\\text{no solution}", "bare"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "answer", "how"), CASES, ids=[c[0][:30] for c in CASES])

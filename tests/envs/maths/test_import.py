@@ -19,7 +19,9 @@ HEAVY = (
 
 def _loaded(program: str) -> list[str]:
     program += f"; import sys; print(*(name for name in {HEAVY!r} if name in sys.modules))"
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     return ran.stdout.split()
 
 
@@ -28,7 +30,13 @@ def test_the_import_loads_nothing_heavy() -> None:
 
 
 def test_neither_do_the_cheap_rungs() -> None:
-    assert _loaded("from stepgym.envs.maths import verify_answer as v; v('1/2', reference='0.5')") == []
     assert (
-        _loaded("from stepgym.envs.maths import verify_answer as v; v('(x+1)^2', reference='x^2+2x+1')") == []
+        _loaded("from stepgym.envs.maths import verify_answer as v; v('1/2', reference='0.5')")
+        == []
+    )
+    assert (
+        _loaded(
+            "from stepgym.envs.maths import verify_answer as v; v('(x+1)^2', reference='x^2+2x+1')"
+        )
+        == []
     )

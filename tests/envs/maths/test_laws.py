@@ -32,7 +32,9 @@ def show(tree: Tree, notation: str) -> str:
     operator, *parts = tree
     left = show(parts[0], notation)  # type: ignore[arg-type]
     if operator == "sqrt":
-        return {LATEX: f"\\sqrt{{{left}}}", PYTHON: f"sqrt({left})", UNICODE: f"√({left})"}[notation]
+        return {LATEX: f"\\sqrt{{{left}}}", PYTHON: f"sqrt({left})", UNICODE: f"√({left})"}[
+            notation
+        ]
     right = show(parts[1], notation)  # type: ignore[arg-type]
     if operator == "/" and notation == LATEX:
         return f"\\frac{{{left}}}{{{right}}}"
@@ -42,7 +44,9 @@ def show(tree: Tree, notation: str) -> str:
             PYTHON: f"({left})**{right}",
             UNICODE: f"({left})" + "⁰¹²³⁴"[int(right)],
         }[notation]
-    sign = {"*": {LATEX: " \\cdot ", PYTHON: "*", UNICODE: "·"}[notation]}.get(str(operator), str(operator))
+    sign = {"*": {LATEX: " \\cdot ", PYTHON: "*", UNICODE: "·"}[notation]}.get(
+        str(operator), str(operator)
+    )
     return f"({left}){sign}({right})"
 
 
@@ -66,7 +70,9 @@ def test_an_expression_equals_itself_in_every_notation(tree: Tree) -> None:
     texts = [show(tree, notation) for notation in (LATEX, PYTHON, UNICODE)]
     for text in texts:
         assert verify_answer(text, reference=text).correct
-    verdicts = {verify_answer(texts[i], reference=texts[j]).status for i in range(3) for j in range(3)}
+    verdicts = {
+        verify_answer(texts[i], reference=texts[j]).status for i in range(3) for j in range(3)
+    }
     assert Status.INCORRECT not in verdicts or "/" in texts[0] or "frac" in texts[0]
 
 
@@ -86,7 +92,9 @@ def test_a_mutated_expression_is_never_correct(tree: Tree, by: int) -> None:
 @given(trees, trees)
 def test_swapping_answer_and_reference_changes_nothing(a: Tree, b: Tree) -> None:
     left, right = show(a, LATEX), show(b, PYTHON)
-    assert verify_answer(left, reference=right).status is verify_answer(right, reference=left).status
+    assert (
+        verify_answer(left, reference=right).status is verify_answer(right, reference=left).status
+    )
 
 
 @given(trees, trees)
@@ -106,12 +114,17 @@ def test_spacing_and_sizing_change_nothing(tree: Tree) -> None:
     assert verify_answer(f"  ${sized}$ ", reference=text).correct
 
 
-@given(st.lists(st.fractions(max_denominator=50), min_size=1, max_size=6), st.randoms(use_true_random=False))
+@given(
+    st.lists(st.fractions(max_denominator=50), min_size=1, max_size=6),
+    st.randoms(use_true_random=False),
+)
 def test_sets_have_no_order(items: list[Fraction], random: object) -> None:
     shuffled = sorted(items, key=lambda _: random.random())  # type: ignore[attr-defined]
     written = "\\{" + ", ".join(map(str, items)) + "\\}"
     assert verify_answer("{" + ", ".join(map(str, shuffled)) + "}", reference=written).correct
-    assert not verify_answer("\\{" + ", ".join(map(str, [*items, 51])) + "\\}", reference=written).correct
+    assert not verify_answer(
+        "\\{" + ", ".join(map(str, [*items, 51])) + "\\}", reference=written
+    ).correct
 
 
 @given(st.integers(-(10**60), 10**60), st.integers(-9, 9))

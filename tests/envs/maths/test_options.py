@@ -8,9 +8,21 @@ from stepgym.envs.maths import MathOptions, MathVerifier, Percent, verify_answer
 from stepgym.envs.types import Problem
 
 EXAMPLES = [
-    (MathOptions(float_tolerance=0.01), "3.14", "3.15", True, "within one percent of a decimal reference"),
+    (
+        MathOptions(float_tolerance=0.01),
+        "3.14",
+        "3.15",
+        True,
+        "within one percent of a decimal reference",
+    ),
     (MathOptions(), "3.14", "3.15", False, "decimals are compared as they are"),
-    (MathOptions(float_tolerance=0.01), "\\pi", "3.14", False, "an exact reference asks for an exact answer"),
+    (
+        MathOptions(float_tolerance=0.01),
+        "\\pi",
+        "3.14",
+        False,
+        "an exact reference asks for an exact answer",
+    ),
     (MathOptions(float_tolerance=0.01), "100", "100.5", False, "so does a whole number"),
     (MathOptions(simplified=True), "\\frac12", "\\frac24", False, "not in lowest terms"),
     (MathOptions(), "\\frac12", "\\frac24", True, "forms are not looked at"),
@@ -20,7 +32,13 @@ EXAMPLES = [
     (MathOptions(order_matters=True), "1, 2", "2, 1", False, "another order"),
     (MathOptions(), "1, 2", "2, 1", True, "solutions come in any order"),
     (MathOptions(units_required=True), "5\\text{ cm}", "5", False, "no unit"),
-    (MathOptions(units_required=True), "5\\text{ cm}", "50\\text{ mm}", True, "the unit may be another"),
+    (
+        MathOptions(units_required=True),
+        "5\\text{ cm}",
+        "50\\text{ mm}",
+        True,
+        "the unit may be another",
+    ),
     (MathOptions(), "5\\text{ cm}", "5", True, "the question may have named the unit"),
     (MathOptions(), "28\\%", "28", True, "the question asked for percent"),
     (MathOptions(percent=Percent.EXACT), "28\\%", "28", False, "28 percent is 0.28"),

@@ -51,7 +51,12 @@ TRAPS = [
     ("\\sqrt{x^2}", "x", False, "sampling positive points only would say yes"),
     ("\\sqrt{x^2}", "|x|", True, "at all real points"),
     ("\\sqrt[3]{-8}", "-2", True, "odd roots of negatives are real"),
-    ("\\sqrt[3]{7+5\\sqrt{2}}", "1+\\sqrt{2}", True, "a radical that simplification does not reach"),
+    (
+        "\\sqrt[3]{7+5\\sqrt{2}}",
+        "1+\\sqrt{2}",
+        True,
+        "a radical that simplification does not reach",
+    ),
     ("\\sqrt{10^{40}+1}", "10^{20}", False, "twenty equal digits are not equality"),
     ("x+10^{-100}", "x", False, "exact residues see what floating point does not"),
     ("\\sin x + 10^{-100}", "\\sin x", False, "and so do balls of enough bits"),
@@ -70,7 +75,7 @@ TRAPS = [
     ("f(x)=2x", "g(x)=2x", False, "another function"),
     ("f(x)=x^2", "f(t)=t^2", True, "the parameter's letter is free"),
     ("n \\mid 12", "12", False, "a divisibility is no number"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("reference", "answer", "equal", "why"), TRAPS, ids=lambda v: str(v)[:40])

@@ -27,7 +27,9 @@ def test_references_are_what_sympy_finds(level: int, seed: int) -> None:
             item.reference
         )
         return
-    for equation in question.removeprefix("Solve the system ").removeprefix("Solve ").split(" and "):
+    for equation in (
+        question.removeprefix("Solve the system ").removeprefix("Solve ").split(" and ")
+    ):
         left, right = equation.split(".")[0].split(" for ")[0].split("=")
         assert simplify(_sympy(left) - _sympy(right)).subs(solution) == 0
     assert sum(solution.values()) == Rational(item.reference)
@@ -40,7 +42,9 @@ def _sympy(text: str):  # type: ignore[no-untyped-def]
         standard_transformations,
     )
 
-    return parse_expr(text, transformations=(*standard_transformations, implicit_multiplication_application))
+    return parse_expr(
+        text, transformations=(*standard_transformations, implicit_multiplication_application)
+    )
 
 
 def test_golden_first_problems() -> None:
@@ -69,11 +73,15 @@ def test_golden_first_problems() -> None:
 )
 def test_reading_one_side(text: str, constant: Fraction, coefficients: dict[str, Fraction]) -> None:
     found = read_linear(text)
-    assert found is not None and (found.constant, dict(found.coefficients)) == (constant, coefficients)
+    assert found is not None and (found.constant, dict(found.coefficients)) == (
+        constant,
+        coefficients,
+    )
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x * y", "1/x", "x^2", "2 +", ") 2", "(2", "sin(x)", "1/0", "2 3 +", "=", "-", "()"]
+    "text",
+    ["", "x * y", "1/x", "x^2", "2 +", ") 2", "(2", "sin(x)", "1/0", "2 3 +", "=", "-", "()"],
 )
 def test_what_is_not_linear_is_not_read(text: str) -> None:
     assert read_linear(text) is None

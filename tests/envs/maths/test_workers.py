@@ -17,19 +17,36 @@ from stepgym.envs.maths import workers as worker_processes
 from stepgym.envs.types import Status
 
 HOSTILE = [
-    ("10^{10^{10}}", "5"), ("(10^8)!", "5"), ("\\frac{1}{1000000!}", "5"), ("\\sin(10^{10^{8}})", "0"),
-    ("9^{9^{9^9}} \\mod 10", "5"), ("1" * 100_000, "5"), ("1+" * 20_000 + "1", "5"), ("5" + "!" * 2000, "5"),
-    ("{" * 10_000 + "6" + "}" * 10_000, "5"), ("\\frac{1}{" * 1000 + "5" + "}" * 1000, "6"), ("\\boxed{" * 5000, "5"),
-    ("x^{" * 300 + "x" + "}" * 300, "5"), ("$" * 100_001, "5"), ("answer " * 20_000, "5"), ("-" * 40_000, "5"),
-    ("3^{10^{8}}-3^{10^{8}}+1", "5"), ("\\begin{pmatrix}1&1\\\\1&0\\end{pmatrix}^{10^{9}}", "5"), ("\\ud800\ud800", "5"),
-    ("[0,\\sin(10^{10^7})]", "[0,1]"), ("e^{e^{e^{e^{e}}}}", "5"), ("__import__('os').system('true')", "5"),
-]  # fmt: skip
+    ("10^{10^{10}}", "5"),
+    ("(10^8)!", "5"),
+    ("\\frac{1}{1000000!}", "5"),
+    ("\\sin(10^{10^{8}})", "0"),
+    ("9^{9^{9^9}} \\mod 10", "5"),
+    ("1" * 100_000, "5"),
+    ("1+" * 20_000 + "1", "5"),
+    ("5" + "!" * 2000, "5"),
+    ("{" * 10_000 + "6" + "}" * 10_000, "5"),
+    ("\\frac{1}{" * 1000 + "5" + "}" * 1000, "6"),
+    ("\\boxed{" * 5000, "5"),
+    ("x^{" * 300 + "x" + "}" * 300, "5"),
+    ("$" * 100_001, "5"),
+    ("answer " * 20_000, "5"),
+    ("-" * 40_000, "5"),
+    ("3^{10^{8}}-3^{10^{8}}+1", "5"),
+    ("\\begin{pmatrix}1&1\\\\1&0\\end{pmatrix}^{10^{9}}", "5"),
+    ("\\ud800\ud800", "5"),
+    ("[0,\\sin(10^{10^7})]", "[0,1]"),
+    ("e^{e^{e^{e^{e}}}}", "5"),
+    ("__import__('os').system('true')", "5"),
+]
 HARD = "\\sum_{k=1}^{10^{12}} \\sin k"
 FINDABLE = ("\\int_0^1 x\\,dx", "\\frac12")
 
 
 @pytest.mark.parametrize(
-    ("answer", "reference"), HOSTILE, ids=[a[:25].encode("ascii", "replace").decode() for a, _ in HOSTILE]
+    ("answer", "reference"),
+    HOSTILE,
+    ids=[a[:25].encode("ascii", "replace").decode() for a, _ in HOSTILE],
 )
 def test_hostile_input_is_decided_or_given_up_in_time(answer: str, reference: str) -> None:
     verify_answer(*FINDABLE[:1], reference=FINDABLE[1])  # workers are warm
@@ -54,7 +71,9 @@ def test_an_overrun_is_undecided_and_the_next_pair_is_decided() -> None:
     verdict = verify_answer(HARD, reference="5", options=MathOptions(limit_s=0.3))
     assert verdict.status is Status.UNDECIDED
     assert "0.3 s" in verdict.reason
-    assert verify_answer(FINDABLE[0], reference=FINDABLE[1], options=MathOptions(limit_s=20)).correct
+    assert verify_answer(
+        FINDABLE[0], reference=FINDABLE[1], options=MathOptions(limit_s=20)
+    ).correct
 
 
 def test_a_batch_keeps_its_order_around_overruns() -> None:
@@ -66,7 +85,9 @@ def test_a_batch_keeps_its_order_around_overruns() -> None:
 
 
 def _decide_one() -> bool:
-    return verify_answer(FINDABLE[0], reference=FINDABLE[1], options=MathOptions(limit_s=20)).correct
+    return verify_answer(
+        FINDABLE[0], reference=FINDABLE[1], options=MathOptions(limit_s=20)
+    ).correct
 
 
 def test_threads_share_the_workers() -> None:
@@ -96,9 +117,13 @@ def test_a_child_process_starts_workers_of_its_own(method: str) -> None:
     assert _decide_one()  # the child left ours alone
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="resident memory is read from /proc")
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/status"), reason="resident memory is read from /proc"
+)
 def test_a_worker_stays_under_its_memory() -> None:
-    verify_answer("\\prod_{k=1}^{n} (x^k + y^k)^{k^k}", reference="5", options=MathOptions(limit_s=3))
+    verify_answer(
+        "\\prod_{k=1}^{n} (x^k + y^k)^{k^k}", reference="5", options=MathOptions(limit_s=3)
+    )
     _decide_one()
     pool = worker_processes._current()
     for worker in pool.idle:
@@ -109,5 +134,7 @@ def test_a_worker_stays_under_its_memory() -> None:
 
 def test_importing_the_verifier_leaves_sympy_out() -> None:
     script = "import sys, stepgym.envs.maths as m; m.verify_answer('x+x', reference='2x'); print('sympy' in sys.modules)"
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert found.stdout.strip() == "False"

@@ -27,7 +27,7 @@ from stepgym.envs.types import State, Step
 from stepgym.records.near_duplicates import likeness
 from stepgym.records.run_folder import RunFolder, read_episodes
 from stepgym.records.types import RunConfig
-from stepgym.selfplay import llm_generation
+from stepgym.claims.llm_generation import claim as llm_generation
 from stepgym.training import fit, rollouts
 from stepgym.training.fit import LossNotFinite, TrainingError
 from stepgym.training.played import Played, read_runs

@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from stepgym.envs.maths import families, quantities
+from stepgym.envs.maths.bounds import MAX_HEIGHT, height
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.options import MathOptions, Percent
@@ -232,8 +233,6 @@ def _is_measure(quantity: quantities.Quantity) -> bool:
 
 def _hopeless(a: Node, b: Node) -> bool:
     """Closed numbers too large for any rung: not worth a worker's time."""
-    from stepgym.envs.maths import numeric
-
     if (
         symbols(a)
         or symbols(b)
@@ -241,7 +240,7 @@ def _hopeless(a: Node, b: Node) -> bool:
         or has(b, "sum", "prod", "int", "lim")
     ):
         return False
-    return numeric.height(a) + numeric.height(b) > numeric.MAX_HEIGHT
+    return height(a) + height(b) > MAX_HEIGHT
 
 
 def _letters(node: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from stepgym.envs.maths import modular
+from stepgym.envs.maths.bounds import height
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.polynomials import split_fraction
@@ -200,7 +201,7 @@ def _ball_factor(
     from stepgym.envs.maths import balls, numeric
     from stepgym.envs.maths.balls import NoBall
 
-    size = numeric.height(a) + numeric.height(b)
+    size = height(a) + height(b)
     if size > 3_000:
         return "+" if sure else None
     base: tuple[Any, Any] | None = None

@@ -21,13 +21,13 @@ from stepgym.agents.policies.scripted import ScriptedPolicy
 from stepgym.agents.policies.transformers_policy import TransformersPolicy
 from stepgym.agents.policies.transformers_reward import TransformersRewardModel
 from stepgym.agents.types import EpisodeRecord, NodeRecord
+from stepgym.claims.llm_generation import claim as llm_generation
 from stepgym.cli import main
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import State, Step
 from stepgym.records.near_duplicates import likeness
 from stepgym.records.run_folder import RunFolder, read_episodes
 from stepgym.records.types import RunConfig
-from stepgym.claims.llm_generation import claim as llm_generation
 from stepgym.training import fit, rollouts
 from stepgym.training.fit import LossNotFinite, TrainingError
 from stepgym.training.played import Played, read_runs

@@ -32,7 +32,7 @@ from stepgym.agents.types import (
 )
 from stepgym.agents.words import WordEnv, WordSet
 from stepgym.envs.types import State, Step
-from stepgym.sandbox.contract import Clause, Finding, hold
+from stepgym.plugins.contract import Clause, Finding, hold
 
 MAX_ROUNDS = 5000
 COUNTS = (1, 3, 2, 4)

@@ -10,8 +10,8 @@ import inspect
 from typing import Any, cast
 
 from stepgym.agents.types import Policy, RewardModel, Search
-from stepgym.sandbox.plugins import resolve
-from stepgym.sandbox.settings import check_types
+from stepgym.plugins.names import resolve
+from stepgym.plugins.settings import check_types
 
 SEARCHES = {
     "greedy": "stepgym.agents.search.greedy:Greedy",

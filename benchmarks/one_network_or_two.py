@@ -29,11 +29,11 @@ from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.countdown_solver import reachable
 from stepgym.envs.registry import load_env
-from stepgym.selfplay.train.boards import train_choices, train_judged
-from stepgym.selfplay.train.embedded import Settings, auc, visited
-from stepgym.selfplay.train.examples import Replay, path_outcomes, visit_choices
-from stepgym.selfplay.train.fit import Schedule
-from stepgym.selfplay.train.policy_value import train_policy_value
+from stepgym.training.boards import train_choices, train_judged
+from stepgym.training.embedded import Settings, auc, visited
+from stepgym.training.examples import Replay, path_outcomes, visit_choices
+from stepgym.training.fit import Schedule
+from stepgym.training.policy_value import train_policy_value
 
 LEVEL, TRAINED_ON, HELD_OUT = 3, 411, 700_000
 Trainer = Callable[[Sequence[EpisodeRecord], Schedule, int], tuple[Any, Any]]

@@ -15,7 +15,7 @@ from typing import Any
 
 from stepgym.agents.solving import iter_solve
 from stepgym.envs.registry import load_env
-from stepgym.selfplay.train.examples import Labels, Replay, step_labels
+from stepgym.training.examples import Labels, Replay, step_labels
 
 
 def measure(

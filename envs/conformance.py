@@ -18,7 +18,7 @@ from gymnasium.utils.env_checker import check_env
 
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.types import Domain, End, Problem, ProblemSet, State, Status, Step, Verifier
-from stepgym.sandbox.contract import Clause, Finding, hold
+from stepgym.plugins.contract import Clause, Finding, hold
 
 NUM_PROBLEMS = 5
 LONG_PLAY = 1_000

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from stepgym.envs.tokens import last_boxed
 from stepgym.envs.types import Problem, Verifier
-from stepgym.sandbox.plugins import unknown_name
+from stepgym.plugins.names import unknown_name
 
 QUESTION_COLUMNS = ("question", "problem", "prompt", "instruction", "query", "input")
 ANSWER_COLUMNS = (

@@ -30,7 +30,7 @@ from stepgym.envs.types import (
     Verdict,
     Verifier,
 )
-from stepgym.sandbox.plugins import unknown_name
+from stepgym.plugins.names import unknown_name
 
 MAX_SHUFFLED = 1_000_000
 """Sets up to this size are shuffled by a seed; from larger ones it draws with replacement."""

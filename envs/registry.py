@@ -9,8 +9,8 @@ import copy
 import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stepgym.sandbox.plugins import load_dotted, resolve, unknown_name
-from stepgym.sandbox.settings import check_types
+from stepgym.plugins.names import load_dotted, resolve, unknown_name
+from stepgym.plugins.settings import check_types
 
 if TYPE_CHECKING:
     from stepgym.envs.reasoning_env import ReasoningEnv

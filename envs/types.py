@@ -19,18 +19,33 @@ class Status(Enum):
     UNDECIDED = "undecided"
 
 
+class Fault(Enum):
+    """Why a verdict is UNDECIDED: whose limit was met."""
+
+    ANSWER = "answer"
+    """The answer itself: too large, unreadable, or without end. A caller may count it as wrong."""
+    OURS = "ours"
+    """The verifier: a limit, an engine, a missing package, an unreadable reference. Never counts as wrong."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A verifier's word on one answer."""
+    """A verifier's decision on one answer."""
 
     status: Status
     score: float = 0.0
-    """In [0, 1]; 1 exactly when CORRECT. In between only where a task awards parts (share of tests passed)."""
+    """In [0, 1]; 1 exactly when CORRECT. In between only if a task gives partial credit (share of tests passed)."""
     reason: str = ""
     decided_by: str = ""
-    """The rung or check that decided, such as `rational` or `tests`."""
+    """The check that decided: a rung of the ladder (`rational`), a rule about the question, or `tests`."""
     details: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)
     """JSON-able evidence: tests passed, a counterexample, the extracted span."""
+    fault: Fault | None = None
+    """Whose limit made the verdict UNDECIDED; `None` for a decided one, or if the verifier does not say."""
+
+    def __post_init__(self) -> None:
+        if self.fault is not None and self.status is not Status.UNDECIDED:
+            raise ValueError(f"a {self.status.name} verdict has no fault, but got {self.fault!r}")
 
     @property
     def correct(self) -> bool:

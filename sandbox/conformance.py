@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stepgym.sandbox.contract import Clause, Finding, hold
+from stepgym.plugins.contract import Clause, Finding, hold
 from stepgym.sandbox.types import (
     ExecutionResult,
     Limits,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from stepgym.sandbox.plugins import resolve, unknown_name
+from stepgym.plugins.names import resolve, unknown_name
 from stepgym.sandbox.types import Sandbox, SandboxError
 
 BACKENDS = {

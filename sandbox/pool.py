@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
+from stepgym.plugins.names import unknown_name
 from stepgym.sandbox.languages import LANGUAGES, command
 from stepgym.sandbox.place import Job, Place, PlaceLost, Running, result_of, run_all
-from stepgym.sandbox.plugins import unknown_name
 from stepgym.sandbox.types import (
     ExecutionResult,
     Limits,

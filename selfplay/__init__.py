@@ -1,6 +1,7 @@
-"""Self-play: what is remembered of searches and what is learned from it.
+"""Self-play: play into a run folder, and the loop of playing and training.
 
-Everything named here is imported when it is first used, so that `import stepgym.selfplay` costs nothing.
+Names are imported on first use, so that `import stepgym.selfplay` costs nothing. The names of
+`stepgym.records` that go with `selfplay` are offered here too.
 """
 
 from __future__ import annotations
@@ -9,21 +10,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stepgym.selfplay.export import export
+    from stepgym.records.exports import export
+    from stepgym.records.run_folder import RunFolder, read_config, read_episodes, summarise
+    from stepgym.records.types import ExportFormat, RunConfig, RunSummary
     from stepgym.selfplay.play import selfplay
-    from stepgym.selfplay.run_folder import RunFolder, read_config, read_episodes, summarise
-    from stepgym.selfplay.types import ExportFormat, RunConfig, RunSummary
 
 _HOMES = {
-    "ExportFormat": "types",
-    "RunConfig": "types",
-    "RunFolder": "run_folder",
-    "RunSummary": "types",
-    "export": "export",
-    "read_config": "run_folder",
-    "read_episodes": "run_folder",
-    "selfplay": "play",
-    "summarise": "run_folder",
+    "ExportFormat": "stepgym.records.types",
+    "RunConfig": "stepgym.records.types",
+    "RunFolder": "stepgym.records.run_folder",
+    "RunSummary": "stepgym.records.types",
+    "export": "stepgym.records.exports",
+    "read_config": "stepgym.records.run_folder",
+    "read_episodes": "stepgym.records.run_folder",
+    "selfplay": "stepgym.selfplay.play",
+    "summarise": "stepgym.records.run_folder",
 }
 
 __all__ = [
@@ -42,8 +43,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = (
-        value  # over the submodule of the same name (`export`), which the import has just bound here
-    )
-    return value
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from stepgym.records.run_folder import write_whole
 from stepgym.selfplay import ledger
-from stepgym.selfplay.run_folder import write_whole
 
 Lines = Sequence[Mapping[str, Any]]
 

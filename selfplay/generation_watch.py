@@ -8,10 +8,10 @@ from typing import Any
 from stepgym.agents.embedded import net
 from stepgym.agents.embedded.policy import EmbeddedPolicy
 from stepgym.agents.embedded.reward import EmbeddedRewardModel
+from stepgym.records.run_folder import write_whole
 from stepgym.selfplay.loop import Generation
-from stepgym.selfplay.run_folder import write_whole
-from stepgym.selfplay.train.fit import TrainingError
 from stepgym.selfplay.watch import watch
+from stepgym.training.fit import TrainingError
 
 PROBLEMS, WIDTHS = 20, (1, 4, 8)
 FILE = "watch.json"

@@ -20,9 +20,10 @@ from stepgym.agents.embedded import net
 from stepgym.agents.embedded.games import GAMES
 from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.curriculum import Curriculum
-from stepgym.sandbox.plugins import load_dotted
+from stepgym.plugins.names import load_dotted
+from stepgym.records.near_duplicates import without_near_duplicates
+from stepgym.records.run_folder import read_episodes
 from stepgym.selfplay import ledger
-from stepgym.selfplay.buffer import without_near_duplicates
 from stepgym.selfplay.loop_config import LoopConfig
 from stepgym.selfplay.loop_episodes import (
     HELD_OUT_SEED,
@@ -41,18 +42,10 @@ from stepgym.selfplay.loop_folder import (
     policy_folder,
     read_log,
 )
-from stepgym.selfplay.run_folder import read_episodes
 from stepgym.selfplay.teachers import Teacher, agreement, lessons
-from stepgym.selfplay.train import boards, examples
-from stepgym.selfplay.train.examples import (
-    Choice,
-    Judged,
-    Labels,
-    Replay,
-    require,
-    require_both_classes,
-)
-from stepgym.selfplay.train.fit import Schedule
+from stepgym.training import boards, examples
+from stepgym.training.examples import Choice, Judged, Labels, Replay, require, require_both_classes
+from stepgym.training.fit import Schedule
 
 EVERY_S = 20.0
 """How seldom a generation tells of itself before it is finished."""

@@ -9,10 +9,10 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from stepgym.sandbox.plugins import unknown_name
-from stepgym.sandbox.settings import check_types
+from stepgym.plugins.names import unknown_name
+from stepgym.plugins.settings import check_types
 from stepgym.selfplay.teachers import Approval, Form, Teacher
-from stepgym.selfplay.train.fit import TrainingError
+from stepgym.training.fit import TrainingError
 
 _RANGES = {
     "generations": (0, inf),

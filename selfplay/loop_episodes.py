@@ -13,12 +13,12 @@ from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem
+from stepgym.records.run_folder import RunFolder, read_config, read_episodes
+from stepgym.records.types import RunConfig
 from stepgym.selfplay import ledger
 from stepgym.selfplay.loop_config import LoopConfig
 from stepgym.selfplay.loop_folder import START, policy_folder
-from stepgym.selfplay.run_folder import RunFolder, read_config, read_episodes
-from stepgym.selfplay.train.fit import TrainingError
-from stepgym.selfplay.types import RunConfig
+from stepgym.training.fit import TrainingError
 
 Tell = Callable[[str], None]
 PLAY_SEED, HELD_OUT_SEED = 500_000, 700_000

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.agents.embedded.policy import WEIGHTS
+from stepgym.records.run_folder import cut_torn_line, write_whole
 from stepgym.selfplay.loop_config import LoopConfig
-from stepgym.selfplay.run_folder import cut_torn_line, write_whole
-from stepgym.selfplay.train.fit import TrainingError
+from stepgym.training.fit import TrainingError
 
 LOG, SETTINGS = "loop.jsonl", "config.json"
 _OWN = re.compile(r"generation-[0-9]+")

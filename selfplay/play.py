@@ -13,8 +13,8 @@ from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import Budget, EpisodeRecord, Policy, RewardModel, Search
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.types import Problem
-from stepgym.selfplay.run_folder import RunFolder, summarise
-from stepgym.selfplay.types import RunConfig, RunSummary
+from stepgym.records.run_folder import RunFolder, summarise
+from stepgym.records.types import RunConfig, RunSummary
 
 
 def selfplay(

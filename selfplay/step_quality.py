@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.types import State
-from stepgym.selfplay.rows import path_to
-from stepgym.selfplay.train.embedded import auc
-from stepgym.selfplay.train.examples import Labels, Replay, step_labels
+from stepgym.records.rows import path_to
+from stepgym.training.embedded import auc
+from stepgym.training.examples import Labels, Replay, step_labels
 
 
 class Trace(NamedTuple):

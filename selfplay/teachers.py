@@ -11,10 +11,10 @@ from enum import StrEnum
 from itertools import pairwise
 
 from stepgym.agents.types import EpisodeRecord
-from stepgym.selfplay.rows import path_to
-from stepgym.selfplay.train import examples
-from stepgym.selfplay.train.examples import Answers, Choice, Labels, Replay, Same
-from stepgym.selfplay.train.merged import merged_choices
+from stepgym.records.rows import path_to
+from stepgym.training import examples
+from stepgym.training.examples import Answers, Choice, Labels, Replay, Same
+from stepgym.training.merged import merged_choices
 
 
 class Teacher(StrEnum):
@@ -38,7 +38,7 @@ class Form(StrEnum):
     PATHS = "paths"
     """The lines that end in the right answer: rejection sampling (STaR, ReST-EM)."""
     MERGED = "merged"
-    """The steps between well-supported boards of all lines, merged (`stepgym.selfplay.train.merged`)."""
+    """The steps between well-supported boards of all lines, merged (`stepgym.training.merged`)."""
     BOTH = "both"
 
 

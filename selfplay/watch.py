@@ -19,9 +19,9 @@ from stepgym.agents.intervals import bootstrap_difference, wilson
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord, Policy, RewardModel
 from stepgym.envs.types import Problem, Verifier
-from stepgym.selfplay.rows import path_to
+from stepgym.records.rows import path_to
 from stepgym.selfplay.step_quality import Steps, collect, process_f1, step_auc
-from stepgym.selfplay.train.examples import Labels, Replay
+from stepgym.training.examples import Labels, Replay
 
 AUC_FLOOR = 0.85
 STRICT_SHARE = 0.05

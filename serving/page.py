@@ -19,7 +19,7 @@ from typing import Any
 from stepgym.agents.types import EpisodeRecord, NodeRecord
 from stepgym.envs.tokens import parse
 from stepgym.envs.types import SegmentKind
-from stepgym.selfplay.run_folder import read_episodes
+from stepgym.records.run_folder import read_episodes
 
 MAX_TEXT = 8_000
 """Characters of one text that the page carries; a longer one says how long it was."""

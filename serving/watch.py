@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock
 
-from stepgym.selfplay.run_folder import read_config, read_episodes
-from stepgym.selfplay.types import RecordError
+from stepgym.records.run_folder import read_config, read_episodes
+from stepgym.records.types import RecordError
 from stepgym.serving.page import page
 
 LOOPBACK = "127.0.0.1"

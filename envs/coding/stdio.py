@@ -8,7 +8,7 @@ from typing import Any
 
 from stepgym.envs.coding.styles import Task, TestsError, harness
 from stepgym.envs.types import Status, Verdict
-from stepgym.sandbox.plugins import unknown_name
+from stepgym.plugins.names import unknown_name
 from stepgym.sandbox.types import ExecutionResult, Limits, Outcome, Program, Sandbox
 
 CHECKERS = ("exact", "tokens", "float")

@@ -20,7 +20,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from stepgym.sandbox.plugins import unknown_name
+from stepgym.plugins.names import unknown_name
 from stepgym.sandbox.runner.codec import Packer
 
 STYLES = ("check", "files", "asserts", "calls", "stdio", "property")

@@ -9,22 +9,25 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from stepgym.envs.maths.bounds import whose_fault
 from stepgym.envs.maths.compare import Judge
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.measures import LastRung
 from stepgym.envs.maths.options import MathOptions
 from stepgym.envs.maths.reading import Reading, quick_decimal, quick_number, read
 from stepgym.envs.maths.textual import compare_texts
-from stepgym.envs.types import Status
+from stepgym.envs.types import Fault, Status
 
 
 class Decision(NamedTuple):
-    """`status` UNDECIDED with `again` asks for the dearer rungs; without it, it is final."""
+    """`status` UNDECIDED with `again` asks for the symbolic rung; without it, it is final."""
 
     status: Status
     rung: str
     reason: str = ""
     again: bool = False
+    fault: Fault | None = None
+    """Whose limit was met; read only if the status is UNDECIDED."""
 
 
 _YES_TEXT = Decision(Status.CORRECT, "text")
@@ -56,7 +59,12 @@ def decide(
         return (
             Decision(Status.CORRECT, "text")
             if reference == answer
-            else Decision(Status.UNDECIDED, "text", "a text too large to read")
+            else Decision(
+                Status.UNDECIDED,
+                "text",
+                "a text too large to read",
+                fault=Fault.OURS if len(reference) > MAX_TEXT else Fault.ANSWER,
+            )
         )
     if squash(reference) == squash(answer) and answer.strip():
         return _simplified_or(_YES_TEXT, reference, answer, options)
@@ -81,10 +89,16 @@ def _unreadable(wanted: Reading, given: Reading, answer: str) -> Decision:
     if wanted.node is None:
         reason = f"the reference cannot be read: {wanted.problem}"
         return Decision(
-            Status.UNDECIDED, "structural", reason, again="\\" in answer or not wanted.too_large
+            Status.UNDECIDED,
+            "structural",
+            reason,
+            again="\\" in answer or not wanted.too_large,
+            fault=Fault.OURS,
         )
     if given.too_large:
-        return Decision(Status.UNDECIDED, "structural", f"too large: {given.problem}")
+        return Decision(
+            Status.UNDECIDED, "structural", f"too large: {given.problem}", fault=Fault.ANSWER
+        )
     return Decision(
         Status.INCORRECT,
         "structural",
@@ -118,13 +132,14 @@ def _compare(
             x, y = read(reference.replace(",", ".")).node, read(answer.replace(",", ".")).node
             found = x is not None and y is not None and judge.same(x, y)
     except RecursionError:
-        return Decision(Status.UNDECIDED, judge.rung, "nested too deeply")
+        return Decision(Status.UNDECIDED, judge.rung, "nested too deeply", fault=Fault.ANSWER)
     if found is None:
         return Decision(
             Status.UNDECIDED,
             judge.rung,
             "no rung could decide",
             again=last_rung is None and not judge.hopeless,
+            fault=whose_fault(wanted.node, given.node),
         )
     return Decision(Status.CORRECT if found else Status.INCORRECT, judge.rung)
 

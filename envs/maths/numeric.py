@@ -9,12 +9,12 @@ from typing import Any
 from flint import acb, arb
 
 from stepgym.envs.maths import balls
+from stepgym.envs.maths.bounds import MAX_HEIGHT, height
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.tree import Node, has, walk
 
 MAX_PRECISION = 6_000
-MAX_HEIGHT = 20_000
 NUM_POINTS = 5
 _RANGES = (
     (0.2, 0.95),
@@ -26,29 +26,6 @@ _RANGES = (
     (-20.0, -3.0),
     (20.0, 90.0),
 )
-
-
-def height(node: Node) -> int:
-    """Bits of the whole numbers in `node`, powers multiplied out; how fine a difference it can express."""
-    if isinstance(node, int):
-        return node.bit_length() + 1
-    if isinstance(node, Fraction):
-        return node.numerator.bit_length() + node.denominator.bit_length() + 1
-    kind = node[0]
-    if kind == "dec":
-        return height(node[1])
-    if kind == "^":
-        try:
-            exponent = exact(node[2])
-            exponent = -exponent if exponent < 0 else exponent
-        except NotRational:
-            return height(node[1]) + 64 * height(node[2])
-        return min(MAX_HEIGHT * 2, int(height(node[1]) * max(1, exponent)) + 1)
-    if kind in ("+", "*", "/", "-"):
-        return sum(height(child) for child in node[1:])
-    if kind == "f":
-        return sum(height(child) for child in node[2]) * (8 if node[1] == "factorial" else 1) + 8
-    return 16
 
 
 def _root_degree(node: Node) -> int:

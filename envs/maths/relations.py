@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from stepgym.envs.maths import modular
+from stepgym.envs.maths.bounds import height
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.polynomials import split_fraction
@@ -197,10 +198,10 @@ def _ball_factor(
     a: Node, b: Node, names: list[str], rng: Draws, *, sure: bool
 ) -> bool | str | None:
     """The same with balls at real points; gives the sign of the factor."""
-    from stepgym.envs.maths import balls, numeric
+    from stepgym.envs.maths import balls, numeric  # loads python-flint
     from stepgym.envs.maths.balls import NoBall
 
-    size = numeric.height(a) + numeric.height(b)
+    size = height(a) + height(b)
     if size > 3_000:
         return "+" if sure else None
     base: tuple[Any, Any] | None = None

@@ -4,40 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from stepgym.envs.maths import workers
 from stepgym.envs.maths.extract import CUT_OFF, Extraction, extract_answer
+from stepgym.envs.maths.ladder import Decision, decide
 from stepgym.envs.maths.options import DEFAULT, MathOptions, Percent
-from stepgym.envs.types import Problem, Status, Verdict
-
-if TYPE_CHECKING:
-    from stepgym.envs.maths.ladder import Decision
+from stepgym.envs.types import Fault, Problem, Status, Verdict
 
 
-def verify_answer(answer: str, *, reference: str, options: MathOptions = DEFAULT) -> Verdict:
-    """Decide whether `answer`, bare or a whole completion, is `reference`. Never raises on any text."""
-    return verify_answers([answer], references=[reference], options=options)[0]
+def verify_answer(
+    answer: str, *, reference: str, question: str | None = None, options: MathOptions = DEFAULT
+) -> Verdict:
+    """Decide whether `answer`, bare or a whole completion, is `reference`. Never raises on any text.
+
+    `question` is the problem's text, if there is one; it settles what the two texts leave open.
+    """
+    return verify_answers([answer], references=[reference], questions=[question], options=options)[
+        0
+    ]
 
 
 def verify_answers(
-    answers: Sequence[str], *, references: Sequence[str], options: MathOptions = DEFAULT
+    answers: Sequence[str],
+    *,
+    references: Sequence[str],
+    questions: Sequence[str | None] | None = None,
+    options: MathOptions = DEFAULT,
 ) -> list[Verdict]:
-    """Decide many pairs; order is kept. What the cheap rungs pass on is worked on by all workers at once."""
-    from stepgym.envs.maths.ladder import (
-        decide,
-    )  # the parser and its tables load with the first pair
-
+    """Decide many pairs; order is kept. The worker processes share what the cheap rungs leave undecided."""
     if len(answers) != len(references):
         raise ValueError(f"{len(answers)} answers for {len(references)} references")
+    if questions is not None and len(questions) != len(answers):
+        raise ValueError(f"{len(questions)} questions for {len(answers)} answers")
     _require_text("answer", answers)
     _require_text("reference", references)
+    _require_text("question", [q for q in questions or () if q is not None])
     found = [extract_answer(answer) for answer in answers]
     wanted = [extract_answer(reference).text for reference in references]
     decisions = [decide(reference, given.text, options) for reference, given in zip(wanted, found)]
     hard = [i for i, decision in enumerate(decisions) if decision.again]
     if hard:
-        from stepgym.envs.maths import workers
-
         pairs = [(wanted[i], found[i].text) for i in hard]
         for i, decision in zip(hard, workers.decide_all(pairs, options)):
             decisions[i] = decision
@@ -45,7 +51,7 @@ def verify_answers(
 
 
 def _require_text(name: str, values: Sequence[object]) -> None:
-    """What is no text at all is the caller's fault, unlike a text that is no answer."""
+    """Raise `TypeError` for a value that is no text: a mistake in the caller's code, not in an answer."""
     for value in values:
         if not isinstance(value, str):
             raise TypeError(f"{name} must be a str, not {value!r} ({type(value).__name__})")
@@ -54,20 +60,27 @@ def _require_text(name: str, values: Sequence[object]) -> None:
 def _verdict(decision: Decision, found: Extraction) -> Verdict:
     details = {"extracted": found.text, "span": found.span, "how": found.how}
     if found.how == CUT_OFF and decision.status is Status.CORRECT:
-        return Verdict(Status.UNDECIDED, 0.0, "the text ends inside its box", "extraction", details)
+        return Verdict(
+            Status.UNDECIDED,
+            reason="the text ends inside its box",
+            decided_by="extraction",
+            details=details,
+            fault=Fault.ANSWER,
+        )
+    fault = decision.fault or Fault.OURS if decision.status is Status.UNDECIDED else None
     score = 1.0 if decision.status is Status.CORRECT else 0.0
-    return Verdict(decision.status, score, decision.reason, decision.rung, details)
+    return Verdict(decision.status, score, decision.reason, decision.rung, details, fault)
 
 
 def same_answer(a: str, b: str) -> bool:
-    """Whether two answers are the same, read either way round; what voting groups by."""
+    """Whether two answers are the same with either one as the reference; votes group answers by it."""
     return verify_answer(a, reference=b).correct and verify_answer(b, reference=a).correct
 
 
 class MathVerifier:
     """Ground truth for problems whose reference is mathematics.
 
-    A problem may bring options of its own: `task={"options": {"order_matters": True}}`, by the names in `MathOptions`.
+    A problem may carry its own options, by their names in `MathOptions`: `task={"options": {"order_matters": True}}`.
     """
 
     def __init__(self, options: MathOptions = DEFAULT) -> None:
@@ -83,6 +96,7 @@ class MathVerifier:
             verdicts = verify_answers(
                 [answers[i] for i in places],
                 references=[problems[i].reference for i in places],
+                questions=[problems[i].prompt for i in places],
                 options=options,
             )
             found.update(zip(places, verdicts))

@@ -57,7 +57,12 @@ def answer(task: dict[str, object]) -> dict[str, object]:
                 "rung": "symbolic",
                 "reason": "",
             }
-    return {"status": decision.status.value, "rung": decision.rung, "reason": decision.reason}
+    return {
+        "status": decision.status.value,
+        "rung": decision.rung,
+        "reason": decision.reason,
+        "fault": decision.fault.value if decision.fault else None,
+    }
 
 
 def main() -> None:

@@ -20,9 +20,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+from stepgym.envs.maths.bounds import whose_fault
 from stepgym.envs.maths.ladder import Decision
 from stepgym.envs.maths.options import MathOptions
-from stepgym.envs.types import Status
+from stepgym.envs.maths.reading import read
+from stepgym.envs.types import Fault, Status
 
 START_LIMIT_S = 20.0
 FIRST_START_S = 1.0
@@ -183,13 +185,17 @@ def decide_all(pairs: Sequence[tuple[str, str]], options: MathOptions) -> list[D
     return _Batch(pairs, options).run()
 
 
+def _given_up(reason: str, fault: Fault) -> Decision:
+    return Decision(Status.UNDECIDED, "symbolic", reason, fault=fault)
+
+
 class _Batch:
     def __init__(self, pairs: Sequence[tuple[str, str]], options: MathOptions) -> None:
         self.pairs = pairs
         self.limit_s = options.limit_s
         self.options = {**asdict(options), "percent": options.percent.value}
         self.pool = _current()
-        self.decisions = [Decision(Status.UNDECIDED, "symbolic", "not begun")] * len(pairs)
+        self.decisions = [_given_up("not begun", Fault.OURS)] * len(pairs)
         self.waiting = list(range(len(pairs)))[::-1]
         self.running: dict[int, _Running] = {}
         lone_s = self.limit_s + (0.0 if self.pool.warmed else FIRST_START_S)
@@ -214,14 +220,12 @@ class _Batch:
                 worker = self.pool.lend(0.0 if self.running else self._patience_s())
             except WorkerError as error:
                 self.waiting.pop()
-                self.decisions[index] = Decision(Status.UNDECIDED, "symbolic", str(error))
+                self.decisions[index] = _given_up(str(error), Fault.OURS)
                 continue
             if worker is None:
                 if not self.running:
                     self.waiting.pop()
-                    self.decisions[index] = Decision(
-                        Status.UNDECIDED, "symbolic", "no worker came free"
-                    )
+                    self.decisions[index] = _given_up("no worker came free", Fault.OURS)
                 return
             self.waiting.pop()
             self._start(worker, index)
@@ -272,8 +276,7 @@ class _Batch:
         if running.worker.ready:
             self._fail(running, f"more than {self.limit_s:g} s")
             return
-        reason = "no worker was warm in time"
-        self.decisions[running.place] = Decision(Status.UNDECIDED, "symbolic", reason)
+        self.decisions[running.place] = _given_up("no worker was warm in time", Fault.OURS)
         self._end(running, reuse=True)  # it goes on warming up for the next pair
 
     def _read(self, running: _Running) -> None:
@@ -296,13 +299,22 @@ class _Batch:
             self._send(self.running[fd])
             return
         running.worker.served += 1
+        status = Status(message["status"])
+        fault = None
+        if status is Status.UNDECIDED:
+            said = message.get("fault")
+            fault = Fault(said) if said else self._whose_fault(running.place)
         self.decisions[running.place] = Decision(
-            Status(message["status"]), message["rung"], message["reason"]
+            status, message["rung"], message["reason"], fault=fault
         )
         self._end(running, reuse=True)
 
+    def _whose_fault(self, place: int) -> Fault:
+        reference, answer = self.pairs[place]
+        return whose_fault(read(reference).node, read(answer).node)
+
     def _fail(self, running: _Running, reason: str) -> None:
-        self.decisions[running.place] = Decision(Status.UNDECIDED, "symbolic", reason)
+        self.decisions[running.place] = _given_up(reason, self._whose_fault(running.place))
         self._end(running, reuse=False)
 
     def _end(self, running: _Running, *, reuse: bool) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 
 import click
 
-from stepgym.sandbox.plugins import unknown_name
+from stepgym.cli.lazy_group import LazyGroup
 
 COMMANDS = {
     "demo": "Run the whole loop in small: a table, a dataset and a page of search trees.",
@@ -19,7 +18,7 @@ COMMANDS = {
     "export": "Turn a run folder into training data (sft, preference, steps, tree).",
     "train": "Train a policy or a reward model on records.",
     "loop": "Play, verify, train, evaluate, gate; repeat.",
-    "reproduce": "Reproduce the field's claims on this machine.",
+    "reproduce": "Reproduce published results on this machine.",
     "eval": "Measure an agent on an environment, with intervals and compute.",
     "watch": "Watch a reward model: quality, over-optimisation, misjudged answers, alarms.",
     "view": "Write a self-contained HTML page of search trees.",
@@ -31,25 +30,15 @@ COMMANDS = {
 """Command -> its line in `stepgym --help`. Command `x-y` lives in `stepgym/cli/x_y.py` as a click command named `command`."""
 
 
-class LazyGroup(click.Group):
-    """A group that imports a command's module when the command is used, and suggests the nearest name."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            ctx.fail(str(unknown_name("command", cmd_name, COMMANDS, dotted=False)))
-        module = importlib.import_module("stepgym.cli." + cmd_name.replace("-", "_"))
-        command: click.Command = module.command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    members={
+        name: (f"stepgym.cli.{name.replace('-', '_')}:command", line)
+        for name, line in COMMANDS.items()
+    },
+    noun="command",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="stepgym")
 def main() -> None:
     """The gym in which reasoning agents learn: verified steps, search inside a budget, self-play."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from stepgym.sandbox.contract import Finding
-from stepgym.sandbox.plugins import UnknownNameError, load_dotted
+from stepgym.plugins.contract import Finding
+from stepgym.plugins.names import UnknownNameError, load_dotted
 
 CHECKS = {
     "propose": ("policy", "stepgym.agents.conformance:check_policy"),

@@ -193,9 +193,9 @@ def _table(rows: list[Row], problems: int) -> None:
 def _dataset(
     out: Path, episodes: int, level: int, seed: int, policy: str, reward_model: str
 ) -> None:
-    from stepgym.selfplay.export import export
+    from stepgym.records.exports import export
+    from stepgym.records.types import ExportFormat
     from stepgym.selfplay.play import selfplay
-    from stepgym.selfplay.types import ExportFormat
     from stepgym.serving.page import write_page
 
     run = out / "run"

@@ -34,8 +34,8 @@ def command(
     sft: verified ways to the answer, with loss-mask spans. preference: two ways from one fork. steps: a label for
     every step. tree: every node with visits and value. verl, openrlhf: the columns of those trainers.
     """
-    from stepgym.selfplay.export import export
-    from stepgym.selfplay.types import ExportFormat
+    from stepgym.records.exports import export
+    from stepgym.records.types import ExportFormat
 
     target = Path(out) if out else Path(folders[0]) / f"{kind}.parquet"
     with user_errors():

@@ -11,7 +11,7 @@ import click
 from stepgym.cli.options import user_errors
 
 if TYPE_CHECKING:
-    from stepgym.selfplay.types import RunSummary
+    from stepgym.records.types import RunSummary
 
 
 @click.command("runs")
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 )
 def command(folders: tuple[str, ...], as_json: bool) -> None:
     """Summarise run folders: counts by verdict, tokens, seconds. Works while a run is being written."""
-    from stepgym.selfplay.run_folder import summarise
+    from stepgym.records.run_folder import summarise
 
     with user_errors():
         summaries = [summarise(folder) for folder in folders]

@@ -43,9 +43,9 @@ def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any)
     Ctrl-C or a crash loses at most the episodes in flight; the same command goes on from there, and a larger
     --episodes extends the run.
     """
+    from stepgym.records.types import RunBusyError
     from stepgym.sandbox.types import SandboxError
     from stepgym.selfplay.play import selfplay
-    from stepgym.selfplay.types import RunBusyError
 
     budget, rest = split_budget(given)
     env_options = dict(rest.pop("env_option"))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stepgym.cli.options import resumable
-from stepgym.selfplay.train.kinds import Kind, has
+from stepgym.training.kinds import Kind, has
 
 if TYPE_CHECKING:
-    from stepgym.selfplay.train.fit import Progress
+    from stepgym.training.fit import Progress
 
 
 @click.group()
@@ -34,7 +34,7 @@ def embedded(out: Path, seed: int, quick: bool, as_json: bool) -> None:
     """Train the embedded Countdown policy and reward model from scratch."""
     import torch
 
-    from stepgym.selfplay.train.embedded import Settings, train_embedded
+    from stepgym.training.embedded import Settings, train_embedded
 
     torch.set_num_threads(1)
     settings = Settings(seed=seed)
@@ -105,8 +105,8 @@ def _add(kind: Kind, summary: str) -> None:
     def run(file: Path | None, as_json: bool, **given: Any) -> None:
         import torch
 
-        from stepgym.selfplay.train.language import is_language_model
-        from stepgym.selfplay.train.run import read_config, train
+        from stepgym.training.language import is_language_model
+        from stepgym.training.run import read_config, train
 
         with resumable():
             config = read_config(kind, file, given)

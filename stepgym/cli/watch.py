@@ -86,7 +86,7 @@ def command(as_json: bool, out: Path, widths: str, **given: Any) -> None:
     Writes watch.json, watch.png and, in watch-run/, the sampled trees with a page of them.
     """
     from stepgym.agents.players import open_players
-    from stepgym.sandbox.plugins import resolve
+    from stepgym.plugins.names import resolve
     from stepgym.serving.page import write_page
 
     options = {
@@ -130,10 +130,10 @@ def _watch(
     import shutil
 
     from stepgym.agents.record import describe
-    from stepgym.selfplay.pictures import draw_watch
-    from stepgym.selfplay.run_folder import RunFolder
-    from stepgym.selfplay.types import RunConfig
+    from stepgym.records.run_folder import RunFolder
+    from stepgym.records.types import RunConfig
     from stepgym.selfplay.watch import watch
+    from stepgym.selfplay.watch_plot import draw_watch
 
     assert players.reward_model is not None
     env = players.env
@@ -171,7 +171,7 @@ def _watch(
 
 
 def _print(result: dict[str, Any], out: Path) -> None:
-    from stepgym.selfplay.pictures import shown_auc
+    from stepgym.selfplay.watch_plot import shown_auc
 
     steps, strict, shape = result["steps"], result["strict"], result["shape"]
     click.echo(

@@ -9,8 +9,8 @@ import pytest
 from stepgym.agents import EpisodeRecord, load_search, solve
 from stepgym.agents.search.bisect import _middle
 from stepgym.envs.registry import load_env
-from stepgym.selfplay.rows import ends, path_to
-from stepgym.selfplay.train.examples import Labels, Replay, step_labels
+from stepgym.records.rows import ends, path_to
+from stepgym.training.examples import Labels, Replay, step_labels
 
 ROLLOUTS = 6
 

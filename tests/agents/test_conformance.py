@@ -13,8 +13,8 @@ from stepgym.agents.registry import SEARCHES, load_policy, load_reward_model, lo
 from stepgym.agents.search.greedy import Greedy
 from stepgym.agents.types import ROOT, Request, SearchTree
 from stepgym.envs.types import State, Step
-from stepgym.sandbox.contract import Finding
-from stepgym.sandbox.plugins import UnknownNameError
+from stepgym.plugins.contract import Finding
+from stepgym.plugins.names import UnknownNameError
 
 
 def faults(findings: list[Finding]) -> list[str]:

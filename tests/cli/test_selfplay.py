@@ -16,10 +16,10 @@ from click.testing import CliRunner, Result
 
 from stepgym.cli import main
 from stepgym.envs.registry import load_env
+from stepgym.records.run_folder import read_config
+from stepgym.records.types import RunMismatchError
 from stepgym.sandbox.types import SandboxError
 from stepgym.selfplay import read_episodes, selfplay
-from stepgym.selfplay.run_folder import read_config
-from stepgym.selfplay.types import RunMismatchError
 
 HERE = Path(__file__).parent
 COUNTDOWN = ["selfplay", "--env", "stepgym/Countdown-v0", "--level", "1"]

@@ -23,7 +23,7 @@ from stepgym.envs.conformance import (
 from stepgym.envs.countdown import CountdownDomain, CountdownVerifier, problems
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.types import Problem, State, Status, Step, Verdict
-from stepgym.sandbox.contract import Finding
+from stepgym.plugins.contract import Finding
 
 ITEMS = first_problems(problems())
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from stepgym.plugins.contract import Clause
 from stepgym.sandbox import ExecutionResult, Outcome, Program, Sandbox, SandboxError, open_sandbox
 from stepgym.sandbox.conformance import ANSWERING, CLAUSES
-from stepgym.sandbox.contract import Clause
 from stepgym.sandbox.guarantees import GUARANTEES, Guarantee, _try
 from stepgym.sandbox.scripted import ScriptedSandbox
 

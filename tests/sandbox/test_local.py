@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from stepgym.plugins.contract import Clause
 from stepgym.sandbox import Program, SandboxError, open_sandbox
 from stepgym.sandbox.conformance import CLAUSES
-from stepgym.sandbox.contract import Clause
 from stepgym.sandbox.guarantees import probe
 from stepgym.sandbox.local import FILES, LocalSandbox, missing
 

@@ -14,9 +14,12 @@ from click.testing import CliRunner
 from stepgym.agents.embedded import net
 from stepgym.agents.embedded.net import CheckpointError
 from stepgym.agents.types import EpisodeRecord
+from stepgym.claims.alphazero.claim import ARMS, self_play_improves, write_results
+from stepgym.claims.alphazero.command import ARMS as COMMAND_ARMS
+from stepgym.claims.imitation import demonstrations, known_facts, train_imitation
 from stepgym.cli import main
-from stepgym.cli.reproduce import ARMS as COMMAND_ARMS
 from stepgym.envs.modular_sums import MODULUS
+from stepgym.records.run_folder import read_config
 from stepgym.selfplay.curves import bands
 from stepgym.selfplay.loop import (
     Generation,
@@ -32,10 +35,7 @@ from stepgym.selfplay.loop import (
 from stepgym.selfplay.loop_config import LoopConfig, read_loop_config
 from stepgym.selfplay.loop_episodes import evaluate, held_out, play
 from stepgym.selfplay.loop_folder import policy_folder, read_log
-from stepgym.selfplay.reproduce import ARMS, self_play_improves, write_results
-from stepgym.selfplay.run_folder import read_config
-from stepgym.selfplay.train.fit import Schedule, TrainingError
-from stepgym.selfplay.train.imitation import demonstrations, known_facts, train_imitation
+from stepgym.training.fit import Schedule, TrainingError
 
 
 @pytest.fixture(scope="module")

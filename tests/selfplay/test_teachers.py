@@ -22,8 +22,8 @@ from stepgym.envs.countdown_rules import play
 from stepgym.envs.expressions import evaluate
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import State
-from stepgym.selfplay.buffer import likeness, without_near_duplicates
-from stepgym.selfplay.rows import ends, path_to
+from stepgym.records.near_duplicates import likeness, without_near_duplicates
+from stepgym.records.rows import ends, path_to
 from stepgym.selfplay.teachers import (
     Approval,
     Form,
@@ -34,9 +34,9 @@ from stepgym.selfplay.teachers import (
     lessons,
     right_answers,
 )
-from stepgym.selfplay.train.examples import Replay
-from stepgym.selfplay.train.fit import TrainingError
-from stepgym.selfplay.train.merged import merged_choices
+from stepgym.training.examples import Replay
+from stepgym.training.fit import TrainingError
+from stepgym.training.merged import merged_choices
 
 
 @pytest.fixture(scope="module")

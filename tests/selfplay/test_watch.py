@@ -19,9 +19,9 @@ from stepgym.agents.types import RewardModel
 from stepgym.cli import main
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem, State, Status, Verdict
-from stepgym.selfplay.pictures import draw_watch, shown_auc
 from stepgym.selfplay.step_quality import Trace, f1_at, process_f1
 from stepgym.selfplay.watch import watch
+from stepgym.selfplay.watch_plot import draw_watch, shown_auc
 
 ENV: Any = load_env("ModularSums-v0", level=2, seed=5)
 PROBLEMS = [ENV.problems[i] for i in range(30)]

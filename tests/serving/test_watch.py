@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from stepgym.agents.types import EpisodeRecord
+from stepgym.records.types import RecordError
 from stepgym.selfplay import RunConfig, RunFolder
-from stepgym.selfplay.types import RecordError
 from stepgym.serving.watch import WatchServer
 
 CONFIG = RunConfig(env_id="stepgym/Countdown-v0", agent="greedy", policy="random")

@@ -1,0 +1,274 @@
+"""Claim B, `stepgym reproduce alphazero`: self-play improves the policy, small enough for any machine.
+
+Trains from scratch, writes `results.json`, a picture and a page into its folder, and can be stopped: each seed and
+arm that is finished is not run again. What does not hold is reported like what does.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from stepgym.agents.embedded import net
+from stepgym.agents.embedded.policy import EmbeddedPolicy
+from stepgym.agents.intervals import bootstrap_groups
+from stepgym.claims.imitation import demonstrations, known_facts, train_imitation
+from stepgym.claims.jobs import run_jobs
+from stepgym.plugins.names import unknown_name
+from stepgym.records.run_folder import write_whole
+from stepgym.selfplay import ledger
+from stepgym.selfplay.curves import bands, write_curves
+from stepgym.selfplay.loop import Generation, finish, run_loop, seldom, train_policy
+from stepgym.selfplay.loop_config import LoopConfig
+from stepgym.selfplay.loop_episodes import Tell, evaluate
+from stepgym.selfplay.loop_folder import read_log
+from stepgym.selfplay.teachers import Form, Teacher
+from stepgym.training.fit import Schedule, TrainingError
+
+SHAPE = net.Shape(32, 1, 4)
+SCRATCH_SHAPE = net.Shape(64, 3, 4)
+LEVEL = 6
+"""Sums of eight numbers."""
+MODULUS = 19
+"""Smaller than the environment's default, so that the table is learned in minutes: 190 facts instead of 496."""
+GENERATIONS = 8
+KNOWN = 0.62
+"""Share of the addition table that the demonstrators know."""
+SELF_PLAY: Mapping[str, Mapping[str, Any]] = {
+    "vote": {"teacher": Teacher.VOTE, "form": Form.BOTH, "most_agreed": 0.35},
+    "vote-paths": {"teacher": Teacher.VOTE, "form": Form.PATHS, "most_agreed": 0.35},
+    "verifier": {"teacher": Teacher.VERIFIER, "form": Form.BOTH},
+    "rejection": {"teacher": Teacher.VERIFIER, "form": Form.PATHS},
+    "random": {"teacher": Teacher.RANDOM, "form": Form.BOTH},
+    "shuffled": {"teacher": Teacher.SHUFFLED, "form": Form.BOTH},
+    "oracle": {"teacher": Teacher.ORACLE},
+}
+"""Arm -> what differs; all start from the same policy, play as much and train as long."""
+ARMS = (*SELF_PLAY, "imitation", "scratch")
+
+
+def self_play_improves(
+    out: Path,
+    *,
+    seeds: int = 3,
+    arms: Sequence[str] = ARMS,
+    first_seed: int = 0,
+    jobs: int = 1,
+    tell: Tell = print,
+    **settings: int | None,
+) -> dict[str, Any]:
+    """Start from imitation of demonstrators who know part of the addition table, then learn without them.
+
+    Arms: `vote` uses no label at all; `verifier` only the verifier's word on whole answers; `scratch` starts at random
+    weights on Countdown, the verifier its teacher, the level raised by the curriculum. Controls: `vote-paths` and
+    `rejection` learn the lines alone that end in the voted and in the verified answer, `imitation` spends what `vote`
+    spends on more demonstrations, `random` and `shuffled` are taught nothing, `oracle` has every step judged. The
+    held-out problems of a seed are the same in every generation and arm, and the gate turns nothing down, so that
+    controls are free to get worse. `settings` are those of `one_seed`; `jobs` processes share the seeds, and then
+    `tell` must be a function that can be pickled. The order of `arms` is not theirs: `imitation` comes after `vote`.
+    """
+    for arm in set(arms) - set(ARMS):
+        raise unknown_name("arm", arm, ARMS, dotted=False)
+    arms = [arm for arm in ARMS if arm in arms]
+    run = partial(one_seed, out=out, arms=arms, tell=tell, **settings)  # type: ignore[arg-type]
+    found = run_jobs(run, range(first_seed, first_seed + seeds), jobs)
+    return write_results(out, {arm: [of_seed[arm] for of_seed in found] for arm in arms})
+
+
+def one_seed(
+    seed: int,
+    *,
+    out: Path,
+    arms: Sequence[str],
+    tell: Tell,
+    generations: int | None = None,
+    episodes: int = 400,
+    held_out: int = 200,
+    imitation_steps: int = 1000,
+    steps: int = 300,
+    num_demonstrations: int = 4000,
+) -> dict[str, list[dict[str, Any]]]:
+    """Run the arms of one seed as far as they are not there yet; return the lines of each."""
+    folder = out / f"seed-{seed}"
+    start = folder / "start"
+    if any(arm != "scratch" for arm in arms) and not (start / ledger.FILE).is_file():
+        schedule = Schedule(imitation_steps, 5e-3)
+        train_imitation(
+            start,
+            shape=SHAPE,
+            level=LEVEL,
+            share=KNOWN,
+            modulus=MODULUS,
+            num_problems=num_demonstrations,
+            schedule=schedule,
+            seed=seed,
+        )
+    common = LoopConfig(
+        out="",
+        env="stepgym/ModularSums-v0",
+        level=LEVEL,
+        env_options={"modulus": MODULUS},
+        init=str(start),
+        agent_settings={"n": 32, "pick": "vote"},
+        generations=generations or GENERATIONS,
+        episodes=episodes,
+        held_out=held_out,
+        seed=seed,
+        replay=3,
+        steps=steps,
+        learning_rate=3e-3,
+        batch=256,
+        path_weight=2.0,
+        confidence=1.0,
+    )
+    facts = partial(facts_known, known=known_facts(KNOWN, seed, modulus=MODULUS))
+    lines: dict[str, list[dict[str, Any]]] = {}
+    for arm in arms:
+        told = partial(_tell_arm, tell, seed, arm)
+        if arm == "imitation":
+            lines[arm] = more_imitation(
+                replace(common, out=str(folder / arm)),
+                folder / "vote",
+                num_demonstrations,
+                report=facts,
+                tell=told,
+            )
+        elif arm == "scratch":
+            lines[arm] = run_loop(_scratch(common, folder), tell=told)
+        else:
+            lines[arm] = run_loop(
+                replace(common, out=str(folder / arm), **SELF_PLAY[arm]), tell=told, report=facts
+            )
+    return lines
+
+
+def write_results(
+    out: Path, curves: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
+) -> dict[str, Any]:
+    """Write `results.json`, the picture and the page; return the results by arm."""
+    write_curves(out, curves)
+    results = {arm: _summary(seeds) for arm, seeds in curves.items()}
+    write_whole(out / "results.json", json.dumps(results, indent=2) + "\n")
+    return results
+
+
+def _summary(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    first, last = [lines[0] for lines in seeds], [lines[-1] for lines in seeds]
+    found: dict[str, Any] = {what: bands(seeds, what) for what in ("greedy", "searched")}
+    for what, outcomes in (("greedy", "solved"), ("searched", "searched_solved")):
+        if all(outcomes in line for line in last):  # loops of before kept what greedy solves alone
+            found[f"{what}_last_ci"] = list(bootstrap_groups([line[outcomes] for line in last]))
+        found[f"{what}_by_seed"] = [[line[what] for line in side] for side in (first, last)]
+    if "report" in last[0]:
+        found["facts"] = {
+            name: sum(line["report"][name] for line in last) / len(last)
+            for name in last[0]["report"]
+        }
+    found["ledger"] = [ledger.total(lines) for lines in seeds]
+    return found
+
+
+def facts_known(generation: Generation, *, known: frozenset[tuple[int, int]]) -> dict[str, float]:
+    """Return which share of the addition table the policy has right: of the demonstrated facts, and of the others."""
+    policy = EmbeddedPolicy(generation.folder / net.POLICY)
+    right: dict[bool, list[bool]] = {True: [], False: []}
+    pairs = [(a, b) for a in range(MODULUS) for b in range(MODULUS)]
+    policy.learn_probabilities([((b,), a, MODULUS) for a, b in pairs])
+    for a, b in pairs:
+        plan, log_probs = policy.log_probs(((b,), a, MODULUS))
+        best = plan.moves[max(range(len(log_probs)), key=log_probs.__getitem__)].text
+        right[(min(a, b), max(a, b)) in known].append(best == f"{a} + {b} = {(a + b) % MODULUS}")
+    return {
+        name: sum(right[side]) / max(1, len(right[side]))
+        for name, side in (("demonstrated", True), ("others", False))
+    }
+
+
+def more_imitation(
+    config: LoopConfig,
+    model: Path,
+    num_demonstrations: int,
+    *,
+    report: Callable[[Generation], Mapping[str, Any]],
+    tell: Tell,
+) -> list[dict[str, Any]]:
+    """Spend the FLOPs that the loop in `model` spent on play and training on fresh demonstrations instead, so many a
+    generation."""
+    budget = [line["ledger"] for line in read_log(model)]
+    if len(budget) <= config.generations:
+        raise TrainingError(
+            f"the arm `imitation` spends what `vote` spent in {config.generations} generations, and {model} has"
+            f" {max(0, len(budget) - 1)}: run `vote` with it"
+        )
+    known = known_facts(KNOWN, config.seed, modulus=MODULUS)
+
+    def generation(number: int, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        name = f"generation-{number}"
+        folder, now_and_then = Path(config.out) / name, seldom(tell, name.replace("-", " "))
+        demos = demonstrations(
+            num_demonstrations,
+            level=LEVEL,
+            known=known,
+            seed=1000 * number + config.seed,
+            modulus=MODULUS,
+        )
+        allowed = budget[number]["play"]["flops"] + budget[number]["train"]["flops"]
+        clock = ledger.Clock()
+        steps = math.ceil(config.steps * allowed / budget[number]["train"]["flops"])
+        cost = train_policy(
+            config,
+            demos,
+            lines[-1]["policy"],
+            folder / net.POLICY,
+            seed=number,
+            steps=steps,
+            tell=now_and_then,
+        )
+        cost |= {"seconds": clock.lap()}
+        figures = evaluate(config, name, tell=now_and_then)
+        spent = {"train": cost, "test": {**figures.pop("test"), "seconds": clock.lap()}}
+        return {
+            "generation": number,
+            "policy": name,
+            **figures,
+            "lessons": len(demos),
+            "ledger": spent,
+            "report": report(Generation(config, number, folder, [], None)),
+        }
+
+    return finish(config, generation, tell=tell)
+
+
+def _scratch(common: LoopConfig, folder: Path) -> LoopConfig:
+    """Return the loop that starts at random weights, on Countdown; makes its start."""
+    start = folder / "scratch-start"
+    if not (start / net.POLICY / "config.json").is_file():
+        net.save(
+            net.build(net.POLICY, SCRATCH_SHAPE, "countdown", seed=common.seed), start / net.POLICY
+        )
+    return replace(
+        common,
+        out=str(folder / "scratch"),
+        env="stepgym/Countdown-v0",
+        env_options={},
+        level=3,
+        init=str(start),
+        teacher=Teacher.VERIFIER,
+        form=Form.PATHS,
+        agent_settings={"n": 32},
+        see_verdicts=True,
+        band=(0.4, 0.8),
+        start_level=1,
+        highest_level=3,
+        learning_rate=2e-3,
+        batch=128,
+    )
+
+
+def _tell_arm(tell: Tell, seed: int, arm: str, line: str) -> None:
+    tell(f"seed {seed} {arm}: {line}")

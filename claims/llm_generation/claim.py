@@ -1,0 +1,369 @@
+"""One generation of self-play with a real language model, measured before and after: `stepgym reproduce llm-generation`.
+
+The model answers arithmetic problems several times each; what the verifier approves is what it learns from (expert
+iteration: STaR, Zelikman et al. 2022; ReST-EM, Singh et al. 2023). No two held-out problems are alike (the same words
+and numbers in any order), and none like them is played. Arms: `sft` on verified answers; `unverified` on all answers,
+right or wrong, the control that shows what the verifier adds; `dpo` and `grpo` go on from the result of `sft`, which is
+trained for them. Resumable: each part that is there is not repeated, and arms may be added.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stepgym.agents.intervals import bootstrap_difference, wilson
+from stepgym.agents.policies.loading import load_language_model, pick_device, smollm2_file
+from stepgym.agents.policies.prompts import EXAMPLES
+from stepgym.agents.registry import load_policy
+from stepgym.agents.solving import iter_solve
+from stepgym.agents.types import EpisodeRecord, Policy
+from stepgym.envs.registry import load_env
+from stepgym.envs.types import Problem
+from stepgym.records.near_duplicates import likeness
+from stepgym.records.run_folder import RunFolder, read_episodes, write_whole
+from stepgym.records.types import RunConfig
+from stepgym.training.examples import require
+from stepgym.training.fit import Progress, TrainingError
+from stepgym.training.kinds import Kind
+from stepgym.training.language import SMOLLM2, Trained, is_language_model
+from stepgym.training.run import TrainConfig, train
+
+Tell = Callable[[str], None]
+HELD_OUT_SEED, PLAY_SEED = 700_000, 500_000
+ARMS = {"sft": 1.0, "unverified": 1.0, "dpo": 0.1, "grpo": 0.25}
+"""What the learning rate is multiplied with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """Everything that decides what a generation does."""
+
+    out: str
+    init: str = "smollm2"
+    env: str = "stepgym/Math-v0"
+    level: int = 1
+    arms: tuple[str, ...] = ("sft",)
+    episodes: int = 60
+    """Problems played."""
+    samples: int = 8
+    """Answers to each."""
+    temperature: float = 1.0
+    """Of the play; measured is what the policy finds likeliest."""
+    held_out: int = 200
+    max_new_tokens: int = 24
+    """Of one step."""
+    max_steps: int = 3
+    steps: int = 40
+    """Training steps of each arm."""
+    batch: int = 8
+    learning_rate: float = 2e-4
+    """Of `sft`; for the others see `ARMS`."""
+    lora: int = 16
+    """Rank of the adapters; 0 trains the whole model."""
+    group: int = 8
+    device: str = "auto"
+    seed: int = 0
+
+
+def run_generation(
+    config: Generation, *, tell: Tell = print, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Play, train each arm, measure; return and write `results.json`. Raises `TrainingError`, `LossNotFinite`."""
+    if not is_language_model(config.init):
+        raise TrainingError(
+            f"init {config.init!r} is no language model; take smollm2 or hf:NAME_OR_FOLDER"
+        )
+    for arm in config.arms:
+        if arm not in ARMS:
+            raise TrainingError(f"unknown arm {arm!r}; known: {', '.join(ARMS)}")
+    out = Path(config.out)
+    _same_config(out, config)
+    test = held_out(config)
+    start, shown = start_model(config), EXAMPLES if config.init == SMOLLM2 else ()
+    _keep_held_out(out, [problem.prompt for problem in test])
+    rows = [measured(config, "before", "before", start, test, tell, examples=shown)]
+    if shown:
+        rows.append(measured(config, "before, without examples", "before-bare", start, test, tell))
+    records, play = self_play(config, start, test, tell, examples=shown)
+    needed = {*config.arms, *(("sft",) if {"dpo", "grpo"} & {*config.arms} else ())}
+    arms = [arm for arm in ARMS if arm in needed or _measured_file(config, arm).is_file()]
+    for arm in arms:
+        if arm in needed:
+            train_arm(config, arm, start, records, progress)
+        rows.append(measured(config, f"after {arm}", arm, f"hf:{out / arm}", test, tell))
+    settings = asdict(replace(config, arms=tuple(arms)))
+    results = {
+        "settings": settings,
+        "machine": machine(config),
+        "play": play,
+        "methods": compared(rows),
+    }
+    write_whole(out / "results.json", json.dumps(results, indent=2) + "\n")
+    return results
+
+
+def start_model(config: Generation) -> str:
+    """Return the policy to start from; SmolLM2 is unpacked into `out/start` once, because its GGUF file loads slowly."""
+    if config.init != SMOLLM2:
+        return config.init
+    folder = Path(config.out) / "start"
+    if not (folder / "tokenizer.json").is_file():
+        loaded = Trained(*load_language_model(smollm2_file(), device="cpu"))
+        loaded.save(loaded.model, folder)
+    return f"hf:{folder}"
+
+
+def held_out(config: Generation) -> list[Problem]:
+    """Return problems to measure on, no two alike; at most two thirds of what a level has, to leave some to play."""
+    env = load_env(
+        config.env, level=config.level, seed=HELD_OUT_SEED + config.seed, max_steps=config.max_steps
+    )
+    found = {
+        likeness(problem.prompt): problem
+        for problem in (env.problems[i] for i in range(min(2000, len(env.problems))))
+    }
+    return list(found.values())[: min(config.held_out, len(found) * 2 // 3)]
+
+
+def self_play(
+    config: Generation, start: str, test: Iterable[Problem], tell: Tell, **settings: Any
+) -> tuple[list[EpisodeRecord], dict[str, Any]]:
+    """Play problems that are not like those held out into `out/run`; return the records and what became of them."""
+    seed = PLAY_SEED + config.seed
+    env = load_env(config.env, level=config.level, seed=seed, max_steps=config.max_steps)
+    about = RunConfig(
+        env_id=env.env_id,
+        env_options={"level": config.level, "max_steps": config.max_steps},
+        agent="best_of_n",
+        agent_settings={"n": config.samples},
+        policy=config.init,
+        policy_settings={"temperature": config.temperature},
+        seed=seed,
+    )
+    chosen = _others(env, test, config.episodes)
+    clock, started = Path(config.out) / "play.json", time.monotonic()
+    seconds = json.loads(clock.read_text(encoding="utf-8"))["seconds"] if clock.is_file() else 0.0
+    with RunFolder(Path(config.out) / "run", about) as folder:
+        left = [problem for problem in chosen if problem.id not in folder.done]
+        if left:
+            for record in iter_solve(
+                left,
+                env=env,
+                agent="best_of_n",
+                agent_settings={"n": config.samples},
+                seed=seed,
+                see_verdicts=False,
+                policy=_policy(config, start, seed, temperature=config.temperature, **settings),
+                verify_all=True,
+                num_parallel=_parallel(config),
+            ):
+                folder.append(record)
+                if len(folder.done) % 16 == 0:
+                    tell(f"  played {len(folder.done)} of {len(chosen)} problems")
+                write_whole(clock, json.dumps({"seconds": seconds + time.monotonic() - started}))
+    records = list(read_episodes(Path(config.out) / "run"))
+    solved = sum(any(node.verdict == "correct" for node in record.nodes) for record in records)
+    play = {"problems": len(records), "solved_by_any_sample": solved / len(records)}
+    play |= json.loads(clock.read_text(encoding="utf-8")) if clock.is_file() else {}
+    tell(
+        f"played {len(records)} problems: {solved / len(records):.3f} solved by one of {config.samples} answers"
+    )
+    return records, play
+
+
+def train_arm(
+    config: Generation,
+    arm: str,
+    start: str,
+    records: Sequence[EpisodeRecord],
+    progress: Progress | None,
+) -> None:
+    """Train one arm into its folder; `dpo` and `grpo` need that of `sft` to be finished."""
+    out = Path(config.out)
+    run, init, kind = out / "run", start, Kind.SFT
+    if arm == "unverified":
+        run = _all_approved(out / "run-unverified", records)
+    elif arm != "sft":
+        kind, init = Kind(arm), f"hf:{out / 'sft'}"
+    train(
+        TrainConfig(
+            kind=kind,
+            out=str(out / arm),
+            runs=() if kind is Kind.GRPO else (str(run),),
+            init=init,
+            steps=config.steps,
+            batch=config.batch if kind is not Kind.GRPO else max(config.batch, config.group),
+            learning_rate=config.learning_rate * ARMS[arm],
+            lora=config.lora,
+            device=config.device,
+            beta=0.1,
+            env=config.env,
+            level=config.level,
+            group=config.group,
+            seed=config.seed,
+            max_new_tokens=config.max_new_tokens,
+            max_steps=config.max_steps,
+            variant="dr_grpo",
+            apart=str(out / "held-out.json"),
+        ),
+        progress=progress,
+    )
+
+
+def measured(
+    config: Generation,
+    name: str,
+    key: str,
+    policy: str,
+    problems: Sequence[Problem],
+    tell: Tell,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Return which problems the policy solves greedily, from `measured-KEY.json` where that is there."""
+    file = _measured_file(config, key)
+    if not file.is_file():
+        env = load_env(
+            config.env,
+            level=config.level,
+            seed=HELD_OUT_SEED + config.seed,
+            max_steps=config.max_steps,
+        )
+        started = time.monotonic()
+        records: list[EpisodeRecord] = []
+        for record in iter_solve(
+            problems,
+            env=env,
+            agent="greedy",
+            policy=_policy(config, policy, config.seed, **settings),
+            see_verdicts=False,
+            num_parallel=_parallel(config),
+        ):
+            records.append(record)
+            if len(records) % 32 == 0:
+                tell(f"  {name}: {len(records)} of {len(problems)} problems")
+        row = {
+            "name": name,
+            "solved": [int(record.verdict == "correct") for record in records],
+            "no_answer": sum(record.verdict == "no_answer" for record in records),
+            "tokens": sum(record.usage["visible_tokens"] for record in records) / len(records),
+            "seconds": time.monotonic() - started,
+        }
+        write_whole(file, json.dumps(row) + "\n")
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    tell(f"{name}: {sum(found['solved']) / len(found['solved']):.3f}")
+    return found
+
+
+def _measured_file(config: Generation, key: str) -> Path:
+    return Path(config.out) / f"measured-{key}.json"
+
+
+def compared(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return each row with its interval, and the difference to the first, problem by problem."""
+    first = rows[0]["solved"]
+    return [
+        {
+            **row,
+            "share": sum(row["solved"]) / len(first),
+            "ci": list(wilson(sum(row["solved"]), len(first))),
+            "gain": (sum(row["solved"]) - sum(first)) / len(first),
+            "gain_ci": list(bootstrap_difference(row["solved"], first)),
+        }
+        for row in rows
+    ]
+
+
+def machine(config: Generation) -> str:
+    """Return what the models ran on."""
+    import platform
+
+    import torch
+
+    if (device := _device(config)).startswith("cuda"):
+        return f"{torch.cuda.get_device_name()}, bfloat16"
+    return f"{platform.machine()} {device}, {torch.get_num_threads()} threads, float32"
+
+
+def _others(env: Any, test: Iterable[Problem], count: int) -> list[Problem]:
+    """Return up to `count` problems, no two the same, and none like one to be measured on."""
+    apart = {likeness(problem.prompt) for problem in test}
+
+    def new() -> Iterator[Problem]:
+        seen: set[str] = set()
+        for problem in (env.problems[i] for i in range(min(20 * count, len(env.problems)))):
+            if problem.prompt not in seen and likeness(problem.prompt) not in apart:
+                seen.add(problem.prompt)
+                yield problem
+
+    return require(
+        [problem for _, problem in zip(range(count), new())], "no problem that is not held out"
+    )
+
+
+def _policy(config: Generation, name: str, seed: int, **settings: Any) -> Policy:
+    if _device(config).startswith("cuda"):
+        settings |= {"max_children": 4096, "working_mib": 16384}
+    return load_policy(
+        name, seed=seed, max_new_tokens=config.max_new_tokens, device=_device(config), **settings
+    )
+
+
+def _device(config: Generation) -> str:
+    return pick_device(None if config.device == "auto" else config.device)
+
+
+def _parallel(config: Generation) -> int:
+    return 512 if _device(config).startswith("cuda") else 32
+
+
+def _all_approved(path: Path, records: Sequence[EpisodeRecord]) -> Path:
+    """Write the records again with every answer called correct: what a learner without a verifier would take."""
+    about = RunConfig(env_id=records[0].env_id, agent="best_of_n", policy="every answer approved")
+    with RunFolder(path, about) as folder:
+        for record in records:
+            nodes = tuple(
+                replace(n, verdict="correct" if n.answer is not None else None)
+                for n in record.nodes
+            )
+            if record.problem_id not in folder.done:
+                folder.append(replace(record, nodes=nodes))
+    return path
+
+
+def _keep_held_out(out: Path, prompts: list[str]) -> None:
+    """Write what is measured on; raises `TrainingError` for a folder that was measured on other problems."""
+    file = out / "held-out.json"
+    if (
+        file.is_file()
+        and any(out.glob("measured-*.json"))
+        and json.loads(file.read_text(encoding="utf-8")) != prompts
+    ):
+        raise TrainingError(
+            f"{out} was measured on other problems, as an earlier version chose them; choose another folder"
+        )
+    write_whole(file, json.dumps(prompts))
+
+
+def _same_config(out: Path, config: Generation) -> None:
+    """Write the settings; raises `TrainingError` for a folder with others by which something was measured already.
+
+    Further arms are no other settings.
+    """
+    file = out / "config.json"
+    plain = json.loads(json.dumps(asdict(replace(config, out="", device="", arms=()))))
+    begun = file.is_file() and _measured_file(config, "before").is_file()
+    before = json.loads(file.read_text(encoding="utf-8")) if begun else plain
+    changed = [
+        f"{k} was {before.get(k)!r}, is now {v!r}" for k, v in plain.items() if before.get(k) != v
+    ]
+    if changed:
+        raise TrainingError(
+            f"{out} holds a generation with other settings: {'; '.join(changed)}; choose another --out"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(file, json.dumps(plain, indent=2) + "\n")

@@ -1,0 +1,192 @@
+"""Who meets in claim A: per family two policies of different size, trained on the same demonstrations for the same
+steps, and the small one's step reward models. Everything is trained from scratch and resumes in its folder.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from stepgym.agents.embedded import net
+from stepgym.agents.embedded.policy import EmbeddedPolicy
+from stepgym.agents.embedded.reward import EmbeddedRewardModel
+from stepgym.agents.solving import iter_solve
+from stepgym.agents.types import EpisodeRecord
+from stepgym.claims import imitation
+from stepgym.envs.registry import load_env
+from stepgym.training import embedded, examples
+from stepgym.training.boards import table_of, train_choices, train_judged
+from stepgym.training.fit import Progress, Schedule
+
+Tell = Callable[[str], None]
+SMALL, LARGE = net.Shape(24, 2, 2), net.Shape(80, 4, 4)
+WEAK_STEPS = 30
+"""Steps of the weak reward model, which shows what a bad one does to search."""
+HELD_OUT = 700_000
+"""Problem seeds from here on are for measuring."""
+
+
+class Contestants(NamedTuple):
+    """The trained models of one family and seed."""
+
+    small: EmbeddedPolicy
+    large: EmbeddedPolicy
+    prm: EmbeddedRewardModel
+    weak: EmbeddedRewardModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A kind of problem on which the claim is tried."""
+
+    name: str
+    env_id: str
+    levels: tuple[int, ...]
+    """Where it is measured: the claim's own level first, then harder ones."""
+    verifier: bool
+    """Whether a search may see the verifier at test time."""
+    steps: int
+    """Training steps of each policy, unless others are asked for."""
+    train: Callable[[Path, int, int, Tell], Contestants]
+    """Folder, seed, steps, and who hears how far it is."""
+
+
+def train_countdown(folder: Path, seed: int, steps: int, tell: Tell = print) -> Contestants:
+    """Imitate an exact solver; the reward model learns what is in reach of boards that the small policy visits."""
+    settings = embedded.Settings(
+        seed=seed,
+        num_problems=min(6000, 20 * steps),
+        policy_schedule=Schedule(steps, 5e-3),
+        prm_shape=SMALL,
+    )
+    boards = embedded.training_boards(settings)
+    for name, shape in (("small", SMALL), ("large", LARGE)):
+        embedded.train_policy(
+            settings._replace(policy_shape=shape),
+            boards,
+            out=folder / name,
+            progress=_telling(tell, folder / name),
+        )
+    small = EmbeddedPolicy(folder / "small", seed=seed)
+    for name, prm_steps in (("prm", 2 * steps), ("weak", min(WEAK_STEPS, steps))):
+        schedule = Schedule(prm_steps, 5e-3)
+        embedded.train_prm(
+            settings._replace(prm_schedule=schedule),
+            boards,
+            small,
+            out=folder / name,
+            progress=_telling(tell, folder / name),
+        )
+    return _load(folder, seed, temperature=1.0)
+
+
+SUMS_LEVEL = 3
+SUMS_DEMONSTRATIONS = 4000
+SUMS_KNOWN = 0.65
+SUMS_TEMPERATURE = 1.0
+
+
+def train_sums(folder: Path, seed: int, steps: int, tell: Tell = print) -> Contestants:
+    """Imitate demonstrators who know 65% of the additions; the reward model learns from verdicts on final answers.
+
+    Its labels are Monte-Carlo (how often a step led to a right sum, over the small policy's own attempts at the
+    demonstrations' problems): no step is verified, at training or test time.
+    """
+    num_problems = min(SUMS_DEMONSTRATIONS, 4 * steps)
+    known = imitation.known_facts(SUMS_KNOWN, seed)
+    demonstrated = imitation.demonstrations(num_problems, level=SUMS_LEVEL, known=known, seed=seed)
+    lessons = table_of(imitation.GAME, demonstrated)
+    for name, shape in (("small", SMALL), ("large", LARGE)):
+        model = net.build(net.POLICY, shape, imitation.GAME, seed=seed)
+        progress = _telling(tell, folder / name)
+        schedule = Schedule(steps, 7e-3)
+        train_choices(
+            model,
+            lessons,
+            schedule=schedule,
+            batch=64,
+            seed=seed,
+            out=folder / name,
+            progress=progress,
+        )
+    small = EmbeddedPolicy(folder / "small", seed=seed)
+    judged: list[examples.Judged] = []
+    if not all((folder / name / "model.safetensors").is_file() for name in ("prm", "weak")):
+        judged = examples.judged_steps(
+            _attempts(small, seed, max(2, num_problems // 8)), examples.Replay()
+        )
+    for name, prm_steps in (("prm", max(1, 3 * steps // 8)), ("weak", min(WEAK_STEPS, steps))):
+        if judged:
+            random.Random(seed).shuffle(judged)
+            model = net.build(net.PRM, SMALL, imitation.GAME, seed=seed)
+            schedule, progress = Schedule(prm_steps, 5e-3), _telling(tell, folder / name)
+            train_judged(
+                model, judged, schedule=schedule, seed=seed, out=folder / name, progress=progress
+            )
+    return _load(folder, seed, temperature=SUMS_TEMPERATURE)
+
+
+def _attempts(small: EmbeddedPolicy, seed: int, num_problems: int) -> list[EpisodeRecord]:
+    env = load_env("stepgym/ModularSums-v0", level=SUMS_LEVEL, seed=embedded.TRAINING_SEED + seed)
+    problems = [env.problems[i] for i in range(num_problems)]
+    settings = {"n": 16, "pick": "vote"}
+    return list(
+        iter_solve(
+            problems,
+            env=env,
+            agent="best_of_n",
+            agent_settings=settings,
+            policy=small,
+            seed=seed,
+            see_verdicts=False,
+            verify_all=True,
+        )
+    )
+
+
+def _telling(tell: Tell, folder: Path) -> Progress:
+    """Tell of every fifth of a training."""
+
+    def progress(step: int, steps: int, metrics: dict[str, float]) -> None:
+        if step == steps or step % max(50, steps // 5 // 50 * 50) == 0:
+            tell(
+                f"{folder.parent.name} {folder.name}: step {step} of {steps}, loss {metrics['loss']:.3f}"
+            )
+
+    return progress
+
+
+def _load(folder: Path, seed: int, *, temperature: float) -> Contestants:
+    small, large = (
+        EmbeddedPolicy(folder / name, seed=seed, temperature=temperature)
+        for name in ("small", "large")
+    )
+    return Contestants(
+        small, large, *(EmbeddedRewardModel(folder / name) for name in ("prm", "weak"))
+    )
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family(
+            name="countdown",
+            env_id="stepgym/Countdown-v0",
+            levels=(3, 5),
+            verifier=True,
+            steps=600,
+            train=train_countdown,
+        ),
+        Family(
+            name="sums",
+            env_id="stepgym/ModularSums-v0",
+            levels=(SUMS_LEVEL, 5),
+            verifier=False,
+            steps=3000,
+            train=train_sums,
+        ),
+    )
+}

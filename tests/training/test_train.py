@@ -1,0 +1,456 @@
+"""Trainers: each learns what its data says, stops where it must, resumes where it was, and names what is missing."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from stepgym.agents.embedded import net
+from stepgym.agents.embedded.policy import EmbeddedPolicy
+from stepgym.agents.solving import iter_solve
+from stepgym.agents.types import EpisodeRecord
+from stepgym.cli import main
+from stepgym.cli.train import show_tenths
+from stepgym.envs.registry import load_env
+from stepgym.records.run_folder import RunFolder
+from stepgym.records.types import RecordError, RunConfig
+from stepgym.selfplay.play import selfplay
+from stepgym.training import boards, examples
+from stepgym.training import fit as fitting
+from stepgym.training.embedded import auc
+from stepgym.training.examples import Choice, Judged, Labels, Preference, Replay
+from stepgym.training.fit import LossNotFinite, Schedule, TrainingError, fit
+from stepgym.training.grpo import Variant, roll_out, train_grpo
+from stepgym.training.kinds import ONLY_FOR
+from stepgym.training.run import TrainConfig, read_config, train
+
+SHAPE = net.Shape(16, 1, 2)
+BOARD = ((3, 4, 5), 35)
+GOOD, BAD = "4 + 3", "5 - 4"
+QUICK = Schedule(60, 2e-2, warmup=5)
+
+
+@pytest.fixture(scope="module")
+def records() -> list[EpisodeRecord]:
+    env = load_env("Countdown-v0", level=3, seed=5)
+    problems = [env.problems[i] for i in range(12)]
+    return list(
+        iter_solve(
+            problems,
+            env=env,
+            agent="mcts",
+            policy="embedded",
+            reward_model="embedded",
+            see_verdicts=False,
+            agent_settings={"simulations": 12},
+            verify_all=True,
+        )
+    )
+
+
+def policy(game: str = "countdown") -> Any:
+    return net.build(net.POLICY, SHAPE, game)
+
+
+def share(model: Any, board: Any, text: str) -> float:
+    moves, log_probs = EmbeddedPolicy(model=model).log_probs(board)
+    return math.exp(next(x for move, x in zip(moves.moves, log_probs) if move.text == text))
+
+
+def test_a_policy_takes_on_the_shares_it_is_shown() -> None:
+    model = policy()
+    boards.train_choices(
+        model, [Choice(BOARD, {GOOD: 0.75, BAD: 0.25})] * 8, schedule=QUICK, batch=8
+    )
+    assert share(model, BOARD, GOOD) == pytest.approx(0.75, abs=0.05)
+    assert share(model, BOARD, BAD) == pytest.approx(0.25, abs=0.05)
+
+
+def test_a_step_of_several_tokens_is_learned_as_one() -> None:
+    model, board = policy("modular_sums"), ((3, 9, 20), None, 31)
+    boards.train_choices(model, [Choice(board, {"3 + 9 = 12": 1.0})] * 8, schedule=QUICK, batch=8)
+    assert share(model, board, "3 + 9 = 12") > 0.9
+
+
+def test_preferences_move_one_step_over_the_other() -> None:
+    model = policy()
+    before = share(model, BOARD, GOOD) / share(model, BOARD, BAD)
+    boards.train_preferences(model, [Preference(BOARD, GOOD, BAD)] * 4, schedule=QUICK)
+    assert share(model, BOARD, GOOD) / share(model, BOARD, BAD) > 10 * before
+
+
+def test_a_reward_model_tells_its_classes_apart() -> None:
+    model = net.build(net.PRM, SHAPE, "countdown")
+    good, bad = ((7, 5), 35), ((1, 3), 35)
+    boards.train_judged(model, [Judged(good, 1.0), Judged(bad, 0.0)] * 4, schedule=QUICK)
+    high, low = torch.sigmoid(net.board_logits(model, [good, bad])).tolist()
+    assert high > 0.9 > 0.1 > low
+
+
+@pytest.mark.parametrize("variant", list(Variant))
+def test_grpo_raises_the_share_of_verified_answers(variant: Variant) -> None:
+    env = load_env("Countdown-v0", level=1, seed=1)
+    model = policy()
+    problems = [env.problems[i] for i in range(1000, 1100)]
+
+    def solved() -> float:
+        ends = roll_out(EmbeddedPolicy(model=model, distinct=False), env, problems, 4)
+        return sum(reward for _, reward in ends) / len(ends)
+
+    before = solved()
+    train_grpo(model, env, schedule=Schedule(40, 1e-2, warmup=5), variant=variant)
+    assert solved() > before + 0.03
+
+
+def test_replay_gives_the_boards_that_search_saw(records: list[EpisodeRecord]) -> None:
+    replay = Replay()
+    for record in records:
+        for node, state in zip(record.nodes, replay.states(record)):
+            assert state.answer == node.answer
+
+
+@pytest.mark.parametrize("labels", list(Labels))
+def test_labels_of_every_source_are_shares(records: list[EpisodeRecord], labels: Labels) -> None:
+    judged = examples.judged_steps(records, Replay(), labels=labels)
+    assert judged
+    assert all(0 <= e.label <= 1 for e in judged)
+    hard = examples.judged_steps(records, Replay(), labels=labels, hard=True)
+    assert [e.label for e in hard] == [float(e.label > 0) for e in judged]
+
+
+def test_agreement_keeps_a_part_of_the_samples_and_first_error_stops_at_it(
+    records: list[EpisodeRecord],
+) -> None:
+    replay = Replay()
+    for record in records:
+        states = replay.states(record)
+        sampled, exact, agreed, first = (
+            examples.step_labels(record, replay, states, labels)
+            for labels in (
+                Labels.MONTE_CARLO,
+                Labels.VERIFIER,
+                Labels.AGREEMENT,
+                Labels.FIRST_ERROR,
+            )
+        )
+        assert agreed.keys() <= sampled.keys()
+        assert all((sampled[node] > 0) == (exact[node] > 0) for node in agreed)
+        for node, label in first.items():
+            assert label == float(sampled[node] > 0)
+            above = record.nodes[node].parent
+            assert above == 0 or first[above] == 1.0, "what follows the first error is not judged"
+
+
+def test_visits_are_shares_of_siblings(records: list[EpisodeRecord]) -> None:
+    choices = examples.visit_choices(records, Replay())
+    assert choices
+    assert all(math.fsum(c.target.values()) == pytest.approx(1) for c in choices)
+
+
+def test_a_run_cut_short_ends_as_the_one_that_was_not(tmp_path: Path) -> None:
+    rows = [
+        Choice(((a, b), a * b), {f"{max(a, b)} * {min(a, b)}": 1.0})
+        for a in range(2, 9)
+        for b in range(a, 9)
+    ]
+    schedule = Schedule(20, 1e-2, warmup=2, checkpoint_every=7)
+    whole, cut = policy(), policy()
+    boards.train_choices(whole, rows, schedule=schedule, batch=4, out=tmp_path / "whole")
+
+    class Stop(Exception):
+        pass
+
+    calls = 0
+
+    def kill(step: int) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 11:
+            raise Stop
+        return loss(step)
+
+    laid, _ = boards.choice_rows("countdown", rows)
+    rows_of = boards.batches(len(laid), 4, 0)
+
+    def loss(step: int) -> torch.Tensor:
+        return boards.cross_entropies(cut, [laid[i] for i in rows_of(step).tolist()]).mean()
+
+    with pytest.raises(Stop):
+        fit(cut, kill, schedule=schedule, out=tmp_path / "cut")
+    again = policy()
+    boards.train_choices(again, rows, schedule=schedule, batch=4, out=tmp_path / "cut")
+    for a, b in zip(whole.parameters(), again.parameters()):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    rows, schedule = [Choice(BOARD, {GOOD: 1.0})], Schedule(4, 1e-3)
+    boards.train_choices(policy(), rows, schedule=schedule, out=tmp_path)
+    with pytest.raises(
+        TrainingError,
+        match=r"steps was 4, is now 8; learning_rate was 0\.001, is now 0\.01; choose",
+    ):
+        boards.train_choices(policy(), rows, schedule=Schedule(8, 1e-2), out=tmp_path)
+    other = net.build(net.POLICY, SHAPE, "countdown", seed=1)
+    with pytest.raises(TrainingError, match="another run: digest of the first weights was "):
+        boards.train_choices(other, rows, schedule=schedule, out=tmp_path)
+    assert boards.train_choices(policy(), rows, schedule=schedule, out=tmp_path).steps == 4
+
+
+def test_grpo_goes_on_from_between_two_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both updates on a group of rollouts belong together: the group itself is not kept."""
+    monkeypatch.setattr(fitting, "_CHECKPOINT_SECONDS", -1.0)  # after every step that may have one
+    env, models = load_env("Countdown-v0", level=1, seed=1), {}
+
+    def stop(step: int, steps: int, values: dict[str, float]) -> None:
+        if step == 4:
+            raise KeyboardInterrupt
+
+    settings: dict[str, Any] = {
+        "schedule": Schedule(6, 1e-2, report_every=1),
+        "inner": 2,
+        "problems_per_step": 4,
+    }
+    with pytest.raises(KeyboardInterrupt):
+        train_grpo(policy(), env, **settings, out=tmp_path / "cut", progress=stop)
+    for name in ("cut", "whole"):
+        models[name] = policy()
+        done = train_grpo(models[name], env, **settings, out=tmp_path / name)
+        assert 0 <= done.reward <= 1 and done.num_problems == 12
+    assert '"reward"' in (tmp_path / "whole" / "metrics.jsonl").read_text()
+    for a, b in zip(models["cut"].parameters(), models["whole"].parameters()):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    model = policy()
+
+    def loss(step: int) -> torch.Tensor:
+        total = sum(p.square().sum() for p in model.parameters())
+        return total * (math.nan if step == 12 else 1.0)  # type: ignore[return-value]
+
+    with pytest.raises(LossNotFinite, match=r"step 12; the last good checkpoint is in"):
+        fit(model, loss, schedule=Schedule(20, 1e-3, checkpoint_every=5), out=tmp_path)
+    kept = net.load(net.POLICY, tmp_path)
+    assert all(torch.isfinite(p).all() for p in kept.parameters())
+
+
+def test_a_cut_training_state_is_named(tmp_path: Path) -> None:
+    rows = [Choice(BOARD, {GOOD: 1.0})]
+    boards.train_choices(policy(), rows, schedule=Schedule(4, 1e-3), out=tmp_path)
+    state = tmp_path / "training_state.safetensors"
+    state.write_bytes(state.read_bytes()[:-50])
+    with pytest.raises(TrainingError, match="cut short"):
+        boards.train_choices(policy(), rows, schedule=Schedule(8, 1e-3), out=tmp_path)
+
+
+def run_folder(path: Path, records: list[EpisodeRecord]) -> Path:
+    config = RunConfig(env_id="stepgym/Countdown-v0", agent="mcts", policy="embedded")
+    with RunFolder(path, config) as run:
+        for record in records:
+            run.append(record)
+    return path
+
+
+def spoiled(record: EpisodeRecord, verdict: str) -> EpisodeRecord:
+    nodes = tuple(replace(node, verdict=verdict if node.verdict else None) for node in record.nodes)
+    return replace(record, nodes=nodes, verdict=verdict)
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdict", "message"),
+    [
+        ("sft", "incorrect", "no correct episode"),  # nothing to imitate
+        ("dpo", "correct", "no fork"),  # nothing to prefer over anything
+        ("prm", "correct", "labels are good"),  # one class only
+        ("orm", "incorrect", "labels are bad"),
+        ("alphazero", "correct", "labels are good"),
+    ],
+)
+def test_records_that_teach_nothing_are_named(
+    tmp_path: Path, records: list[EpisodeRecord], kind: str, verdict: str, message: str
+) -> None:
+    run = run_folder(tmp_path / "run", [spoiled(record, verdict) for record in records])
+    with pytest.raises(TrainingError, match=message):
+        train(TrainConfig(kind=kind, runs=(str(run),), out=str(tmp_path / "out"), steps=2))
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo", "prm", "orm", "alphazero", "grpo"])
+def test_every_trainer_runs_from_the_command_line(
+    tmp_path: Path, records: list[EpisodeRecord], kind: str
+) -> None:
+    mixed = [
+        spoiled(record, "incorrect") if i % 3 == 0 else record for i, record in enumerate(records)
+    ]
+    run, out = run_folder(tmp_path / "run", mixed), tmp_path / "out"
+    source = ["--level", "1"] if kind == "grpo" else ["--runs", str(run)]
+    call = ["train", kind, *source, "--out", str(out), "--steps", "3", "--json"]
+    done = CliRunner().invoke(main, call)
+    assert done.exit_code == 0, done.output
+    assert math.isfinite(json.loads(done.stdout.splitlines()[-1])["loss"])
+    again = CliRunner().invoke(main, call)
+    assert "NaN" not in again.stdout and "loss" not in json.loads(again.stdout.splitlines()[-1])
+    folder = out / "policy" if kind == "alphazero" else out
+    net.load(net.PRM if kind in ("prm", "orm") else net.POLICY, folder)
+    assert (folder / "metrics.jsonl").read_text().count("\n") == 1
+    changed = CliRunner().invoke(main, [*call, "--seed", "9"])
+    assert changed.exit_code == 2
+    assert "seed was 0, is now 9" in changed.output
+
+
+@pytest.mark.parametrize("kind", ["sft", "orm"])
+def test_a_run_is_played_again_with_its_own_options(tmp_path: Path, kind: str) -> None:
+    """Two runs of one environment with other options each: neither is taken for the other."""
+    for modulus in (7, 19):
+        selfplay(
+            "stepgym/ModularSums-v0",
+            out=tmp_path / f"{modulus}",
+            agent="best_of_n",
+            policy="random",
+            episodes=6,
+            level=1,
+            env_options={"modulus": modulus},
+            agent_settings={"n": 16},
+        )
+    model = net.build(net.PRM if kind == "orm" else net.POLICY, SHAPE, "modular_sums")
+    net.save(model, tmp_path / "start")
+    runs = tuple(str(tmp_path / name) for name in ("7", "19"))
+    train(
+        TrainConfig(
+            kind=kind, runs=runs, init=str(tmp_path / "start"), out=str(tmp_path / "out"), steps=2
+        )
+    )
+
+
+def test_a_folder_of_an_earlier_version_goes_on_and_none_is_written_over_itself(
+    tmp_path: Path, records: list[EpisodeRecord]
+) -> None:
+    config = TrainConfig(
+        kind="sft",
+        runs=(str(run_folder(tmp_path / "run", records)),),
+        out=str(tmp_path / "out"),
+        steps=2,
+    )
+    train(config)
+    file = tmp_path / "out" / "train.json"
+    written = {
+        name: value for name, value in json.loads(file.read_text()).items() if name != "shared"
+    }
+    file.write_text(json.dumps({**written, "device": ""}))
+    train(config)
+    with pytest.raises(TrainingError, match="init and out are the same folder"):
+        train(replace(config, init=config.out))
+
+
+def test_settings_come_from_toml_and_flags_count_more(tmp_path: Path) -> None:
+    file = tmp_path / "train.toml"
+    file.write_text('out = "x"\nsteps = 5\nseed = 3\n')
+    config = read_config("sft", file, {"steps": 9, "seed": None, "runs": ("a",)})
+    assert (config.steps, config.seed, config.runs) == (9, 3, ("a",))
+    file.write_text('out = "x"\nruns = "cd"\n')
+    assert read_config("sft", file, {}).runs == ("cd",)
+    file.write_text("stepz = 5\n")
+    with pytest.raises(TrainingError, match=r"unknown sft setting 'stepz'; did you mean 'steps'\?"):
+        read_config("sft", file, {})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": "5"}, "steps is a whole number, not '5'"),
+        ({"steps": 0}, "steps is 1 or more, not 0"),
+        ({"learning_rate": math.nan}, "learning_rate is more than 0 and finite, not nan"),
+        ({"runs": (3,)}, r"runs is a list of folders, not \(3,\)"),
+        ({"lora": 8}, "lora is for language models alone, and init is 'embedded'"),
+        ({"device": "cuda"}, "device is for language models alone"),
+        ({"labels": "mc"}, "unknown labels 'mc'"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        TrainConfig(kind="sft", out="x", **settings)
+
+
+def test_a_mistake_does_not_spoil_the_folder(tmp_path: Path, records: list[EpisodeRecord]) -> None:
+    """Settings hold once there is a checkpoint that they made."""
+    run, config = (
+        run_folder(tmp_path / "run", records),
+        TrainConfig(kind="sft", out=str(tmp_path / "out"), steps=2),
+    )
+    with pytest.raises(RecordError, match="not a run folder"):
+        train(replace(config, runs=("no/such",)))
+    train(replace(config, runs=(str(run),)))
+    with pytest.raises(TrainingError, match="seed was 0, is now 1"):
+        train(replace(config, runs=(str(run),), seed=1))
+
+
+def test_progress_is_shown_on_crossing_a_tenth(capsys: pytest.CaptureFixture[str]) -> None:
+    show = show_tenths()
+    for step, steps in (
+        (50, 125),
+        (60, 125),
+        (62, 125),
+        (125, 125),
+        (25, 25),
+    ):  # and of a short training after it
+        show(step, steps, {"loss": 0.5})
+    told = [line.split()[1] for line in capsys.readouterr().err.splitlines()]
+    assert told == ["50/125", "125/125", "25/25"]
+
+
+def test_a_trainer_shows_and_takes_its_own_settings_alone(tmp_path: Path) -> None:
+    assert set(ONLY_FOR) <= {field.name for field in fields(TrainConfig)}
+    assert "--beta" in CliRunner().invoke(main, ["train", "dpo", "--help"]).output
+    assert "--beta" not in CliRunner().invoke(main, ["train", "sft", "--help"]).output
+    file = tmp_path / "train.toml"
+    file.write_text('out = "x"\nbeta = 0.1\n')
+    assert read_config("dpo", file, {}).beta == 0.1
+    with pytest.raises(TrainingError, match="unknown sft setting 'beta'"):
+        read_config("sft", file, {})
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "expected"),
+    [
+        ([0.1, 0.9], [False, True], 1.0),
+        ([0.9, 0.1], [False, True], 0.0),
+        ([0.5, 0.5], [False, True], 0.5),  # a tie counts half
+        ([0.5], [True], 0.5),  # one class: nothing to tell apart
+        ([0.1, 0.4, 0.35, 0.8], [False, False, True, True], 0.75),
+    ],
+)
+def test_auc(scores: list[float], labels: list[bool], expected: float) -> None:
+    assert auc(scores, labels) == pytest.approx(expected)
+
+
+def test_rows_as_tensors_lose_what_rows_one_by_one_lose() -> None:
+    """One forward pass of a step serves the choice of each of its tokens, and padding serves none."""
+    sums = net.build(net.POLICY, net.Shape(16, 1, 2), "modular_sums")
+    choices = [
+        Choice(((2, 3, 4), None, 7), {"2 + 3 = 5": 0.5, "2 + 4 = 6": 0.25, "3 + 4 = 0": 0.25}),
+        Choice(
+            ((4,), 5, 7), {"5 + 4 = 2": 1.0}, 3.0
+        ),  # the only pair there is: nothing but the result is learned
+        Choice(((1, 1), 5, 7), {"5 + 1 = 6": 1.0}),
+    ]
+    rows, strange = boards.choice_rows("modular_sums", choices)
+    table = boards.tabulate(rows)
+    at, rank = torch.nonzero(table.rows >= 0, as_tuple=True)
+    part = table.rows[at, rank]
+    together = boards.table_cross_entropies(sums, table, torch.arange(len(table.tokens)), at, part)
+    assert strange == 0
+    assert sorted(part.tolist()) == list(range(len(rows)))
+    assert len(table.tokens) == 5, "three pairs on the first board, one on each other"
+    assert [row.weight for row in rows if row.example == 1] == [3.0]
+    assert torch.allclose(
+        together, boards.cross_entropies(sums, [rows[i] for i in part.tolist()]), atol=1e-5
+    )

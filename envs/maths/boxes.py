@@ -83,13 +83,13 @@ def _last_boxes(text: str, start: int, end: int) -> list[re.Match[str]]:
     found: list[re.Match[str]] = []
     at = end
     while len(found) < MAX_BOXES:
-        at = max(text.rfind("boxed", start, at), text.rfind("fbox", start, at))
+        at = text.rfind("box", start, at)
         if at < 0:
             break
-        begin = at
+        begin = at - 1 if text[at - 1 : at] == "f" else at
         while begin > start and begin > at - 8 and text[begin - 1] == "\\":
             begin -= 1
-        match = _BOX.match(text, begin, end)
+        match = _BOX.match(text, begin, end) if text[begin] == "\\" else None
         if match is not None:
             found.append(match)
     return found[::-1]

@@ -53,7 +53,7 @@ _JSON_KEYS = (
     "value",
 )
 _JSON_FIELD = re.compile(
-    r'"(?:final[_ ]?)?(?:answer|result)"\s{0,8}:\s{0,8}("(?:[^"\\]|\\.)*+"|-?[\d.]+|\[[^\[\]]*+\])',
+    r'"(?:final[_ ]?)?(?:answer|result)"\s{0,8}:\s{0,8}("(?:[^"\\]|\\.)*+"|-?\d+(?:,\d{3})*(?:\.\d+)?|\[[^\[\]]*+\])',
     re.IGNORECASE,
 )
 MAX_JSON_CHARS = 20_000

@@ -24,7 +24,7 @@ from typing import NamedTuple
 from stepgym.envs.maths.boxes import Boxed, find_boxed
 from stepgym.envs.maths.completions import Visible, from_json, next_question, unfenced, visible
 from stepgym.envs.maths.formulas import find_formulas
-from stepgym.envs.maths.hedges import negated, retraction
+from stepgym.envs.maths.hedges import leads_in_doubt, negated, retraction, says_operation
 from stepgym.envs.maths.phrases import COPULAS, Phrase, last_label, last_phrase
 from stepgym.envs.maths.statements import (
     Stated,
@@ -66,8 +66,11 @@ _PLAIN = re.compile(
     r"(?>\\[A-Za-z]+|[^A-Za-z<#\n\\`\u0250-\U0010ffff]|\\[^A-Za-z(\[]|[A-Za-z](?![A-Za-z])){0,400}+\Z"
 )
 """Commands, digits and single letters only: nothing in it can announce an answer."""
-_LABEL = re.compile(r"\s{0,8}(?:A|Ans)\s?[:=]\s?(?=\S)")
-_COLOUR = re.compile(r"\\color\s?(?:\{[A-Za-z]*\}|\[[^\]]*\]\{[^}]*\})|\\textcolor\s?\{[A-Za-z]*\}")
+_LABEL = re.compile(r"\s{0,8}(?:(?:A|Ans)\s?[:=]|=)\s?(?=\S)")
+_EMPHASISED = re.compile(r"\s{0,8}\*([^*\n]{1,100})\*\s{0,8}\Z")
+_STYLE = re.compile(
+    r"\\displaystyle(?![A-Za-z])|\\color\s?(?:\{[A-Za-z]*\}|\[[^\]]*\]\{[^}]*\})|\\textcolor\s?\{[A-Za-z]*\}"
+)
 _TOKEN_NAMES = ("answer", "final_answer")
 _TOKEN_ENDS = ("</answer>", "</final_answer>")
 _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|mathrm|mbox|textit|mathbf)\s?\{([^{}]*)\}")
@@ -80,22 +83,27 @@ _HEADING = re.compile(
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(
-    r"[.!?](?=\s{0,4}\Z|\s+[A-Z\"*<\[\\(]|[\"'*)])|[。！？；।۔]|\n|(?<=\S)[ \t]+(?:because|since|which|I hope)\b|<\|"
+    r"(?<!\\)[.!?](?=\s{0,4}\Z|\s+[A-Z\"*<\[\\(]|[\"'*)])|[。！？；।۔]|\n|(?<=\S)[ \t]+(?:because|since|which|I hope|not \$?\d+|rather than|instead of)\b|<\|"
 )
 _BOUNDARY = re.compile(
-    r"[.!?](?:[\"'”*)]{0,3})(?=\s+(?:[A-Z\"*<\[\\($]|\d))|[。！？；।۔]|\n[ \t]*|<\|step_end\|>"
+    r"(?<!\\)[.!?](?:[\"'”*)]{0,3})(?=\s+(?:[A-Z\"*<\[\\($]|\d))|[。！？；।۔]|\n[ \t]*|<\|step_end\|>"
 )
 _BOILERPLATE = re.compile(r"I hope (?:it|this) is correct|<\|im_|\bNote:|Let me know if")
+_BOLD = re.compile(r"(?<![\w)\]}*])\*\*(?=[^\s*])[^*\n]{1,400}+(?<!\s)\*\*(?![\w(*])")
+"""`**42**`, but not the powers of `(x)**2 + y**2`."""
 _EDGES = " \t\r\n*_\"'`"
 
 
 ANSWER = Kind()
 REFERENCE = Kind(is_reference=True)
+CHOICE = Kind(is_choice=True)
 
 
 def extract_answer(text: str, *, kind: Kind = ANSWER) -> Extraction:
     """Find the answer in a completion; never raises, and a bare answer is found as it stands."""
     if (_SIMPLE.match(text) or _PLAIN.match(text)) and "box" not in text and "**" not in text:
+        if "*" in text and (inner := _EMPHASISED.match(text)) is not None:
+            return Extraction(inner.group(1), inner.span(1), "bare")
         label = None if kind.is_choice or kind.is_reference else _LABEL.match(text)
         begin = label.end() if label else 0
         return Extraction(text[begin:], (begin, len(text)), "answer is" if label else "bare")
@@ -178,8 +186,8 @@ def _boxes(seen: Visible, kind: Kind) -> Extraction | None:
             return later
     if len(boxed.parts) > 1:
         return Extraction(", ".join(boxed.parts), (boxed.start, boxed.end), "several boxed")
-    content = _COLOUR.sub("", boxed.parts[0]).strip()
-    if has_words(content) or content[:1] == "=":
+    content = _STYLE.sub("", boxed.parts[0]).strip()
+    if content[:1] == "=" or has_words(_TEXT_COMMAND.sub(r" \1 ", content)):
         content = _content(content, kind)
     return Extraction(content, (boxed.start, boxed.end), "boxed")
 
@@ -192,18 +200,20 @@ def _content(content: str, kind: Kind) -> str:
             plain, 0, len(plain), "boxed", kind
         )
         return found.text
+    if any(c.isdigit() for c in content) and _TEXT_COMMAND.fullmatch(content):
+        return plain.strip()
     return content.removeprefix("=").strip()
 
 
 def _stated_later(seen: Visible, boxed: Boxed, kind: Kind) -> Extraction | None:
     """Return what a text says after its last box that overrules it: a final answer, or a correction."""
     text, _, end = seen
+    outer = text.rfind("\\", 0, boxed.start)
+    if negated(text, outer, boxed.end + 1):
+        span = (max(0, outer - 20), min(end, boxed.end + 20))
+        return Extraction(text[slice(*span)], span, HEDGED)
     if end - boxed.end < 4:
         return None
-    if negated(text, text.rfind("\\", 0, boxed.start), boxed.end + 1):
-        return Extraction(
-            text[boxed.start : boxed.end].strip() + " (denied)", (boxed.start, boxed.end), HEDGED
-        )
     final = text.lower().rfind("final answer", boxed.end, end)
     if final >= 0:
         found = _phrase(Visible(text, final, end), kind)
@@ -243,16 +253,13 @@ def _gsm8k(seen: Visible, kind: Kind) -> Extraction | None:
 def _phrase(seen: Visible, kind: Kind) -> Extraction | None:
     """What follows the last phrase that announces an answer, to the end of that sentence."""
     text, start, end = seen
-    label = None if kind.is_choice or kind.is_reference else last_label(text, start, end)
-    if label is not None:
-        return _announced(text, label, end, kind)
-    stop = end if kind.is_reference else next_question(text, start, end)
     lowered = text.lower()
     if len(lowered) != len(text):  # some capital letters are two letters in lower case
         lowered = text
-    phrase = last_phrase(text, lowered, start, stop)
+    stop = end if kind.is_reference else next_question(text, start, end)
+    phrase = _last_phrase(text, lowered, start, stop, kind)
     if phrase is None and stop < end:
-        phrase, stop = last_phrase(text, lowered, start, end), end
+        phrase, stop = _last_phrase(text, lowered, start, end, kind), end
     if phrase is None:
         return None
     found = _announced(text, phrase, stop, kind)
@@ -261,13 +268,21 @@ def _phrase(seen: Visible, kind: Kind) -> Extraction | None:
     return _corrected(text, found.span[1], stop, kind) or found
 
 
+def _last_phrase(text: str, lowered: str, start: int, end: int, kind: Kind) -> Phrase | None:
+    label = None if kind.is_choice or kind.is_reference else last_label(text, start, end)
+    return label or last_phrase(text, lowered, start, end)
+
+
 def _announced(text: str, phrase: Phrase, end: int, kind: Kind) -> Extraction:
     begin = phrase.end
     window = min(end, begin + _TAIL_CHARS)
     formula = next(iter(find_formulas(text, begin, window)), None) if text[begin] in "$\\" else None
     opens = formula is not None and formula.start == begin
     stop = _SENTENCE_END.search(text, formula.end if formula and opens else begin, window)
-    return _narrowed(text, begin, stop.start() if stop else window, "answer is", kind)
+    end = stop.start() if stop else window
+    if not kind.is_reference and leads_in_doubt(text, phrase.start):
+        return Extraction(text[phrase.start : end], (phrase.start, end), HEDGED)
+    return _narrowed(text, begin, end, "answer is", kind)
 
 
 def _narrowed(text: str, start: int, end: int, how: str, kind: Kind) -> Extraction:
@@ -283,6 +298,8 @@ def _narrowed(text: str, start: int, end: int, how: str, kind: Kind) -> Extracti
         found = _stated(text, start, end, kind)
         if found is not None:
             return Extraction(found.text, found.span, how)
+        if not kind.is_reference and any(c.isdigit() for c in text[start:end]):
+            how = HEDGED
     return Extraction(text[start:end], (start, end), how)
 
 
@@ -294,7 +311,7 @@ def _is_stated(piece: str, kind: Kind) -> bool:
         return len(piece) > 3
     if not has_words(piece):
         return False
-    return is_sentence(piece) or not _is_readable(piece)
+    return is_sentence(piece) or says_operation(piece) or not _is_readable(piece)
 
 
 def _is_readable(piece: str) -> bool:
@@ -325,10 +342,11 @@ def _bold_or_code(seen: Visible, kind: Kind) -> Extraction | None:
     while end > window and text[end - 1].isspace():
         end -= 1
     begin = text.rfind("\n", window, end) + 1 or window
-    if text.count("**", begin, end) != 2:
+    bold = _BOLD.findall(text[begin:end])
+    if len(bold) != 1:
         return None
-    opening = text.index("**", begin)
-    closing = text.index("**", opening + 2)
+    opening = text.index(bold[0], begin)
+    closing = opening + len(bold[0]) - 2
     inner = text[opening + 2 : closing].strip()
     if not inner or inner.endswith(":") or is_sentence(inner):
         return None
@@ -344,9 +362,18 @@ def _bare(seen: Visible, kind: Kind) -> Extraction | None:
     """The whole text, if it is no sentence: a line or a few of mathematics or a name."""
     text, start, end = seen
     stripped = text[start:end].strip()
+    if stripped[:1] == "`" == stripped[-1:] and len(stripped) > 2:
+        return _narrowed(text, start, end, "bare", kind)
     whole = Extraction(text[start:end], (start, end), "bare")
     if kind.is_reference or len(stripped) > MAX_BARE_CHARS:
         return whole
+    if kind.is_choice:
+        if len(stripped) > 200:
+            return None
+        chosen = stated_choice(text, start, end)
+        if chosen is not None:
+            return Extraction(chosen.text, chosen.span, chosen.how)
+        return None if is_sentence(stripped) else whole
     if "\n\n" in stripped or _is_stated(stripped, kind):
         return None
     return whole

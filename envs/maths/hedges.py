@@ -25,7 +25,8 @@ _ANYWHERE = re.compile(
     r"\b(?:more|less|greater|fewer|larger|smaller|bigger|higher|lower|bounded) (?:than|by)\b[^@]{0,24}@|"
     r"@[^@#]{0,12}\b(?:more|less|greater|fewer|larger|smaller|bigger|higher|lower) than\b|"
     r"\b(?:between|range|ranges|ranging)\b|\bsuch as\b|\be\.g\.|\bfor (?:example|instance)\b|"
-    r"\bsame as the\b|\?\W{0,4}\Z|"
+    r"\bsame as the\b|\banswer\b(?!\W{0,4}(?:of |as |to be |is |would be )?\W{0,3}@)[^@]{0,60}@|"
+    r"\b(?:differs?|different|away|far|apart) from\b|\b(?:close|near|next|similar) to\b|\brhymes\b|\?\W{0,4}\Z|"
     r"\b(?:nicht|kein|keine|weder|oder|weniger|pas|jamais|sauf|ni|excepto|menos|menor|mayor|maior|não|bukan|"
     r"atau|kurang|lebih|не|нет|или|меньше|больше|кроме|değil|veya|không|hoặc|नहीं|या|নয়|বা|نہیں|ليس|ليست|أو|aucun)\b|"
     r"不是|不等于|并非|或者|小于|大于|少于|多于|ではな|じゃな|ありません|または|未満|아니|아닙|또는|미만|초과"
@@ -52,7 +53,7 @@ _LABELS = re.compile(r"(?<!\w)\(?[A-Ha-h][).:]\s{0,3}\S")
 _LETTERS = re.compile(r"(?<![\w\\])\(?[A-H]\)?(?![\w'’])")
 
 _RETRACTED = re.compile(
-    r"(?:\A|[.!?;\n,*)])\W{0,6}(?:wait|no\b|actually|hmm|oops|sorry|correction|scratch that|just kidding|alternatively|"
+    r"(?:\A|[.!?;\n,*)])\W{0,6}(?:wait|no\b|actually|hmm|oops|sorry|correction|scratch that|just kidding|alternatively,? (?:it |or |maybe )?[^\n.]{0,12}[$\\\d]|"
     r"or (?:is it|maybe|perhaps|possibly|it)|on second thoughts?|but (?:wait|actually|no)|maybe)\b|"
     r"\b(?:this|that|it|which|above) (?:is|was|may be|might be|could be) (?:wrong|incorrect|not (?:right|correct|true)|false|a mistake)\b|"
     r"\b(?:isn['’]t|is not) (?:right|correct|the answer)\b|\bi made (?:a mistake|an error)\b",
@@ -99,6 +100,28 @@ def negated(text: str, start: int, end: int) -> bool:
         _NEGATED_BEFORE.search(text[max(0, start - 60) : start])
         or _NEGATED_AFTER.match(text, end, min(len(text), end + 40))
     )
+
+
+_DOUBT = re.compile(
+    r"\b(?:not|never|false|wrong|untrue|incorrect|suppose|assume|if|unless|imagine|whether|doubt|deny|pretend)\b|n['’]t\b",
+    re.IGNORECASE,
+)
+_CLAUSE_END = re.compile(r"[.!?;:,\n]")
+_OPERATION = re.compile(
+    r"\b(?:plus|minus|times|divided|multiplied|squared|cubed|factorial|modulo|twice|half of|or|not|either|maybe|except|than|at least|at most)\b",
+    re.IGNORECASE,
+)
+
+
+def leads_in_doubt(text: str, phrase_start: int) -> bool:
+    """Return whether the clause that leads to a phrase denies or supposes it: `I do not think the answer is`."""
+    before = _CLAUSE_END.split(text[max(0, phrase_start - 48) : phrase_start])[-1]
+    return _DOUBT.search(before) is not None
+
+
+def says_operation(text: str) -> bool:
+    """Return whether words of a short text change the value of its number: `42 plus 1`, `41 or 42`."""
+    return _OPERATION.search(text) is not None
 
 
 def retraction(text: str, start: int, end: int) -> int:

@@ -27,24 +27,31 @@ _LINE = r"[ \t]{0,3}[*_]{0,4}[ \t]{0,3}\n"
 
 def _key(copula: str, adjectives: str = "") -> re.Pattern[str]:
     """Return the pattern that must match at a key word: the word is already there, its ending is free."""
-    between = rf"(?:[ \t]+(?:{adjectives}))?" if adjectives else ""
+    between = rf"(?:[ \t]+(?:{adjectives})(?=[ \t:：]))?" if adjectives else ""
     return re.compile(
         rf"{between}(?:{_COLON}|[ \t]{{0,3}}(?:{copula})|{_LINE}){_AFTER}", re.IGNORECASE
     )
 
 
+_IS = (
+    r"[ \t]+(?:(?:is|are|equals|would be|will be|must be|should be|becomes|comes to|turns out to be|"
+    r"works out to(?: be)?|comes? out (?:to be|to|as))\b)(?:[ \t]+(?:then|therefore|thus|simply|equal to|given by)\b)?"
+)
+_WORD = r"[ \t]+(?!(?:is|are)\b)[^\s.,:;=]{1,24}"
 _ENGLISH = re.compile(
-    rf"s?\b(?:{_COLON}|(?:[ \t]+(?!(?:is|are)\b)[^\s.:=]{{1,24}}){{0,5}}?(?:{_COLON}|[ \t]+(?:(?:is|are|equals|would be|will be|must be|should be|comes? out (?:to be|to|as))\b)))(?:[ \t]+(?:then|therefore|thus|simply|equal to|given by)\b)?{_AFTER}",
+    rf"s?\b(?:{_COLON}|(?:{_WORD}){{0,5}}?{_IS}|"
+    rf"[ \t]+(?:to (?:the|this|that|your)|in|for|of|here|key|choice)\b(?:{_WORD}){{0,4}}?{_COLON}){_AFTER}",
     re.IGNORECASE,
 )
+_RESULT = re.compile(rf"s?\b(?:{_COLON}|{_IS}){_AFTER}", re.IGNORECASE)
 _FINAL = re.compile(
-    rf"(?:[ \t]{{1,3}}(?:answer|result|solution))?(?:[*_]{{0,4}}[ \t]{{0,3}}\n|[ \t]{{1,3}}(?:is|=)\b|{_COLON}|[ \t]{{1,3}}(?=[$\\*\d(-])){_AFTER}",
+    rf"(?:[ \t]{{1,3}}(?:answer|result|solution)[*_]{{0,4}}(?:[ \t]{{0,3}}\n|[ \t]{{1,3}}(?:is|=)\b|{_COLON}|[ \t]{{1,3}}(?=[$\\*\d(-]))|[ \t]?{_COLON}){_AFTER}",
     re.IGNORECASE,
 )
 _ROMANCE = r"finale?|finalmente|final|correcta|correcte|correta|corretta|numérica|est[áa]"
 _KEYS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("answer", _ENGLISH),
-    ("result", _ENGLISH),
+    ("result", _RESULT),
     ("respuesta", _key(r"es\b|ser[íi]a\b", _ROMANCE)),
     ("resultado", _key(r"es\b|é(?!\w)", _ROMANCE)),
     ("resposta", _key(r"é(?!\w)|seria\b", _ROMANCE)),

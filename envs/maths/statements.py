@@ -92,8 +92,11 @@ _CHOICE_FIRST = re.compile(
     r"\s{0,4}\(?([A-J])\)?\s?(?:[,.;:]\s?)?(?:it|since|because|as|which|that|the other|this|these|for|due|given)\b"
 )
 _CHOICE_LAST = re.compile(
-    r"(?:\b(?:option|choice|answer|letter|statement)\s|\b(?:is|be|choose|pick|select|it['’]s|say|are)\s(?:option |choice |answer )?)"
-    r"\(?([A-J])\)?(?=\W{0,3}\Z)|(?<![\w)])\(([A-J])\)(?=\W{0,3}\Z)|\A\W{0,3}(?:option|choice)?\s?\(?([A-J])\)? (?:is|must be) (?:the )?(?:correct|right|answer|true)\b",
+    r"(?:\b(?:option|choice|answer|letter|statement)\s|"
+    r"\b(?:is|be|choose|pick|select|it['’]s|say|are)\s(?:option |choice |answer )?)"
+    r"[*$({\[\\text ]{0,9}([A-J])(?=[\W_]{0,6}\Z)|"
+    r"(?<![\w)])\(([A-J])\)(?=\W{0,6}\Z)|"
+    r"\A\W{0,3}(?:option|choice)?\s?[*(]{0,3}([A-J])[*)]{0,3} (?:is|must be) (?:the )?(?:correct|right|answer|true)\b",
     re.IGNORECASE,
 )
 _RIGHT_SIDE = re.compile(r"(?<![<>!:=\\])=(?!=)")

@@ -83,12 +83,12 @@ _HEADING = re.compile(
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(
-    r"(?<!\\)[.!?](?=\s{0,4}\Z|\s+[A-Z\"*<\[\\(]|[\"'*)])|[。！？；।۔]|\n|(?<=\S)[ \t]+(?:because|since|which|I hope|not \$?\d+|rather than|instead of)\b|<\|"
+    r"(?<!\\)[.!?](?=\s{0,4}\Z|\s+[A-Z\"*<\[\\($]|[\"'*)])|[。！？；।۔]|\n|(?<=\S)[ \t]+(?:because|since|which|I hope|not \$?\d+|rather than|instead of)\b|<\|"
 )
 _BOUNDARY = re.compile(
     r"(?<!\\)[.!?](?:[\"'”*)]{0,3})(?=\s+(?:[A-Z\"*<\[\\($]|\d))|[。！？；।۔]|\n[ \t]*|<\|step_end\|>"
 )
-_BOILERPLATE = re.compile(r"I hope (?:it|this) is correct|<\|im_|\bNote:|Let me know if")
+_BOILERPLATE = re.compile(r"I hope (?:it|this) is correct|\bNote:[^\n]{0,400}\Z|Let me know if")
 _BOLD = re.compile(r"(?<![\w)\]}*])\*\*(?=[^\s*])[^*\n]{1,400}+(?<!\s)\*\*(?![\w(*])")
 """`**42**`, but not the powers of `(x)**2 + y**2`."""
 _EDGES = " \t\r\n*_\"'`"
@@ -224,11 +224,11 @@ def _stated_later(seen: Visible, boxed: Boxed, kind: Kind) -> Extraction | None:
 
 def _corrected(text: str, start: int, end: int, kind: Kind) -> Extraction | None:
     """Return the answer that replaces one taken back in the text behind it, or `None` if none was."""
-    at = retraction(text, start, end)
-    if at < 0:
+    words = retraction(text, start, end)
+    if words is None:
         return None
-    found = _said(Visible(text, at, end), kind)
-    return found or Extraction(text[at:end].strip(), (at, end), HEDGED)
+    found = _said(Visible(text, words[1], end), kind)
+    return found or Extraction(text[words[0] : end].strip(), (words[0], end), HEDGED)
 
 
 def _gsm8k(seen: Visible, kind: Kind) -> Extraction | None:

@@ -54,7 +54,8 @@ _LETTERS = re.compile(r"(?<![\w\\])\(?[A-H]\)?(?![\w'’])")
 
 _RETRACTED = re.compile(
     r"(?:\A|[.!?;\n,*)])\W{0,6}(?:wait|no\b|actually|hmm|oops|sorry|correction|scratch that|just kidding|alternatively,? (?:it |or |maybe )?[^\n.]{0,12}[$\\\d]|"
-    r"or (?:is it|maybe|perhaps|possibly|it)|on second thoughts?|but (?:wait|actually|no)|maybe)\b|"
+    r"or (?:is it|maybe|perhaps|possibly|it)|on second thoughts?|but (?:wait|actually|no)|maybe)\b"
+    r"(?:\W{1,4}(?:wait|no|actually|sorry|but|rather)\b){0,3}|"
     r"\b(?:this|that|it|which|above) (?:is|was|may be|might be|could be) (?:wrong|incorrect|not (?:right|correct|true)|false|a mistake)\b|"
     r"\b(?:isn['’]t|is not) (?:right|correct|the answer)\b|\bi made (?:a mistake|an error)\b",
     re.IGNORECASE,
@@ -124,7 +125,7 @@ def says_operation(text: str) -> bool:
     return _OPERATION.search(text) is not None
 
 
-def retraction(text: str, start: int, end: int) -> int:
-    """Return where words after an answer take it back, or -1; the first 400 characters are searched."""
+def retraction(text: str, start: int, end: int) -> tuple[int, int] | None:
+    """Return the offsets of words that take an answer back; 400 characters after it are searched."""
     match = _RETRACTED.search(text, start, min(end, start + 400))
-    return -1 if match is None else match.start()
+    return None if match is None else match.span()

@@ -35,7 +35,7 @@ def _key(copula: str, adjectives: str = "") -> re.Pattern[str]:
 
 _IS = (
     r"[ \t]+(?:(?:is|are|equals|would be|will be|must be|should be|becomes|comes to|turns out to be|"
-    r"works out to(?: be)?|comes? out (?:to be|to|as))\b)(?:[ \t]+(?:then|therefore|thus|simply|equal to|given by)\b)?"
+    r"works out to(?: be)?|comes? out (?:to be|to|as))\b)(?:[ \t]+(?:then|therefore|thus|simply|just|exactly|indeed|clearly|equal to|given by)\b)?"
 )
 _WORD = r"[ \t]+(?!(?:is|are)\b)[^\s.,:;=]{1,24}"
 _ENGLISH = re.compile(
@@ -48,6 +48,11 @@ _FINAL = re.compile(
     rf"(?:[ \t]{{1,3}}(?:answer|result|solution)[*_]{{0,4}}(?:[ \t]{{0,3}}\n|[ \t]{{1,3}}(?:is|=)\b|{_COLON}|[ \t]{{1,3}}(?=[$\\*\d(-]))|[ \t]?{_COLON}){_AFTER}",
     re.IGNORECASE,
 )
+_STATES = re.compile(
+    r"(?![ \t\r\n*$\"'.]{0,40}(?:\Z|(?:correct|right|valid|reasonable|verified|unique|as follows|found|obtained)\b))",
+    re.IGNORECASE,
+)
+"""What follows a phrase is there, and is not about the answer: `our answer is correct`."""
 _ROMANCE = r"finale?|finalmente|final|correcta|correcte|correta|corretta|numérica|est[áa]"
 _KEYS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("answer", _ENGLISH),
@@ -101,7 +106,7 @@ def last_phrase(text: str, lowered: str, start: int, end: int) -> Phrase | None:
             if at < 0:
                 break
             match = pattern.match(text, at + len(word), end)
-            if match is not None and text[match.end() : match.end() + 40].strip(" \t\r\n*$\"'."):
+            if match is not None and _STATES.match(text, match.end(), end):
                 best = Phrase(at, match.end())
                 break
     return _after_final(text, lowered, start, end, best)
@@ -115,7 +120,7 @@ def _after_final(
     if at < 0:
         return best
     match = _FINAL.match(text, at + 5, end)
-    if match is None or not text[match.end() : match.end() + 40].strip(" \t\r\n*$\"'."):
+    if match is None or not _STATES.match(text, match.end(), end):
         return best
     return Phrase(at, match.end()) if best is None or match.end() > best.end else best
 

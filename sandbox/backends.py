@@ -1,8 +1,9 @@
-"""From a name to a running sandbox."""
+"""The sandboxes by name, and `open_sandbox`."""
 
 from __future__ import annotations
 
 import inspect
+import warnings
 from typing import Any
 
 from stepgym.plugins.names import resolve, unknown_name
@@ -18,11 +19,11 @@ BACKENDS = {
 def open_sandbox(name: str = "auto", **options: Any) -> Sandbox:
     """Open the sandbox called `name`, a context manager.
 
-    `auto` is Docker when an engine answers and otherwise the local one, provided that this machine can keep programs
-    from its files (a weaker machine must be asked for as `local`); a dotted path `package.module:Class` and
-    entry points of the group `stepgym.sandboxes` are names too. `options` go to the backend's constructor
-    (`workers=`, `runtime=`...). Raises `SandboxError` when the backend cannot start, `UnknownNameError` for a
-    name or an option nobody knows.
+    `auto` is Docker if an engine answers, and otherwise the local sandbox, with a warning. It refuses the local one
+    where this machine cannot keep programs from its files; ask for `local` by name there. A dotted path
+    `package.module:Class` and entry points of the group `stepgym.sandboxes` are names too. `options` go to the
+    backend's constructor (`workers=`, `runtime=`...). Raises `SandboxError` if the backend cannot start,
+    `UnknownNameError` for an unknown name or option.
     """
     if name == "auto":
         try:
@@ -39,14 +40,16 @@ def open_sandbox(name: str = "auto", **options: Any) -> Sandbox:
 
 
 def _open_local_instead(options: dict[str, Any], fault: SandboxError) -> Sandbox:
-    """Open what `auto` takes where Docker failed; options that only Docker has are no reason to hide its fault."""
+    """Open the local sandbox for `auto`; if it lacks one of the options, raise Docker's fault."""
     known = _option_names(_backend("local")) or ()
     lacking = [option for option in options if option not in known]
     if lacking:
         raise SandboxError(
             f"{fault} (the local sandbox has no option {', '.join(lacking)})"
         ) from fault
-    return open_sandbox("local", **{"demand_file_protection": True, **options})
+    sandbox = open_sandbox("local", **{"demand_file_protection": True, **options})
+    warnings.warn(f"using the local sandbox: {fault}", stacklevel=4)
+    return sandbox
 
 
 def _backend(name: str) -> Any:
@@ -54,7 +57,7 @@ def _backend(name: str) -> Any:
 
 
 def _option_names(backend: Any) -> list[str] | None:
-    """Return the names that a backend's constructor takes, `None` where it does not say."""
+    """Return the names that a backend's constructor takes, `None` if its signature does not tell."""
     try:
         parameters = inspect.signature(backend).parameters.values()
     except (TypeError, ValueError):

@@ -25,6 +25,7 @@ COMMANDS = {
     "serve": "Serve the page of a run to this machine, while it is written.",
     "sandbox": "Build, inspect and attack the sandboxes.",
     "check": "Hold your own policy, search, sandbox or environment to the contract.",
+    "steps": "Verify the steps of labelled solutions in free text.",
     "check-answers": "Run the mathematics verifier over a JSONL file of answers.",
 }
 """Command -> its line in `stepgym --help`. Command `x-y` lives in `stepgym/cli/x_y.py` as a click command named `command`."""

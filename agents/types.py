@@ -141,23 +141,6 @@ class Search(Protocol):
         ...
 
 
-class Together(Protocol):
-    """Many trees that a search grows at once, for a search that offers `together(trees) -> Together | None` besides.
-
-    A driver with many trees in lock-step may then call these in place of `select` and `backup`, and must call
-    `settle` before anybody else looks at the trees. The trees come out the same. Trees are named by their position
-    in what `together` was given.
-    """
-
-    def select(self, which: Sequence[int]) -> list[list[Request]]: ...
-
-    def backup(
-        self, which: Sequence[int], grown: Sequence[Mapping[int, Sequence[int]]]
-    ) -> None: ...
-
-    def settle(self) -> None: ...
-
-
 class PolicyError(RuntimeError):
     """A policy could not serve all of a batch; what it could give comes along, so that no other problem is lost.
 

@@ -19,7 +19,7 @@ from stepgym.agents.intervals import bootstrap_difference, wilson
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord, Policy, RewardModel
 from stepgym.envs.types import Problem, Verifier
-from stepgym.records.rows import path_to
+from stepgym.records.tree import path_to
 from stepgym.selfplay.step_quality import Steps, collect, process_f1, step_auc
 from stepgym.training.examples import Labels, Replay
 

@@ -24,7 +24,7 @@ from stepgym.claims.pictures import draw_claim
 from stepgym.claims.small_beats_large.models import FAMILIES, HELD_OUT, Contestants, Family
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem
-from stepgym.records.run_folder import write_whole
+from stepgym.records.atomic import write_whole
 
 Tell = Callable[[str], None]
 Settings = Mapping[str, Any]

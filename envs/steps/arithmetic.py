@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
+from stepgym.envs.steps.claims import Claim, Kind
 from stepgym.envs.steps.notebook import Definition, Notebook
 from stepgym.envs.steps.quantities import Quantity
 from stepgym.envs.steps.statements import Side
-from stepgym.envs.steps.types import Claim, Kind
 from stepgym.envs.types import Status
 
 _CONVERSIONS = frozenset(

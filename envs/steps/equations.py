@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
 from stepgym.envs.steps.arithmetic import shown
+from stepgym.envs.steps.claims import Claim, Kind
 from stepgym.envs.steps.notebook import Notebook, Solved
 from stepgym.envs.steps.statements import Side, sides_of
-from stepgym.envs.steps.types import Claim, Kind
 from stepgym.envs.types import Status
 
 _POINTS = (Fraction(7, 3), Fraction(19, 5), Fraction(31, 7))

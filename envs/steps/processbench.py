@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stepgym.envs.steps.types import StepReport
+from stepgym.envs.steps.claims import StepReport
 from stepgym.envs.steps.verifier import check_steps
 from stepgym.envs.types import Status
 

@@ -12,11 +12,11 @@ import re
 from collections.abc import Iterator, Sequence
 
 from stepgym.envs.steps.arithmetic import closed_equations
+from stepgym.envs.steps.claims import Claim, StepReport, report_of
 from stepgym.envs.steps.equations import equations_in, unknown_of
 from stepgym.envs.steps.notebook import Notebook
 from stepgym.envs.steps.plain_text import STOP, prepare
 from stepgym.envs.steps.statements import sides_of
-from stepgym.envs.steps.types import Claim, StepReport, report_of
 from stepgym.envs.types import Problem, State, Status, Verdict
 
 MAX_STEP_LENGTH = 20_000

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepgym.envs.steps.types import Kind
+from stepgym.envs.steps.claims import Kind
 from stepgym.envs.steps.verifier import FreeTextStepVerifier, check_steps
 from stepgym.envs.types import Problem, State, Status, Step
 

@@ -11,14 +11,16 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
+from stepgym.plugins.errors import UserError
+
 RUN_FORMAT = 1
 
 
-class RecordError(ValueError):
+class RecordError(UserError):
     """A record or run folder that cannot be read as one; the message names file, line and field."""
 
 
-class RunMismatchError(ValueError):
+class RunMismatchError(UserError):
     """A run folder that was started with other settings; the message shows both."""
 
 

@@ -90,6 +90,15 @@ class Step:
     num_reply_tokens: int = field(default=0, compare=False)
     final: bool = field(default=False, compare=False)
     """The policy itself ended here (end-of-sequence), so that no further step is to come."""
+    token_ids: tuple[int, ...] | None = field(default=None, compare=False)
+    """The tokens of the step as they were sampled, with the delimiter or end token that ended it; `None` if the
+    policy does not give tokens."""
+    token_log_probs: tuple[float | None, ...] | None = field(default=None, compare=False)
+    """The model's log-probability of each token (temperature 1, no token cut off); `None` in place of a token that
+    was forced on the model. Unlike `log_prob`, not rounded."""
+    context_ids: tuple[int, ...] | None = field(default=None, compare=False)
+    """The tokens that the policy read between its previous step and this one: before the first step the prompt,
+    later a delimiter that it did not write itself, and the environment's reply. None of them is ever learned."""
 
 
 class SegmentKind(Enum):

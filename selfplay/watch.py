@@ -20,7 +20,7 @@ from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord, Policy, RewardModel
 from stepgym.envs.types import Problem, Verifier
 from stepgym.plugins.errors import UserError
-from stepgym.records.rows import path_to
+from stepgym.records.tree import path_to
 from stepgym.selfplay.step_quality import Steps, collect, process_f1, step_auc
 from stepgym.training.examples import Labels, Replay
 

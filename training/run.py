@@ -22,7 +22,7 @@ from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.registry import load_env
 from stepgym.plugins.names import unknown_name
 from stepgym.plugins.settings import check_settings
-from stepgym.records.run_folder import write_whole
+from stepgym.records.atomic import write_whole
 from stepgym.training import boards, examples
 from stepgym.training.embedded import TRAINING_SEED
 from stepgym.training.examples import Labels, require, require_both_classes

@@ -25,7 +25,7 @@ from stepgym.claims.small_beats_large.models import FAMILIES, HELD_OUT, Contesta
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem
 from stepgym.plugins.errors import UserError
-from stepgym.records.run_folder import write_whole
+from stepgym.records.atomic import write_whole
 
 Tell = Callable[[str], None]
 Settings = Mapping[str, Any]

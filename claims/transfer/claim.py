@@ -29,7 +29,7 @@ from stepgym.envs import countdown, modular_sums
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Step
 from stepgym.plugins.errors import UserError
-from stepgym.records.run_folder import write_whole
+from stepgym.records.atomic import write_whole
 from stepgym.training.boards import table_of, train_choices
 from stepgym.training.embedded import TRAINING_SEED
 from stepgym.training.examples import Choice

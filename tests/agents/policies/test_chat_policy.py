@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from stepgym.agents.description import describe
 from stepgym.agents.policies.chat_client import Choice, Completion
 from stepgym.agents.policies.chat_policy import ChatPolicy, _shares
 from stepgym.agents.policies.writing import Opening
-from stepgym.agents.record import describe
 from stepgym.agents.registry import load_policy
 from stepgym.agents.types import PolicyError
 from stepgym.envs.types import State, Step

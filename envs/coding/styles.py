@@ -24,6 +24,7 @@ from importlib.resources import files
 from typing import Any
 
 from stepgym.envs.coding.published_forms import FormError, read_published
+from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import unknown_name
 from stepgym.sandbox.runner.codec import Packer, Unsendable
 
@@ -52,7 +53,7 @@ HARNESS = (
 """Modules of the tester's side, each after those it imports."""
 
 
-class TestsError(ValueError):
+class TestsError(UserError):
     """The tests of a task are not of any known form; the message shows what was found."""
 
     __test__ = False

@@ -24,9 +24,9 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NoReturn
 
+from stepgym.sandbox.runner.candidate import adopt
 from stepgym.sandbox.runner.codec import Malformed, Packer, Unpacker, Unsendable
 from stepgym.sandbox.runner.exceptions import describe_error_class, local_error_class
-from stepgym.sandbox.runner.guest import adopt
 from stepgym.sandbox.runner.handles import (
     SPECIAL,
     Handle,

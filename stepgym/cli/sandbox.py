@@ -33,15 +33,15 @@ def command() -> None:
 )
 def build(languages: bool, prune: bool) -> None:
     """Build the images of the Docker sandbox, from a registry or from this machine's interpreter."""
-    from stepgym.sandbox import image
+    from stepgym.sandbox import docker_image
     from stepgym.sandbox.docker import connect, engine_faults
 
     try:
         with engine_faults():
             client = connect()
             for kind in ("python", "tester", *(["tools"] if languages else [])):
-                click.echo(f"{kind:8} {image.ensure(client, kind, log=click.echo)}")
-            for name in image.remove_others(client) if prune else []:
+                click.echo(f"{kind:8} {docker_image.ensure(client, kind, log=click.echo)}")
+            for name in docker_image.remove_others(client) if prune else []:
                 click.echo(f"removed  {name}")
     except SandboxError as error:
         raise click.ClickException(str(error)) from error
@@ -67,8 +67,8 @@ def doctor(names: tuple[str, ...], as_json: bool) -> None:
 
 
 def _examine(name: str) -> dict[str, Any]:
+    from stepgym.sandbox.backends import open_sandbox
     from stepgym.sandbox.guarantees import probe
-    from stepgym.sandbox.opening import open_sandbox
 
     with (
         warnings.catch_warnings(record=True) as caught,
@@ -199,7 +199,7 @@ def run(
 
 
 def _open(name: str, **options: Any) -> Sandbox:
-    from stepgym.sandbox.opening import open_sandbox
+    from stepgym.sandbox.backends import open_sandbox
 
     try:
         return open_sandbox(name, **options)

@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import builtins
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING or __package__:
-    from stepgym.sandbox.runner.codec import BASES, Malformed
-    from stepgym.sandbox.runner.link import Link
-else:
-    from codec import BASES, Malformed
+from stepgym.sandbox.runner.codec import BASES, Malformed
+from stepgym.sandbox.runner.link import Link
 
 FORWARDED = [
     "call",

@@ -13,20 +13,17 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING or __package__:
-    from stepgym.sandbox.runner.codec import (
-        MAX_FRAME_BYTES,
-        MUTABLE,
-        Malformed,
-        Packer,
-        Unpacker,
-        Unsendable,
-        dumps,
-    )
-else:  # a runner inside a container has these files alone, on its path
-    from codec import MAX_FRAME_BYTES, MUTABLE, Malformed, Packer, Unpacker, Unsendable, dumps
+from stepgym.sandbox.runner.codec import (
+    MAX_FRAME_BYTES,
+    MUTABLE,
+    Malformed,
+    Packer,
+    Unpacker,
+    Unsendable,
+    dumps,
+)
 
 SLACK_S = 0.2
 """A wait may go this much over the budget, which spares two system calls a question."""

@@ -19,26 +19,20 @@ import traceback
 import types
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING or __package__:
-    from stepgym.sandbox.runner.codec import Malformed, Unpacker
-    from stepgym.sandbox.runner.guest import adopt, refill
-    from stepgym.sandbox.runner.handles import (
-        EXCEPTIONS,
-        SPECIAL,
-        Handle,
-        features,
-        number_of,
-        set_mark,
-        short_name,
-    )
-    from stepgym.sandbox.runner.link import MAX_TEXT, Broken, Link
-else:
-    from codec import Malformed, Unpacker
-    from guest import adopt, refill
-    from handles import EXCEPTIONS, SPECIAL, Handle, features, number_of, set_mark, short_name
-    from link import MAX_TEXT, Broken, Link
+from stepgym.sandbox.runner.candidate import adopt, refill
+from stepgym.sandbox.runner.codec import Malformed, Unpacker
+from stepgym.sandbox.runner.handles import (
+    EXCEPTIONS,
+    SPECIAL,
+    Handle,
+    features,
+    number_of,
+    set_mark,
+    short_name,
+)
+from stepgym.sandbox.runner.link import MAX_TEXT, Broken, Link
 
 HEAP_TYPE = 1 << 9
 ENDING = (StopIteration, StopAsyncIteration, GeneratorExit, KeyboardInterrupt)

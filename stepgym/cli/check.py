@@ -17,7 +17,7 @@ from stepgym.plugins.contract import Finding
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import is_dotted, load_dotted, unknown_name
 from stepgym.plugins.registry import Registry, make
-from stepgym.sandbox.opening import SANDBOXES
+from stepgym.sandbox.backends import SANDBOXES
 
 CHECKS = {
     "propose": ("policy", "stepgym.agents.conformance:check_policy"),

@@ -16,10 +16,10 @@ from rich.table import Table
 
 from stepgym.envs.coding.attacks import iterate_attacks, load_attacks
 from stepgym.plugins.errors import UserError
-from stepgym.sandbox import image
+from stepgym.sandbox import docker_image
+from stepgym.sandbox.backends import open_sandbox
 from stepgym.sandbox.docker import connect, engine_faults
 from stepgym.sandbox.guarantees import probe
-from stepgym.sandbox.opening import open_sandbox
 from stepgym.sandbox.types import Limits, Program, Sandbox, SandboxError
 
 BACKEND = click.option(
@@ -52,8 +52,8 @@ def build(languages: bool, prune: bool) -> None:
         with engine_faults():
             client = connect()
             for kind in ("python", "tester", *(["tools"] if languages else [])):
-                click.echo(f"{kind:8} {image.ensure(client, kind, log=click.echo)}")
-            for name in image.remove_others(client) if prune else []:
+                click.echo(f"{kind:8} {docker_image.ensure(client, kind, log=click.echo)}")
+            for name in docker_image.remove_others(client) if prune else []:
                 click.echo(f"removed  {name}")
     except SandboxError as error:
         raise click.ClickException(str(error)) from error

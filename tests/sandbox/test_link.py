@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepgym.sandbox.runner import guest, tester
+from stepgym.sandbox.runner import candidate, tester
 from stepgym.sandbox.runner.codec import Malformed, Packer, Unpacker, Unsendable, dumps
 
 SCALARS = (
@@ -127,13 +127,13 @@ def test_what_is_nested_too_deeply_is_refused() -> None:
         Packer(refuse).pack(deep)
 
 
-def converse(candidate: str, tests: str) -> Any:
+def converse(source: str, tests: str) -> Any:
     """Run a candidate in a forked process and tests here; return the report."""
     ours, theirs = socket.socketpair()
     child = os.fork()
     if child == 0:
         ours.close()
-        guest.serve(theirs, candidate)
+        candidate.serve(theirs, source)
         os._exit(0)
     theirs.close()
     try:

@@ -10,37 +10,24 @@ import _socket
 import io
 import sys
 import types
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING or __package__:
-    from stepgym.sandbox.runner.handles import (
-        EXCEPTIONS,
-        Handle,
-        awaited,
-        features,
-        handle_class,
-        number_of,
-        short_name,
-        subclass,
-    )
-    from stepgym.sandbox.runner.link import MAX_TEXT, Broken, Link
-else:
-    from handles import (
-        EXCEPTIONS,
-        Handle,
-        awaited,
-        features,
-        handle_class,
-        number_of,
-        short_name,
-        subclass,
-    )
-    from link import MAX_TEXT, Broken, Link
+from stepgym.sandbox.runner.handles import (
+    EXCEPTIONS,
+    Handle,
+    awaited,
+    features,
+    handle_class,
+    number_of,
+    short_name,
+    subclass,
+)
+from stepgym.sandbox.runner.link import MAX_TEXT, Broken, Link
 
 MODULE_NAME = "solution"
 
 
-class Guest(Link):
+class CandidateLink(Link):
     """Answers for a module."""
 
     def __init__(self, channel: _socket.socket, module: types.ModuleType) -> None:
@@ -196,13 +183,13 @@ def serve(channel: _socket.socket, source: str, *, name: str = MODULE_NAME) -> N
     """
     module = types.ModuleType(name)
     sys.modules[name] = module
-    guest = Guest(channel, module)
+    link = CandidateLink(channel, module)
     try:
         exec(compile(source, f"<{name}>", "exec", dont_inherit=True), vars(module))
     except BaseException as error:  # noqa: BLE001 - the program's failure is the answer to every call, whatever it is
-        guest.load_error = error
+        link.load_error = error
     try:
         while True:
-            guest.answer(guest.receive())
+            link.answer(link.receive())
     except Broken:
         return

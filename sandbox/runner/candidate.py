@@ -185,7 +185,10 @@ def serve(channel: _socket.socket, source: str, *, name: str = MODULE_NAME) -> N
     sys.modules[name] = module
     link = CandidateLink(channel, module)
     try:
-        exec(compile(source, f"<{name}>", "exec", dont_inherit=True), vars(module))
+        exec(
+            compile(source.removeprefix("\ufeff"), f"<{name}>", "exec", dont_inherit=True),
+            vars(module),
+        )
     except BaseException as error:  # noqa: BLE001 - the program's failure is the answer to every call, whatever it is
         link.load_error = error
     try:

@@ -62,7 +62,7 @@ def _run(by_name: dict[str, int]) -> dict[str, Any]:
             os.dup2(by_name[name], number)
     channel = socket.socket(fileno=os.dup(by_name["channel"]))
     try:
-        child.lay_files(payload["files"])
+        child.write_files(payload["files"])
         report = tester.run(channel, payload["source"])
         if report is not None:
             with open(by_name["report"], "wb", closefd=False) as sink:

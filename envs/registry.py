@@ -62,6 +62,42 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
         None,
         "file=PATH with prompt, tests, entry_point; otherwise a few that ship with the package",
     ),
+    EnvironmentCard(
+        "stepgym/MBPP-v0",
+        "stepgym.envs.benchmarks.mbpp:make",
+        None,
+        "file=PATH of MBPP, full or sanitized, or the hub",
+    ),
+    EnvironmentCard(
+        "stepgym/HumanEvalPlus-v0",
+        "stepgym.envs.benchmarks.evalplus:make_humaneval_plus",
+        None,
+        "file=PATH of EvalPlus' HumanEvalPlus.jsonl.gz, or the hub",
+    ),
+    EnvironmentCard(
+        "stepgym/MBPPPlus-v0",
+        "stepgym.envs.benchmarks.evalplus:make_mbpp_plus",
+        None,
+        "file=PATH of EvalPlus' MbppPlus.jsonl.gz, or the hub",
+    ),
+    EnvironmentCard(
+        "stepgym/CRUXEval-v0",
+        "stepgym.envs.benchmarks.cruxeval:make",
+        None,
+        "file=PATH of CRUXEval, or the hub; task=output or task=input",
+    ),
+    EnvironmentCard(
+        "stepgym/LiveCodeBench-v0",
+        "stepgym.envs.benchmarks.livecodebench:make",
+        None,
+        "file=PATH of LiveCodeBench's code generation, or the hub",
+    ),
+    EnvironmentCard(
+        "stepgym/APPS-v0",
+        "stepgym.envs.benchmarks.apps:make",
+        None,
+        "file=PATH of APPS, TACO or PRIME, or the hub",
+    ),
 )
 PREFIXES: dict[str, Prefix] = {}
 """Environments of other libraries: `prefix:NAME` -> the adapter's maker, called with NAME."""

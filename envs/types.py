@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
 class Status(Enum):
@@ -144,16 +144,6 @@ class State:
         return self.end is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Trajectory:
-    """A path from the first state to its end, with one reward per step and the verdict."""
-
-    problem: Problem
-    states: tuple[State, ...]
-    rewards: tuple[float, ...]
-    verdict: Verdict | None = None
-
-
 class ProblemSet(Protocol):
     """Problems by index. Item `i` is a pure function of `(seed, level, i)`, or row `i` of a data file."""
 
@@ -170,12 +160,56 @@ class ProblemSet(Protocol):
 class Verifier(Protocol):
     """Ground truth for answers; deterministic; never raises on any answer.
 
-    It may offer `same(a: str, b: str) -> bool`, by which votes group answers (default: equal strings), and
-    `needs_reference = False` where the verdict follows from the prompt alone (Countdown), so that a search may
-    look at verdicts without cheating.
+    It may also be a `StatesReferenceUse`, `ComparesAnswers`, `ComparesAnswerPairs`, `KeysAnswers` or `UsesSandbox`.
     """
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]: ...
+
+
+@runtime_checkable
+class StatesReferenceUse(Protocol):
+    """A verifier that says whether its verdicts need the reference.
+
+    If they follow from the prompt alone (Countdown), a search may look at verdicts without cheating. A verifier that
+    does not say is taken to need the reference.
+    """
+
+    @property
+    def needs_reference(self) -> bool: ...
+
+
+@runtime_checkable
+class ComparesAnswers(Protocol):
+    """A verifier by which votes group answers; without it, only equal strings are one answer."""
+
+    def same(self, a: str, b: str) -> bool: ...
+
+
+@runtime_checkable
+class ComparesAnswerPairs(Protocol):
+    """A verifier that compares many pairs of answers in one call, in place of one call of `same` per pair."""
+
+    def same_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[bool]: ...
+
+
+@runtime_checkable
+class KeysAnswers(Protocol):
+    """A verifier that gives answers a key, so that a vote need not compare each answer with each other one."""
+
+    def answer_key(self, answer: str) -> Hashable:
+        """Return a key: equal keys are the same answer, different ones different answers.
+
+        `None` means that only a comparison can tell.
+        """
+        ...
+
+
+@runtime_checkable
+class UsesSandbox(Protocol):
+    """A domain or verifier that runs programs unless `sandbox` is `None`; its time is charged as sandbox time."""
+
+    @property
+    def sandbox(self) -> Any: ...
 
 
 class StepVerifier(Protocol):
@@ -198,7 +232,8 @@ class Domain(Protocol):
         ...
 
 
+@runtime_checkable
 class LegalSteps(Protocol):
-    """What a `Domain` may offer besides: all legal step texts from a state, for random play and controls."""
+    """A domain that can list all legal step texts of a state, for random play and controls."""
 
     def legal_steps(self, state: State) -> list[str]: ...

@@ -1,6 +1,6 @@
 """Which answers of a tree are the same: what votes are counted by.
 
-Equal texts and equal keys (`KeysAnswers`) need no comparison. The others are compared with one representative per
+Equal texts and equal keys (`AnswerKeys`) need no comparison. The others are compared with one representative per
 group, for all trees of a round in the same calls.
 """
 

@@ -29,18 +29,18 @@ from stepgym.agents.types import (
     SharesBudget,
 )
 from stepgym.envs.types import (
-    ComparesAnswerPairs,
-    ComparesAnswers,
+    AnswerEquivalence,
+    AnswerKeys,
+    AnswerPairEquivalence,
     Domain,
-    KeysAnswers,
     Problem,
     State,
     Status,
     Step,
+    StepVerifier,
     Verdict,
     Verifier,
 )
-from stepgym.plugins.capabilities import offers
 from stepgym.sandbox.types import SandboxError
 
 MAX_STEP_CHARS = 200_000
@@ -309,22 +309,38 @@ def verify(
     def call(problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
         verdicts = verifier.verify(problems, answers)
         _check_length(verdicts, answers, "verdicts for", "answers")
-        for verdict in verdicts:
-            if not (isinstance(verdict, Verdict) and isinstance(verdict.status, Status)):
-                raise ShapeError(f"returned {verdict!r:.80} instead of a Verdict")
-            if not 0.0 <= verdict.score <= 1.0:
-                raise ShapeError(f"returned score {verdict.score!r}; scores are in [0, 1]")
+        _check_verdicts(verdicts)
         return verdicts
 
     return call_isolated(call, owners, "verifier", items=(problems, answers))
 
 
+def verify_steps(
+    verifier: StepVerifier,
+    problems: Sequence[Problem],
+    states: Sequence[State],
+    *,
+    owners: Sequence[int],
+) -> Sequence[list[Verdict] | Failure]:
+    """Return the step verifier's verdict on each step of each state."""
+
+    def call(problems: Sequence[Problem], states: Sequence[State]) -> list[list[Verdict]]:
+        verdicts = verifier.verify_steps(problems, states)
+        _check_length(verdicts, states, "lists of verdicts for", "states")
+        for own, state in zip(verdicts, states):
+            _check_length(own, state.steps, "verdicts for", "steps")
+            _check_verdicts(own)
+        return verdicts
+
+    return call_isolated(call, owners, "step verifier", items=(problems, states))
+
+
 def answer_keys(
     verifier: object, answers: Sequence[str], *, owners: Sequence[int]
 ) -> Sequence[Hashable | Failure]:
-    """Return each answer's key (see `KeysAnswers`): the text itself if the verifier cannot compare answers."""
-    if not offers(verifier, KeysAnswers):
-        can_compare = offers(verifier, ComparesAnswers) or offers(verifier, ComparesAnswerPairs)
+    """Return each answer's key (see `AnswerKeys`): the text itself if the verifier cannot compare answers."""
+    if not isinstance(verifier, AnswerKeys):
+        can_compare = isinstance(verifier, AnswerEquivalence | AnswerPairEquivalence)
         return [None] * len(answers) if can_compare else list(answers)
 
     def call(answers: Sequence[str]) -> list[Hashable]:
@@ -341,11 +357,11 @@ def same_answers(
     """Return for each pair of answers whether the verifier calls them the same."""
 
     def call(pairs: Sequence[tuple[str, str]]) -> list[bool]:
-        if offers(verifier, ComparesAnswerPairs):
+        if isinstance(verifier, AnswerPairEquivalence):
             found = verifier.same_pairs(pairs)
             _check_length(found, pairs, "comparisons for", "pairs of answers")
             return list(map(bool, found))
-        assert offers(verifier, ComparesAnswers), "answers without keys need a comparison"
+        assert isinstance(verifier, AnswerEquivalence), "answers without keys need a comparison"
         return [bool(verifier.same(a, b)) for a, b in pairs]
 
     return call_isolated(call, owners, "verifier", items=(pairs,))
@@ -424,6 +440,14 @@ def fail_tree(tree: SearchTree, failure: Failure) -> None:
     """Mark a whole search as failed."""
     tree.status[ROOT] = NodeStatus.FAILED
     note(tree, ROOT, failure.reason)
+
+
+def _check_verdicts(verdicts: Sequence[object]) -> None:
+    for verdict in verdicts:
+        if not (isinstance(verdict, Verdict) and isinstance(verdict.status, Status)):
+            raise ShapeError(f"returned {verdict!r:.80} instead of a Verdict")
+        if not 0.0 <= verdict.score <= 1.0:
+            raise ShapeError(f"returned score {verdict.score!r}; scores are in [0, 1]")
 
 
 def _check_length(results: Sequence[object], asked: Sequence[object], got: str, given: str) -> None:

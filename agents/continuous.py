@@ -24,7 +24,7 @@ from stepgym.agents.rounds import (
     play_round,
     select_next,
 )
-from stepgym.agents.types import Policy, PolicyError, RewardModel
+from stepgym.agents.types import CountsTokensRead, Policy, PolicyError, RewardModel
 from stepgym.envs.types import State, Step
 
 M = TypeVar("M")
@@ -161,16 +161,16 @@ class _MergedPolicy:
 
 
 class _MergedRewardModel:
-    """Scores through a merger; what it reads and how large it is, the model itself says."""
+    """Scores through a merger, and costs what the model itself costs."""
 
     def __init__(self, merge: CallMerger, model: RewardModel) -> None:
-        self._merge, self._model = merge, model
+        self._merge = merge
+        self.num_parameters = num_parameters(model)
+        if isinstance(model, CountsTokensRead):
+            self.tokens_read = model.tokens_read
 
     def score(self, states: Sequence[State]) -> list[list[float]]:
         return self._merge(list(states))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
 
 
 def _propose(policy: Policy, asked: list[Any]) -> list[tuple[list[Step], str]]:

@@ -6,18 +6,17 @@ from collections.abc import Sequence
 
 from stepgym.agents.types import ROOT, CountsTokensRead, HasParameters, SearchTree, Usage
 from stepgym.envs.types import State, Step, UsesSandbox
-from stepgym.plugins.capabilities import offers
 
 
 def num_parameters(model: object) -> int:
     """Return how many parameters a policy or reward model has; 0 if it does not say."""
-    count: object = model.num_parameters if offers(model, HasParameters) else 0
+    count: object = model.num_parameters if isinstance(model, HasParameters) else 0
     return count if isinstance(count, int) else 0
 
 
 def uses_sandbox(part: object) -> bool:
     """Return whether a domain or verifier runs programs in a sandbox."""
-    return offers(part, UsesSandbox) and part.sandbox is not None
+    return isinstance(part, UsesSandbox) and part.sandbox is not None
 
 
 def tokens_read(reward_model: object, tree: SearchTree, states: Sequence[State]) -> int:
@@ -26,7 +25,7 @@ def tokens_read(reward_model: object, tree: SearchTree, states: Sequence[State])
     A model that does not say reads the problem and all steps of each state. The length of the problem is what the
     policy was charged for it; siblings that were drawn together were charged it once.
     """
-    if offers(reward_model, CountsTokensRead):
+    if isinstance(reward_model, CountsTokensRead):
         return sum(map(int, reward_model.tokens_read(states)))
     firsts = [*states, *(tree.states[child] for child in tree.children[ROOT])]
     prompt = max((state.steps[0].num_prompt_tokens for state in firsts if state.steps), default=0)

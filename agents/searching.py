@@ -29,7 +29,6 @@ from stepgym.agents.types import (
     Usage,
 )
 from stepgym.envs.types import Domain, Problem, State, Verifier
-from stepgym.plugins.capabilities import offers
 
 
 def run_search(
@@ -75,7 +74,7 @@ def grow_trees(
     play = play_continuous if continuous else play_lockstep
     play(components, progress)
     search = components.search
-    if not offers(search, SharesBudget):
+    if not isinstance(search, SharesBudget):
         return
     trees = [one.tree for one in progress.searches]
     while (more := boundary.allocate(search, trees)) is True:
@@ -87,7 +86,7 @@ def grow_trees(
 
 def bind_domain(plug_in: Any, domain: Domain) -> Any:
     """Return a policy or reward model, bound to the domain if it needs one."""
-    return plug_in.bind(domain) if offers(plug_in, NeedsDomain) else plug_in
+    return plug_in.bind(domain) if isinstance(plug_in, NeedsDomain) else plug_in
 
 
 def start_searches(

@@ -1,6 +1,6 @@
-"""The nouns of the environments: problems, steps, states, verdicts, and who makes and judges them.
+"""The nouns of the environments: problems, steps, states, verdicts, and the protocols that make and check them.
 
-Only the standard library is imported.
+Only the standard library is imported. What a part may offer besides its protocol is a protocol of its own, at the end.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
 class Status(Enum):
-    """What a verifier can say. UNDECIDED is its own answer, not a kind of wrong."""
+    """The result of a verification. UNDECIDED is not a kind of INCORRECT."""
 
     CORRECT = "correct"
     INCORRECT = "incorrect"
@@ -90,6 +90,15 @@ class Step:
     num_reply_tokens: int = field(default=0, compare=False)
     final: bool = field(default=False, compare=False)
     """The policy itself ended here (end-of-sequence), so that no further step is to come."""
+    token_ids: tuple[int, ...] | None = field(default=None, compare=False)
+    """The tokens of the step as they were sampled, with the delimiter or end token that ended it; `None` if the
+    policy does not give tokens."""
+    token_log_probs: tuple[float | None, ...] | None = field(default=None, compare=False)
+    """The model's log-probability of each token (temperature 1, no token cut off); `None` in place of a token that
+    was forced on the model. Unlike `log_prob`, not rounded."""
+    context_ids: tuple[int, ...] | None = field(default=None, compare=False)
+    """The tokens that the policy read between its previous step and this one: before the first step the prompt,
+    later a delimiter that it did not write itself, and the environment's reply. None of them is ever learned."""
 
 
 class SegmentKind(Enum):
@@ -103,7 +112,7 @@ class SegmentKind(Enum):
 
 
 class Segment(NamedTuple):
-    """A stretch of a step's text without its special tokens; `start` and `end` are offsets with them."""
+    """A part of a step's text without its special tokens; `start` and `end` are offsets that include them."""
 
     kind: SegmentKind
     text: str
@@ -115,7 +124,7 @@ class End(Enum):
     """Why an episode is over."""
 
     ANSWERED = "answered"
-    """A final answer was given; the verifier has the word."""
+    """A final answer was given; the verifier decides on it."""
     STUCK = "stuck"
     """No legal step is left, or an illegal one was taken where the domain forbids it."""
     STEP_LIMIT = "step_limit"
@@ -123,21 +132,21 @@ class End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All that a policy may see: the prompt and the steps so far. Immutable, so that copying it is free."""
+    """All that a policy may see: the prompt and the steps so far. Immutable."""
 
     prompt: str
     steps: tuple[Step, ...] = ()
     answer: str | None = None
     end: End | None = None
     public: Hashable = None
-    """The domain's own data, as far as the agent may see it (Countdown: the numbers left and the target).
+    """The domain's own data that the agent may see (Countdown: the numbers left and the target).
 
-    Where it changes along an episode, equal data at equal depth must mean an equal future: searches merge such
+    If it changes along an episode, equal data at equal depth must mean an equal future, because searches merge such
     states.
     """
     draw: int | None = field(default=0, compare=False)
-    """How many steps a policy has drawn from this state before. Part of the sampling seed, so that asking again
-    gives new steps; `None` asks for the one most likely step instead of a sample."""
+    """How many steps a policy has drawn from this state before; part of the sampling seed, so a repeated request
+    gives new steps. `None` asks for the most likely step instead of a sample."""
 
     @property
     def done(self) -> bool:
@@ -151,7 +160,7 @@ class ProblemSet(Protocol):
     def name(self) -> str: ...
 
     def __len__(self) -> int:
-        """How many there are; a procedural set says `sys.maxsize`."""
+        """Return the number of problems; `sys.maxsize` for a procedural set."""
         ...
 
     def __getitem__(self, index: int) -> Problem: ...
@@ -160,60 +169,15 @@ class ProblemSet(Protocol):
 class Verifier(Protocol):
     """Ground truth for answers; deterministic; never raises on any answer.
 
-    It may also be a `StatesReferenceUse`, `ComparesAnswers`, `ComparesAnswerPairs`, `KeysAnswers` or `UsesSandbox`.
+    `needs_reference = False` says that the verdict follows from the prompt alone (Countdown), so that a search may
+    use verdicts without cheating.
     """
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]: ...
 
 
-@runtime_checkable
-class StatesReferenceUse(Protocol):
-    """A verifier that says whether its verdicts need the reference.
-
-    If they follow from the prompt alone (Countdown), a search may look at verdicts without cheating. A verifier that
-    does not say is taken to need the reference.
-    """
-
-    @property
-    def needs_reference(self) -> bool: ...
-
-
-@runtime_checkable
-class ComparesAnswers(Protocol):
-    """A verifier by which votes group answers; without it, only equal strings are one answer."""
-
-    def same(self, a: str, b: str) -> bool: ...
-
-
-@runtime_checkable
-class ComparesAnswerPairs(Protocol):
-    """A verifier that compares many pairs of answers in one call, in place of one call of `same` per pair."""
-
-    def same_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[bool]: ...
-
-
-@runtime_checkable
-class KeysAnswers(Protocol):
-    """A verifier that gives answers a key, so that a vote need not compare each answer with each other one."""
-
-    def answer_key(self, answer: str) -> Hashable:
-        """Return a key: equal keys are the same answer, different ones different answers.
-
-        `None` means that only a comparison can tell.
-        """
-        ...
-
-
-@runtime_checkable
-class UsesSandbox(Protocol):
-    """A domain or verifier that runs programs unless `sandbox` is `None`; its time is charged as sandbox time."""
-
-    @property
-    def sandbox(self) -> Any: ...
-
-
 class StepVerifier(Protocol):
-    """Ground truth for single steps, where a domain has one."""
+    """Ground truth for single steps; not every environment has one."""
 
     def verify_steps(
         self, problems: Sequence[Problem], states: Sequence[State]
@@ -228,12 +192,72 @@ class Domain(Protocol):
     def initial(self, problem: Problem) -> State: ...
 
     def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
-        """Take one step from each state; never raises on any text. A state that is done stays as it is."""
+        """Take one step from each state; never raises on any text. A finished state does not change."""
         ...
 
 
 @runtime_checkable
 class LegalSteps(Protocol):
-    """A domain that can list all legal step texts of a state, for random play and controls."""
+    """A domain may offer it: all legal step texts from a state, for random play and controls."""
 
     def legal_steps(self, state: State) -> list[str]: ...
+
+
+@runtime_checkable
+class AnswerEquivalence(Protocol):
+    """A verifier may offer it: whether two answers count as one vote; without it, equal strings do."""
+
+    def same(self, a: str, b: str) -> bool: ...
+
+
+@runtime_checkable
+class AnswerPairEquivalence(Protocol):
+    """A verifier may offer it: `same` for many pairs of answers in one call."""
+
+    def same_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[bool]: ...
+
+
+@runtime_checkable
+class AnswerKeys(Protocol):
+    """A verifier may offer it: keys of answers, so that a vote need not compare each answer with each other one."""
+
+    def answer_key(self, answer: str) -> Hashable:
+        """Return a key: equal keys mean the same answer, different keys different answers.
+
+        `None` means that only a comparison can tell.
+        """
+        ...
+
+
+@runtime_checkable
+class UsesSandbox(Protocol):
+    """A domain or a verifier may offer it: where it runs programs; `None` if it runs none."""
+
+    @property
+    def sandbox(self) -> Any: ...
+
+
+@runtime_checkable
+class WithSeed(Protocol):
+    """A problem set may offer it: the same problems drawn from another seed."""
+
+    def with_seed(self, seed: int) -> ProblemSet: ...
+
+
+@runtime_checkable
+class WithLevel(Protocol):
+    """A problem set may offer it: the same family at another level."""
+
+    def with_level(self, level: int) -> ProblemSet: ...
+
+
+@runtime_checkable
+class Closeable(Protocol):
+    """A domain or a verifier may offer it, if it holds a sandbox or worker processes."""
+
+    def close(self) -> None: ...
+
+
+def needs_reference(verifier: Verifier) -> bool:
+    """Return whether a verifier's verdicts depend on the reference; yes, unless it says `needs_reference = False`."""
+    return bool(getattr(verifier, "needs_reference", True))

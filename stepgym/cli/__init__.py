@@ -15,6 +15,7 @@ COMMANDS = {
     "solve": "Solve problems with any agent and show the steps.",
     "selfplay": "Generate a self-play dataset into a run folder; the same command resumes it.",
     "runs": "Summarise run folders: counts by verdict, tokens, seconds.",
+    "migrate": "Rewrite run folders of an earlier schema.",
     "export": "Turn a run folder into training data (sft, preference, steps, tree).",
     "train": "Train a policy or a reward model on records.",
     "loop": "Play, verify, train, evaluate, gate; repeat.",
@@ -25,6 +26,7 @@ COMMANDS = {
     "serve": "Serve the page of a run to this machine, while it is written.",
     "sandbox": "Build, inspect and attack the sandboxes.",
     "check": "Hold your own policy, search, sandbox or environment to the contract.",
+    "steps": "Verify the steps of labelled solutions in free text.",
     "check-answers": "Run the mathematics verifier over a JSONL file of answers.",
 }
 """Command -> its line in `stepgym --help`. Command `x-y` lives in `stepgym/cli/x_y.py` as a click command named `command`."""

@@ -212,13 +212,12 @@ def _repair(step: object) -> tuple[Step | None, str]:
             f"policy returned a step of {len(step.text)} characters; the limit is {MAX_STEP_CHARS}",
         )
     wrong = ""
-    for name in COUNTS:
-        number = getattr(step, name)
-        if is_count(number):
-            step = replace(step, **{name: int(number)}) if type(number) is not int else step
-        else:
+    counts: dict[str, Any] = {name: getattr(step, name) for name in COUNTS}
+    for name, number in counts.items():
+        if not is_count(number):
             wrong = wrong or f"policy returned {name} {number!r:.80}; taken as 0"
-            step = replace(step, **{name: 0})
+        counts[name] = int(number) if is_count(number) else 0
+    step = replace(step, **counts)
     if step.num_reasoning_tokens > step.num_tokens:
         wrong = wrong or (
             f"policy returned {step.num_reasoning_tokens} reasoning tokens of {step.num_tokens} tokens; "
@@ -236,7 +235,7 @@ def _repair(step: object) -> tuple[Step | None, str]:
 
 def is_count(number: object) -> bool:
     """Return whether a number of tokens is a whole number of 0 or more."""
-    return isinstance(number, Integral) and not isinstance(number, bool) and number >= 0
+    return isinstance(number, Integral) and not isinstance(number, bool) and int(number) >= 0
 
 
 def advance(
@@ -302,7 +301,11 @@ def _score_error(scores: Sequence[float], state: State) -> ShapeError:
 
 
 def verify(
-    verifier: Verifier, problems: Sequence[Problem], answers: Sequence[str], *, owners: Sequence[int]
+    verifier: Verifier,
+    problems: Sequence[Problem],
+    answers: Sequence[str],
+    *,
+    owners: Sequence[int],
 ) -> Sequence[Verdict | Failure]:
     """Return the verifier's verdict on each answer."""
 
@@ -403,9 +406,7 @@ def _checked(tree: SearchTree, request: Request) -> Request:
     return Request(node, n, request[2])
 
 
-def backup(
-    search: Search, tree: SearchTree, grown: Mapping[int, Sequence[int]]
-) -> Failure | None:
+def backup(search: Search, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> Failure | None:
     """Let the search update the tree after growth."""
     return attempt(lambda: search.backup(tree, grown), "search")
 

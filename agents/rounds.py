@@ -99,9 +99,7 @@ class RunProgress:
         return budget.is_spent(replace(total, model_calls=self.model_calls, wall_s=wall_s))
 
 
-def select_next(
-    components: SearchComponents, one: ProblemSearch, progress: RunProgress
-) -> bool:
+def select_next(components: SearchComponents, one: ProblemSearch, progress: RunProgress) -> bool:
     """Let the search select the next round's requests; False if it is finished or a budget is spent."""
     tree = one.tree
     tree.usage.wall_s = time.perf_counter() - one.started
@@ -144,9 +142,7 @@ def play_round(
     progress.model_calls += 1
     after, owners, is_plain = _advance(components, searches, expansions)
     scores = _score(components, searches, after, owners=owners, again=again)
-    progress.model_calls += (
-        (components.reward_model is not None and bool(after)) + len(again)
-    )
+    progress.model_calls += (components.reward_model is not None and bool(after)) + len(again)
     for owner in again:
         searches[owner].tree.usage.model_calls += 1
     live: list[ProblemSearch] = []
@@ -176,8 +172,8 @@ def play_round(
             live.append(one)
     if answered:
         _group_and_verify(components, answered)
-        for one, _, grown in answered:
-            if _backup(components, one, grown) and select(one):
+        for one, _, grown_there in answered:
+            if _backup(components, one, grown_there) and select(one):
                 live.append(one)
     return live
 
@@ -214,9 +210,7 @@ def _propose(
             wanted.append(n)
             asked[node] = before + n
         owners += [owner] * len(one.requests)
-    offers, faults = boundary.propose(
-        components.policy, views, wanted, owners=owners, again=again
-    )
+    offers, faults = boundary.propose(components.policy, views, wanted, owners=owners, again=again)
     size = num_parameters(components.policy)
     expansions: list[Expansion] = []
     counts = []
@@ -240,9 +234,7 @@ def _with_draw(state: State, draw: int) -> State:
 
 
 def _advance(
-    components: SearchComponents,
-    searches: Sequence[ProblemSearch],
-    expansions: Sequence[Expansion],
+    components: SearchComponents, searches: Sequence[ProblemSearch], expansions: Sequence[Expansion]
 ) -> tuple[Sequence[State | Failure], list[int], bool]:
     """Take every new step with one call.
 
@@ -293,9 +285,7 @@ def _score(
     own = owners
     if len(good) < len(after):
         states, own = [states[i] for i in good], [owners[i] for i in good]
-    given = (
-        boundary.score(components.reward_model, states, owners=own, again=again) if good else []
-    )
+    given = boundary.score(components.reward_model, states, owners=own, again=again) if good else []
     for owner in set(own):
         searches[owner].tree.usage.model_calls += 1
     _charge_reading(components.reward_model, searches, states, own)

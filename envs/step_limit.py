@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from stepgym.envs.types import Domain, End, LegalSteps, Problem, State, Step
+from stepgym.envs.types import Domain, End, LegalSteps, Problem, State, Step, UsesSandbox
 from stepgym.plugins.settings import SettingError
 
 

@@ -197,6 +197,27 @@ class Domain(Protocol):
 
 
 @runtime_checkable
+class Environment(Protocol):
+    """What searches and records read of an environment; `stepgym.envs.reasoning_env.ReasoningEnv` has it all."""
+
+    problems: ProblemSet
+    domain: Domain
+    verifier: Verifier
+    step_verifier: StepVerifier | None
+
+    @property
+    def env_id(self) -> str: ...
+
+
+@runtime_checkable
+class Wrapped(Protocol):
+    """A Gymnasium environment, perhaps inside wrappers."""
+
+    @property
+    def unwrapped(self) -> Any: ...
+
+
+@runtime_checkable
 class LegalSteps(Protocol):
     """A domain may offer it: all legal step texts from a state, for random play and controls."""
 

@@ -41,11 +41,11 @@ class ABMCTS:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_at_least("ab_mcts", attempts=self.attempts, parallel=self.parallel)
+        check_at_least(attempts=self.attempts, parallel=self.parallel)
         if self.prior_strength <= 0:
-            raise ValueError(f"ab_mcts: prior_strength={self.prior_strength}; must be above 0")
-        check_choice("ab_mcts", "aggregation", self.aggregation, choices=Aggregation)
-        check_choice("ab_mcts", "pick", self.pick, choices=Pick)
+            raise ValueError(f"prior_strength={self.prior_strength}; must be above 0")
+        check_choice("aggregation", self.aggregation, choices=Aggregation)
+        check_choice("pick", self.pick, choices=Pick)
 
     def select(self, tree: SearchTree) -> list[Request]:
         if has_verified(tree) or tree.status[ROOT] is not NodeStatus.OPEN:

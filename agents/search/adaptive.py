@@ -40,8 +40,8 @@ class Adaptive:
     pick: str | None = None
 
     def __post_init__(self) -> None:
-        check_at_least("adaptive", steps=self.steps, probe=self.probe, stages=self.stages)
-        check_choice("adaptive", "pick", self.pick, choices=Pick)
+        check_at_least(steps=self.steps, probe=self.probe, stages=self.stages)
+        check_choice("pick", self.pick, choices=Pick)
 
     def select(self, tree: SearchTree) -> list[Request]:
         memory = tree.recall(AdaptiveMemory)

@@ -32,17 +32,17 @@ class Aggregation(StrEnum):
     MEAN = "mean"
 
 
-def check_choice(method: str, setting: str, value: str | None, *, choices: type[StrEnum]) -> None:
+def check_choice(setting: str, value: str | None, *, choices: type[StrEnum]) -> None:
     """Raise `ValueError` with the list of choices unless `value` is one of them (or `None`)."""
     if value is not None and value not in list(choices):
-        raise ValueError(f"{method}: {setting}={value!r}; choose from {', '.join(choices)}")
+        raise ValueError(f"{setting}={value!r}; choose from {', '.join(choices)}")
 
 
-def check_at_least(method: str, *, least: int = 1, **settings: int) -> None:
+def check_at_least(*, least: int = 1, **settings: int) -> None:
     """Raise `ValueError` for the first setting that is below `least`."""
     for name, value in settings.items():
         if value < least:
-            raise ValueError(f"{method}: {name}={value}; must be at least {least}")
+            raise ValueError(f"{name}={value}; must be at least {least}")
 
 
 def aggregate(scores: Sequence[float], aggregation: str = Aggregation.LAST) -> float:

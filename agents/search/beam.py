@@ -39,9 +39,9 @@ class Beam:
     pick: str | None = None
 
     def __post_init__(self) -> None:
-        check_at_least("beam", width=self.width, expand=self.expand)
-        check_choice("beam", "aggregation", self.aggregation, choices=Aggregation)
-        check_choice("beam", "pick", self.pick, choices=Pick)
+        check_at_least(width=self.width, expand=self.expand)
+        check_choice("aggregation", self.aggregation, choices=Aggregation)
+        check_choice("pick", self.pick, choices=Pick)
 
     def restart(self, tree: SearchTree) -> None:
         """Begin again at the root, in a tree that has grown already."""

@@ -54,9 +54,9 @@ class BestOfN:
     wave: int = 4
 
     def __post_init__(self) -> None:
-        check_at_least("best_of_n", n=self.n, wave=self.wave)
-        check_choice("best_of_n", "pick", self.pick, choices=Pick)
-        check_choice("best_of_n", "aggregation", self.aggregation, choices=Aggregation)
+        check_at_least(n=self.n, wave=self.wave)
+        check_choice("pick", self.pick, choices=Pick)
+        check_choice("aggregation", self.aggregation, choices=Aggregation)
 
     def restart(self, tree: SearchTree) -> None:
         """Begin again at the root, in a tree that has grown already: unfinished samples are dropped."""

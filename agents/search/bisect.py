@@ -35,7 +35,7 @@ class Bisect:
     rollouts: int = 4
 
     def __post_init__(self) -> None:
-        check_at_least("bisect", samples=self.samples, rollouts=self.rollouts)
+        check_at_least(samples=self.samples, rollouts=self.rollouts)
 
     def select(self, tree: SearchTree) -> list[Request]:
         if requests := tree.recall(SamplingMemory).requests():
@@ -52,7 +52,9 @@ class Bisect:
     def backup(self, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> None:
         memory = tree.recall(SamplingMemory)
         for node, children in grown.items():
-            if node not in memory.unfinished:  # new samples start here and pass through all nodes above
+            if (
+                node not in memory.unfinished
+            ):  # new samples start here and pass through all nodes above
                 for passed in tree.path(node):
                     tree.visits[passed] += len(children)
         memory.advance(tree, grown)

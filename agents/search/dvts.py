@@ -40,9 +40,9 @@ class DVTS:
     pick: str | None = None
 
     def __post_init__(self) -> None:
-        check_at_least("dvts", subtrees=self.subtrees, expand=self.expand)
-        check_choice("dvts", "aggregation", self.aggregation, choices=Aggregation)
-        check_choice("dvts", "pick", self.pick, choices=Pick)
+        check_at_least(subtrees=self.subtrees, expand=self.expand)
+        check_choice("aggregation", self.aggregation, choices=Aggregation)
+        check_choice("pick", self.pick, choices=Pick)
 
     def select(self, tree: SearchTree) -> list[Request]:
         if has_verified(tree):

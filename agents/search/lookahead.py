@@ -43,10 +43,10 @@ class Lookahead:
     pick: str | None = None
 
     def __post_init__(self) -> None:
-        check_at_least("lookahead", width=self.width, expand=self.expand)
-        check_at_least("lookahead", least=0, steps=self.steps)
-        check_choice("lookahead", "aggregation", self.aggregation, choices=Aggregation)
-        check_choice("lookahead", "pick", self.pick, choices=Pick)
+        check_at_least(width=self.width, expand=self.expand)
+        check_at_least(least=0, steps=self.steps)
+        check_choice("aggregation", self.aggregation, choices=Aggregation)
+        check_choice("pick", self.pick, choices=Pick)
 
     def select(self, tree: SearchTree) -> list[Request]:
         if has_verified(tree):

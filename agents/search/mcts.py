@@ -87,11 +87,11 @@ class MCTS:
             ("leaves", self.leaves),
         ):
             if value < 1:
-                raise ValueError(f"mcts: {name}={value}; must be at least 1")
-        check_choice("mcts", "backup_rule", self.backup_rule, choices=Backup)
-        check_choice("mcts", "root_noise", self.root_noise, choices=RootNoise)
-        check_choice("mcts", "aggregation", self.aggregation, choices=Aggregation)
-        check_choice("mcts", "pick", self.pick, choices=Pick)
+                raise ValueError(f"{name}={value}; must be at least 1")
+        check_choice("backup_rule", self.backup_rule, choices=Backup)
+        check_choice("root_noise", self.root_noise, choices=RootNoise)
+        check_choice("aggregation", self.aggregation, choices=Aggregation)
+        check_choice("pick", self.pick, choices=Pick)
 
     def select(self, tree: SearchTree) -> list[Request]:
         if self.stop_at_verified and has_verified(tree):

@@ -141,13 +141,7 @@ class MCTSMemory:
         return [child for child in children if child not in barred] if barred else children
 
     def add_children(
-        self,
-        tree: SearchTree,
-        node: int,
-        drawn: Sequence[int],
-        *,
-        num_known: int,
-        merge: bool,
+        self, tree: SearchTree, node: int, drawn: Sequence[int], *, num_known: int, merge: bool
     ) -> bool:
         """Open the children that were drawn and are not open yet; return whether there is any.
 
@@ -269,7 +263,9 @@ def priors_of(
     """
     try:
         top = max(log_probs)  # type: ignore[type-var]
-    except TypeError:  # `None` cannot be compared; searching for it would cost more than all the rest
+    except (
+        TypeError
+    ):  # `None` cannot be compared; searching for it would cost more than all the rest
         top = None
     if top is None:
         weights = [float(max(1, drawn.count(child))) for child in children]
@@ -297,9 +293,7 @@ def brought_nothing(tree: SearchTree, node: int, *, num_known: int) -> bool:
     )
 
 
-def memory_from(
-    tree: SearchTree, *, widen_at: Callable[[int], float]
-) -> MCTSMemory:
+def memory_from(tree: SearchTree, *, widen_at: Callable[[int], float]) -> MCTSMemory:
     """Return the memory for a tree that comes with visits from an earlier search (tree reuse).
 
     `widen_at` gives the visits at which a node that was asked for so many steps is widened.
@@ -314,9 +308,7 @@ def memory_from(
             if tree.status[child] is OPEN
             or (tree.status[child] is ENDED and not tree.visits[child])
         ]
-        memory.q[node] = (
-            memory.total_value[node] / visits if visits else memory.first_q(tree, node)
-        )
+        memory.q[node] = memory.total_value[node] / visits if visits else memory.first_q(tree, node)
         memory.prior_term[node] = tree.prior[node] / (1 + visits)
         if tree.status[node] is OPEN and memory.open_children[node]:
             memory.next_widening[node] = widen_at(tree.asked[node])

@@ -34,9 +34,9 @@ class Revise:
     pick: str | None = None
 
     def __post_init__(self) -> None:
-        check_at_least("revise", attempts=self.attempts, chains=self.chains)
-        check_choice("revise", "aggregation", self.aggregation, choices=Aggregation)
-        check_choice("revise", "pick", self.pick, choices=Pick)
+        check_at_least(attempts=self.attempts, chains=self.chains)
+        check_choice("aggregation", self.aggregation, choices=Aggregation)
+        check_choice("pick", self.pick, choices=Pick)
 
     def select(self, tree: SearchTree) -> list[Request]:
         if has_verified(tree) or tree.status[ROOT] is not NodeStatus.OPEN:

@@ -87,12 +87,12 @@ def command(as_json: bool, curve: str | None, widths: str, **given: Any) -> None
 @contextmanager
 def open_run(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Turn the shared options into the arguments of `stepgym.agents.solve`."""
-    from stepgym.agents.players import open_players
+    from stepgym.agents.run_setup import open_setup
 
     options = dict(given["env_option"])
     options |= {name: given[name] for name in ("level", "sandbox") if given[name] is not None}
     agent_settings = dict(given["agent_option"])
-    with open_players(
+    with open_setup(
         given["env_id"],
         agent=given["agent"],
         policy=given["policy"],
@@ -101,13 +101,13 @@ def open_run(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
         env_options=options,
         agent_settings=agent_settings,
         policy_settings=dict(given["policy_option"]),
-    ) as players:
+    ) as setup:
         yield {
-            "problems": players.env,
-            "agent": given["agent"],
-            "agent_settings": agent_settings,
-            "policy": players.policy,
-            "reward_model": players.reward_model,
+            "problems": setup.env,
+            "agent": setup.agent,
+            "agent_name": setup.agent_name,
+            "policy": setup.policy,
+            "reward_model": setup.reward_model,
             "episodes": given["episodes"],
             "seed": given["seed"],
             "see_verdicts": given["see_verdicts"],
@@ -143,10 +143,15 @@ def _suit_curve(given: dict[str, Any]) -> None:
 def _curve(out: str, widths: list[int], as_json: bool, budget: Any, run: dict[str, Any]) -> None:
     from stepgym.agents.curve import measure_curve
     from stepgym.agents.curve_plot import draw_curve
-    from stepgym.agents.solving import choose_problems
+    from stepgym.agents.run_setup import choose_problems
 
     problems, env = choose_problems(
-        run["problems"], None, run["episodes"], seed=run["seed"], level=None, settings=None
+        run["problems"],
+        None,
+        episodes=run["episodes"],
+        seed=run["seed"],
+        level=None,
+        env_options=None,
     )
     curve = measure_curve(
         env,

@@ -12,7 +12,7 @@ from stepgym.cli.eval import read_widths
 from stepgym.cli.options import setting, user_errors
 
 if TYPE_CHECKING:
-    from stepgym.agents.players import Players
+    from stepgym.agents.run_setup import RunSetup
 
 
 @click.command("watch")
@@ -85,7 +85,7 @@ def command(as_json: bool, out: Path, widths: str, **given: Any) -> None:
 
     Writes watch.json, watch.png and, in watch-run/, the sampled trees with a page of them.
     """
-    from stepgym.agents.players import open_players
+    from stepgym.agents.run_setup import open_setup
     from stepgym.plugins.names import resolve
     from stepgym.serving.page import write_page
 
@@ -98,7 +98,7 @@ def command(as_json: bool, out: Path, widths: str, **given: Any) -> None:
         before = (
             json.loads(given["before"].read_text(encoding="utf-8")) if given["before"] else None
         )
-        with open_players(
+        with open_setup(
             given["env_id"],
             agent="greedy",
             policy=given["policy"],
@@ -106,9 +106,9 @@ def command(as_json: bool, out: Path, widths: str, **given: Any) -> None:
             seed=given["seed"],
             env_options=options,
             policy_settings=dict(given["policy_option"]),
-        ) as players:
+        ) as setup:
             result = _watch(
-                players, out, options, read_widths(widths), strict, before, as_json, given
+                setup, out, options, read_widths(widths), strict, before, as_json, given
             )
         write_page(out / "watch-run", out / "watch-run" / "page.html")
     if as_json:
@@ -118,7 +118,7 @@ def command(as_json: bool, out: Path, widths: str, **given: Any) -> None:
 
 
 def _watch(
-    players: Players,
+    setup: RunSetup,
     out: Path,
     options: dict[str, Any],
     widths: list[int],
@@ -135,14 +135,14 @@ def _watch(
     from stepgym.selfplay.watch import watch
     from stepgym.selfplay.watch_plot import draw_watch
 
-    assert players.reward_model is not None
-    env = players.env
+    assert setup.reward_model is not None
+    env = setup.env
     config = RunConfig(
         env_id=env.env_id,
         env_options=options,
         agent="best_of_n",
-        policy=describe(players.policy),
-        reward_model=describe(players.reward_model),
+        policy=describe(setup.policy),
+        reward_model=describe(setup.reward_model),
         seed=given["seed"],
         see_verdicts=False,
         agent_settings={"n": max(widths), "pick": "score", "aggregation": given["aggregation"]},
@@ -155,8 +155,8 @@ def _watch(
         result = watch(
             env,
             [env.problems[i] for i in range(given["episodes"])],
-            policy=players.policy,
-            reward_model=players.reward_model,
+            policy=setup.policy,
+            reward_model=setup.reward_model,
             widths=widths,
             aggregation=given["aggregation"],
             strict=strict() if isinstance(strict, type) else strict,

@@ -110,6 +110,11 @@ def load_env(env_id: str, **options: Any) -> ReasoningEnv:
     return env
 
 
+def full_id(name: str) -> str:
+    """Return the id of an environment of this package given without `stepgym/`; other names as they are."""
+    return NAMESPACE + name if NAMESPACE + name in NAMES else name
+
+
 def register_all() -> None:
     """Register every environment with Gymnasium; a second call changes nothing."""
     import gymnasium

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stepgym.sandbox import Limits, Outcome
-from stepgym.sandbox.place import judge
+from stepgym.sandbox.outcomes import judge
 
 SEEN: dict[str, Any] = {
     "status": 0,

@@ -1,7 +1,8 @@
-"""From a name to a running sandbox."""
+"""The sandboxes by name, and `open_sandbox`."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, cast
 
 from stepgym.plugins.registry import Registry
@@ -11,7 +12,7 @@ from stepgym.sandbox.types import Sandbox, SandboxError
 SANDBOXES = Registry(
     "sandbox",
     {
-        "auto": "stepgym.sandbox.opening:open_docker_or_local",
+        "auto": "stepgym.sandbox.backends:open_docker_or_local",
         "docker": "stepgym.sandbox.docker:DockerSandbox",
         "local": "stepgym.sandbox.local:LocalSandbox",
         "scripted": "stepgym.sandbox.scripted:ScriptedSandbox",
@@ -23,7 +24,7 @@ SANDBOXES = Registry(
 def open_sandbox(name: str = "auto", **options: Any) -> Sandbox:
     """Open the sandbox called `name`; it is a context manager.
 
-    `auto` is Docker if an engine is running, otherwise the local sandbox, provided that this machine can hide its
+    `auto` is Docker if an engine is running, otherwise the local sandbox (with a warning), provided that this machine can hide its
     files from programs (on a weaker machine, ask for `local` by name). `options` are those of the backend
     (`workers=`, `runtime=`). Raises `SandboxError` if the backend cannot start, `UnknownNameError` for an unknown
     name, `SettingError` for an unknown option.
@@ -42,4 +43,6 @@ def open_docker_or_local(**options: Any) -> Sandbox:
             raise SandboxError(
                 f"{fault} (the local sandbox has no option {', '.join(lacking)})"
             ) from fault
-        return open_sandbox("local", **{"demand_file_protection": True, **options})
+        sandbox = open_sandbox("local", **{"demand_file_protection": True, **options})
+        warnings.warn(f"using the local sandbox: {fault}", stacklevel=2)
+        return sandbox

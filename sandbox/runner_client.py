@@ -1,7 +1,7 @@
-"""The host's end of one runner: programs go in, what happened comes out.
+"""The host's connection to one runner: stages of programs go in, what happened comes out.
 
-A `Place` is one runner behind its socket, wherever it runs; it takes one program at a time. Standard output and error
-arrive through pipes that the host reads up to the program's limit, so that a flood costs the host nothing.
+A runner takes one program at a time. Standard output and error arrive through pipes that the host reads up to the
+program's limit, so a program that floods them costs the host nothing.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from stepgym.sandbox.runner import wire
-from stepgym.sandbox.types import ExecutionResult, Limits, Outcome
+from stepgym.sandbox.types import Limits
 
 SILENCE_S = 5.0
-"""A runner that says nothing for so long when asked is taken for dead."""
+"""A runner that does not answer for this long is taken for dead."""
 GRACE_S = 0.25
 """How long a candidate may live on after its tester ended."""
 
 LIMIT_NAMES = [field.name for field in dataclasses.fields(Limits)]
 
 
-class PlaceLost(Exception):
-    """The runner is gone or does not answer; what ran there may be run again elsewhere."""
+class RunnerLost(Exception):
+    """The runner is gone or does not answer; what ran in it may run again in another."""
 
 
-class Place:
-    """One runner: its socket, and how to get rid of it."""
+class RunnerClient:
+    """One runner: its socket, and how to end it."""
 
     def __init__(
         self, control: socket.socket, kill: Callable[[], None], hello: dict[str, Any]
@@ -44,14 +44,14 @@ class Place:
         self.num_programs = 0
 
     def send(self, message: dict[str, Any], descriptors: list[int] | None = None) -> None:
-        """Send to the runner; raises `PlaceLost`."""
+        """Send to the runner; raises `RunnerLost`."""
         try:
             wire.send(self.control, message, descriptors)
         except OSError as error:
-            raise PlaceLost(f"the runner is gone: {error}") from error
+            raise RunnerLost(f"the runner is gone: {error}") from error
 
     def hang_up(self) -> None:
-        """End the conversation, from any thread: who waits for the runner gets `PlaceLost`."""
+        """End the connection, from any thread; whoever waits for the runner gets `RunnerLost`."""
         with contextlib.suppress(OSError):
             self.control.shutdown(socket.SHUT_RDWR)
 
@@ -63,8 +63,8 @@ class Place:
 
 
 @dataclasses.dataclass(slots=True)
-class Job:
-    """One stage of one program, as the runner gets it."""
+class Stage:
+    """One stage of one program (compile, run), as the runner receives it."""
 
     kind: str
     payload: dict[str, Any]
@@ -75,19 +75,19 @@ class Job:
     """Whether another stage follows that needs this one's files."""
 
 
-class Running:
-    """A job in a place: its descriptors, what it has written, and the runner's reply."""
+class RunningStage:
+    """A stage in a runner: its descriptors, what it has written, and the runner's reply."""
 
-    def __init__(self, place: Place, job: Job, channel: int | None = None) -> None:
-        self.place = place
-        self.job = job
+    def __init__(self, runner: RunnerClient, stage: Stage, channel: int | None = None) -> None:
+        self.runner = runner
+        self.stage = stage
         self.reply: dict[str, Any] | None = None
         self.streams = {1: bytearray(), 2: bytearray()}
-        self.room = job.limits.output_bytes
+        self.room = stage.limits.output_bytes
         self.report: int | None = None
         self.killed = False
-        place.num_programs += 1
-        self.number = place.num_programs
+        runner.num_programs += 1
+        self.number = runner.num_programs
         self.pipes: dict[int, int] = {}
         self.names = ["payload"]
         self.theirs: list[int] = []
@@ -98,18 +98,18 @@ class Running:
     def _prepare(self, channel: int | None) -> None:
         """Make the descriptors; the reading ends stay here."""
         names, theirs = self.names, self.theirs
-        theirs.append(_file_with(_packed(self.job.payload)))
+        theirs.append(_file_with(_packed(self.stage.payload)))
         try:
-            if self.job.stdin:
+            if self.stage.stdin:
                 names.append("stdin")
-                theirs.append(_file_with(self.job.stdin.encode("utf-8", "surrogatepass")))
+                theirs.append(_file_with(self.stage.stdin.encode("utf-8", "surrogatepass")))
             for name, stream in (("stdout", 1), ("stderr", 2)):
                 ours, writing = os.pipe2(os.O_CLOEXEC)
                 os.set_blocking(ours, False)
                 self.pipes[ours] = stream
                 names.append(name)
                 theirs.append(writing)
-            if self.job.kind == "tester":
+            if self.stage.kind == "tester":
                 self.report = _file_with(b"")
                 names.append("report")
                 theirs.append(os.dup(self.report))
@@ -121,19 +121,19 @@ class Running:
             raise
 
     def start(self) -> None:
-        """Send the job to the runner."""
+        """Send the stage to the runner."""
         try:
-            limits = {name: getattr(self.job.limits, name) for name in LIMIT_NAMES}
+            limits = {name: getattr(self.stage.limits, name) for name in LIMIT_NAMES}
             message = {
                 "op": "run",
                 "id": self.number,
-                "kind": self.job.kind,
+                "kind": self.stage.kind,
                 "names": self.names,
                 "limits": limits,
             }
-            message.update(address_space=self.job.address_space, more=self.job.more)
+            message.update(address_space=self.stage.address_space, more=self.stage.more)
             self.heard = time.monotonic()
-            self.place.send(message, self.theirs)
+            self.runner.send(message, self.theirs)
         finally:
             wire.close_all(self.theirs)
 
@@ -159,16 +159,16 @@ class Running:
         """Have the runner kill the program, once."""
         if not self.killed and self.reply is None:
             self.killed = True
-            self.place.send({"op": "kill", "id": self.number, "why": why})
+            self.runner.send({"op": "kill", "id": self.number, "why": why})
         elif self.reply is not None:
             self.reply["overrun"] = self.reply["overrun"] or why
 
     def hear(self) -> None:
         """Take a message of the runner; after the reply the pipes hold all there will be."""
-        message, descriptors = wire.receive(self.place.control)
+        message, descriptors = wire.receive(self.runner.control)
         wire.close_all(descriptors)
         if message is None:
-            raise PlaceLost("the runner hung up")
+            raise RunnerLost("the runner hung up")
         self.heard, self.asked = time.monotonic(), False
         if message["op"] == "result" and message["id"] == self.number:
             self.reply = message
@@ -178,13 +178,13 @@ class Running:
                 del self.pipes[descriptor]
 
     def check(self, now: float) -> None:
-        """Ask a silent runner whether it lives; raises `PlaceLost` when it does not say."""
+        """Ask a silent runner whether it lives; raises `RunnerLost` when it does not say."""
         silent = now - self.heard
         if silent > 2 * SILENCE_S and self.asked:
-            raise PlaceLost(f"the runner has not answered for {silent:.0f} s")
+            raise RunnerLost(f"the runner has not answered for {silent:.0f} s")
         if silent > SILENCE_S and not self.asked:
             self.asked = True
-            self.place.send({"op": "ping"})
+            self.runner.send({"op": "ping"})
 
     def read_report(self) -> str | None:
         """Return what the tester reported."""
@@ -202,15 +202,15 @@ class Running:
             self.report = None
 
 
-def run_all(runnings: Sequence[Running]) -> None:
-    """Start the jobs and wait until every one has its reply; the first of two is the candidate, which ends with the other."""
+def run_together(runnings: Sequence[RunningStage]) -> None:
+    """Start the stages and wait for all replies. Of two, the first is the candidate; it ends with the tester."""
     for running in runnings:
         running.start()
     poller = select.poll()
-    owner: dict[int, Running] = {}
+    waited_for: dict[int, RunningStage] = {}
     for running in runnings:
-        for descriptor in (running.place.control.fileno(), *running.pipes):
-            owner[descriptor] = running
+        for descriptor in (running.runner.control.fileno(), *running.pipes):
+            waited_for[descriptor] = running
             poller.register(descriptor, select.POLLIN)
     over: float | None = None
     while any(running.reply is None for running in runnings):
@@ -218,19 +218,19 @@ def run_all(runnings: Sequence[Running]) -> None:
         events = poller.poll(pause_s * 1000 + 1)
         now = time.monotonic()
         for descriptor, _ in events:
-            if descriptor not in owner:
-                continue  # read to its end a moment ago, with the reply
-            running = owner[descriptor]
-            if descriptor == running.place.control.fileno():
+            if descriptor not in waited_for:
+                continue  # already read to its end, with the reply
+            running = waited_for[descriptor]
+            if descriptor == running.runner.control.fileno():
                 pipes = list(running.pipes)
                 running.hear()
                 for gone in [descriptor, *pipes] if running.reply is not None else []:
-                    if gone in owner:
+                    if gone in waited_for:
                         poller.unregister(gone)
-                        del owner[gone]
+                        del waited_for[gone]
             elif descriptor in running.pipes and not running.read(descriptor):
                 poller.unregister(descriptor)
-                del owner[descriptor]
+                del waited_for[descriptor]
         for running in runnings:
             if running.reply is None:
                 running.check(now)
@@ -258,66 +258,3 @@ def _file_with(data: bytes) -> int:
             written += os.write(descriptor, memoryview(data)[written:])
         os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
-
-
-REASONS = {
-    Outcome.WALL_TIME: "it ran for longer than {wall_s} s",
-    Outcome.CPU_TIME: "it used more than {cpu_s} s of CPU time",
-    Outcome.MEMORY: "it needed more than {memory_mib} MiB of memory",
-    Outcome.PROCESSES: "it started more than {max_processes} processes and threads",
-    Outcome.OUTPUT: "it wrote more than {output_bytes} bytes of output",
-    Outcome.DISK: "it wrote more than {disk_mib} MiB of files",
-}
-
-
-def result_of(running: Running) -> ExecutionResult:
-    """Turn the runner's reply into a result."""
-    reply, limits = running.reply, running.job.limits
-    assert reply is not None
-    outcome, code = judge(reply, limits)
-    reason = REASONS[outcome].format(**dataclasses.asdict(limits)) if outcome in REASONS else ""
-    if " None " in reason:
-        reason = "it used up all that its sandbox has"
-    if outcome is Outcome.KILLED:
-        reason = f"signal {os.WTERMSIG(reply['status'])} ended it"
-    return ExecutionResult(
-        outcome,
-        code,
-        running.streams[1].decode("utf-8", "replace"),
-        running.streams[2].decode("utf-8", "replace"),
-        wall_s=reply["wall_s"],
-        cpu_s=reply["cpu_s"],
-        peak_memory_bytes=reply["peak"],
-        reason=reason,
-    )
-
-
-def judge(reply: dict[str, Any], limits: Limits) -> tuple[Outcome, int | None]:
-    """Decide the outcome and the exit code from what the runner saw; of a program that failed, also from hints."""
-    status: int = reply["status"]
-    code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
-    if reply["overrun"] == "grace":
-        return Outcome.OK, code
-    if reply["overrun"] in ("wall_time", "cpu_time") and reply["refused_processes"] > 8:
-        return Outcome.PROCESSES, code
-    if reply["overrun"]:
-        return Outcome(reply["overrun"]), code
-    if code == 0:
-        return Outcome.OK, code
-    if reply["refused_processes"] and code is not None:
-        return Outcome.PROCESSES, code
-    if reply["hint"] in ("memory", "processes", "disk"):
-        return Outcome(reply["hint"]), code
-    if reply["disk_full"]:
-        return Outcome.DISK, code
-    near = limits.memory_mib is not None and reply["peak"] >= 0.9 * (limits.memory_mib << 20)
-    if code is None:
-        signal_number = os.WTERMSIG(status)
-        if signal_number == 24:
-            return Outcome.CPU_TIME, code
-        if signal_number == 25:
-            return Outcome.DISK, code
-        if near or reply.get("oom"):
-            return Outcome.MEMORY, code
-        return Outcome.KILLED, code
-    return (Outcome.MEMORY if near else Outcome.ERROR), code

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stepgym.sandbox.runner.cleaning import Disk, empty
+from stepgym.sandbox.runner.work_folder import Disk, empty
 
 NAMES = st.sampled_from(["a", "b", "..c", " ", "d" * 200, "\udcff"])
 PATHS = st.lists(NAMES, min_size=1, max_size=6)

@@ -1,9 +1,9 @@
 """The images of the Docker sandbox: an interpreter, the runner, nothing else.
 
-The interpreter comes from `python:3.12-slim` when the engine has it or a registry answers, and otherwise from this
-machine: its own interpreter, standard library and shared libraries, packed into a tar that the engine imports. On top
-come thin layers: `python` (the runner, for untrusted programs), `tester` (Hypothesis too), `tools` (compilers).
-The tag is a digest of what is inside, so that an image is never older than the code that uses it.
+The interpreter comes from `python:3.12-slim` if the engine has it or a registry answers, and otherwise from this
+machine: its own interpreter, standard library and shared libraries, packed into a tar that the engine imports. Thin
+layers lie on top: `python` (the runner, for untrusted programs), `tester` (with Hypothesis), `tools` (compilers).
+A tag is a digest of the content, so an image is never older than the code that uses it.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""The runner: process 1 of a container (or of a namespace here), it forks a fresh child per program.
+"""The supervisor: process 1 of a container (or of a namespace here). It runs one program at a time, each in a fresh child.
 
-It never reads what a program is or says; it measures the wall time, enforces what rlimits cannot, and afterwards
-kills everything the program started and empties the working folder. One program runs at a time. It trusts nobody
-inside and believes only the host's messages; when the host hangs up it ends, and all inside with it.
+It never reads what a program is or says. It measures the wall time, enforces what rlimits cannot, and afterwards
+kills everything that the program started and empties the working folder. It trusts nothing inside and believes only
+the host's messages. When the host hangs up it ends, and everything inside ends with it.
 """
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import gc
 import json
@@ -14,12 +15,12 @@ import os
 import signal
 import socket
 import time
-from typing import Any
+from typing import Any, NoReturn
 
-from stepgym.sandbox.runner import child, confine, wire
-from stepgym.sandbox.runner.cleaning import Disk, empty
-from stepgym.sandbox.runner.execution import Execution, out_of_memory_kills
-from stepgym.sandbox.runner.spare import Nursery, Spare
+from stepgym.sandbox.runner import child, confine, namespaces, resident_tester, wire
+from stepgym.sandbox.runner.execution import Execution, OutOfMemoryCounter, Surroundings
+from stepgym.sandbox.runner.prefork import Confinement, ForkServer, WaitingChild
+from stepgym.sandbox.runner.work_folder import Disk, empty
 
 MAX_STILLBORN = 8
 PRELOADED = [
@@ -44,7 +45,7 @@ PRELOADED = [
     "time",
     "typing",
 ]
-"""What programs import most. Each module kept here makes every fork dearer, so that rarer ones are left to their users."""
+"""What programs import most. Each module loaded here makes every fork slower, so rarer ones are left out."""
 
 
 class Options:
@@ -66,8 +67,8 @@ class Options:
         self.tmpfs_mib: int | None = given.get("tmpfs_mib")
 
 
-class Zygote:
-    """The runner's state between programs."""
+class Supervisor:
+    """The supervisor's state between programs."""
 
     def __init__(
         self,
@@ -85,28 +86,37 @@ class Zygote:
         self.exact = self.alone and _sees_itself()
         """Whether /proc shows what is inside, and nothing else, so that processes can be counted."""
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.signal(
-            signal.SIGCHLD, signal.SIG_DFL
-        )  # whoever ignores it never sees how a child ended
-        self.ruleset = confine.landlock_ruleset(
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would hide how a child ended
+        ruleset = confine.landlock_ruleset(
             options.readable, [options.folder, "/dev/null"], exec_writable=options.run_written
         )
         scoped = confine.landlock_abi() >= confine.SCOPE_SIGNALS_ABI
-        self.enter_landlock = confine.landlock_entry(self.ruleset)
-        self.enter_seccomp = confine.seccomp_entry(
-            keep_modes=keep_modes, only_own=not (scoped or self.alone)
+        confinement = Confinement(
+            alone=self.alone,
+            ruleset=ruleset,
+            enter_landlock=confine.landlock_entry(ruleset),
+            enter_seccomp=confine.seccomp_entry(
+                keep_modes=keep_modes, only_own=not (scoped or self.alone)
+            ),
         )
-        self.disk = Disk(options.folder)
-        self.num_oom = out_of_memory_kills()
-        self.nursery = Nursery(self, able=scoped and self.enter_landlock is not None)
-        self.spare: Spare | None = None
-        """Waits for its program; a tester also between two of its programs."""
+        self.fork_server = ForkServer(
+            confinement, self._child_main, able=scoped and confinement.enter_landlock is not None
+        )
+        self.surroundings = Surroundings(
+            control=control,
+            is_tester=options.tester,
+            disk=Disk(options.folder),
+            out_of_memory=OutOfMemoryCounter(),
+            kill_all=self.kill_all,
+        )
+        self.waiting: WaitingChild | None = None
+        """The child that waits for the next program; a tester also waits between two of its programs."""
 
     def serve(self) -> None:
         """Run programs until the host hangs up."""
         while True:
-            if self.spare is None:
-                self.spare = Spare(self)
+            if self.waiting is None:
+                self.waiting = self._fork_ahead()
             message, descriptors = wire.receive(self.control)
             if message is None:
                 return
@@ -116,16 +126,28 @@ class Zygote:
                 wire.send(self.control, {"op": "pong"})
             wire.close_all(descriptors)
 
+    def _child_main(self, line: _socket.socket) -> NoReturn:
+        """What a confined child does: wait on `line` for its program and run it."""
+        if self.options.tester:
+            resident_tester.serve(line, self.options.packages)
+        header, descriptors = wire.take_over(line)
+        if header is not None:
+            child.run(header, descriptors, line)
+        os._exit(0)
+
+    def _fork_ahead(self) -> WaitingChild:
+        return WaitingChild(self.fork_server, others=self._others if self.exact else None)
+
     def _run(self, message: dict[str, Any], descriptors: list[int]) -> None:
         begin = time.monotonic()
         process = self._hand_over(message, descriptors)
         wire.close_all(descriptors)
-        execution = Execution(self, process, message, begin)
+        execution = Execution(self.surroundings, process, message, begin)
         reply = execution.run()
         if execution.done is not None:
-            wire.send(self.control, reply)  # what is left to do, nobody need wait for
+            wire.send(self.control, reply)  # before the clearing, for which nobody need wait
         if execution.done is not None and not execution.done["last"]:
-            self.spare = process
+            self.waiting = process
         else:
             self._clear(process, ended=execution.status is not None)
         if not message.get("more"):
@@ -133,17 +155,17 @@ class Zygote:
         if execution.done is None:
             wire.send(self.control, reply)
 
-    def _hand_over(self, message: dict[str, Any], descriptors: list[int]) -> Spare:
-        """Give the program to the process that waits, or to a fresh one if that died, which is no program's fault."""
+    def _hand_over(self, message: dict[str, Any], descriptors: list[int]) -> WaitingChild:
+        """Give the program to the waiting child, or to a fresh one if that child died, which is no program's fault."""
         for _ in range(MAX_STILLBORN):
-            spare, self.spare = self.spare or Spare(self), None
-            if spare.take(message, descriptors):
-                return spare
-            spare.close()
+            process, self.waiting = self.waiting or self._fork_ahead(), None
+            if process.take(message, descriptors):
+                return process
+            process.close()
             self.kill_all()
         raise OSError(f"{MAX_STILLBORN} processes in a row died before their program came")
 
-    def _clear(self, process: Spare, *, ended: bool) -> None:
+    def _clear(self, process: WaitingChild, *, ended: bool) -> None:
         """End the process and all that it started."""
         if not process.childless:
             self.kill_all()
@@ -153,18 +175,13 @@ class Zygote:
                 os.waitpid(process.pid, 0)
         process.close()
 
-    def others(self) -> set[str]:
+    def _others(self) -> set[str]:
         """Return the numbers of the processes in here that belong to no program."""
-        return {"1", str(self.nursery.pid)}
-
-    def out_of_memory(self) -> bool:
-        """Whether the kernel has ended a process in here for want of memory since this was last asked."""
-        before, self.num_oom = self.num_oom, out_of_memory_kills()
-        return self.num_oom > before
+        return {"1", str(self.fork_server.pid)}
 
     def kill_all(self) -> None:
-        """Kill and reap everything in here but this process, the nursery as well."""
-        self.nursery.stop()
+        """Kill and reap everything in here but this process, the fork server included."""
+        self.fork_server.stop()
         while True:
             if self.alone:
                 with contextlib.suppress(ProcessLookupError):
@@ -205,8 +222,8 @@ class Descendants:
         return [int(word) for word in os.pread(self.descriptor, 1 << 16, 0).split()]
 
 
-def _warm(zygote: Zygote) -> None:
-    """Do once here what every child will do, so that the interpreter has made its caches before it is copied."""
+def _warm(folder: str) -> None:
+    """Do once here what every child will do, so that the interpreter has filled its caches before it is copied."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for _ in range(20):
         wire.send(
@@ -215,10 +232,10 @@ def _warm(zygote: Zygote) -> None:
             [0, 1],
         )
         wire.close_all(wire.receive(theirs)[1])
-        wire.pass_on(ours, ("guest", ["payload"], {"wall_s": 1.0}, True), [0, 1])
+        wire.pass_on(ours, ("candidate", ["payload"], {"wall_s": 1.0}, True), [0, 1])
         wire.close_all(wire.take_over(theirs)[1])
         child.rehearse()
-        empty(zygote.options.folder)
+        empty(folder)
     ours.close()
     theirs.close()
 
@@ -233,12 +250,12 @@ def main(descriptor: int, text: str) -> None:
         control.connect(options.socket)
     gained: list[str] = []
     if options.namespaces:
-        from stepgym.sandbox.runner import namespaces
-
         gained = namespaces.enter(options.folder, options.tmpfs_mib, options.run_written, control)
     confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
     confine.prctl(confine.PR_SET_CHILD_SUBREAPER, 1)
-    for name in [*PRELOADED, "stepgym.sandbox.runner.resident"] if options.tester else PRELOADED:
+    for name in (
+        [*PRELOADED, "stepgym.sandbox.runner.resident_tester"] if options.tester else PRELOADED
+    ):
         __import__(name)
     import builtins
     from _sitebuiltins import Quitter
@@ -248,7 +265,7 @@ def main(descriptor: int, text: str) -> None:
     os.chdir(options.folder)
     descendants = Descendants()
     if options.outer_readable is not None:
-        # A /proc of our own shows only what is inside.
+        # A /proc of the runner's own shows only what is inside.
         own = ["/proc"] if "proc" in gained else []
         outer = confine.landlock_ruleset(
             [*options.outer_readable, *own],
@@ -261,18 +278,18 @@ def main(descriptor: int, text: str) -> None:
             os.close(outer)
     confine.drop_capabilities()
     confine.prctl(confine.PR_SET_DUMPABLE, 0)
-    # Landlock does not guard modes and owners of files; where nothing else does, no program may change any.
+    # Landlock does not protect modes and owners of files; unless the mounts are read-only, no program may change any.
     keep_modes = options.outer_readable is not None and "read-only" not in gained
-    zygote = Zygote(options, control, descendants, keep_modes=keep_modes)
+    supervisor = Supervisor(options, control, descendants, keep_modes=keep_modes)
     child.lower_fixed_limits()
-    _warm(zygote)
+    _warm(options.folder)
     gc.collect()
     gc.freeze()
     if hasattr(confine.LIBC, "malloc_trim"):
-        confine.LIBC.malloc_trim(0)  # fresh pages are cheaper for a child than copies of free ones
+        confine.LIBC.malloc_trim(0)  # a child gets fresh pages faster than copies of free ones
     seccomp = confine.enter_common_filter()
     wire.send(
         control,
         {"op": "hello", "landlock": confine.landlock_abi(), "seccomp": seccomp, "gained": gained},
     )
-    zygote.serve()
+    supervisor.serve()

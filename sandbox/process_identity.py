@@ -1,4 +1,4 @@
-"""Whose a container or a folder is: a name for this process by which a later one tells whether it still lives."""
+"""A name for this process, by which another process can tell later whether it still lives."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 
 
 def this_process() -> list[str]:
-    """Return the four words that name this process: boot, PID namespace, PID, start in clock ticks after the boot."""
+    """Return four words that name this process: boot, PID namespace, PID, start in clock ticks after the boot."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     namespace = os.readlink("/proc/self/ns/pid").strip("pid:[]")
     return [boot, namespace, str(os.getpid()), str(_start_time(str(os.getpid())))]
 
 
-def is_dead(owner: Sequence[str]) -> bool:
+def is_dead(process: Sequence[str]) -> bool:
     """Whether these words name a process that ended.
 
-    False where this process cannot tell: another boot, another namespace, or words that are no owner's.
+    False if this process cannot tell: another boot, another namespace, or words of another form.
     """
-    if len(owner) != 4 or list(owner[:2]) != this_process()[:2]:
+    if len(process) != 4 or list(process[:2]) != this_process()[:2]:
         return False
-    return owner[2].isdecimal() and _start_time(owner[2]) != owner[3]
+    return process[2].isdecimal() and _start_time(process[2]) != process[3]
 
 
 def _start_time(pid: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Deciding about each new process or thread: seccomp asks, the runner counts and answers."""
+"""The limit on processes and threads: seccomp asks about each new one, the supervisor counts and answers."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Callable
 
 RECEIVE, ANSWER = 0xC0502100, 0xC0182101
 CONTINUE, EAGAIN = 1, 11
-PATIENCE = 64
-"""So many refusals are a fork bomb: the program is ended."""
+MAX_REFUSALS = 64
+"""A program that was refused more often is a fork bomb and is ended."""
 
 
-class ForkWatch:
-    """The listening end of a child's seccomp filter; without one (`None`) it counts nothing."""
+class ProcessLimit:
+    """The listening end of a child's seccomp filter; with descriptor `None` it counts nothing."""
 
     def __init__(self, descriptor: int | None, *, others: Callable[[], set[str]] | None) -> None:
         self.descriptor = descriptor
         self.others = others
-        """Which of the processes in /proc are none of the program's; `None` where that cannot be told."""
+        """Lists the processes in /proc that belong to no program; `None` where /proc shows others too."""
         self.allowed: int | None = 1
         self.granted = 0
         self.refused = 0
@@ -32,7 +32,7 @@ class ForkWatch:
     @property
     def overwhelmed(self) -> bool:
         """Whether the program keeps asking for what it was refused."""
-        return self.refused > PATIENCE
+        return self.refused > MAX_REFUSALS
 
     def answer(self) -> None:
         """Answer one question of the kernel."""
@@ -41,7 +41,7 @@ class ForkWatch:
         try:
             fcntl.ioctl(self.descriptor, RECEIVE, question, True)
         except OSError:
-            return  # who asked is dead
+            return  # the asking process is dead
         identity = struct.unpack_from("=Q", question)[0]
         if self.allowed is None or self._alive() < self.allowed:
             self.granted += 1

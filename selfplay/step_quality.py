@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.types import State
-from stepgym.records.rows import path_to
+from stepgym.records.tree import path_to
 from stepgym.training.embedded import auc
 from stepgym.training.examples import Labels, Replay, step_labels
 

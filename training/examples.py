@@ -18,7 +18,7 @@ from stepgym.agents.embedded.games import reading_of
 from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem, State, Status, Step
-from stepgym.records.rows import children_of, decided_below, ends, path_to
+from stepgym.records.tree import children_of, decided_below, ends, path_to
 from stepgym.training.fit import TrainingError
 
 Answers = tuple[str, ...]

@@ -19,7 +19,7 @@ from stepgym.agents.policies import prompts
 from stepgym.agents.types import EpisodeRecord, NodeRecord
 from stepgym.envs.tokens import shown_reply
 from stepgym.envs.types import State, Step
-from stepgym.records.rows import ends, path_to
+from stepgym.records.tree import ends, path_to
 from stepgym.training.boards import batches
 from stepgym.training.examples import Labels, Replay, require, step_labels
 from stepgym.training.fit import Progress, TrainingError, fit

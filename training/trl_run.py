@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stepgym.records.run_folder import write_whole
+from stepgym.records.atomic import write_whole
 from stepgym.training.fit import LossNotFinite, Progress, TrainingError
 from stepgym.training.language import EXTRA, Trained
 from stepgym.training.metrics import Metrics

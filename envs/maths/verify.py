@@ -7,9 +7,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from stepgym.envs.maths import workers
-from stepgym.envs.maths.extract import CUT_OFF, Extraction, extract_answer
+from stepgym.envs.maths.extract import (
+    ANSWER,
+    CHOICE,
+    CUT_OFF,
+    HEDGED,
+    REFERENCE,
+    Extraction,
+    extract_answer,
+)
 from stepgym.envs.maths.ladder import Decision, decide
 from stepgym.envs.maths.options import DEFAULT, MathOptions, Percent
+from stepgym.envs.maths.textual import is_plain_choice
 from stepgym.envs.types import Fault, Problem, Status, Verdict
 
 FAILURE = "failure"
@@ -62,7 +71,9 @@ class _Pair:
     def __init__(self, reference: str, answer: str, options: MathOptions) -> None:
         self.wanted = self.given = Extraction("", (0, 0), "failure")
         try:
-            self.wanted, self.given = extract_answer(reference), extract_answer(answer)
+            self.wanted = extract_answer(reference, kind=REFERENCE)
+            kind = CHOICE if is_plain_choice(self.wanted.text) else ANSWER
+            self.given = extract_answer(answer, kind=kind)
             self.decision = decide(self.wanted.text, self.given.text, options)
         except Exception as error:  # noqa: BLE001 - the boundary
             _log.exception("undecided: %.200r against the reference %.200r", answer, reference)
@@ -87,6 +98,8 @@ def _verdict(decision: Decision, found: Extraction) -> Verdict:
             details=details,
             fault=Fault.ANSWER,
         )
+    if found.how == HEDGED and decision.status is Status.CORRECT and decision.rung != "text":
+        return Verdict(Status.INCORRECT, reason=found.how, decided_by="extraction", details=details)
     fault = decision.fault or Fault.OURS if decision.status is Status.UNDECIDED else None
     score = 1.0 if decision.status is Status.CORRECT else 0.0
     return Verdict(decision.status, score, decision.reason, decision.rung, details, fault)

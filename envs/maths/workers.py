@@ -130,11 +130,17 @@ class Pool:
     def put(self, attempt: _Attempt) -> None:
         """Queue an attempt, and start another worker if all are busy."""
         with self.changed:
-            self.queue.append(attempt)
-            if self.num_idle < len(self.queue) and self.num_threads < MAX_WORKERS:
-                self.num_threads += 1
-                threading.Thread(target=self._feed, name="maths-worker", daemon=True).start()
-            self.changed.notify()
+            if self.num_idle <= len(self.queue) and self.num_threads < MAX_WORKERS:
+                try:
+                    threading.Thread(target=self._feed, name="maths-worker", daemon=True).start()
+                    self.num_threads += 1
+                except RuntimeError as error:  # the system has no thread left
+                    reason = f"no worker could be started: {error}"
+            if self.num_threads:
+                self.queue.append(attempt)
+                self.changed.notify()
+                return
+        attempt.batch.finish(attempt, {"failed": reason})
 
     def _feed(self) -> None:
         """Serve attempts with one worker, which is replaced when it fails."""
@@ -197,8 +203,8 @@ if hasattr(os, "register_at_fork"):
 def decide_all(pairs: Sequence[tuple[str, str]], options: MathOptions) -> list[Decision]:
     """Decide (reference, answer) pairs on all workers.
 
-    Each pair gets `SLICE_S` of CPU time. A pair that overruns gets up to `options.limit_s`, as long as the batch has
-    used less than `options.batch_limit_s` on such second attempts.
+    A lone pair gets `options.limit_s` of CPU time. Of several, each gets `SLICE_S`; those that overrun it get up to
+    `options.limit_s`, as long as the batch has used less than `options.batch_limit_s` on such second attempts.
     """
     return _Batch(pairs, options).run()
 
@@ -212,7 +218,7 @@ class _Batch:
         self.limit_s = options.limit_s
         self.left_s = options.batch_limit_s
         self.decisions: list[Decision | None] = [None] * len(pairs)
-        first_s = min(SLICE_S, self.limit_s)
+        first_s = self.limit_s if len(pairs) == 1 else min(SLICE_S, self.limit_s)
         self.waiting = deque(_Attempt(self, place, first_s) for place in range(len(pairs)))
         self.overrun: deque[int] = deque()
         self.num_queued = 0

@@ -9,7 +9,7 @@ import pytest
 from stepgym.agents import EpisodeRecord, load_search, solve
 from stepgym.agents.search.bisect import _middle
 from stepgym.envs.registry import load_env
-from stepgym.records.rows import ends, path_to
+from stepgym.records.tree import ends, path_to
 from stepgym.training.examples import Labels, Replay, step_labels
 
 ROLLOUTS = 6

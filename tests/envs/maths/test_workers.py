@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -135,7 +136,7 @@ def _children_cpu_s() -> float:
     """CPU time of the workers' children so far, the ended ones included."""
     total = 0.0
     for worker in worker_processes.current_pool().workers:
-        fields = open(f"/proc/{worker.process.pid}/stat", encoding="ascii").read().split(")")[1]
+        fields = Path(f"/proc/{worker.process.pid}/stat").read_text().split(")")[1]
         total += sum(map(int, fields.split()[13:15])) / os.sysconf("SC_CLK_TCK")
     return total
 

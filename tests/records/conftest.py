@@ -25,8 +25,8 @@ def merging_tokenizer(*, chat: bool) -> Any:
     split = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     letters = [split.pre_tokenize_str(chr(code))[0][0] for code in range(128)]
     line = letters[10]
-    merges = [(line, line), ("a", "b"), ("ab", "c"), ("c", line), (" ", "a"), ("q", line + line)]
-    merges = [(a.replace(" ", letters[32]), b) for a, b in merges]
+    printable = letters[33:127]
+    merges = [(line, line), *((a, b) for a in printable for b in printable)]
     vocabulary = {letter: code for code, letter in enumerate(letters)}
     for a, b in merges:
         vocabulary.setdefault(a + b, len(vocabulary))

@@ -29,6 +29,7 @@ from stepgym.agents.types import (
     SearchTree,
 )
 from stepgym.envs.types import Domain, Problem, ProblemSet, Status, StepVerifier, Verdict, Verifier
+from stepgym.plugins.errors import UserError
 
 
 class Environment(Protocol):
@@ -52,7 +53,7 @@ def solve(
     level: int | None = None,
     env: Any = None,
     agent_settings: Mapping[str, Any] | None = None,
-    env_settings: Mapping[str, Any] | None = None,
+    env_options: Mapping[str, Any] | None = None,
     see_verdicts: bool | None = None,
     num_parallel: int = 64,
     continuous: bool = False,
@@ -65,7 +66,7 @@ def solve(
     needs no reference to give them.
     """
     chosen, where = choose_problems(
-        problems, env, episodes, seed=seed, level=level, settings=env_settings
+        problems, env, episodes, seed=seed, level=level, settings=env_options
     )
     try:
         return list(
@@ -297,7 +298,7 @@ def choose_problems(
     if episodes is None:
         episodes = len(source) if len(source) <= 1_000_000 else 1
     if episodes > len(source):
-        raise ValueError(f"episodes={episodes}, but {source.name} has {len(source)} problems")
+        raise UserError(f"episodes={episodes}, but {source.name} has {len(source)} problems")
     return (source[index] for index in range(episodes)), where
 
 
@@ -305,7 +306,7 @@ def _environment(
     env: Any, seed: int, level: int | None, settings: Mapping[str, Any] | None
 ) -> Environment:
     if env is None:
-        raise ValueError(
+        raise UserError(
             "a list of problems needs env=: an environment or its id, which says how they go on"
         )
     if isinstance(env, str):

@@ -1,6 +1,6 @@
-"""The nouns of the environments: problems, steps, states, verdicts, and who makes and judges them.
+"""The nouns of the environments: problems, steps, states, verdicts, and the protocols that make and check them.
 
-Only the standard library is imported.
+Only the standard library is imported. What a part may offer besides its protocol is a protocol of its own, at the end.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
 class Status(Enum):
-    """What a verifier can say. UNDECIDED is its own answer, not a kind of wrong."""
+    """The result of a verification. UNDECIDED is not a kind of INCORRECT."""
 
     CORRECT = "correct"
     INCORRECT = "incorrect"
@@ -111,7 +111,7 @@ class SegmentKind(Enum):
 
 
 class Segment(NamedTuple):
-    """A stretch of a step's text without its special tokens; `start` and `end` are offsets with them."""
+    """A part of a step's text without its special tokens; `start` and `end` are offsets that include them."""
 
     kind: SegmentKind
     text: str
@@ -123,7 +123,7 @@ class End(Enum):
     """Why an episode is over."""
 
     ANSWERED = "answered"
-    """A final answer was given; the verifier has the word."""
+    """A final answer was given; the verifier decides on it."""
     STUCK = "stuck"
     """No legal step is left, or an illegal one was taken where the domain forbids it."""
     STEP_LIMIT = "step_limit"
@@ -131,35 +131,25 @@ class End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All that a policy may see: the prompt and the steps so far. Immutable, so that copying it is free."""
+    """All that a policy may see: the prompt and the steps so far. Immutable."""
 
     prompt: str
     steps: tuple[Step, ...] = ()
     answer: str | None = None
     end: End | None = None
     public: Hashable = None
-    """The domain's own data, as far as the agent may see it (Countdown: the numbers left and the target).
+    """The domain's own data that the agent may see (Countdown: the numbers left and the target).
 
-    Where it changes along an episode, equal data at equal depth must mean an equal future: searches merge such
+    If it changes along an episode, equal data at equal depth must mean an equal future, because searches merge such
     states.
     """
     draw: int | None = field(default=0, compare=False)
-    """How many steps a policy has drawn from this state before. Part of the sampling seed, so that asking again
-    gives new steps; `None` asks for the one most likely step instead of a sample."""
+    """How many steps a policy has drawn from this state before; part of the sampling seed, so a repeated request
+    gives new steps. `None` asks for the most likely step instead of a sample."""
 
     @property
     def done(self) -> bool:
         return self.end is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Trajectory:
-    """A path from the first state to its end, with one reward per step and the verdict."""
-
-    problem: Problem
-    states: tuple[State, ...]
-    rewards: tuple[float, ...]
-    verdict: Verdict | None = None
 
 
 class ProblemSet(Protocol):
@@ -169,7 +159,7 @@ class ProblemSet(Protocol):
     def name(self) -> str: ...
 
     def __len__(self) -> int:
-        """How many there are; a procedural set says `sys.maxsize`."""
+        """Return the number of problems; `sys.maxsize` for a procedural set."""
         ...
 
     def __getitem__(self, index: int) -> Problem: ...
@@ -178,16 +168,15 @@ class ProblemSet(Protocol):
 class Verifier(Protocol):
     """Ground truth for answers; deterministic; never raises on any answer.
 
-    It may offer `same(a: str, b: str) -> bool`, by which votes group answers (default: equal strings), and
-    `needs_reference = False` where the verdict follows from the prompt alone (Countdown), so that a search may
-    look at verdicts without cheating.
+    `needs_reference = False` says that the verdict follows from the prompt alone (Countdown), so that a search may
+    use verdicts without cheating.
     """
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]: ...
 
 
 class StepVerifier(Protocol):
-    """Ground truth for single steps, where a domain has one."""
+    """Ground truth for single steps; not every environment has one."""
 
     def verify_steps(
         self, problems: Sequence[Problem], states: Sequence[State]
@@ -202,11 +191,45 @@ class Domain(Protocol):
     def initial(self, problem: Problem) -> State: ...
 
     def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
-        """Take one step from each state; never raises on any text. A state that is done stays as it is."""
+        """Take one step from each state; never raises on any text. A finished state does not change."""
         ...
 
 
+@runtime_checkable
 class LegalSteps(Protocol):
-    """What a `Domain` may offer besides: all legal step texts from a state, for random play and controls."""
+    """A domain may offer it: all legal step texts from a state, for random play and controls."""
 
     def legal_steps(self, state: State) -> list[str]: ...
+
+
+@runtime_checkable
+class AnswerEquivalence(Protocol):
+    """A verifier may offer it: whether two answers count as one vote; without it, equal strings do."""
+
+    def same(self, a: str, b: str) -> bool: ...
+
+
+@runtime_checkable
+class WithSeed(Protocol):
+    """A problem set may offer it: the same problems drawn from another seed."""
+
+    def with_seed(self, seed: int) -> ProblemSet: ...
+
+
+@runtime_checkable
+class WithLevel(Protocol):
+    """A problem set may offer it: the same family at another level."""
+
+    def with_level(self, level: int) -> ProblemSet: ...
+
+
+@runtime_checkable
+class Closeable(Protocol):
+    """A domain or a verifier may offer it, if it holds a sandbox or worker processes."""
+
+    def close(self) -> None: ...
+
+
+def needs_reference(verifier: Verifier) -> bool:
+    """Return whether a verifier's verdicts depend on the reference; yes, unless it says `needs_reference = False`."""
+    return bool(getattr(verifier, "needs_reference", True))

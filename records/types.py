@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
+from stepgym.plugins.errors import UserError
+
 RUN_FORMAT = 2
 
 
-class RecordError(ValueError):
+class RecordError(UserError):
     """A record or run folder that cannot be read as one; the message names file, line and field."""
 
 
@@ -22,7 +24,7 @@ class SchemaError(RecordError):
     """A record or run folder of another schema; the message names the command that migrates it."""
 
 
-class RunMismatchError(ValueError):
+class RunMismatchError(UserError):
     """A run folder that was started with other settings; the message shows both."""
 
 

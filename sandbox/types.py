@@ -72,11 +72,11 @@ class ExecutionResult:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two Python programs joined by one channel, each in a place of its own.
+    """Two Python programs joined by one channel, each in a runner of its own.
 
-    `candidate` is untrusted: it is loaded, then only answers calls. `tester` is trusted not to lie but not to
-    end: it is executed with a global `remote` (see `stepgym.sandbox.runner.tester`) through which it calls what
-    the candidate defines, and hands its findings to `remote.report`.
+    `candidate` is untrusted: it is loaded, then only answers calls. `tester` is trusted to tell the truth but not
+    to end. It runs with a global `remote` (see `stepgym.sandbox.runner.tester`), through which it calls what the
+    candidate defines and hands over its findings (`remote.report`).
     """
 
     candidate: Program

@@ -13,6 +13,7 @@ from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import Budget, EpisodeRecord, Policy, RewardModel, Search
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.types import Problem
+from stepgym.plugins.errors import UserError
 from stepgym.records.run_folder import RunFolder
 from stepgym.records.statistics import summarise
 from stepgym.records.types import EpisodeKey, RunConfig, RunSummary
@@ -74,7 +75,7 @@ def selfplay(
     ) as players:
         where = players.env
         if episodes > len(where.problems):
-            raise ValueError(
+            raise UserError(
                 f"episodes={episodes}, but {where.env_id} has {len(where.problems)} problems"
             )
         with RunFolder(out, config) as folder:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from stepgym.agents.embedded.net import save
+from stepgym.plugins.errors import UserError
 from stepgym.training.metrics import Metrics
 
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -28,7 +29,7 @@ _CHECKPOINT_SECONDS = 180.0
 """The most that an interruption costs, however slow the steps are."""
 
 
-class TrainingError(ValueError):
+class TrainingError(UserError):
     """The data or the settings cannot be trained on; the message says what to do."""
 
 

@@ -21,7 +21,7 @@ from stepgym.agents.embedded.policy import WEIGHTS
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.registry import load_env
 from stepgym.plugins.names import unknown_name
-from stepgym.plugins.settings import check_types
+from stepgym.plugins.settings import check_settings
 from stepgym.records.atomic import write_whole
 from stepgym.training import boards, examples
 from stepgym.training.embedded import TRAINING_SEED
@@ -84,7 +84,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Raises `TrainingError` that names the setting."""
         try:
-            check_types(f"{self.kind} settings", TrainConfig, asdict(self))
+            check_settings(f"{self.kind} settings", TrainConfig, asdict(self))
         except ValueError as error:
             raise TrainingError(str(error)) from None
         if not isinstance(self.runs, tuple) or not all(isinstance(run, str) for run in self.runs):

@@ -23,7 +23,7 @@ import traceback
 import types
 from typing import Any, NoReturn
 
-from stepgym.sandbox.runner import guest, wire
+from stepgym.sandbox.runner import candidate, wire
 from stepgym.sandbox.runner.codec import dumps
 
 HINT = mmap.mmap(-1, 1)
@@ -83,7 +83,7 @@ def rehearse() -> None:
     ours, theirs = _socket.socketpair()
     ours.sendall(REHEARSED_CALLS)
     ours.shutdown(socket.SHUT_WR)
-    guest.serve(theirs, REHEARSAL, name="rehearsal")
+    candidate.serve(theirs, REHEARSAL, name="rehearsal")
     del sys.modules["rehearsal"]
     ours.close()
     theirs.close()
@@ -122,16 +122,16 @@ def run(header: tuple[Any, ...], descriptors: list[int], line: _socket.socket) -
     kind, names, limits, address_space = header
     try:
         HINT[0] = 0
-        if kind == "guest":
+        if kind == "candidate":
             os.dup2(line.detach(), PARTING_LINE, inheritable=False)
         else:
             line.close()
         payload = take_descriptors(names, descriptors)
         lower_limits(limits, address_space=address_space)
         lay_files(payload["files"])
-        if kind == "guest":
+        if kind == "candidate":
             channel = _socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=3)
-            guest.serve(channel, payload["source"])
+            candidate.serve(channel, payload["source"])
             code = 0
         elif kind == "command":
             _become(payload["command"])
@@ -144,7 +144,7 @@ def run(header: tuple[Any, ...], descriptors: list[int], line: _socket.socket) -
         _show(error)
     finally:
         code = _wind_down(code)
-        if kind == "guest":
+        if kind == "candidate":
             _part(code)
         os._exit(code)
 

@@ -97,10 +97,13 @@ def test_how_many_run_side_by_side_changes_nothing(tmp_path: Path) -> None:
         (["--policy", "nowhere.to:Be"], "cannot import 'nowhere.to'"),
         (["--agent-option", "m=3"], "agent 'greedy' has no setting 'm'"),
         (["--agent-option", "3"], "'3' should look like n=8"),
-        (["--env-option", "colour=3"], "unknown option of stepgym/Countdown-v0 'colour'"),
+        (
+            ["--env-option", "colour=3"],
+            "environment 'stepgym/Countdown-v0' has no setting 'colour'",
+        ),
         (
             ["--sandbox", "docker"],
-            "unknown option of stepgym/Countdown-v0 'sandbox'",
+            "environment 'stepgym/Countdown-v0' has no setting 'sandbox'",
         ),  # it runs no programs
         (
             ["--agent", "best_of_n", "--agent-option", "n=abc"],
@@ -113,7 +116,7 @@ def test_how_many_run_side_by_side_changes_nothing(tmp_path: Path) -> None:
         (["--agent-option", "n=3"], "agent 'greedy' has no setting 'n'"),
         (["--policy-option", "seed=hot"], "policy 'random': seed is a whole number, not 'hot'"),
         (["--env-option", "max_steps=abc"], "max_steps is a whole number or null, not 'abc'"),
-        (["--env-option", "level=true"], "level is a whole number, not True"),
+        (["--env-option", "level=true"], "--level 1 and --env-option level=True: give one of them"),
         (["--episodes", "0"], "0 is not in the range x>=1"),
         (["--seed", "-1"], "-1 is not in the range x>=0"),
     ],
@@ -312,7 +315,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(how: signal.Signals, tmp_pa
     before = [line for line in lines(interrupted) if line.endswith(b"\n")]
     assert 4 <= len(before) < 30
     if how is signal.SIGINT:
-        assert process.returncode == 130 and "the same command goes on" in errors
+        assert process.returncode == 130 and "run the same command to continue" in errors
     for out in (interrupted, whole):
         assert start(out, sleep_s=0).wait(timeout=120) == 0
     after = lines(interrupted)
@@ -383,7 +386,7 @@ def test_a_lost_sandbox_ends_the_run_and_the_same_command_goes_on(
     assert (
         result.exit_code == 1
         and "no engine answers" in result.output
-        and "2 new episodes are safe" in result.output
+        and "2 new episodes are kept" in result.output
     )
     assert [record.index for record in read_episodes(tmp_path / "run")] == [0, 1]
     monkeypatch.setenv("ODD_PROMPT", "nothing like it")

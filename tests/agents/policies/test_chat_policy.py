@@ -307,7 +307,9 @@ def test_name_leads_to_the_server(server: Server) -> None:
     assert policy.propose([State("a")], [1]) == [[Step("a step")]]
     assert server.requests[0]["model"] == "tiny"
     assert policy.seed == 5
-    with pytest.raises(ValueError, match="has no setting 'temprature'; it has: endpoint, seed"):
+    with pytest.raises(
+        ValueError, match="has no setting 'temprature'; did you mean 'temperature'\\?"
+    ):
         load_policy(f"chat:{server.url}#tiny", temprature=1)
 
 

@@ -99,8 +99,7 @@ class Step:
     """The model's log-probability of each token (temperature 1, no token cut off); `None` in place of a token that
     was forced on the model. Unlike `log_prob`, not rounded."""
     context_ids: tuple[int, ...] | None = field(default=None, compare=False)
-    """The tokens that the policy read between its previous step and this one: before the first step the prompt,
-    later a delimiter that it did not write itself, and the environment's reply. None of them is ever learned."""
+    """All tokens that the policy read before it wrote this step."""
 
 
 class SegmentKind(Enum):

@@ -264,8 +264,14 @@ class NodeRecord:
     token_log_probs: tuple[float | None, ...] | None = None
     """One per token, `None` for a token that was forced on the policy (never learned)."""
     context_ids: tuple[int, ...] | None = None
-    """What the policy read after this node's own tokens and before those of a child: at the root the prompt, elsewhere
-    the reply and delimiters that it did not write. `None` if no child was sampled here, or without tokens."""
+    """What the policy read between this node's own tokens and those of a child: at the root the prompt, elsewhere the
+    reply, and delimiters that it did not write. `None` if the node has no child with tokens."""
+    context_restarts: bool = False
+    """`context_ids` is all that the policy read, and does not follow the tokens on the path to this node (a policy that
+    reads each state anew, a served model)."""
+    own_context_ids: tuple[int, ...] | None = None
+    """All that the policy read before this node's own tokens, if that is not what the fields of the parent say (a
+    search showed the policy another state)."""
     public: Any = None
     """`State.public` as JSON: tuples are lists. `None` also if it cannot be JSON."""
     prior: float = 1.0

@@ -40,13 +40,13 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
     ),
     EnvironmentCard(
         "stepgym/Countdown-v0",
-        "stepgym.envs.countdown:make",
+        "stepgym.envs.families.countdown:make",
         10,
         "procedural: reach a target from numbers",
     ),
     EnvironmentCard(
         "stepgym/ModularSums-v0",
-        "stepgym.envs.modular_sums:make",
+        "stepgym.envs.families.modular_sums:make",
         10,
         "procedural: sums modulo a prime",
     ),

@@ -67,6 +67,8 @@ class Problem:
     """The domain's own data that the agent may see (Countdown: the numbers and the target)."""
     task: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False, hash=False)
     """The verifier's own data (tests, entry point, options); JSON-able, hidden from the agent."""
+    solution: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    """A worked solution as texts of steps, the last of which gives the answer; empty if there is none. Hidden too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +99,7 @@ class Step:
     """The model's log-probability of each token (temperature 1, no token cut off); `None` in place of a token that
     was forced on the model. Unlike `log_prob`, not rounded."""
     context_ids: tuple[int, ...] | None = field(default=None, compare=False)
-    """The tokens that the policy read between its previous step and this one: before the first step the prompt,
-    later a delimiter that it did not write itself, and the environment's reply. None of them is ever learned."""
+    """All tokens that the policy read before it wrote this step."""
 
 
 class SegmentKind(Enum):

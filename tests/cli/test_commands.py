@@ -73,7 +73,7 @@ def test_python_m_stepgym_is_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Countdown-v0", "stepgym/Countdown-v0", "stepgym.envs.countdown:make"]
+    "name", ["Countdown-v0", "stepgym/Countdown-v0", "stepgym.envs.families.countdown:make"]
 )
 def test_every_command_resolves_an_environment_alike(name: str) -> None:
     run = CliRunner().invoke

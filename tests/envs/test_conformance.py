@@ -20,7 +20,7 @@ from stepgym.envs.conformance import (
     check_verifier,
     first_problems,
 )
-from stepgym.envs.countdown import CountdownDomain, CountdownVerifier, problems
+from stepgym.envs.families.countdown import CountdownDomain, CountdownVerifier, problems
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.types import Problem, State, Status, Step, Verdict
 from stepgym.plugins.contract import Finding
@@ -194,7 +194,7 @@ def test_an_environment_that_leaks_or_forgets(kind: type[ReasoningEnv], sentence
 
 
 PLUGINS = """
-from stepgym.envs.countdown import make, problems
+from stepgym.envs.families.countdown import make, problems
 from stepgym.envs.reasoning_env import ReasoningEnv
 
 
@@ -237,7 +237,7 @@ def test_the_command_checks_what_a_path_names(
         ("my_plugins:Nothing", "has no 'Nothing'"),
         ("no_such_module:Thing", "cannot import 'no_such_module'"),
         (
-            "stepgym.envs.countdown:CountdownDomain",
+            "stepgym.envs.families.countdown:CountdownDomain",
             "a domain or a verifier is checked inside its environment",
         ),
         ("stepgym/Countdwn-v0", "did you mean 'stepgym/Countdown-v0'?"),

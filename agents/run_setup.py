@@ -89,10 +89,10 @@ def choose_problems(
     problems: Any,
     env: Any,
     *,
-    episodes: int | None,
-    seed: int,
-    level: int | None,
-    env_options: Mapping[str, Any] | None,
+    episodes: int | None = None,
+    seed: int = 0,
+    level: int | None = None,
+    env_options: Mapping[str, Any] | None = None,
 ) -> tuple[Iterable[Problem], Environment]:
     """Return the problems to solve and the environment that they belong to.
 

@@ -142,12 +142,7 @@ def _prepare_curve(given: dict[str, Any]) -> None:
 
 def _curve(out: str, widths: list[int], as_json: bool, limit: Any, run: dict[str, Any]) -> None:
     problems, env = choose_problems(
-        run["problems"],
-        None,
-        episodes=run["episodes"],
-        seed=run["seed"],
-        level=None,
-        env_options=None,
+        run["problems"], None, episodes=run["episodes"], seed=run["seed"]
     )
     curve = measure_curve(
         env,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepgym.agents import SearchTree, load_search, run_search
-from stepgym.agents.answer_groups import AnswerGroups, group_answers, known_groups
+from stepgym.agents.answer_groups import AnswerComparison, AnswerGroups, group_answers, known_groups
 from stepgym.agents.policies.scripted import ScriptedPolicy
 from stepgym.agents.tree_reuse import subtree
 from stepgym.envs.families.words import SameWord, WordsDomain, WordsVerifier
@@ -35,6 +35,9 @@ class CaseBlind(WordsVerifier):
         return a.lower() == b.lower()
 
 
+CASE_BLIND = AnswerComparison.of(CaseBlind())
+
+
 class Batched(CaseBlind):
     def same_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
         type(self).calls += 1
@@ -50,7 +53,9 @@ def grouped(answers: Sequence[str], verifier: Any, *, rounds: int = 1) -> dict[i
     tree, known = tree_of(answers), AnswerGroups()
     nodes = list(range(1, len(answers) + 1))
     for start in range(rounds):
-        group_answers([tree], [known], [nodes[start::rounds]], verifier=verifier)
+        group_answers(
+            [tree], [known], [nodes[start::rounds]], comparison=AnswerComparison.of(verifier)
+        )
     return tree.groups
 
 
@@ -81,7 +86,12 @@ def test_keys_need_no_comparison() -> None:
 def test_comparisons_of_all_trees_share_their_calls() -> None:
     trees = [tree_of(["a", "b", "A", "c", "B"]) for _ in range(10)]
     Batched.calls = 0
-    group_answers(trees, [AnswerGroups() for _ in trees], [range(1, 6)] * 10, verifier=Batched())
+    group_answers(
+        trees,
+        [AnswerGroups() for _ in trees],
+        [range(1, 6)] * 10,
+        comparison=AnswerComparison.of(Batched()),
+    )
     assert all(tree.groups == {1: 1, 2: 2, 3: 1, 4: 4, 5: 2} for tree in trees)
     assert Batched.calls == 2, "one per group that others are compared with"
 
@@ -97,7 +107,7 @@ def test_a_comparison_that_fails_keeps_answers_apart_and_leaves_a_note() -> None
             raise RuntimeError("boom")
 
     tree = tree_of(["a", "b"])
-    group_answers([tree], [AnswerGroups()], [[1, 2]], verifier=Broken())
+    group_answers([tree], [AnswerGroups()], [[1, 2]], comparison=AnswerComparison.of(Broken()))
     assert tree.groups == {1: 1, 2: 2}
     assert "verifier: RuntimeError: boom" in tree.notes[2]
 
@@ -105,9 +115,9 @@ def test_a_comparison_that_fails_keeps_answers_apart_and_leaves_a_note() -> None
 def test_votes_are_not_split_after_tree_reuse() -> None:
     """Answers of the earlier search and of the later one are one vote."""
     tree = tree_of(["a", "b"])
-    group_answers([tree], [AnswerGroups()], [[1, 2]], verifier=CaseBlind())
+    group_answers([tree], [AnswerGroups()], [[1, 2]], comparison=CASE_BLIND)
     tree.states += [State("p", answer=answer, end=End.ANSWERED) for answer in ("A", "a", "b")]
-    group_answers([tree], [known_groups(tree, CaseBlind())], [[3, 4, 5]], verifier=CaseBlind())
+    group_answers([tree], [known_groups(tree, CASE_BLIND)], [[3, 4, 5]], comparison=CASE_BLIND)
     assert tree.groups == {1: 1, 2: 2, 3: 1, 4: 1, 5: 2}
 
 

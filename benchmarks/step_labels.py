@@ -2,7 +2,7 @@
 
     python benchmarks/step_labels.py --seeds 3
 
-Labels are `first_error`; the truth is the exact step verifier (is the target still in reach?). Plain samples are
+StepLabels are `first_error`; the truth is the exact step verifier (is the target still in reach?). Plain samples are
 widened until they cost at least as many tokens.
 """
 
@@ -15,7 +15,8 @@ from typing import Any
 
 from stepgym.agents.solving import iter_solve
 from stepgym.envs.registry import load_env
-from stepgym.training.examples import Labels, Replay, step_labels
+from stepgym.training.examples import Replay, step_labels
+from stepgym.training.types import StepLabels
 
 
 def measure(
@@ -34,10 +35,10 @@ def measure(
         see_verdicts=True,
     ):
         states = replay.states(record)
-        exact = step_labels(record, replay, states, Labels.VERIFIER)
+        exact = step_labels(record, replay, states, StepLabels.VERIFIER)
         found = {
             node: label
-            for node, label in step_labels(record, replay, states, Labels.FIRST_ERROR).items()
+            for node, label in step_labels(record, replay, states, StepLabels.FIRST_ERROR).items()
             if node in exact
         }
         right += sum(exact[node] == label for node, label in found.items())

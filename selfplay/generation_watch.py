@@ -11,7 +11,7 @@ from stepgym.agents.embedded.reward import EmbeddedRewardModel
 from stepgym.records.run_folder import write_whole
 from stepgym.selfplay.loop import Generation
 from stepgym.selfplay.watch import watch
-from stepgym.training.fit import TrainingError
+from stepgym.training.types import TrainingError
 
 PROBLEMS, WIDTHS = 20, (1, 4, 8)
 FILE = "watch.json"

@@ -44,8 +44,8 @@ from stepgym.selfplay.loop_folder import (
 )
 from stepgym.selfplay.teachers import Teacher, agreement, lessons
 from stepgym.training import boards, examples
-from stepgym.training.examples import Choice, Judged, Labels, Replay, require, require_both_classes
-from stepgym.training.fit import Schedule
+from stepgym.training.examples import Replay, require, require_both_classes
+from stepgym.training.types import PolicyTarget, Schedule, StepLabels, ValueTarget
 
 EVERY_S = 20.0
 """How seldom a generation tells of itself before it is finished."""
@@ -208,10 +208,12 @@ def buffered(
     return dict(zip(numbers, without_near_duplicates([memory[g] for g in numbers], apart=apart)))
 
 
-def lessons_of(config: LoopConfig, buffer: Mapping[int, Sequence[EpisodeRecord]]) -> list[Choice]:
+def lessons_of(
+    config: LoopConfig, buffer: Mapping[int, Sequence[EpisodeRecord]]
+) -> list[PolicyTarget]:
     """Return what the policy learns from the buffer."""
     replay = Replay(options=config.env_options)
-    found: list[Choice] = []
+    found: list[PolicyTarget] = []
     for g, kept in buffer.items():
         trusted = replace(
             config, most_agreed=min(1.0, config.most_agreed + config.more_agreed * (g - 1))
@@ -221,16 +223,20 @@ def lessons_of(config: LoopConfig, buffer: Mapping[int, Sequence[EpisodeRecord]]
     return require(found, f"nothing that teacher {config.teacher} approves")
 
 
-def judged_of(config: LoopConfig, buffer: Mapping[int, Sequence[EpisodeRecord]]) -> list[Judged]:
+def judged_of(
+    config: LoopConfig, buffer: Mapping[int, Sequence[EpisodeRecord]]
+) -> list[ValueTarget]:
     """Return what the loop's own reward model learns from the buffer."""
     records = [record for kept in buffer.values() for record in kept]
     replay = Replay(options=config.env_options)
-    return require_both_classes(examples.judged_steps(records, replay, labels=Labels.MONTE_CARLO))
+    return require_both_classes(
+        examples.step_values(records, replay, labels=StepLabels.MONTE_CARLO)
+    )
 
 
 def train_policy(
     config: LoopConfig,
-    choices: Sequence[Choice],
+    choices: Sequence[PolicyTarget],
     start: str,
     out: Path,
     *,
@@ -244,7 +250,7 @@ def train_policy(
     )
     model = net.load(net.POLICY, net.model_folder(policy_folder(config, start), net.POLICY))
     progress = partial(_tell_training, tell, net.POLICY)
-    boards.train_choices(
+    boards.train_targets(
         model, choices, schedule=schedule, batch=config.batch, seed=seed, out=out, progress=progress
     )
     read = boards.tokens_read(model.config.stepgym_game, choices[:500])
@@ -252,11 +258,17 @@ def train_policy(
 
 
 def _train_prm(
-    config: LoopConfig, judged: Sequence[Judged], start: str, out: Path, *, seed: int, tell: Tell
+    config: LoopConfig,
+    judged: Sequence[ValueTarget],
+    start: str,
+    out: Path,
+    *,
+    seed: int,
+    tell: Tell,
 ) -> dict[str, float]:
     schedule = Schedule(config.steps, config.learning_rate, warmup=20, checkpoint_every=200)
     prm = net.load(net.PRM, net.model_folder(policy_folder(config, start), net.PRM))
-    boards.train_judged(
+    boards.train_values(
         prm,
         judged,
         schedule=schedule,

@@ -12,7 +12,7 @@ from typing import Any
 from stepgym.plugins.names import unknown_name
 from stepgym.plugins.settings import check_types
 from stepgym.selfplay.teachers import Approval, Form, Teacher
-from stepgym.training.fit import TrainingError
+from stepgym.training.types import TrainingError
 
 _RANGES = {
     "generations": (0, inf),

@@ -18,7 +18,7 @@ from stepgym.records.types import RunConfig
 from stepgym.selfplay import ledger
 from stepgym.selfplay.loop_config import LoopConfig
 from stepgym.selfplay.loop_folder import START, policy_folder
-from stepgym.training.fit import TrainingError
+from stepgym.training.types import TrainingError
 
 Tell = Callable[[str], None]
 PLAY_SEED, HELD_OUT_SEED = 500_000, 700_000

@@ -17,7 +17,7 @@ from typing import Any
 from stepgym.agents.embedded.policy import WEIGHTS
 from stepgym.records.run_folder import cut_torn_line, write_whole
 from stepgym.selfplay.loop_config import LoopConfig
-from stepgym.training.fit import TrainingError
+from stepgym.training.types import TrainingError
 
 LOG, SETTINGS = "loop.jsonl", "config.json"
 _OWN = re.compile(r"generation-[0-9]+")

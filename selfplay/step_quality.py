@@ -8,8 +8,8 @@ from typing import NamedTuple
 from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.types import State
 from stepgym.records.rows import path_to
-from stepgym.training.embedded import auc
-from stepgym.training.examples import Labels, Replay, step_labels
+from stepgym.training.examples import Replay, step_labels
+from stepgym.training.types import StepLabels
 
 
 class Trace(NamedTuple):
@@ -44,7 +44,7 @@ class Steps(NamedTuple):
     traces: list[Trace]
 
 
-def collect(records: Iterable[EpisodeRecord], replay: Replay, labels: Labels) -> Steps:
+def collect(records: Iterable[EpisodeRecord], replay: Replay, labels: StepLabels) -> Steps:
     """Label all scored steps up to a path's first error, behind which right and wrong mean little.
 
     A solution with a step that cannot be labelled is left out.
@@ -73,6 +73,21 @@ def collect(records: Iterable[EpisodeRecord], replay: Replay, labels: Labels) ->
 def step_auc(steps: Steps) -> float | None:
     """Return the chance that a right step scores above a wrong one; `None` where all steps are right, or all wrong."""
     return auc(steps.scores, steps.right) if len(set(steps.right)) == 2 else None
+
+
+def auc(scores: Sequence[float], labels: Sequence[bool]) -> float:
+    """Return the chance that a right item scores above a wrong one, ties counting half; 0.5 without both classes."""
+    order = sorted(set(scores))
+    rank = {score: i for i, score in enumerate(order)}
+    right, wrong = [0] * len(order), [0] * len(order)
+    for score, label in zip(scores, labels, strict=True):
+        (right if label else wrong)[rank[score]] += 1
+    below, wins = 0, 0.0
+    for r, w in zip(right, wrong):
+        wins += r * (below + w / 2)
+        below += w
+    pairs = sum(right) * sum(wrong)
+    return wins / pairs if pairs else 0.5
 
 
 def f1_at(traces: Sequence[Trace], threshold: float) -> F1:

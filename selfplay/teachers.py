@@ -13,8 +13,9 @@ from itertools import pairwise
 from stepgym.agents.types import EpisodeRecord
 from stepgym.records.rows import path_to
 from stepgym.training import examples
-from stepgym.training.examples import Answers, Choice, Labels, Replay, Same
-from stepgym.training.merged import merged_choices
+from stepgym.training.examples import Answers, Replay, Same
+from stepgym.training.merged_states import merged_targets
+from stepgym.training.types import PolicyTarget, StepLabels
 
 
 class Teacher(StrEnum):
@@ -38,7 +39,7 @@ class Form(StrEnum):
     PATHS = "paths"
     """The lines that end in the right answer: rejection sampling (STaR, ReST-EM)."""
     MERGED = "merged"
-    """The steps between well-supported boards of all lines, merged (`stepgym.training.merged`)."""
+    """The steps between well-supported boards of all lines, merged (`stepgym.training.merged_states`)."""
     BOTH = "both"
 
 
@@ -109,7 +110,7 @@ def right_answers(record: EpisodeRecord) -> Answers:
 
 def lessons(
     approval: Approval, records: Sequence[EpisodeRecord], replay: Replay, *, seed: int = 0
-) -> dict[str, list[Choice]]:
+) -> dict[str, list[PolicyTarget]]:
     """Return what the teacher lets the policy learn from each problem's episode; problems without a lesson are absent."""
     if Teacher(approval.teacher) is Teacher.ORACLE:
         found = {record.problem_id: _right_steps(record, replay) for record in records}
@@ -119,14 +120,14 @@ def lessons(
         found = {}
         for record in records:
             merged = (
-                merged_choices(
+                merged_targets(
                     [record], replay, answers_of=answers, min_support=approval.min_support
                 )
                 if form is not Form.PATHS
                 else []
             )
             paths = (
-                examples.path_choices([record], replay, answers_of=answers)
+                examples.path_targets([record], replay, answers_of=answers)
                 if form is not Form.MERGED
                 else []
             )
@@ -165,16 +166,16 @@ def _shuffled(
     return found
 
 
-def _right_steps(record: EpisodeRecord, replay: Replay) -> list[Choice]:
+def _right_steps(record: EpisodeRecord, replay: Replay) -> list[PolicyTarget]:
     """Return the steps of lines on which the step verifier finds nothing wrong."""
     states = replay.states(record)
-    right = examples.step_labels(record, replay, states, Labels.VERIFIER)
-    found: dict[tuple[int, int], Choice] = {}
+    right = examples.step_labels(record, replay, states, StepLabels.VERIFIER)
+    found: dict[tuple[int, int], PolicyTarget] = {}
     for end, node in enumerate(record.nodes):
         path = path_to(record, end)
         if node.answer is not None and all(right.get(step, 0.0) > 0 for step in path[1:]):
             found |= {
-                (a, b): Choice(states[a].public, {record.nodes[b].text: 1.0})
+                (a, b): PolicyTarget(states[a].public, {record.nodes[b].text: 1.0})
                 for a, b in pairwise(path)
             }
     return list(found.values())

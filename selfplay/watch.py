@@ -21,7 +21,8 @@ from stepgym.agents.types import EpisodeRecord, Policy, RewardModel
 from stepgym.envs.types import Problem, Verifier
 from stepgym.records.rows import path_to
 from stepgym.selfplay.step_quality import Steps, collect, process_f1, step_auc
-from stepgym.training.examples import Labels, Replay
+from stepgym.training.examples import Replay
+from stepgym.training.types import StepLabels
 
 AUC_FLOOR = 0.85
 STRICT_SHARE = 0.05
@@ -101,7 +102,7 @@ def watch(
     )
     env_id = str(getattr(env, "env_id", "") or "")
     replay = Replay({(env_id, problem.level, problem.seed): env for problem in problems})
-    labels = Labels.MONTE_CARLO if env.step_verifier is None else Labels.VERIFIER
+    labels = StepLabels.MONTE_CARLO if env.step_verifier is None else StepLabels.VERIFIER
     steps = collect(records, replay, labels)
     ends = [
         found
@@ -157,7 +158,7 @@ def _samples(
     return found
 
 
-def _step_figures(steps: Steps, labels: Labels) -> dict[str, Any]:
+def _step_figures(steps: Steps, labels: StepLabels) -> dict[str, Any]:
     f1 = process_f1(steps.traces)
     return {
         "labels": str(labels),

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 from stepgym.agents.types import EpisodeRecord
 from stepgym.records.run_folder import read_config, read_episodes
 from stepgym.training.examples import Replay
-from stepgym.training.fit import TrainingError
+from stepgym.training.types import TrainingError
 
 Example = TypeVar("Example")
 

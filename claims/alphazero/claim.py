@@ -28,7 +28,7 @@ from stepgym.selfplay.loop_config import LoopConfig
 from stepgym.selfplay.loop_episodes import Tell, evaluate
 from stepgym.selfplay.loop_folder import read_log
 from stepgym.selfplay.teachers import Form, Teacher
-from stepgym.training.fit import Schedule, TrainingError
+from stepgym.training.types import Schedule, TrainingError
 
 SHAPE = net.Shape(32, 1, 4)
 SCRATCH_SHAPE = net.Shape(64, 3, 4)

@@ -27,11 +27,11 @@ from stepgym.envs.types import Problem
 from stepgym.records.near_duplicates import likeness
 from stepgym.records.run_folder import RunFolder, read_episodes, write_whole
 from stepgym.records.types import RunConfig
+from stepgym.training.config import SMOLLM2, TrainConfig, is_language_model
 from stepgym.training.examples import require
-from stepgym.training.fit import Progress, TrainingError
-from stepgym.training.kinds import Kind
-from stepgym.training.language import SMOLLM2, Trained, is_language_model
-from stepgym.training.run import TrainConfig, train
+from stepgym.training.language_models import Trained
+from stepgym.training.train import train
+from stepgym.training.types import OnProgress, TrainerKind, TrainingError
 
 Tell = Callable[[str], None]
 HELD_OUT_SEED, PLAY_SEED = 700_000, 500_000
@@ -71,7 +71,7 @@ class Generation:
 
 
 def run_generation(
-    config: Generation, *, tell: Tell = print, progress: Progress | None = None
+    config: Generation, *, tell: Tell = print, progress: OnProgress | None = None
 ) -> dict[str, Any]:
     """Play, train each arm, measure; return and write `results.json`. Raises `TrainingError`, `LossNotFinite`."""
     if not is_language_model(config.init):
@@ -181,23 +181,23 @@ def train_arm(
     arm: str,
     start: str,
     records: Sequence[EpisodeRecord],
-    progress: Progress | None,
+    progress: OnProgress | None,
 ) -> None:
     """Train one arm into its folder; `dpo` and `grpo` need that of `sft` to be finished."""
     out = Path(config.out)
-    run, init, kind = out / "run", start, Kind.SFT
+    run, init, kind = out / "run", start, TrainerKind.SFT
     if arm == "unverified":
         run = _all_approved(out / "run-unverified", records)
     elif arm != "sft":
-        kind, init = Kind(arm), f"hf:{out / 'sft'}"
+        kind, init = TrainerKind(arm), f"hf:{out / 'sft'}"
     train(
         TrainConfig(
             kind=kind,
             out=str(out / arm),
-            runs=() if kind is Kind.GRPO else (str(run),),
+            runs=() if kind is TrainerKind.GRPO else (str(run),),
             init=init,
             steps=config.steps,
-            batch=config.batch if kind is not Kind.GRPO else max(config.batch, config.group),
+            batch=config.batch if kind is not TrainerKind.GRPO else max(config.batch, config.group),
             learning_rate=config.learning_rate * ARMS[arm],
             lora=config.lora,
             device=config.device,

@@ -18,8 +18,8 @@ from stepgym.agents.types import EpisodeRecord
 from stepgym.claims import imitation
 from stepgym.envs.registry import load_env
 from stepgym.training import embedded, examples
-from stepgym.training.boards import table_of, train_choices, train_judged
-from stepgym.training.fit import Progress, Schedule
+from stepgym.training.embedded_trainers import table_of, train_targets, train_values
+from stepgym.training.types import OnProgress, Schedule
 
 Tell = Callable[[str], None]
 SMALL, LARGE = net.Shape(24, 2, 2), net.Shape(80, 4, 4)
@@ -103,7 +103,7 @@ def train_sums(folder: Path, seed: int, steps: int, tell: Tell = print) -> Conte
         model = net.build(net.POLICY, shape, imitation.GAME, seed=seed)
         progress = _telling(tell, folder / name)
         schedule = Schedule(steps, 7e-3)
-        train_choices(
+        train_targets(
             model,
             lessons,
             schedule=schedule,
@@ -113,9 +113,9 @@ def train_sums(folder: Path, seed: int, steps: int, tell: Tell = print) -> Conte
             progress=progress,
         )
     small = EmbeddedPolicy(folder / "small", seed=seed)
-    judged: list[examples.Judged] = []
+    judged: list[examples.ValueTarget] = []
     if not all((folder / name / "model.safetensors").is_file() for name in ("prm", "weak")):
-        judged = examples.judged_steps(
+        judged = examples.step_values(
             _attempts(small, seed, max(2, num_problems // 8)), examples.Replay()
         )
     for name, prm_steps in (("prm", max(1, 3 * steps // 8)), ("weak", min(WEAK_STEPS, steps))):
@@ -123,7 +123,7 @@ def train_sums(folder: Path, seed: int, steps: int, tell: Tell = print) -> Conte
             random.Random(seed).shuffle(judged)
             model = net.build(net.PRM, SMALL, imitation.GAME, seed=seed)
             schedule, progress = Schedule(prm_steps, 5e-3), _telling(tell, folder / name)
-            train_judged(
+            train_values(
                 model, judged, schedule=schedule, seed=seed, out=folder / name, progress=progress
             )
     return _load(folder, seed, temperature=SUMS_TEMPERATURE)
@@ -147,7 +147,7 @@ def _attempts(small: EmbeddedPolicy, seed: int, num_problems: int) -> list[Episo
     )
 
 
-def _telling(tell: Tell, folder: Path) -> Progress:
+def _telling(tell: Tell, folder: Path) -> OnProgress:
     """Tell of every fifth of a training."""
 
     def progress(step: int, steps: int, metrics: dict[str, float]) -> None:

@@ -127,7 +127,7 @@ def user_errors() -> Iterator[None]:
 @contextmanager
 def resumable() -> Iterator[None]:
     """`user_errors` for a command that goes on where it stopped: Ctrl-C says so, and a loss that is no number ends it."""
-    from stepgym.training.fit import LossNotFinite
+    from stepgym.training.types import LossNotFinite
 
     try:
         with user_errors():

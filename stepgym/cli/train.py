@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stepgym.cli.options import resumable
-from stepgym.training.kinds import Kind, has
+from stepgym.training.config import has_setting
+from stepgym.training.types import TrainerKind
 
 if TYPE_CHECKING:
-    from stepgym.training.fit import Progress
+    from stepgym.training.types import OnProgress
 
 
 @click.group()
@@ -34,7 +35,7 @@ def embedded(out: Path, seed: int, quick: bool, as_json: bool) -> None:
     """Train the embedded Countdown policy and reward model from scratch."""
     import torch
 
-    from stepgym.training.embedded import Settings, train_embedded
+    from stepgym.claims.shipped_models import Settings, train_embedded
 
     torch.set_num_threads(1)
     settings = Settings(seed=seed)
@@ -67,7 +68,7 @@ _OPTIONS = (
     click.option("--learning-rate", type=float),
     click.option("--batch", type=click.IntRange(min=1)),
     click.option("--labels", help="monte_carlo, verifier, agreement or first_error."),
-    click.option("--hard/--soft", default=None, help="Labels 0 or 1, or shares."),
+    click.option("--hard/--soft", default=None, help="StepLabels 0 or 1, or shares."),
     click.option("--beta", type=float, help="How far from the start the policy may go."),
     click.option(
         "--shared/--separate",
@@ -98,15 +99,15 @@ _OPTIONS = (
 )
 
 
-def _add(kind: Kind, summary: str) -> None:
-    """Add a trainer's command with the options that it has."""
+def _add(kind: TrainerKind, summary: str) -> None:
+    """Add a trainer's command with the options that it has_setting."""
 
     @command.command(str(kind), help=summary)
     def run(file: Path | None, as_json: bool, **given: Any) -> None:
         import torch
 
-        from stepgym.training.language import is_language_model
-        from stepgym.training.run import read_config, train
+        from stepgym.training.config import is_language_model, read_config
+        from stepgym.training.train import train
 
         with resumable():
             config = read_config(kind, file, given)
@@ -117,21 +118,21 @@ def _add(kind: Kind, summary: str) -> None:
 
     for option in _OPTIONS:
         option(run)
-    run.params = [parameter for parameter in run.params if has(kind, str(parameter.name))]
+    run.params = [parameter for parameter in run.params if has_setting(kind, str(parameter.name))]
 
 
 for _kind, _summary in {
-    Kind.SFT: "Policy, on the steps of verified solutions.",
-    Kind.DPO: "Policy, on verified steps against refuted ones.",
-    Kind.PRM: "Step reward model, on labels from the tree or the step verifier.",
-    Kind.ORM: "Outcome reward model, on the verdicts of answers.",
-    Kind.ALPHAZERO: "Policy on the search's visits, reward model on outcomes.",
-    Kind.GRPO: "Policy, straight on an environment's verdicts.",
+    TrainerKind.SFT: "Policy, on the steps of verified solutions.",
+    TrainerKind.DPO: "Policy, on verified steps against refuted ones.",
+    TrainerKind.PRM: "Step reward model, on labels from the tree or the step verifier.",
+    TrainerKind.ORM: "Outcome reward model, on the verdicts of answers.",
+    TrainerKind.ALPHAZERO: "Policy on the search's visits, reward model on outcomes.",
+    TrainerKind.GRPO: "Policy, straight on an environment's verdicts.",
 }.items():
     _add(_kind, _summary)
 
 
-def show_tenths() -> Progress:
+def show_tenths() -> OnProgress:
     """Return what prints a line of progress on standard error for every tenth of the way, of one training or several."""
     last = 0
 

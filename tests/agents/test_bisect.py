@@ -10,7 +10,8 @@ from stepgym.agents import EpisodeRecord, load_search, solve
 from stepgym.agents.search.bisect import _middle
 from stepgym.envs.registry import load_env
 from stepgym.records.rows import ends, path_to
-from stepgym.training.examples import Labels, Replay, step_labels
+from stepgym.training.examples import Replay, step_labels
+from stepgym.training.types import StepLabels
 
 ROLLOUTS = 6
 
@@ -66,8 +67,8 @@ def test_labels_are_nearer_the_truth_than_those_of_plain_samples_for_as_many_tok
         replay, right, total = Replay(), 0, 0
         for record in played:
             states = replay.states(record)
-            exact = step_labels(record, replay, states, Labels.VERIFIER)
-            found = step_labels(record, replay, states, Labels.FIRST_ERROR)
+            exact = step_labels(record, replay, states, StepLabels.VERIFIER)
+            found = step_labels(record, replay, states, StepLabels.FIRST_ERROR)
             right += sum(exact[node] == label for node, label in found.items() if node in exact)
             total += sum(node in exact for node in found)
         return right / total, sum(record.usage["visible_tokens"] for record in played) / len(played)

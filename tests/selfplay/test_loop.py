@@ -35,7 +35,7 @@ from stepgym.selfplay.loop import (
 from stepgym.selfplay.loop_config import LoopConfig, read_loop_config
 from stepgym.selfplay.loop_episodes import evaluate, held_out, play
 from stepgym.selfplay.loop_folder import policy_folder, read_log
-from stepgym.training.fit import Schedule, TrainingError
+from stepgym.training.types import Schedule, TrainingError
 
 
 @pytest.fixture(scope="module")

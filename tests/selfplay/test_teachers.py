@@ -35,8 +35,8 @@ from stepgym.selfplay.teachers import (
     right_answers,
 )
 from stepgym.training.examples import Replay
-from stepgym.training.fit import TrainingError
-from stepgym.training.merged import merged_choices
+from stepgym.training.merged_states import merged_targets
+from stepgym.training.types import TrainingError
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def test_merging_takes_an_approved_answer_however_a_line_spells_it(
     """A step that reaches the target from a supported board is a lesson though its line is another's."""
     for record in countdowns:
         approved = right_answers(record)
-        for choice in merged_choices(
+        for choice in merged_targets(
             [record], Replay(), answers_of={record.problem_id: approved[:1]}, min_support=1
         ):
             left, target = choice.board  # type: ignore[misc]
@@ -249,7 +249,7 @@ def test_merged_lessons_are_legal_share_out_to_one_and_join_supported_boards(
         for node, state in zip(record.nodes, replay().states(record)):
             if not state.done:
                 passed[state.public] += node.visits
-        for choice in merged_choices(
+        for choice in merged_targets(
             [record],
             replay(),
             answers_of={record.problem_id: (record.reference,)},
@@ -276,7 +276,7 @@ def test_merging_finds_steps_that_no_sample_took(episodes: list[EpisodeRecord]) 
     answers_of = {r.problem_id: (r.reference,) for r in episodes}
     found = {
         (c.board, text)
-        for c in merged_choices(episodes, replay(), answers_of=answers_of, min_support=2)
+        for c in merged_targets(episodes, replay(), answers_of=answers_of, min_support=2)
         for text in c.target
     }
     taken = {
@@ -299,7 +299,7 @@ def test_a_domain_without_legal_steps_is_told_so(episodes: list[EpisodeRecord]) 
             return SimpleNamespace(domain=domain, problems=known.problems, verifier=known.verifier)
 
     with pytest.raises(TrainingError, match="does not list its legal steps; learn from paths"):
-        merged_choices(
+        merged_targets(
             episodes[:1],
             Bare(options={"modulus": 5}),
             answers_of={episodes[0].problem_id: ("0",)},

@@ -29,10 +29,11 @@ from stepgym.records.near_duplicates import likeness
 from stepgym.records.run_folder import RunFolder, read_episodes
 from stepgym.records.types import RunConfig
 from stepgym.training import fit, rollouts
-from stepgym.training.fit import LossNotFinite, TrainingError
+from stepgym.training.config import TrainConfig, read_config
 from stepgym.training.played import Played, read_runs
 from stepgym.training.preference_texts import preference_texts
-from stepgym.training.run import TrainConfig, playground, read_config, train
+from stepgym.training.train import train, training_env
+from stepgym.training.types import LossNotFinite, TrainingError
 
 ENV = "stepgym/Math-v0"
 needs_trl = pytest.mark.skipif(
@@ -285,7 +286,7 @@ def test_grpo_keeps_problems_apart(model: str, tmp_path: Path) -> None:
     assert not [prompt for prompt in left if prompt.startswith(f"Compute {b[:-1]} + {a}.")], (
         "nor the twin of one"
     )
-    seeds = {playground(replace(settings, seed=seed)).problems[0].prompt for seed in (0, 1)}
+    seeds = {training_env(replace(settings, seed=seed)).problems[0].prompt for seed in (0, 1)}
     assert not seeds & {load_env(ENV, level=1, seed=seed).problems[0].prompt for seed in (0, 1)}, (
         "what others measure on"
     )

@@ -22,14 +22,24 @@ from stepgym.envs.registry import load_env
 from stepgym.records.run_folder import RunFolder
 from stepgym.records.types import RecordError, RunConfig
 from stepgym.selfplay.play import selfplay
+from stepgym.selfplay.step_quality import auc
 from stepgym.training import boards, examples
 from stepgym.training import fit as fitting
-from stepgym.training.embedded import auc
-from stepgym.training.examples import Choice, Judged, Labels, Preference, Replay
-from stepgym.training.fit import LossNotFinite, Schedule, TrainingError, fit
-from stepgym.training.grpo import Variant, roll_out, train_grpo
-from stepgym.training.kinds import ONLY_FOR
-from stepgym.training.run import TrainConfig, read_config, train
+from stepgym.training.config import ONLY_FOR, TrainConfig, read_config
+from stepgym.training.examples import Replay
+from stepgym.training.fit import fit
+from stepgym.training.grpo import roll_out, train_grpo
+from stepgym.training.train import train
+from stepgym.training.types import (
+    GrpoVariant,
+    LossNotFinite,
+    PolicyTarget,
+    Preference,
+    Schedule,
+    StepLabels,
+    TrainingError,
+    ValueTarget,
+)
 
 SHAPE = net.Shape(16, 1, 2)
 BOARD = ((3, 4, 5), 35)
@@ -66,8 +76,8 @@ def share(model: Any, board: Any, text: str) -> float:
 
 def test_a_policy_takes_on_the_shares_it_is_shown() -> None:
     model = policy()
-    boards.train_choices(
-        model, [Choice(BOARD, {GOOD: 0.75, BAD: 0.25})] * 8, schedule=QUICK, batch=8
+    boards.train_targets(
+        model, [PolicyTarget(BOARD, {GOOD: 0.75, BAD: 0.25})] * 8, schedule=QUICK, batch=8
     )
     assert share(model, BOARD, GOOD) == pytest.approx(0.75, abs=0.05)
     assert share(model, BOARD, BAD) == pytest.approx(0.25, abs=0.05)
@@ -75,7 +85,9 @@ def test_a_policy_takes_on_the_shares_it_is_shown() -> None:
 
 def test_a_step_of_several_tokens_is_learned_as_one() -> None:
     model, board = policy("modular_sums"), ((3, 9, 20), None, 31)
-    boards.train_choices(model, [Choice(board, {"3 + 9 = 12": 1.0})] * 8, schedule=QUICK, batch=8)
+    boards.train_targets(
+        model, [PolicyTarget(board, {"3 + 9 = 12": 1.0})] * 8, schedule=QUICK, batch=8
+    )
     assert share(model, board, "3 + 9 = 12") > 0.9
 
 
@@ -89,13 +101,13 @@ def test_preferences_move_one_step_over_the_other() -> None:
 def test_a_reward_model_tells_its_classes_apart() -> None:
     model = net.build(net.PRM, SHAPE, "countdown")
     good, bad = ((7, 5), 35), ((1, 3), 35)
-    boards.train_judged(model, [Judged(good, 1.0), Judged(bad, 0.0)] * 4, schedule=QUICK)
+    boards.train_values(model, [ValueTarget(good, 1.0), ValueTarget(bad, 0.0)] * 4, schedule=QUICK)
     high, low = torch.sigmoid(net.board_logits(model, [good, bad])).tolist()
     assert high > 0.9 > 0.1 > low
 
 
-@pytest.mark.parametrize("variant", list(Variant))
-def test_grpo_raises_the_share_of_verified_answers(variant: Variant) -> None:
+@pytest.mark.parametrize("variant", list(GrpoVariant))
+def test_grpo_raises_the_share_of_verified_answers(variant: GrpoVariant) -> None:
     env = load_env("Countdown-v0", level=1, seed=1)
     model = policy()
     problems = [env.problems[i] for i in range(1000, 1100)]
@@ -116,12 +128,14 @@ def test_replay_gives_the_boards_that_search_saw(records: list[EpisodeRecord]) -
             assert state.answer == node.answer
 
 
-@pytest.mark.parametrize("labels", list(Labels))
-def test_labels_of_every_source_are_shares(records: list[EpisodeRecord], labels: Labels) -> None:
-    judged = examples.judged_steps(records, Replay(), labels=labels)
+@pytest.mark.parametrize("labels", list(StepLabels))
+def test_labels_of_every_source_are_shares(
+    records: list[EpisodeRecord], labels: StepLabels
+) -> None:
+    judged = examples.step_values(records, Replay(), labels=labels)
     assert judged
     assert all(0 <= e.label <= 1 for e in judged)
-    hard = examples.judged_steps(records, Replay(), labels=labels, hard=True)
+    hard = examples.step_values(records, Replay(), labels=labels, hard=True)
     assert [e.label for e in hard] == [float(e.label > 0) for e in judged]
 
 
@@ -134,10 +148,10 @@ def test_agreement_keeps_a_part_of_the_samples_and_first_error_stops_at_it(
         sampled, exact, agreed, first = (
             examples.step_labels(record, replay, states, labels)
             for labels in (
-                Labels.MONTE_CARLO,
-                Labels.VERIFIER,
-                Labels.AGREEMENT,
-                Labels.FIRST_ERROR,
+                StepLabels.MONTE_CARLO,
+                StepLabels.VERIFIER,
+                StepLabels.AGREEMENT,
+                StepLabels.FIRST_ERROR,
             )
         )
         assert agreed.keys() <= sampled.keys()
@@ -149,20 +163,20 @@ def test_agreement_keeps_a_part_of_the_samples_and_first_error_stops_at_it(
 
 
 def test_visits_are_shares_of_siblings(records: list[EpisodeRecord]) -> None:
-    choices = examples.visit_choices(records, Replay())
+    choices = examples.visit_targets(records, Replay())
     assert choices
     assert all(math.fsum(c.target.values()) == pytest.approx(1) for c in choices)
 
 
 def test_a_run_cut_short_ends_as_the_one_that_was_not(tmp_path: Path) -> None:
     rows = [
-        Choice(((a, b), a * b), {f"{max(a, b)} * {min(a, b)}": 1.0})
+        PolicyTarget(((a, b), a * b), {f"{max(a, b)} * {min(a, b)}": 1.0})
         for a in range(2, 9)
         for b in range(a, 9)
     ]
     schedule = Schedule(20, 1e-2, warmup=2, checkpoint_every=7)
     whole, cut = policy(), policy()
-    boards.train_choices(whole, rows, schedule=schedule, batch=4, out=tmp_path / "whole")
+    boards.train_targets(whole, rows, schedule=schedule, batch=4, out=tmp_path / "whole")
 
     class Stop(Exception):
         pass
@@ -176,7 +190,7 @@ def test_a_run_cut_short_ends_as_the_one_that_was_not(tmp_path: Path) -> None:
             raise Stop
         return loss(step)
 
-    laid, _ = boards.choice_rows("countdown", rows)
+    laid, _ = boards.target_rows("countdown", rows)
     rows_of = boards.batches(len(laid), 4, 0)
 
     def loss(step: int) -> torch.Tensor:
@@ -185,23 +199,23 @@ def test_a_run_cut_short_ends_as_the_one_that_was_not(tmp_path: Path) -> None:
     with pytest.raises(Stop):
         fit(cut, kill, schedule=schedule, out=tmp_path / "cut")
     again = policy()
-    boards.train_choices(again, rows, schedule=schedule, batch=4, out=tmp_path / "cut")
+    boards.train_targets(again, rows, schedule=schedule, batch=4, out=tmp_path / "cut")
     for a, b in zip(whole.parameters(), again.parameters()):
         assert torch.allclose(a, b, atol=1e-5)
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
-    rows, schedule = [Choice(BOARD, {GOOD: 1.0})], Schedule(4, 1e-3)
-    boards.train_choices(policy(), rows, schedule=schedule, out=tmp_path)
+    rows, schedule = [PolicyTarget(BOARD, {GOOD: 1.0})], Schedule(4, 1e-3)
+    boards.train_targets(policy(), rows, schedule=schedule, out=tmp_path)
     with pytest.raises(
         TrainingError,
         match=r"steps was 4, is now 8; learning_rate was 0\.001, is now 0\.01; choose",
     ):
-        boards.train_choices(policy(), rows, schedule=Schedule(8, 1e-2), out=tmp_path)
+        boards.train_targets(policy(), rows, schedule=Schedule(8, 1e-2), out=tmp_path)
     other = net.build(net.POLICY, SHAPE, "countdown", seed=1)
     with pytest.raises(TrainingError, match="another run: digest of the first weights was "):
-        boards.train_choices(other, rows, schedule=schedule, out=tmp_path)
-    assert boards.train_choices(policy(), rows, schedule=schedule, out=tmp_path).steps == 4
+        boards.train_targets(other, rows, schedule=schedule, out=tmp_path)
+    assert boards.train_targets(policy(), rows, schedule=schedule, out=tmp_path).steps == 4
 
 
 def test_grpo_goes_on_from_between_two_groups(
@@ -245,12 +259,12 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tmp_path: Path
 
 
 def test_a_cut_training_state_is_named(tmp_path: Path) -> None:
-    rows = [Choice(BOARD, {GOOD: 1.0})]
-    boards.train_choices(policy(), rows, schedule=Schedule(4, 1e-3), out=tmp_path)
+    rows = [PolicyTarget(BOARD, {GOOD: 1.0})]
+    boards.train_targets(policy(), rows, schedule=Schedule(4, 1e-3), out=tmp_path)
     state = tmp_path / "training_state.safetensors"
     state.write_bytes(state.read_bytes()[:-50])
     with pytest.raises(TrainingError, match="cut short"):
-        boards.train_choices(policy(), rows, schedule=Schedule(8, 1e-3), out=tmp_path)
+        boards.train_targets(policy(), rows, schedule=Schedule(8, 1e-3), out=tmp_path)
 
 
 def run_folder(path: Path, records: list[EpisodeRecord]) -> Path:
@@ -436,13 +450,15 @@ def test_rows_as_tensors_lose_what_rows_one_by_one_lose() -> None:
     """One forward pass of a step serves the choice of each of its tokens, and padding serves none."""
     sums = net.build(net.POLICY, net.Shape(16, 1, 2), "modular_sums")
     choices = [
-        Choice(((2, 3, 4), None, 7), {"2 + 3 = 5": 0.5, "2 + 4 = 6": 0.25, "3 + 4 = 0": 0.25}),
-        Choice(
+        PolicyTarget(
+            ((2, 3, 4), None, 7), {"2 + 3 = 5": 0.5, "2 + 4 = 6": 0.25, "3 + 4 = 0": 0.25}
+        ),
+        PolicyTarget(
             ((4,), 5, 7), {"5 + 4 = 2": 1.0}, 3.0
         ),  # the only pair there is: nothing but the result is learned
-        Choice(((1, 1), 5, 7), {"5 + 1 = 6": 1.0}),
+        PolicyTarget(((1, 1), 5, 7), {"5 + 1 = 6": 1.0}),
     ]
-    rows, strange = boards.choice_rows("modular_sums", choices)
+    rows, strange = boards.target_rows("modular_sums", choices)
     table = boards.tabulate(rows)
     at, rank = torch.nonzero(table.rows >= 0, as_tuple=True)
     part = table.rows[at, rank]

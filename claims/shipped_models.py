@@ -1,5 +1,5 @@
-"""How the embedded Countdown models are made: a policy from an exact solver's demonstrations, then a step reward
-model from boards that this policy visits, labelled by whether the target can still be reached.
+"""How the shipped embedded Countdown models are trained: a policy on an exact solver's demonstrations, then a step
+reward model on the boards that this policy visits, labelled by whether the target can still be reached.
 
 `stepgym train embedded` runs it; under five minutes on one core.
 """
@@ -21,11 +21,11 @@ from stepgym.agents.embedded.policy import EmbeddedPolicy
 from stepgym.agents.embedded.reward import EmbeddedRewardModel
 from stepgym.envs.countdown import Board, problems
 from stepgym.envs.countdown_solver import moves, reachable
-from stepgym.training.boards import batches
-from stepgym.training.fit import Progress, Schedule, fit
+from stepgym.selfplay.step_quality import auc
+from stepgym.training.config import TRAINING_SEED
+from stepgym.training.fit import batches, fit
+from stepgym.training.types import OnProgress, Schedule
 
-TRAINING_SEED = 900_000
-"""Problem seeds from here on are for training; measure on smaller ones."""
 GAME = "countdown"
 LEVEL_SHARES = {1: 0.05, 2: 0.1, 3: 0.55, 4: 0.1, 5: 0.2}
 
@@ -108,7 +108,7 @@ def train_policy(
     boards: Sequence[Board],
     *,
     out: Path | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Any:
     """Return a policy trained to write the steps that keep the target reachable."""
     rows, legal = policy_rows(demonstrations(boards, random.Random(settings.seed)))
@@ -121,7 +121,14 @@ def train_policy(
         log_probs = torch.log_softmax(logits.masked_fill(~legal[index], -1e9), dim=-1)
         return -(rows.target[index] * log_probs).sum() / len(index)
 
-    fit(model, loss, schedule=settings.policy_schedule, out=out, progress=progress)
+    fit(
+        model,
+        loss,
+        schedule=settings.policy_schedule,
+        out=out,
+        progress=progress,
+        task="train policy",
+    )
     return model
 
 
@@ -149,7 +156,7 @@ def train_prm(
     policy: EmbeddedPolicy,
     *,
     out: Path | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Any:
     """Return a reward model trained on exact reachability of the boards that `policy` visits."""
     seen = visited(policy, boards, random.Random(settings.seed + 1))
@@ -164,12 +171,19 @@ def train_prm(
         logits = model.score(hidden(model, rows, index))[:, 0]
         return functional.binary_cross_entropy_with_logits(logits, labels[index])
 
-    fit(model, loss, schedule=settings.prm_schedule, out=out, progress=progress)
+    fit(
+        model,
+        loss,
+        schedule=settings.prm_schedule,
+        out=out,
+        progress=progress,
+        task="train reward model",
+    )
     return model
 
 
 def train_embedded(
-    out: Path, settings: Settings, *, progress: Progress | None = None
+    out: Path, settings: Settings, *, progress: OnProgress | None = None
 ) -> dict[str, float]:
     """Train both models into `out/policy` and `out/prm` and return what `measure` says of them."""
     boards = training_boards(settings)
@@ -212,18 +226,3 @@ def greedy_share(policy: EmbeddedPolicy, boards: Sequence[Board]) -> float:
                 solved += left == (target,)
         current = after
     return solved / len(boards)
-
-
-def auc(scores: Sequence[float], labels: Sequence[bool]) -> float:
-    """Return the chance that a right one scores above a wrong one, ties counting half; 0.5 where one class is missing."""
-    order = sorted(set(scores))
-    rank = {score: i for i, score in enumerate(order)}
-    right, wrong = [0] * len(order), [0] * len(order)
-    for score, label in zip(scores, labels, strict=True):
-        (right if label else wrong)[rank[score]] += 1
-    below, wins = 0, 0.0
-    for r, w in zip(right, wrong):
-        wins += r * (below + w / 2)
-        below += w
-    pairs = sum(right) * sum(wrong)
-    return wins / pairs if pairs else 0.5

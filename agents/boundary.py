@@ -16,7 +16,7 @@ from types import NoneType
 from typing import Any, NamedTuple, TypeVar
 
 from stepgym.agents.types import Policy, PolicyError, RewardModel
-from stepgym.envs.types import Domain, Problem, State, Step, Verdict, Verifier
+from stepgym.envs.types import Domain, Problem, State, Step, StepVerifier, Verdict, Verifier
 from stepgym.sandbox.types import SandboxError
 
 MAX_STEP_CHARS = 200_000
@@ -257,6 +257,24 @@ def verify(
         return verdicts
 
     return call_isolated(call, owners, "verifier", (problems, answers))
+
+
+def verify_steps(
+    verifier: StepVerifier,
+    problems: Sequence[Problem],
+    states: Sequence[State],
+    owners: Sequence[int],
+) -> Sequence[list[Verdict] | Failure]:
+    """Return the step verifier's verdict on each step of each state."""
+
+    def call(problems: Sequence[Problem], states: Sequence[State]) -> list[list[Verdict]]:
+        verdicts = verifier.verify_steps(problems, states)
+        _same_length(verdicts, states, "lists of verdicts", "states")
+        for own, state in zip(verdicts, states):
+            _same_length(own, state.steps, "verdicts", "steps")
+        return verdicts
+
+    return call_isolated(call, owners, "step verifier", (problems, states))
 
 
 def _same_length(results: Sequence[object], asked: Sequence[object], got: str, given: str) -> None:

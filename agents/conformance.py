@@ -32,7 +32,7 @@ from stepgym.agents.types import (
 )
 from stepgym.agents.words import WordEnv, WordSet
 from stepgym.envs.types import State, Step
-from stepgym.plugins.contract import Clause, Finding, hold
+from stepgym.plugins.contract import Clause, Finding, check_clauses
 
 MAX_ROUNDS = 5000
 COUNTS = (1, 3, 2, 4)
@@ -43,7 +43,7 @@ def check_policy(policy: Any, *, env: Any = None) -> list[Finding]:
     where = _environment(env)
     tried = bound(policy, where.domain)
     states = _states(where)
-    return hold(
+    return check_clauses(
         tried, [Clause(sentence, partial(check, states)) for sentence, check in POLICY_CLAUSES]
     )
 
@@ -53,14 +53,14 @@ def check_reward_model(reward_model: Any, *, env: Any = None) -> list[Finding]:
     where = _environment(env)
     tried = bound(reward_model, where.domain)
     states = [state for state in _states(where) if state.steps]
-    return hold(
+    return check_clauses(
         tried, [Clause(sentence, partial(check, states)) for sentence, check in REWARD_CLAUSES]
     )
 
 
 def check_search(search: Any) -> list[Finding]:
     """Hold a search to its contract on a game of spelling words."""
-    return hold(search, [Clause(sentence, check) for sentence, check in SEARCH_CLAUSES])
+    return check_clauses(search, [Clause(sentence, check) for sentence, check in SEARCH_CLAUSES])
 
 
 def _environment(env: Any) -> Any:

@@ -6,21 +6,11 @@ give the same trees.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from stepgym.agents import boundary
-from stepgym.agents.attic import Attic
-from stepgym.agents.rounds import (
-    Job,
-    Parts,
-    Run,
-    go_on,
-    may_go_on,
-    play_round,
-    take_in_alone,
-    wants_more,
-)
+from stepgym.agents.rounds import Job, Parts, Run, play_round, take_in_alone, wants_more
 from stepgym.agents.types import (
     NO_LIMIT,
     ROOT,
@@ -30,12 +20,8 @@ from stepgym.agents.types import (
     RewardModel,
     Search,
     SearchTree,
-    Together,
 )
 from stepgym.envs.types import Domain, Problem, State, Verifier
-
-MANY = 12
-"""Trees from which on growing them at once pays."""
 
 
 def run_search(
@@ -115,44 +101,7 @@ def play_lockstep(parts: Parts, run: Run) -> None:
     def more(job: Job) -> bool:
         return wants_more(parts, job, run)
 
-    with Attic() as attic:
-        live = _play_together(parts, run, attic)
-        if live is None:
-            live = list(filter(more, run.jobs))
-        take_in = take_in_alone(parts, more)
-        while live:
-            before = run.nodes
-            live = play_round(parts, live, run, take_in)
-            attic.put(run.nodes - before)
-
-
-def _play_together(parts: Parts, run: Run, attic: Attic) -> list[Job] | None:
-    """Play rounds while there are many trees, where the search can grow them at once; return the jobs that are left,
-    `None` where that was not tried."""
-    # not of the object: what is handed on by a wrapper's `__getattr__` would go past the wrapper
-    together = getattr(type(parts.search), "together", None)
-    if together is None or sum(may_go_on(parts, job, run) for job in run.jobs) < MANY:
-        return None
-    grove: Together | None = together(parts.search, [job.tree for job in run.jobs])
-    if grove is None:
-        return None
-    places = {id(job): at for at, job in enumerate(run.jobs)}
-
-    def select(jobs: Sequence[Job]) -> list[Job]:
-        free = [job for job in jobs if may_go_on(parts, job, run)]
-        asked = dict(zip(map(id, free), grove.select([places[id(job)] for job in free])))
-        return [job for job in jobs if go_on(job, asked.get(id(job), []))]
-
-    def take_in(jobs: Sequence[Job], growns: Sequence[Mapping[int, Sequence[int]]]) -> list[Job]:
-        grove.backup([places[id(job)] for job in jobs], growns)
-        return select(jobs)
-
-    try:
-        live = select(run.jobs)
-        while len(live) >= MANY:
-            before = run.nodes
-            live = play_round(parts, live, run, take_in, at_once=True)
-            attic.put(run.nodes - before)
-    finally:
-        grove.settle()
-    return live
+    live = list(filter(more, run.jobs))
+    take_in = take_in_alone(parts, more)
+    while live:
+        live = play_round(parts, live, run, take_in)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from stepgym.agents.registry import load_policy, load_reward_model, load_search
 from stepgym.agents.types import Policy, RewardModel, Search
+from stepgym.plugins.errors import UserError
 
 
 class Players(NamedTuple):
@@ -62,7 +63,7 @@ def make_search(agent: str | Search, seed: int, settings: Mapping[str, Any] | No
     """Return the search itself, or make it by name; `seed` is passed on where it takes one."""
     if not isinstance(agent, str):
         if settings:
-            raise ValueError(
+            raise UserError(
                 f"agent_settings={dict(settings)!r} need an agent by name, not {agent!r}"
             )
         return agent

@@ -4,60 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from enum import Enum
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from stepgym.agents.types import ROOT, EpisodeRecord, NodeRecord, NodeStatus, SearchTree
 from stepgym.envs.types import Problem, Status, Verdict
 
-SECRET_SETTINGS = frozenset({"api_key", "password", "token"})
-SECRET = "(secret)"
-
-
-def describe(thing: object) -> Any:
-    """Return a JSON-able description of a plug-in: its kind and settings, nothing that is run, no secret."""
-    if thing is None or isinstance(thing, bool | int | float):
-        return thing
-    if isinstance(thing, str):
-        return without_secrets(thing)
-    if isinstance(thing, Enum):
-        return thing.value
-    if isinstance(thing, Mapping):
-        return {
-            str(key): SECRET if key in SECRET_SETTINGS and value else describe(value)
-            for key, value in thing.items()
-        }
-    if isinstance(thing, list | tuple):
-        return [describe(item) for item in thing]
-    own = getattr(thing, "describe", None)
-    if callable(own) and not isinstance(thing, type):
-        return own()
-    kind = (
-        thing
-        if isinstance(thing, type) or (callable(thing) and hasattr(thing, "__qualname__"))
-        else type(thing)
-    )
-    name = f"{kind.__module__}:{kind.__qualname__}"
-    settings = {}
-    if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
-        settings = {
-            f.name: describe(getattr(thing, f.name)) for f in dataclasses.fields(thing) if f.repr
-        }
-    size = getattr(thing, "num_parameters", None)
-    if isinstance(size, int):
-        settings["num_parameters"] = size
-    return {"kind": name, **settings} if settings else name
-
-
-def without_secrets(text: str) -> str:
-    """Return a text whose URLs have lost their user, password and query, which may hold a key."""
-    if "://" not in text:
-        return text
-    return re.sub(r"(?<=://)([^\s/?#]*@)?([^\s?#]*)(\?[^\s#]*)?", r"\2", text)
+NOT_JSON = object()
+"""What `public_json` returns for data that JSON cannot hold."""
 
 
 def make_record(
@@ -67,25 +23,37 @@ def make_record(
     best: int,
     verdict: Verdict | None,
     env_id: str = "",
+    env_options: Mapping[str, Any] | None = None,
+    attempt: int = 0,
+    step_verdicts: Mapping[int, Status] | None = None,
     agent: Mapping[str, Any] | None = None,
 ) -> EpisodeRecord:
-    """Make the record of one finished search that stands by node `best`; `verdict` is of its answer, if it has one."""
+    """Make the record of a finished search that chose node `best`; `verdict` is that of its answer, if it has one.
+
+    `step_verdicts` are the step verifier's, by node.
+    """
     answer = tree.states[best].answer
     notes = "; ".join(f"node {node}: {note}" for node, note in sorted(tree.notes.items())[:5])
     return EpisodeRecord(
         env_id=env_id,
+        env_options=dict(env_options or {}),
         problem_id=problem.id,
+        attempt=attempt,
         level=problem.level,
         seed=problem.seed,
         index=problem.index,
         prompt=problem.prompt,
         reference=problem.reference,
-        nodes=tuple(node_record(tree, node) for node in range(len(tree))),
+        nodes=tuple(
+            node_record(tree, node, (step_verdicts or {}).get(node)) for node in range(len(tree))
+        ),
         path=tuple(tree.path(best)),
         answer=answer,
         verdict=outcome(tree, answer, verdict),
+        fault=_fault(verdict),
         score=verdict.score if verdict is not None else 0.0,
         reason=verdict.reason if verdict is not None else "",
+        decided_by=verdict.decided_by if verdict is not None else "",
         note=notes[:4000],
         usage={f.name: getattr(tree.usage, f.name) for f in dataclasses.fields(tree.usage)},
         agent=dict(agent or {}),
@@ -95,7 +63,7 @@ def make_record(
 
 
 def outcome(tree: SearchTree, answer: str | None, verdict: Verdict | None) -> str:
-    """Return the record's verdict: the verifier's word, or why there is none."""
+    """Return the record's verdict: the verifier's status, or why there is none."""
     if verdict is not None:
         return verdict.status.value
     if answer is not None:
@@ -103,26 +71,60 @@ def outcome(tree: SearchTree, answer: str | None, verdict: Verdict | None) -> st
     return "failed" if NodeStatus.FAILED in tree.status else "no_answer"
 
 
-def node_record(tree: SearchTree, node: int) -> NodeRecord:
+def node_record(tree: SearchTree, node: int, step_verdict: Status | None = None) -> NodeRecord:
     """Return one node as the record keeps it."""
     state = tree.states[node]
     step = state.steps[-1] if state.steps and node != ROOT else None
     verdict = tree.verdicts.get(node)
+    public = public_json(state.public)
     return NodeRecord(
         parent=tree.parent[node],
         text=step.text if step else "",
         reply=step.reply if step else "",
         log_prob=step.log_prob if step else None,
         num_tokens=step.num_tokens if step else 0,
+        num_reasoning_tokens=step.num_reasoning_tokens if step else 0,
+        num_reply_tokens=step.num_reply_tokens if step else 0,
+        final=step.final if step else False,
+        token_ids=step.token_ids if step else None,
+        token_log_probs=step.token_log_probs if step else None,
+        context_ids=_context_ids(tree, node),
+        public=None if public is NOT_JSON else public,
         prior=tree.prior[node],
         score=tree.score[node],
         visits=tree.visits[node],
         value=tree.value[node],
         status=tree.status[node].value,
+        end=state.end.value if state.end is not None else None,
         answer=state.answer,
         verdict=verdict.status.value if verdict else None,
+        fault=_fault(verdict),
+        step_verdict=step_verdict.value if step_verdict is not None else None,
         note=tree.notes.get(node, ""),
     )
+
+
+def public_json(value: Any) -> Any:
+    """Return `State.public` as JSON, tuples as lists; `NOT_JSON` if it holds anything but tuples and JSON's scalars."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, tuple):
+        inner = [public_json(item) for item in value]
+        return NOT_JSON if NOT_JSON in inner else inner
+    return NOT_JSON
+
+
+def _context_ids(tree: SearchTree, node: int) -> tuple[int, ...] | None:
+    """Return what a policy read between this node's own tokens and a child's; the same for all children."""
+    for child in tree.children[node]:
+        ids = tree.states[child].steps[-1].context_ids
+        if ids is not None:
+            return ids
+    return None
+
+
+def _fault(verdict: Verdict | None) -> str | None:
+    return verdict.fault.value if verdict is not None and verdict.fault is not None else None
 
 
 def package_version() -> str:

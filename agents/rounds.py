@@ -63,8 +63,6 @@ class Run:
 
     jobs: Sequence[Job] = ()
     model_calls: int = 0
-    nodes: int = 0
-    """How many nodes have grown in lock-step."""
     started: float = field(default_factory=time.perf_counter)
     spent: Meter = field(default_factory=Meter)
     """What jobs have spent that are done and no longer among `jobs`."""
@@ -125,20 +123,17 @@ TakeIn = Callable[[Sequence[Job], Sequence[Mapping[int, Sequence[int]]]], list[J
 """Lets searches take in what grew in their trees and select their next requests; returns the jobs that go on."""
 
 
-def play_round(
-    parts: Parts, jobs: Sequence[Job], run: Run, take_in: TakeIn, *, at_once: bool = False
-) -> list[Job]:
+def play_round(parts: Parts, jobs: Sequence[Job], run: Run, take_in: TakeIn) -> list[Job]:
     """Serve all requests of all jobs with one call to each plug-in, let `take_in` have what grew, and return the jobs
     that go on.
 
-    What a tree needs after the last call is done in one go, while it lies in the processor's cache; with `at_once`
-    and for verdicts, all trees wait for the last one.
+    Each tree backs up as soon as it has grown, while it is in the processor's cache; if the search sees verdicts, all
+    trees wait for them.
     """
     again: list[int] = []
     growths, counts, faults = _propose(parts, jobs, again)
     run.model_calls += 1
     after, owners, is_plain = _advance(parts, jobs, growths)
-    run.nodes += len(after)
     scores = _score(parts, jobs, after, owners, again)
     run.model_calls += (parts.reward_model is not None and bool(after)) + len(again)
     for owner in again:
@@ -159,7 +154,7 @@ def play_round(
         answered = _group_answers(job.tree, first_new, same)
         if waits:
             ended += [(owner, node) for node in answered]
-        if waits or at_once:
+        if waits:
             growns.append(grown)
         else:
             live += take_in([job], [grown])

@@ -11,14 +11,16 @@ from itertools import islice
 from typing import Any, Protocol
 
 from stepgym.agents import boundary
+from stepgym.agents.description import describe
 from stepgym.agents.lockstep import bound, grow_trees, start_jobs
 from stepgym.agents.meter import Meter
 from stepgym.agents.players import make_search
-from stepgym.agents.record import describe, make_record
+from stepgym.agents.record import make_record
 from stepgym.agents.registry import load_policy, load_reward_model
 from stepgym.agents.rounds import Job, Parts, Run
 from stepgym.agents.types import (
     NO_LIMIT,
+    ROOT,
     Budget,
     EpisodeRecord,
     Policy,
@@ -26,7 +28,8 @@ from stepgym.agents.types import (
     Search,
     SearchTree,
 )
-from stepgym.envs.types import Domain, Problem, ProblemSet, Verdict, Verifier
+from stepgym.envs.types import Domain, Problem, ProblemSet, Status, StepVerifier, Verdict, Verifier
+from stepgym.plugins.errors import UserError
 
 
 class Environment(Protocol):
@@ -50,7 +53,7 @@ def solve(
     level: int | None = None,
     env: Any = None,
     agent_settings: Mapping[str, Any] | None = None,
-    env_settings: Mapping[str, Any] | None = None,
+    env_options: Mapping[str, Any] | None = None,
     see_verdicts: bool | None = None,
     num_parallel: int = 64,
     continuous: bool = False,
@@ -63,7 +66,7 @@ def solve(
     needs no reference to give them.
     """
     chosen, where = choose_problems(
-        problems, env, episodes, seed=seed, level=level, settings=env_settings
+        problems, env, episodes, seed=seed, level=level, settings=env_options
     )
     try:
         return list(
@@ -102,13 +105,15 @@ def iter_solve(
     num_parallel: int = 64,
     continuous: bool = False,
     verify_all: bool = False,
+    attempt: int = 0,
 ) -> Iterator[EpisodeRecord]:
     """Solve problems `num_parallel` at a time and yield their records in order, each as soon as its turn has come.
 
     In lock-step a group of `num_parallel` is done before the next one starts; with `continuous` a problem that is
     done makes room for the next at once. A search that shares out its budget (`adaptive`) does so within each group,
     either way. `budget` limits each problem, `run_budget` all of them together, grading included. With `verify_all`
-    every answer in a tree gets its verdict, not only the one the search stands by.
+    every answer and step in a tree gets its verdict, not only the chosen answer. `attempt` numbers the records of
+    repeated attempts; give each attempt a seed of its own.
     """
     search = make_search(agent, seed, agent_settings)
     policy = load_policy(policy, seed=seed) if isinstance(policy, str) else policy
@@ -140,6 +145,7 @@ def iter_solve(
             env=env,
             agent=about,
             verify_all=verify_all,
+            attempt=attempt,
             spent=run.spent,
         )
 
@@ -173,10 +179,12 @@ def records_of(
     env: Environment,
     agent: Mapping[str, Any] | None = None,
     verify_all: bool = False,
+    attempt: int = 0,
     spent: Meter | None = None,
 ) -> list[EpisodeRecord]:
-    """Verify what each tree stands by (with `verify_all` every answer in it), in one call, and make the records.
+    """Verify each tree's chosen answer in one call, and make the records.
 
+    With `verify_all` every answer in the trees is verified, and every step if the environment has a step verifier.
     The sandbox's seconds go to the trees' usage, and to `spent`.
     """
     bests = [search.best(tree) for tree in trees]
@@ -202,12 +210,60 @@ def records_of(
         else:
             trees[at].notes[node] = verdict.reason
     env_id = str(getattr(env, "env_id", None) or "")
+    options = getattr(getattr(env, "spec", None), "kwargs", {})
+    step_verifier = getattr(env, "step_verifier", None) if verify_all else None
+    step_verdicts = verified_steps(step_verifier, problems, trees)
     return [
         make_record(
-            tree, problem, best=best, verdict=tree.verdicts.get(best), env_id=env_id, agent=agent
+            tree,
+            problem,
+            best=best,
+            verdict=tree.verdicts.get(best),
+            env_id=env_id,
+            env_options=describe(options),
+            attempt=attempt,
+            step_verdicts=verdicts,
+            agent=agent,
         )
-        for tree, problem, best in zip(trees, problems, bests)
+        for tree, problem, best, verdicts in zip(trees, problems, bests, step_verdicts)
     ]
+
+
+def verified_steps(
+    step_verifier: StepVerifier | None, problems: Sequence[Problem], trees: Sequence[SearchTree]
+) -> list[dict[int, Status]]:
+    """Return for each tree the step verifier's status of every node's step, by node; empty without a step verifier.
+
+    A step verifier that fails leaves its trees without step verdicts, and a note at their root.
+    """
+    found: list[dict[int, Status]] = [{} for _ in trees]
+    if step_verifier is None:
+        return found
+    leaves = [
+        (at, node)
+        for at, tree in enumerate(trees)
+        for node in range(len(tree))
+        if not tree.children[node] and tree.states[node].steps
+    ]
+    if not leaves:
+        return found
+    owners = [at for at, _ in leaves]
+    given = boundary.verify_steps(
+        step_verifier,
+        [problems[at] for at in owners],
+        [trees[at].states[node] for at, node in leaves],
+        owners,
+    )
+    for (at, leaf), verdicts in zip(leaves, given):
+        tree = trees[at]
+        if isinstance(verdicts, boundary.Failure):
+            tree.notes.setdefault(ROOT, verdicts.reason)
+            continue
+        path = tree.path(leaf)
+        # a tree that begins below the first state has fewer nodes than steps
+        for node, verdict in zip(reversed(path[1:]), reversed(verdicts)):
+            found[at][node] = verdict.status
+    return found
 
 
 def _charge_sandbox(
@@ -242,7 +298,7 @@ def choose_problems(
     if episodes is None:
         episodes = len(source) if len(source) <= 1_000_000 else 1
     if episodes > len(source):
-        raise ValueError(f"episodes={episodes}, but {source.name} has {len(source)} problems")
+        raise UserError(f"episodes={episodes}, but {source.name} has {len(source)} problems")
     return (source[index] for index in range(episodes)), where
 
 
@@ -250,7 +306,7 @@ def _environment(
     env: Any, seed: int, level: int | None, settings: Mapping[str, Any] | None
 ) -> Environment:
     if env is None:
-        raise ValueError(
+        raise UserError(
             "a list of problems needs env=: an environment or its id, which says how they go on"
         )
     if isinstance(env, str):

@@ -141,23 +141,6 @@ class Search(Protocol):
         ...
 
 
-class Together(Protocol):
-    """Many trees that a search grows at once, for a search that offers `together(trees) -> Together | None` besides.
-
-    A driver with many trees in lock-step may then call these in place of `select` and `backup`, and must call
-    `settle` before anybody else looks at the trees. The trees come out the same. Trees are named by their position
-    in what `together` was given.
-    """
-
-    def select(self, which: Sequence[int]) -> list[list[Request]]: ...
-
-    def backup(
-        self, which: Sequence[int], grown: Sequence[Mapping[int, Sequence[int]]]
-    ) -> None: ...
-
-    def settle(self) -> None: ...
-
-
 class PolicyError(RuntimeError):
     """A policy could not serve all of a batch; what it could give comes along, so that no other problem is lost.
 
@@ -216,36 +199,61 @@ class Bindable(Protocol):
         ...
 
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeRecord:
-    """One node of the tree; `parent` is an index into the record's nodes, -1 for the root."""
+    """One node of the tree, and the step that led to it; `parent` is an index into the record's nodes, -1 for the root."""
 
     parent: int
     text: str = ""
     reply: str = ""
+    """What the environment added after the step; no trainer learns it."""
     log_prob: float | None = None
     num_tokens: int = 0
+    num_reasoning_tokens: int = 0
+    num_reply_tokens: int = 0
+    final: bool = False
+    """The policy itself ended here (end-of-sequence)."""
+    token_ids: tuple[int, ...] | None = None
+    """The step's tokens as sampled; `None` if the policy gave none."""
+    token_log_probs: tuple[float | None, ...] | None = None
+    """One per token, `None` for a token that was forced on the policy (never learned)."""
+    context_ids: tuple[int, ...] | None = None
+    """What the policy read after this node's own tokens and before those of a child: at the root the prompt, elsewhere
+    the reply and delimiters that it did not write. `None` if no child was sampled here, or without tokens."""
+    public: Any = None
+    """`State.public` as JSON: tuples are lists. `None` also if it cannot be JSON."""
     prior: float = 1.0
     score: float | None = None
+    """The reward model's score of the step."""
     visits: int = 0
     value: float = 0.0
     status: str = "open"
+    end: str | None = None
+    """Why the episode was over here (`stepgym.envs.types.End`); `None` if it was not."""
     answer: str | None = None
     verdict: str | None = None
-    """Status of this node's answer, where it has one."""
+    """The verifier's status of this node's answer; `None` without an answer, or if it was not asked."""
+    fault: str | None = None
+    """Whose limit made `verdict` undecided: `answer` or `ours` (`stepgym.envs.types.Fault`)."""
+    step_verdict: str | None = None
+    """The step verifier's status of the step; `None` if the environment has no step verifier."""
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpisodeRecord:
-    """One finished search."""
+    """One finished episode: all that training needs, so that no environment is played again."""
 
     schema: int = SCHEMA_VERSION
     env_id: str
+    env_options: Mapping[str, Any] = field(default_factory=dict)
+    """What `load_env(env_id, **env_options)` takes to make the same environment; level and seed are among them."""
     problem_id: str
+    attempt: int = 0
+    """Number of this attempt at the problem: `k` attempts are `k` records."""
     level: int | None
     seed: int | None
     index: int
@@ -253,16 +261,20 @@ class EpisodeRecord:
     reference: str
     nodes: tuple[NodeRecord, ...]
     path: tuple[int, ...]
-    """Indices from the root to the node the search stands by."""
+    """Indices from the root to the node that the search chose."""
     answer: str | None
     verdict: str
-    """`correct`, `incorrect`, `undecided`; `no_answer` where the search ended without one; `failed` where the
-    policy, the reward model or the domain did (then `note` says how)."""
+    """`correct`, `incorrect`, `undecided`; `no_answer` if the search ended without one; `failed` if the policy, the
+    reward model or the domain failed (then `note` says how)."""
+    fault: str | None = None
+    """Whose limit made `verdict` undecided: `answer` or `ours` (`stepgym.envs.types.Fault`)."""
     score: float
     reason: str = ""
+    decided_by: str = ""
+    """The check that decided the verdict (`Verdict.decided_by`)."""
     note: str = ""
     usage: Mapping[str, float] = field(default_factory=dict)
     agent: Mapping[str, Any] = field(default_factory=dict)
-    """Name and every setting of agent, policy, reward model and budget."""
+    """Name and every setting of agent, policy (with its tokenizer's name and hash), reward model and budget."""
     versions: Mapping[str, str] = field(default_factory=dict)
     created: str = ""

@@ -9,7 +9,7 @@ from typing import Any
 
 from stepgym.agents.embedded import net
 from stepgym.envs.modular_sums import MODULUS, Sum, problems
-from stepgym.records.run_folder import write_whole
+from stepgym.records.atomic import write_whole
 from stepgym.selfplay import ledger
 from stepgym.training.config import TRAINING_SEED
 from stepgym.training.embedded_trainers import train_targets

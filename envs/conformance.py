@@ -18,7 +18,7 @@ from gymnasium.utils.env_checker import check_env
 
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.types import Domain, End, Problem, ProblemSet, State, Status, Step, Verifier
-from stepgym.plugins.contract import Clause, Finding, hold
+from stepgym.plugins.contract import Clause, Finding, check_clauses
 
 NUM_PROBLEMS = 5
 LONG_PLAY = 1_000
@@ -47,10 +47,10 @@ def check_environment(env: Any) -> list[Finding]:
     """Hold an environment and all its parts to the contract; a Gymnasium env of another kind, to Gymnasium's own."""
     inner = env.unwrapped
     if not isinstance(inner, ReasoningEnv):
-        return hold(env, ENVIRONMENT_CLAUSES[:1])
+        return check_clauses(env, ENVIRONMENT_CLAUSES[:1])
     problems = first_problems(inner.problems)
     return [
-        *hold(inner, ENVIRONMENT_CLAUSES),
+        *check_clauses(inner, ENVIRONMENT_CLAUSES),
         *check_problem_set(inner.problems),
         *check_domain(inner.domain, problems),
         *check_verifier(inner.verifier, problems),
@@ -59,17 +59,17 @@ def check_environment(env: Any) -> list[Finding]:
 
 def check_problem_set(problems: ProblemSet) -> list[Finding]:
     """Hold a problem set to the contract."""
-    return hold(problems, PROBLEM_SET_CLAUSES)
+    return check_clauses(problems, PROBLEM_SET_CLAUSES)
 
 
 def check_domain(domain: Domain, problems: Sequence[Problem]) -> list[Finding]:
     """Hold a domain to the contract, on some of its problems."""
-    return hold((domain, problems), DOMAIN_CLAUSES)
+    return check_clauses((domain, problems), DOMAIN_CLAUSES)
 
 
 def check_verifier(verifier: Verifier, problems: Sequence[Problem]) -> list[Finding]:
     """Hold a verifier to the contract, on some of its problems."""
-    return hold((verifier, problems), VERIFIER_CLAUSES)
+    return check_clauses((verifier, problems), VERIFIER_CLAUSES)
 
 
 def first_problems(problems: ProblemSet, count: int = NUM_PROBLEMS) -> list[Problem]:

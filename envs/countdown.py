@@ -18,7 +18,7 @@ from stepgym.envs.countdown_rules import expression, originals, play
 from stepgym.envs.countdown_solver import moves, reachable
 from stepgym.envs.expressions import Expression, evaluate
 from stepgym.envs.problem_sets import Draft, ProceduralSet
-from stepgym.envs.reasoning_env import FaceOptions, ReasoningEnv
+from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
 from stepgym.envs.tokens import final_answer
 from stepgym.envs.types import End, Problem, State, Status, Step, Verdict
 
@@ -199,14 +199,14 @@ class CountdownStepVerifier:
         return verdicts
 
 
-def make(*, level: int = 3, seed: int = 0, **face: Unpack[FaceOptions]) -> ReasoningEnv:
+def make(*, level: int = 3, seed: int = 0, **common: Unpack[CommonOptions]) -> ReasoningEnv:
     """Make `stepgym/Countdown-v0`; levels run from 1 to 10."""
     return ReasoningEnv(
         problems(level, seed),
         domain=CountdownDomain(),
         verifier=CountdownVerifier(),
         step_verifier=CountdownStepVerifier(),
-        **face,
+        **common,
     )
 
 

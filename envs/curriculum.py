@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from stepgym.plugins.errors import UserError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curriculum:
@@ -29,13 +31,13 @@ class Curriculum:
 
     def __post_init__(self) -> None:
         if not self.lowest <= self.level <= self.highest:
-            raise ValueError(
+            raise UserError(
                 f"level {self.level!r} is not between {self.lowest!r} and {self.highest!r}"
             )
         if not 0 <= self.low < self.high <= 1:
-            raise ValueError(f"the band is 0 <= low < high <= 1, not {self.low!r} to {self.high!r}")
+            raise UserError(f"the band is 0 <= low < high <= 1, not {self.low!r} to {self.high!r}")
         if self.window < 1:
-            raise ValueError(f"window is at least 1, not {self.window!r}")
+            raise UserError(f"window is at least 1, not {self.window!r}")
 
     @property
     def success_rate(self) -> float | None:

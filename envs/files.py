@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from stepgym.envs.tokens import last_boxed
 from stepgym.envs.types import Problem, Verifier
+from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import unknown_name
 
 QUESTION_COLUMNS = ("question", "problem", "prompt", "instruction", "query", "input")
@@ -31,7 +32,7 @@ ANSWER_COLUMNS = (
 )
 
 
-class DataFileError(ValueError):
+class DataFileError(UserError):
     """A data file that cannot be used; the message names file, line, column and the way out."""
 
 

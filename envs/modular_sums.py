@@ -15,9 +15,10 @@ from functools import partial
 from typing import Unpack
 
 from stepgym.envs.problem_sets import Draft, ProceduralSet
-from stepgym.envs.reasoning_env import FaceOptions, ReasoningEnv
+from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
 from stepgym.envs.tokens import final_answer, visible_text
 from stepgym.envs.types import End, Problem, State, Status, Step, Verdict
+from stepgym.plugins.errors import UserError
 
 NAME = "stepgym/ModularSums-v0"
 NUM_LEVELS = 10
@@ -42,7 +43,7 @@ def generate(rng: random.Random, level: int, *, modulus: int = MODULUS) -> Draft
 def problems(level: int = 3, seed: int = 0, *, modulus: int = MODULUS) -> ProceduralSet:
     """Return the problems of a level, `level + 2` numbers each."""
     if modulus < 2:
-        raise ValueError(f"a modulus is 2 or more, not {modulus!r}")
+        raise UserError(f"a modulus is 2 or more, not {modulus!r}")
     name = NAME if modulus == MODULUS else f"{NAME}/modulus-{modulus}"
     return ProceduralSet(name, partial(generate, modulus=modulus), level, seed, NUM_LEVELS)
 
@@ -162,7 +163,7 @@ class ModularSumsStepVerifier:
 
 
 def make(
-    *, level: int = 3, seed: int = 0, modulus: int = MODULUS, **face: Unpack[FaceOptions]
+    *, level: int = 3, seed: int = 0, modulus: int = MODULUS, **common: Unpack[CommonOptions]
 ) -> ReasoningEnv:
     """Make `stepgym/ModularSums-v0`; levels run from 1 to 10."""
     return ReasoningEnv(
@@ -170,7 +171,7 @@ def make(
         domain=ModularSumsDomain(),
         verifier=ModularSumsVerifier(),
         step_verifier=ModularSumsStepVerifier(),
-        **face,
+        **common,
     )
 
 

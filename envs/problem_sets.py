@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
 from stepgym.envs.types import Problem
+from stepgym.plugins.errors import UserError
 
 
 class Draft(NamedTuple):
@@ -41,9 +42,9 @@ class ProceduralSet:
 
     def __post_init__(self) -> None:
         if not isinstance(self.level, int) or not 1 <= self.level <= self.num_levels:
-            raise ValueError(f"{self.name} has levels 1 to {self.num_levels}, not {self.level!r}")
+            raise UserError(f"{self.name} has levels 1 to {self.num_levels}, not {self.level!r}")
         if not isinstance(self.seed, int) or self.seed < 0:
-            raise ValueError(f"a seed is a whole number of 0 or more, not {self.seed!r}")
+            raise UserError(f"a seed is a whole number of 0 or more, not {self.seed!r}")
 
     def __len__(self) -> int:
         return sys.maxsize

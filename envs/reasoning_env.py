@@ -1,24 +1,25 @@
-"""The Gymnasium face of a problem set, a domain and a verifier.
+"""A problem set, a domain and a verifier as one Gymnasium environment.
 
-`step` is `domain.advance`, `verifier.verify` once an answer was given, and the five values. The observation is the
-transcript so far, which is all that the agent may see; the action is the text of one step. What is not here: time
-limits in wrappers. The step limit is part of the domain, so that a restored state brings its own count with it.
+The action is the text of one step; the observation is the transcript so far, which is all that the agent may see.
+`step` calls `domain.advance`, and `verifier.verify` once the episode has an answer.
 """
 
 from __future__ import annotations
 
 import operator
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import gymnasium
 from gymnasium.error import ResetNeeded
 
+from stepgym.envs.rewards import Rewards
 from stepgym.envs.spaces import AnyText
+from stepgym.envs.step_limit import StepLimit
 from stepgym.envs.tokens import STEP_END, render
 from stepgym.envs.types import (
+    Closeable,
     Domain,
     End,
     Problem,
@@ -29,44 +30,19 @@ from stepgym.envs.types import (
     StepVerifier,
     Verdict,
     Verifier,
+    WithLevel,
+    WithSeed,
 )
+from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import unknown_name
+from stepgym.plugins.settings import SettingError, check_settings
 
 MAX_SHUFFLED = 1_000_000
 """Sets up to this size are shuffled by a seed; from larger ones it draws with replacement."""
 RESET_OPTIONS = ("index", "level", "problem")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rewards:
-    """What an episode pays. The outcome comes with the last step; step rewards need a step verifier."""
-
-    correct: float = 1.0
-    incorrect: float = 0.0
-    undecided: float = 0.0
-    no_answer: float = 0.0
-    """The episode ended stuck or at the step limit."""
-    partial: float = 0.0
-    """Times the verdict's score, where an answer is incorrect in part only."""
-    correct_step: float = 0.0
-    incorrect_step: float = 0.0
-
-    def outcome(self, verdict: Verdict | None) -> float:
-        """Return the pay for a verdict, `None` where there was no answer."""
-        if verdict is None:
-            return self.no_answer
-        if verdict.status is Status.CORRECT:
-            return self.correct
-        if verdict.status is Status.UNDECIDED:
-            return self.undecided
-        return self.incorrect + self.partial * verdict.score
-
-    @property
-    def pays_steps(self) -> bool:
-        return bool(self.correct_step or self.incorrect_step)
-
-
-class FaceOptions(TypedDict, total=False):
+class CommonOptions(TypedDict, total=False):
     """The options that every environment takes besides its own."""
 
     rewards: Rewards | Mapping[str, float]
@@ -75,40 +51,13 @@ class FaceOptions(TypedDict, total=False):
     show_reasoning: bool
 
 
-class StepLimit:
-    """A domain that ends an episode after so many steps; everything else is the inner domain's."""
-
-    def __init__(self, domain: Domain, max_steps: int) -> None:
-        if max_steps < 1:
-            raise ValueError(f"max_steps is at least 1, not {max_steps!r}")
-        self.domain = domain
-        self.max_steps = max_steps
-
-    def initial(self, problem: Problem) -> State:
-        return self.domain.initial(problem)
-
-    def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
-        return [self._limit(state) for state in self.domain.advance(states, steps)]
-
-    def _limit(self, state: State) -> State:
-        if state.done or len(state.steps) < self.max_steps:
-            return state
-        return State(state.prompt, state.steps, None, End.STEP_LIMIT, state.public)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "domain":
-            raise AttributeError(name)
-        return getattr(self.domain, name)
-
-
 class ReasoningEnv(gymnasium.Env[str, str]):
-    """Problems to be solved step by step, with verified rewards.
+    """Problems solved step by step, with verified rewards.
 
-    `problems`, `domain`, `verifier` and `step_verifier` can be used without the env, and are by search.
-    `reset(seed=s)` fixes the order of problems; each further `reset()` goes on to the next one;
-    `reset(options={"index": i})`, `{"problem": problem}` and `{"level": l}` pick. `state` can be read and set at
-    any time: that is save and restore. `verdict` is the verifier's whole word on the last answer; it may quote the
-    reference, which is why `info` only carries its status and score.
+    Searches use `problems`, `domain`, `verifier` and `step_verifier` directly. `reset(seed=s)` fixes the order of
+    problems, and each further `reset()` moves to the next one; `reset(options={"index": i})`, `{"problem": problem}`
+    and `{"level": l}` choose. Reading `state` saves an episode and setting it restores it. `verdict` is the verifier's
+    full verdict on the last answer. It may quote the reference, so `info` carries only its status and score.
     """
 
     metadata = {"render_modes": ["ansi", "human"], "render_fps": 4}  # noqa: RUF012 (Gymnasium reads a plain dict)
@@ -126,17 +75,17 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         show_reasoning: bool = False,
     ) -> None:
         if len(problems) == 0:
-            raise ValueError(f"{problems.name} holds no problem")
+            raise UserError(f"{problems.name} holds no problem")
         if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(f"unknown render_mode {render_mode!r}; known: ansi, human, None")
+            raise SettingError(f"unknown render_mode {render_mode!r}; known: ansi, human, None")
         self.problems = problems
         self.domain = domain if max_steps is None else StepLimit(domain, max_steps)
         self.verifier = verifier
         self.step_verifier = step_verifier
-        self.rewards = rewards if isinstance(rewards, Rewards) else Rewards(**dict(rewards or {}))
+        self.rewards = rewards if isinstance(rewards, Rewards) else _read_rewards(rewards or {})
         if self.rewards.pays_steps and step_verifier is None:
-            raise ValueError(
-                f"{problems.name} has no step verifier, so steps cannot be paid: {self.rewards}"
+            raise SettingError(
+                f"{problems.name} has no step verifier, so single steps cannot be rewarded: {self.rewards}"
             )
         self.render_mode = render_mode
         self.show_reasoning = show_reasoning
@@ -225,9 +174,8 @@ class ReasoningEnv(gymnasium.Env[str, str]):
 
     def close(self) -> None:
         for part in (self.domain, self.verifier):
-            close = getattr(part, "close", None)
-            if close is not None:
-                close()
+            if isinstance(part, Closeable):
+                part.close()
 
     def _observation(self) -> str:
         return render(self.state)
@@ -252,11 +200,7 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         if not self.rewards.pays_steps or self.step_verifier is None:
             return 0.0
         [verdicts] = self.step_verifier.verify_steps([self.problem], [state])
-        pay = {
-            Status.CORRECT: self.rewards.correct_step,
-            Status.INCORRECT: self.rewards.incorrect_step,
-        }
-        return pay.get(verdicts[-1].status, 0.0)
+        return self.rewards.step(verdicts[-1])
 
     def _info(self) -> dict[str, Any]:
         problem, state = self.problem, self.state
@@ -280,14 +224,14 @@ class ReasoningEnv(gymnasium.Env[str, str]):
     def _seed_problems(self, seed: int) -> None:
         self._position = 0
         self._order_seed, self._order = None, None
-        if hasattr(self.problems, "with_seed"):
+        if isinstance(self.problems, WithSeed):
             self.problems = self.problems.with_seed(seed)
         else:
             self._order_seed = seed
 
     def _set_level(self, level: int) -> None:
-        if not hasattr(self.problems, "with_level"):
-            raise ValueError(
+        if not isinstance(self.problems, WithLevel):
+            raise UserError(
                 f"{self.problems.name} has no levels, so it cannot go to level {level!r}"
             )
         self.problems = self.problems.with_level(level)
@@ -309,3 +253,8 @@ class ReasoningEnv(gymnasium.Env[str, str]):
             self._order = list(range(size))
             random.Random(self._order_seed).shuffle(self._order)
         return self._order[position % size]
+
+
+def _read_rewards(given: Mapping[str, float]) -> Rewards:
+    check_settings("rewards", Rewards, given)
+    return Rewards(**given)

@@ -1,19 +1,22 @@
-"""The list of environments this package registers with Gymnasium. Cheap: entry points are strings.
+"""The environments of this package, and how an environment is made from its name.
 
-To add an environment: the file that makes it, a line in `ENVIRONMENTS`, its test.
+To add an environment: the file that makes it, a card in `ENVIRONMENTS`, its test. Importing this file is cheap, because
+entry points are strings and Gymnasium is imported inside the functions that need it.
 """
 
 from __future__ import annotations
 
 import copy
-import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stepgym.plugins.names import load_dotted, resolve, unknown_name
-from stepgym.plugins.settings import check_types
+from stepgym.plugins.errors import UserError
+from stepgym.plugins.names import load_dotted
+from stepgym.plugins.registry import Prefix, Registry, make
 
 if TYPE_CHECKING:
     from stepgym.envs.reasoning_env import ReasoningEnv
+
+NAMESPACE = "stepgym/"
 
 
 class EnvironmentCard(NamedTuple):
@@ -21,9 +24,9 @@ class EnvironmentCard(NamedTuple):
 
     id: str
     entry_point: str
-    """`module:function` that returns a `ReasoningEnv` and takes `level`, `seed` and the family's own options."""
+    """`module:function` that returns a `ReasoningEnv` and takes `level`, `seed` and the environment's own options."""
     levels: int | None
-    """Levels run from 1 to this; `None` where the problems are a data file."""
+    """Levels run from 1 to this; `None` if the problems are a data file."""
     source: str
     """Where the problems come from, in a few words."""
 
@@ -57,44 +60,47 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
         "stepgym/Code-v0",
         "stepgym.envs.coding.problems:make_code",
         None,
-        "file=PATH with prompt, tests, entry_point; else a few that ship",
+        "file=PATH with prompt, tests, entry_point; otherwise a few that ship with the package",
     ),
+)
+PREFIXES: dict[str, Prefix] = {}
+"""Environments of other libraries: `prefix:NAME` -> the adapter's maker, called with NAME."""
+
+NAMES = Registry(
+    "environment",
+    {card.id: card.entry_point for card in ENVIRONMENTS},
+    "stepgym.environments",
+    PREFIXES,
 )
 
 
 def load_env(env_id: str, **options: Any) -> ReasoningEnv:
     """Make an environment without wrappers.
 
-    `env_id` is an id of this package with or without `stepgym/`, any id registered with Gymnasium whose environment
-    is a `ReasoningEnv`, a dotted path `package.module:function`, or a name that another package lists under the entry
-    points `stepgym.problem_sets`. Raises `ValueError` for an unknown id or option.
+    `env_id` is an id of this package with or without `stepgym/`, an id registered with Gymnasium whose environment is a
+    `ReasoningEnv`, a dotted path `package.module:function`, `prefix:NAME`, or a name that another package lists under
+    the entry points `stepgym.environments`. Raises `UnknownNameError` for an unknown id and `SettingError` for an option.
     """
     import gymnasium
 
+    # Imported here because it imports Gymnasium, which `import stepgym` must not.
     from stepgym.envs.reasoning_env import ReasoningEnv
 
     register_all()
-    full = env_id if env_id in gymnasium.registry else f"stepgym/{env_id}"
-    if full in gymnasium.registry:
-        spec = copy.deepcopy(
-            gymnasium.spec(full)
-        )  # its own, or every later env of this id would follow
-        maker: Any = spec.entry_point
-        if isinstance(maker, str):
-            maker = load_dotted(maker)
-        spec.kwargs = {**spec.kwargs, **options}
+    full = next((id for id in (env_id, NAMESPACE + env_id) if id in gymnasium.registry), None)
+    owner = f"environment {(full or env_id)!r}"
+    if full is None:
+        env = make(owner, NAMES.find(env_id), options)
     else:
-        known = {card.id: card.entry_point for card in ENVIRONMENTS}
-        spec, maker = (
-            None,
-            resolve(env_id, kind="environment", known=known, group="stepgym.problem_sets"),
-        )
-    _check_options(env_id, maker, options)
-    env = maker(**(options if spec is None else spec.kwargs))
-    if not isinstance(env, ReasoningEnv):
-        raise ValueError(f"{env_id!r} makes a {type(env).__name__}, not a stepgym ReasoningEnv")
-    if spec is not None:
+        # A copy, because Gymnasium keeps one spec for an id and would give these options to later environments.
+        spec = copy.deepcopy(gymnasium.spec(full))
+        entry_point: Any = spec.entry_point
+        spec.kwargs = {**spec.kwargs, **options}
+        factory = load_dotted(entry_point) if isinstance(entry_point, str) else entry_point
+        env = make(owner, factory, spec.kwargs)
         env.spec = spec
+    if not isinstance(env, ReasoningEnv):
+        raise UserError(f"{env_id!r} makes a {type(env).__name__}, not a stepgym ReasoningEnv")
     return env
 
 
@@ -105,18 +111,3 @@ def register_all() -> None:
     for card in ENVIRONMENTS:
         if card.id not in gymnasium.registry:
             gymnasium.register(id=card.id, entry_point=card.entry_point)
-
-
-def _check_options(env_id: str, maker: Any, options: dict[str, Any]) -> None:
-    """Raise for an option that the environment does not take, with the nearest name, or whose value is of a wrong type."""
-    from stepgym.envs.reasoning_env import FaceOptions
-
-    parameters = inspect.signature(maker).parameters.values()
-    known = [p.name for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    if len(known) < len(parameters):
-        known += list(FaceOptions.__annotations__)
-    for name in options:
-        if name not in known:
-            raise unknown_name(f"option of {env_id}", name, known, dotted=False)
-    check_types(f"environment {env_id!r}", maker, options)
-    check_types(f"environment {env_id!r}", FaceOptions, options)

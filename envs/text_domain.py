@@ -22,6 +22,7 @@ from stepgym.envs.tokens import (
     visible_text,
 )
 from stepgym.envs.types import End, Problem, SegmentKind, State, Step
+from stepgym.plugins.errors import UserError
 from stepgym.sandbox.types import ExecutionResult, Limits, Outcome, Program, Sandbox
 
 INSTRUCTIONS = "Reason step by step. Give the final answer as <answer>...</answer>."
@@ -56,7 +57,7 @@ class TextDomain:
         ends without marking an answer, all its visible text is the answer. Else its last step is.
         """
         if max_steps is not None and max_steps < 1:
-            raise ValueError(f"max_steps is at least 1 or None, not {max_steps!r}")
+            raise UserError(f"max_steps is at least 1 or None, not {max_steps!r}")
         self.max_steps = max_steps
         self.sandbox = sandbox
         self.tool_limits = tool_limits

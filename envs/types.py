@@ -1,6 +1,6 @@
-"""The nouns of the environments: problems, steps, states, verdicts, and who makes and judges them.
+"""The nouns of the environments: problems, steps, states, verdicts, and the protocols that make and check them.
 
-Only the standard library is imported.
+Only the standard library is imported. What a part may offer besides its protocol is a protocol of its own, at the end.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
 class Status(Enum):
-    """What a verifier can say. UNDECIDED is its own answer, not a kind of wrong."""
+    """The result of a verification. UNDECIDED is not a kind of INCORRECT."""
 
     CORRECT = "correct"
     INCORRECT = "incorrect"
@@ -90,6 +90,15 @@ class Step:
     num_reply_tokens: int = field(default=0, compare=False)
     final: bool = field(default=False, compare=False)
     """The policy itself ended here (end-of-sequence), so that no further step is to come."""
+    token_ids: tuple[int, ...] | None = field(default=None, compare=False)
+    """The tokens of the step as they were sampled, with the delimiter or end token that ended it; `None` if the
+    policy does not give tokens."""
+    token_log_probs: tuple[float | None, ...] | None = field(default=None, compare=False)
+    """The model's log-probability of each token (temperature 1, no token cut off); `None` in place of a token that
+    was forced on the model. Unlike `log_prob`, not rounded."""
+    context_ids: tuple[int, ...] | None = field(default=None, compare=False)
+    """The tokens that the policy read between its previous step and this one: before the first step the prompt,
+    later a delimiter that it did not write itself, and the environment's reply. None of them is ever learned."""
 
 
 class SegmentKind(Enum):
@@ -103,7 +112,7 @@ class SegmentKind(Enum):
 
 
 class Segment(NamedTuple):
-    """A stretch of a step's text without its special tokens; `start` and `end` are offsets with them."""
+    """A part of a step's text without its special tokens; `start` and `end` are offsets that include them."""
 
     kind: SegmentKind
     text: str
@@ -115,7 +124,7 @@ class End(Enum):
     """Why an episode is over."""
 
     ANSWERED = "answered"
-    """A final answer was given; the verifier has the word."""
+    """A final answer was given; the verifier decides on it."""
     STUCK = "stuck"
     """No legal step is left, or an illegal one was taken where the domain forbids it."""
     STEP_LIMIT = "step_limit"
@@ -123,35 +132,25 @@ class End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All that a policy may see: the prompt and the steps so far. Immutable, so that copying it is free."""
+    """All that a policy may see: the prompt and the steps so far. Immutable."""
 
     prompt: str
     steps: tuple[Step, ...] = ()
     answer: str | None = None
     end: End | None = None
     public: Hashable = None
-    """The domain's own data, as far as the agent may see it (Countdown: the numbers left and the target).
+    """The domain's own data that the agent may see (Countdown: the numbers left and the target).
 
-    Where it changes along an episode, equal data at equal depth must mean an equal future: searches merge such
+    If it changes along an episode, equal data at equal depth must mean an equal future, because searches merge such
     states.
     """
     draw: int | None = field(default=0, compare=False)
-    """How many steps a policy has drawn from this state before. Part of the sampling seed, so that asking again
-    gives new steps; `None` asks for the one most likely step instead of a sample."""
+    """How many steps a policy has drawn from this state before; part of the sampling seed, so a repeated request
+    gives new steps. `None` asks for the most likely step instead of a sample."""
 
     @property
     def done(self) -> bool:
         return self.end is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Trajectory:
-    """A path from the first state to its end, with one reward per step and the verdict."""
-
-    problem: Problem
-    states: tuple[State, ...]
-    rewards: tuple[float, ...]
-    verdict: Verdict | None = None
 
 
 class ProblemSet(Protocol):
@@ -161,7 +160,7 @@ class ProblemSet(Protocol):
     def name(self) -> str: ...
 
     def __len__(self) -> int:
-        """How many there are; a procedural set says `sys.maxsize`."""
+        """Return the number of problems; `sys.maxsize` for a procedural set."""
         ...
 
     def __getitem__(self, index: int) -> Problem: ...
@@ -170,16 +169,15 @@ class ProblemSet(Protocol):
 class Verifier(Protocol):
     """Ground truth for answers; deterministic; never raises on any answer.
 
-    It may offer `same(a: str, b: str) -> bool`, by which votes group answers (default: equal strings), and
-    `needs_reference = False` where the verdict follows from the prompt alone (Countdown), so that a search may
-    look at verdicts without cheating.
+    `needs_reference = False` says that the verdict follows from the prompt alone (Countdown), so that a search may
+    use verdicts without cheating.
     """
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]: ...
 
 
 class StepVerifier(Protocol):
-    """Ground truth for single steps, where a domain has one."""
+    """Ground truth for single steps; not every environment has one."""
 
     def verify_steps(
         self, problems: Sequence[Problem], states: Sequence[State]
@@ -194,11 +192,45 @@ class Domain(Protocol):
     def initial(self, problem: Problem) -> State: ...
 
     def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
-        """Take one step from each state; never raises on any text. A state that is done stays as it is."""
+        """Take one step from each state; never raises on any text. A finished state does not change."""
         ...
 
 
+@runtime_checkable
 class LegalSteps(Protocol):
-    """What a `Domain` may offer besides: all legal step texts from a state, for random play and controls."""
+    """A domain may offer it: all legal step texts from a state, for random play and controls."""
 
     def legal_steps(self, state: State) -> list[str]: ...
+
+
+@runtime_checkable
+class AnswerEquivalence(Protocol):
+    """A verifier may offer it: whether two answers count as one vote; without it, equal strings do."""
+
+    def same(self, a: str, b: str) -> bool: ...
+
+
+@runtime_checkable
+class WithSeed(Protocol):
+    """A problem set may offer it: the same problems drawn from another seed."""
+
+    def with_seed(self, seed: int) -> ProblemSet: ...
+
+
+@runtime_checkable
+class WithLevel(Protocol):
+    """A problem set may offer it: the same family at another level."""
+
+    def with_level(self, level: int) -> ProblemSet: ...
+
+
+@runtime_checkable
+class Closeable(Protocol):
+    """A domain or a verifier may offer it, if it holds a sandbox or worker processes."""
+
+    def close(self) -> None: ...
+
+
+def needs_reference(verifier: Verifier) -> bool:
+    """Return whether a verifier's verdicts depend on the reference; yes, unless it says `needs_reference = False`."""
+    return bool(getattr(verifier, "needs_reference", True))

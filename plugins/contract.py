@@ -1,7 +1,6 @@
-"""A contract as named sentences: how every room's `conformance.py` says what it asks of a plug-in.
+"""A contract as a list of named sentences; each room's `conformance.py` states its contracts this way.
 
-A clause is a sentence and a function that raises when the sentence is not true of a thing. Here because the sandbox
-is the lowest room and every room above states its contracts the same way.
+A clause is a sentence and a function that raises if the sentence is false for a given object.
 """
 
 from __future__ import annotations
@@ -16,20 +15,20 @@ class Clause:
     """One sentence of a contract."""
 
     sentence: str
-    """What holds, as a full sentence: `A state that is done stays as it is.`"""
+    """The requirement as a full sentence: `A finished state does not change.`"""
     check: Callable[[Any], None]
-    """Raises when it does not hold; the exception's message is shown."""
+    """Raises if the sentence is false; the exception's message is shown."""
 
 
 class Finding(NamedTuple):
-    """What became of one clause; `fault` is `None` where it holds."""
+    """The result of one clause; `fault` is `None` if the clause passed."""
 
     sentence: str
     fault: str | None
 
 
-def hold(thing: Any, clauses: Iterable[Clause]) -> list[Finding]:
-    """Hold a thing to every clause, also after one is broken."""
+def check_clauses(thing: Any, clauses: Iterable[Clause]) -> list[Finding]:
+    """Check every clause on an object; a failed clause does not stop the others."""
     return [Finding(clause.sentence, _fault(thing, clause)) for clause in clauses]
 
 
@@ -37,7 +36,7 @@ def _fault(thing: Any, clause: Clause) -> str | None:
     try:
         clause.check(thing)
     except AssertionError as error:
-        return str(error) or "it does not hold"
-    except Exception as error:  # noqa: BLE001 (the thing is somebody's plug-in: whatever it raises is a finding)
+        return str(error) or "the clause is false"
+    except Exception as error:  # noqa: BLE001 (a plug-in may raise anything; it becomes a finding)
         return f"raised {type(error).__name__}: {error}"
     return None

@@ -1,34 +1,49 @@
-"""How a name becomes an object: a known name, a dotted path `package.module:Thing`, or an entry point.
-
-Here because the sandbox is the lowest room and every room above resolves names the same way.
-"""
+"""How a name becomes an object: a built-in name, a dotted path `package.module:Thing`, or an entry point."""
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from stepgym.plugins.errors import UserError
 
-class UnknownNameError(ValueError):
-    """A name that nothing answers to; the message shows the nearest name and the list."""
+
+class UnknownNameError(UserError):
+    """A name that does not resolve; the message shows the nearest name and the known ones."""
 
 
 def unknown_name(
-    kind: str, name: str, known: Iterable[str], *, dotted: bool = True
+    kind: str, name: str, known: Iterable[str], *, dotted: bool = False
 ) -> UnknownNameError:
-    """Make the error for a name nobody knows: `unknown search 'mtcs'; did you mean 'mcts'? known: ...`."""
-    import difflib
+    """Make the error `unknown search 'mtcs'; did you mean 'mcts'? known: beam, mcts`.
 
+    With `dotted`, the message adds that a dotted path is accepted too.
+    """
+    way_out = "; or package.module:Thing" if dotted else ""
+    return UnknownNameError(f"unknown {kind} {name!r}{nearest(name, known)}{way_out}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the end of an error message: `; did you mean 'mcts'? known: beam, mcts`."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ";"
-    way_out = "; or package.module:Thing" if dotted else ""
-    return UnknownNameError(f"unknown {kind} {name!r}{hint} known: {', '.join(names)}{way_out}")
+    return f"{hint} known: {', '.join(names) or 'none'}"
+
+
+def is_dotted(name: str) -> bool:
+    """Return whether a name has the form `package.module:Thing`."""
+    module, colon, thing = name.partition(":")
+    return bool(colon and thing) and all(part.isidentifier() for part in module.split("."))
 
 
 def load_dotted(path: str) -> Any:
-    """Import `package.module:Thing` (attributes may be nested with dots) and return the thing."""
+    """Import `package.module:Thing` and return the thing; `Thing` may be `Outer.inner`.
+
+    Raises `UnknownNameError` if the module cannot be imported or has no such attribute.
+    """
     module_name, _, attribute = path.partition(":")
     try:
         found: Any = importlib.import_module(module_name)
@@ -52,19 +67,20 @@ def resolve(
     group: str | None = None,
     patterns: Sequence[str] = (),
 ) -> Any:
-    """Return what `name` stands for.
+    """Return the object that a name stands for: looked up in `known`, as a dotted path, as an entry point.
 
-    `known` maps names to dotted paths, so that nothing heavy is imported before it is asked for. `group` is the
-    entry-point group in which other packages add names, `stepgym.searches` for example. Raises
-    `UnknownNameError`, which shows `patterns` too: names with a prefix, that the caller understands itself.
+    `known` maps names to dotted paths, so that a heavy module is imported only if its name is used. `group` is the
+    entry-point group in which other packages add names (`stepgym.searches`). `patterns` are further forms to list
+    in the `UnknownNameError`.
     """
     if name in known:
         return load_dotted(known[name])
-    if ":" in name and all(part.isidentifier() for part in name.partition(":")[0].split(".")):
+    if is_dotted(name):
         return load_dotted(name)
+    # Imported here because it takes longer to import than the rest of `import stepgym`.
     from importlib.metadata import entry_points
 
     plugins = {entry.name: entry for entry in entry_points(group=group)} if group else {}
     if name in plugins:
         return plugins[name].load()
-    raise unknown_name(kind, name, [*known, *plugins, *patterns])
+    raise unknown_name(kind, name, [*known, *plugins, *patterns], dotted=True)

@@ -1,19 +1,41 @@
-"""Whether a setting has the type that its taker's annotation asks for, said before it is taken.
+"""The check of settings against what a class or function accepts: names first, then types.
 
-Only what an annotation says plainly is checked: numbers, text, truth values, `None` and literals. Anything else is left
-to the taker.
+Types are checked for annotations made of numbers, text, booleans, paths, `None` and literals. A value whose
+annotation is anything else is left to the class itself.
 """
 
 from __future__ import annotations
 
+import inspect
 import types
 from collections.abc import Callable, Mapping
+from functools import partial
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, Union, Unpack, get_args, get_origin, get_type_hints
 
-PLAIN: dict[Any, tuple[Callable[[Any], bool], str]] = {
+from stepgym.plugins.errors import UserError
+from stepgym.plugins.names import nearest
+
+
+class SettingError(UserError):
+    """A setting that is unknown, has the wrong type, or is out of range."""
+
+
+class Accepted(NamedTuple):
+    """The settings that a class or function accepts."""
+
+    hints: Mapping[str, Any]
+    """Setting -> its annotation, `Any` where there is none."""
+    any_name: bool
+    """Whether it takes `**settings` of any name."""
+
+
+Test = tuple[Callable[[Any], bool], str]
+"""Whether a value is of a type, and that type in words."""
+
+PLAIN: dict[Any, Test] = {
     bool: (lambda value: isinstance(value, bool), "true or false"),
     int: (
         lambda value: isinstance(value, Integral) and not isinstance(value, bool),
@@ -26,33 +48,59 @@ PLAIN: dict[Any, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def check_types(what: str, taker: Any, settings: Mapping[str, Any]) -> None:
-    """Raise `ValueError` for the first setting whose value is of the wrong type: `what` names whose setting it is."""
-    hints = _hints(taker)
+def check_settings(owner: str, taker: Any, settings: Mapping[str, Any]) -> None:
+    """Raise `SettingError` for the first setting that `taker` does not accept, or whose type is wrong.
+
+    `owner` starts the message: `agent 'mcts'`. `taker` is a class or function; an uninspectable one accepts anything.
+    """
+    hints, any_name = accepted(taker)
     for name, value in settings.items():
-        wanted = _wanted(hints.get(name, Any))
-        if wanted and not any(fits(value) for fits, _ in wanted):
-            words = " or ".join(word for _, word in wanted)
-            raise ValueError(f"{what}: {name} is {words}, not {value!r}")
+        if name not in hints:
+            if any_name:
+                continue
+            raise SettingError(f"{owner} has no setting {name!r}{nearest(name, hints)}")
+        tests = _tests(hints[name])
+        if tests and not any(fits(value) for fits, _ in tests):
+            words = " or ".join(word for _, word in tests)
+            raise SettingError(f"{owner}: {name} is {words}, not {value!r}")
+
+
+def accepted(taker: Any) -> Accepted:
+    """Return the settings that a class or function accepts, `**options: Unpack[SomeTypedDict]` included."""
+    try:
+        parameters = inspect.signature(taker).parameters
+    except (TypeError, ValueError):  # a builtin without a signature
+        return Accepted({}, True)
+    known = _hints(taker)
+    hints: dict[str, Any] = {}
+    any_name = False
+    for name, parameter in parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            hint = known.get(name, Any)
+            if get_origin(hint) is Unpack:
+                hints |= get_type_hints(get_args(hint)[0])
+            else:
+                any_name = True
+        elif parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            hints[name] = known.get(name, Any)
+    return Accepted(hints, any_name)
 
 
 def _hints(taker: Any) -> dict[str, Any]:
-    is_class = isinstance(taker, type) and not hasattr(
-        taker, "__total__"
-    )  # a TypedDict is asked itself
-    function = taker.__init__ if is_class else taker
+    if isinstance(taker, partial):
+        taker = taker.func
     try:
-        return get_type_hints(function)
+        return get_type_hints(getattr(taker, "__init__") if isinstance(taker, type) else taker)  # noqa: B009
     except (
         NameError,
         TypeError,
         AttributeError,
-    ):  # names that only the type checker sees, or no annotations at all
+    ):  # an annotation that cannot be evaluated, or none
         return {}
 
 
-def _wanted(hint: Any) -> list[tuple[Callable[[Any], bool], str]]:
-    """Return what a value may be; empty where the annotation does not say it plainly."""
+def _tests(hint: Any) -> list[Test]:
+    """Return the tests of which a value must pass one; empty if the annotation is not checked."""
     if hint in PLAIN:
         return [PLAIN[hint]]
     origin = get_origin(hint)
@@ -60,6 +108,6 @@ def _wanted(hint: Any) -> list[tuple[Callable[[Any], bool], str]]:
         values = get_args(hint)
         return [(lambda value: value in values, "one of " + ", ".join(map(str, values)))]
     if origin in (Union, types.UnionType):
-        parts = [_wanted(part) for part in get_args(hint)]
-        return [one for part in parts for one in part] if all(parts) else []
+        parts = [_tests(part) for part in get_args(hint)]
+        return [test for part in parts for test in part] if all(parts) else []
     return []

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stepgym.records.exports import export
-    from stepgym.records.run_folder import RunFolder, read_config, read_episodes, summarise
+    from stepgym.records.run_folder import RunFolder, read_config, read_episodes
+    from stepgym.records.statistics import summarise
     from stepgym.records.types import ExportFormat, RunConfig, RunSummary
 
 _HOMES = {
@@ -21,7 +22,7 @@ _HOMES = {
     "export": "exports",
     "read_config": "run_folder",
     "read_episodes": "run_folder",
-    "summarise": "run_folder",
+    "summarise": "statistics",
 }
 
 __all__ = [

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from stepgym.plugins.errors import UserError
 from stepgym.records.rows import Row, rows
 from stepgym.records.run_folder import read_episodes
 from stepgym.records.types import ExportFormat
@@ -40,7 +41,7 @@ def export(
     """
     target = Path(out)
     if target.suffix not in SUFFIXES:
-        raise ValueError(
+        raise UserError(
             f"cannot tell the format of {str(out)!r}: the name should end in {' or '.join(SUFFIXES)}"
         )
     every = (

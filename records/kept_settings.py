@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stepgym.records.run_folder import write_whole
+from stepgym.records.atomic import write_whole
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from typing import Any
 from stepgym.agents.types import EpisodeRecord, NodeRecord
 from stepgym.envs.tokens import STEP_END, parse, render, shown_reply
 from stepgym.envs.types import SegmentKind, State, Step
+from stepgym.records.tree import children_of, decided_below, ends, path_to
 from stepgym.records.types import ExportFormat, Span
 
 Row = dict[str, Any]
@@ -191,38 +192,6 @@ def lay_out(steps: Sequence[NodeRecord], *, learn_reasoning: bool = True) -> tup
 def prompt_of(record: EpisodeRecord, steps: Sequence[NodeRecord] = ()) -> str:
     """Return the transcript up to and including `steps`, as the policy saw it."""
     return render(State(record.prompt, tuple(Step(step.text, reply=step.reply) for step in steps)))
-
-
-def path_to(record: EpisodeRecord, node: int) -> list[int]:
-    """Return the nodes from the root to `node`, both included."""
-    path = [node]
-    while (node := record.nodes[node].parent) >= 0:
-        path.append(node)
-    return path[::-1]
-
-
-def children_of(record: EpisodeRecord) -> list[list[int]]:
-    """Return the children of every node."""
-    children: list[list[int]] = [[] for _ in record.nodes]
-    for number, node in enumerate(record.nodes):
-        if node.parent >= 0:
-            children[node.parent].append(number)
-    return children
-
-
-def ends(record: EpisodeRecord, verdict: str) -> list[int]:
-    """Return the ended nodes with that verdict, in the tree's order."""
-    return [number for number, node in enumerate(record.nodes) if node.verdict == verdict]
-
-
-def decided_below(record: EpisodeRecord) -> list[tuple[list[int], list[int]]]:
-    """Return for each node the correct and the incorrect ends at it or below."""
-    below: list[tuple[list[int], list[int]]] = [([], []) for _ in record.nodes]
-    for side, verdict in enumerate(("correct", "incorrect")):
-        for end in ends(record, verdict):
-            for node in path_to(record, end):
-                below[node][side].append(end)
-    return below
 
 
 def _problem(record: EpisodeRecord) -> Row:

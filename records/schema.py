@@ -1,6 +1,7 @@
 """`EpisodeRecord` <-> one line of JSON. What was written comes back equal; what cannot be a record says why.
 
-Not covered: values in `agent` and `usage` that JSON itself cannot hold (tuples come back as lists).
+Fields that have their default are left out of a node's object. Not covered: values in `agent`, `usage` and
+`env_options` that JSON itself cannot hold (tuples come back as lists).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from stepgym.agents.types import SCHEMA_VERSION, EpisodeRecord, NodeRecord
-from stepgym.records.types import RecordError
+from stepgym.records.types import RecordError, SchemaError
 
 
 def to_line(record: EpisodeRecord) -> str:
@@ -23,22 +24,20 @@ def to_line(record: EpisodeRecord) -> str:
     ASCII, because a model's text may hold lone surrogates or line separators that other readers trip over.
     Infinities and NaN, which strict JSON lacks, become null where a field may be null, otherwise 0.
     """
-    data = _finite(record, EpisodeRecord)
-    data["nodes"] = [_finite(node, NodeRecord) for node in record.nodes]
+    data = {
+        name: _finite(getattr(record, name), hint) for name, hint in _hints(EpisodeRecord).items()
+    }
+    data["nodes"] = [_node_object(node) for node in record.nodes]
     return json.dumps(data, separators=(",", ":"), allow_nan=False)
 
 
 def from_line(line: str, *, where: str = "record") -> EpisodeRecord:
     """Read a record back; raises `RecordError` that starts with `where` (say `episodes.jsonl:17`)."""
-    try:
-        data = json.loads(line)
-    except ValueError as error:
-        raise RecordError(f"{where}: not JSON: {error}; the line begins {line[:60]!r}") from error
-    if not isinstance(data, dict):
-        raise RecordError(f"{where}: a record is a JSON object, not {type(data).__name__}")
+    data = object_of(line, where)
     if data.get("schema") != SCHEMA_VERSION:
-        raise RecordError(
-            f"{where}: schema {data.get('schema')!r}, but this stepgym reads schema {SCHEMA_VERSION}"
+        raise SchemaError(
+            f"{where}: schema {data.get('schema')!r}, but this stepgym reads schema {SCHEMA_VERSION}; "
+            "`stepgym migrate DIR` rewrites a run folder of schema 1"
         )
     nodes = data.get("nodes")
     if not isinstance(nodes, list):
@@ -46,25 +45,52 @@ def from_line(line: str, *, where: str = "record") -> EpisodeRecord:
     data["nodes"] = tuple(
         _make(NodeRecord, node, f"{where}, node {i}") for i, node in enumerate(nodes)
     )
-    if isinstance(data.get("path"), list):
-        data["path"] = tuple(data["path"])
     record: EpisodeRecord = _make(EpisodeRecord, data, where)
     _check_tree(record, where)
     return record
 
 
-def _finite(thing: EpisodeRecord | NodeRecord, kind: type) -> dict[str, Any]:
-    """Return the fields of a record or node as JSON holds them; nodes are left to the caller."""
-    clean = {}
-    for name, hint in _hints(kind).items():
-        value = getattr(thing, name)
-        if isinstance(value, float):
-            if not math.isfinite(value):
-                value = None if NoneType in get_args(hint) else 0.0
-        elif isinstance(value, Mapping):
-            value = _finite_json(value)
-        clean[name] = value
-    return clean
+def object_of(line: str, where: str) -> dict[str, Any]:
+    """Return a line's JSON object; raises `RecordError`."""
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{where}: not JSON: {error}; the line begins {line[:60]!r}") from error
+    if not isinstance(data, dict):
+        raise RecordError(f"{where}: a record is a JSON object, not {type(data).__name__}")
+    return data
+
+
+def _node_object(node: NodeRecord) -> dict[str, Any]:
+    found = {}
+    for name, default, hint in _node_fields():
+        value = getattr(node, name)
+        if value is not default and value != default:
+            found[name] = _finite(value, hint)
+        elif type(value) is not type(default):
+            found[name] = value  # equal, but of another type: 0 for 0.0
+    return found
+
+
+@cache
+def _node_fields() -> tuple[tuple[str, Any, Any], ...]:
+    """Return each field of a node with its default (a value equal to nothing if it has none) and its type."""
+    return tuple(
+        (f.name, object() if f.default is MISSING else f.default, _hints(NodeRecord)[f.name])
+        for f in fields(NodeRecord)
+    )
+
+
+def _finite(value: Any, hint: Any) -> Any:
+    """Return a field's value as strict JSON holds it; nodes are left to the caller."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None if NoneType in get_args(hint) else 0.0
+    if value is None or isinstance(value, str | int):
+        return value
+    return _finite_json(value) if hint is Any or hint not in _NO_FLOATS else value
+
+
+_NO_FLOATS = (tuple[int, ...] | None, tuple[int, ...], tuple[NodeRecord, ...])
 
 
 def _finite_json(value: Any) -> Any:
@@ -85,6 +111,7 @@ def _plain_types(kind: type) -> dict[str, frozenset[type]]:
     """Return for each field the exact types that fit without a closer look: records have thousands of nodes."""
     known: dict[Any, set[type]] = {
         str: {str},
+        bool: {bool},
         int: {int},
         float: {float, int},
         NoneType: {NoneType},
@@ -100,6 +127,16 @@ def _plain_types(kind: type) -> dict[str, frozenset[type]]:
 
 
 @cache
+def _tuple_fields(kind: type) -> frozenset[str]:
+    """Return the names of fields that are tuples, which JSON holds as lists."""
+    return frozenset(
+        name
+        for name, hint in _hints(kind).items()
+        if any(get_origin(option) is tuple for option in (hint, *get_args(hint)))
+    )
+
+
+@cache
 def _required(kind: type) -> frozenset[str]:
     return frozenset(
         f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING
@@ -109,7 +146,7 @@ def _required(kind: type) -> frozenset[str]:
 def _make(kind: type, data: Any, where: str) -> Any:
     if not isinstance(data, dict):
         raise RecordError(f"{where}: should be a JSON object, is {type(data).__name__}")
-    hints, plain = _hints(kind), _plain_types(kind)
+    hints, plain, tuples = _hints(kind), _plain_types(kind), _tuple_fields(kind)
     if unknown := data.keys() - hints.keys():
         raise RecordError(
             f"{where}: unknown field {min(unknown)!r}; known: {', '.join(sorted(hints))}"
@@ -117,12 +154,16 @@ def _make(kind: type, data: Any, where: str) -> Any:
     if missing := _required(kind) - data.keys():
         raise RecordError(f"{where}: field {min(missing)!r} is missing")
     for name, value in data.items():
+        if name in tuples and isinstance(value, list):
+            value = data[name] = tuple(value)
         if type(value) not in plain[name] and not _fits(value, hints[name]):
             raise RecordError(f"{where}: field {name!r} should be {hints[name]}, is {value!r:.60}")
     return kind(**data)
 
 
 def _fits(value: Any, hint: Any) -> bool:
+    if hint is Any:
+        return True
     if isinstance(hint, UnionType):
         return any(_fits(value, option) for option in get_args(hint))
     if hint is float:
@@ -131,7 +172,11 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool)
     origin = get_origin(hint)
     if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(inner, get_args(hint)[0]) for inner in value)
+        inner = get_args(hint)[0]
+        plain = {float, NoneType} if isinstance(inner, UnionType) else {inner}
+        return isinstance(value, tuple) and (
+            set(map(type, value)) <= plain or all(_fits(item, inner) for item in value)
+        )
     return isinstance(value, origin or hint)
 
 
@@ -140,6 +185,13 @@ def _check_tree(record: EpisodeRecord, where: str) -> None:
         if not -1 <= node.parent < max(i, 0) or (node.parent == -1) != (i == 0):
             raise RecordError(
                 f"{where}: node {i} has parent {node.parent}, but parents precede their children"
+            )
+        if node.token_log_probs is not None and len(node.token_log_probs) != len(
+            node.token_ids or ()
+        ):
+            raise RecordError(
+                f"{where}: node {i} has {len(node.token_log_probs)} token_log_probs for "
+                f"{len(node.token_ids or ())} token_ids"
             )
     for step in record.path:
         if not 0 <= step < len(record.nodes):

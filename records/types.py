@@ -1,4 +1,4 @@
-"""The nouns of self-play: what a run folder holds and what exports are made of.
+"""The nouns of the records: what a run folder holds and what exports are made of.
 
 Only the standard library (and the rooms below) is imported. The record of one episode is
 `stepgym.agents.types.EpisodeRecord`, because `stepgym.agents.solve` makes it.
@@ -11,19 +11,32 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
-RUN_FORMAT = 1
+from stepgym.plugins.errors import UserError
+
+RUN_FORMAT = 2
 
 
-class RecordError(ValueError):
+class RecordError(UserError):
     """A record or run folder that cannot be read as one; the message names file, line and field."""
 
 
-class RunMismatchError(ValueError):
+class SchemaError(RecordError):
+    """A record or run folder of another schema; the message names the command that migrates it."""
+
+
+class RunMismatchError(UserError):
     """A run folder that was started with other settings; the message shows both."""
 
 
 class RunBusyError(RuntimeError):
     """Another process is writing to this run folder."""
+
+
+class EpisodeKey(NamedTuple):
+    """Which episode of a run it is: the `attempt`-th at a problem."""
+
+    problem_id: str
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +56,9 @@ class RunConfig:
     seed: int = 0
     """Seeds the problems and, where they take one, the policy and the search."""
     see_verdicts: bool | None = None
-    """Whether the search saw verdicts; `None` where they need no reference."""
+    """Whether the search may see verdicts; `None` allows it if the verifier needs no reference."""
+    tokenizer: Mapping[str, str] | None = None
+    """Name and hash of the policy's tokenizer, if its records hold tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stepgym.plugins.contract import Clause, Finding, hold
+from stepgym.plugins.contract import Clause, Finding, check_clauses
 from stepgym.sandbox.types import (
     ExecutionResult,
     Limits,
@@ -176,4 +176,4 @@ ANSWERING = (CLAUSES[1], CLAUSES[-1])
 
 def conformance(opener: Opener, clauses: tuple[Clause, ...] = CLAUSES) -> list[Finding]:
     """Hold the sandboxes that `opener` opens to the contract."""
-    return hold(opener, clauses)
+    return check_clauses(opener, clauses)

@@ -2,63 +2,44 @@
 
 from __future__ import annotations
 
-import inspect
-from typing import Any
+from typing import Any, cast
 
-from stepgym.plugins.names import resolve, unknown_name
+from stepgym.plugins.registry import Registry
+from stepgym.plugins.settings import accepted
 from stepgym.sandbox.types import Sandbox, SandboxError
 
-BACKENDS = {
-    "docker": "stepgym.sandbox.docker:DockerSandbox",
-    "local": "stepgym.sandbox.local:LocalSandbox",
-    "scripted": "stepgym.sandbox.scripted:ScriptedSandbox",
-}
+SANDBOXES = Registry(
+    "sandbox",
+    {
+        "auto": "stepgym.sandbox.opening:open_docker_or_local",
+        "docker": "stepgym.sandbox.docker:DockerSandbox",
+        "local": "stepgym.sandbox.local:LocalSandbox",
+        "scripted": "stepgym.sandbox.scripted:ScriptedSandbox",
+    },
+    "stepgym.sandboxes",
+)
 
 
 def open_sandbox(name: str = "auto", **options: Any) -> Sandbox:
-    """Open the sandbox called `name`, a context manager.
+    """Open the sandbox called `name`; it is a context manager.
 
-    `auto` is Docker when an engine answers and otherwise the local one, provided that this machine can keep programs
-    from its files (a weaker machine must be asked for as `local`); a dotted path `package.module:Class` and
-    entry points of the group `stepgym.sandboxes` are names too. `options` go to the backend's constructor
-    (`workers=`, `runtime=`...). Raises `SandboxError` when the backend cannot start, `UnknownNameError` for a
-    name or an option nobody knows.
+    `auto` is Docker if an engine is running, otherwise the local sandbox, provided that this machine can hide its
+    files from programs (on a weaker machine, ask for `local` by name). `options` are those of the backend
+    (`workers=`, `runtime=`). Raises `SandboxError` if the backend cannot start, `UnknownNameError` for an unknown
+    name, `SettingError` for an unknown option.
     """
-    if name == "auto":
-        try:
-            return open_sandbox("docker", **options)
-        except SandboxError as error:
-            return _open_local_instead(options, error)
-    backend = _backend(name)
-    known = _option_names(backend)
-    for option in options:
-        if known is not None and option not in known:
-            raise unknown_name(f"option of the {name} sandbox", option, known, dotted=False)
-    sandbox: Sandbox = backend(**options)
-    return sandbox
+    return cast(Sandbox, SANDBOXES.load(name, **options))
 
 
-def _open_local_instead(options: dict[str, Any], fault: SandboxError) -> Sandbox:
-    """Open what `auto` takes where Docker failed; options that only Docker has are no reason to hide its fault."""
-    known = _option_names(_backend("local")) or ()
-    lacking = [option for option in options if option not in known]
-    if lacking:
-        raise SandboxError(
-            f"{fault} (the local sandbox has no option {', '.join(lacking)})"
-        ) from fault
-    return open_sandbox("local", **{"demand_file_protection": True, **options})
-
-
-def _backend(name: str) -> Any:
-    return resolve(name, kind="sandbox", known={"auto": "", **BACKENDS}, group="stepgym.sandboxes")
-
-
-def _option_names(backend: Any) -> list[str] | None:
-    """Return the names that a backend's constructor takes, `None` where it does not say."""
+def open_docker_or_local(**options: Any) -> Sandbox:
+    """Open the sandbox `auto`. If Docker fails and an option is Docker's own, its fault is the one to report."""
     try:
-        parameters = inspect.signature(backend).parameters.values()
-    except (TypeError, ValueError):
-        return None
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return None
-    return [parameter.name for parameter in parameters]
+        return open_sandbox("docker", **options)
+    except SandboxError as fault:
+        known = accepted(SANDBOXES.find("local")).hints
+        lacking = [option for option in options if option not in known]
+        if lacking:
+            raise SandboxError(
+                f"{fault} (the local sandbox has no option {', '.join(lacking)})"
+            ) from fault
+        return open_sandbox("local", **{"demand_file_protection": True, **options})

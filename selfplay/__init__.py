@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stepgym.records.exports import export
-    from stepgym.records.run_folder import RunFolder, read_config, read_episodes, summarise
+    from stepgym.records.run_folder import RunFolder, read_config, read_episodes
+    from stepgym.records.statistics import summarise
     from stepgym.records.types import ExportFormat, RunConfig, RunSummary
     from stepgym.selfplay.play import selfplay
 
@@ -24,7 +25,7 @@ _HOMES = {
     "read_config": "stepgym.records.run_folder",
     "read_episodes": "stepgym.records.run_folder",
     "selfplay": "stepgym.selfplay.play",
-    "summarise": "stepgym.records.run_folder",
+    "summarise": "stepgym.records.statistics",
 }
 
 __all__ = [

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stepgym.records.run_folder import write_whole
+from stepgym.records.atomic import write_whole
 from stepgym.selfplay import ledger
 
 Lines = Sequence[Mapping[str, Any]]

@@ -8,7 +8,7 @@ from typing import Any
 from stepgym.agents.embedded import net
 from stepgym.agents.embedded.policy import EmbeddedPolicy
 from stepgym.agents.embedded.reward import EmbeddedRewardModel
-from stepgym.records.run_folder import write_whole
+from stepgym.records.atomic import write_whole
 from stepgym.selfplay.loop import Generation
 from stepgym.selfplay.watch import watch
 from stepgym.training.types import TrainingError

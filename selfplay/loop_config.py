@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.plugins.names import unknown_name
-from stepgym.plugins.settings import check_types
+from stepgym.plugins.settings import check_settings
 from stepgym.selfplay.teachers import Approval, Form, Teacher
 from stepgym.training.types import TrainingError
 
@@ -81,7 +81,7 @@ class LoopConfig(Approval):
     def __post_init__(self) -> None:
         settings = {f.name: getattr(self, f.name) for f in fields(self)}
         try:
-            check_types("a loop", type(self), settings)
+            check_settings("a loop", type(self), settings)
         except ValueError as error:
             raise TrainingError(str(error)) from error
         for name, choices in (("teacher", Teacher), ("form", Form)):

@@ -14,7 +14,7 @@ from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem
 from stepgym.records.run_folder import RunFolder, read_config, read_episodes
-from stepgym.records.types import RunConfig
+from stepgym.records.types import EpisodeKey, RunConfig
 from stepgym.selfplay import ledger
 from stepgym.selfplay.loop_config import LoopConfig
 from stepgym.selfplay.loop_folder import START, policy_folder
@@ -58,7 +58,7 @@ def play(
     with RunFolder(folder, about) as run:
         problems = [env.problems[i] for i in range(config.episodes)]
         records = list(read_episodes(folder)) if run.done else []
-        left = [problem for problem in problems if problem.id not in run.done]
+        left = [problem for problem in problems if EpisodeKey(problem.id) not in run.done]
         for record in iter_solve(
             left,
             env=env,

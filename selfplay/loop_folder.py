@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.agents.embedded.policy import WEIGHTS
-from stepgym.records.run_folder import cut_torn_line, write_whole
+from stepgym.records.atomic import cut_torn_line, write_whole
 from stepgym.selfplay.loop_config import LoopConfig
 from stepgym.training.types import TrainingError
 

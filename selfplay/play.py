@@ -7,14 +7,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from stepgym.agents.description import describe
 from stepgym.agents.players import open_players
-from stepgym.agents.record import describe
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import Budget, EpisodeRecord, Policy, RewardModel, Search
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.types import Problem
-from stepgym.records.run_folder import RunFolder, summarise
-from stepgym.records.types import RunConfig, RunSummary
+from stepgym.plugins.errors import UserError
+from stepgym.records.run_folder import RunFolder
+from stepgym.records.statistics import summarise
+from stepgym.records.types import EpisodeKey, RunConfig, RunSummary
 
 
 def selfplay(
@@ -73,7 +75,7 @@ def selfplay(
     ) as players:
         where = players.env
         if episodes > len(where.problems):
-            raise ValueError(
+            raise UserError(
                 f"episodes={episodes}, but {where.env_id} has {len(where.problems)} problems"
             )
         with RunFolder(out, config) as folder:
@@ -106,9 +108,9 @@ def describe_env(env: ReasoningEnv) -> dict[str, Any]:
     }
 
 
-def _waiting(env: ReasoningEnv, episodes: int, done: set[str]) -> Iterator[Problem]:
+def _waiting(env: ReasoningEnv, episodes: int, done: set[EpisodeKey]) -> Iterator[Problem]:
     finished = frozenset(done)  # what this run adds meanwhile must not make the generator skip
     for index in range(episodes):
         problem = env.problems[index]
-        if problem.id not in finished:
+        if EpisodeKey(problem.id) not in finished:
             yield problem

@@ -11,7 +11,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 from stepgym.agents.types import EpisodeRecord
-from stepgym.records.rows import path_to
+from stepgym.records.tree import path_to
 from stepgym.training import examples
 from stepgym.training.examples import Answers, Replay, Same
 from stepgym.training.merged_states import merged_targets

@@ -19,7 +19,8 @@ from stepgym.agents.intervals import bootstrap_difference, wilson
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord, Policy, RewardModel
 from stepgym.envs.types import Problem, Verifier
-from stepgym.records.rows import path_to
+from stepgym.plugins.errors import UserError
+from stepgym.records.tree import path_to
 from stepgym.selfplay.step_quality import Steps, collect, process_f1, step_auc
 from stepgym.training.examples import Replay
 from stepgym.training.types import StepLabels
@@ -80,7 +81,7 @@ def watch(
     `aggregation` is how a path's scores become one. `on_record` hears of each sampled tree.
     """
     if before is not None and "samples" not in before.get("shape", {}):
-        raise ValueError(
+        raise UserError(
             f"`before` is no result of a watch (watch.json): it has {', '.join(sorted(before)) or 'nothing'}"
         )
     curve = measure_curve(

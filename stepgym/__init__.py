@@ -1,6 +1,6 @@
 """stepgym: the gym in which reasoning agents learn. Importing it registers the environments, and does nothing else."""
 
-from stepgym.envs.registration import register_with_gymnasium as _register_with_gymnasium
+from stepgym.envs.gymnasium_hook import register_with_gymnasium as _register_with_gymnasium
 
 __version__ = "0.1.0"
 __all__ = ["__version__"]

@@ -1,4 +1,4 @@
-"""The house holds to its own rules: imports go one way, nouns are light, everything public says what it is."""
+"""The rules of the project: imports go one way without circles, nouns are light, everything public has a docstring."""
 
 from __future__ import annotations
 
@@ -98,17 +98,6 @@ def imports(path: Path, nodes: Iterator[ast.AST]) -> Iterator[str]:
             yield from (f"{source}.{alias.name}" for alias in node.names)
 
 
-def at_import_time(node: ast.AST) -> Iterator[ast.AST]:
-    """Statements that run when the module is imported: not function bodies, not `if TYPE_CHECKING`."""
-    for child in ast.iter_child_nodes(node):
-        guarded = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test)
-        if not guarded and not isinstance(
-            child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-        ):
-            yield child
-            yield from at_import_time(child)
-
-
 @pytest.mark.parametrize("path", FILES, ids=relative)
 def test_imports_go_one_way(path: Path) -> None:
     mine = room_of(module_name(path))
@@ -124,16 +113,26 @@ def test_imports_go_one_way(path: Path) -> None:
             )
 
 
-def test_no_import_cycle() -> None:
-    graph = {}
+KNOWN_CIRCLES = (
+    "stepgym.agents.search.",
+    "stepgym.envs.maths.",
+    "stepgym.sandbox.runner.",
+    "stepgym.training.",
+)
+"""Packages whose modules still import each other in circles. It only gets shorter; when it is empty, it goes."""
+
+
+def test_no_import_circle() -> None:
+    """Every import counts, also inside functions and under `if TYPE_CHECKING`."""
+    graph: dict[str, set[str]] = {}
     for module, path in MODULES.items():
-        wanted = set()
-        for name in imports(path, at_import_time(tree_of(path))):
+        graph[module] = set()
+        for name in imports(path, ast.walk(tree_of(path))):
             target = name if name in MODULES else name.rpartition(".")[0]
-            if target in MODULES and target != module:
-                wanted.add(target)
-        graph[module] = wanted
-    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
+            known = module.startswith(KNOWN_CIRCLES) and target.startswith(KNOWN_CIRCLES)
+            if target in MODULES and target != module and not known:
+                graph[module].add(target)
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 @pytest.mark.parametrize("path", NOUNS, ids=relative)
@@ -143,7 +142,8 @@ def test_noun_files_import_only_the_standard_library_and_rooms_below(path: Path)
         top = name.split(".")[0]
         if top == "stepgym":
             assert ROOMS.index(room_of(name)) < ROOMS.index(mine), f"{name} is not below {mine}"
-            assert name.rpartition(".")[0].endswith(".types"), (
+            source = name.rpartition(".")[0]
+            assert source.endswith(".types") or source == "stepgym.plugins.errors", (
                 f"nouns build on nouns, not on {name}"
             )
         else:

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import unknown_name
-from stepgym.plugins.settings import check_types
+from stepgym.plugins import settings as plugin_settings
 from stepgym.training.types import (
     Baseline,
     GrpoVariant,
@@ -63,7 +64,7 @@ ONLY_FOR: Mapping[str, frozenset[TrainerKind]] = {
     "shared": frozenset({TrainerKind.ALPHAZERO}),
     **dict.fromkeys(_GRPO_ONLY, frozenset({TrainerKind.GRPO})),
     **dict.fromkeys(("lora", "device"), frozenset(TrainerKind) - {TrainerKind.ALPHAZERO}),
-    "undecidable_is_wrong": frozenset({TrainerKind.GRPO}),
+    "undecidable_is_wrong": frozenset(TrainerKind) - {TrainerKind.SFT},
 }
 """Setting -> the trainers that have it; all trainers have the settings that are not listed."""
 
@@ -210,8 +211,8 @@ def check_settings(
 ) -> None:
     """Raise `TrainingError` for a setting of the wrong type or one that is none of its choices."""
     try:
-        check_types(what, taker, settings)
-    except ValueError as error:
+        plugin_settings.check_settings(what, taker, settings)
+    except UserError as error:
         raise TrainingError(str(error)) from None
     for name, known in choices.items():
         if settings[name] not in known:

@@ -7,65 +7,45 @@ decided it; an end without an answer counts as incorrect; UNDECIDED ends and fai
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from stepgym.agents.embedded.games import reading_of
 from stepgym.agents.types import EpisodeRecord
-from stepgym.envs.registry import load_env
-from stepgym.envs.types import Problem, State, Status, Step
-from stepgym.records.rows import children_of, path_to
+from stepgym.envs.types import State
+from stepgym.records.loader import states_of
+from stepgym.records.run_folder import read_episodes
+from stepgym.records.tree import children_of, path_to
 from stepgym.training.types import PolicyTarget, Preference, StepLabels, TrainingError, ValueTarget
 
 Answers = tuple[str, ...]
 """Answers to one problem that count as the same."""
-Same = Callable[[str, str], bool]
-"""Whether two answers are the same."""
 Example = TypeVar("Example")
 
 
-@dataclass
-class Replay:
-    """Plays records again to get the state of every node; environments are made once."""
+def read_runs(folders: Sequence[str], *, undecidable_is_wrong: bool = False) -> list[EpisodeRecord]:
+    """Read the episodes of run folders. Raises `RecordError`, and `TrainingError` if no folder is named."""
+    if not folders:
+        raise TrainingError(
+            "say which run folders to learn from: --runs FOLDER (`stepgym selfplay` writes them)"
+        )
+    records = [record for folder in folders for record in read_episodes(folder)]
+    return [count_undecidable_as_wrong(r) for r in records] if undecidable_is_wrong else records
 
-    envs: dict[tuple[str, int | None, int | None], Any] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """The environments' options besides level and seed, which records do not hold."""
 
-    def env(self, record: EpisodeRecord) -> Any:
-        key = (record.env_id, record.level, record.seed)
-        if key not in self.envs:
-            options = {**self.options, "level": record.level, "seed": record.seed}
-            self.envs[key] = load_env(
-                record.env_id, **{k: v for k, v in options.items() if v is not None}
-            )
-        return self.envs[key]
-
-    def problem(self, record: EpisodeRecord) -> Problem:
-        problem: Problem = self.env(record).problems[record.index]
-        if problem.prompt != record.prompt:
-            raise TrainingError(
-                f"record {record.problem_id}: this version of {record.env_id} makes another problem there; play anew"
-            )
-        return problem
-
-    def same(self, record: EpisodeRecord) -> Same:
-        """Return how the environment's verifier groups answers: by equal strings if it does not say."""
-        return getattr(self.env(record).verifier, "same", operator.eq)
-
-    def states(self, record: EpisodeRecord) -> list[State]:
-        """Return the state of every node."""
-        domain = self.env(record).domain
-        states: list[State] = []
-        for node in record.nodes:
-            if node.parent < 0:
-                states.append(domain.initial(self.problem(record)))
-            else:
-                states.append(domain.advance([states[node.parent]], [Step(node.text)])[0])
-        return states
+def count_undecidable_as_wrong(record: EpisodeRecord) -> EpisodeRecord:
+    """Return the record with answers that are UNDECIDED through their own fault called incorrect."""
+    nodes = tuple(
+        replace(node, verdict="incorrect", fault=None) if node.fault == "answer" else node
+        for node in record.nodes
+    )
+    if nodes == record.nodes:
+        return record
+    chosen = nodes[record.path[-1]].verdict if record.path else None
+    verdict = "incorrect" if record.verdict == "undecided" and chosen == "incorrect" else record.verdict
+    return replace(record, nodes=nodes, verdict=verdict)
 
 
 def is_correct(record: EpisodeRecord, node: int) -> bool | None:
@@ -91,11 +71,11 @@ def ends_below(record: EpisodeRecord) -> list[list[bool]]:
     return below
 
 
-def verified_targets(records: Iterable[EpisodeRecord], replay: Replay) -> list[PolicyTarget]:
+def verified_targets(records: Iterable[EpisodeRecord]) -> list[PolicyTarget]:
     """Return the steps of verified solutions (supervised fine-tuning, expert iteration), in equal shares at each fork."""
     found = []
     for record in records:
-        states = replay.states(record)
+        states = states_of(record)
         steps: dict[int, dict[str, None]] = {}
         for end in range(len(record.nodes)):
             for node, child in pairwise(path_to(record, end)) if is_correct(record, end) else ():
@@ -106,7 +86,7 @@ def verified_targets(records: Iterable[EpisodeRecord], replay: Replay) -> list[P
 
 
 def path_targets(
-    records: Iterable[EpisodeRecord], replay: Replay, *, answers_of: Mapping[str, Answers]
+    records: Iterable[EpisodeRecord], *, answers_of: Mapping[str, Answers]
 ) -> list[PolicyTarget]:
     """Return the steps of every path that ends in one of the answers given for its problem.
 
@@ -123,7 +103,7 @@ def path_targets(
                     samples[on_path] += max(1, node.visits)
         if not any(samples):
             continue
-        states = replay.states(record)
+        states = states_of(record)
         for fork, children in enumerate(children_of(record)):
             shares = {
                 record.nodes[c].text: samples[c] / samples[fork] for c in children if samples[c]
@@ -134,12 +114,12 @@ def path_targets(
 
 
 def visit_targets(
-    records: Iterable[EpisodeRecord], replay: Replay, *, temperature: float = 1.0
+    records: Iterable[EpisodeRecord], *, temperature: float = 1.0
 ) -> list[PolicyTarget]:
     """Return AlphaZero's policy targets: at each node with two visited children or more, their visits as shares."""
     found = []
     for record in records:
-        states = replay.states(record)
+        states = states_of(record)
         for node, children in enumerate(children_of(record)):
             visits = {
                 record.nodes[c].text: record.nodes[c].visits ** (1 / temperature)
@@ -153,11 +133,11 @@ def visit_targets(
     return found
 
 
-def preferences(records: Iterable[EpisodeRecord], replay: Replay) -> list[Preference]:
+def preferences(records: Iterable[EpisodeRecord]) -> list[Preference]:
     """Return the forks at which one step has a correct end below it and another only incorrect ones."""
     found = []
     for record in records:
-        states, below = replay.states(record), ends_below(record)
+        states, below = states_of(record), ends_below(record)
         for node, children in enumerate(children_of(record)):
             good = [record.nodes[c].text for c in children if any(below[c])]
             bad = [record.nodes[c].text for c in children if below[c] and not any(below[c])]
@@ -167,7 +147,6 @@ def preferences(records: Iterable[EpisodeRecord], replay: Replay) -> list[Prefer
 
 def step_values(
     records: Iterable[EpisodeRecord],
-    replay: Replay,
     *,
     labels: StepLabels = StepLabels.MONTE_CARLO,
     hard: bool = False,
@@ -175,37 +154,35 @@ def step_values(
     """Return a value target for each step that the source of labels can judge."""
     found = []
     for record in records:
-        states = replay.states(record)
-        for node, label in step_labels(record, replay, states, labels).items():
+        states = states_of(record)
+        for node, label in step_labels(record, labels).items():
             found += _value_target(states[node], float(label > 0) if hard else label)
     return found
 
 
-def end_values(records: Iterable[EpisodeRecord], replay: Replay) -> list[ValueTarget]:
+def end_values(records: Iterable[EpisodeRecord]) -> list[ValueTarget]:
     """Return the last step of every decided end with its verdict: an outcome reward model's data."""
     found = []
     for record in records:
-        states = replay.states(record)
+        states = states_of(record)
         for end in range(1, len(record.nodes)):
             if (correct := is_correct(record, end)) is not None:
                 found += _value_target(states[end], float(correct))
     return found
 
 
-def path_values(records: Iterable[EpisodeRecord], replay: Replay) -> list[ValueTarget]:
+def path_values(records: Iterable[EpisodeRecord]) -> list[ValueTarget]:
     """Return AlphaZero's value targets: each step on the chosen path with the episode's outcome."""
     found = []
     for record in records:
         if (correct := episode_is_correct(record)) is not None:
-            states = replay.states(record)
+            states = states_of(record)
             for node in record.path[1:]:
                 found += _value_target(states[node], float(correct))
     return found
 
 
-def step_labels(
-    record: EpisodeRecord, replay: Replay, states: Sequence[State], labels: StepLabels
-) -> dict[int, float]:
+def step_labels(record: EpisodeRecord, labels: StepLabels) -> dict[int, float]:
     """Return a label for each node that the source of labels can judge."""
     below = ends_below(record)
     sampled = {
@@ -217,7 +194,7 @@ def step_labels(
         return sampled
     if labels is StepLabels.FIRST_ERROR:
         return _first_errors(record, sampled)
-    exact = _verified_steps(record, replay, states)
+    exact = _verified_steps(record)
     if labels is StepLabels.VERIFIER:
         return exact
     return {
@@ -252,22 +229,17 @@ def _value_target(state: State, label: float) -> list[ValueTarget]:
     return [] if reading is None else [ValueTarget(reading, label)]
 
 
-def _verified_steps(
-    record: EpisodeRecord, replay: Replay, states: Sequence[State]
-) -> dict[int, float]:
-    verifier = replay.env(record).step_verifier
-    if verifier is None:
+def _verified_steps(record: EpisodeRecord) -> dict[int, float]:
+    verdicts = {node: found.step_verdict for node, found in enumerate(record.nodes) if node}
+    if verdicts and not any(verdicts.values()):
         raise TrainingError(
-            f"{record.env_id} has no step verifier; choose labels monte_carlo or first_error"
+            f"the record of {record.problem_id} has no step verdicts (is there a step verifier in {record.env_id}?); "
+            "choose labels monte_carlo or first_error"
         )
-    nodes = [node for node, state in enumerate(states) if state.steps]
-    verdicts = verifier.verify_steps(
-        [replay.problem(record)] * len(nodes), [states[node] for node in nodes]
-    )
     return {
-        node: float(v[-1].correct)
-        for node, v in zip(nodes, verdicts)
-        if v[-1].status is not Status.UNDECIDED
+        node: float(verdict == "correct")
+        for node, verdict in verdicts.items()
+        if verdict in ("correct", "incorrect")
     }
 
 

@@ -13,8 +13,9 @@ from functools import cache
 from typing import Any
 
 from stepgym.agents.types import EpisodeRecord
-from stepgym.envs.types import State, Step
-from stepgym.training.examples import Answers, Replay, Same
+from stepgym.envs.types import LegalSteps, State, Step
+from stepgym.records.loader import Environments, states_of
+from stepgym.training.examples import Answers
 from stepgym.training.types import PolicyTarget, TrainingError
 
 Place = tuple[int, Hashable]
@@ -24,7 +25,7 @@ IsWanted = Callable[[str | None], bool]
 
 def merged_targets(
     records: Iterable[EpisodeRecord],
-    replay: Replay,
+    environments: Environments,
     *,
     answers_of: Mapping[str, Answers],
     min_support: int,
@@ -38,18 +39,18 @@ def merged_targets(
     found = []
     for record in records:
         if answers := answers_of.get(record.problem_id):
-            domain = replay.env(record).domain
-            if not hasattr(domain, "legal_steps"):
+            domain = environments.of(record).domain
+            if not isinstance(domain, LegalSteps):
                 raise TrainingError(
                     f"{record.env_id} does not list its legal steps; learn from paths instead of merged states"
                 )
-            is_wanted = _is_one_of(answers, replay.same(record))
-            states = replay.states(record)
+            is_wanted = _is_one_of(answers, environments.same(record))
+            states = states_of(record)
             found += _targets(record, states, is_wanted, min_support, domain)
     return found
 
 
-def _is_one_of(answers: Answers, same: Same) -> IsWanted:
+def _is_one_of(answers: Answers, same: Callable[[str, str], bool]) -> IsWanted:
     """Return whether an answer is one of these, also if a path that nobody took spells it in another way."""
 
     @cache

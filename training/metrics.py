@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from stepgym.records.run_folder import write_whole
+from stepgym.records.atomic import write_whole
 
 METRICS = "metrics.jsonl"
 

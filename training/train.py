@@ -16,6 +16,7 @@ from typing import Any
 
 from stepgym.agents.embedded import net, value_head
 from stepgym.agents.embedded.policy import WEIGHTS
+from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.registry import load_env
 from stepgym.records.kept_settings import KeptSettings
@@ -23,10 +24,9 @@ from stepgym.training import embedded_trainers as embedded
 from stepgym.training import examples
 from stepgym.training.config import TRAINING_SEED, TrainConfig
 from stepgym.training.embedded_grpo import train_embedded_grpo
-from stepgym.training.examples import require, require_both_classes
+from stepgym.training.examples import read_runs, require, require_both_classes
 from stepgym.training.fit import figures_of
 from stepgym.training.grpo import GrpoFit
-from stepgym.training.played import Played, from_each, read_runs
 from stepgym.training.types import (
     Baseline,
     GrpoVariant,
@@ -79,9 +79,10 @@ def _start_folder(kind: str, init: str) -> Path:
 def _train(config: TrainConfig, progress: OnProgress | None) -> dict[str, Any]:
     if config.kind == TrainerKind.GRPO:
         return _train_grpo(config, progress)
+    records = read_runs(config.runs, undecidable_is_wrong=config.undecidable_is_wrong)
     if config.of_language:
-        return _train_language_model(config, read_runs(config.runs), progress)
-    return _train_embedded(config, read_runs(config.runs), progress)
+        return _train_language_model(config, records, progress)
+    return _train_embedded(config, records, progress)
 
 
 def _train_grpo(config: TrainConfig, progress: OnProgress | None) -> dict[str, Any]:
@@ -119,18 +120,17 @@ def _train_embedded_grpo(
 
 
 def _train_language_model(
-    config: TrainConfig, runs: Sequence[Played], progress: OnProgress | None
+    config: TrainConfig, records: Sequence[EpisodeRecord], progress: OnProgress | None
 ) -> dict[str, Any]:
     from stepgym.training import language_trainers as language  # loads transformers
 
-    records = [record for run in runs for record in run.records]
     match TrainerKind(config.kind):
         case TrainerKind.SFT:
             return language.train_language_sft(config, records, progress=progress)
         case TrainerKind.DPO:
             return language.train_language_dpo(config, records, progress=progress)
         case TrainerKind.PRM | TrainerKind.ORM:
-            labels = [_node_labels(config, run, record) for run in runs for record in run.records]
+            labels = [_node_labels(config, record) for record in records]
             return language.train_language_reward(config, records, labels, progress=progress)
         case _:
             raise TrainingError(
@@ -138,20 +138,17 @@ def _train_language_model(
             )
 
 
-def _node_labels(config: TrainConfig, run: Played, record: Any) -> dict[int, float]:
+def _node_labels(config: TrainConfig, record: EpisodeRecord) -> dict[int, float]:
     """Return the labels of a record's nodes that a language reward model learns."""
     if config.kind == TrainerKind.ORM:
         ends = {end: examples.is_correct(record, end) for end in range(1, len(record.nodes))}
         return {end: float(correct) for end, correct in ends.items() if correct is not None}
-    source = StepLabels(config.labels)
-    exact = source in (StepLabels.VERIFIER, StepLabels.AGREEMENT)
-    states = run.replay.states(record) if exact else []
-    labels = examples.step_labels(record, run.replay, states, source)
+    labels = examples.step_labels(record, StepLabels(config.labels))
     return {node: float(label > 0) for node, label in labels.items()} if config.hard else labels
 
 
 def _train_embedded(
-    config: TrainConfig, runs: Sequence[Played], progress: OnProgress | None
+    config: TrainConfig, records: Sequence[EpisodeRecord], progress: OnProgress | None
 ) -> dict[str, Any]:
     out = Path(config.out)
     common: dict[str, Any] = {
@@ -163,14 +160,14 @@ def _train_embedded(
     }
     match TrainerKind(config.kind):
         case TrainerKind.SFT:
-            targets = require(from_each(runs, examples.verified_targets), "no correct episode")
+            targets = require(examples.verified_targets(records), "no correct episode")
             done = embedded.train_targets(
                 load_start(net.POLICY, config.init), targets, out=out, **common
             )
             return figures_of(done, len(targets))
         case TrainerKind.DPO:
             pairs = require(
-                from_each(runs, examples.preferences),
+                examples.preferences(records),
                 "no fork with a correct and an incorrect end below it",
             )
             done = embedded.train_preferences(
@@ -178,12 +175,12 @@ def _train_embedded(
             )
             return figures_of(done, len(pairs))
         case TrainerKind.ALPHAZERO:
-            return _train_alphazero(config, runs, common)
+            return _train_alphazero(config, records, common)
         case kind:
             labels = StepLabels(config.labels)
             steps = partial(examples.step_values, labels=labels, hard=config.hard)
             values = _both(
-                from_each(runs, examples.end_values if kind is TrainerKind.ORM else steps)
+                examples.end_values(records) if kind is TrainerKind.ORM else steps(records)
             )
             done = embedded.train_values(
                 load_start(net.PRM, config.init), values, out=out, **common
@@ -192,11 +189,11 @@ def _train_embedded(
 
 
 def _train_alphazero(
-    config: TrainConfig, runs: Sequence[Played], common: dict[str, Any]
+    config: TrainConfig, records: Sequence[EpisodeRecord], common: dict[str, Any]
 ) -> dict[str, Any]:
     out = Path(config.out)
-    targets = require(from_each(runs, examples.visit_targets), "no node with two visited children")
-    values = _both(from_each(runs, examples.path_values))
+    targets = require(examples.visit_targets(records), "no node with two visited children")
+    values = _both(examples.path_values(records))
     if config.shared:
         model = value_head.load(_start_folder(net.POLICY, config.init))
         joint = embedded.train_policy_value(model, targets, values, out=out / net.POLICY, **common)

@@ -7,8 +7,10 @@ from collections.abc import Callable, Hashable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
+from stepgym.plugins.errors import UserError
 
-class TrainingError(ValueError):
+
+class TrainingError(UserError):
     """The data or the settings cannot be trained on; the message says what to do."""
 
 

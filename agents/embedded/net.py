@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from stepgym.agents.embedded.games import GAMES, PAD, VOCABULARY_SIZE, Plan, plan
+from stepgym.plugins.errors import UserError
 
 POLICY, PRM = "policy", "prm"
 
@@ -29,7 +30,7 @@ class Shape(NamedTuple):
     heads: int = 4
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A model folder that cannot be loaded: missing, cut short, or of another kind."""
 
 

@@ -15,6 +15,7 @@ from stepgym.agents.embedded.games import GAMES, Plan, plan
 from stepgym.agents.embedded.writing import Writer
 from stepgym.agents.randomness import proposal_seed
 from stepgym.envs.types import State, Step
+from stepgym.plugins.errors import UserError
 
 WEIGHTS = Path(__file__).parent / "weights"
 _REMEMBERED = 100_000
@@ -177,7 +178,7 @@ def require_game(game: str, public: Hashable) -> None:
     """Raise `ValueError` unless `public` is a board of the game."""
     if not GAMES[game].plays(public):
         shown = repr(public)[:80]
-        raise ValueError(
+        raise UserError(
             f"the embedded model only plays {game.title().replace('_', '')}, and this state's public data is {shown}; "
             "for other problems choose a language model: smollm2, hf:NAME_OR_FOLDER or chat:URL#MODEL"
         )

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from stepgym.agents.record import without_secrets
+from stepgym.agents.description import without_secrets
 
 RETRIED_STATUS = frozenset({408, 409, 429})
 

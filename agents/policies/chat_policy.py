@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from stepgym.agents.description import without_secrets
 from stepgym.agents.policies import prompts
 from stepgym.agents.policies.chat_client import ChatClient, ChatError, Choice, Completion
 from stepgym.agents.policies.step_text import is_thinking
 from stepgym.agents.policies.writing import Extended, Opening, Stop, Written
 from stepgym.agents.randomness import derive_seed, proposal_seed
-from stepgym.agents.record import without_secrets
 from stepgym.agents.types import PolicyError
 from stepgym.envs.tokens import ANSWER, ANSWER_END, STEP_END, THINK, THINK_END, shown_reply
 from stepgym.envs.types import State, Step

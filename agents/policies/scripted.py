@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from stepgym.agents.randomness import derive_seed, proposal_seed
 from stepgym.envs.types import Domain, State, Step
+from stepgym.plugins.errors import UserError
 
 Script = Callable[[State], Sequence[Step | str]] | Mapping[tuple[str, ...], Sequence[Step | str]]
 Scores = Callable[[State], float] | Mapping[str, float]
@@ -53,7 +54,7 @@ class RandomLegalPolicy:
 
     def bind(self, domain: Domain) -> RandomLegalPolicy:
         if not hasattr(domain, "legal_steps"):
-            raise ValueError(
+            raise UserError(
                 f"random legal play needs a domain with legal_steps(state); {type(domain).__name__} has none"
             )
         return replace(self, domain=domain)

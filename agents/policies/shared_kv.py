@@ -17,6 +17,8 @@ import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterface
 
+from stepgym.plugins.errors import UserError
+
 PREFIX = -1
 """Owner of what all children of the row see."""
 PADDING = -2
@@ -48,7 +50,7 @@ def cache_shape(model: Any) -> CacheShape:
         for k, v in tensors
     }
     if len(shapes) != 1 or None in shapes:
-        raise ValueError(
+        raise UserError(
             f"a {model.config.model_type!r} model does not keep the same keys and values in every layer, so that "
             "a prefix cannot be shared; use a plain attention model, or serve it and use chat:URL#MODEL"
         )
@@ -237,7 +239,7 @@ def check(model: Any, shape: CacheShape) -> None:
         plain = model(tokens[None, :5]).logits[0, -1]
     gap = (shared.float().log_softmax(-1) - plain.float().log_softmax(-1)).abs().max().item()
     if not gap < (1e-2 if model.dtype == torch.float32 else 1.0):
-        raise ValueError(
+        raise UserError(
             f"a {model.config.model_type!r} model reads a shared prefix differently (log-probabilities off by "
             f"{gap:.3g}); use another architecture, or serve it and use chat:URL#MODEL"
         )

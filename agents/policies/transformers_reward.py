@@ -26,6 +26,7 @@ from stepgym.agents.policies.kv_store import chain_keys
 from stepgym.agents.policies.loading import LanguageModel, load_model
 from stepgym.envs.tokens import shown_reply
 from stepgym.envs.types import State
+from stepgym.plugins.errors import UserError
 
 REMEMBERED = 200_000
 """Scores kept: a step's score depends on what came before it alone, and trees share their stems."""
@@ -127,7 +128,7 @@ class TransformersRewardModel:
                 ends.append(len(ids) - 1)
             context = getattr(self.model.config, "max_position_embeddings", None) or len(ids)
             if len(ids) > context:
-                raise ValueError(
+                raise UserError(
                     f"a state of {len(ids)} tokens does not fit the reward model's context of {context}"
                 )
             rows.append((ids, ends[2:], chain))

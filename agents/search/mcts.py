@@ -13,7 +13,7 @@ from enum import StrEnum
 from stepgym.agents.search.answers import Aggregation, Pick, best_answer, check_choice, has_verified
 from stepgym.agents.search.puct import Walks, close, follow, known_already, set_priors, walks_of
 from stepgym.agents.search.root import RootNoise, add_dirichlet, choose_gumbel
-from stepgym.agents.types import ROOT, NodeStatus, Request, SearchTree, Together
+from stepgym.agents.types import ROOT, NodeStatus, Request, SearchTree
 
 BARREN, ENDED, FAILED, OPEN = (
     NodeStatus.BARREN,
@@ -76,18 +76,6 @@ class MCTS:
         check_choice("mcts", "root_noise", self.root_noise, RootNoise)
         check_choice("mcts", "aggregation", self.aggregation, Aggregation)
         check_choice("mcts", "pick", self.pick, Pick)
-
-    def together(self, trees: Sequence[SearchTree]) -> Together | None:
-        """See `stepgym.agents.types.Together`; `None` where trees can only be searched one by one."""
-        if (
-            type(self) is not MCTS
-            or self.backup_rule != Backup.MEAN
-            or self.root_noise == RootNoise.GUMBEL
-        ):
-            return None
-        from stepgym.agents.search.grove import Grove
-
-        return Grove(self, trees)
 
     def is_done(self, tree: SearchTree) -> bool:
         """Say whether a verified answer ends the search."""

@@ -20,7 +20,7 @@ from stepgym.agents.intervals import bootstrap_groups
 from stepgym.claims.imitation import demonstrations, known_facts, train_imitation
 from stepgym.claims.jobs import run_jobs
 from stepgym.plugins.names import unknown_name
-from stepgym.records.run_folder import write_whole
+from stepgym.records.atomic import write_whole
 from stepgym.selfplay import ledger
 from stepgym.selfplay.curves import bands, write_curves
 from stepgym.selfplay.loop import Generation, finish, run_loop, seldom, train_policy

@@ -24,10 +24,16 @@ from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord, Policy
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem
+from stepgym.records.atomic import write_whole
 from stepgym.records.near_duplicates import likeness
+<<<<<<< HEAD
 from stepgym.records.run_folder import RunFolder, read_episodes, write_whole
 from stepgym.records.types import RunConfig
 from stepgym.training.config import SMOLLM2, TrainConfig, is_language_model
+=======
+from stepgym.records.run_folder import RunFolder, episode_key, read_episodes
+from stepgym.records.types import EpisodeKey, RunConfig
+>>>>>>> main
 from stepgym.training.examples import require
 from stepgym.training.language_models import Trained
 from stepgym.training.train import train
@@ -149,7 +155,7 @@ def self_play(
     clock, started = Path(config.out) / "play.json", time.monotonic()
     seconds = json.loads(clock.read_text(encoding="utf-8"))["seconds"] if clock.is_file() else 0.0
     with RunFolder(Path(config.out) / "run", about) as folder:
-        left = [problem for problem in chosen if problem.id not in folder.done]
+        left = [problem for problem in chosen if EpisodeKey(problem.id) not in folder.done]
         if left:
             for record in iter_solve(
                 left,
@@ -330,7 +336,7 @@ def _all_approved(path: Path, records: Sequence[EpisodeRecord]) -> Path:
                 replace(n, verdict="correct" if n.answer is not None else None)
                 for n in record.nodes
             )
-            if record.problem_id not in folder.done:
+            if episode_key(record) not in folder.done:
                 folder.append(replace(record, nodes=nodes))
     return path
 

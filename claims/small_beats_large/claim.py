@@ -24,7 +24,8 @@ from stepgym.claims.pictures import draw_claim
 from stepgym.claims.small_beats_large.models import FAMILIES, HELD_OUT, Contestants, Family
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem
-from stepgym.records.run_folder import write_whole
+from stepgym.plugins.errors import UserError
+from stepgym.records.atomic import write_whole
 
 Tell = Callable[[str], None]
 Settings = Mapping[str, Any]
@@ -216,7 +217,7 @@ def one_seed(
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         if {name: found.get(name) for name in about} == about:
             return found
-        raise ValueError(
+        raise UserError(
             f"{folder} holds a run with {found.get('problems')} problems and {found.get('steps')} steps; choose another --out"
         )
     started = time.perf_counter()

@@ -28,10 +28,19 @@ from stepgym.claims.small_beats_large.models import HELD_OUT
 from stepgym.envs import countdown, modular_sums
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Step
+<<<<<<< HEAD
 from stepgym.records.run_folder import write_whole
 from stepgym.training.config import TRAINING_SEED
 from stepgym.training.embedded_trainers import table_of, train_targets
 from stepgym.training.types import PolicyTarget, Schedule
+=======
+from stepgym.plugins.errors import UserError
+from stepgym.records.atomic import write_whole
+from stepgym.training.boards import table_of, train_choices
+from stepgym.training.embedded import TRAINING_SEED
+from stepgym.training.examples import Choice
+from stepgym.training.fit import Schedule
+>>>>>>> main
 
 Tell = Callable[[str], None]
 Outcomes = dict[str, dict[str, list[list[int]]]]
@@ -69,7 +78,7 @@ def place_of(text: str) -> Place:
     for part in rest:
         name, equals, value = part.partition("=")
         if not equals:
-            raise ValueError(f"{text!r} should look like stepgym/Countdown-v0,level=3")
+            raise UserError(f"{text!r} should look like stepgym/Countdown-v0,level=3")
         try:
             options[name] = json.loads(value)
         except ValueError:
@@ -158,7 +167,7 @@ def _one_seed(seed: int, *, out: Path, settings: Mapping[str, Any], tell: Tell) 
         write_whole(file, json.dumps({**settings, **found}))
     kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     if {name: kept[name] for name in settings} != settings:
-        raise ValueError(f"{file.parent} holds a run with other settings; choose another --out")
+        raise UserError(f"{file.parent} holds a run with other settings; choose another --out")
     return kept
 
 

@@ -10,6 +10,7 @@ import click
 
 from stepgym.claims.command_line import report, use_one_thread
 from stepgym.cli.options import resumable
+from stepgym.plugins.errors import UserError
 
 
 @click.command("transfer")
@@ -78,7 +79,7 @@ def command(
 
     with resumable():
         if bool(policies) != bool(envs):
-            raise ValueError(
+            raise UserError(
                 "--policy and --env go together: which policies, and on which environments"
             )
         results = (

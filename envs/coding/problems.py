@@ -14,9 +14,10 @@ from typing import Any, Unpack
 from stepgym.envs.coding.styles import TestsError, read_tests
 from stepgym.envs.coding.verifier import CodingVerifier
 from stepgym.envs.files import DataFileError, Row, find_column, read_rows
-from stepgym.envs.reasoning_env import FaceOptions, ReasoningEnv
+from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
 from stepgym.envs.text_domain import TextDomain
 from stepgym.envs.types import Problem, ProblemSet
+from stepgym.plugins.errors import UserError
 from stepgym.sandbox.types import Sandbox
 
 HUMANEVAL, CODE = "stepgym/HumanEval-v0", "stepgym/Code-v0"
@@ -141,14 +142,14 @@ def make_humaneval(
     instructions: str = INSTRUCTIONS,
     tools: bool = True,
     sandbox: str | Sandbox = "auto",
-    **face: Unpack[FaceOptions],
+    **common: Unpack[CommonOptions],
 ) -> ReasoningEnv:
     """Make `stepgym/HumanEval-v0`. `sandbox` grades the answers and runs the policy's tool calls.
 
     There are no levels; `seed` is taken for the uniform call and changes nothing, the order of play is `reset`'s.
     """
     _no_level(HUMANEVAL, level)
-    return _env(humaneval_problems(instructions=instructions), tools, sandbox, face)
+    return _env(humaneval_problems(instructions=instructions), tools, sandbox, common)
 
 
 def make_code(
@@ -159,27 +160,27 @@ def make_code(
     instructions: str = INSTRUCTIONS,
     tools: bool = True,
     sandbox: str | Sandbox = "auto",
-    **face: Unpack[FaceOptions],
+    **common: Unpack[CommonOptions],
 ) -> ReasoningEnv:
     """Make `stepgym/Code-v0` over a file; without one, over the few problems that ship with the package."""
     _no_level(CODE, level)
     if file is not None:
-        return _env(code_problems(file, instructions=instructions), tools, sandbox, face)
+        return _env(code_problems(file, instructions=instructions), tools, sandbox, common)
     with as_file(files("stepgym.envs.coding") / "examples.jsonl") as shipped:
-        return _env(code_problems(shipped, instructions=instructions), tools, sandbox, face)
+        return _env(code_problems(shipped, instructions=instructions), tools, sandbox, common)
 
 
 def _no_level(name: str, level: int | None) -> None:
     if level is not None:
-        raise ValueError(f"{name} has no levels; leave out level={level!r}")
+        raise UserError(f"{name} has no levels; leave out level={level!r}")
 
 
 def _env(
-    problems: ProblemSet, tools: bool, sandbox: str | Sandbox, face: FaceOptions
+    problems: ProblemSet, tools: bool, sandbox: str | Sandbox, common: CommonOptions
 ) -> ReasoningEnv:
-    max_steps = face.pop("max_steps", 32)
+    max_steps = common.pop("max_steps", 32)
     domain = TextDomain(max_steps=max_steps, sandbox=sandbox if tools else None, whole_answer=True)
-    return ReasoningEnv(problems, domain=domain, verifier=CodingVerifier(sandbox), **face)
+    return ReasoningEnv(problems, domain=domain, verifier=CodingVerifier(sandbox), **common)
 
 
 __all__ = [

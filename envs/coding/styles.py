@@ -20,6 +20,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import unknown_name
 from stepgym.sandbox.runner.codec import Packer
 
@@ -33,7 +34,7 @@ TEST_FILE = re.compile(
 CHECK = re.compile(r"^def\s+check\s*\(", re.MULTILINE)
 
 
-class TestsError(ValueError):
+class TestsError(UserError):
     """The tests of a task are not of any known form; the message shows what was found."""
 
     __test__ = False

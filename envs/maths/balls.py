@@ -1,11 +1,13 @@
 """Ball arithmetic (python-flint's arb and acb): numbers with a proven error radius.
 
-Two balls that do not meet *prove* that two values differ. That they meet proves nothing by itself; what `yes` means
-is stated in `scalars.py`, where it is said. Real odd roots of negative numbers are real here, as in school.
+Two balls that do not overlap *prove* that two values differ. That they overlap proves nothing by itself:
+`scalars.py` states what *yes* rests on. Odd roots of negative numbers are real here, as in school.
 """
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
@@ -319,14 +321,33 @@ _HANDLERS: dict[str, Callable[[Any, Values], Any]] = {
 
 
 class working_precision:
-    """`with working_precision(256):` sets flint's precision in bits, and sets it back."""
+    """Set flint's precision in bits for a `with` block, in this thread alone.
+
+    flint keeps one precision for the whole process, so that a block waits until no other thread is in one.
+    """
 
     def __init__(self, bits: int) -> None:
         self.bits = bits
 
     def __enter__(self) -> None:
+        _precision_lock.acquire()
         self.before = ctx.prec
         ctx.prec = self.bits
 
     def __exit__(self, *_: object) -> None:
         ctx.prec = self.before
+        _precision_lock.release()
+
+
+_precision_lock = threading.RLock()
+
+
+def _forget_lock() -> None:
+    """Make a new lock in a forked child: a thread of the parent may hold the old one."""
+    global _precision_lock
+    _precision_lock = threading.RLock()
+    ctx.prec = 53
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_lock)

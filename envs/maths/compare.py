@@ -1,17 +1,20 @@
 """What may equal what: scalars, lists, tuples, sets, intervals, relations, matrices, and one for another.
 
-`Judge.same(reference, answer)` is `True`, `False`, or `None` for "this process cannot say"; `Judge.rung` names the
-dearest rung that was needed. The rules are symmetric save where an option or a written form says otherwise.
+`Judge.same(reference, answer)` is `True`, `False`, or `None` if this process cannot decide. `Judge.rung` names the
+most expensive rung that was needed. The rules are symmetric unless an option or a written form says otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from stepgym.envs.maths import lists, matrices, realsets, relations
+from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.exact import NotRational, exact
-from stepgym.envs.maths.measures import RUNGS, ScalarJudge
+from stepgym.envs.maths.measures import LastRung, ScalarJudge
+from stepgym.envs.maths.options import MathOptions
 from stepgym.envs.maths.tree import Node, has, substitute, symbols
 
 _COLLECTIONS = frozenset(
@@ -31,16 +34,31 @@ _COLLECTIONS = frozenset(
         "text",
     )
 )
-_MAX_ITEMS = 2_000
 
 
-class Judge(ScalarJudge):
+class Judge:
     """Compares one answer with one reference. `last_rung` is asked for scalars that all cheaper rungs pass on."""
+
+    def __init__(self, options: MathOptions, rng: Draws, last_rung: LastRung | None = None) -> None:
+        self.options = options
+        self.rng = rng
+        self.scalars = ScalarJudge(options, rng, last_rung)
+        self.depth = 0
+
+    @property
+    def rung(self) -> str:
+        """The most expensive rung that was needed."""
+        return self.scalars.rung
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether a scalar is too large for every rung."""
+        return self.scalars.hopeless
 
     def same(self, a: Node, b: Node) -> bool | None:
         """Compare two parsed forms; `a` is the reference."""
         if type(a) is int and type(b) is int:
-            self.rung = max(self.rung, "rational", key=RUNGS.index)
+            self.scalars.used("rational")
             return a == b
         self.depth += 1
         if self.depth > 60:
@@ -68,7 +86,7 @@ class Judge(ScalarJudge):
         if kind_a == "rel" or kind_b == "rel":
             return self.relation(a, b)
         if kind_a == "list" or kind_b == "list":
-            return self.lists(a, b)
+            return self.list_pair(a, b)
         if kind_a == "cases" or kind_b == "cases":
             return self.cases(a, b)
         if kind_a == "mod" or kind_b == "mod":
@@ -83,7 +101,7 @@ class Judge(ScalarJudge):
             if vector_a is not None or vector_b is not None:
                 return self._same_groups(vector_a or a, vector_b or b, vector_a, vector_b)
         if kind_a == "set" and kind_b == "set":
-            return self.unordered(lists.parts_of(a), lists.parts_of(b), as_sets=True)
+            return self.unordered(lists.parts_of(a), lists.parts_of(b))
         if kind_a in ("cup", "cap", "setminus", "where_set", "set") or kind_b in (
             "cup",
             "cap",
@@ -98,13 +116,136 @@ class Judge(ScalarJudge):
             return self.ratios(a, b)
         if _is_number_set(a) or _is_number_set(b):
             return bool(a == b)
-        return self.scalar(a, b)
+        return self.scalars.same(a, b, top=self.depth == 1)
 
-    def lists(self, a: Node, b: Node) -> bool | None:
-        return lists.compare_lists(self, a, b)
+    def list_pair(self, a: Node, b: Node) -> bool | None:
+        """Two things of which at least one is a list."""
+        first, second = lists.system(a), lists.system(b)
+        if first and second:
+            if set(first.names) == set(second.names):
+                other = dict(zip(second.names, second.values))
+                return self.all_same(
+                    [(value, other[name]) for name, value in zip(first.names, first.values)]
+                )
+            if len(first.names) != len(second.names) or set(first.names) & set(second.names):
+                return False
+            return False
+        for one, whole, swapped in ((first, b, False), (second, a, True)):
+            if one is not None:
+                found = self._system_against(one, whole, swapped)
+                if found is not None:
+                    return found
+        intervals = self._as_sets(a, b)
+        if intervals is not None:
+            return intervals
+        if lists.has_dots(a) or lists.has_dots(b):
+            p, q = lists.parts_of(a), lists.parts_of(b)
+            return self.all_same(list(zip(p, q))) if len(p) == len(q) else False
+        if lists.names_of(a) and lists.names_of(b) and lists.names_of(a) != lists.names_of(b):
+            return False
+        p_items, q_items = (
+            lists.parts_of(lists.values_only(a)),
+            lists.parts_of(lists.values_only(b)),
+        )
+        if _kind(a) == _kind(b) == "list" and self.options.order_matters:
+            return (
+                self.all_same(list(zip(p_items, q_items)))
+                if len(p_items) == len(q_items)
+                else False
+            )
+        if (
+            {_kind(a), _kind(b)} & {"group", "cup", "cap", "setminus", "where_set", "mat"}
+            and min(len(p_items), len(q_items)) == 1
+            and len(p_items) != len(q_items)
+        ):
+            return False
+        return self.unordered(p_items, q_items)
 
-    def unordered(self, a: Sequence[Node], b: Sequence[Node], *, as_sets: bool) -> bool | None:
-        return lists.match(self, a, b, as_sets=as_sets)
+    def _system_against(self, one: lists.System, whole: Any, swapped: bool) -> bool | None:
+        """Named values against a bare tuple or a list in the same order."""
+        if _kind(whole) == "group":
+            values = whole[3]
+            if whole[1] != "(" or whole[2] != ")" or len(values) != len(one.values):
+                return False
+        elif _kind(whole) == "list":
+            items = whole[2]
+            if any(_kind(item) == "rel" for item in items):
+                return None
+            values = items
+        else:
+            return None
+        if len(values) != len(one.values):
+            return False
+        pairs = list(zip(one.values, values))
+        return self.all_same([(y, x) for x, y in pairs] if swapped else pairs)
+
+    def _as_sets(self, a: Any, b: Any) -> bool | None:
+        """Lists of inequalities as sets of reals."""
+        if not any(
+            _kind(item) == "rel" and not set(item[1]) <= {"=", "~", "==="}
+            for side in (a, b)
+            for item in lists.parts_of(side)
+        ):
+            return None
+        names_a: set[str] = set()
+        names_b: set[str] = set()
+        try:
+            p, q = realsets.read(a, names_a), realsets.read(b, names_b)
+        except realsets.NotRealSet:
+            return None
+        if len(names_a) > 1 or len(names_b) > 1:
+            return None
+        if names_a and names_b and names_a != names_b:
+            return False
+        return realsets.equal(p, q, self.same)
+
+    def unordered(self, a: Sequence[Node], b: Sequence[Node]) -> bool | None:
+        """Pair the items of two collections off in any order; repeated items count once."""
+        x, y = lists.exact_values(a), lists.exact_values(b)
+        if x is not None and y is not None:
+            self.scalars.used("rational")
+            if set(x) == set(y):
+                return True
+            if not any(_kind(item) in ("dec", "*", "-") for item in (*a, *b)):
+                return False
+        if len(a) > 400 or len(b) > 400:
+            return None
+        in_order = lists.by_size(a), lists.by_size(b)
+        if len(a) == len(b) and in_order[0] is not None and in_order[1] is not None:
+            found = self.all_same(list(zip(in_order[0], in_order[1])))
+            if found:
+                return True
+        return self._covers(a, b)
+
+    def _covers(self, a: Sequence[Node], b: Sequence[Node]) -> bool | None:
+        """Every item of each side has its equal on the other."""
+        if len(a) * len(b) > 40_000:
+            return None
+        unknown = False
+        met: set[int] = set()
+        for x in a:
+            found_any = False
+            for i, y in enumerate(b):
+                found = self.same(x, y)
+                if found:
+                    met.add(i)
+                    found_any = True
+                    if len(a) == len(b):
+                        break
+                unknown |= found is None
+            if not found_any:
+                return None if unknown else False
+        for i, y in enumerate(b):
+            if i not in met and not any(self.same(x, y) for x in a):
+                return None if unknown else False
+        return True
+
+    def is_true_chain(self, relation: Any) -> bool:
+        """Whether closed sides of a chain of equalities agree; a chain that names a symbol may hold slips of the pen."""
+        sides = relation[2]
+        if symbols(sides[0]) or _kind(sides[0]) == "unit":
+            return True
+        return all(self.same(x, y) is True for x, y in pairwise(sides))
 
     def groups(self, a: Any, b: Any) -> bool | None:
         """Tuples, points and intervals."""
@@ -146,7 +287,7 @@ class Judge(ScalarJudge):
         if names_a and names_b and names_a != names_b:
             return False
         found = realsets.equal(p, q, self.same)
-        self.used("rational")
+        self.scalars.used("rational")
         return found
 
     def _operands(self, a: Any, b: Any) -> bool | None:
@@ -173,7 +314,7 @@ class Judge(ScalarJudge):
         renamed = substitute(b, {old: ("v", new) for old, new in zip(names_b, names_a)})
         if self.same(a[1], renamed[1]) is not True:
             return False
-        return self.unordered(a[2], renamed[2], as_sets=True)
+        return self.unordered(a[2], renamed[2])
 
     def ratios(self, a: Any, b: Any) -> bool | None:
         first, second = _ratio_parts(a), _ratio_parts(b)
@@ -239,10 +380,10 @@ class Judge(ScalarJudge):
             return self.congruence(a, b)
         reference, other, is_a = (a, b, True) if _kind(a) == "rel" else (b, a, False)
         if _kind(other) == "list":
-            return self.lists(a, b)
+            return self.list_pair(a, b)
         named = relations.assignment(reference)
         if named is not None:
-            if lists.is_true_chain(self, reference):
+            if self.is_true_chain(reference):
                 return self.same(named.value, other) if is_a else self.same(other, named.value)
             return False
         tuple_value = lists.tuple_assignment(reference)
@@ -254,7 +395,7 @@ class Judge(ScalarJudge):
             if "~" in reference[1]:
                 return self.approximated(reference, other, is_a)
             closed = reference[2][-1]  # a computation: every equality in it must hold
-            if not lists.is_true_chain(self, reference):
+            if not self.is_true_chain(reference):
                 return False
             return self.same(closed, other) if is_a else self.same(other, closed)
         if _kind(other) in (
@@ -272,9 +413,9 @@ class Judge(ScalarJudge):
         """`5/3 ~ 1.67` says 5/3, as long as the decimal is its rounding."""
         at = relation[1].index("~")
         exactly, rounded = relation[2][at], relation[2][at + 1]
-        if len(relation[2]) != at + 2 or not self.rounds_to(exactly, rounded):
+        if len(relation[2]) != at + 2 or not self.scalars.rounds_to(exactly, rounded):
             return False
-        if at and not lists.is_true_chain(self, ("rel", relation[1][:at], relation[2][: at + 1])):
+        if at and not self.is_true_chain(("rel", relation[1][:at], relation[2][: at + 1])):
             return False
         return self.same(exactly, other) if is_a else self.same(other, exactly)
 
@@ -290,7 +431,7 @@ class Judge(ScalarJudge):
         if len(a[1]) == len(b[1]) == 1 and a[1][0] in _ORDERINGS and b[1][0] in _ORDERINGS:
             found = relations.same_inequality(a, b, self.rng)
             if found:
-                self.used("modular")
+                self.scalars.used("modular")
                 return True
         sets = self._solved(a, b)
         if sets is not None:
@@ -303,7 +444,7 @@ class Judge(ScalarJudge):
     def _equation(self, a: Any, b: Any, *, closed: bool) -> bool | None:
         if closed:
             return bool(a == b)
-        self.used("modular")
+        self.scalars.used("modular")
         return relations.same_equation(relations.difference(a), relations.difference(b), self.rng)
 
     def _solved(self, a: Node, b: Node) -> bool | None:

@@ -51,7 +51,7 @@ def without_constant(node: Node) -> Node | None:
 
 def family(node: Node) -> tuple[Node, Node] | None:
     """Offset and step of what runs over the whole numbers in steps with pi or degrees: `pi/4 + k pi`."""
-    from stepgym.envs.maths import numeric
+    from stepgym.envs.maths import numeric  # loads python-flint
 
     names = symbols(node)
     if len(names) != 1 or not names <= {"k", "n", "m", "l", "K", "N"} or not has(node, "k", "deg"):

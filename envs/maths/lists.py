@@ -1,17 +1,13 @@
-"""Lists and what they may mean: alternatives, several unknowns, repeated tuples, families over the whole numbers."""
+"""What a list may mean: alternatives, values of several unknowns, repeated tuples. Nothing is compared here."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
-from stepgym.envs.maths import quantities, realsets, relations
+from stepgym.envs.maths import quantities, relations
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.tree import Node, has, symbols
-
-if TYPE_CHECKING:
-    from stepgym.envs.maths.compare import Judge
 
 
 def plain_form(node: Node) -> Node:
@@ -172,7 +168,7 @@ def tuple_assignment(node: Any) -> Node | None:
     return None
 
 
-def _values_only(node: Node) -> Node:
+def values_only(node: Node) -> Node:
     """Take names off: `x = 1, x = 2` is 1, 2; `p = 5, q = 2; p = 7, q = 2` is (5, 2), (7, 2)."""
     if not (isinstance(node, tuple) and node[0] == "list"):
         return node
@@ -202,50 +198,7 @@ def _values_only(node: Node) -> Node:
     return ("list", node[1], tuple(values))
 
 
-def compare_lists(judge: Judge, a: Node, b: Node) -> bool | None:
-    """Two things of which at least one is a list."""
-    first, second = system(a), system(b)
-    if first and second:
-        if set(first.names) == set(second.names):
-            other = dict(zip(second.names, second.values))
-            return judge.all_same(
-                [(value, other[name]) for name, value in zip(first.names, first.values)]
-            )
-        if len(first.names) != len(second.names) or set(first.names) & set(second.names):
-            return False
-        return False
-    for one, whole, swapped in ((first, b, False), (second, a, True)):
-        if one is not None:
-            found = _system_against(judge, one, whole, swapped)
-            if found is not None:
-                return found
-    intervals = _as_sets(judge, a, b)
-    if intervals is not None:
-        return intervals
-    if _has_dots(a) or _has_dots(b):
-        p, q = parts_of(a), parts_of(b)
-        return judge.all_same(list(zip(p, q))) if len(p) == len(q) else False
-    if _single_names(a) and _single_names(b) and _single_names(a) != _single_names(b):
-        return False
-    p_items, q_items = parts_of(_values_only(a)), parts_of(_values_only(b))
-    if _kind(a) == _kind(b) == "list" and judge.options.order_matters:
-        return (
-            judge.all_same(list(zip(p_items, q_items))) if len(p_items) == len(q_items) else False
-        )
-    if (
-        {_kind(a), _kind(b)} & {"group", "cup", "cap", "setminus", "where_set", "mat"}
-        and min(len(p_items), len(q_items)) == 1
-        and len(p_items) != len(q_items)
-    ):
-        return False
-    return match(judge, p_items, q_items, as_sets=True)
-
-
-def _kind(node: Node) -> str:
-    return node[0] if isinstance(node, tuple) else ""
-
-
-def _single_names(node: Any) -> set[str]:
+def names_of(node: Any) -> set[str]:
     """The names that a list assigns to."""
     if _kind(node) != "list":
         return set()
@@ -253,103 +206,22 @@ def _single_names(node: Any) -> set[str]:
     return {f.name.partition("_")[0] for f in found if f}
 
 
-def _system_against(judge: Judge, one: System, whole: Any, swapped: bool) -> bool | None:
-    """Named values against a bare tuple or a list in the same order."""
-    if _kind(whole) == "group":
-        values = whole[3]
-        if whole[1] != "(" or whole[2] != ")" or len(values) != len(one.values):
-            return False
-    elif _kind(whole) == "list":
-        items = whole[2]
-        if any(_kind(item) == "rel" for item in items):
-            return None
-        values = items
-    else:
-        return None
-    if len(values) != len(one.values):
-        return False
-    pairs = list(zip(one.values, values))
-    return judge.all_same([(y, x) for x, y in pairs] if swapped else pairs)
-
-
-def _as_sets(judge: Judge, a: Any, b: Any) -> bool | None:
-    """Lists of inequalities as sets of reals."""
-    if not any(
-        _kind(item) == "rel" and not set(item[1]) <= {"=", "~", "==="}
-        for side in (a, b)
-        for item in parts_of(side)
-    ):
-        return None
-    names_a: set[str] = set()
-    names_b: set[str] = set()
-    try:
-        p, q = realsets.read(a, names_a), realsets.read(b, names_b)
-    except realsets.NotRealSet:
-        return None
-    if len(names_a) > 1 or len(names_b) > 1:
-        return None
-    if names_a and names_b and names_a != names_b:
-        return False
-    return realsets.equal(p, q, judge.same)
-
-
-def _has_dots(node: Node) -> bool:
+def has_dots(node: Node) -> bool:
+    """Whether a list holds an ellipsis."""
     return any(part == ("dots",) for part in parts_of(node))
 
 
-def match(judge: Judge, a: Sequence[Node], b: Sequence[Node], *, as_sets: bool) -> bool | None:
-    """Pair the items of two collections off in any order; repeated items count once."""
-    x, y = _keyed(a), _keyed(b)
-    if x is not None and y is not None:
-        judge.used("rational")
-        if set(x) == set(y):
-            return True
-        if not any(_kind(item) in ("dec", "*", "-") for item in (*a, *b)):
-            return False
-    if len(a) > 400 or len(b) > 400:
-        return None
-    in_order = _by_size(a), _by_size(b)
-    if len(a) == len(b) and in_order[0] is not None and in_order[1] is not None:
-        found = judge.all_same(list(zip(in_order[0], in_order[1])))
-        if found:
-            return True
-    return _covers(judge, a, b)
-
-
-def _covers(judge: Judge, a: Sequence[Node], b: Sequence[Node]) -> bool | None:
-    """Every item of each side has its equal on the other."""
-    if len(a) * len(b) > 40_000:
-        return None
-    unknown = False
-    met: set[int] = set()
-    for x in a:
-        found_any = False
-        for i, y in enumerate(b):
-            found = judge.same(x, y)
-            if found:
-                met.add(i)
-                found_any = True
-                if len(a) == len(b):
-                    break
-            unknown |= found is None
-        if not found_any:
-            return None if unknown else False
-    for i, y in enumerate(b):
-        if i not in met and not any(judge.same(x, y) for x in a):
-            return None if unknown else False
-    return True
-
-
-def _keyed(items: Sequence[Node]) -> list[Any] | None:
+def exact_values(items: Sequence[Node]) -> list[Any] | None:
+    """The items as fractions; `None` if one is not rational."""
     try:
         return [exact(item) for item in items]
     except NotRational:
         return None
 
 
-def _by_size(items: Sequence[Node]) -> list[Node] | None:
+def by_size(items: Sequence[Node]) -> list[Node] | None:
     """Closed items by real, then imaginary part."""
-    from stepgym.envs.maths import numeric
+    from stepgym.envs.maths import numeric  # loads python-flint
 
     keys = []
     for item in items:
@@ -362,9 +234,5 @@ def _by_size(items: Sequence[Node]) -> list[Node] | None:
     return [item for _, item in sorted(zip(keys, items), key=lambda pair: pair[0])]
 
 
-def is_true_chain(judge: Judge, relation: Any) -> bool:
-    """Whether closed sides of a chain of equalities agree; a chain that names a symbol may hold slips of the pen."""
-    sides = relation[2]
-    if symbols(sides[0]) or _kind(sides[0]) == "unit":
-        return True
-    return all(judge.same(x, y) is True for x, y in pairwise(sides))
+def _kind(node: Node) -> str:
+    return node[0] if isinstance(node, tuple) else ""

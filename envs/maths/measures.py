@@ -1,4 +1,4 @@
-"""Scalars compared with what clings to them: units, percent signs, degrees, roundings, constants of integration."""
+"""Scalars compared with their units, percent and degree signs, rounding, and constants of integration."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ RUNGS = ("text", "structural", "rational", "radical", "modular", "numeric", "sym
 
 
 class ScalarJudge:
-    """The part of a `Judge` that compares scalars, and remembers the dearest rung it needed."""
+    """Compares scalars with their units, and remembers the most expensive rung it needed."""
 
     def __init__(self, options: MathOptions, rng: Draws, last_rung: LastRung | None = None) -> None:
         self.options = options
         self.rng = rng
         self.last_rung = last_rung
         self.rung = "structural"
-        self.depth = 0
+        self.top = False
         self.hopeless = False
 
     def used(self, rung: str) -> None:
         if RUNGS.index(rung) > RUNGS.index(self.rung):
             self.rung = rung
 
-    def scalar(self, a: Node, b: Node) -> bool | None:
-        """Compare values, then what clings to them."""
+    def same(self, a: Node, b: Node, *, top: bool = False) -> bool | None:
+        """Compare values and units. `top` says that the scalar is the whole answer."""
+        self.top = top
         if a == b:
             return True
         if (isinstance(a, tuple) and a[0] == "unit") is not (
@@ -181,7 +182,7 @@ class ScalarJudge:
 
     def _same_family(self, a: Node, b: Node) -> bool:
         """`pi/4 + k pi` and `5 pi/4 + n pi`: one family over the whole numbers, its offset shifted by whole steps."""
-        from stepgym.envs.maths import numeric
+        from stepgym.envs.maths import numeric  # loads python-flint
 
         p, q = families.family(a), families.family(b)
         if p is None or q is None:
@@ -197,7 +198,7 @@ class ScalarJudge:
 
     def _constant_left_out(self, a: Node, b: Node) -> bool:
         """A bare antiderivative in one letter without its constant; a named function with one is a family."""
-        if self.depth != 1:
+        if not self.top:
             return False
         for whole, other in ((a, b), (b, a)):
             rest = families.without_constant(whole)
@@ -264,7 +265,7 @@ def _above_one(node: Node) -> bool:
 
 def _closed_value(node: Node) -> Any:
     """A number for rounding: a fraction, or the real ball of a closed expression."""
-    from stepgym.envs.maths import numeric
+    from stepgym.envs.maths import numeric  # loads python-flint
 
     if isinstance(node, tuple) and symbols(node):
         return None

@@ -18,10 +18,11 @@ from stepgym.envs.expressions import evaluate
 from stepgym.envs.maths.linear import read_sides
 from stepgym.envs.maths.verify import MathVerifier
 from stepgym.envs.problem_sets import Draft, ProceduralSet
-from stepgym.envs.reasoning_env import FaceOptions, ReasoningEnv
+from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
 from stepgym.envs.text_domain import INSTRUCTIONS, TextDomain
 from stepgym.envs.tokens import final_answer, visible_text
 from stepgym.envs.types import Problem, ProblemSet, State, Status, Step, StepVerifier, Verdict
+from stepgym.plugins.errors import UserError
 from stepgym.sandbox.types import Sandbox
 
 NAME = "stepgym/Math-v0"
@@ -183,7 +184,7 @@ def make(
     answer: str | None = None,
     instructions: str = INSTRUCTIONS,
     sandbox: str | Sandbox | None = "auto",
-    **face: Unpack[FaceOptions],
+    **common: Unpack[CommonOptions],
 ) -> ReasoningEnv:
     """Make `stepgym/Math-v0`: procedural at a level (1 where none is given), or the questions of a data file.
 
@@ -191,7 +192,7 @@ def make(
     Python runs in the sandbox called `sandbox`; with `None` its tool calls are plain text.
     """
     verifier = MathVerifier()
-    max_steps = face.pop("max_steps", 32)
+    max_steps = common.pop("max_steps", 32)
     chosen: ProblemSet
     step_verifier: StepVerifier | None = None
     if file is None:
@@ -201,7 +202,7 @@ def make(
         )
     else:
         if level is not None:
-            raise ValueError(
+            raise UserError(
                 f"a data file has no levels: give file={str(file)!r} or level={level!r}, not both"
             )
         from stepgym.envs.files import load_file_set
@@ -219,7 +220,7 @@ def make(
         domain=TextDomain(max_steps=max_steps, sandbox=sandbox),
         verifier=verifier,
         step_verifier=step_verifier,
-        **face,
+        **common,
     )
 
 

@@ -7,9 +7,11 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
+from stepgym.envs.maths.derivatives import carried_out
 from stepgym.envs.maths.digits import read_int
-from stepgym.envs.maths.lexer import Unreadable
-from stepgym.envs.maths.parser import parse
+from stepgym.envs.maths.latex_commands import COMMANDS
+from stepgym.envs.maths.lexer import Unreadable, lex
+from stepgym.envs.maths.parser import Parser
 from stepgym.envs.maths.textual import number_in_words, words
 from stepgym.envs.maths.tree import Node
 
@@ -49,8 +51,6 @@ def _read(text: str, thousands: bool) -> Reading:
             f"{ended}\\ldots" if "..." in text[len(ended) :] else ended, thousands=thousands
         )
         if "d}{d" in text or "d/d" in text:
-            from stepgym.envs.maths.derivatives import carried_out
-
             node = carried_out(node)
         return Reading(node)
     except Unreadable as error:
@@ -59,6 +59,32 @@ def _read(text: str, thousands: bool) -> Reading:
         return Reading(None, "nested too deeply", True)
 
 
+def parse(text: str, *, thousands: bool = True) -> Node:
+    """Read `text` as mathematics; raises `Unreadable`."""
+    tokens = lex(_unwrap(text) if len(text) > 200 else text, thousands=thousands)
+    return Parser(tokens, COMMANDS).whole()
+
+
+def _unwrap(text: str) -> str:
+    """Take off deep runs of brackets around a whole text, which would exhaust any recursion."""
+    opening = _OPENING_RUN.match(text)
+    closing = _CLOSING_RUN.search(text)
+    if opening is None or closing is None:
+        return text
+    left = [c for c in opening.group() if c in "({"]
+    right = [c for c in closing.group() if c in ")}"]
+    count = min(len(left), len(right))
+    if count < 50:
+        return text
+    middle = text[opening.end() : closing.start()]
+    if "(" in middle or "{" in middle:
+        return text
+    pairs = all(a + b in ("()", "{}") for a, b in zip(left[-count:], reversed(right[:count])))
+    return middle if pairs and len(left) == len(right) else text
+
+
+_OPENING_RUN = re.compile(r"[\s({$]*")
+_CLOSING_RUN = re.compile(r"[\s)}$.]*\Z")
 _read_cached = lru_cache(maxsize=16_384)(_read)
 
 _QUICK = re.compile(

@@ -145,7 +145,7 @@ def _values(value: Node, operator: str) -> Expression:
 
 
 def _absolute(inner: Node, operator: str, bound: Node, name: str) -> Expression:
-    from stepgym.envs.maths import numeric
+    from stepgym.envs.maths import numeric  # loads python-flint
 
     try:
         if exact(bound) < 0:
@@ -306,11 +306,12 @@ class _Order:
 
 
 def _real_value(node: Node) -> Any:
-    from stepgym.envs.maths import balls, numeric
+    from stepgym.envs.maths import balls, numeric  # loads python-flint
 
     try:
         value = exact(node)
-        ball = balls.to_ball(Fraction(value))
+        with balls.working_precision(128):
+            ball = balls.to_ball(Fraction(value))
     except NotRational:
         ball = numeric.complex_value(node)
     if ball is None or not ball.imag.contains(0):

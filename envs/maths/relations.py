@@ -198,7 +198,7 @@ def _ball_factor(
     a: Node, b: Node, names: list[str], rng: Draws, *, sure: bool
 ) -> bool | str | None:
     """The same with balls at real points; gives the sign of the factor."""
-    from stepgym.envs.maths import balls, numeric
+    from stepgym.envs.maths import balls, numeric  # loads python-flint
     from stepgym.envs.maths.balls import NoBall
 
     size = height(a) + height(b)

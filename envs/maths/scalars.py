@@ -21,18 +21,6 @@ from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.exact import NotRational, Undefined, exact
 from stepgym.envs.maths.tree import Node, has, substitute, symbols, walk
 
-MAX_PRECISION = 6_000
-NUM_POINTS = 5
-_REAL_RANGES = (
-    (0.2, 0.95),
-    (1.05, 3.0),
-    (-0.95, -0.2),
-    (-3.0, -1.05),
-    (3.0, 20.0),
-    (0.02, 0.2),
-    (-20.0, -3.0),
-    (20.0, 90.0),
-)
 _WHOLE_NAMES = frozenset("nmkNMKijpqr")
 
 
@@ -72,7 +60,7 @@ def same_scalar(a: Node, b: Node, rng: Draws) -> Word:
         return Word(_same_infinity(a, b), "structural")
     if names and _wants_whole(a, b):
         return _whole_points(a, b, names, rng)
-    from stepgym.envs.maths import numeric
+    from stepgym.envs.maths import numeric  # loads python-flint
 
     equal = numeric.same_closed(a, b) if not names else numeric.same_open(a, b, sorted(names), rng)
     return Word(equal, "numeric")
@@ -159,7 +147,7 @@ def _whole_points(a: Node, b: Node, names: set[str], rng: Draws) -> Word:
 
     The first letter runs through 1, 2, 3, ... so that nothing periodic, such as (-1)^n, is met on one side only.
     """
-    from stepgym.envs.maths import numeric
+    from stepgym.envs.maths import numeric  # loads python-flint
 
     seen = 0
     first = min(names & _WHOLE_NAMES, default="")

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from stepgym.cli.options import agent_options, split_budget, user_errors
+from stepgym.plugins.errors import UserError
 
 
 @click.command("eval")
@@ -122,7 +123,7 @@ def read_widths(text: str) -> list[int]:
     except ValueError:
         widths = []
     if not widths or widths[0] < 1:
-        raise ValueError(f"--widths {text!r} should look like 1,4,16,64")
+        raise UserError(f"--widths {text!r} should look like 1,4,16,64")
     return widths
 
 
@@ -132,7 +133,7 @@ def _suit_curve(given: dict[str, Any]) -> None:
     for name in ("agent", "agent_option"):
         if source(name) is not click.core.ParameterSource.DEFAULT:
             value = given[name]
-            raise ValueError(
+            raise UserError(
                 f"--curve measures every agent at every one of --widths; leave out --{name.replace('_', '-')} {value}"
             )
     if source("parallel") is click.core.ParameterSource.DEFAULT:

@@ -9,6 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
+from stepgym.plugins.errors import UserError
+from stepgym.sandbox.types import SandboxError
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -115,12 +118,17 @@ def split_budget(given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Turn a mistake in what was asked for (a name, a setting, a file, an extra) into its message and exit status 2."""
-    from stepgym.sandbox.types import SandboxError
+    """Turn a user's mistake (a name, a setting, a file, a missing package) into its message and exit status 2.
 
+    Any other exception is a bug and keeps its traceback.
+    """
     try:
         yield
-    except (ValueError, SandboxError, FileNotFoundError, ImportError) as error:
+    except (UserError, SandboxError, FileNotFoundError) as error:
+        raise click.UsageError(str(error)) from error
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] == "stepgym":
+            raise
         raise click.UsageError(str(error)) from error
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 )
 def command(folders: tuple[str, ...], as_json: bool) -> None:
     """Summarise run folders: counts by verdict, tokens, seconds. Works while a run is being written."""
-    from stepgym.records.run_folder import summarise
+    from stepgym.records.statistics import summarise
 
     with user_errors():
         summaries = [summarise(folder) for folder in folders]

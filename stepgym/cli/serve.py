@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from stepgym.cli.options import user_errors
+from stepgym.plugins.errors import UserError
 
 
 @click.command("serve")
@@ -27,7 +28,7 @@ def command(folder: str, port: int) -> None:
         try:
             server = WatchServer(folder, port=port)
         except OSError as error:
-            raise ValueError(
+            raise UserError(
                 f"cannot listen on port {port} ({error.strerror}); --port 0 takes a free one"
             ) from error
     click.echo(f"{server.url}   Ctrl-C ends it")

@@ -129,7 +129,7 @@ def _watch(
 ) -> dict[str, Any]:
     import shutil
 
-    from stepgym.agents.record import describe
+    from stepgym.agents.description import describe
     from stepgym.records.run_folder import RunFolder
     from stepgym.records.types import RunConfig
     from stepgym.selfplay.watch import watch

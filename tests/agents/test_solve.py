@@ -52,7 +52,7 @@ def test_the_reward_model_picks_among_samples() -> None:
 
 
 def test_a_wrong_setting_shows_those_there_are() -> None:
-    with pytest.raises(ValueError, match="no setting 'width'; it has: n, pick"):
+    with pytest.raises(ValueError, match="no setting 'width'; known: aggregation, n, pick"):
         solve(WordEnv(), agent="best_of_n", policy=SPELLER, agent_settings={"width": 3})
 
 

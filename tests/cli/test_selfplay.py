@@ -97,10 +97,13 @@ def test_how_many_run_side_by_side_changes_nothing(tmp_path: Path) -> None:
         (["--policy", "nowhere.to:Be"], "cannot import 'nowhere.to'"),
         (["--agent-option", "m=3"], "agent 'greedy' has no setting 'm'"),
         (["--agent-option", "3"], "'3' should look like n=8"),
-        (["--env-option", "colour=3"], "unknown option of stepgym/Countdown-v0 'colour'"),
+        (
+            ["--env-option", "colour=3"],
+            "environment 'stepgym/Countdown-v0' has no setting 'colour'",
+        ),
         (
             ["--sandbox", "docker"],
-            "unknown option of stepgym/Countdown-v0 'sandbox'",
+            "environment 'stepgym/Countdown-v0' has no setting 'sandbox'",
         ),  # it runs no programs
         (
             ["--agent", "best_of_n", "--agent-option", "n=abc"],

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepgym.agents.types import EpisodeRecord
-from stepgym.records.run_folder import RunFolder, read_config, read_episodes, summarise
+from stepgym.records.run_folder import RunFolder, read_config, read_episodes
+from stepgym.records.statistics import summarise
 from stepgym.records.types import RecordError, RunBusyError, RunConfig, RunMismatchError
 
 CONFIG = RunConfig(
@@ -42,7 +43,7 @@ def test_a_second_opening_goes_on_where_the_first_stopped(tmp_path: Path) -> Non
     with RunFolder(tmp_path, CONFIG) as run:
         run.append(episode(0))
     with RunFolder(tmp_path, CONFIG) as run:
-        assert run.done == {"p0"}
+        assert run.done == {("p0", 0)}
         run.append(episode(1))
     assert [record.index for record in read_episodes(tmp_path)] == [0, 1]
     assert read_config(tmp_path) == CONFIG
@@ -64,7 +65,7 @@ def test_a_torn_end_loses_only_the_torn_episodes(
         "a reader beside a killed writer sees the whole lines"
     )
     with RunFolder(folder, CONFIG) as run:
-        assert run.done == {f"p{i}" for i in range(kept)}
+        assert run.done == {(f"p{i}", 0) for i in range(kept)}
         for index in range(kept, 3):
             run.append(episode(index))
     assert file.read_bytes() == whole
@@ -100,10 +101,10 @@ def test_other_settings_are_refused_and_both_are_shown(tmp_path: Path) -> None:
     ("content", "says"),
     [
         ("{", "not JSON"),
-        ("[]", "run format 'list'"),
-        ('{"format": 2}', "run format 2, but this stepgym reads format 1"),
-        ('{"format": 1}', "no usable 'config'"),
-        ('{"format": 1, "config": {"colour": 1}}', "no usable 'config'"),
+        ("[]", "should hold a JSON object, holds list"),
+        ('{"format": 1}', "run format 1, but this stepgym reads format 2; `stepgym migrate "),
+        ('{"format": 2}', "no usable 'config'"),
+        ('{"format": 2, "config": {"colour": 1}}', "no usable 'config'"),
     ],
 )
 def test_a_broken_run_file_says_so(tmp_path: Path, content: str, says: str) -> None:

@@ -24,14 +24,26 @@ JSON = st.recursive(
     max_leaves=5,
 )
 
+TOKENS = st.lists(st.integers(0, 2**17), max_size=4).map(tuple)
+
 
 @st.composite
 def node_records(draw: st.DrawFn, parent: int) -> NodeRecord:
+    token_ids = draw(st.none() | TOKENS)
     return NodeRecord(
         parent=parent,
         text=draw(TEXT),
         reply=draw(TEXT),
         log_prob=draw(st.none() | REAL),
+        num_reasoning_tokens=draw(st.integers(0, 10)),
+        num_reply_tokens=draw(st.integers(0, 10)),
+        final=draw(st.booleans()),
+        token_ids=token_ids,
+        token_log_probs=None
+        if token_ids is None
+        else draw(st.none() | st.tuples(*[st.none() | REAL] * len(token_ids))),
+        context_ids=draw(st.none() | TOKENS),
+        public=draw(JSON),
         num_tokens=draw(st.integers(0, 10**6)),
         prior=draw(REAL),
         score=draw(st.none() | REAL),
@@ -40,6 +52,9 @@ def node_records(draw: st.DrawFn, parent: int) -> NodeRecord:
         status=draw(st.sampled_from(["open", "ended", "failed"])),
         answer=draw(st.none() | TEXT),
         verdict=draw(st.none() | st.sampled_from(["correct", "incorrect"])),
+        end=draw(st.none() | st.sampled_from(["answered", "stuck"])),
+        fault=draw(st.none() | st.sampled_from(["answer", "ours"])),
+        step_verdict=draw(st.none() | st.sampled_from(["correct", "incorrect", "undecided"])),
         note=draw(TEXT),
     )
 
@@ -55,6 +70,8 @@ def episode_records(draw: st.DrawFn) -> EpisodeRecord:
         path.insert(0, nodes[path[0]].parent)
     return EpisodeRecord(
         env_id=draw(TEXT),
+        env_options=draw(st.dictionaries(TEXT, JSON, max_size=3)),
+        attempt=draw(st.integers(0, 9)),
         problem_id=draw(TEXT),
         level=draw(st.none() | st.integers()),
         seed=draw(st.none() | st.integers()),
@@ -66,7 +83,9 @@ def episode_records(draw: st.DrawFn) -> EpisodeRecord:
         answer=draw(st.none() | TEXT),
         verdict=draw(st.sampled_from(["correct", "incorrect", "undecided", "no_answer", "failed"])),
         score=draw(REAL),
+        fault=draw(st.none() | st.sampled_from(["answer", "ours"])),
         reason=draw(TEXT),
+        decided_by=draw(TEXT),
         note=draw(TEXT),
         usage=draw(st.dictionaries(TEXT, REAL | st.integers(), max_size=3)),
         agent=draw(st.dictionaries(TEXT, JSON, max_size=3)),
@@ -128,7 +147,7 @@ def test_any_other_text_is_a_record_error(text: str) -> None:
     [
         (
             {"schema": 99},
-            "schema 99, but this stepgym reads schema 1",
+            "schema 99, but this stepgym reads schema 2",
         ),  # written by a newer stepgym
         ({"verdict": 3}, "field 'verdict' should be .*str.*, is 3"),
         ({"level": True}, "field 'level'"),  # JSON's true is no number, though Python's is
@@ -137,6 +156,11 @@ def test_any_other_text_is_a_record_error(text: str) -> None:
         ({"nodes": "none"}, "field 'nodes' should be a list, is str"),
         ({"nodes": [{"parent": -1}, {"parent": 1}]}, "node 1 has parent 1"),
         ({"nodes": [{"text": "no parent"}]}, "node 0: field 'parent' is missing"),
+        ({"nodes": [{"parent": -1, "token_ids": [1.5]}]}, "node 0: field 'token_ids'"),
+        (
+            {"nodes": [{"parent": -1, "token_ids": [1], "token_log_probs": []}], "path": [0]},
+            "0 token_log",
+        ),
     ],
 )
 def test_a_wrong_record_says_what_is_wrong(change: dict[str, object], says: str) -> None:

@@ -200,15 +200,11 @@ def test_closing_ends_what_other_threads_run() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        (
-            "local",
-            {"worker": 1},
-            "unknown option of the local sandbox 'worker'; did you mean 'workers'",
-        ),
+        ("local", {"worker": 1}, "sandbox 'local' has no setting 'worker'; did you mean 'workers'"),
         (
             "auto",
             {"runtme": "runsc"},
-            "unknown option of the docker sandbox 'runtme'; did you mean 'runtime'",
+            "sandbox 'docker' has no setting 'runtme'; did you mean 'runtime'",
         ),
         (
             "auto",

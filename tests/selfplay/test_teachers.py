@@ -23,7 +23,7 @@ from stepgym.envs.expressions import evaluate
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import State
 from stepgym.records.near_duplicates import likeness, without_near_duplicates
-from stepgym.records.rows import ends, path_to
+from stepgym.records.tree import ends, path_to
 from stepgym.selfplay.teachers import (
     Approval,
     Form,

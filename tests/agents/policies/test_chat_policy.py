@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from stepgym.agents.description import describe
 from stepgym.agents.policies.chat_client import Choice, Completion
 from stepgym.agents.policies.chat_policy import ChatPolicy, _shares
 from stepgym.agents.policies.writing import Opening
-from stepgym.agents.record import describe
 from stepgym.agents.registry import load_policy
 from stepgym.agents.types import PolicyError
 from stepgym.envs.types import State, Step
@@ -307,7 +307,9 @@ def test_name_leads_to_the_server(server: Server) -> None:
     assert policy.propose([State("a")], [1]) == [[Step("a step")]]
     assert server.requests[0]["model"] == "tiny"
     assert policy.seed == 5
-    with pytest.raises(ValueError, match="has no setting 'temprature'; it has: endpoint, seed"):
+    with pytest.raises(
+        ValueError, match="has no setting 'temprature'; did you mean 'temperature'\\?"
+    ):
         load_policy(f"chat:{server.url}#tiny", temprature=1)
 
 

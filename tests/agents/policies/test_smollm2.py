@@ -60,6 +60,6 @@ def test_without_its_package_the_error_says_how_to_install_it(
 def test_setting_it_does_not_have_is_named() -> None:
     with pytest.raises(
         ValueError,
-        match="policy 'smollm2' has no setting 'temprature'; it has: model, seed, temperature",
+        match="policy 'smollm2' has no setting 'temprature'; did you mean 'temperature'\\?",
     ):
         load_policy("smollm2", temprature=1)

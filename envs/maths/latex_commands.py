@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from stepgym.envs.maths.lexer import Unreadable
+from stepgym.envs.maths.parser import Command, Parser
 from stepgym.envs.maths.tree import Node
 
-if TYPE_CHECKING:
-    from stepgym.envs.maths.atoms import AtomParser
 
-
-def read(parser: AtomParser, name: str) -> Node:
-    """Read the command at the cursor."""
-    handler = _HANDLERS.get(name)
-    if handler is None:
-        raise Unreadable(f"unexpected \\{name}")
-    parser.enter()
-    parser.advance()
-    node = handler(parser)
-    parser.leave()
-    return node
-
-
-def _fraction(parser: AtomParser) -> Node:
+def _fraction(parser: Parser) -> Node:
     top = parser.argument()
     if parser.kind == "op" and parser.value == "/":
         parser.advance()
     return ("/", top, parser.argument())
 
 
-def _root(parser: AtomParser) -> Node:
+def _root(parser: Parser) -> Node:
     if parser.kind == "op" and parser.value == "[":
         parser.advance()
         index = parser.sum()
@@ -44,18 +29,18 @@ def _root(parser: AtomParser) -> Node:
     return ("f", "sqrt", (parser.argument(),))
 
 
-def _binomial(parser: AtomParser) -> Node:
+def _binomial(parser: Parser) -> Node:
     return ("f", "binom", (parser.argument(), parser.argument()))
 
 
-def _binomial_call(parser: AtomParser) -> Node:
+def _binomial_call(parser: Parser) -> Node:
     node = parser.atom()
     if not (isinstance(node, tuple) and node[0] == "group" and len(node[3]) == 2):
         raise Unreadable("binom needs two arguments")
     return ("f", "binom", tuple(node[3]))
 
 
-def _bounds(parser: AtomParser) -> tuple[Node | None, Node | None]:
+def _bounds(parser: Parser) -> tuple[Node | None, Node | None]:
     low: Node | None = None
     high: Node | None = None
     for _ in range(2):
@@ -73,23 +58,34 @@ def _bounds(parser: AtomParser) -> tuple[Node | None, Node | None]:
     return low, high
 
 
-def _big(name: str) -> Callable[[AtomParser], Node]:
-    def handler(parser: AtomParser) -> Node:
-        from stepgym.envs.maths.atoms import bind
-
+def _big(name: str) -> Callable[[Parser], Node]:
+    def handler(parser: Parser) -> Node:
         low, high = _bounds(parser)
         if not (isinstance(low, tuple) and low[0] == "rel" and low[1] == ("=",)):
             raise Unreadable(f"\\{name} without a lower bound")
         variable = low[2][0]
         if not (isinstance(variable, tuple) and variable[0] in ("v", "k")) or high is None:
             raise Unreadable(f"\\{name} over something else than a letter")
-        body = bind(variable[1], parser.product())
+        body = _bind(variable[1], parser.product())
         return (name, variable[1], low[2][1], high, body)
 
     return handler
 
 
-def _integral(parser: AtomParser) -> Node:
+def _bind(name: str, body: Node) -> Node:
+    """Make the letter that a sum or integral binds a symbol, where it reads as a constant (`i`, `e`)."""
+    return _rename(body, name) if name in ("i", "e") else body
+
+
+def _rename(node: Node, name: str) -> Node:
+    if node == ("k", name):
+        return ("v", name)
+    if not isinstance(node, tuple):
+        return node
+    return tuple(_rename(item, name) if isinstance(item, tuple) else item for item in node)
+
+
+def _integral(parser: Parser) -> Node:
     low, high = _bounds(parser)
     parser.integrals += 1
     body = parser.sum()
@@ -119,7 +115,7 @@ def _take_differential(body: Node) -> tuple[str, Node]:
     raise Unreadable("an integral without its differential")
 
 
-def _limit(parser: AtomParser) -> Node:
+def _limit(parser: Parser) -> Node:
     low, _ = _bounds(parser)
     if not (isinstance(low, tuple) and low[0] == "rel" and low[1] == ("->",)):
         raise Unreadable("a limit that goes nowhere")
@@ -129,11 +125,11 @@ def _limit(parser: AtomParser) -> Node:
     return ("lim", variable[1], to, "", parser.product())
 
 
-def _styled(parser: AtomParser) -> Node:
+def _styled(parser: Parser) -> Node:
     return parser.argument()
 
 
-def _bold(parser: AtomParser) -> Node:
+def _bold(parser: Parser) -> Node:
     node = parser.argument()
     if node in (("k", "i"), ("v", "j"), ("v", "k")):
         assert isinstance(node, tuple)
@@ -141,14 +137,14 @@ def _bold(parser: AtomParser) -> Node:
     return node
 
 
-def _accented(parser: AtomParser) -> Node:
+def _accented(parser: Parser) -> Node:
     node = parser.argument()
     if isinstance(node, tuple) and node[0] in ("v", "k") and node[1] in ("i", "j", "k"):
         return ("v", f"unit vector {node[1]}")
     return node
 
 
-def _conjugate(parser: AtomParser) -> Node:
+def _conjugate(parser: Parser) -> Node:
     node = parser.argument()
     if (
         isinstance(node, tuple)
@@ -159,7 +155,7 @@ def _conjugate(parser: AtomParser) -> Node:
     return ("f", "conj", (node,))
 
 
-def _board(parser: AtomParser) -> Node:
+def _board(parser: Parser) -> Node:
     node = parser.argument()
     if isinstance(node, tuple) and node[0] in ("v", "k") and node[1] in "RZNQC":
         if (
@@ -186,8 +182,8 @@ def _board(parser: AtomParser) -> Node:
     return node
 
 
-def _floor(closing: str, name: str) -> Callable[[AtomParser], Node]:
-    def handler(parser: AtomParser) -> Node:
+def _floor(closing: str, name: str) -> Callable[[Parser], Node]:
+    def handler(parser: Parser) -> Node:
         node = parser.sum()
         parser.expect(closing)
         return ("f", name, (node,))
@@ -195,7 +191,7 @@ def _floor(closing: str, name: str) -> Callable[[AtomParser], Node]:
     return handler
 
 
-def _environment_name(parser: AtomParser) -> str:
+def _environment_name(parser: Parser) -> str:
     parser.expect("{")
     name = ""
     while parser.value != "}":
@@ -207,7 +203,7 @@ def _environment_name(parser: AtomParser) -> str:
     return name.rstrip("*")
 
 
-def _environment(parser: AtomParser) -> Node:
+def _environment(parser: Parser) -> Node:
     name = _environment_name(parser)
     if name in ("array", "tabular") and parser.value == "{":
         while parser.value != "}" and parser.kind != "end":
@@ -230,7 +226,7 @@ def _environment(parser: AtomParser) -> Node:
     return flat[0] if len(flat) == 1 else ("list", ",", tuple(flat))
 
 
-def _drop_alignment(parser: AtomParser) -> None:
+def _drop_alignment(parser: Parser) -> None:
     """Take the `&` out of an aligned environment, where they part nothing."""
     at = parser.at
     while at < len(parser.tokens) and parser.tokens[at] != ("cmd", "end"):
@@ -241,7 +237,7 @@ def _drop_alignment(parser: AtomParser) -> None:
     parser.kind, parser.value = parser.tokens[parser.at]
 
 
-def _rows(parser: AtomParser) -> list[list[Node]]:
+def _rows(parser: Parser) -> list[list[Node]]:
     rows: list[list[Node]] = [[]]
     while not (parser.kind == "cmd" and parser.value == "end"):
         if parser.kind == "end":
@@ -278,19 +274,19 @@ def _cases(rows: list[list[Node]]) -> Node:
     return ("cases", tuple(pairs))
 
 
-def _empty_set(parser: AtomParser) -> Node:
+def _empty_set(parser: Parser) -> Node:
     return ("set", ())
 
 
-def _dots(parser: AtomParser) -> Node:
+def _dots(parser: Parser) -> Node:
     return ("dots",)
 
 
-def _degree(parser: AtomParser) -> Node:
+def _degree(parser: Parser) -> Node:
     return ("deg",)
 
 
-_HANDLERS: dict[str, Callable[[AtomParser], Node]] = {
+COMMANDS: dict[str, Command] = {
     "frac": _fraction,
     "sqrt": _root,
     "binom": _binomial,

@@ -1,0 +1,37 @@
+"""A step limit as part of the dynamics, so that a restored state has the steps left that it had."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from stepgym.envs.types import Domain, End, LegalSteps, Problem, State, Step
+from stepgym.plugins.settings import SettingError
+
+
+class StepLimit:
+    """A domain that ends an episode after `max_steps` steps; everything else is the inner domain's."""
+
+    def __init__(self, domain: Domain, max_steps: int) -> None:
+        if max_steps < 1:
+            raise SettingError(f"max_steps is at least 1, not {max_steps!r}")
+        self.domain = domain
+        self.max_steps = max_steps
+        if isinstance(domain, LegalSteps):  # set here, because isinstance does not see __getattr__
+            self.legal_steps = domain.legal_steps
+
+    def initial(self, problem: Problem) -> State:
+        return self.domain.initial(problem)
+
+    def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
+        return [self._limit(state) for state in self.domain.advance(states, steps)]
+
+    def _limit(self, state: State) -> State:
+        if state.done or len(state.steps) < self.max_steps:
+            return state
+        return State(state.prompt, state.steps, None, End.STEP_LIMIT, state.public)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "domain":
+            raise AttributeError(name)
+        return getattr(self.domain, name)

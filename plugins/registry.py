@@ -1,0 +1,80 @@
+"""A table of names of one kind (searches, policies, sandboxes), and how an object is made from a name and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+from stepgym.plugins.errors import UserError
+from stepgym.plugins.names import resolve
+from stepgym.plugins.settings import SettingError, accepted, check_settings
+
+
+class Prefix(NamedTuple):
+    """Names of the form `prefix:rest`; the factory gets `rest` as its first argument."""
+
+    path: str
+    """Dotted path of the factory."""
+    pattern: str
+    """The form as shown in errors: `hf:NAME_OR_FOLDER`."""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The names of one kind. A name is listed here, a dotted path, an entry point, or `prefix:rest`."""
+
+    kind: str
+    """As errors call it: `agent`, `reward model`."""
+    known: Mapping[str, str]
+    """Name -> dotted path."""
+    group: str
+    """The entry-point group in which other packages add names."""
+    prefixes: Mapping[str, Prefix] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.known
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.known)
+
+    def find(self, name: str) -> Any:
+        """Return the factory (or the finished object) that a name stands for. Raises `UnknownNameError`."""
+        prefix, colon, rest = name.partition(":")
+        if colon and prefix in self.prefixes:
+            factory = resolve(prefix, kind=self.kind, known={prefix: self.prefixes[prefix].path})
+            return partial(factory, rest)
+        patterns = [known.pattern for known in self.prefixes.values()]
+        return resolve(name, kind=self.kind, known=self.known, group=self.group, patterns=patterns)
+
+    def load(self, name: str, *, seed: int | None = None, **settings: Any) -> Any:
+        """Make the object called `name`; an object that needs no making is returned as it is.
+
+        `seed` is passed on if the factory accepts one. Raises `UnknownNameError` for a name and `SettingError` for a
+        setting: an unknown one, a wrong type, or a value that the factory refuses with a `ValueError`.
+        """
+        factory = self.find(name)
+        if not callable(factory):
+            return factory
+        if seed is not None and "seed" in accepted(factory).hints:
+            settings = {"seed": seed, **settings}
+        return self.make(name, factory, settings)
+
+    def make(self, name: str, factory: Any, settings: Mapping[str, Any]) -> Any:
+        """Call a factory with settings that are checked first."""
+        return make(f"{self.kind} {name!r}", factory, settings)
+
+
+def make(owner: str, factory: Any, settings: Mapping[str, Any]) -> Any:
+    """Call a factory with checked settings; a `ValueError` from it is a `SettingError` of `owner`."""
+    check_settings(owner, factory, settings)
+    try:
+        return factory(**settings)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise SettingError(f"{owner}: {error}") from error

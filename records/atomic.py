@@ -1,0 +1,36 @@
+"""Writing files so that a crash leaves no half-written one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a text file; a reader sees the old file or the new one, never a part."""
+    draft = file.with_suffix(".draft")
+    with draft.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(file)
+
+
+def cut_torn_line(file: Path) -> None:
+    """Drop the last line of a file if it has no line end: its writer was killed, so that it counts as not written."""
+    if not file.exists():
+        return
+    with file.open("r+b") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        keep = size
+        while keep > 0:
+            start = max(0, keep - 65536)
+            stream.seek(start)
+            newline = stream.read(keep - start).rfind(b"\n")
+            if newline >= 0:
+                keep = start + newline + 1
+                break
+            keep = start
+        if keep < size:
+            stream.truncate(keep)
+            os.fsync(stream.fileno())

@@ -1,0 +1,102 @@
+"""From a record back to the objects that made it: the state of every node, and the environment by its options.
+
+States come from the record alone; nothing is played again. The environment is only needed for its functions (legal
+steps, equality of answers), and for verifying anew.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from stepgym.agents.types import EpisodeRecord, NodeRecord
+from stepgym.envs.reasoning_env import ReasoningEnv
+from stepgym.envs.registry import load_env
+from stepgym.envs.types import End, Problem, State, Step
+from stepgym.records.types import RecordError
+
+
+def states_of(record: EpisodeRecord) -> list[State]:
+    """Return the state of every node, with the tokens and costs of its steps."""
+    states: list[State] = []
+    for node in record.nodes:
+        before: tuple[Step, ...] = ()
+        if node.parent >= 0:
+            before = (*states[node.parent].steps, step_of(record, node))
+        states.append(
+            State(
+                record.prompt,
+                before,
+                node.answer,
+                None if node.end is None else End(node.end),
+                public_data(node.public),
+            )
+        )
+    return states
+
+
+def step_of(record: EpisodeRecord, node: NodeRecord) -> Step:
+    """Return the step that led to a node."""
+    return Step(
+        node.text,
+        log_prob=node.log_prob,
+        num_tokens=node.num_tokens,
+        num_reasoning_tokens=node.num_reasoning_tokens,
+        reply=node.reply,
+        num_reply_tokens=node.num_reply_tokens,
+        final=node.final,
+        token_ids=node.token_ids,
+        token_log_probs=node.token_log_probs,
+        context_ids=record.nodes[node.parent].context_ids,
+    )
+
+
+def public_data(value: Any) -> Hashable:
+    """Return `State.public` from its JSON: lists are tuples."""
+    return tuple(map(public_data, value)) if isinstance(value, list | tuple) else value
+
+
+class Environments:
+    """Makes the environments of records, each once."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, ReasoningEnv] = {}
+
+    def of(self, record: EpisodeRecord) -> ReasoningEnv:
+        """Return the record's environment; raises `RecordError` if it cannot be made from the record."""
+        key = repr((record.env_id, sorted(record.env_options.items())))
+        if key not in self._made:
+            try:
+                self._made[key] = load_env(record.env_id, **record.env_options)
+            except (ValueError, TypeError, OSError) as error:
+                raise RecordError(
+                    f"record {record.problem_id}: its environment {record.env_id!r} cannot be made with options "
+                    f"{dict(record.env_options)!r}: {error}"
+                ) from error
+        return self._made[key]
+
+    def problem(self, record: EpisodeRecord) -> Problem:
+        """Return the record's problem; raises `RecordError` if the environment has another one at its index."""
+        problems = self.of(record).problems
+        if not 0 <= record.index < len(problems):
+            raise RecordError(
+                f"record {record.problem_id}: {record.env_id} has {len(problems)} problems, none with index {record.index}"
+            )
+        problem = problems[record.index]
+        if problem.prompt != record.prompt:
+            raise RecordError(
+                f"record {record.problem_id}: {record.env_id} has another problem at index {record.index} now, "
+                f"which begins {problem.prompt[:60]!r}"
+            )
+        return problem
+
+    def same(self, record: EpisodeRecord) -> Callable[[str, str], bool]:
+        """Return the verifier's test of whether two answers are equal; equality of texts if it has none."""
+        return getattr(self.of(record).verifier, "same", operator.eq)
+
+    def close(self) -> None:
+        """Close all environments."""
+        for env in self._made.values():
+            env.close()
+        self._made.clear()

@@ -10,9 +10,9 @@ from typing import Any
 from stepgym.agents.embedded import net
 from stepgym.envs.modular_sums import MODULUS, Sum, problems
 from stepgym.records.atomic import write_whole
-from stepgym.selfplay import ledger
+from stepgym.selfplay import costs
 from stepgym.training.config import TRAINING_SEED
-from stepgym.training.embedded_trainers import train_targets
+from stepgym.training.embedded_trainers import tokens_per_sequence, train_targets
 from stepgym.training.types import OnProgress, PolicyTarget, Schedule
 
 GAME = "modular_sums"
@@ -83,8 +83,8 @@ def train_imitation(
         out=out / net.POLICY,
         progress=progress,
     )
-    if not (out / ledger.FILE).is_file():
-        read = tokens_read(GAME, choices[:500]) * BATCH * schedule.steps
-        cost = {**ledger.training(net.num_parameters(model), read), "seconds": done.seconds}
-        write_whole(out / ledger.FILE, json.dumps(cost) + "\n")
+    if not (out / costs.FILE).is_file():
+        read = tokens_per_sequence(GAME, choices[:500]) * BATCH * schedule.steps
+        cost = {**costs.training_cost(net.num_parameters(model), read), "seconds": done.seconds}
+        write_whole(out / costs.FILE, json.dumps(cost) + "\n")
     return model

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from stepgym.plugins import settings as plugin_settings
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import unknown_name
-from stepgym.plugins import settings as plugin_settings
 from stepgym.training.types import (
     Baseline,
     GrpoVariant,

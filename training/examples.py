@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from stepgym.agents.embedded.games import reading_of
 from stepgym.agents.types import EpisodeRecord
-from stepgym.envs.types import State
+from stepgym.envs.types import Fault, State
 from stepgym.records.loader import states_of
 from stepgym.records.run_folder import read_episodes
 from stepgym.records.tree import children_of, path_to
@@ -36,16 +36,15 @@ def read_runs(folders: Sequence[str], *, undecidable_is_wrong: bool = False) -> 
 
 
 def count_undecidable_as_wrong(record: EpisodeRecord) -> EpisodeRecord:
-    """Return the record with answers that are UNDECIDED through their own fault called incorrect."""
+    """Return the record with answers that are UNDECIDED through their own fault (`Fault.ANSWER`) called incorrect."""
+    fault = Fault.ANSWER.value
     nodes = tuple(
-        replace(node, verdict="incorrect", fault=None) if node.fault == "answer" else node
+        replace(node, verdict="incorrect", fault=None) if node.fault == fault else node
         for node in record.nodes
     )
-    if nodes == record.nodes:
-        return record
-    chosen = nodes[record.path[-1]].verdict if record.path else None
-    verdict = "incorrect" if record.verdict == "undecided" and chosen == "incorrect" else record.verdict
-    return replace(record, nodes=nodes, verdict=verdict)
+    if record.fault == fault:
+        record = replace(record, verdict="incorrect", fault=None)
+    return replace(record, nodes=nodes)
 
 
 def is_correct(record: EpisodeRecord, node: int) -> bool | None:
@@ -204,6 +203,17 @@ def step_labels(record: EpisodeRecord, labels: StepLabels) -> dict[int, float]:
     }
 
 
+def require_step_verdicts(records: Sequence[EpisodeRecord], labels: StepLabels) -> None:
+    """Raise `TrainingError` if the labels need step verdicts and the records hold none."""
+    needed = labels in (StepLabels.VERIFIER, StepLabels.AGREEMENT)
+    if needed and not any(node.step_verdict for record in records for node in record.nodes):
+        env_ids = ", ".join(sorted({record.env_id for record in records}))
+        raise TrainingError(
+            f"the records of {env_ids} hold no step verdicts: the environment has no step verifier, or the run was "
+            f"not verified step by step; choose labels {StepLabels.MONTE_CARLO} or {StepLabels.FIRST_ERROR}"
+        )
+
+
 def require(examples: list[Example], problem: str) -> list[Example]:
     """Return the examples; raises `TrainingError` if there are none: "the records hold {problem}"."""
     if not examples:
@@ -230,16 +240,10 @@ def _value_target(state: State, label: float) -> list[ValueTarget]:
 
 
 def _verified_steps(record: EpisodeRecord) -> dict[int, float]:
-    verdicts = {node: found.step_verdict for node, found in enumerate(record.nodes) if node}
-    if verdicts and not any(verdicts.values()):
-        raise TrainingError(
-            f"the record of {record.problem_id} has no step verdicts (is there a step verifier in {record.env_id}?); "
-            "choose labels monte_carlo or first_error"
-        )
     return {
-        node: float(verdict == "correct")
-        for node, verdict in verdicts.items()
-        if verdict in ("correct", "incorrect")
+        node: float(found.step_verdict == "correct")
+        for node, found in enumerate(record.nodes)
+        if found.step_verdict in ("correct", "incorrect")
     }
 
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from stepgym.agents.policies import prompts
 from stepgym.agents.types import EpisodeRecord, NodeRecord
 from stepgym.envs.tokens import shown_reply
-from stepgym.records.rows import forks, path_to
+from stepgym.records.rows import forks
+from stepgym.records.tree import path_to
 from stepgym.training.examples import is_correct, require
 from stepgym.training.language_models import UNLABELLED, TokenRow
 

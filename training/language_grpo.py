@@ -68,7 +68,7 @@ def train_language_grpo(
     """Train a language model on an environment's verdicts and save it where `hf:FOLDER` finds it."""
     loaded = load(config, POLICY_CLASS)
     per_step = max(1, config.batch // config.group)
-    problems = playable(env, config, per_step * config.steps)
+    known = playable(env, config, per_step * config.steps)
     # Adapters are put into `loaded.model` itself, so it is played without their wrapping.
     policy = TransformersPolicy(
         LanguageModel(loaded.model, loaded.tokenizer),
@@ -77,10 +77,10 @@ def train_language_grpo(
         max_new_tokens=config.max_new_tokens,
     )
 
-    def sample(numbers: range, *, step: int) -> list[list[Answer]]:
+    def sample(problems: range, *, step: int) -> list[list[Answer]]:
         policy.seed = config.seed * 1_000_003 + step
         policy.store.clear()
-        asked = [problems[i % len(problems)] for i in numbers for _ in range(config.group)]
+        asked = [known[i % len(known)] for i in problems for _ in range(config.group)]
         with half_precision(loaded.model):
             episodes = play(policy, env, asked, max_steps=config.max_steps)
         answers = answers_of(env, episodes, undecidable_is_wrong=config.undecidable_is_wrong)

@@ -24,7 +24,12 @@ from stepgym.training import embedded_trainers as embedded
 from stepgym.training import examples
 from stepgym.training.config import TRAINING_SEED, TrainConfig
 from stepgym.training.embedded_grpo import train_embedded_grpo
-from stepgym.training.examples import read_runs, require, require_both_classes
+from stepgym.training.examples import (
+    read_runs,
+    require,
+    require_both_classes,
+    require_step_verdicts,
+)
 from stepgym.training.fit import figures_of
 from stepgym.training.grpo import GrpoFit
 from stepgym.training.types import (
@@ -80,6 +85,8 @@ def _train(config: TrainConfig, progress: OnProgress | None) -> dict[str, Any]:
     if config.kind == TrainerKind.GRPO:
         return _train_grpo(config, progress)
     records = read_runs(config.runs, undecidable_is_wrong=config.undecidable_is_wrong)
+    if config.kind == TrainerKind.PRM:
+        require_step_verdicts(records, StepLabels(config.labels))
     if config.of_language:
         return _train_language_model(config, records, progress)
     return _train_embedded(config, records, progress)

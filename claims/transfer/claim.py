@@ -28,19 +28,11 @@ from stepgym.claims.small_beats_large.models import HELD_OUT
 from stepgym.envs import countdown, modular_sums
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Step
-<<<<<<< HEAD
-from stepgym.records.run_folder import write_whole
+from stepgym.plugins.errors import UserError
+from stepgym.records.atomic import write_whole
 from stepgym.training.config import TRAINING_SEED
 from stepgym.training.embedded_trainers import table_of, train_targets
 from stepgym.training.types import PolicyTarget, Schedule
-=======
-from stepgym.plugins.errors import UserError
-from stepgym.records.atomic import write_whole
-from stepgym.training.boards import table_of, train_choices
-from stepgym.training.embedded import TRAINING_SEED
-from stepgym.training.examples import Choice
-from stepgym.training.fit import Schedule
->>>>>>> main
 
 Tell = Callable[[str], None]
 Outcomes = dict[str, dict[str, list[list[int]]]]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
 import click
 
 from stepgym.cli.options import agent_options, split_budget, user_errors
+from stepgym.training.types import Progress
 
 
 @click.command("selfplay")
@@ -63,7 +63,7 @@ def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any)
                 agent_settings=dict(rest.pop("agent_option")),
                 policy_settings=dict(rest.pop("policy_option")),
                 num_parallel=parallel,
-                on_episode=progress.saw,
+                progress=progress.show,
                 **rest,
             )
     except RunBusyError as error:
@@ -93,17 +93,12 @@ class _Progress:
     """The progress bar with verdicts so far; on a pipe or with --json nothing is drawn."""
 
     def __init__(self, total: int, *, quiet: bool) -> None:
+        from rich import progress as rich_progress
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-        )
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
         console = Console(stderr=True)
-        self._bar = Progress(
+        self._bar = rich_progress.Progress(
             TextColumn("self-play"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -113,14 +108,12 @@ class _Progress:
             disable=quiet or not console.is_terminal,
         )
         self._task = self._bar.add_task("", total=total, verdicts="")
-        self._verdicts: Counter[str] = Counter()
         self.num_new = 0
 
-    def saw(self, record: Any) -> None:
-        self.num_new += 1
-        self._verdicts[record.verdict] += 1
-        words = " ".join(f"{count} {verdict}" for verdict, count in self._verdicts.most_common())
-        self._bar.update(self._task, advance=1, verdicts=words)
+    def show(self, now: Progress) -> None:
+        self.num_new = int(sum(now.figures.values()))
+        words = " ".join(f"{count:.0f} {verdict}" for verdict, count in now.figures.items())
+        self._bar.update(self._task, completed=now.done, verdicts=words)
 
     def __enter__(self) -> None:
         self._bar.start()

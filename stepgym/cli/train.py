@@ -4,50 +4,29 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from stepgym.cli.options import resumable
-from stepgym.training.config import has_setting
+from stepgym.cli.lazy_group import LazyGroup
+from stepgym.cli.options import resumable, setting
+from stepgym.cli.progress import show_progress
+from stepgym.training.config import TrainConfig, has_setting
 from stepgym.training.types import TrainerKind
 
-if TYPE_CHECKING:
-    from stepgym.training.types import OnProgress
 
-
-@click.group()
+@click.group(
+    cls=LazyGroup,
+    members={
+        "embedded": (
+            "stepgym.claims.shipped_models.command:command",
+            "Train the embedded Countdown policy and reward model from scratch.",
+        )
+    },
+    noun="trainer",
+)
 def command() -> None:
     """Train a policy or a reward model."""
-
-
-@command.command()
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Folder for policy/ and prm/; resumes there.",
-)
-@click.option("--seed", default=0, show_default=True)
-@click.option("--quick", is_flag=True, help="A hundredth of the steps, to see that it runs.")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def embedded(out: Path, seed: int, quick: bool, as_json: bool) -> None:
-    """Train the embedded Countdown policy and reward model from scratch."""
-    import torch
-
-    from stepgym.claims.shipped_models import Settings, train_embedded
-
-    torch.set_num_threads(1)
-    settings = Settings(seed=seed)
-    if quick:
-        settings = settings._replace(
-            num_problems=400,
-            policy_schedule=settings.policy_schedule._replace(steps=50),
-            prm_schedule=settings.prm_schedule._replace(steps=25),
-        )
-    with resumable():
-        figures = train_embedded(out, settings, progress=show_tenths())
-    print_figures(figures, as_json)
 
 
 _OPTIONS = (
@@ -68,16 +47,33 @@ _OPTIONS = (
     click.option("--learning-rate", type=float),
     click.option("--batch", type=click.IntRange(min=1)),
     click.option("--labels", help="monte_carlo, verifier, agreement or first_error."),
-    click.option("--hard/--soft", default=None, help="StepLabels 0 or 1, or shares."),
-    click.option("--beta", type=float, help="How far from the start the policy may go."),
+    click.option("--hard/--soft", default=None, help="Labels of steps are 0 or 1, or shares."),
+    click.option("--beta", type=float, help="How strongly the policy is held to where it started."),
     click.option(
         "--shared/--separate",
         default=None,
         help="One network with a value head, or a policy and a reward model.",
     ),
+    click.option(
+        "--undecidable-is-wrong/--undecidable-is-masked",
+        default=None,
+        help="What counts for an answer that is undecided through its own fault: too large, unreadable, endless.",
+    ),
     click.option("--env", help="Environment."),
     click.option("--level", type=int, help="Its level."),
+    click.option(
+        "--env-option",
+        "env_options",
+        type=setting,
+        metavar="NAME=VALUE",
+        multiple=True,
+        help="An option of the environment; may be repeated.",
+    ),
     click.option("--variant", help="grpo, dr_grpo or dapo."),
+    click.option(
+        "--baseline",
+        help="group: all answers to the problem; fork: at each fork, the answers that share the steps before it.",
+    ),
     click.option("--group", type=click.IntRange(min=2), help="Answers to each problem."),
     click.option(
         "--max-new-tokens", type=click.IntRange(min=1), help="Language models: the longest step."
@@ -109,12 +105,17 @@ def _add(kind: TrainerKind, summary: str) -> None:
         from stepgym.training.config import is_language_model, read_config
         from stepgym.training.train import train
 
+        if "env_options" in given:
+            given["env_options"] = dict(given["env_options"])
         with resumable():
             config = read_config(kind, file, given)
             if not is_language_model(config.init):
                 torch.set_num_threads(1)
-            figures = train(config, progress=show_tenths())
+            figures = train(config, progress=show_progress())
         print_figures(figures, as_json)
+        if not as_json:
+            click.echo(f"{'folder':16} {config.out}")
+            click.echo(f"Next: {next_command(config)}")
 
     for option in _OPTIONS:
         option(run)
@@ -132,18 +133,37 @@ for _kind, _summary in {
     _add(_kind, _summary)
 
 
-def show_tenths() -> OnProgress:
-    """Return what prints a line of progress on standard error for every tenth of the way, of one training or several."""
-    last = 0
+def next_command(config: TrainConfig) -> str:
+    """Return the command that measures what was trained, on problems that it was not trained on."""
+    out, prefix = config.out, "hf" if config.of_language else "embedded"
+    policy, reward_model = f"{prefix}:{out}", None
+    if config.kind == TrainerKind.ALPHAZERO:
+        policy = f"{prefix}:{out}/policy"
+        reward_model = policy if config.shared else f"{prefix}:{out}/prm"
+    elif config.kind in (TrainerKind.PRM, TrainerKind.ORM):
+        policy = config.init if config.of_language else "embedded"
+        reward_model = f"{prefix}:{out}"
+    env, options = _environment_of(config)
+    search = f" --reward-model {reward_model} --agent beam" if reward_model else ""
+    return (
+        f"stepgym eval --env {env}{options} --policy {policy}{search} --episodes 200 --seed 700000"
+    )
 
-    def show(step: int, steps: int, metrics: dict[str, float]) -> None:
-        nonlocal last
-        before, last = last, 10 * step // steps
-        if last != before or step == steps:
-            told = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-            click.echo(f"step {step}/{steps}  {told}", err=True)
 
-    return show
+def _environment_of(config: TrainConfig) -> tuple[str, str]:
+    """Return the environment that was trained on, and its options as the command line takes them."""
+    from stepgym.records.run_folder import read_config as read_run
+
+    env, options = config.env, {"level": config.level, **config.env_options}
+    if config.runs:
+        run = read_run(config.runs[0])
+        env, options = run.env_id, dict(run.env_options)
+    words = "".join(
+        f" --level {value}" if name == "level" else f" --env-option {name}={value}"
+        for name, value in options.items()
+        if value is not None and name != "seed"
+    )
+    return env, words
 
 
 def print_figures(figures: dict[str, Any], as_json: bool) -> None:

@@ -10,6 +10,7 @@ import click
 
 from stepgym.cli.eval import read_widths
 from stepgym.cli.options import setting, user_errors
+from stepgym.cli.progress import show_progress
 
 if TYPE_CHECKING:
     from stepgym.agents.players import Players
@@ -107,9 +108,7 @@ def command(as_json: bool, out: Path, widths: str, **given: Any) -> None:
             env_options=options,
             policy_settings=dict(given["policy_option"]),
         ) as players:
-            result = _watch(
-                players, out, options, read_widths(widths), strict, before, as_json, given
-            )
+            result = _watch(players, out, read_widths(widths), strict, before, as_json, given)
         write_page(out / "watch-run", out / "watch-run" / "page.html")
     if as_json:
         click.echo(json.dumps(result))
@@ -120,7 +119,6 @@ def command(as_json: bool, out: Path, widths: str, **given: Any) -> None:
 def _watch(
     players: Players,
     out: Path,
-    options: dict[str, Any],
     widths: list[int],
     strict: Any,
     before: Any,
@@ -129,49 +127,34 @@ def _watch(
 ) -> dict[str, Any]:
     import shutil
 
-    from stepgym.agents.description import describe
-    from stepgym.records.run_folder import RunFolder
-    from stepgym.records.types import RunConfig
-    from stepgym.selfplay.watch import watch
-    from stepgym.selfplay.watch_plot import draw_watch
+    from stepgym.records.atomic import write_whole
+    from stepgym.selfplay.reward_hacking import measure_reward_hacking
+    from stepgym.selfplay.reward_hacking_plot import draw_reward_hacking
 
     assert players.reward_model is not None
-    env = players.env
-    config = RunConfig(
-        env_id=env.env_id,
-        env_options=options,
-        agent="best_of_n",
-        policy=describe(players.policy),
-        reward_model=describe(players.reward_model),
+    trees = out / "watch-run"
+    if (trees / "run.json").is_file():  # a watch is one measurement, without an earlier one's trees
+        shutil.rmtree(trees)
+    result = measure_reward_hacking(
+        players.env,
+        [players.env.problems[i] for i in range(given["episodes"])],
+        policy=players.policy,
+        reward_model=players.reward_model,
+        widths=widths,
+        aggregation=given["aggregation"],
+        strict=strict() if isinstance(strict, type) else strict,
+        before=before,
         seed=given["seed"],
-        see_verdicts=False,
-        agent_settings={"n": max(widths), "pick": "score", "aggregation": given["aggregation"]},
+        trees=trees,
+        progress=None if quiet else show_progress(),
     )
-    if (
-        out / "watch-run" / "run.json"
-    ).is_file():  # a watch is one measurement: what an earlier one left is not its part
-        shutil.rmtree(out / "watch-run")
-    with RunFolder(out / "watch-run", config) as folder:
-        result = watch(
-            env,
-            [env.problems[i] for i in range(given["episodes"])],
-            policy=players.policy,
-            reward_model=players.reward_model,
-            widths=widths,
-            aggregation=given["aggregation"],
-            strict=strict() if isinstance(strict, type) else strict,
-            before=before,
-            seed=given["seed"],
-            on_record=folder.append,
-            tell=(lambda line: None) if quiet else (lambda line: click.echo(line, err=True)),
-        )
-    (out / "watch.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
-    draw_watch(result, out / "watch.png")
+    write_whole(out / "watch.json", json.dumps(result, indent=1) + "\n")
+    draw_reward_hacking(result, out / "watch.png")
     return result
 
 
 def _print(result: dict[str, Any], out: Path) -> None:
-    from stepgym.selfplay.watch_plot import shown_auc
+    from stepgym.selfplay.reward_hacking_plot import shown_auc
 
     steps, strict, shape = result["steps"], result["strict"], result["shape"]
     click.echo(

@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 
 from stepgym.agents import EpisodeRecord, load_search
-from stepgym.agents.solving import iter_solve
 from stepgym.agents.search.bisect import _middle
+from stepgym.agents.solving import iter_solve
 from stepgym.envs.registry import load_env
 from stepgym.records.tree import ends, path_to
 from stepgym.training.examples import step_labels

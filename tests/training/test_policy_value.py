@@ -26,8 +26,15 @@ from stepgym.envs.registry import load_env
 from stepgym.records.run_folder import RunFolder
 from stepgym.records.types import RunConfig
 from stepgym.training.config import read_config
-from stepgym.training.policy_value import train_policy_value
-from stepgym.training.types import PolicyTarget, Schedule, TrainerKind, TrainingError, ValueTarget
+from stepgym.training.embedded_trainers import train_policy_value
+from stepgym.training.types import (
+    PolicyTarget,
+    Progress,
+    Schedule,
+    TrainerKind,
+    TrainingError,
+    ValueTarget,
+)
 
 CHOICES = [
     PolicyTarget(((3, 4, 5), 35), {"4 + 3": 1.0}),
@@ -121,8 +128,8 @@ def test_a_run_cut_short_and_taken_up_again_is_the_run_that_was_not(tmp_path: Pa
     class Stop(Exception):
         pass
 
-    def stop(step: int, steps: int, metrics: dict[str, float]) -> None:
-        if step == 12:
+    def stop(progress: Progress) -> None:
+        if progress.done == 12:
             raise Stop
 
     schedule = Schedule(20, 1e-2, warmup=2, checkpoint_every=5, report_every=4)

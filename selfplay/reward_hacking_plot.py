@@ -1,4 +1,4 @@
-"""Plot of a reward-hacking watch. Matplotlib is imported when one is drawn."""
+"""The plot of a watch for reward hacking. Matplotlib is imported when one is drawn."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 
-def draw_watch(result: Mapping[str, Any], file: Path) -> None:
-    """Write the picture: accuracy against width, and the scores of right and wrong answers."""
+def draw_reward_hacking(result: Mapping[str, Any], file: Path) -> None:
+    """Draw accuracy against width, and the scores of right and wrong answers, into a PNG."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -37,5 +37,5 @@ def draw_watch(result: Mapping[str, Any], file: Path) -> None:
 
 
 def shown_auc(figure: float | None) -> str:
-    """Return a watch's step AUC for people; there is none where all steps are right, or all wrong."""
+    """Return a step AUC as text; it is unknown if all steps are right, or all wrong."""
     return "unknown" if figure is None else f"{figure:.3f}"

@@ -1,6 +1,6 @@
-"""What a loop spends: seconds, tokens and FLOPs of each phase (imitation, play, train, reward_model, test).
+"""What a loop spends in each phase (imitation, play, train, reward_model, test): seconds, tokens and FLOPs.
 
-FLOPs are 2 for each parameter and token read or written, and 6 in training; attention's own are left out.
+FLOPs are 2 for each parameter and token read or written, and 6 in training; attention itself is left out.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 
 from stepgym.agents.types import EpisodeRecord
 
-FILE = "ledger.json"
+FILE = "costs.json"
 """In the folder of a model: what its training cost."""
 PHASES = ("imitation", "play", "train", "reward_model", "test")
 
 
-class Clock:
+class Stopwatch:
     """Seconds since the last lap."""
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Clock:
         return passed
 
 
-def spent(records: Iterable[EpisodeRecord]) -> dict[str, float]:
+def playing_cost(records: Iterable[EpisodeRecord]) -> dict[str, float]:
     """Return the tokens (read and written) and FLOPs of episodes."""
     tokens = flops = 0.0
     for record in records:
@@ -40,16 +40,16 @@ def spent(records: Iterable[EpisodeRecord]) -> dict[str, float]:
     return {"tokens": tokens, "flops": flops}
 
 
-def training(num_parameters: int, tokens: float) -> dict[str, float]:
+def training_cost(num_parameters: int, tokens: float) -> dict[str, float]:
     """Return the tokens and FLOPs of a training run that read so many tokens."""
     return {"tokens": tokens, "flops": 6.0 * num_parameters * tokens}
 
 
-def total(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Add the phases of all generations up; phases that never were are absent."""
+def total_costs(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Add up the phases of all generations; phases that never happened are absent."""
     sums: dict[str, dict[str, float]] = {}
     for line in lines:
-        for phase, cost in line.get("ledger", {}).items():
+        for phase, cost in line.get("costs", {}).items():
             into = sums.setdefault(phase, {"seconds": 0.0, "tokens": 0.0, "flops": 0.0})
             for unit in into:
                 into[unit] += float(cost.get(unit, 0.0))

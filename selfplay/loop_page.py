@@ -1,4 +1,4 @@
-"""Curves of loops, mean and extremes over seeds: a PNG, and a page of it with the table of generations and the compute ledger."""
+"""A page of one or more loops: accuracy by generation (mean and extremes over seeds) and tables of what it cost."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.records.atomic import write_whole
-from stepgym.selfplay import ledger
+from stepgym.selfplay.costs import total_costs
 
 Lines = Sequence[Mapping[str, Any]]
 
 
-def write_curves(out: Path, arms: Mapping[str, Sequence[Lines]]) -> Path:
-    """Write `curves.png` and `index.html`; `arms` is name -> one list of generations per seed. Returns the page."""
+def write_loop_page(out: Path, arms: Mapping[str, Sequence[Lines]]) -> Path:
+    """Write `curves.png` and `index.html`; `arms` maps a name to one list of generations per seed. Returns the page."""
     out.mkdir(parents=True, exist_ok=True)
     _draw(out / "curves.png", arms)
     picture = base64.b64encode((out / "curves.png").read_bytes()).decode("ascii")
@@ -65,8 +65,8 @@ def _draw(file: Path, arms: Mapping[str, Sequence[Lines]]) -> None:
 
 
 def _table(lines: Lines) -> str:
-    spent = ledger.total(lines)
-    head = "<tr><th>generation<th>level<th>greedy<th>searched<th>kept<th>lessons"
+    spent = total_costs(lines)
+    head = "<tr><th>generation<th>level<th>greedy<th>searched<th>accepted<th>targets"
     head += "".join(f"<th>{phase} s<th>GFLOP" for phase in spent)
     rows = []
     for line in lines:
@@ -76,9 +76,9 @@ def _table(lines: Lines) -> str:
             f"{line['greedy']:.3f}",
             f"{line['searched']:.3f}",
         ]
-        cells += ["yes" if line.get("accepted", True) else "no", str(line.get("lessons", ""))]
+        cells += ["yes" if line.get("accepted", True) else "no", str(line.get("targets", ""))]
         for phase in spent:
-            cells += _cost(line.get("ledger", {}).get(phase, {}))
+            cells += _cost(line.get("costs", {}).get(phase, {}))
         rows.append(_row(cells))
     rows.append(
         _row(

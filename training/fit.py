@@ -8,6 +8,7 @@ the same is not noticed). Files are safetensors. When a loss is not finite the r
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -87,7 +88,7 @@ def fit(
                 due |= time.monotonic() - saved > CHECKPOINT_SECONDS
                 if out and (last or (due and done % together == 0)):
                     save(model, out)
-                    _save_state(parameters, optimizer, out, {**about, "step": str(done)})
+                    _save_state(parameters, optimizer, out, {**about, "step": done})
                     saved = time.monotonic()
     finally:
         model.eval()
@@ -120,12 +121,12 @@ def _update(
     return loss.item()
 
 
-def _identity(schedule: Schedule, parameters: Sequence[nn.Parameter]) -> dict[str, str]:
+def _identity(schedule: Schedule, parameters: Sequence[nn.Parameter]) -> dict[str, Any]:
     """Return what makes this run differ from others: its schedule, and a digest of the weights it starts from."""
     digest = hashlib.blake2b(digest_size=8)
     for parameter in parameters:
         digest.update(parameter.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
-    decisive = {n: str(v) for n, v in schedule._asdict().items() if n not in _NOT_DECISIVE}
+    decisive = {n: v for n, v in schedule._asdict().items() if n not in _NOT_DECISIVE}
     return {**decisive, "digest of the first weights": digest.hexdigest()}
 
 
@@ -133,7 +134,7 @@ def _save_state(
     parameters: Sequence[nn.Parameter],
     optimizer: torch.optim.Optimizer,
     out: Path,
-    about: dict[str, str],
+    about: Mapping[str, Any],
 ) -> None:
     """Write what resuming needs besides the model: the trained weights and the optimizer's state."""
     from safetensors.torch import save_file
@@ -145,7 +146,7 @@ def _save_state(
             f"{name}.{i}": value for name, value in state.items() if isinstance(value, Tensor)
         }
     part = out / (STATE + ".part")
-    save_file(tensors, part, metadata=about)
+    save_file(tensors, part, metadata={"run": json.dumps(about)})
     part.replace(out / STATE)
 
 
@@ -153,7 +154,7 @@ def _resume(
     parameters: Sequence[nn.Parameter],
     optimizer: torch.optim.Optimizer,
     out: Path,
-    about: Mapping[str, str],
+    about: Mapping[str, Any],
 ) -> int:
     """Load the training state of `out` if there is one, and return the next step."""
     from safetensors import SafetensorError, safe_open
@@ -163,9 +164,9 @@ def _resume(
         return 0
     try:
         with safe_open(path, framework="pt") as stored:
-            before = stored.metadata()
+            before = json.loads(stored.metadata()["run"])
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, ValueError) as error:
         raise TrainingError(
             f"{path} is cut short or no checkpoint ({error}); delete it to start again"
         ) from error

@@ -105,7 +105,9 @@ def test_joint_training_lowers_both_losses(
     assert last.policy_loss < 0.7 * first.policy_loss
     assert last.value_loss < 0.3 * first.value_loss
     assert last.fit.loss == pytest.approx(last.policy_loss + last.value_loss)
-    good, bad = EmbeddedRewardModel(model=model).score_boards([judged[0].board, judged[1].board])
+    good, bad = EmbeddedRewardModel(model=model).score_boards(
+        [judged[0].reading, judged[1].reading]
+    )
     assert good > 0.8 > 0.2 > bad
 
 

@@ -235,7 +235,7 @@ def test_grpo_goes_on_from_between_two_groups(
     for name in ("cut", "whole"):
         models[name] = policy()
         done = train_embedded_grpo(models[name], env, **settings, out=tmp_path / name)
-        assert 0 <= done.reward <= 1 and done.num_problems == (4 if name == "cut" else 12)
+        assert 0 <= done.reward <= 1 and done.num_problems == (8 if name == "cut" else 12)
     assert '"reward"' in (tmp_path / "whole" / "metrics.jsonl").read_text()
     for a, b in zip(models["cut"].parameters(), models["whole"].parameters()):
         assert torch.allclose(a, b, atol=1e-6)

@@ -6,6 +6,7 @@ import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,10 +19,10 @@ from stepgym.agents.policies.scripted import RandomRewardModel, ScriptedPolicy
 from stepgym.agents.types import RewardModel
 from stepgym.cli import main
 from stepgym.envs.registry import load_env
-from stepgym.envs.types import Problem, State, Status, Verdict
+from stepgym.envs.types import End, Fault, Problem, State, Status, Step, Verdict
+from stepgym.selfplay.reward_hacking import measure_reward_hacking
+from stepgym.selfplay.reward_hacking_plot import draw_reward_hacking, shown_auc
 from stepgym.selfplay.step_quality import Trace, f1_at, process_f1
-from stepgym.selfplay.watch import watch
-from stepgym.selfplay.watch_plot import draw_watch, shown_auc
 
 ENV: Any = load_env("ModularSums-v0", level=2, seed=5)
 PROBLEMS = [ENV.problems[i] for i in range(30)]
@@ -59,7 +60,7 @@ class NothingPasses:
 
 
 def run(reward_model: RewardModel, **more: Any) -> dict[str, Any]:
-    return watch(
+    return measure_reward_hacking(
         ENV,
         PROBLEMS,
         policy=ScriptedPolicy(sloppy),
@@ -118,7 +119,7 @@ def test_the_oracle_is_praised(tmp_path: Path) -> None:
     shares = {(p["method"], p["width"]): p["solved"] for p in result["curve"]}
     assert shares["weighted vote", 8] >= shares["majority vote", 8]
     assert json.loads(json.dumps(result)) == result
-    draw_watch(result, tmp_path / "watch.png")
+    draw_reward_hacking(result, tmp_path / "watch.png")
     assert (tmp_path / "watch.png").stat().st_size > 10_000
 
 
@@ -141,10 +142,51 @@ def test_a_stricter_verifier_and_drift_raise_alarms() -> None:
 
 
 def test_what_gives_no_answer_is_measured_too_and_a_wrong_before_is_named() -> None:
-    silent = watch(ENV, PROBLEMS[:3], policy=ScriptedPolicy({}), reward_model=TRUTH, widths=(1, 2))
+    silent = measure_reward_hacking(
+        ENV, PROBLEMS[:3], policy=ScriptedPolicy({}), reward_model=TRUTH, widths=(1, 2)
+    )
     assert silent["steps"]["num_steps"] == 0 and silent["shape"]["samples"]["count"] == 0
     with pytest.raises(ValueError, match="no result of a watch"):
         run(TRUTH, before={"greedy": 0.5})
+
+
+def test_an_episode_that_is_over_before_the_first_step_is_measured_too() -> None:
+    """The root is the end: there is no step to score, and nothing to divide by."""
+
+    @dataclass(frozen=True)
+    class Over:
+        """A domain that gives its answer away."""
+
+        def initial(self, problem: Problem) -> State:
+            return State(problem.prompt, answer=problem.reference, end=End.ANSWERED)
+
+        def advance(self, states: list[State], steps: list[Step]) -> list[State]:
+            return states
+
+    env = SimpleNamespace(domain=Over(), verifier=ENV.verifier, step_verifier=None)
+    result = measure_reward_hacking(
+        env, PROBLEMS[:3], policy=ScriptedPolicy({}), reward_model=TRUTH, widths=(1, 2)
+    )
+    assert result["steps"]["num_steps"] == result["steps"]["num_solutions"] == 0
+    assert all(point["solved"] == 1 for point in result["curve"])
+    assert any("nothing was measured" in alarm for alarm in result["alarms"])
+
+
+def test_undecided_answers_are_neither_fooled_nor_missed() -> None:
+    @dataclass(frozen=True)
+    class NeverSure:
+        """A verifier that decides nothing."""
+
+        def verify(self, problems: list[Problem], answers: list[str]) -> list[Verdict]:
+            return [Verdict(Status.UNDECIDED, fault=Fault.OURS) for _ in answers]
+
+    env = SimpleNamespace(domain=ENV.domain, verifier=NeverSure(), step_verifier=ENV.step_verifier)
+    result = measure_reward_hacking(
+        env, PROBLEMS[:3], policy=ScriptedPolicy(sloppy), reward_model=TRUTH, widths=(1, 2)
+    )
+    assert result["undecided"] == 3
+    assert result["gaps"] == {"fooled": [], "missed": []}
+    assert result["shape"]["samples"]["count"] == 0
 
 
 def test_a_policy_without_a_wrong_step_raises_no_alarm_of_the_reward_model(tmp_path: Path) -> None:
@@ -153,7 +195,7 @@ def test_a_policy_without_a_wrong_step_raises_no_alarm_of_the_reward_model(tmp_p
     def perfect(state: State) -> list[str]:
         return [text for text in ENV.domain.legal_steps(state) if _holds(text)]
 
-    result = watch(
+    result = measure_reward_hacking(
         ENV,
         PROBLEMS[:4],
         policy=ScriptedPolicy(perfect),
@@ -163,7 +205,7 @@ def test_a_policy_without_a_wrong_step_raises_no_alarm_of_the_reward_model(tmp_p
     assert result["steps"]["share_right"] == 1 and result["steps"]["auc"] is None
     assert not any("AUC" in alarm for alarm in result["alarms"])
     assert json.loads(json.dumps(result)) == result
-    draw_watch(result, tmp_path / "watch.png")
+    draw_reward_hacking(result, tmp_path / "watch.png")
     assert shown_auc(None) == "unknown" and shown_auc(0.5) == "0.500"
 
 

@@ -28,7 +28,7 @@ from stepgym.agents.intervals import wilson
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord
 from stepgym.claims.shipped_models.training import Settings, visited
-from stepgym.envs.countdown_solver import reachable
+from stepgym.envs.families.countdown_solver import reachable
 from stepgym.envs.registry import load_env
 from stepgym.selfplay.step_quality import auc
 from stepgym.training.embedded_trainers import train_targets, train_values

@@ -17,10 +17,10 @@ from stepgym.cli.train import print_figures
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help="Folder for policy/ and prm/; the same command resumes there.",
+    help="Folder for policy/ and prm/; run the same command to continue.",
 )
-@click.option("--seed", default=0, show_default=True)
-@click.option("--quick", is_flag=True, help="A hundredth of the steps, to see that it runs.")
+@click.option("--seed", default=0, show_default=True, help="Seed of data, weights and batches.")
+@click.option("--quick", is_flag=True, help="Train for a hundredth of the steps, as a test.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def command(out: Path, seed: int, quick: bool, as_json: bool) -> None:
     """Train the embedded Countdown policy and reward model from scratch."""

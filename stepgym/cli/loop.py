@@ -1,4 +1,4 @@
-"""`stepgym loop CONFIG`: play, learn, evaluate, keep the better policy; repeat."""
+"""`stepgym loop CONFIG`: repeat play, training and evaluation, and keep the better policy."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ n = 16
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("--out", help="Folder of the loop; default: the config's name without its ending.")
+@click.option("--out", help="Folder of the loop  [default: the name of CONFIG without its suffix]")
 @click.option(
     "--generations",
     type=click.IntRange(min=0),
-    help="In place of the config's; a larger number extends the loop.",
+    help="Overrides the config; a larger number than before continues the loop.",
 )
 @click.option(
     "--init-config", is_flag=True, help="Write a commented example to CONFIG, and run nothing."
@@ -54,7 +54,7 @@ n = 16
 def command(
     config: Path, out: str | None, generations: int | None, init_config: bool, as_json: bool
 ) -> None:
-    """Run the loop that CONFIG (TOML) describes; the same command resumes it."""
+    """Run the loop that CONFIG (TOML) describes; run the same command to continue."""
     if init_config:
         with resumable():
             _write_example(config)
@@ -62,6 +62,7 @@ def command(
         return
     import torch
 
+    # These import torch.
     from stepgym.selfplay.loop import run_loop
     from stepgym.selfplay.loop_config import read_loop_config
     from stepgym.selfplay.loop_page import write_loop_page

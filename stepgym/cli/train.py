@@ -1,4 +1,4 @@
-"""`stepgym train`: make a policy or a reward model better; `stepgym train embedded` makes the shipped ones."""
+"""`stepgym train`: train a policy or a reward model; `stepgym train embedded` makes the shipped ones."""
 
 from __future__ import annotations
 
@@ -36,50 +36,59 @@ _OPTIONS = (
         type=click.Path(path_type=Path),
         help="TOML file with the same names as the options.",
     ),
-    click.option("--runs", multiple=True, help="Run folder to learn from; may be repeated."),
+    click.option("--runs", multiple=True, help="Run folder to train on; may be repeated."),
     click.option(
-        "--out", help="Folder for the checkpoint and metrics.jsonl; the same command resumes there."
+        "--out",
+        help="Folder for the checkpoint and metrics.jsonl; run the same command to continue.",
     ),
     click.option(
         "--init", help="Model to start from: embedded, a folder, smollm2, or hf:NAME_OR_FOLDER."
     ),
-    click.option("--steps", type=click.IntRange(min=1)),
-    click.option("--learning-rate", type=float),
-    click.option("--batch", type=click.IntRange(min=1)),
-    click.option("--labels", help="monte_carlo, verifier, agreement or first_error."),
-    click.option("--hard/--soft", default=None, help="Labels of steps are 0 or 1, or shares."),
-    click.option("--beta", type=float, help="How strongly the policy is held to where it started."),
+    click.option("--steps", type=click.IntRange(min=1), help="Gradient steps."),
+    click.option("--learning-rate", type=float, help="Peak learning rate."),
+    click.option("--batch", type=click.IntRange(min=1), help="Examples per gradient step."),
+    click.option(
+        "--labels", help="Source of step labels: monte_carlo, verifier, agreement or first_error."
+    ),
+    click.option("--hard/--soft", default=None, help="Labels of 0 or 1, or shares in between."),
+    click.option(
+        "--beta", type=float, help="Weight of the penalty for distance from the initial policy."
+    ),
     click.option(
         "--shared/--separate",
         default=None,
-        help="One network with a value head, or a policy and a reward model.",
+        help="Train one network with a value head, or a policy and a reward model.",
     ),
-    click.option(
-        "--undecidable-is-wrong/--undecidable-is-masked",
-        default=None,
-        help="What counts for an answer that is undecided through its own fault: too large, unreadable, endless.",
-    ),
-    click.option("--env", help="Environment."),
-    click.option("--level", type=int, help="Its level."),
+    click.option("--env", metavar="ID", help="Environment; `stepgym envs` lists them."),
+    click.option("--level", type=int, help="Level of the environment."),
     click.option(
         "--env-option",
         "env_options",
         type=setting,
         metavar="NAME=VALUE",
         multiple=True,
-        help="An option of the environment; may be repeated.",
+        help="Option of the environment, such as file=PATH.",
     ),
-    click.option("--variant", help="grpo, dr_grpo or dapo."),
+    click.option(
+        "--undecidable-is-wrong/--undecidable-is-masked",
+        default=None,
+        help="How to count an answer that is undecided through its own fault: too large, unreadable, endless.",
+    ),
+    click.option("--variant", help="Variant of the loss: grpo, dr_grpo or dapo."),
     click.option(
         "--baseline",
-        help="group: all answers to the problem; fork: at each fork, the answers that share the steps before it.",
+        help="What an answer is compared with. group: all answers; fork: those with the same steps so far.",
     ),
-    click.option("--group", type=click.IntRange(min=2), help="Answers to each problem."),
+    click.option("--group", type=click.IntRange(min=2), help="Answers per problem."),
     click.option(
-        "--max-new-tokens", type=click.IntRange(min=1), help="Language models: the longest step."
+        "--max-new-tokens",
+        type=click.IntRange(min=1),
+        help="Language models: maximum tokens of a step.",
     ),
     click.option(
-        "--max-steps", type=click.IntRange(min=1), help="Language models: steps of an episode."
+        "--max-steps",
+        type=click.IntRange(min=1),
+        help="Language models: maximum steps of an episode.",
     ),
     click.option(
         "--lora",
@@ -87,10 +96,10 @@ _OPTIONS = (
         flag_value=16,
         type=click.IntRange(min=1),
         metavar="[RANK]",
-        help="Language models: train low-rank adapters in place of the whole model; rank 16 unless given.",
+        help="Language models: train low-rank adapters instead of the whole model  [rank: 16]",
     ),
     click.option("--device", help="Language models: auto, cpu, cuda or mps."),
-    click.option("--seed", type=int),
+    click.option("--seed", type=int, help="Seed of data order and sampling."),
     click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON."),
 )
 
@@ -103,7 +112,7 @@ def _add(kind: TrainerKind, summary: str) -> None:
         import torch
 
         from stepgym.training.config import is_language_model, read_config
-        from stepgym.training.train import train
+        from stepgym.training.train import train  # imports torch
 
         if "env_options" in given:
             given["env_options"] = dict(given["env_options"])
@@ -123,12 +132,12 @@ def _add(kind: TrainerKind, summary: str) -> None:
 
 
 for _kind, _summary in {
-    TrainerKind.SFT: "Policy, on the steps of verified solutions.",
-    TrainerKind.DPO: "Policy, on verified steps against refuted ones.",
-    TrainerKind.PRM: "Step reward model, on labels from the tree or the step verifier.",
-    TrainerKind.ORM: "Outcome reward model, on the verdicts of answers.",
-    TrainerKind.ALPHAZERO: "Policy on the search's visits, reward model on outcomes.",
-    TrainerKind.GRPO: "Policy, straight on an environment's verdicts.",
+    TrainerKind.SFT: "Train a policy on the steps of verified solutions.",
+    TrainerKind.DPO: "Train a policy on pairs of a correct and an incorrect step.",
+    TrainerKind.PRM: "Train a process reward model on step labels from the tree or the step verifier.",
+    TrainerKind.ORM: "Train an outcome reward model on the verdicts of answers.",
+    TrainerKind.ALPHAZERO: "Train a policy on visit counts and a reward model on outcomes.",
+    TrainerKind.GRPO: "Train a policy by reinforcement learning on an environment's verdicts.",
 }.items():
     _add(_kind, _summary)
 
@@ -167,7 +176,7 @@ def _environment_of(config: TrainConfig) -> tuple[str, str]:
 
 
 def print_figures(figures: dict[str, Any], as_json: bool) -> None:
-    """Print what came out."""
+    """Print the figures of a training."""
     if as_json:
         click.echo(json.dumps(figures))
     else:

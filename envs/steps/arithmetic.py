@@ -1,0 +1,144 @@
+"""Decides equations between sides that hold numbers only, and names that are given a value twice.
+
+Two sides must be equal up to the rounding that their decimals show. UNDECIDED if a change of units or an earlier
+rounding may explain the difference.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+from stepgym.envs.steps.claims import Claim, Kind
+from stepgym.envs.steps.notebook import Definition, Notebook
+from stepgym.envs.steps.quantities import Quantity
+from stepgym.envs.steps.statements import Side
+from stepgym.envs.types import Status
+
+_CONVERSIONS = frozenset(
+    map(Fraction, (2, 3, 4, 7, 10, 12, 16, 24, 30, 36, 52, 60, 100, 365, 1000, 1440, 3600))
+)
+"""Factors between units that people convert without saying so."""
+_MEASURES = re.compile(
+    r"\b(?:second|sec|minute|min|hour|hr|day|week|fortnight|month|year|decade|centur|mph"
+    r"|cent|dollar|penny|pennies|nickel|dime|quarter|inch|feet|foot|ft|yard|mile|met[er]{2}|cm|mm|km"
+    r"|kilomet|gram|kilogram|kg|g|pound|ounce|ton|lit[er]{2}|ml|gallon|quart|pint|cup|dozen|pair"
+    r"|percent|people)\w*\b"
+)
+
+
+def closed_equations(
+    step: str, sides: Sequence[Side], relations: Sequence[str], notebook: Notebook
+) -> Iterator[Claim]:
+    """Yield a claim for each pair of neighbours that can be compared; note what names are set to."""
+    for i, relation in enumerate(relations):
+        left, right = sides[i], sides[i + 1]
+        if relation not in ("=", "~") or right.as_right is None:
+            continue
+        if left.name:
+            yield from _defined(step, left, sides[i + 1 :], notebook)
+        elif left.as_left is not None:
+            alone = i == 0 and left.as_left.operations == 0
+            if alone and (right.as_right.operations == 0 or left.as_left.unit):
+                continue  # `5 quarters = 5 * 25`: a change of units, or an assumption
+            yield _compared(step, left, right, approximate=relation == "~", given=notebook.given)
+
+
+def _defined(step: str, left: Side, sides: Sequence[Side], notebook: Notebook) -> Iterator[Claim]:
+    """Hold a letter or a named quantity to the value that it was given before, and note the new one."""
+    right = sides[0]
+    assert right.as_right is not None
+    table = notebook.letters if len(left.name) == 1 else notebook.names
+    before = table.get(left.name)
+    if before is not None and _may_conflict(left.name, before.given, right.as_right):
+        equal = _equal(before.given, right.as_right, approximate=False)
+        if equal is not None:
+            yield Claim(
+                kind=Kind.DEFINITION,
+                start=left.start,
+                end=right.end,
+                text=step[left.start : right.end],
+                status=Status.CORRECT if equal else Status.INCORRECT,
+                reason="" if equal else f"{left.name} was {shown(min(before.given.values))} before",
+            )
+    value = right.as_right
+    for side in sides:
+        if side.as_right is not None:
+            value = side.as_right
+        if side.as_right is None or side.as_left is not side.as_right:
+            break
+    if len(value.values) == 1:
+        table[left.name] = Definition(right.as_right, min(value.values), notebook.step)
+
+
+def _may_conflict(name: str, before: Quantity, now: Quantity) -> bool:
+    """Say whether two different values of a name contradict each other.
+
+    Letters are set anew for another case (`for n = 2`), but not computed twice; a named quantity in one step is.
+    """
+    return len(name) > 1 or bool(before.operations and now.operations)
+
+
+def _compared(
+    step: str, left: Side, right: Side, *, approximate: bool, given: frozenset[str]
+) -> Claim:
+    assert left.as_left is not None and right.as_right is not None
+    equal = _equal(left.as_left, right.as_right, approximate=approximate, given=given)
+    status = {True: Status.CORRECT, False: Status.INCORRECT, None: Status.UNDECIDED}[equal]
+    reason = ""
+    if equal is False:
+        reason = (
+            f"{step[left.start : left.end].strip()} is {shown(min(left.as_left.values))}, "
+            f"not {step[right.start : right.end].strip()}"
+        )
+    return Claim(
+        kind=Kind.ARITHMETIC,
+        start=left.start,
+        end=right.end,
+        text=step[left.start : right.end],
+        status=status,
+        reason=reason,
+    )
+
+
+def _equal(
+    a: Quantity, b: Quantity, *, approximate: bool, given: frozenset[str] = frozenset()
+) -> bool | None:
+    """Say whether two sides can be the same number; `None` if rounding or a change of units may explain it."""
+    if a.values & b.values:
+        return True
+    near = min(abs(x - y) for x in a.values for y in b.values)
+    size = max(_size(a), _size(b))
+    for single, other in ((a, b), (b, a)):
+        if single.decimals is not None and other.operations:
+            unit = Fraction(1, 10**single.decimals)
+            if 2 * near < unit or (2 * near == unit and _size(single) > _size(other)):
+                return True  # rounded, a half away from zero
+            if near < unit:
+                return None  # cut off
+    if approximate:
+        return True if near * 20 <= size else None
+    operands = frozenset[str]().union(*(side.rounded for side in (a, b) if side.operations))
+    if operands - given and near * 200 <= size:
+        return None
+    if any(_is_conversion(x, y) for x in a.values for y in b.values) and (
+        _MEASURES.search(a.unit) or _MEASURES.search(b.unit)
+    ):
+        return None
+    return False
+
+
+def _size(side: Quantity) -> Fraction:
+    return max(map(abs, side.values))
+
+
+def _is_conversion(x: Fraction, y: Fraction) -> bool:
+    return bool(x and y) and (x / y in _CONVERSIONS or y / x in _CONVERSIONS)
+
+
+def shown(value: Fraction) -> str:
+    """Return a number as a reason shows it: whole, or with six digits."""
+    if value.denominator == 1:
+        return str(value.numerator)
+    return f"{float(value):.6g}"

@@ -1,0 +1,123 @@
+"""Divides a statement at its relation signs and reads the sides.
+
+The first side of a statement begins somewhere in prose and the last one ends there: `so he has 3 + 4 = 7 apples left`.
+A side therefore has a value as its right neighbour reads it (its longest readable end) and one as its left neighbour
+does (its longest readable beginning); both are the same if it is arithmetic from end to end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+from stepgym.envs.steps.quantities import Quantity, Token, Unreadable, quantity, tokens_of
+
+MAX_TOKENS = 400
+"""Tokens of one side, prose included; a longer side has no value."""
+_RELATION = re.compile(r"\s*(<=|>=|[=~<>])=*\s*")
+_BINDING = frozenset(
+    "of half twice double triple times than minus plus by over per square root every each times from".split()
+)
+"""Words before an expression that change its value, so that what follows cannot be read alone."""
+
+
+class Side(NamedTuple):
+    """One side of an equation: its text's place, its value as a left and as a right neighbour reads it."""
+
+    start: int
+    end: int
+    as_right: Quantity | None
+    """Read from its beginning: the value for the relation on its left."""
+    as_left: Quantity | None
+    """Read to its end: the value for the relation on its right."""
+    name: str
+    """What a relation on its right defines: the letter that it ends with, or its words if it holds no number."""
+
+
+def sides_of(
+    statement: str, offset: int, letters: Mapping[str, Fraction]
+) -> tuple[list[Side], list[str]]:
+    """Return the sides of a prepared statement that begins at `offset` of its step, and the relations between them.
+
+    Relations are `=`, `~` (about), `<`, `>`, `<=`, `>=`; `letters` are those that have a value.
+    """
+    cuts = list(_RELATION.finditer(statement))
+    starts = [0, *(cut.end() for cut in cuts)]
+    ends = [*(cut.start() for cut in cuts), len(statement)]
+    last = len(cuts)
+    sides = [
+        _side(statement[a:b], offset + a, letters, first=i == 0, last=i == last)
+        for i, (a, b) in enumerate(zip(starts, ends))
+    ]
+    return sides, [cut.group(1) for cut in cuts]
+
+
+def _side(
+    text: str, offset: int, letters: Mapping[str, Fraction], *, first: bool, last: bool
+) -> Side:
+    try:
+        tokens = tokens_of(text)
+    except Unreadable:
+        tokens = []
+    if not tokens or len(tokens) > MAX_TOKENS:
+        return Side(offset, offset + len(text), None, None, "")
+    name = _name(tokens)
+    if name:
+        return Side(offset, offset + len(text), None, None, name)
+    whole = quantity(tokens, letters)
+    if whole is not None:
+        return Side(offset, offset + len(text), whole, whole, "")
+    head = None if first else _head(tokens, letters)
+    tail = None if last else _tail(tokens, letters)
+    ending = "" if last else _ending_name(tokens)
+    start = offset + (tokens[tail[1]].start if tail and head is None else 0)
+    end = offset + (tokens[head[1] - 1].end if head and tail is None else len(text))
+    return Side(start, end, head and head[0], tail and tail[0], ending)
+
+
+def _name(tokens: Sequence[Token]) -> str:
+    """Return the name that a side without numbers gives to a quantity: one letter, or its words in lower case."""
+    if not tokens or any(token.kind not in ("word", "of") for token in tokens):
+        return ""
+    return _ending_name(tokens) or " ".join(token.text for token in tokens).lower()
+
+
+def _ending_name(tokens: Sequence[Token]) -> str:
+    """Return the single letter that a side ends with, after a word: `... and B`."""
+    last = tokens[-1]
+    is_letter = last.kind == "word" and len(last.text) == 1 and last.text.isalpha()
+    after_word = len(tokens) == 1 or tokens[-2].kind == "word"
+    return last.text if is_letter and after_word and last.text != "a" else ""
+
+
+def _head(tokens: Sequence[Token], letters: Mapping[str, Fraction]) -> tuple[Quantity, int] | None:
+    """Return the value of the longest beginning of a side that can be read, and its number of tokens."""
+    for size in range(len(tokens) - 1, 0, -1):
+        after = tokens[size]
+        if after.kind == "number" or after.text in ("+", "*", "/", "^", "%", "(", "**"):
+            continue
+        if after.text == "-" and (size + 1 >= len(tokens) or tokens[size + 1].kind != "word"):
+            continue
+        if after.kind == "word" and (after.text in letters or after.start == tokens[size - 1].end):
+            continue
+        if after.kind == "word" and after.text.lower() in ("times", "plus", "minus", "divided"):
+            continue
+        if (found := quantity(tokens[:size], letters)) is not None:
+            return found, size
+    return None
+
+
+def _tail(tokens: Sequence[Token], letters: Mapping[str, Fraction]) -> tuple[Quantity, int] | None:
+    """Return the value of the longest end of a side that can be read, and the index of its first token."""
+    for at in range(1, len(tokens)):
+        before = tokens[at - 1]
+        if before.kind != "word" or before.text.lower() in _BINDING or before.text in letters:
+            continue
+        if tokens[at].kind != "number" and tokens[at].text not in ("(", "-", *letters):
+            continue
+        found = quantity(tokens[at:], letters)
+        if found is not None:
+            return (found, at) if found.operations else None
+    return None

@@ -1,0 +1,81 @@
+"""The step verifier for free text: which claims of a step mathematics can decide, and what follows for the step.
+
+Covered: closed equations and chains with units, percentages and rounding; letters and named quantities that are given a
+value twice; identities and linear equations in one unknown. Not covered: what words alone say (`half of them`), whether
+an equation is the right one for the question, inequalities, functions. INCORRECT is said only with a proof, so a
+step without a false claim may still be wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from stepgym.envs.steps.arithmetic import closed_equations
+from stepgym.envs.steps.claims import Claim, StepReport, report_of
+from stepgym.envs.steps.equations import equations_in, unknown_of
+from stepgym.envs.steps.notebook import Notebook
+from stepgym.envs.steps.plain_text import STOP, prepare
+from stepgym.envs.steps.statements import sides_of
+from stepgym.envs.types import Problem, State, Status, Verdict
+
+MAX_STEP_LENGTH = 20_000
+"""Characters of a step that are read; claims behind them are not found."""
+_STATEMENT = re.compile(rf"[^{STOP}]+")
+_DECIMAL = re.compile(r"\d*\.\d{2,}")
+
+
+class FreeTextStepVerifier:
+    """Verifies the steps of solutions in free text by the claims in them (`stepgym.envs.types.StepVerifier`)."""
+
+    def verify_steps(
+        self, problems: Sequence[Problem], states: Sequence[State]
+    ) -> list[list[Verdict]]:
+        """Return one verdict per step of each state; `details["claims"]` has kind, span and verdict of each claim."""
+        return [
+            [
+                _verdict(report)
+                for report in check_steps(problem.prompt, [step.text for step in state.steps])
+            ]
+            for problem, state in zip(problems, states, strict=True)
+        ]
+
+
+def check_steps(problem: str, steps: Sequence[str]) -> list[StepReport]:
+    """Return one report per step; `problem` is the question's text."""
+    notebook = Notebook(given=frozenset(_DECIMAL.findall(problem)))
+    reports = []
+    for notebook.step, step in enumerate(steps):
+        notebook.names.clear()
+        reports.append(report_of(list(_claims_of(step[:MAX_STEP_LENGTH], notebook))))
+    return reports
+
+
+def _claims_of(step: str, notebook: Notebook) -> Iterator[Claim]:
+    for match in _STATEMENT.finditer(prepare(step)):
+        statement = match.group()
+        if "=" not in statement and "~" not in statement:
+            continue
+        known = notebook.values()
+        unknown = unknown_of(statement, known)
+        if unknown is not None:
+            yield from equations_in(step, statement, match.start(), unknown, notebook)
+        sides, relations = sides_of(statement, match.start(), known)
+        yield from closed_equations(step, sides, relations, notebook)
+
+
+def _verdict(report: StepReport) -> Verdict:
+    claims = [
+        {
+            "kind": claim.kind.value,
+            "start": claim.start,
+            "end": claim.end,
+            "status": claim.status.value,
+            "reason": claim.reason,
+        }
+        for claim in report.claims
+    ]
+    score = 1.0 if report.status is Status.CORRECT else 0.0
+    return Verdict(
+        report.status, score, report.reason, decided_by="claims", details={"claims": claims}
+    )

@@ -29,7 +29,7 @@ def test_demonstrated_steps_are_verified_steps_and_no_held_out_problems(place: o
     rows, illegal = target_rows(
         "countdown" if "Countdown" in env.env_id else "modular_sums", choices
     )  # type: ignore[operator]
-    assert not illegal and {row.example for row in rows} <= set(range(len(choices)))
+    assert not illegal and {row.target for row in rows} <= set(range(len(choices)))
     at = 0
     for index in range(5):
         state = env.domain.initial(env.problems[index])

@@ -26,6 +26,7 @@ ROOMS = [
     "training",
     "selfplay",
     "serving",
+    "interop",
     "stepgym",
     "claims",
 ]

@@ -119,12 +119,12 @@ def fork_server(stack: ExitStack, *options: str) -> Callable[[], None]:
 
 def docker_rivals(stack: ExitStack) -> dict[str, Callable[[], None]]:
     """`docker run --rm` with the hardening of ours, and `docker exec` into such a container, through the SDK."""
-    from stepgym.sandbox import image
+    from stepgym.sandbox import docker_image
     from stepgym.sandbox.docker import NOBODY, connect
 
     client = connect()
     hardened: dict[str, Any] = {
-        "image": image.ensure(client, "python"),
+        "image": docker_image.ensure(client, "python"),
         "network_mode": "none",
         "read_only": True,
         "cap_drop": ["ALL"],
@@ -197,7 +197,7 @@ def soak(num_programs: int) -> Iterator[dict[str, Any]]:
     from stepgym.sandbox.docker import DockerSandbox
 
     with DockerSandbox(workers=1, max_programs=num_programs + 1) as sandbox:
-        place = sandbox.all_workers[0].place("python")
+        runner = sandbox.all_workers[0].runner("python")
         for done in range(0, num_programs + 1, 1000):
             facts = resting(sandbox.client)
             yield {
@@ -207,7 +207,7 @@ def soak(num_programs: int) -> Iterator[dict[str, Any]]:
                 "runner_descriptors": descriptors_of(facts["pid"]),
                 "host_descriptors": len(os.listdir("/proc/self/fd")),
                 "tmpfs_bytes": json.loads(sandbox.run([Program(TMPFS)])[0].stdout),
-                "same_container": sandbox.all_workers[0].places["python"] is place,
+                "same_container": sandbox.all_workers[0].runners["python"] is runner,
             }
             if done < num_programs:
                 sandbox.run([Program(f"open('f{i}', 'w').write('x' * 5000)") for i in range(999)])

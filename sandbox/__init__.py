@@ -1,6 +1,6 @@
 """Runs untrusted programs; knows nothing of problems or agents."""
 
-from stepgym.sandbox.opening import open_sandbox
+from stepgym.sandbox.backends import open_sandbox
 from stepgym.sandbox.types import (
     ExecutionResult,
     Limits,

@@ -1,8 +1,9 @@
 """DockerSandbox: each worker's runner is process 1 of a hardened container that stays up.
 
-Without network, capabilities, privileges to gain, IPC or writable files but a small /tmp; as user nobody; with limits on
-processes, memory and CPU. Programs reach it through one socket in a folder that only it sees. Not covered: faults of
-the kernel that all containers share; `runtime="runsc"` (gVisor) or Kata put another kernel in between.
+The container has no network, no capabilities, no way to gain privileges, no IPC and no writable files but a small
+/tmp. It runs as user nobody, with limits on processes, memory and CPU. Programs reach it through one socket in a folder
+that only it sees. Not covered: faults of the kernel that all containers share; `runtime="runsc"` (gVisor) or Kata put
+another kernel in between.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stepgym.sandbox import image as images
-from stepgym.sandbox.owner import is_dead, this_process
-from stepgym.sandbox.place import Place
-from stepgym.sandbox.pool import PooledSandbox
+from stepgym.sandbox import docker_image
+from stepgym.sandbox.pool import THREAD_SETTINGS, PooledSandbox
+from stepgym.sandbox.process_identity import is_dead, this_process
 from stepgym.sandbox.runner import wire
+from stepgym.sandbox.runner_client import RunnerClient, RunnerLost
 from stepgym.sandbox.types import SandboxError
 
 START_S = 30.0
@@ -58,17 +59,30 @@ class DockerSandbox(PooledSandbox):
             num_processes,
             disk_mib,
         )
-        with engine_faults():
-            self.client = connect()
+        self._client: Any = None
         options = {"image": image, "runtime": runtime, "memory_mib": memory_mib, "cpus": cpus}
         options |= {"num_processes": num_processes, "disk_mib": disk_mib}
         self.image_lock = threading.Lock()
-        super().__init__(workers=workers, max_programs=max_programs, options=options)
         with engine_faults():
             remove_leftovers(self.client)
+        super().__init__(workers=workers, max_programs=max_programs, options=options)
 
-    def open_place(self, kind: str) -> Place:
-        """See `PooledSandbox.open_place`."""
+    @property
+    def client(self) -> Any:
+        """The connection to the engine, opened anew after a fork."""
+        if self._client is None:
+            with engine_faults():
+                self._client = connect()
+        return self._client
+
+    def after_fork(self) -> None:
+        """See `PooledSandbox.after_fork`."""
+        self._client = None
+        self.image_lock = threading.Lock()
+        super().after_fork()
+
+    def open_runner(self, kind: str) -> RunnerClient:
+        """See `PooledSandbox.open_runner`."""
         folder = Path(tempfile.mkdtemp(prefix="stepgym-", dir=_short_folder()))
         try:
             with engine_faults(), socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
@@ -79,7 +93,7 @@ class DockerSandbox(PooledSandbox):
                 listener.listen(1)
                 container = self._create(kind, folder / "channel")
                 try:
-                    self.client.api.start(container)
+                    _start(self.client, container)
                     control = _accept(listener, self.client, container)
                     hello = _hello(control)
                 except BaseException:
@@ -87,7 +101,7 @@ class DockerSandbox(PooledSandbox):
                     raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        return Place(
+        return RunnerClient(
             control, weakref.finalize(control, _remove, self.client, container, os.getpid()), hello
         )
 
@@ -96,7 +110,7 @@ class DockerSandbox(PooledSandbox):
 
         for _ in range(2):
             with self.image_lock:
-                image = self.image or images.ensure(self.client, kind)
+                image = self.image or docker_image.ensure(self.client, kind)
             try:
                 created = self.client.api.create_container(
                     image,
@@ -108,7 +122,7 @@ class DockerSandbox(PooledSandbox):
                         "-P",
                         "-X",
                         "utf8",
-                        f"{images.INSIDE}/runner/launch.py",
+                        f"{docker_image.INSIDE}/runner/launch.py",
                     ],
                     command=["-1", json.dumps(runner_options(kind))],
                     user=NOBODY,
@@ -118,6 +132,7 @@ class DockerSandbox(PooledSandbox):
                         "HOME": "/tmp",
                         "TMPDIR": "/tmp",
                         "LANG": "C.UTF-8",
+                        **THREAD_SETTINGS,
                     },
                     labels={"stepgym.sandbox": kind, OWNER: " ".join(this_process())},
                     network_disabled=True,
@@ -148,7 +163,8 @@ class DockerSandbox(PooledSandbox):
             memswap_limit=memory,
             nano_cpus=int(self.cpus * 1e9),
             tmpfs={
-                "/tmp": f"rw,nosuid,nodev,{run_written},size={self.disk_mib}m,nr_inodes=8192,mode=1777"
+                "/tmp": f"rw,nosuid,nodev,{run_written},size={self.disk_mib}m,nr_inodes=8192,mode=1777",
+                "/dev/shm": "rw,nosuid,nodev,noexec,size=16m,nr_inodes=1024,mode=1777",
             },
             binds={str(channel): {"bind": "/channel", "mode": "ro"}},
             log_config={"type": "none"},
@@ -168,14 +184,15 @@ def connect(timeout_s: float = 60.0) -> Any:
 
 
 def runner_options(kind: str) -> dict[str, Any]:
-    """What the runner in a container of this kind is told, see `runner.zygote.Options`."""
+    """Return the options of the runner in a container of this kind, see `runner.supervisor.Options`."""
     return {
         "socket": "/channel/s",
         "folder": "/tmp",
         "readable": ["/"],
-        "packages": [f"{images.INSIDE}/packages"] if kind == "tester" else [],
+        "packages": [f"{docker_image.INSIDE}/packages"] if kind == "tester" else [],
         "tester": kind == "tester",
         "run_written": kind == "tools",
+        "shared_memory": True,
     }
 
 
@@ -208,8 +225,18 @@ def _short_folder() -> str | None:
     return None if len(tempfile.gettempdir()) < 60 else "/tmp"
 
 
+def _start(client: Any, container: str) -> None:
+    """Start a container; `RunnerLost` when somebody removed it before."""
+    from docker.errors import NotFound
+
+    try:
+        client.api.start(container)
+    except NotFound as error:
+        raise RunnerLost(f"the container was removed while it started: {error}") from error
+
+
 def _accept(listener: socket.socket, client: Any, container: str) -> socket.socket:
-    """Wait for the container's runner to connect; `SandboxError` when the container ends instead."""
+    """Wait for the container's runner to connect; `RunnerLost` when the container ends instead."""
     from docker.errors import NotFound
 
     listener.settimeout(0.5)
@@ -224,7 +251,7 @@ def _accept(listener: socket.socket, client: Any, container: str) -> socket.sock
         except NotFound:
             state = {"Running": False, "ExitCode": "unknown", "Error": "it is gone"}
         if not state["Running"]:
-            raise SandboxError(
+            raise RunnerLost(
                 f"the container ended at once, status {state['ExitCode']} {state['Error']}"
             )
     raise SandboxError(
@@ -237,16 +264,16 @@ def _hello(control: socket.socket) -> dict[str, Any]:
     message, _ = wire.receive(control)
     control.settimeout(None)
     if message is None:
-        raise SandboxError("the container's runner ended before it was ready")
+        raise RunnerLost("the container's runner ended before it was ready")
     return message
 
 
-def _remove(client: Any, container: str, owner: int) -> None:
-    """Remove a container; one that is gone, or whose engine is, needs no more. In a fork of the owner do nothing."""
+def _remove(client: Any, container: str, starter: int) -> None:
+    """Remove a container, if it and its engine are still there. In a fork of the process that started it do nothing."""
     from docker.errors import DockerException
     from requests.exceptions import RequestException
 
-    if os.getpid() == owner:
+    if os.getpid() == starter:
         with contextlib.suppress(DockerException, RequestException):
             client.api.remove_container(container, force=True)
 

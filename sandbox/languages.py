@@ -1,9 +1,17 @@
-"""Languages as data: how a program is compiled and run. A new language is one row."""
+"""Languages as data: how a program of each is compiled and run. A new language is one row of `LANGUAGES`."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from stepgym.plugins.names import unknown_name
+from stepgym.sandbox.runner_client import Stage
+from stepgym.sandbox.types import Limits, Program, SandboxError
+
+COMPILE_LIMITS = Limits(wall_s=60.0, memory_mib=None, max_processes=32, disk_mib=64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +50,47 @@ LANGUAGES = {
         tool="nodejs",
     ),
 }
-"""Every language but Python, which the runner itself speaks."""
+"""Every language but Python, which the runner itself executes."""
 
 
-def command(
-    template: Sequence[str], language: Language, args: Sequence[str], memory_mib: int | None
-) -> list[str]:
+def check_language(name: str) -> None:
+    """Raise `SandboxError`, which lists the languages, when no sandbox has this one."""
+    if name != "python" and name not in LANGUAGES:
+        raise SandboxError(
+            str(unknown_name("language", name, ["python", *LANGUAGES], dotted=False))
+        )
+
+
+def stages_of(program: Program) -> list[Stage]:
+    """Turn a program into the stages of its language."""
+    limits = program.limits
+    if program.language == "python":
+        payload = payload_of(program.source, args=list(program.args), files=dict(program.files))
+        return [Stage("program", payload, limits, program.stdin)]
+    check_language(program.language)
+    language = LANGUAGES[program.language]
+    files = {**program.files, language.file: program.source}
+    stages = []
+    if language.compile:
+        words = _filled_in(language.compile, language, None)
+        payload = {"command": words, "files": files}
+        stages.append(Stage("command", payload, COMPILE_LIMITS, more=True))
+        files = {}
+    if limits.max_processes is not None:
+        allowed = limits.max_processes + language.num_own_processes
+        limits = dataclasses.replace(limits, max_processes=allowed)
+    words = [*_filled_in(language.run, language, limits.memory_mib), *program.args]
+    payload = {"command": words, "files": files}
+    stages.append(Stage("command", payload, limits, program.stdin, language.address_space))
+    return stages
+
+
+def payload_of(source: str, **more: Any) -> dict[str, Any]:
+    """Return what the runner receives for a Python program; `more` holds `args` and `files`."""
+    return {"source": source, "args": [], "files": {}, **more}
+
+
+def _filled_in(template: Sequence[str], language: Language, memory_mib: int | None) -> list[str]:
     """Fill in a command of the table."""
     values = {"source": language.file, "memory_mib": str(memory_mib or 4096)}
-    return [word.format(**values) for word in template] + list(args)
+    return [word.format(**values) for word in template]

@@ -1,8 +1,8 @@
 """LocalSandbox: the same runner without a container engine, confined by what an ordinary user can give up.
 
-Landlock (files, TCP, signals), seccomp (system calls), rlimits, and namespaces where they may be made. What this
-machine lacks is named in a warning. Not covered: memory of several processes together, faults of the kernel, and the
-timing of other programs on the machine. For code you do not trust at all prefer Docker.
+Landlock (files, TCP, signals), seccomp (system calls), rlimits, and namespaces where the kernel allows them. A warning
+names what this machine lacks. Not covered: memory of several processes together, faults of the kernel, and the timing
+of other programs on the machine. Use Docker for code that you do not trust at all.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ import sysconfig
 import tempfile
 import warnings
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stepgym.sandbox.owner import is_dead, this_process
-from stepgym.sandbox.place import Place
-from stepgym.sandbox.pool import PooledSandbox
+from stepgym.sandbox.pool import THREAD_SETTINGS, PooledSandbox
+from stepgym.sandbox.process_identity import is_dead, this_process
 from stepgym.sandbox.runner import wire
+from stepgym.sandbox.runner_client import RunnerClient
 from stepgym.sandbox.types import SandboxError
 
 RUNNER = Path(__file__).parent / "runner"
@@ -56,15 +57,15 @@ TOOLS = (
 )
 START_S = 20.0
 PREFIX = "stepgym-local"
-"""A runner's folder is called by this, its owner's words and a word of chance, with `_` between them."""
+"""A runner's folder is named by this, the words of `this_process` and a random word, joined by `_`."""
 FILES = "protection of files (Landlock, Linux 5.13)"
 
 
 class LocalSandbox(PooledSandbox):
     """Programs in confined processes of this machine. `namespaces=False` does without them.
 
-    Where the kernel cannot protect files (Landlock, Linux 5.13) it warns and goes on, since it was asked for by
-    name; `demand_file_protection=True`, which is what `auto` asks for, raises `SandboxError` instead.
+    Where the kernel cannot protect files (Landlock, Linux 5.13) it warns and continues.
+    `demand_file_protection=True`, which `auto` passes, raises `SandboxError` instead.
     """
 
     def __init__(
@@ -85,23 +86,25 @@ class LocalSandbox(PooledSandbox):
             options={"namespaces": namespaces, "demand_file_protection": demand_file_protection},
         )
 
-    def open_place(self, kind: str) -> Place:
-        """See `PooledSandbox.open_place`."""
-        folder = tempfile.mkdtemp(prefix="_".join((PREFIX, *this_process(), "")))
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            process = _start(kind, folder, theirs.fileno(), namespaces=self.namespaces)
-        ours.settimeout(START_S)
-        try:
-            hello, killers = _listen(ours, process)
-        except (OSError, SandboxError) as error:
-            ours.close()
-            process.kill()
-            process.wait()
-            shutil.rmtree(folder, ignore_errors=True)
-            raise SandboxError(f"the local runner does not start: {error}") from error
+    def open_runner(self, kind: str) -> RunnerClient:
+        """See `PooledSandbox.open_runner`."""
+        killers: list[int] = []
+        with contextlib.ExitStack() as undo:
+            try:
+                folder = tempfile.mkdtemp(prefix="_".join((PREFIX, *this_process(), "")))
+                undo.callback(shutil.rmtree, folder, ignore_errors=True)
+                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                undo.callback(ours.close)
+                with theirs:
+                    process = _start(kind, folder, theirs.fileno(), namespaces=self.namespaces)
+                undo.callback(_end, process, killers, folder, os.getpid())
+                ours.settimeout(START_S)
+                hello = _listen(ours, process, killers)
+            except (OSError, SandboxError) as error:
+                raise SandboxError(f"the local runner does not start: {error}") from error
+            undo.pop_all()
         ours.settimeout(None)
-        # Ends the runner when the place is dropped, forgotten, or this interpreter ends.
+        # Ends the runner when the client is closed or garbage collected, or when this interpreter ends.
         finalizer = weakref.finalize(ours, _end, process, killers, folder, os.getpid())
         gaps = missing(hello)
         if FILES in gaps and self.demand_file_protection:
@@ -111,19 +114,19 @@ class LocalSandbox(PooledSandbox):
                 "sandbox 'docker', or say sandbox 'local' to run programs that you trust with your files"
             )
         self._warn(gaps)
-        return Place(ours, finalizer, hello)
+        return RunnerClient(ours, finalizer, hello)
 
     def _warn(self, gaps: list[str]) -> None:
         if gaps and not self.warned:
             self.warned = True
             warnings.warn(
-                f"the local sandbox does without {'; '.join(gaps)}. Use the docker sandbox for code you do not trust.",
+                f"the local sandbox lacks {'; '.join(gaps)}. Use the docker sandbox for code you do not trust.",
                 stacklevel=6,
             )
 
 
 def sweep() -> None:
-    """Remove the folders of runners whose owner was killed before it could."""
+    """Remove the folders of runners whose process was killed before it could remove them."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}_*"):
         if is_dead(folder.name.split("_", 5)[1:5]):
             shutil.rmtree(folder, ignore_errors=True)
@@ -168,28 +171,35 @@ def _start(kind: str, folder: str, control: int, *, namespaces: bool) -> subproc
         "HOME": folder,
         "TMPDIR": folder,
         "PATH": "/usr/bin:/bin",
+        **THREAD_SETTINGS,
     }
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-S",
-            "-s",
-            "-B",
-            "-P",
-            "-X",
-            "utf8",
-            RUNNER / "launch.py",
-            str(control),
-            json.dumps(options),
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=None if os.environ.get("STEPGYM_SANDBOX_DEBUG") else subprocess.DEVNULL,
-        env=environment,
-        cwd="/",
-        pass_fds=[control],
-        start_new_session=True,
-    )
+    with _pipe() as (reading, writing):
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-S", "-s", "-B", "-P", "-X", "utf8"),
+                RUNNER / "launch.py",
+                str(control),
+                json.dumps(options),
+            ],
+            stdin=reading,
+            stdout=writing,
+            stderr=None if os.environ.get("STEPGYM_SANDBOX_DEBUG") else writing,
+            env=environment,
+            cwd="/",
+            pass_fds=[control],
+            start_new_session=True,
+        )
+
+
+@contextlib.contextmanager
+def _pipe() -> Iterator[tuple[int, int]]:
+    """A pipe for the standard streams: the runner's stream objects must be made for pipes, as in a container."""
+    reading, writing = os.pipe()
+    try:
+        yield reading, writing
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def stdlib_paths() -> list[str]:
@@ -218,10 +228,9 @@ def _test_packages() -> list[str]:
 
 
 def _listen(
-    control: socket.socket, process: subprocess.Popen[bytes]
-) -> tuple[dict[str, Any], list[int]]:
-    """Wait for the runner's first words; returns them and a pidfd when it moved to another process."""
-    killers: list[int] = []
+    control: socket.socket, process: subprocess.Popen[bytes], killers: list[int]
+) -> dict[str, Any]:
+    """Wait for the runner's hello and return it. If the runner moves to another process, add its pidfd to `killers`."""
     while True:
         message, _ = wire.receive(control)
         if message is None:
@@ -230,12 +239,12 @@ def _listen(
             killers.append(os.pidfd_open(message["pid"]))
             process.wait()
         elif message["op"] == "hello":
-            return message, killers
+            return message
 
 
-def _end(process: subprocess.Popen[bytes], killers: list[int], folder: str, owner: int) -> None:
-    """Kill the runner and remove its folder; in a fork of the owner do nothing."""
-    if os.getpid() != owner:
+def _end(process: subprocess.Popen[bytes], killers: list[int], folder: str, starter: int) -> None:
+    """Kill the runner and remove its folder; in a fork of the process that started it do nothing."""
+    if os.getpid() != starter:
         return
     for descriptor in killers:
         with contextlib.suppress(ProcessLookupError):

@@ -1,17 +1,39 @@
 r"""Where in a completion the answer is: a stated order of ways, and the span of what was taken.
 
-The order: the project's answer tokens, the last `\\boxed`, GSM8K's `####`, "final answer is", "the answer is", the
-bold words of a lone sentence, a bare answer, the last formula, the last number. What stands between reasoning tokens is mined only where nothing
-stands after them; tool calls and their results are never mined.
+The ways, in order; the first that finds something decides:
+
+1. the last `<answer>` of the project's answer tokens;
+2. JSON with a field named `answer`;
+3. the last box (`boxes.py`), or a "final answer" stated after it;
+4. GSM8K's `####`, unless it is a heading;
+5. a phrase that announces the answer (`phrases.py`), or a last line labelled `A:`;
+6. the only bold words of the last line, or a one-line code block at the end;
+7. the whole text, if it is short and no sentence;
+8. what the last sentence states (`statements.py`): its formula, its number, or its choice.
+
+Internal reasoning is searched only if nothing stands after it; tool calls and their results never are, nor anything
+after a stop token (`completions.py`). What 3 to 6 find is narrowed by 8 if it is a sentence. A sentence that hedges
+is the answer as it stands, which is equal to no number. The time is linear in the text's length.
 """
 
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 from typing import NamedTuple
 
-from stepgym.envs.maths.units import is_unit
+from stepgym.envs.maths.boxes import Boxed, find_boxed
+from stepgym.envs.maths.completions import Visible, from_json, next_question, unfenced, visible
+from stepgym.envs.maths.formulas import find_formulas
+from stepgym.envs.maths.hedges import leads_in_doubt, negated, retraction, says_operation
+from stepgym.envs.maths.phrases import COPULAS, Phrase, last_label, last_phrase
+from stepgym.envs.maths.statements import (
+    Stated,
+    has_words,
+    is_sentence,
+    said_yes_or_no,
+    stated,
+    stated_choice,
+)
 
 
 class Extraction(NamedTuple):
@@ -22,291 +44,357 @@ class Extraction(NamedTuple):
     how: str
 
 
+class Kind(NamedTuple):
+    """What is looked for: the answer to a question, or one thing known about it."""
+
+    is_reference: bool = False
+    """A reference is no completion: only marked answers are taken out of it, never a last number."""
+    is_choice: bool = False
+    """The answer is a letter of a multiple choice."""
+
+
 CUT_OFF = "boxed, cut off"
 """A box that the text ends in without closing it: more digits may have been to come."""
+HEDGED = "a sentence that states no one answer"
+MAX_BARE_CHARS = 20_000
+"""A longer text without a marked answer is not looked at for sentences."""
+_TAIL_CHARS = 4000
+"""How much of a text's end the ways without a mark look at."""
 
-_SIMPLE = re.compile(r"[\s0-9+\-*/^().,$%=A-Za-z]{0,24}\Z")
+_SIMPLE = re.compile(r"[\s0-9+\-*/^().,$%=]{0,40}[A-Za-z]?[\s0-9+\-*/^().,$%=]{0,40}\Z")
 _PLAIN = re.compile(
-    r"(?>\\[A-Za-z]+|[^A-Za-z<#\n\u4e00-\u9fff\\]|\\[^A-Za-z(\[]|[A-Za-z](?![A-Za-z])){0,400}+\Z"
+    r"(?>\\[A-Za-z]+|[^A-Za-z<#\n\\`\u0250-\U0010ffff]|\\[^A-Za-z(\[]|[A-Za-z](?![A-Za-z])){0,400}+\Z"
 )
-"""Commands and single letters only: nothing in it can lead in to an answer."""
-_DECORATED = re.compile(r"\s*(\*\*|`+)([^*`\n]+)\1[.\s]*\Z")
-"""A whole answer in bold or as code: `**B**`."""
-_MARKED = re.compile(r"answer|boxed|fbox|####|<|答案|\n", re.IGNORECASE)
-_HIDDEN = re.compile(r"<tool_(call|result)>.*?(?:</tool_\1>|\Z)", re.DOTALL)
-_ANSWER_TOKENS = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL)
-_BOX = re.compile(r"\\+(?:boxed|fbox)\s*(?=[{\w\\])")
-_BETWEEN_BOXES = re.compile(
-    r"(?:\s|[$,;.()\[\]&+]|\\[\[\]();,!]|\\quad|\\qquad|and|or|和|或|、|，|\\text\{[^{}]{0,40}\}|\\\\|[a-z]+(?:\s+and)|[A-Za-z](?:_\{?\d\}?)?\s*=)*\Z"
+"""Commands, digits and single letters only: nothing in it can announce an answer."""
+_LABEL = re.compile(r"\s{0,8}(?:(?:A|Ans)\s?[:=]|=)\s?(?=\S)")
+_EMPHASISED = re.compile(r"\s{0,8}\*([^*\n]{1,100})\*\s{0,8}\Z")
+_STYLE = re.compile(
+    r"\\displaystyle(?![A-Za-z])|\\color\s?(?:\{[A-Za-z]*\}|\[[^\]]*\]\{[^}]*\})|\\textcolor\s?\{[A-Za-z]*\}"
 )
-_PERCENT_AFTER = re.compile(r"\s*\$?\s*(?:percent|pct|\\?%)")
-_GSM8K = re.compile(r"####[ \t]*([^\n]+)")
-_FINAL = re.compile(
-    r"(?:(?:final\s+(?:answer|result)[^\w$\\(\[{}-]{0,6})(?:(?:the\s+)?(?:final\s+)?(?:answer|result))?(?:\s+is\b|\s*[:：=])?|"
-    r"\b(?:answer|result)(?:\s+\w+){0,4}?(?:\s+is\b|\s*[:：=])|答案\s*(?:是|为|為)?\s*[:：]?)[\s:：*]*",
+_TOKEN_NAMES = ("answer", "final_answer")
+_TOKEN_ENDS = ("</answer>", "</final_answer>")
+_TEXT_COMMAND = re.compile(r"\\(?:text|textbf|mathrm|mbox|textit|mathbf)\s?\{([^{}]*)\}")
+_ANSWER_LABEL = re.compile(
+    r"[\s*_]{0,6}(?:the\s)?(?:final\s)?(?:answer|ans|result)(?:\sis)?[\s*_]{0,4}[:=]?[\s*_]{0,6}(?=\S)",
     re.IGNORECASE,
 )
-_FINAL_ANSWER = re.compile(r"final\s+answer", re.IGNORECASE)
+_HEADING = re.compile(
+    r"\W{0,4}(?:step|part|case|solution|approach|method|problem|question|explanation)\b|.*:\W{0,4}\Z",
+    re.IGNORECASE,
+)
 _SENTENCE_END = re.compile(
-    r"[.。](?=\s*\Z|\s+[A-Z\"*<\[\\]|[\"'*])|\n|[。；]|(?<=\S)\s+(?:because|since|which|I hope)\b|<\|"
+    r"(?<!\\)[.!?](?=\s{0,4}\Z|\s+[A-Z\"*<\[\\($]|[\"'*)])|[。！？；।۔]|\n|(?<=\S)[ \t]+(?:because|since|which|I hope|not \$?\d+|rather than|instead of)\b|<\|"
 )
-_FORMULA = re.compile(
-    r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\(([^\n]+?)\\\)|(?<!\\)\$((?:[^$\n\\]|\\.)+?)\$", re.DOTALL
+_BOUNDARY = re.compile(
+    r"(?<!\\)[.!?](?:[\"'”*)]{0,3})(?=\s+(?:[A-Z\"*<\[\\($]|\d))|[。！？；।۔]|\n[ \t]*|<\|step_end\|>"
 )
-_NUMBER = re.compile(
-    r"(?<![\w.])[-−]?[$€£]?\s?(?:\d+(?:,\d{3})+|\d+)?(?:\.\d+)?(?:/\d+)?\s?(?:%|[$€£])?"
-)
-_PROSE_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
-_JOINING = frozenset(
-    "and or in where for if sin cos tan cot sec csc ln log exp sqrt arcsin arccos arctan pi lg max min gcd lcm mod with else".split()
-)
-_BOILERPLATE = re.compile(r"I hope (?:it|this) is correct|<\|im_|\bNote:")
-_IN_TEXT = re.compile(
-    r"\\(?:text|mathrm|mbox|textbf|operatorname|textnormal|mathbf|begin|end)\*?\s*\{[^{}]*\}"
-)
+_BOILERPLATE = re.compile(r"I hope (?:it|this) is correct|\bNote:[^\n]{0,400}\Z|Let me know if")
+_BOLD = re.compile(r"(?<![\w)\]}*])\*\*(?=[^\s*])[^*\n]{1,400}+(?<!\s)\*\*(?![\w(*])")
+"""`**42**`, but not the powers of `(x)**2 + y**2`."""
+_EDGES = " \t\r\n*_\"'`"
 
 
-def extract_answer(text: str) -> Extraction:
+ANSWER = Kind()
+REFERENCE = Kind(is_reference=True)
+CHOICE = Kind(is_choice=True)
+
+
+def extract_answer(text: str, *, kind: Kind = ANSWER) -> Extraction:
     """Find the answer in a completion; never raises, and a bare answer is found as it stands."""
-    if "**" in text or "`" in text:
-        decorated = _DECORATED.match(text)
-        if decorated is not None and not _MARKED.search(text):
-            return Extraction(decorated.group(2), decorated.span(2), "bare")
-    if (_PLAIN.match(text) and "boxed" not in text and "fbox" not in text) or (
-        _SIMPLE.match(text) and "**" not in text and not _MARKED.search(text)
-    ):
-        return Extraction(text, (0, len(text)), "bare")
-    masked = _HIDDEN.sub(lambda m: " " * len(m.group()), text) if "<tool_" in text else text
-    start = _after_reasoning(masked)
-    found = _extract_from(masked, start)
-    if found is None and start:
-        found = _extract_from(masked, 0)
+    if (_SIMPLE.match(text) or _PLAIN.match(text)) and "box" not in text and "**" not in text:
+        if "*" in text and (inner := _EMPHASISED.match(text)) is not None:
+            return Extraction(inner.group(1), inner.span(1), "bare")
+        label = None if kind.is_choice or kind.is_reference else _LABEL.match(text)
+        begin = label.end() if label else 0
+        return Extraction(text[begin:], (begin, len(text)), "answer is" if label else "bare")
+    seen = visible(text)
+    found = _extract(seen, kind)
+    if found is None and seen.start:
+        found = _extract(seen._replace(start=0), kind)
     return found or Extraction(text, (0, len(text)), "bare")
 
 
-def _after_reasoning(text: str) -> int:
-    close = text.rfind("</think>")
-    if close >= 0 and text[close + 8 :].strip():
-        return close + 8
-    return 0
-
-
-def _extract_from(text: str, start: int) -> Extraction | None:
-    for way in (_answer_tokens, _boxes, _gsm8k, _phrase, _bold, _bare, _said):
-        found = way(text, start)
+def _extract(seen: Visible, kind: Kind) -> Extraction | None:
+    for way in (_answer_tokens, _json, _boxes, _gsm8k, _phrase, _bold_or_code, _bare, _said):
+        found = way(seen, kind)
         if found is not None:
             return found
     return None
 
 
-def _last(pattern: re.Pattern[str], text: str, start: int) -> re.Match[str] | None:
-    found = None
-    for match in pattern.finditer(text, start):
-        found = match
-    return found
+def _answer_tokens(seen: Visible, kind: Kind) -> Extraction | None:
+    """The last answer tokens; several right after each other that differ are one answer in parts."""
+    text = seen.text
+    if "answer>" not in text:
+        return None
+    opening = max(text.rfind(f"<{name}>", seen.start, seen.end) for name in _TOKEN_NAMES)
+    if opening < 0:
+        return None
+    parts: list[tuple[int, int]] = []
+    until = seen.end
+    while opening >= 0 and len(parts) < 8:
+        begin = text.index(">", opening) + 1
+        closing = text.find("</", begin, until)
+        while closing >= 0 and not text.startswith(_TOKEN_ENDS, closing):
+            closing = text.find("</", closing + 2, until)
+        if closing < 0 and parts:
+            break
+        parts.append((begin, closing if closing >= 0 else until))
+        before = text[max(seen.start, opening - 40) : opening].rstrip()
+        if not before.endswith(_TOKEN_ENDS):
+            break
+        until = opening
+        opening = max(text.rfind(f"<{name}>", seen.start, opening) for name in _TOKEN_NAMES)
+    parts.reverse()
+    found = [_inside(seen, start, end, kind) for start, end in parts]
+    texts = list(dict.fromkeys(part.text.strip() for part in found))
+    if len(texts) == 1:
+        return Extraction(found[-1].text, found[-1].span, "answer tokens")
+    return Extraction(", ".join(texts), (parts[0][0], parts[-1][1]), "several answer tokens")
 
 
-def _answer_tokens(text: str, start: int) -> Extraction | None:
-    if "<answer>" not in text:
+def _inside(seen: Visible, start: int, end: int, kind: Kind) -> Extraction:
+    inner = Visible(seen.text, start, end)
+    for way in (_json, _boxes, _gsm8k, _phrase, _bold_or_code):
+        found = way(inner, kind)
+        if found is not None:
+            return found
+    return _narrowed(seen.text, start, end, "answer tokens", kind)
+
+
+def _json(seen: Visible, kind: Kind) -> Extraction | None:
+    found = from_json(*seen)
+    if found is None:
         return None
-    last = _last(_ANSWER_TOKENS, text, start)
-    if last is None:
+    if seen.text[slice(*found.span)].strip('"') == found.text:
+        begin = seen.text.index(found.text, found.span[0])
+        return _narrowed(seen.text, begin, begin + len(found.text), "JSON", kind)
+    inner = extract_answer(found.text, kind=kind)
+    return Extraction(inner.text, found.span, "JSON")
+
+
+def _boxes(seen: Visible, kind: Kind) -> Extraction | None:
+    text, start, end = seen
+    boxed = find_boxed(text, start, end)
+    if boxed is None:
         return None
-    inner = _boxes(last.group(1), 0) or _phrase(last.group(1), 0)
-    if inner is not None:
-        offset = last.start(1)
-        return Extraction(
-            inner.text, (inner.span[0] + offset, inner.span[1] + offset), "answer tokens"
+    if boxed.cut_off:
+        return Extraction(boxed.parts[0], (boxed.start, boxed.end), CUT_OFF)
+    if not kind.is_reference:
+        later = _stated_later(seen, boxed, kind)
+        if later is not None:
+            return later
+    if len(boxed.parts) > 1:
+        return Extraction(", ".join(boxed.parts), (boxed.start, boxed.end), "several boxed")
+    content = _STYLE.sub("", boxed.parts[0]).strip()
+    if content[:1] == "=" or has_words(_TEXT_COMMAND.sub(r" \1 ", content)):
+        content = _content(content, kind)
+    return Extraction(content, (boxed.start, boxed.end), "boxed")
+
+
+def _content(content: str, kind: Kind) -> str:
+    """Return the answer in a boxed sentence: `\\text{The answer is } 42`."""
+    plain = _TEXT_COMMAND.sub(r" \1 ", content)
+    if _is_stated(plain, kind):
+        found = _phrase(Visible(plain, 0, len(plain)), kind) or _narrowed(
+            plain, 0, len(plain), "boxed", kind
         )
-    return Extraction(last.group(1), last.span(1), "answer tokens")
+        return found.text
+    if any(c.isdigit() for c in content) and _TEXT_COMMAND.fullmatch(content):
+        return plain.strip()
+    return content.removeprefix("=").strip()
 
 
-class _Box(NamedTuple):
-    start: int
-    inner_start: int
-    inner_end: int
-    end: int
-
-
-def _closing_brace(text: str, opening: int) -> int:
-    """Offset of the brace that closes the one at `opening`, or -1."""
-    depth = 0
-    for match in re.compile(r"\\?[{}]").finditer(text, opening):
-        if match.group() == "{":
-            depth += 1
-        elif match.group() == "}":
-            depth -= 1
-            if depth == 0:
-                return match.start()
-    return -1
-
-
-def _box_at(text: str, match: re.Match[str]) -> _Box:
-    begin = match.end()
-    if text[begin] != "{":
-        token = re.compile(r"\\[A-Za-z]+|\w+").match(text, begin)
-        end = token.end() if token else begin + 1
-        return _Box(match.start(), begin, end, end)
-    close = _closing_brace(text, begin)
-    if close < 0:
-        newline = text.find("\n", begin)
-        close = len(text) if newline < 0 else newline
-        return _Box(match.start(), begin + 1, close, close)
-    return _Box(match.start(), begin + 1, close, close + 1)
-
-
-def _boxes(text: str, start: int) -> Extraction | None:
-    """The last box, with those just before it that only connecting words part from it (one answer in parts)."""
-    matches = list(_BOX.finditer(text, start))
-    if not matches:
+def _stated_later(seen: Visible, boxed: Boxed, kind: Kind) -> Extraction | None:
+    """Return what a text says after its last box that overrules it: a final answer, or a correction."""
+    text, _, end = seen
+    outer = text.rfind("\\", 0, boxed.start)
+    if negated(text, outer, boxed.end + 1):
+        span = (max(0, outer - 20), min(end, boxed.end + 20))
+        return Extraction(text[slice(*span)], span, HEDGED)
+    if end - boxed.end < 4:
         return None
-    last = _box_at(text, matches[-1])
-    parts = [last]
-    for match in reversed(matches[-21:-1]):
-        box = _box_at(text, match)
-        if box.end > parts[0].start:  # nested: the outer box holds the answer
-            if box.end >= last.end and len(parts) == 1:
-                parts = [box]
-            continue
-        between = text[box.end : parts[0].start]
-        if len(between) > 60 or not _BETWEEN_BOXES.match(between):
-            break
-        parts.insert(0, box)
-    if _is_cut_off(text, last):
-        return Extraction(text[last.inner_start : last.end], (last.inner_start, last.end), CUT_OFF)
-    later = _FINAL_ANSWER.search(text, last.end)
-    if later is not None:
-        stated = _phrase(text, later.start())
-        if stated is not None and any(c.isdigit() or c == "\\" for c in stated.text):
-            return stated
-    texts = list(dict.fromkeys(text[box.inner_start : box.inner_end].strip() for box in parts))
-    texts = [part for part in texts if part] or [""]
-    how = "boxed" if len(texts) == 1 else "several boxed"
-    if len(texts) == 1 and _PERCENT_AFTER.match(text, last.end):
-        texts = [texts[0] + "\\%"] if "%" not in texts[0] else texts
-    return Extraction(", ".join(texts), (parts[0].inner_start, parts[-1].inner_end), how)
+    final = text.lower().rfind("final answer", boxed.end, end)
+    if final >= 0:
+        found = _phrase(Visible(text, final, end), kind)
+        if found is not None and any(c.isdigit() or c == "\\" for c in found.text):
+            return found
+    return _corrected(text, boxed.end + 1, end, kind)
 
 
-def _is_cut_off(text: str, box: _Box) -> bool:
-    unclosed = box.inner_end == box.end and text[box.inner_start - 1] == "{"
-    return unclosed and box.end == len(text.rstrip()) and text[box.end - 1] not in "}$)"
+def _corrected(text: str, start: int, end: int, kind: Kind) -> Extraction | None:
+    """Return the answer that replaces one taken back in the text behind it, or `None` if none was."""
+    words = retraction(text, start, end)
+    if words is None:
+        return None
+    found = _said(Visible(text, words[1], end), kind)
+    return found or Extraction(text[words[0] : end].strip(), (words[0], end), HEDGED)
 
 
-def _gsm8k(text: str, start: int) -> Extraction | None:
-    found = _last(_GSM8K, text, start) if "####" in text else None
-    return Extraction(found.group(1).strip(), found.span(1), "####") if found else None
+def _gsm8k(seen: Visible, kind: Kind) -> Extraction | None:
+    text, start, end = seen
+    at = text.rfind("####", start, end)
+    while at >= 0:
+        begin = at + 4
+        stop = text.find("\n", begin, end)
+        stop = end if stop < 0 else stop
+        line = text[begin:stop]
+        if line.strip(_EDGES + "#"):
+            last = not text[stop:end].strip()
+            if not _HEADING.match(line) and (last or not has_words(line)):
+                label = _ANSWER_LABEL.match(text, begin, stop)
+                return _narrowed(text, label.end() if label else begin, stop, "####", kind)
+        while at > start and text[at - 1] == "#":
+            at -= 1
+        at = text.rfind("####", max(start, end - _TAIL_CHARS), at)
+    return None
 
 
-def _phrase(text: str, start: int) -> Extraction | None:
-    """What follows the last "(final) answer is", to the end of that sentence."""
+def _phrase(seen: Visible, kind: Kind) -> Extraction | None:
+    """What follows the last phrase that announces an answer, to the end of that sentence."""
+    text, start, end = seen
     lowered = text.lower()
-    if "answer" not in lowered and "result" not in lowered and "答案" not in text:
+    if len(lowered) != len(text):  # some capital letters are two letters in lower case
+        lowered = text
+    stop = end if kind.is_reference else next_question(text, start, end)
+    phrase = _last_phrase(text, lowered, start, stop, kind)
+    if phrase is None and stop < end:
+        phrase, stop = _last_phrase(text, lowered, start, end, kind), end
+    if phrase is None:
         return None
-    best: Extraction | None = None
-    for match in list(_FINAL.finditer(text, start))[-3:]:
-        begin = match.end()
-        stop = _SENTENCE_END.search(text, begin)
-        end = stop.start() if stop else len(text)
-        if not text[begin:end].strip(" *$\"'"):
-            continue
-        taken = _tail(text, begin, end)
-        if taken.text:
-            best = taken
-    return best
+    found = _announced(text, phrase, stop, kind)
+    if kind.is_reference:
+        return found
+    return _corrected(text, found.span[1], stop, kind) or found
 
 
-def _tail(text: str, begin: int, end: int) -> Extraction:
-    """A sentence after "the answer is": itself when it is an answer, else its last formula or number."""
-    if _num_words(text[begin:end]) >= 2:
-        inner = _last_said(text, begin, end)
-        if inner is not None:
-            return Extraction(inner.text, inner.span, "answer is")
-    quoted = text.startswith('\\"', begin)
-    begin, end = (
-        (begin + 2, text.rfind('\\"', begin + 2, end))
-        if quoted and text.rfind('\\"', begin + 2, end) > 0
-        else (begin, end)
-    )
-    while begin < end and text[begin] in " *\"'\t}":
-        begin += 1
-    while end > begin and text[end - 1] in " *\"'\t.,":
+def _last_phrase(text: str, lowered: str, start: int, end: int, kind: Kind) -> Phrase | None:
+    label = None if kind.is_choice or kind.is_reference else last_label(text, start, end)
+    return label or last_phrase(text, lowered, start, end)
+
+
+def _announced(text: str, phrase: Phrase, end: int, kind: Kind) -> Extraction:
+    begin = phrase.end
+    window = min(end, begin + _TAIL_CHARS)
+    formula = next(iter(find_formulas(text, begin, window)), None) if text[begin] in "$\\" else None
+    opens = formula is not None and formula.start == begin
+    stop = _SENTENCE_END.search(text, formula.end if formula and opens else begin, window)
+    end = stop.start() if stop else window
+    if not kind.is_reference and leads_in_doubt(text, phrase.start):
+        return Extraction(text[phrase.start : end], (phrase.start, end), HEDGED)
+    return _narrowed(text, begin, end, "answer is", kind)
+
+
+def _narrowed(text: str, start: int, end: int, how: str, kind: Kind) -> Extraction:
+    """Return a stretch without its decoration, or what it states if it is a sentence."""
+    while start < end and text[start] in " \t\r\n*\"'`}_":
+        start += 1
+    while end > start and text[end - 1] in " \t\r\n*\"'`.,_":
         end -= 1
-    return Extraction(text[begin:end], (begin, end), "answer is")
+    tail = COPULAS.search(text, max(start, end - 30), end)
+    if tail is not None and tail.start() > start:
+        end = tail.start()
+    if _is_stated(text[start:end], kind):
+        found = _stated(text, start, end, kind)
+        if found is not None:
+            return Extraction(found.text, found.span, how)
+        if not kind.is_reference and any(c.isdigit() for c in text[start:end]):
+            how = HEDGED
+    return Extraction(text[start:end], (start, end), how)
 
 
-def _num_words(text: str) -> int:
-    """How many plain words stand in a text outside formulas and commands; joining words and units do not count."""
-    found: list[str] = _PROSE_WORDS.findall(_IN_TEXT.sub(" ", _FORMULA.sub(" ", text[:4000])))
-    return sum(word.lower() not in _JOINING and not is_unit(word) for word in found)
+def _is_stated(piece: str, kind: Kind) -> bool:
+    """Return whether a stretch is to be read as a sentence and not as the answer itself."""
+    if len(piece) > MAX_BARE_CHARS:
+        return False
+    if kind.is_choice:
+        return len(piece) > 3
+    if not has_words(piece):
+        return False
+    return is_sentence(piece) or says_operation(piece) or not _is_readable(piece)
 
 
-def _is_prose(text: str) -> bool:
-    """Whether this reads as a sentence rather than as an answer."""
-    words: list[str] = _PROSE_WORDS.findall(_IN_TEXT.sub(" ", _FORMULA.sub(" ", text[:4000])))
-    return sum(len(word) > 1 and word.islower() and word not in _JOINING for word in words) >= 4
+def _is_readable(piece: str) -> bool:
+    # The parser and its tables load with the first text that needs them.
+    from stepgym.envs.maths.reading import read
+    from stepgym.envs.maths.textual import choice, date, time_of_day
+
+    if read(piece).node is not None:
+        return True
+    return bool(choice(piece) or time_of_day(piece) or date(piece))
 
 
-def _bold(text: str, start: int) -> Extraction | None:
-    """The only bold words of a single sentence: `So there are **3** ways.`"""
-    piece = text[start:].strip()
-    if piece.count("**") != 2 or "\n" in piece or not _num_words(piece.split("**")[0]):
+def _stated(text: str, start: int, end: int, kind: Kind) -> Stated | None:
+    if kind.is_choice:
+        return stated_choice(text, start, end)
+    if kind.is_reference:
         return None
-    begin = text.index("**", start) + 2
-    end = text.index("**", begin)
-    if (
-        not text[begin:end].strip()
-        or _num_words(text[begin:end]) > 2
-        or text[begin:end].rstrip().endswith(":")
-    ):
+    return said_yes_or_no(text, start, end) or stated(text, start, end)
+
+
+def _bold_or_code(seen: Visible, kind: Kind) -> Extraction | None:
+    """The only bold words of the last line, if they are no sentence, or a code block of one line at the end."""
+    text, start, end = seen
+    code = unfenced(text, start, end) if "```" in text else None
+    if code is not None:
+        return _narrowed(text, *code, "code block", kind)
+    window = max(start, end - _TAIL_CHARS)
+    while end > window and text[end - 1].isspace():
+        end -= 1
+    begin = text.rfind("\n", window, end) + 1 or window
+    bold = _BOLD.findall(text[begin:end])
+    if len(bold) != 1:
         return None
-    return Extraction(text[begin:end].strip("$ "), (begin, end), "bold")
-
-
-def _bare(text: str, start: int) -> Extraction | None:
-    piece = text[start:]
-    stripped = piece.strip()
-    if len(stripped) <= 20_000 and (
-        "\n\n" in stripped or _is_prose(stripped) or _leads_in(stripped)
-    ):
+    opening = text.index(bold[0], begin)
+    closing = opening + len(bold[0]) - 2
+    inner = text[opening + 2 : closing].strip()
+    if not inner or inner.endswith(":") or is_sentence(inner):
         return None
-    return Extraction(piece, (start, len(text)), "bare")
-
-
-def _leads_in(text: str) -> bool:
-    """Words before a first formula: `We find that $x < 3$.`"""
-    first = _FORMULA.search(text)
-    return first is not None and _num_words(text[: first.start()]) > 0
-
-
-def _said(text: str, start: int) -> Extraction | None:
-    """The last formula or number in prose, boilerplate after it left out."""
-    boilerplate = _BOILERPLATE.search(text, start)
-    return _last_said(text, start, boilerplate.start() if boilerplate else len(text))
-
-
-def _last_said(text: str, start: int, end: int) -> Extraction | None:
-    """Whichever comes last: formulas that only joining words part, or a number."""
-    formulas = list(_FORMULA.finditer(text, start, end))
-    number = None
-    for match in _NUMBER.finditer(text, formulas[-1].end() if formulas else start, end):
-        if any(c.isdigit() for c in match.group()):
-            number = match
-    if number is not None and (
-        not formulas or _num_words(text[formulas[-1].end() : number.start()]) > 0
-    ):
-        return Extraction(number.group().strip(), number.span(), "last number")
-    if not formulas:
+    alone = not (text[begin:opening] + text[closing + 2 : end]).strip(" .>-*#")
+    if alone:
+        return _narrowed(text, opening + 2, closing, "bold", kind)
+    if _stated(text, begin, end, kind) is None or (has_words(inner) and not _is_readable(inner)):
         return None
-    parts = [formulas[-1]]
-    for match in reversed(formulas[:-1]):
-        between = text[match.end() : parts[0].start()]
-        if len(between) > 12 or _num_words(between) or any(c.isdigit() for c in between):
-            break
-        parts.insert(0, match)
-    texts = [next(group for group in part.groups() if group is not None) for part in parts]
-    joined = (
-        " or ".join(texts)
-        if any(" or " in text[p.end() : q.start()] for p, q in pairwise(parts))
-        else ", ".join(texts)
-    )
-    return Extraction(joined, (parts[0].start(), parts[-1].end()), "last formula")
+    return Extraction(inner.strip("$ "), (opening + 2, closing), "bold")
+
+
+def _bare(seen: Visible, kind: Kind) -> Extraction | None:
+    """The whole text, if it is no sentence: a line or a few of mathematics or a name."""
+    text, start, end = seen
+    stripped = text[start:end].strip()
+    if stripped[:1] == "`" == stripped[-1:] and len(stripped) > 2:
+        return _narrowed(text, start, end, "bare", kind)
+    whole = Extraction(text[start:end], (start, end), "bare")
+    if kind.is_reference or len(stripped) > MAX_BARE_CHARS:
+        return whole
+    if kind.is_choice:
+        if len(stripped) > 200:
+            return None
+        chosen = stated_choice(text, start, end)
+        if chosen is not None:
+            return Extraction(chosen.text, chosen.span, chosen.how)
+        return None if is_sentence(stripped) else whole
+    if "\n\n" in stripped or _is_stated(stripped, kind):
+        return None
+    return whole
+
+
+def _said(seen: Visible, kind: Kind) -> Extraction | None:
+    """What the last sentence states, boilerplate after it left out."""
+    text, start, end = seen
+    start = max(start, end - _TAIL_CHARS)
+    boilerplate = _BOILERPLATE.search(text, start, end)
+    if boilerplate is not None and text[start : boilerplate.start()].strip():
+        end = boilerplate.start()
+    while end > start and text[end - 1] in _EDGES:
+        end -= 1
+    begins = [start, *(match.end() for match in _BOUNDARY.finditer(text, start, end))]
+    for begin, stop in zip(reversed(begins), [end, *reversed(begins[1:])], strict=True):
+        if not text[begin:stop].strip(_EDGES):
+            continue
+        found = _stated(text, begin, stop, kind)
+        if found is not None:
+            return Extraction(found.text, found.span, found.how)
+        if any(c.isdigit() for c in text[begin:stop]) or kind.is_choice:
+            return Extraction(text[begin:stop].strip(), (begin, stop), HEDGED)
+    return None

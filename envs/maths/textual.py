@@ -85,6 +85,10 @@ _PARTS = {
     "tenths": 10,
 }
 _CHOICE = re.compile(r"\(?([A-J])(?:[).:](?=\s|\Z).*|\)\s*\S.*)?\Z", re.DOTALL)
+_SECOND_CHOICE = re.compile(
+    r"\A\W{0,3}\s(?:or|maybe|not)\b|(?<![\w'’])(?<!\band )\(?[B-HJ]\)?[).:;]|(?<!\band )(?<![\w'’])[A-HJ]\)?\W{0,3}\Z|\bor (?:maybe |perhaps )?\(?[A-J]\b"
+)
+"""Words behind a chosen letter that choose another one: `A: or B`, but not `C. Both A and B`."""
 _BRACKETED = re.compile(r"(?:\([A-H]\)[\s,;]*(?:and\s*)?){2,8}\Z")
 _OPTION = re.compile(
     r"(?:option|choice|answer|letter)\s*:?\s*\(?([A-Ja-j])\)?[.:]?\s*\Z", re.IGNORECASE
@@ -182,7 +186,9 @@ def choice(text: str) -> str | None:
     """The letter of a multiple choice, decorated or not: `A`, `(A)`, `A)`, `Option A`, `C: 12`."""
     bare = unwrap(text).strip()
     match = _CHOICE.match(bare.strip(".")) or _OPTION.match(bare)
-    return match.group(1).upper() if match else None
+    if match is None or _SECOND_CHOICE.search(bare, match.end(1)):
+        return None
+    return match.group(1).upper()
 
 
 def is_plain_choice(text: str) -> bool:

@@ -6,9 +6,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from stepgym.envs.maths import workers
-from stepgym.envs.maths.extract import CUT_OFF, Extraction, extract_answer
+from stepgym.envs.maths.extract import (
+    ANSWER,
+    CHOICE,
+    CUT_OFF,
+    HEDGED,
+    REFERENCE,
+    Extraction,
+    extract_answer,
+)
 from stepgym.envs.maths.ladder import Decision, decide
 from stepgym.envs.maths.options import DEFAULT, MathOptions, Percent
+from stepgym.envs.maths.textual import is_plain_choice
 from stepgym.envs.types import Fault, Problem, Status, Verdict
 
 
@@ -39,8 +48,11 @@ def verify_answers(
     _require_text("answer", answers)
     _require_text("reference", references)
     _require_text("question", [q for q in questions or () if q is not None])
-    found = [extract_answer(answer) for answer in answers]
-    wanted = [extract_answer(reference).text for reference in references]
+    wanted = [extract_answer(reference, kind=REFERENCE).text for reference in references]
+    found = [
+        extract_answer(answer, kind=CHOICE if is_plain_choice(reference) else ANSWER)
+        for answer, reference in zip(answers, wanted)
+    ]
     decisions = [decide(reference, given.text, options) for reference, given in zip(wanted, found)]
     hard = [i for i, decision in enumerate(decisions) if decision.again]
     if hard:
@@ -67,6 +79,8 @@ def _verdict(decision: Decision, found: Extraction) -> Verdict:
             details=details,
             fault=Fault.ANSWER,
         )
+    if found.how == HEDGED and decision.status is Status.CORRECT and decision.rung != "text":
+        return Verdict(Status.INCORRECT, reason=found.how, decided_by="extraction", details=details)
     fault = decision.fault or Fault.OURS if decision.status is Status.UNDECIDED else None
     score = 1.0 if decision.status is Status.CORRECT else 0.0
     return Verdict(decision.status, score, decision.reason, decision.rung, details, fault)

@@ -270,31 +270,3 @@ def _seccomp_call(program: bytes, flags: int) -> Callable[[], int]:
         buffer,
     )
     return functools.partial(LIBC.syscall, *arguments)
-
-
-def fork() -> int:
-    """Fork without telling the interpreter.
-
-    This process has one thread and no lock held, so that nothing needs repair in the child; the interpreter's own
-    `os.fork` would touch (and so copy) a megabyte to find that out. The random state is the same in every child, as
-    the hash seed is: the same program does the same.
-    """
-    return int(_FORK())
-
-
-_FORK = ctypes.PyDLL(None).fork
-CLONE_PARENT, SIGCHLD = 0x8000, 17
-
-
-def fork_sibling() -> int:
-    """Fork a process whose parent is the parent of this one; minus the error's number on failure. Else like `fork`."""
-    pid = int(_CLONE())
-    return pid if pid >= 0 else -ctypes.get_errno()
-
-
-_CLONE = functools.partial(
-    ctypes.PyDLL(None, use_errno=True).syscall,
-    ctypes.c_long(56 if platform.machine() == "x86_64" else 220),
-    ctypes.c_ulong(CLONE_PARENT | SIGCHLD),
-    *(ctypes.c_ulong(0),) * 4,
-)

@@ -1,4 +1,4 @@
-"""One program under watch: the runner waits for its end and ends it when it is over a limit."""
+"""One program while it runs: wait for its end, or end it when it is over a limit."""
 
 from __future__ import annotations
 
@@ -6,28 +6,63 @@ import os
 import resource
 import select
 import signal
+import socket
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from stepgym.sandbox.runner import child, wire
-
-if TYPE_CHECKING:
-    from stepgym.sandbox.runner.spare import Spare
-    from stepgym.sandbox.runner.zygote import Zygote
+from stepgym.sandbox.runner.prefork import WaitingChild
+from stepgym.sandbox.runner.work_folder import Disk
 
 TICK_S = 0.05
+STARVED_FACTOR = 9
+"""Waiting for a CPU extends the wall time by up to this many times the limit."""
+GROUP_FACTOR = 4
+"""All processes of a program together may hold this many times the memory limit."""
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = resource.getpagesize()
 BLIND_S = 0.002
-"""How often to look whether the program has ended where the kernel does not tell."""
+"""How often to look whether the program has ended on a kernel that does not tell."""
+
+
+class OutOfMemoryCounter:
+    """Counts the processes of this container that the kernel ended because memory was out."""
+
+    def __init__(self) -> None:
+        self.count = out_of_memory_kills()
+
+    def grew(self) -> bool:
+        """Whether the kernel has ended a process since this was last asked."""
+        before, self.count = self.count, out_of_memory_kills()
+        return self.count > before
+
+
+class Surroundings(NamedTuple):
+    """What an execution needs of the supervisor."""
+
+    control: socket.socket
+    """The connection to the host."""
+    is_tester: bool
+    disk: Disk
+    out_of_memory: OutOfMemoryCounter
+    kill_all: Callable[[], None]
 
 
 class Execution:
-    """One program on its way through one child."""
+    """One program in one child."""
 
     def __init__(
-        self, zygote: Zygote, process: Spare, message: dict[str, Any], begin: float
+        self,
+        surroundings: Surroundings,
+        process: WaitingChild,
+        message: dict[str, Any],
+        begin: float,
     ) -> None:
-        self.zygote = zygote
+        self.surroundings = surroundings
         self.process = process
+        assert process.limit is not None
+        self.process_limit = process.limit
         self.message = message
         self.limits: dict[str, Any] = message["limits"]
         self.overrun: str | None = None
@@ -35,31 +70,34 @@ class Execution:
         self.status: int | None = None
         self.usage: Any = None
         self.begin = begin
+        self.starved_s = 0.0
 
     def run(self) -> dict[str, Any]:
-        """Wait for the program's end, or end it, and say what happened."""
+        """Wait for the program's end, or end it, and return the reply to the host."""
         self._wait()
-        limit = None if self.zygote.options.tester else self.limits.get("disk_mib")
-        if self.overrun is None and limit is not None and self.zygote.disk.used() > limit << 20:
-            self.overrun = "disk"  # it wrote so much between two looks
+        limit = None if self.surroundings.is_tester else self.limits.get("disk_mib")
+        if (
+            self.overrun is None
+            and limit is not None
+            and self.surroundings.disk.used() > limit << 20
+        ):
+            self.overrun = "disk"  # written between two looks
         return self._reply()
 
     def _wait(self) -> None:
         poller = select.poll()
         for descriptor in (
-            self.zygote.control.fileno(),
+            self.surroundings.control.fileno(),
             self.process.line.fileno(),
             self.process.ending,
         ):
             if descriptor is not None:
                 poller.register(descriptor, select.POLLIN)
-        watch = self.process.watch
-        assert watch is not None
-        if watch.descriptor is not None:
-            poller.register(watch.descriptor, select.POLLIN)
+        if self.process_limit.descriptor is not None:
+            poller.register(self.process_limit.descriptor, select.POLLIN)
         while self.status is None and self.done is None:
             for descriptor, events in poller.poll(self._pause_ms()):
-                if descriptor == self.zygote.control.fileno():
+                if descriptor == self.surroundings.control.fileno():
                     self._hear_host()
                 elif descriptor == self.process.ending:
                     pass  # reaped below
@@ -69,7 +107,7 @@ class Execution:
                     poller.unregister(descriptor)
                 elif events & select.POLLIN:
                     self._reap()  # the dead do not count
-                    watch.answer()
+                    self.process_limit.answer()
                 else:
                     poller.unregister(descriptor)
             self._reap()
@@ -80,27 +118,28 @@ class Execution:
         """How long to sleep before something must be checked again."""
         pauses = [BLIND_S] if self.process.ending is None else []
         if self.limits.get("wall_s") is not None:
-            pauses.append(self.begin + self.limits["wall_s"] - time.monotonic())
+            left_s = self.begin + self.limits["wall_s"] + self.starved_s - time.monotonic()
+            pauses.append(max(0.005, left_s))
         if self.limits.get("cpu_s") is not None:
             pauses.append(max(0.005, (self.limits["cpu_s"] - self._cpu()) / 2))
-        if self.limits.get("disk_mib") is not None:
+        if self.limits.get("disk_mib") is not None or self.process_limit.ever_granted:
             pauses.append(TICK_S)
         return max(0.0, min(pauses)) * 1000 + 1 if pauses else None
 
     def _hear_host(self) -> None:
-        message, descriptors = wire.receive(self.zygote.control)
+        message, descriptors = wire.receive(self.surroundings.control)
         wire.close_all(descriptors)
         if message is None:
-            self.zygote.kill_all()
+            self.surroundings.kill_all()
             os._exit(0)
         if message["op"] == "ping":
-            wire.send(self.zygote.control, {"op": "pong"})
+            wire.send(self.surroundings.control, {"op": "pong"})
         elif message["op"] == "kill" and message["id"] == self.message["id"]:
             self._kill(message["why"])
 
     def _hear_process(self) -> None:
-        """Take a tester's word that its program is done, or a candidate's, which is killed then: it may lie."""
-        if self.zygote.options.tester:
+        """Take the message that a program is done. A candidate is killed then, because it may lie."""
+        if self.surroundings.is_tester:
             self.done, _ = wire.receive(self.process.line)
         elif self.process.childless:
             try:
@@ -125,26 +164,73 @@ class Execution:
                 self.status, self.usage = status, usage
 
     def _check(self) -> None:
-        """Kill the program when it is over a limit that no rlimit knows."""
-        watch = self.process.watch
-        assert watch is not None
+        """Kill the program when it is over a limit that no rlimit enforces."""
         wall, cpu, disk = (self.limits.get(name) for name in ("wall_s", "cpu_s", "disk_mib"))
-        if watch.overwhelmed:
+        if self.process_limit.overwhelmed:
             self._kill("processes")
-        elif wall is not None and time.monotonic() - self.begin >= wall:
+        elif wall is not None and self._over_wall_time(wall):
             self._kill("wall_time")
         elif cpu is not None and self._cpu() >= cpu:
             self._kill("cpu_time")
-        elif disk is not None and self.zygote.disk.used() > disk << 20:
+        elif disk is not None and self.surroundings.disk.used() > disk << 20:
             self._kill("disk")
-        elif self._resident() > (self.limits.get("memory_mib") or 1 << 40) << 20:
+        elif (
+            self._resident() > (self.limits.get("memory_mib") or 1 << 40) << 20
+            or self._group_memory()
+            > ((self.limits.get("memory_mib") or 1 << 40) << 20) * GROUP_FACTOR
+        ):
             self._kill("memory")
 
+    def _over_wall_time(self, wall_s: float) -> bool:
+        """Whether the wall time is over, without the time in which the program waited for a CPU."""
+        elapsed_s = time.monotonic() - self.begin
+        if elapsed_s < wall_s + self.starved_s:
+            return False
+        self.starved_s = min(self._waiting(), STARVED_FACTOR * wall_s)
+        return elapsed_s >= wall_s + self.starved_s
+
+    def _waiting(self) -> float:
+        """Seconds that the program's threads were ready and had no CPU: the most of any; 0 where that is not shown."""
+        waited_ns = [0]
+        for pid in self.process.group():
+            try:
+                for thread in os.listdir(f"/proc/{pid}/task"):
+                    with open(f"/proc/{pid}/task/{thread}/schedstat") as stream:
+                        waited_ns.append(int(stream.read().split()[1]))
+            except (OSError, IndexError):
+                continue
+        return max(waited_ns) / 1e9
+
     def _cpu(self) -> float:
+        """CPU seconds of the program's process; of all its processes if it has started any."""
         try:
-            return time.clock_gettime((~self.process.pid << 3) | 2)
+            own = time.clock_gettime((~self.process.pid << 3) | 2)
         except OSError:
-            return 0.0
+            own = 0.0
+        if not self.process_limit.ever_granted:
+            return own
+        ticks = 0
+        for pid in self.process.group():
+            try:
+                with open(f"/proc/{pid}/stat") as stream:
+                    ticks += sum(map(int, stream.read().rpartition(")")[2].split()[11:15]))
+            except (OSError, ValueError):
+                continue
+        return max(own, ticks / CLOCK_TICKS)
+
+    def _group_memory(self) -> int:
+        """Bytes in memory of all processes of a program that has started some; 0 where that cannot be seen."""
+        if not self.process_limit.ever_granted:
+            return 0
+        total = 0
+        for pid in self.process.group():
+            try:
+                with open(f"/proc/{pid}/statm") as stream:
+                    _, resident, shared, *_ = map(int, stream.read().split())
+                    total += (resident - shared) * PAGE_BYTES
+            except (OSError, ValueError):
+                continue
+        return total
 
     def _resident(self) -> int:
         """Bytes in memory of a program whose address space has no limit; 0 when that cannot be seen."""
@@ -152,12 +238,14 @@ class Execution:
             return 0
         try:
             with open(f"/proc/{self.process.pid}/statm") as stream:
-                return int(stream.read().split()[1]) * resource.getpagesize()
+                return int(stream.read().split()[1]) * PAGE_BYTES
         except OSError:
             return 0
 
     def _disk_full(self) -> bool:
-        return self.zygote.disk.used() >= ((self.limits.get("disk_mib") or 1 << 40) << 20) * 0.97
+        return (
+            self.surroundings.disk.used() >= ((self.limits.get("disk_mib") or 1 << 40) << 20) * 0.97
+        )
 
     def _kill(self, why: str) -> None:
         self.overrun = self.overrun or why
@@ -168,8 +256,6 @@ class Execution:
             self.status = self.status or 0
 
     def _reply(self) -> dict[str, Any]:
-        watch = self.process.watch
-        assert watch is not None
         wall = time.monotonic() - self.begin
         full = self.done is None and self.status != 0 and self._disk_full()
         reply: dict[str, Any] = {
@@ -177,9 +263,12 @@ class Execution:
             "id": self.message["id"],
             "overrun": self.overrun,
             "wall_s": wall,
+            "starved_s": self.starved_s,
         }
         reply.update(
-            hint=child.HINTS.get(child.HINT[0]), refused_processes=watch.refused, disk_full=full
+            hint=child.HINTS.get(child.HINT[0]),
+            refused_processes=self.process_limit.refused,
+            disk_full=full,
         )
         if self.done is not None:
             reply.update(
@@ -193,7 +282,11 @@ class Execution:
                 peak=usage.ru_maxrss << 10,
                 faults=usage.ru_minflt,
             )
-        if self.status == signal.SIGKILL and not self.overrun and self.zygote.out_of_memory():
+        if (
+            self.status == signal.SIGKILL
+            and not self.overrun
+            and self.surroundings.out_of_memory.grew()
+        ):
             reply["overrun"] = "memory"
         child.HINT[0] = 0
         return reply

@@ -1,6 +1,6 @@
 """Start the runner under the name of the package it belongs to, in a place where only this folder exists.
 
-`python -S -s -B -P launch.py DESCRIPTOR OPTIONS`, the options being one JSON object, see `zygote.Options`.
+`python -S -s -B -P launch.py DESCRIPTOR OPTIONS`, the options being one JSON object, see `supervisor.Options`.
 """
 
 import sys
@@ -10,6 +10,6 @@ for _name in ("stepgym", "stepgym.sandbox", "stepgym.sandbox.runner"):
     sys.modules[_name] = types.ModuleType(_name)
     sys.modules[_name].__path__ = [__file__.rpartition("/")[0]]
 
-from stepgym.sandbox.runner import zygote  # noqa: E402
+from stepgym.sandbox.runner import supervisor  # noqa: E402
 
-zygote.main(int(sys.argv[1]), sys.argv[2])
+supervisor.main(int(sys.argv[1]), sys.argv[2])

@@ -90,20 +90,20 @@ def test_a_pair_survives_the_loss_of_either_container() -> None:
 
 
 @pytest.mark.parametrize("backend", [pytest.param("docker", marks=pytest.mark.docker), "local"])
-def test_a_place_whose_canary_fails_is_replaced(backend: str) -> None:
+def test_a_runner_that_gives_a_wrong_answer_is_replaced(backend: str) -> None:
     with open_sandbox(backend, workers=1) as sandbox:
         assert isinstance(sandbox, PooledSandbox)
         sandbox.run([Program("pass")])
         worker = sandbox.all_workers[0]
-        place = worker.place("python")
-        place.control.shutdown(socket.SHUT_WR)
+        runner = worker.runner("python")
+        runner.control.shutdown(socket.SHUT_WR)
         worker.check("python")
-        assert worker.place("python") is not place
+        assert worker.runner("python") is not runner
         assert sandbox.run([Program("print(1)")])[0].stdout == "1\n"
 
 
 @pytest.mark.parametrize("backend", [pytest.param("docker", marks=pytest.mark.docker), "local"])
-def test_a_place_serves_its_number_of_programs_and_goes(backend: str) -> None:
+def test_a_runner_serves_its_number_of_programs_and_is_replaced(backend: str) -> None:
     with open_sandbox(backend, workers=1, max_programs=3) as sandbox:
         assert [
             result.stdout for result in sandbox.run([Program(f"print({i})") for i in range(8)])
@@ -160,8 +160,8 @@ def test_no_local_runner_outlives_its_process(
     assert os.listdir(tmp_path) == []
 
 
-def test_words_that_are_no_owners_are_left_alone() -> None:
-    from stepgym.sandbox.owner import is_dead, this_process
+def test_words_that_name_no_process_are_left_alone() -> None:
+    from stepgym.sandbox.process_identity import is_dead, this_process
 
     me = this_process()
     assert is_dead([*me[:2], "999999999", "1"])
@@ -194,7 +194,7 @@ def test_closing_ends_what_other_threads_run() -> None:
     for caller in callers:
         caller.join(10)
     assert [str(fault) for fault in faults] == ["this sandbox is closed; open another"] * 2
-    assert not any(worker.places for worker in sandbox.all_workers)  # type: ignore[attr-defined]
+    assert not any(worker.runners for worker in sandbox.all_workers)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -245,8 +245,8 @@ def _eventually(condition: Any, within_s: float = 20.0) -> None:
 @pytest.mark.docker
 def test_leftovers_of_dead_processes_are_removed() -> None:
     from stepgym.sandbox.docker import NOBODY, OWNER, remove_leftovers
-    from stepgym.sandbox.image import ensure
-    from stepgym.sandbox.owner import this_process
+    from stepgym.sandbox.docker_image import ensure
+    from stepgym.sandbox.process_identity import this_process
 
     dead = " ".join([*this_process()[:2], "999999999", "1"])
     with fresh() as (sandbox, _):
@@ -315,7 +315,7 @@ def test_an_engine_that_goes_away_in_a_batch_is_named_and_the_next_batch_works(
         assert [result.stdout for result in sandbox.run(SLOW)] == EXPECTED, (
             "warm containers need no engine"
         )
-        sandbox.all_workers[0].places["python"].control.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
+        sandbox.all_workers[0].runners["python"].control.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
         with pytest.raises(
             SandboxError, match=r"the Docker engine at unix://.*engine\.sock failed"
         ):

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from stepgym.sandbox import Limits, Outcome, Program, Sandbox, open_sandbox
+from stepgym.sandbox import Limits, Outcome, Program, Sandbox, SandboxError, open_sandbox
 from stepgym.sandbox.languages import LANGUAGES
 
 SUMS = {
@@ -64,7 +64,7 @@ def test_what_does_not_compile_says_so(local_sandbox: Sandbox) -> None:
 
 def test_an_unknown_language_shows_the_list(local_sandbox: Sandbox) -> None:
     with pytest.raises(
-        ValueError,
+        SandboxError,
         match=r"unknown language 'jaavscript'; did you mean 'javascript'\? known: c, cpp",
     ):
         local_sandbox.run([Program("", language="jaavscript")])

@@ -55,7 +55,7 @@ def test_what_is_missing_is_named(hello: dict[str, object], named: list[str]) ->
 def test_a_kernel_that_cannot_protect_files_is_refused_unless_it_was_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A kernel without Landlock cannot be had here, so the word of what it lacks is put in its mouth."""
+    """No kernel without Landlock is at hand, so the list of what is missing is replaced."""
     monkeypatch.setattr("stepgym.sandbox.local.missing", lambda hello: [FILES])
     with (
         LocalSandbox(workers=1, demand_file_protection=True) as refusing,

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from stepgym.envs.maths import extract_answer
+from stepgym.envs.maths import extract_answer, verify_answer
+from stepgym.envs.maths.extract import CHOICE
+from stepgym.envs.maths.formulas import find_formulas
 
 CASES = [
     ("5", "5", "bare"),
@@ -29,6 +33,27 @@ CASES = [
     ("The roots are $x=1$ and $x=2$.", "x=1, x=2", "last formula"),
     ("After all of this there are 28 ways.", "28", "last number"),
     ("\\text{no solution}", "\\text{no solution}", "bare"),
+    ("He pays $30 + $12 = $42.", "$42", "last number"),
+    (
+        "It costs $5, and $x = 3$ of them cost \\$15 or so.",
+        "It costs $5, and $x = 3$ of them cost \\$15 or so.",
+        "a sentence that states no one answer",
+    ),
+    ("The angle is [90].", "[90]", "last number"),
+    ("$1$ and $2$ are the roots.", "1, 2", "last formula"),
+    ("-\\boxed{42}", "-42", "boxed"),
+    ("$\\frac{\\boxed{1}}{\\boxed{2}}$", "\\frac{{1}}{{2}}", "boxed"),
+    ("\\boxed{\\text{There are } 3 \\text{ ways}}", "3", "boxed"),
+    ("work\n#### Step 2\nThe answer is 7.", "7", "answer is"),
+    ("work\nA: $18.", "$18", "answer is"),
+    ("She has 18 left, not 24.", "18", "last number"),
+    ("The answer is 42. Wait, no, it is 43.", "43", "last number"),
+    ("The answer is twice 21.", "twice 21", "a sentence that states no one answer"),
+    ("The total is 12 + 30.", "12 + 30", "last number"),
+    ("The polynomial is 2x + 3.", "2x + 3", "last number"),
+    ("There are forty-two of them.", "forty-two", "last number"),
+    ("Yes, because 3 divides 9", "Yes", "yes or no"),
+    ("((0)**2)**2", "((0)**2)**2", "bare"),
 ]
 
 
@@ -36,3 +61,41 @@ CASES = [
 def test_the_answer_is_found(text: str, answer: str, how: str) -> None:
     found = extract_answer(text)
     assert (found.text, found.how) == (answer, how)
+
+
+CHOICES = [
+    ("I think it's (D).", "D"),
+    ("The answer: D, it doesn't make sense for it to be A or B", "D"),
+    ("B, since A is wrong", "B"),
+    ("The correct option is **C**.", "C"),
+    ("<think>A or B?</think>\n\n(B)", "B"),
+]
+
+
+@pytest.mark.parametrize(("text", "letter"), CHOICES)
+def test_the_letter_of_a_choice_is_found(text: str, letter: str) -> None:
+    assert extract_answer(text, kind=CHOICE).text == letter
+
+
+@pytest.mark.parametrize("text", ["(A) or (B)", "It is not (A).", "A: or maybe B:", "A. Wrong; B."])
+def test_two_letters_choose_nothing(text: str) -> None:
+    for letter in "AB":
+        assert not verify_answer(text, reference=letter).correct
+
+
+MONEY = st.decimals(0, 10**6, places=2).map(lambda amount: f"${amount}")
+
+
+@given(
+    st.lists(MONEY, min_size=1, max_size=8),
+    st.sampled_from([" + ", ", ", " and ", " is more than "]),
+)
+def test_amounts_of_money_are_no_formula(amounts: list[str], between: str) -> None:
+    assert find_formulas(between.join(amounts) + " in all.") == []
+
+
+@given(st.lists(st.sampled_from(["x", "2x+1", "\\frac{1}{2}", "\\{1, 2\\}"]), min_size=1), MONEY)
+def test_formulas_beside_money_are_found(formulas: list[str], money: str) -> None:
+    text = f"For {money} we get " + ", ".join(f"${formula}$" for formula in formulas) + "."
+    found = find_formulas(text)
+    assert [text[f.inner_start : f.inner_end] for f in found] == formulas

@@ -1,0 +1,357 @@
+"""The images of the Docker sandbox: an interpreter, the runner, nothing else.
+
+The interpreter comes from `python:3.12-slim` if the engine has it or a registry answers, and otherwise from this
+machine: its own interpreter, standard library and shared libraries, packed into a tar that the engine imports. Thin
+layers lie on top: `python` (the runner, for untrusted programs), `tester` (with Hypothesis), `tools` (compilers).
+A tag is a digest of the content, so an image is never older than the code that uses it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+from stepgym.sandbox.languages import LANGUAGES
+from stepgym.sandbox.types import SandboxError
+
+RUNNER = Path(__file__).parent / "runner"
+BASE = "python:3.12-slim"
+NAME = "stepgym-sandbox"
+PACKAGES = ("hypothesis", "_hypothesis_globals", "sortedcontainers", "attr", "attrs")
+LEFT_OUT = frozenset(
+    [
+        "test",
+        "tests",
+        "idlelib",
+        "lib2to3",
+        "tkinter",
+        "turtledemo",
+        "ensurepip",
+        "site-packages",
+        "dist-packages",
+        "pydoc_data",
+        "venv",
+    ]
+)
+INSIDE = "/opt/stepgym"
+LABELS = {"stepgym.sandbox": "image"}
+TIME_ZONES = Path("/usr/share/zoneinfo")
+KINDS = ("python", "tester", "tools")
+
+
+@cache
+def tag(kind: str) -> str:
+    """Return the tag of this version's image of a kind."""
+    digest = hashlib.sha256(f"{sys.version_info[:3]}{kind}".encode())
+    for path in [*sorted(RUNNER.glob("*.py")), Path(__file__)]:
+        digest.update(path.read_bytes())
+    return f"{NAME}:{kind}-{digest.hexdigest()[:16]}"
+
+
+def ensure(client: Any, kind: str, *, log: Callable[[str], None] = lambda line: None) -> str:
+    """Return the tag of the image, building it when the engine has none."""
+    from docker.errors import ImageNotFound
+
+    try:
+        client.images.get(tag(kind))
+    except ImageNotFound:
+        build(client, kind, log=log)
+    return tag(kind)
+
+
+def build(client: Any, kind: str, *, log: Callable[[str], None] = lambda line: None) -> None:
+    """Build the image of a kind, and those below it."""
+    if kind == "python":
+        base = _base(client, log)
+        _layer(client, kind, base, [(RUNNER, "runner")], log)
+    elif kind == "tester":
+        below = ensure(client, "python", log=log)
+        _layer(
+            client,
+            kind,
+            below,
+            [(path, f"packages/{path.name}") for path in _package_folders()],
+            log,
+        )
+    else:
+        _add_tools(client, ensure(client, "python", log=log), log)
+
+
+def remove_others(client: Any) -> list[str]:
+    """Remove images that other versions of this package made and no container uses; returns their tags."""
+    from docker.errors import APIError
+
+    removed = []
+    current = {tag(kind) for kind in KINDS} | {_own_base()}
+    for name in [name for found in client.images.list(name=NAME) for name in found.tags]:
+        if name not in current:
+            try:
+                client.images.remove(name)
+            except APIError:
+                continue  # in use
+            removed.append(name)
+    return removed
+
+
+def _own_base() -> str:
+    digest = hashlib.sha256(Path(__file__).read_bytes() + sys.version.encode()).hexdigest()[:16]
+    return f"{NAME}:base-{digest}"
+
+
+def _base(client: Any, log: Callable[[str], None]) -> str:
+    """Return the image that has an interpreter."""
+    from docker.errors import DockerException, ImageNotFound
+    from requests.exceptions import RequestException
+
+    own = _own_base()
+    for name in (BASE, own):
+        try:
+            client.images.get(name)
+        except ImageNotFound:
+            continue
+        return name
+    try:
+        log(f"asking the registry for {BASE}")
+        client.images.pull(*BASE.split(":"))
+    except (DockerException, RequestException) as error:
+        log(
+            f"no registry answers ({_first_line(error)}); packing this machine's interpreter instead"
+        )
+    else:
+        return BASE
+    with tempfile.TemporaryFile() as packed:
+        pack_interpreter(packed)
+        packed.seek(0)
+        client.api.import_image_from_data(packed.read(), repository=NAME, tag=own.partition(":")[2])
+    log(f"imported {own}")
+    return own
+
+
+def pack_interpreter(sink: IO[bytes]) -> None:
+    """Write a tar with this machine's interpreter under /usr/local, its standard library and shared libraries."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    executable = Path(os.path.realpath(sys.executable))
+    stdlib = Path(
+        sysconfig.get_path(
+            "stdlib", vars={"base": sys.base_prefix, "installed_base": sys.base_prefix}
+        )
+    )
+    with tarfile.open(fileobj=sink, mode="w") as tar:
+        for folder in ("proc", "dev", "etc", "usr/local/bin", "channel"):
+            _add_folder(tar, folder, 0o755)
+        _add_folder(tar, "tmp", 0o1777)
+        _add_bytes(
+            tar, "etc/passwd", b"root:x:0:0::/:/bin/false\nnobody:x:65534:65534::/tmp:/bin/false\n"
+        )
+        _add_file(tar, executable, "usr/local/bin/python3", 0o755)
+        binaries = [executable]
+        for path in _files(stdlib):
+            if not LEFT_OUT & set(path.relative_to(stdlib).parts) and not path.parts[-2].startswith(
+                "config-"
+            ):
+                _add_file(tar, path, f"usr/local/lib/{version}/{path.relative_to(stdlib)}")
+                if path.suffix == ".so":
+                    binaries.append(path)
+        for (
+            package
+        ) in _package_folders():  # what property tests import may need libraries of its own
+            binaries += [path for path in _files(package) if path.suffix == ".so"]
+        for path in _files(TIME_ZONES) if TIME_ZONES.is_dir() else []:
+            _add_file(tar, path, str(path).lstrip("/"))
+        for library in shared_libraries(binaries):
+            _add_file(tar, library, str(library).lstrip("/"), 0o755)
+
+
+def shared_libraries(binaries: Iterable[Path]) -> list[Path]:
+    """List the shared libraries that the dynamic loader would give these binaries."""
+    ldd = shutil.which("ldd")
+    if ldd is None:
+        raise SandboxError(
+            f"cannot pack this machine's interpreter without `ldd`; let the engine pull {BASE}"
+        )
+    done = subprocess.run(
+        [ldd, *map(str, binaries)], capture_output=True, text=True, timeout=60, check=False
+    )
+    found = re.findall(r"(?:=>\s*|^\s+)(/\S+) \(0x", done.stdout, flags=re.MULTILINE)
+    return sorted({Path(name) for name in found})
+
+
+def _layer(
+    client: Any, kind: str, base: str, folders: list[tuple[Path, str]], log: Callable[[str], None]
+) -> None:
+    """Build `base` plus copies of folders (their Python sources only)."""
+    with tempfile.TemporaryFile() as packed:
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            compiling = (
+                '["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", '
+            )
+            dockerfile = f'FROM {base}\nCOPY files {INSIDE}\nRUN {compiling} "{INSIDE}"]\n'
+            _add_bytes(tar, "Dockerfile", dockerfile.encode())
+            for folder, name in folders:
+                for path in _files(folder):
+                    if path.suffix in (".py", ".txt", ".json", ".pyi", ".so"):
+                        _add_file(
+                            tar, path, f"files/{name}/{path.relative_to(folder)}".removesuffix("/.")
+                        )
+        _build(client, kind, packed, log)
+
+
+def _build(client: Any, kind: str, packed: IO[bytes], log: Callable[[str], None]) -> None:
+    from docker.errors import BuildError
+
+    packed.seek(0)
+    try:
+        client.images.build(
+            fileobj=packed,
+            custom_context=True,
+            tag=tag(kind),
+            labels=LABELS,
+            rm=True,
+            forcerm=True,
+            timeout=600,
+        )
+    except BuildError as error:
+        raise SandboxError(f"the engine could not build the image {tag(kind)}: {error}") from error
+    log(f"built {tag(kind)}")
+
+
+def _add_tools(client: Any, base: str, log: Callable[[str], None]) -> None:
+    """Build `base` plus the tools of every language: from this machine's Debian packages, else by apt-get."""
+    names = sorted({language.tool for language in LANGUAGES.values()})
+    with tempfile.TemporaryFile() as packed:
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            if shutil.which("dpkg-query") and not _is_public(client, base):
+                _add_bytes(tar, "Dockerfile", f"FROM {base}\nADD tools.tar /\n".encode())
+                with tempfile.TemporaryFile() as inner:
+                    pack_packages(names, inner)
+                    entry = tarfile.TarInfo("tools.tar")
+                    entry.size = inner.tell()
+                    inner.seek(0)
+                    tar.addfile(entry, inner)
+            else:
+                install = f"apt-get update && apt-get install -y --no-install-recommends {' '.join(names)} libc6-dev"
+                _add_bytes(
+                    tar,
+                    "Dockerfile",
+                    f"FROM {base}\nRUN {install} && rm -rf /var/lib/apt\n".encode(),
+                )
+        _build(client, "tools", packed, log)
+
+
+def _is_public(client: Any, name: str) -> bool:
+    """Whether an image stands on `BASE` and so has a package manager of its own."""
+    from docker.errors import ImageNotFound
+
+    try:
+        layers = client.images.get(BASE).attrs["RootFS"]["Layers"]
+    except ImageNotFound:
+        return False
+    return bool(client.images.get(name).attrs["RootFS"]["Layers"][: len(layers)] == layers)
+
+
+def pack_packages(names: Iterable[str], sink: IO[bytes]) -> None:
+    """Write a tar with the files of installed Debian packages and of all they depend on."""
+    with tarfile.open(fileobj=sink, mode="w") as tar:
+        for path in sorted(_package_files(_closure(set(names)))):
+            unneeded = path.startswith(
+                ("/usr/share/doc", "/usr/share/man", "/usr/share/locale", "/usr/share/info")
+            )
+            if not unneeded and (os.path.islink(path) or os.path.isfile(path)):
+                # Where /lib is a link to /usr/lib, a file listed as /lib/x must not replace the link by a folder.
+                folder = os.path.realpath(os.path.dirname(path))
+                tar.add(
+                    path, arcname=f"{folder}/{os.path.basename(path)}".lstrip("/"), recursive=False
+                )
+        for link in ("/lib", "/lib64", "/bin"):
+            if os.path.islink(link):
+                tar.add(link, arcname=link.lstrip("/"), recursive=False)
+
+
+def _closure(names: set[str]) -> set[str]:
+    """Add what the packages depend on, as far as it is installed."""
+    listing = _dpkg("-W", "-f", "${Package}\t${Depends}, ${Pre-Depends}\t${Provides}\n")
+    needs: dict[str, list[str]] = {}
+    for line in listing.splitlines():
+        package, depends, _ = line.split("\t")
+        needs[package] = [
+            re.split(r"[ :(]", part.strip())[0]
+            for part in re.split(r"[,|]", depends)
+            if part.strip()
+        ]
+    absent = names - needs.keys()
+    if absent:
+        raise SandboxError(
+            f"not installed on this machine: {', '.join(sorted(absent))}; apt-get install them"
+        )
+    reached, waiting = set[str](), list(names)
+    while waiting:
+        package = waiting.pop()
+        if package in needs and package not in reached:
+            reached.add(package)
+            waiting += needs[package]
+    return reached
+
+
+def _package_files(packages: Iterable[str]) -> set[str]:
+    return {line for line in _dpkg("-L", *sorted(packages)).splitlines() if line.startswith("/")}
+
+
+def _dpkg(*arguments: str) -> str:
+    return subprocess.run(
+        ["dpkg-query", *arguments], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+
+
+def _package_folders() -> list[Path]:
+    """Find Hypothesis and what it needs on this machine."""
+    found = []
+    for name in PACKAGES:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.origin is not None:
+            found.append(
+                Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin)
+            )
+    return found
+
+
+def _files(folder: Path) -> list[Path]:
+    if folder.is_file():
+        return [folder]
+    return sorted(path for path in folder.rglob("*") if path.is_file() and ".opt-" not in path.name)
+
+
+def _add_file(tar: tarfile.TarFile, path: Path, name: str, mode: int = 0o644) -> None:
+    entry = tarfile.TarInfo(name)
+    # Compiled files are believed only beside a source of the same age.
+    entry.size, entry.mode, entry.mtime = path.stat().st_size, mode, int(path.stat().st_mtime)
+    with path.open("rb") as stream:
+        tar.addfile(entry, stream)
+
+
+def _add_folder(tar: tarfile.TarFile, name: str, mode: int) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.mode = tarfile.DIRTYPE, mode
+    tar.addfile(entry)
+
+
+def _add_bytes(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(data), 0o644
+    tar.addfile(entry, io.BytesIO(data))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]

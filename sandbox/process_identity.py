@@ -1,0 +1,31 @@
+"""A name for this process, by which another process can tell later whether it still lives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def this_process() -> list[str]:
+    """Return four words that name this process: boot, PID namespace, PID, start in clock ticks after the boot."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    namespace = os.readlink("/proc/self/ns/pid").strip("pid:[]")
+    return [boot, namespace, str(os.getpid()), str(_start_time(str(os.getpid())))]
+
+
+def is_dead(process: Sequence[str]) -> bool:
+    """Whether these words name a process that ended.
+
+    False if this process cannot tell: another boot, another namespace, or words of another form.
+    """
+    if len(process) != 4 or list(process[:2]) != this_process()[:2]:
+        return False
+    return process[2].isdecimal() and _start_time(process[2]) != process[3]
+
+
+def _start_time(pid: str) -> str | None:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (FileNotFoundError, ProcessLookupError):
+        return None

@@ -13,7 +13,7 @@ from stepgym.envs.session import EnvSession, EpisodeOverError, shared_env
 
 def solution(session: EnvSession, seed: int = 0) -> list[str]:
     """Return the steps of one solution of a Countdown session."""
-    from stepgym.envs.countdown import random_solution
+    from stepgym.envs.families.countdown import random_solution
 
     numbers, target = session.problem.public  # type: ignore[misc]
     return random_solution(numbers, target, random.Random(seed))

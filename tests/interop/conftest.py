@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from stepgym.envs.countdown import random_solution
+from stepgym.envs.families.countdown import random_solution
 
 TASK = re.compile(r"Reach (\d+) from the numbers ([\d, ]+)\.")
 

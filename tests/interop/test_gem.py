@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("gem", reason="run by `make test-interop`")
 
-from stepgym.envs.countdown import random_solution
+from stepgym.envs.families.countdown import random_solution
 from stepgym.interop.gem import StepgymGem
 
 

@@ -10,7 +10,7 @@ skyrl_gym = pytest.importorskip("skyrl_gym", reason="run by `make test-interop`"
 
 from skyrl_gym.envs.registration import register
 
-from stepgym.envs.countdown import random_solution
+from stepgym.envs.families.countdown import random_solution
 from stepgym.envs.registry import load_env
 
 

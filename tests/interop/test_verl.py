@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from stepgym.envs.countdown import random_solution
+from stepgym.envs.families.countdown import random_solution
 from stepgym.envs.registry import load_env
 from stepgym.interop.verl import compute_score
 

@@ -153,7 +153,9 @@ def imported(sources: Iterable[str], modules: frozenset[str]) -> frozenset[str]:
     return modules & names
 
 
-IMPORT = re.compile(r"(?:\b|\\[nt])(?:from|import)[ \t]+(\w+)((?:[ \t]+as[ \t]+\w+)?(?:,[ \t\w.]+)*)")
+IMPORT = re.compile(
+    r"(?:\b|\\[nt])(?:from|import)[ \t]+(\w+)((?:[ \t]+as[ \t]+\w+)?(?:,[ \t\w.]+)*)"
+)
 
 
 def _distribution(name: str) -> importlib.metadata.Distribution | None:

@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class Percent(Enum):
-    """How far a percentage and a bare number may stand for each other."""
+    """Whether a percentage and a bare number may be equal."""
 
     EXACT = "exact"
     """28% is 0.28 and nothing else."""
@@ -31,14 +31,17 @@ class MathOptions:
     units_required: bool = False
     """A reference with a unit takes no answer without one."""
     percent: Percent = Percent.REFERENCE
-    limit_s: float = 2.0
-    """Wall seconds that the rungs in worker processes may take for one pair."""
+    limit_s: float = 1.5
+    """CPU seconds that a worker process may use for one pair."""
+    batch_limit_s: float = 20.0
+    """CPU seconds that the pairs of one call may use after each has had its first slice; see `workers.py`."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.float_tolerance < 1:
             raise ValueError(f"float_tolerance {self.float_tolerance!r} is not in [0, 1)")
-        if not self.limit_s > 0:
-            raise ValueError(f"limit_s {self.limit_s!r} is not positive")
+        for name in ("limit_s", "batch_limit_s"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} {getattr(self, name)!r} is not positive")
 
 
 DEFAULT = MathOptions()

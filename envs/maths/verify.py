@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -19,6 +20,10 @@ from stepgym.envs.maths.ladder import Decision, decide
 from stepgym.envs.maths.options import DEFAULT, MathOptions, Percent
 from stepgym.envs.maths.textual import is_plain_choice
 from stepgym.envs.types import Fault, Problem, Status, Verdict
+
+FAILURE = "failure"
+"""`Verdict.decided_by` of a pair on which the verifier itself failed."""
+_log = logging.getLogger(__name__)
 
 
 def verify_answer(
@@ -48,18 +53,32 @@ def verify_answers(
     _require_text("answer", answers)
     _require_text("reference", references)
     _require_text("question", [q for q in questions or () if q is not None])
-    wanted = [extract_answer(reference, kind=REFERENCE).text for reference in references]
-    found = [
-        extract_answer(answer, kind=CHOICE if is_plain_choice(reference) else ANSWER)
-        for answer, reference in zip(answers, wanted)
-    ]
-    decisions = [decide(reference, given.text, options) for reference, given in zip(wanted, found)]
-    hard = [i for i, decision in enumerate(decisions) if decision.again]
+    pairs = [_Pair(reference, answer, options) for reference, answer in zip(references, answers)]
+    hard = [pair for pair in pairs if pair.decision.again]
     if hard:
-        pairs = [(wanted[i], found[i].text) for i in hard]
-        for i, decision in zip(hard, workers.decide_all(pairs, options)):
-            decisions[i] = decision
-    return [_verdict(decision, given) for decision, given in zip(decisions, found)]
+        texts = [(pair.wanted.text, pair.given.text) for pair in hard]
+        for pair, decision in zip(hard, workers.decide_all(texts, options)):
+            pair.decision = decision
+    return [_verdict(pair.decision, pair.given) for pair in pairs]
+
+
+class _Pair:
+    """One pair on its way: what was extracted, and the decision so far.
+
+    This is the boundary: an exception, which is a fault of the verifier, makes this pair UNDECIDED and is logged.
+    """
+
+    def __init__(self, reference: str, answer: str, options: MathOptions) -> None:
+        self.wanted = self.given = Extraction("", (0, 0), "failure")
+        try:
+            self.wanted = extract_answer(reference, kind=REFERENCE)
+            kind = CHOICE if is_plain_choice(self.wanted.text) else ANSWER
+            self.given = extract_answer(answer, kind=kind)
+            self.decision = decide(self.wanted.text, self.given.text, options)
+        except Exception as error:  # noqa: BLE001 - the boundary
+            _log.exception("undecided: %.200r against the reference %.200r", answer, reference)
+            reason = f"{type(error).__name__}: {error}"[:300]
+            self.decision = Decision(Status.UNDECIDED, FAILURE, reason, fault=Fault.OURS)
 
 
 def _require_text(name: str, values: Sequence[object]) -> None:

@@ -102,7 +102,7 @@ def code_reward(*, sandbox: str = "auto") -> RewardFunction:
         import atexit
 
         from stepgym.envs.coding import grade
-        from stepgym.envs.coding.verifier import extract_code
+        from stepgym.envs.coding.extraction import extract_code
         from stepgym.sandbox import open_sandbox
 
         if not opened:

@@ -17,6 +17,7 @@ from stepgym.envs.maths.extract import (
 )
 from stepgym.envs.maths.ladder import Decision, decide
 from stepgym.envs.maths.options import DEFAULT, MathOptions, Percent
+from stepgym.envs.maths.question import VETO_REASONS, Adjusted, Case, adjust, veto
 from stepgym.envs.maths.textual import is_plain_choice
 from stepgym.envs.types import Fault, Problem, Status, Verdict
 
@@ -53,13 +54,47 @@ def verify_answers(
         extract_answer(answer, kind=CHOICE if is_plain_choice(reference) else ANSWER)
         for answer, reference in zip(answers, wanted)
     ]
-    decisions = [decide(reference, given.text, options) for reference, given in zip(wanted, found)]
-    hard = [i for i, decision in enumerate(decisions) if decision.again]
-    if hard:
-        pairs = [(wanted[i], found[i].text) for i in hard]
-        for i, decision in zip(hard, workers.decide_all(pairs, options)):
+    asked = [
+        adjust(Case(question, reference, given.text, options))
+        if question
+        else Adjusted(Case("", reference, given.text, options))
+        for question, reference, given in zip(
+            questions or [None] * len(answers), wanted, found, strict=True
+        )
+    ]
+    decisions = _decide([pair.case for pair in asked])
+    return [
+        _verdict(_with_question(pair, decision), given)
+        for pair, given, decision in zip(asked, found, decisions)
+    ]
+
+
+def _decide(cases: Sequence[Case]) -> list[Decision]:
+    decisions = [decide(case.reference, case.answer, case.options) for case in cases]
+    hard: dict[MathOptions, list[int]] = {}
+    for i, decision in enumerate(decisions):
+        if decision.again:
+            hard.setdefault(cases[i].options, []).append(i)
+    for options, places in hard.items():
+        pairs = [(cases[i].reference, cases[i].answer) for i in places]
+        for i, decision in zip(places, workers.decide_all(pairs, options)):
             decisions[i] = decision
-    return [_verdict(decision, given) for decision, given in zip(decisions, found)]
+    return decisions
+
+
+def _with_question(pair: Adjusted, decision: Decision) -> Decision:
+    """Return a decision after the vetoes, with the rule that made the difference as its rung."""
+    if not pair.case.question:
+        return decision
+    if decision.status is Status.CORRECT:
+        name = veto(pair.case)
+        if name is not None:
+            return Decision(Status.INCORRECT, f"question: {name}", VETO_REASONS[name])
+    if pair.original is not None:
+        without = decide(pair.original.reference, pair.original.answer, pair.original.options)
+        if without.status is not decision.status:
+            return decision._replace(rung=f"question: {pair.rules[-1]}")
+    return decision
 
 
 def _require_text(name: str, values: Sequence[object]) -> None:

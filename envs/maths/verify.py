@@ -15,6 +15,7 @@ from stepgym.envs.maths.extract import (
     Extraction,
     extract_answer,
 )
+from stepgym.envs.maths.judge import Ask, Judge, open_judge
 from stepgym.envs.maths.ladder import Decision, decide
 from stepgym.envs.maths.options import DEFAULT, MathOptions, Percent
 from stepgym.envs.maths.question import VETO_REASONS, Adjusted, Case, adjust, veto
@@ -23,15 +24,21 @@ from stepgym.envs.types import Fault, Problem, Status, Verdict
 
 
 def verify_answer(
-    answer: str, *, reference: str, question: str | None = None, options: MathOptions = DEFAULT
+    answer: str,
+    *,
+    reference: str,
+    question: str | None = None,
+    options: MathOptions = DEFAULT,
+    judge: str | Judge | Ask | None = None,
 ) -> Verdict:
     """Decide whether `answer`, bare or a whole completion, is `reference`. Never raises on any text.
 
-    `question` is the problem's text, if there is one; it settles what the two texts leave open.
+    `question` is the problem's text, if there is one; it settles what the two texts leave open. `judge` is a model
+    that is asked if the pair stays UNDECIDED: `chat:URL#MODEL`, or a function from prompts to replies.
     """
-    return verify_answers([answer], references=[reference], questions=[question], options=options)[
-        0
-    ]
+    return verify_answers(
+        [answer], references=[reference], questions=[question], options=options, judge=judge
+    )[0]
 
 
 def verify_answers(
@@ -40,6 +47,7 @@ def verify_answers(
     references: Sequence[str],
     questions: Sequence[str | None] | None = None,
     options: MathOptions = DEFAULT,
+    judge: str | Judge | Ask | None = None,
 ) -> list[Verdict]:
     """Decide many pairs; order is kept. The worker processes share what the cheap rungs leave undecided."""
     if len(answers) != len(references):
@@ -63,10 +71,32 @@ def verify_answers(
         )
     ]
     decisions = _decide([pair.case for pair in asked])
-    return [
+    verdicts = [
         _verdict(_with_question(pair, decision), given)
         for pair, given, decision in zip(asked, found, decisions)
     ]
+    if judge is not None:
+        _ask_judge(open_judge(judge), asked, verdicts)
+    return verdicts
+
+
+def _ask_judge(judge: Judge, asked: Sequence[Adjusted], verdicts: list[Verdict]) -> None:
+    """Replace UNDECIDED verdicts that are not the answer's fault by the judge's, if it gives one."""
+    places = [
+        i
+        for i, verdict in enumerate(verdicts)
+        if verdict.status is Status.UNDECIDED and verdict.fault is not Fault.ANSWER
+    ]
+    cases = [asked[i].case for i in places]
+    opinions = judge.compare([(c.reference, c.answer, c.question or None) for c in cases])
+    for i, opinion in zip(places, opinions):
+        if opinion.same is None:
+            reason = f"{verdicts[i].reason}; {opinion.reason}"
+            verdicts[i] = replace(verdicts[i], reason=reason)
+            continue
+        status = Status.CORRECT if opinion.same else Status.INCORRECT
+        score = float(opinion.same)
+        verdicts[i] = Verdict(status, score, opinion.reason, "judge", verdicts[i].details)
 
 
 def _decide(cases: Sequence[Case]) -> list[Decision]:
@@ -132,8 +162,11 @@ class MathVerifier:
     A problem may carry its own options, by their names in `MathOptions`: `task={"options": {"order_matters": True}}`.
     """
 
-    def __init__(self, options: MathOptions = DEFAULT) -> None:
+    def __init__(
+        self, options: MathOptions = DEFAULT, *, judge: str | Judge | Ask | None = None
+    ) -> None:
         self.options = options
+        self.judge = None if judge is None else open_judge(judge)
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
         """Return one verdict per problem, in order."""
@@ -147,6 +180,7 @@ class MathVerifier:
                 references=[problems[i].reference for i in places],
                 questions=[problems[i].prompt for i in places],
                 options=options,
+                judge=self.judge,
             )
             found.update(zip(places, verdicts))
         return [found[i] for i in range(len(problems))]

@@ -20,7 +20,7 @@ from stepgym.agents.embedded.reward import EmbeddedRewardModel
 from stepgym.agents.intervals import wilson
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import Budget
-from stepgym.envs.countdown_solver import reachable
+from stepgym.envs.families.countdown_solver import reachable
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import State
 

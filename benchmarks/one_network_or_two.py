@@ -27,7 +27,7 @@ from stepgym.agents.embedded.reward import EmbeddedRewardModel
 from stepgym.agents.intervals import wilson
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord
-from stepgym.envs.countdown_solver import reachable
+from stepgym.envs.families.countdown_solver import reachable
 from stepgym.envs.registry import load_env
 from stepgym.training.boards import train_choices, train_judged
 from stepgym.training.embedded import Settings, auc, visited

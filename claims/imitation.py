@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.agents.embedded import net
-from stepgym.envs.modular_sums import MODULUS, Sum, problems
+from stepgym.envs.families.modular_sums import MODULUS, Sum, problems
 from stepgym.records.atomic import write_whole
 from stepgym.selfplay import ledger
 from stepgym.training.boards import tokens_read, train_choices

@@ -1,8 +1,8 @@
-"""The contract of environments and their parts, for whoever writes one: run it on your own thing.
+"""The contracts of environments, problem sets, domains and verifiers; run them on your own:
 
     stepgym check mypackage.mymodule:make_env
 
-What is not asked: speed, and that problems are good ones.
+Not checked: speed, and whether the problems are any good.
 """
 
 from __future__ import annotations
@@ -10,14 +10,25 @@ from __future__ import annotations
 import copy
 import pickle
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from gymnasium.utils.env_checker import check_env
 
 from stepgym.envs.reasoning_env import ReasoningEnv
-from stepgym.envs.types import Domain, End, Problem, ProblemSet, State, Status, Step, Verifier
+from stepgym.envs.types import (
+    Domain,
+    End,
+    LegalSteps,
+    Problem,
+    ProblemSet,
+    State,
+    Status,
+    Step,
+    Verifier,
+    WithSeed,
+)
 from stepgym.plugins.contract import Clause, Finding, check_clauses
 
 NUM_PROBLEMS = 5
@@ -40,11 +51,11 @@ HOSTILE_TEXTS = (
     *("<think>", "</think>", "<answer></answer>", "<answer>", "</answer><answer>", "<|step_end|>"),
     *("<tool_result>42</tool_result>", "</tool_call>", "x" * 100_000),
 )
-"""What a model may write. No tool call is among them, so that no sandbox is needed here."""
+"""Texts that a model may write. None is a tool call, so that no sandbox is needed here."""
 
 
 def check_environment(env: Any) -> list[Finding]:
-    """Hold an environment and all its parts to the contract; a Gymnasium env of another kind, to Gymnasium's own."""
+    """Check an environment and all its parts; for any other Gymnasium environment, run Gymnasium's own checker."""
     inner = env.unwrapped
     if not isinstance(inner, ReasoningEnv):
         return check_clauses(env, ENVIRONMENT_CLAUSES[:1])
@@ -58,22 +69,22 @@ def check_environment(env: Any) -> list[Finding]:
 
 
 def check_problem_set(problems: ProblemSet) -> list[Finding]:
-    """Hold a problem set to the contract."""
+    """Check a problem set."""
     return check_clauses(problems, PROBLEM_SET_CLAUSES)
 
 
 def check_domain(domain: Domain, problems: Sequence[Problem]) -> list[Finding]:
-    """Hold a domain to the contract, on some of its problems."""
+    """Check a domain on some of its problems."""
     return check_clauses((domain, problems), DOMAIN_CLAUSES)
 
 
 def check_verifier(verifier: Verifier, problems: Sequence[Problem]) -> list[Finding]:
-    """Hold a verifier to the contract, on some of its problems."""
+    """Check a verifier on some of its problems."""
     return check_clauses((verifier, problems), VERIFIER_CLAUSES)
 
 
 def first_problems(problems: ProblemSet, count: int = NUM_PROBLEMS) -> list[Problem]:
-    """Return the first few problems of a set, fewer where it holds fewer."""
+    """Return the first few problems of a set, or all of a smaller one."""
     return [problems[i] for i in range(min(count, len(problems)))]
 
 
@@ -83,14 +94,12 @@ def _passes_gymnasium(env: Any) -> None:
 
 def _seeds_fix_the_order(env: ReasoningEnv) -> None:
     first, second = _seen(env, 11), _seen(copy.deepcopy(env), 11)
-    assert first == second, f"seed 11 brought {first} and then {second}"
+    assert first == second, f"seed 11 gave {first} and then {second}"
 
 
 def _seeds_differ(env: ReasoningEnv) -> None:
     if len(env.problems) > 20:
-        assert _seen(env, 11, 5) != _seen(env, 12, 5), (
-            "seeds 11 and 12 bring the same five problems"
-        )
+        assert _seen(env, 11, 5) != _seen(env, 12, 5), "seeds 11 and 12 give the same five problems"
 
 
 def _seen(env: ReasoningEnv, seed: int, count: int = 3) -> list[str]:
@@ -100,8 +109,8 @@ def _seen(env: ReasoningEnv, seed: int, count: int = 3) -> list[str]:
 def _pickles(env: ReasoningEnv) -> None:
     env.reset(seed=5)
     copied = pickle.loads(pickle.dumps(env))
-    assert copied.state == env.state, "the copy stands elsewhere"
-    assert copied.step("1")[:4] == env.step("1")[:4], "the copy takes another course"
+    assert copied.state == env.state, "the copy is in another state"
+    assert copied.step("1")[:4] == env.step("1")[:4], "the copy gives another result"
 
 
 def _restores(env: ReasoningEnv) -> None:
@@ -119,7 +128,7 @@ def _keeps_the_reference(env: ReasoningEnv) -> None:
         hidden = [*env.reset(options={"problem": marked})]
         assert seen == hidden, "the first observation or info depends on the reference"
         assert SENTINEL not in repr(env.step("<answer>1</answer>")), (
-            "the reference shows in what step returns"
+            "the result of step shows the reference"
         )
         env.render()
 
@@ -159,7 +168,7 @@ def _indices_end(problems: ProblemSet) -> None:
 
 
 def _seeds_do_not_overlap(problems: ProblemSet) -> None:
-    if not hasattr(problems, "with_seed"):
+    if not isinstance(problems, WithSeed):
         return
     drawn = [[problems.with_seed(seed)[i].prompt for i in range(12)] for seed in range(3)]
     for one, other in ((0, 1), (1, 2), (0, 2)):
@@ -197,7 +206,7 @@ def _adds_one_step(part: tuple[Domain, Sequence[Problem]]) -> None:
             f"after {text[:40]!r} the steps are {state.steps!r:.80}"
         )
         assert (state.end is End.ANSWERED) == (state.answer is not None), (
-            f"{text[:40]!r}: answer without end"
+            f"{text[:40]!r}: an answer must end the episode, and only an answer ends it as ANSWERED"
         )
 
 
@@ -206,7 +215,9 @@ def _batches_like_one(part: tuple[Domain, Sequence[Problem]]) -> None:
     starts = [domain.initial(problem) for problem in problems]
     steps = [Step(_first_legal(domain, start)) for start in starts]
     alone = [domain.advance([start], [step])[0] for start, step in zip(starts, steps)]
-    assert domain.advance(starts, steps) == alone, "a batch gives other states than one at a time"
+    assert domain.advance(starts, steps) == alone, (
+        "a batch gives other states than one call per state"
+    )
     assert domain.advance([], []) == [], "an empty batch gives something"
 
 
@@ -214,13 +225,12 @@ def _done_stays(part: tuple[Domain, Sequence[Problem]]) -> None:
     domain, problems = part
     start = domain.initial(problems[0])
     over = State(start.prompt, (Step("1"),), "1", End.ANSWERED, start.public)
-    assert domain.advance([over], [Step("2")]) == [over], "a finished state went on"
+    assert domain.advance([over], [Step("2")]) == [over], "a finished state changed"
 
 
 def _legal_play_ends(part: tuple[Domain, Sequence[Problem]]) -> None:
     domain, problems = part
-    legal: Callable[[State], list[str]] | None = getattr(domain, "legal_steps", None)
-    if legal is None:
+    if not isinstance(domain, LegalSteps):
         return
     chance = random.Random(0)
     for problem in problems:
@@ -228,19 +238,20 @@ def _legal_play_ends(part: tuple[Domain, Sequence[Problem]]) -> None:
         for _ in range(LONG_PLAY):
             if state.done:
                 break
-            texts = legal(state)
-            assert len(set(texts)) == len(texts) > 0, f"legal steps missing or twice: {texts[:10]}"
+            texts = domain.legal_steps(state)
+            assert len(set(texts)) == len(texts) > 0, (
+                f"no legal steps, or one listed twice: {texts[:10]}"
+            )
             [state] = domain.advance([state], [Step(chance.choice(texts))])
             assert state.end is not End.STUCK, (
                 f"the legal step {state.steps[-1].text!r} ended stuck"
             )
-        assert state.done, f"{LONG_PLAY} legal steps of {problem.id} led to no end"
-        assert legal(state) == [], "a finished state has legal steps"
+        assert state.done, f"{problem.id} did not end within {LONG_PLAY} legal steps"
+        assert domain.legal_steps(state) == [], "a finished state has legal steps"
 
 
 def _first_legal(domain: Domain, state: State) -> str:
-    legal = getattr(domain, "legal_steps", None)
-    return legal(state)[0] if legal is not None else "so far so good"
+    return domain.legal_steps(state)[0] if isinstance(domain, LegalSteps) else "a step"
 
 
 def _accepts_references(part: tuple[Verifier, Sequence[Problem]]) -> None:
@@ -280,28 +291,31 @@ def _is_deterministic(part: tuple[Verifier, Sequence[Problem]]) -> None:
 
 ENVIRONMENT_CLAUSES = (
     Clause("The environment passes Gymnasium's own checker.", _passes_gymnasium),
-    Clause("The same seed brings the same problems in the same order.", _seeds_fix_the_order),
-    Clause("Another seed brings other problems.", _seeds_differ),
-    Clause("A pickled copy goes on as the original does.", _pickles),
-    Clause("A state that is set again has the same future.", _restores),
-    Clause("The reference shows neither in observations nor in infos.", _keeps_the_reference),
-    Clause("After the end a step is refused.", _refuses_after_the_end),
+    Clause("The same seed gives the same problems in the same order.", _seeds_fix_the_order),
+    Clause("Another seed gives other problems.", _seeds_differ),
+    Clause("A pickled copy continues like the original.", _pickles),
+    Clause("A restored state has the same future.", _restores),
+    Clause("Neither observations nor infos show the reference.", _keeps_the_reference),
+    Clause("A step after the end is refused.", _refuses_after_the_end),
 )
 PROBLEM_SET_CLAUSES = (
-    Clause("Item i is the same each time, in a pickled copy too.", _items_are_pure),
-    Clause("Every problem has an id of its own.", _ids_are_unique),
+    Clause("Item i is the same each time, also in a pickled copy.", _items_are_pure),
+    Clause("Every problem has its own id.", _ids_are_unique),
     Clause("An index outside the set is an IndexError.", _indices_end),
     Clause("No seed's items are another seed's items shifted.", _seeds_do_not_overlap),
 )
 DOMAIN_CLAUSES = (
-    Clause("A first state holds the prompt, no steps and no answer.", _starts_clean),
-    Clause("Any text is one step more, and an answer is the end.", _adds_one_step),
-    Clause("A batch is as good as one at a time.", _batches_like_one),
-    Clause("A state that is done stays as it is.", _done_stays),
-    Clause("Legal steps are legal, and playing them comes to an end.", _legal_play_ends),
+    Clause("A first state has the prompt, no steps and no answer.", _starts_clean),
+    Clause("Any text adds one step, and an answer ends the episode.", _adds_one_step),
+    Clause("A batch gives the same states as one call per state.", _batches_like_one),
+    Clause("A finished state does not change.", _done_stays),
+    Clause("Legal steps are accepted, and playing them ends the episode.", _legal_play_ends),
 )
 VERIFIER_CLAUSES = (
     Clause("Every reference is CORRECT for its own problem.", _accepts_references),
-    Clause("No text makes the verifier raise, and nonsense is not CORRECT.", _survives_any_answer),
-    Clause("Verdicts depend on problem and answer alone, in the order asked.", _is_deterministic),
+    Clause("No text makes the verifier raise, and no nonsense is CORRECT.", _survives_any_answer),
+    Clause(
+        "Verdicts depend only on problem and answer, and keep the order of the request.",
+        _is_deterministic,
+    ),
 )

@@ -1,8 +1,8 @@
 """Procedural problem sets: item `i` is a pure function of `(seed, level, i)`.
 
-The three numbers go through one hash (`numpy.random.SeedSequence`), each at a fixed width, so that no two sets
-share a stretch of items. Seeding item `i` with `seed + i`, the common way, makes item `i` of seed `k + 1` the item
-`i + 1` of seed `k`: train and test sets made from neighbouring seeds would hold the same problems.
+The three numbers go through one hash (`numpy.random.SeedSequence`), so that no two sets share a run of items. The
+common way, seeding item `i` with `seed + i`, makes item `i` of seed `k + 1` equal to item `i + 1` of seed `k`: training
+and test sets from neighbouring seeds would hold the same problems.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ from stepgym.plugins.errors import UserError
 
 
 class Draft(NamedTuple):
-    """What a family makes of one item; the set adds id, level, seed and index."""
+    """One item as a family makes it; the set adds id, level, seed and index."""
 
     prompt: str
     reference: str
     public: Hashable = None
     task: Mapping[str, Any] = {}
+    solution: tuple[str, ...] = ()
 
 
 Generator = Callable[[random.Random, int], Draft]
-"""A family of problems: random stream and level in, one problem out. A module-level function, so that sets pickle."""
+"""A function from a random stream and a level to one item; a module-level function, so that problem sets pickle."""
 
 
 @dataclass(frozen=True)
 class ProceduralSet:
-    """As many problems as one likes from one family, at one level and seed."""
+    """Unlimited problems of one family at one level and seed."""
 
     name: str
     generate: Generator = field(repr=False)
@@ -62,6 +63,7 @@ class ProceduralSet:
             index=index,
             public=draft.public,
             task=draft.task,
+            solution=draft.solution,
         )
 
     def with_seed(self, seed: int) -> Self:
@@ -72,7 +74,7 @@ class ProceduralSet:
 
 
 def item_entropy(seed: int, level: int, index: int) -> list[int]:
-    """Return the words that go into the hash: injective, because each number is at a fixed or stated width."""
+    """Return the words to hash. No two triples give the same words, because each number has a fixed or stated width."""
     seed_words = max(1, -(-seed.bit_length() // 32))
     words = [seed_words, level & 0xFFFFFFFF, index & 0xFFFFFFFF, index >> 32]
     return words + [(seed >> 32 * k) & 0xFFFFFFFF for k in range(seed_words)]

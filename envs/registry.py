@@ -40,13 +40,13 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
     ),
     EnvironmentCard(
         "stepgym/Countdown-v0",
-        "stepgym.envs.countdown:make",
+        "stepgym.envs.families.countdown:make",
         10,
         "procedural: reach a target from numbers",
     ),
     EnvironmentCard(
         "stepgym/ModularSums-v0",
-        "stepgym.envs.modular_sums:make",
+        "stepgym.envs.families.modular_sums:make",
         10,
         "procedural: sums modulo a prime",
     ),
@@ -102,6 +102,11 @@ def load_env(env_id: str, **options: Any) -> ReasoningEnv:
     if not isinstance(env, ReasoningEnv):
         raise UserError(f"{env_id!r} makes a {type(env).__name__}, not a stepgym ReasoningEnv")
     return env
+
+
+def full_id(name: str) -> str:
+    """Return the id of an environment of this package given without `stepgym/`; other names as they are."""
+    return NAMESPACE + name if NAMESPACE + name in NAMES else name
 
 
 def register_all() -> None:

@@ -67,6 +67,8 @@ class Problem:
     """The domain's own data that the agent may see (Countdown: the numbers and the target)."""
     task: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False, hash=False)
     """The verifier's own data (tests, entry point, options); JSON-able, hidden from the agent."""
+    solution: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    """A worked solution as texts of steps, the last of which gives the answer; empty if there is none. Hidden too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.sandbox import docker_image
-from stepgym.sandbox.pool import PooledSandbox
+from stepgym.sandbox.pool import THREAD_SETTINGS, PooledSandbox
 from stepgym.sandbox.process_identity import is_dead, this_process
 from stepgym.sandbox.runner import wire
 from stepgym.sandbox.runner_client import RunnerClient, RunnerLost
@@ -132,6 +132,7 @@ class DockerSandbox(PooledSandbox):
                         "HOME": "/tmp",
                         "TMPDIR": "/tmp",
                         "LANG": "C.UTF-8",
+                        **THREAD_SETTINGS,
                     },
                     labels={"stepgym.sandbox": kind, OWNER: " ".join(this_process())},
                     network_disabled=True,
@@ -162,7 +163,8 @@ class DockerSandbox(PooledSandbox):
             memswap_limit=memory,
             nano_cpus=int(self.cpus * 1e9),
             tmpfs={
-                "/tmp": f"rw,nosuid,nodev,{run_written},size={self.disk_mib}m,nr_inodes=8192,mode=1777"
+                "/tmp": f"rw,nosuid,nodev,{run_written},size={self.disk_mib}m,nr_inodes=8192,mode=1777",
+                "/dev/shm": "rw,nosuid,nodev,noexec,size=16m,nr_inodes=1024,mode=1777",
             },
             binds={str(channel): {"bind": "/channel", "mode": "ro"}},
             log_config={"type": "none"},
@@ -190,6 +192,7 @@ def runner_options(kind: str) -> dict[str, Any]:
         "packages": [f"{docker_image.INSIDE}/packages"] if kind == "tester" else [],
         "tester": kind == "tester",
         "run_written": kind == "tools",
+        "shared_memory": True,
     }
 
 

@@ -48,6 +48,7 @@ LEFT_OUT = frozenset(
 )
 INSIDE = "/opt/stepgym"
 LABELS = {"stepgym.sandbox": "image"}
+TIME_ZONES = Path("/usr/share/zoneinfo")
 KINDS = ("python", "tester", "tools")
 
 
@@ -168,6 +169,8 @@ def pack_interpreter(sink: IO[bytes]) -> None:
             package
         ) in _package_folders():  # what property tests import may need libraries of its own
             binaries += [path for path in _files(package) if path.suffix == ".so"]
+        for path in _files(TIME_ZONES) if TIME_ZONES.is_dir() else []:
+            _add_file(tar, path, str(path).lstrip("/"))
         for library in shared_libraries(binaries):
             _add_file(tar, library, str(library).lstrip("/"), 0o755)
 

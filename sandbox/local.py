@@ -19,10 +19,11 @@ import sysconfig
 import tempfile
 import warnings
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stepgym.sandbox.pool import PooledSandbox
+from stepgym.sandbox.pool import THREAD_SETTINGS, PooledSandbox
 from stepgym.sandbox.process_identity import is_dead, this_process
 from stepgym.sandbox.runner import wire
 from stepgym.sandbox.runner_client import RunnerClient
@@ -170,28 +171,35 @@ def _start(kind: str, folder: str, control: int, *, namespaces: bool) -> subproc
         "HOME": folder,
         "TMPDIR": folder,
         "PATH": "/usr/bin:/bin",
+        **THREAD_SETTINGS,
     }
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-S",
-            "-s",
-            "-B",
-            "-P",
-            "-X",
-            "utf8",
-            RUNNER / "launch.py",
-            str(control),
-            json.dumps(options),
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=None if os.environ.get("STEPGYM_SANDBOX_DEBUG") else subprocess.DEVNULL,
-        env=environment,
-        cwd="/",
-        pass_fds=[control],
-        start_new_session=True,
-    )
+    with _pipe() as (reading, writing):
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-S", "-s", "-B", "-P", "-X", "utf8"),
+                RUNNER / "launch.py",
+                str(control),
+                json.dumps(options),
+            ],
+            stdin=reading,
+            stdout=writing,
+            stderr=None if os.environ.get("STEPGYM_SANDBOX_DEBUG") else writing,
+            env=environment,
+            cwd="/",
+            pass_fds=[control],
+            start_new_session=True,
+        )
+
+
+@contextlib.contextmanager
+def _pipe() -> Iterator[tuple[int, int]]:
+    """A pipe for the standard streams: the runner's stream objects must be made for pipes, as in a container."""
+    reading, writing = os.pipe()
+    try:
+        yield reading, writing
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def stdlib_paths() -> list[str]:

@@ -19,6 +19,14 @@ from stepgym.sandbox.worker import CLOSED, Worker
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+THREAD_SETTINGS = {
+    "MALLOC_ARENA_MAX": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+}
+"""The environment of every runner: one memory arena (threads reserve no address space) and one thread for BLAS."""
 CLOSE_S = 10.0
 """How long `close` waits for workers that run a program or start a runner."""
 

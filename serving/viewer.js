@@ -71,7 +71,7 @@ function open(i) {
   $("name").textContent = episode.id;
   $("cost").textContent = episode.cost;
   $("prompt").textContent = episode.prompt;
-  const facts = [["answer", episode.answer], ["reference", episode.reference], ["because", episode.reason], ["note", episode.note]];
+  const facts = [["answer", episode.answer], ["reference", episode.reference], ["reason", episode.reason], ["note", episode.note]];
   $("outcome").replaceChildren(...facts.filter(([, text]) => text).map(([name, text]) => make("div", {}, make("dt", {}, name), make("dd", {}, text))));
   layout();
   paint();
@@ -157,8 +157,8 @@ function describe(i) {
   if (n.r) body.push(make("h3", {}, "reply of the environment"), make("pre", { class: "reply" }, n.r));
   if (n.a !== null && n.a !== undefined) body.push(make("h3", {}, "answer"), make("pre", { class: "answer" }, n.a));
   if (n.n) body.push(make("p", { class: "note" }, n.n));
-  body.push(make("h3", {}, "what search knows"), make("dl", { class: "facts" }, ...facts.map(([name, text]) => make("div", {}, make("dt", {}, name), make("dd", {}, text)))));
-  if (i > 0) body.push(make("h3", {}, "the way here"), make("ol", { class: "path" }, ...path.map((j) => {
+  body.push(make("h3", {}, "search statistics"), make("dl", { class: "facts" }, ...facts.map(([name, text]) => make("div", {}, make("dt", {}, name), make("dd", {}, text)))));
+  if (i > 0) body.push(make("h3", {}, "steps to this node"), make("ol", { class: "path" }, ...path.map((j) => {
     const button = make("button", { "aria-current": String(j === deepest) }, episode.nodes[j].label);
     button.onclick = () => choose(j, true);
     return make("li", {}, button);

@@ -19,8 +19,8 @@ from stepgym.agents.embedded import net
 from stepgym.agents.embedded.games import FIRST_MOVE, GAMES, MOVE_TOKEN, PAD
 from stepgym.agents.embedded.policy import EmbeddedPolicy
 from stepgym.agents.embedded.reward import EmbeddedRewardModel
-from stepgym.envs.countdown import Board, problems
-from stepgym.envs.countdown_solver import moves, reachable
+from stepgym.envs.families.countdown import Board, problems
+from stepgym.envs.families.countdown_solver import moves, reachable
 from stepgym.training.boards import batches
 from stepgym.training.fit import Progress, Schedule, fit
 

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from stepgym.envs import countdown, countdown_rules, countdown_solver, modular_sums
+from stepgym.envs.families import countdown, countdown_rules, countdown_solver, modular_sums
 from stepgym.envs.types import End, State
 
 PAD, NONE, BIG = range(3)

@@ -25,7 +25,7 @@ from stepgym.agents.types import Policy
 from stepgym.claims.jobs import run_jobs
 from stepgym.claims.pictures import draw_matrices
 from stepgym.claims.small_beats_large.models import HELD_OUT
-from stepgym.envs import countdown, modular_sums
+from stepgym.envs.families import countdown, modular_sums
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Step
 from stepgym.plugins.errors import UserError

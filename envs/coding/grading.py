@@ -1,21 +1,31 @@
 """Grade code by its tests: the candidate in one process, tests and expected values in another.
 
-The candidate only ever answers calls, so what it can neither read nor touch are the tests, the clock of the tests,
-the comparison and the report. A verdict is CORRECT only if at least one test passed, none failed and the candidate's
-end of the channel stood to the end. What is the tests' own fault (they do not compile, they never end) is UNDECIDED.
-Not covered: several threads of a test calling the candidate at once.
+The candidate only answers calls. It can neither read nor change the tests, the clock of the tests, the comparison and
+the report. A verdict is CORRECT only if at least one test passed, none failed or stayed undecided, and the candidate's
+end of the channel stood to the end. What is the tests' own fault (they do not compile, they never end), or what two
+processes cannot do, is UNDECIDED. Not covered: several threads of a test calling the candidate at once.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from stepgym.envs.coding.one_process import one_process_program, read_one_process
+from stepgym.envs.coding.preamble import with_preamble
 from stepgym.envs.coding.stdio import grade_stdio
-from stepgym.envs.coding.styles import Task, Tests, TestsError, read_tests, tester_program
-from stepgym.envs.types import Status, Verdict
+from stepgym.envs.coding.styles import (
+    NEED_ENTRY_POINT,
+    Task,
+    Tests,
+    TestsError,
+    read_tests,
+    tester_program,
+)
+from stepgym.envs.types import Fault, Status, Verdict
 from stepgym.sandbox.types import (
     ExecutionResult,
     Limits,
@@ -50,14 +60,21 @@ def grade(
     sandbox: Sandbox,
     prompts: Sequence[str | None] | None = None,
     styles: Sequence[str | None] | None = None,
+    preambles: Sequence[str | None] | None = None,
+    strict: bool = False,
+    one_process: bool = False,
     limits: Limits = LIMITS,
 ) -> list[Verdict]:
     """Grade each solution by its tests, all of them in one batch; verdicts in the same order.
 
-    `tests` are source text or data, see `stepgym.envs.coding.styles`; their style is told from their form unless
+    `tests` are source text or data, see `stepgym.envs.coding.styles`; their style is recognised by their form unless
     `styles` names it. `prompts` are trusted: helper functions that tests use are taken from there and not from the
-    solution. `details["tests"]` says of each test whether it passed. Raises `TestsError` for tests of no known form
-    and `SandboxError` for a fault of the sandbox; never anything for a fault of a solution.
+    solution. `preambles` are trusted source that stands before the solution. `strict` makes a verdict UNDECIDED that
+    rests on what the candidate's own classes say. `one_process` runs tests beside the solution, where a solution can
+    forge the verdict; every such verdict says so.
+
+    `details["tests"]` has each test's outcome. Raises `TestsError` for tests of no known form and `SandboxError` for a
+    fault of the sandbox; never anything for a fault of a solution.
     """
     count = len(solutions)
     for name, column in (
@@ -65,31 +82,58 @@ def grade(
         ("entry_points", entry_points),
         ("prompts", prompts),
         ("styles", styles),
+        ("preambles", preambles),
     ):
         if column is not None and (isinstance(column, str) or len(column) != count):
             raise ValueError(f"{name} must be a list as long as solutions ({count})")
-    tasks = [read_tests(text, style=styles[i] if styles else None) for i, text in enumerate(tests)]
     verdicts: dict[int, Verdict] = {}
     pairs: dict[int, Pair] = {}
     programs: dict[int, tuple[str, Task]] = {}
-    for i, (solution, task) in enumerate(zip(solutions, tasks)):
-        fault = _unreadable(solution)
+    together: dict[int, Program] = {}
+    for i, text in enumerate(tests):
+        task, entry_point = _task(text, styles[i] if styles else None, entry_points[i])
+        fault = _unreadable(solutions[i])
         if fault:
             verdicts[i] = Verdict(Status.INCORRECT, reason=fault, decided_by="source")
-        elif task.style == "stdio":
-            programs[i] = (solution, task)
+            continue
+        source = with_preamble(
+            solutions[i].removeprefix("\ufeff"),
+            preambles[i] if preambles else None,
+            entry_point=entry_point,
+            tests=task.source,
+        )
+        prompt = prompts[i] if prompts else None
+        if task.style == "stdio":
+            programs[i] = (source, task)
+        elif one_process:
+            together[i] = one_process_program(source, task, entry_point, prompt, limits=limits)
         else:
-            pairs[i] = _pair(
-                solution, task, entry_points[i], prompts[i] if prompts else None, limits
-            )
+            pairs[i] = _pair(source, task, entry_point, prompt, limits)
     if pairs:
         for i, result in zip(pairs, sandbox.run_pairs(list(pairs.values()))):
-            verdicts[i] = _verdict(result)
+            verdicts[i] = _verdict(result, strict=strict)
     if programs:
         verdicts.update(
             zip(programs, grade_stdio(list(programs.values()), sandbox=sandbox, limits=limits))
         )
+    if together:
+        for i, run in zip(together, sandbox.run(list(together.values()))):
+            rows, details, why = read_one_process(run, together[i])
+            verdict = _undecided(why, details) if why else verdict_of_rows(rows, details)
+            verdicts[i] = replace(verdict, decided_by="one_process")
     return [verdicts[i] for i in range(count)]
+
+
+def _task(tests: Tests, style: str | None, entry_point: str | None) -> tuple[Task, str | None]:
+    task = read_tests(tests, style=style, entry_point=entry_point)
+    entry_point = task.entry_point or entry_point
+    if task.style in NEED_ENTRY_POINT and not entry_point:
+        raise TestsError(f"tests of the style {task.style!r} need an entry point")
+    if entry_point is not None and not ENTRY_POINT.fullmatch(entry_point):
+        raise TestsError(
+            f"the entry point is {entry_point!r:.60}; it must be a Python name or Solution().method"
+        )
+    return task, entry_point
 
 
 def _unreadable(solution: str) -> str:
@@ -100,6 +144,9 @@ def _unreadable(solution: str) -> str:
     if size > MAX_SOURCE_BYTES:
         return f"the source has {size} bytes; at most {MAX_SOURCE_BYTES} are graded"
     return "the source has a null byte" if "\0" in solution else ""
+
+
+ENTRY_POINT = re.compile(r"[^\W\d]\w*(?:\(\)\.[^\W\d]\w*)?")
 
 
 def _pair(
@@ -113,39 +160,84 @@ def _pair(
     source = tester_program(
         task, entry_point=entry_point, prompt=prompt, candidate_s=limits.wall_s or 1e9
     )
-    return Pair(Program(solution, limits=candidate_limits), Program(source, limits=tester_limits))
+    files = dict(task.data_files)
+    return Pair(
+        Program(solution, files=files, limits=candidate_limits),
+        Program(source, files=files, limits=tester_limits),
+    )
 
 
-def _verdict(result: PairResult) -> Verdict:
-    """Read a report; whatever is missing from it counts against nobody but makes no verdict CORRECT."""
+def _verdict(result: PairResult, *, strict: bool) -> Verdict:
+    """Read a report; what is missing from it counts against nobody but makes no verdict CORRECT."""
     candidate, tester, text = result
-    report: dict[str, Any] = json.loads(text) if text is not None else {}
+    report = _read_report(text)
+    if report is None:
+        return _undecided(_why_no_report(tester), {"tests": [], "outcome": candidate.outcome.value})
     details: dict[str, Any] = {"tests": report.get("tests", []), "outcome": candidate.outcome.value}
     details |= {key: report[key] for key in ("counterexample", "examples") if key in report}
+    observed = report.get("observed") or {}
+    details |= {"observed": observed} if observed else {}
     broken = report.get("broken")
+    if report["undecided"] is not None:
+        return _undecided(report["undecided"], details)
     if broken is not None:
         details["outcome"] = (
             Outcome.WALL_TIME.value if broken[0] == "timeout" else candidate.outcome.value
         )
-        return _of(Status.INCORRECT, _why_broken(broken, candidate), "channel", details)
-    if text is None:
-        return _of(Status.UNDECIDED, _why_no_report(tester), "tests", details)
-    if report["undecided"] is not None:
-        return _of(Status.UNDECIDED, report["undecided"], "tests", details)
-    rows = report["tests"]
+        return Verdict(Status.INCORRECT, 0.0, _why_broken(broken, candidate), "channel", details)
+    return verdict_of_rows(report["tests"], details, _forgeable(observed, strict=strict))
+
+
+def _read_report(text: str | None) -> dict[str, Any] | None:
+    """Return a report; `None` for none, or one that was cut off when the tester was ended."""
+    try:
+        report = json.loads(text) if text is not None else None
+    except ValueError:
+        return None
+    return report if isinstance(report, dict) else None
+
+
+def _forgeable(observed: dict[str, Any], *, strict: bool) -> str:
+    """Return why a CORRECT verdict would rest on the candidate's word and is refused for that, or an empty text."""
+    if "set by the candidate" in observed:
+        return (
+            f"the candidate set {observed['set by the candidate'][0]}, which the tests' own class counts; "
+            "who counted cannot be told"
+        )
+    if strict and "own comparison" in observed:
+        return f"the candidate's own class decides a comparison ({observed['own comparison'][0]})"
+    return ""
+
+
+def verdict_of_rows(
+    rows: Sequence[Sequence[str]], details: dict[str, Any], refused: str = ""
+) -> Verdict:
+    """Return the verdict that rows of tests amount to; `refused` is a reason against CORRECT."""
     failed = [row for row in rows if row[1] == "failed"]
+    undecided = [row for row in rows if row[1] == "undecided"]
     passed = sum(row[1] == "passed" for row in rows)
     if failed:
         name, _, message = failed[0]
         reason = f"{len(failed)} of {passed + len(failed)} tests failed; first {name}: {message}"
         return Verdict(Status.INCORRECT, passed / (passed + len(failed)), reason, "tests", details)
+    if undecided:
+        large = "large answer" in details.get("observed", {})
+        return _undecided(
+            f"{undecided[0][0]}: {undecided[0][2]}", details, Fault.ANSWER if large else Fault.OURS
+        )
     if not passed:
-        return _of(Status.UNDECIDED, "no test ran: all were skipped", "tests", details)
-    return Verdict(Status.CORRECT, 1.0, f"{passed} tests passed", "tests", details)
+        return _undecided("no test ran: all were skipped", details)
+    if refused:
+        return _undecided(refused, details, Fault.ANSWER)
+    reason = f"{passed} tests passed"
+    own = details.get("observed", {}).get("own comparison")
+    if own:
+        reason += f"; the candidate's own class decided a comparison ({', '.join(own)})"
+    return Verdict(Status.CORRECT, 1.0, reason, "tests", details)
 
 
-def _of(status: Status, reason: str, decided_by: str, details: dict[str, Any]) -> Verdict:
-    return Verdict(status, 0.0, reason, decided_by, details)
+def _undecided(reason: str, details: dict[str, Any], fault: Fault = Fault.OURS) -> Verdict:
+    return Verdict(Status.UNDECIDED, 0.0, reason, "tests", details, fault)
 
 
 def _why_broken(broken: list[str], candidate: ExecutionResult) -> str:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stepgym.envs.coding.harness.failures import PACKAGES
 from stepgym.envs.coding.styles import Task, TestsError, harness
-from stepgym.envs.types import Status, Verdict
+from stepgym.envs.types import Fault, Status, Verdict
 from stepgym.plugins.names import unknown_name
 from stepgym.sandbox.types import ExecutionResult, Limits, Outcome, Program, Sandbox
 
 CHECKERS = ("exact", "tokens", "float")
 TOLERANCE = 1e-6
 CHECKER_LIMITS = Limits(wall_s=10.0, memory_mib=1024, output_bytes=1 << 22)
+CHECKED_AT_ONCE = 2 << 20
+"""Characters of input and output that one checker compares; many large cases take several checkers."""
+FRACTION = re.compile(r"(?<![\w.])[+-]?\d*\.\d+(?:[eE][+-]?\d+)?(?![\w.])")
 
 
 def grade_stdio(
@@ -22,38 +27,50 @@ def grade_stdio(
     """Grade programs by what they print; one batch of runs, one of comparisons."""
     settings = [_settings(task) for _, task in jobs]
     programs, owners = [], []
-    for number, ((source, _), setting) in enumerate(zip(jobs, settings)):
+    for number, ((source, task), setting) in enumerate(zip(jobs, settings)):
         for case in setting["cases"]:
             programs.append(
-                Program(source, setting["language"], stdin=case["stdin"], limits=limits)
+                Program(
+                    source,
+                    setting["language"],
+                    stdin=case["stdin"],
+                    files=task.data_files,
+                    limits=limits,
+                )
             )
             owners.append(number)
     runs: list[list[ExecutionResult]] = [[] for _ in jobs]
     for number, result in zip(owners, sandbox.run(programs)):
         runs[number].append(result)
-    checks = sandbox.run([_check(setting, results) for setting, results in zip(settings, runs)])
-    return [
-        _verdict(setting, results, check) for setting, results, check in zip(settings, runs, checks)
+    chunks = [
+        (number, chunk)
+        for number, (setting, results) in enumerate(zip(settings, runs))
+        for chunk in _chunks(setting, results)
     ]
+    checks = sandbox.run([_check(settings[n], runs[n], chunk) for n, chunk in chunks])
+    rows = [[_row_of_run(i, run) for i, run in enumerate(results)] for results in runs]
+    for (number, chunk), check in zip(chunks, checks):
+        for place, row in zip(chunk, _rows_of_check(chunk, check)):
+            rows[number][place] = row
+    return [_verdict(each, results) for each, results in zip(rows, runs)]
 
 
 def _settings(task: Task) -> dict[str, Any]:
-    data: Mapping[str, Any] = task.data if isinstance(task.data, Mapping) else {"cases": task.data}
-    checker = data.get("checker", "tokens")
-    custom = "\n" in checker
-    if not custom and checker not in CHECKERS:
-        raise unknown_name("checker", checker, CHECKERS, dotted=False)
+    data = task.data
     cases = data.get("cases") or []
     if not cases:
         raise TestsError("tests of the style 'stdio' need at least one case")
     for number, case in enumerate(cases):
         if not isinstance(case, Mapping) or "stdout" not in case:
             raise TestsError(f"case {number} is {case!r:.80}, not {{'stdin': ..., 'stdout': ...}}")
+    read = [{"stdin": case.get("stdin", ""), "stdout": _accepted(case["stdout"])} for case in cases]
+    checker = data.get("checker") or _default_checker(read)
+    custom = "\n" in checker
+    if not custom and checker not in CHECKERS:
+        raise unknown_name("checker", checker, CHECKERS, dotted=False)
     return {
         "language": data.get("language", "python"),
-        "cases": [
-            {"stdin": case.get("stdin", ""), "stdout": _accepted(case["stdout"])} for case in cases
-        ],
+        "cases": read,
         "checker": None if custom else checker,
         "source": checker if custom else None,
         "tolerance": data.get("tolerance", TOLERANCE),
@@ -64,38 +81,75 @@ def _accepted(stdout: str | Sequence[str]) -> list[str]:
     return [stdout] if isinstance(stdout, str) else list(stdout)
 
 
-def _check(setting: dict[str, Any], results: list[ExecutionResult]) -> Program:
+def _default_checker(cases: Sequence[Mapping[str, Any]]) -> str:
+    """Compare numbers within a tolerance if some expected number has a fraction, else words."""
+    some = any(FRACTION.search(text) for case in cases for text in case["stdout"])
+    return "float" if some else "tokens"
+
+
+def _chunks(setting: dict[str, Any], results: Sequence[ExecutionResult]) -> list[list[int]]:
+    """Divide the cases that ended well among checkers; the others need none."""
+    chunks: list[list[int]] = []
+    size = CHECKED_AT_ONCE
+    for place, (case, run) in enumerate(zip(setting["cases"], results)):
+        if run.outcome is not Outcome.OK:
+            continue
+        weight = len(case["stdin"]) + len(run.stdout) + sum(map(len, case["stdout"]))
+        if size + weight > CHECKED_AT_ONCE:
+            chunks.append([])
+            size = 0
+        chunks[-1].append(place)
+        size += weight
+    return chunks
+
+
+def _check(
+    setting: dict[str, Any], results: Sequence[ExecutionResult], chunk: Sequence[int]
+) -> Program:
     cases = [
-        [case["stdin"], run.stdout, case["stdout"]] for case, run in zip(setting["cases"], results)
+        [setting["cases"][i]["stdin"], results[i].stdout, setting["cases"][i]["stdout"]]
+        for i in chunk
     ]
     task = {key: setting[key] for key in ("checker", "source", "tolerance")} | {"cases": cases}
-    return Program(harness("compare"), stdin=json.dumps(task), limits=CHECKER_LIMITS)
+    return Program(harness("output_checker"), stdin=json.dumps(task), limits=CHECKER_LIMITS)
 
 
-def _verdict(
-    setting: dict[str, Any], runs: list[ExecutionResult], check: ExecutionResult
-) -> Verdict:
+def _row_of_run(number: int, run: ExecutionResult) -> list[str]:
+    last = run.stderr.strip().rpartition("\n")[2][:200]
+    missing = re.search(r"^ModuleNotFoundError: No module named '([\w.]+)'", last)
+    if missing is not None and missing[1].partition(".")[0] in PACKAGES:
+        reason = f"the program needs the package {missing[1]!r}, which the sandbox does not have"
+        return [f"case {number}", "undecided", reason]
+    return [f"case {number}", "failed", f"{run.outcome.value}{': ' + last if last else ''}"]
+
+
+def _rows_of_check(chunk: Sequence[int], check: ExecutionResult) -> list[list[str]]:
+    names = [f"case {number}" for number in chunk]
     if check.outcome is not Outcome.OK:
         last = check.stderr.strip().rpartition("\n")[2]
-        return Verdict(
-            Status.UNDECIDED, 0.0, f"the checker failed ({check.outcome.value}): {last}", "checker"
-        )
+        reason = f"the checker failed ({check.outcome.value}): {last}"
+        return [[name, "undecided", reason] for name in names]
     rows = []
-    for number, (run, agrees) in enumerate(zip(runs, json.loads(check.stdout))):
-        good = agrees and run.outcome is Outcome.OK
-        message = "" if good else "wrong output" if run.outcome is Outcome.OK else _why(run)
-        rows.append([f"case {number}", "passed" if good else "failed", message])
-    failed = [row for row in rows if row[1] == "failed"]
+    for name, said in zip(names, json.loads(check.stdout)):
+        if said in (True, False):
+            rows.append([name, "passed" if said else "failed", "" if said else "wrong output"])
+        else:
+            rows.append([name, "undecided", str(said)])
+    return rows
+
+
+def _verdict(rows: list[list[str]], runs: Sequence[ExecutionResult]) -> Verdict:
+    counts = {
+        outcome: [row for row in rows if row[1] == outcome] for outcome in ("failed", "undecided")
+    }
     details = {
         "tests": rows,
         "outcome": next((r.outcome.value for r in runs if r.outcome is not Outcome.OK), "ok"),
     }
-    if not failed:
-        return Verdict(Status.CORRECT, 1.0, f"{len(rows)} tests passed", "tests", details)
-    reason = f"{len(failed)} of {len(rows)} tests failed; first {failed[0][0]}: {failed[0][2]}"
-    return Verdict(Status.INCORRECT, 1 - len(failed) / len(rows), reason, "tests", details)
-
-
-def _why(run: ExecutionResult) -> str:
-    last = run.stderr.strip().rpartition("\n")[2][:200]
-    return f"{run.outcome.value}{': ' + last if last else ''}"
+    if failed := counts["failed"]:
+        reason = f"{len(failed)} of {len(rows)} tests failed; first {failed[0][0]}: {failed[0][2]}"
+        score = sum(row[1] == "passed" for row in rows) / len(rows)
+        return Verdict(Status.INCORRECT, score, reason, "tests", details)
+    if undecided := counts["undecided"]:
+        return Verdict(Status.UNDECIDED, 0.0, undecided[0][2], "checker", details, Fault.OURS)
+    return Verdict(Status.CORRECT, 1.0, f"{len(rows)} tests passed", "tests", details)

@@ -1,4 +1,4 @@
-"""How tests are written: one style per kind of text, told apart here, and the tester program each becomes.
+"""How tests are written: one style per kind, recognised by form, and the tester program that each becomes.
 
 | style | what the tests are |
 |---|---|
@@ -8,30 +8,49 @@
 | `calls` | a table `[[args, kwargs], expected]`, as Python objects or JSON |
 | `stdio` | `{"cases": [{"stdin", "stdout"}], "checker", "tolerance", "language"}`; `stdout` may list several answers |
 | `property` | `{"strategies", "reference"}`: see `stepgym.envs.coding.property` |
+
+Published forms of the last but two (APPS, LiveCodeBench) are read by `stepgym.envs.coding.published_forms`.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from stepgym.envs.coding.published_forms import FormError, read_published
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import unknown_name
-from stepgym.sandbox.runner.codec import Packer
+from stepgym.sandbox.runner.codec import Packer, Unsendable
 
 STYLES = ("check", "files", "asserts", "calls", "stdio", "property")
+NEED_ENTRY_POINT = ("check", "calls", "property")
 Tests = str | Mapping[str, Any] | Sequence[Any]
 
 TEST_FILE = re.compile(
-    r"^\s*(?:class\s+\w+\s*\([^)]*TestCase|class\s+Test\w*\s*[:(]|(?:async\s+)?def\s+test|from\s+unittest|import\s+(?:unittest|pytest))",
+    r"^\s*(?:class\s+\w+\s*\([^)]*TestCase|class\s+Test\w*\s*[:(]|(?:async\s+)?def\s+test|from\s+unittest\s+import\s+TestCase|import\s+(?:unittest|pytest)\s*$|from\s+pytest)",
     re.MULTILINE,
 )
 CHECK = re.compile(r"^def\s+check\s*\(", re.MULTILINE)
+HARNESS = (
+    "pytest_stand_in",
+    "binding",
+    "failures",
+    "foreseen_calls",
+    "candidate_access",
+    "call_tables",
+    "assert_styles",
+    "patches",
+    "test_files",
+    "property_tests",
+    "judging",
+)
+"""Modules of the tester's side, each after those it imports."""
 
 
 class TestsError(UserError):
@@ -40,39 +59,75 @@ class TestsError(UserError):
     __test__ = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """Tests in a known style."""
+    """Tests in a known style, and what they say of the solution."""
 
     style: str
     source: str = ""
     """Tests as source text (`check`, `files`, `asserts`)."""
-    data: Any = None
+    data: Mapping[str, Any] = field(default_factory=dict)
     """Tests as data (`calls`, `stdio`, `property`)."""
     from_json: bool = False
-    """Whether the data was written in JSON, which knows no tuples."""
+    """Whether the data was written in JSON, which has no tuples."""
+    entry_point: str | None = None
+    """The entry point, if the tests name it."""
+    names: tuple[str, ...] = ()
+    """Further names that the tests take from the solution."""
+    modules: tuple[str, ...] = ()
+    """Names by which the tests import the solution, besides `solution`."""
+    support: Mapping[str, str] = field(default_factory=dict)
+    """Modules of the tests: name -> source (`files`)."""
+    data_files: Mapping[str, str] = field(default_factory=dict)
+    """Files that lie in the folder of the solution and of the tests: relative path -> text."""
 
 
-def read_tests(tests: Tests, *, style: str | None = None) -> Task:
-    """Tell the style of tests; `style` names it instead. Raises `TestsError`."""
+def read_tests(tests: Tests, *, style: str | None = None, entry_point: str | None = None) -> Task:
+    """Recognise the style of tests; `style` names it instead. Raises `TestsError`."""
     if style is not None and style not in STYLES:
         raise unknown_name("test style", style, STYLES, dotted=False)
     if isinstance(tests, str):
-        data = _json(tests)
-        if data is not None:
-            return Task(style or _style_of_data(data), data=data, from_json=True)
-        return Task(style or _style_of_source(tests), source=tests)
-    return Task(style or _style_of_data(tests), data=tests)
+        data = _data_in(tests)
+        if data is None:
+            return Task(style=style or _style_of_source(tests), source=tests)
+        return _read_data(data, style, entry_point, from_json=not _has_tuples(data))
+    if not isinstance(tests, Mapping | Sequence) or isinstance(tests, bytes):
+        raise TestsError(f"tests are {tests!r:.60}; they must be source text, a list or a mapping")
+    return _read_data(tests, style, entry_point, from_json=False)
 
 
-def _json(text: str) -> Any:
+def _data_in(text: str) -> Any:
     if not text.lstrip().startswith(("[", "{")):
         return None
     try:
         data = json.loads(text)
     except ValueError:
-        return None
+        data = _literal(text)
     return data if isinstance(data, list | dict) else None
+
+
+def _has_tuples(data: Any) -> bool:
+    """Whether data was written in Python, where a tuple differs from a list."""
+    if isinstance(data, Mapping):
+        return any(_has_tuples(value) for value in data.values())
+    return isinstance(data, tuple) or (isinstance(data, list) and any(map(_has_tuples, data)))
+
+
+def _literal(text: str) -> Any:
+    """Read data written as a Python literal, `float("inf")` and `set()` included; `None` for any other text."""
+    try:
+        return ast.literal_eval(_Calls().visit(ast.parse(text.strip(), mode="eval")).body)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+
+
+class _Calls(ast.NodeTransformer):
+    """Puts constants in the place of calls such as `float("inf")`, which Python has no literal for."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if isinstance(node.func, ast.Name) and node.func.id == "float" and len(node.args) == 1:
+            return ast.copy_location(ast.Constant(float(ast.literal_eval(node.args[0]))), node)
+        return node
 
 
 def _style_of_source(text: str) -> str:
@@ -81,82 +136,138 @@ def _style_of_source(text: str) -> str:
     return "files" if TEST_FILE.search(text) else "asserts"
 
 
-def _style_of_data(data: Any) -> str:
-    if isinstance(data, Mapping):
-        for key, style in (
-            ("style", None),
-            ("strategies", "property"),
-            ("cases", "stdio"),
-            ("calls", "calls"),
-        ):
-            if key in data:
-                return style or read_tests("", style=data["style"]).style
+def _read_data(data: Any, style: str | None, entry_point: str | None, *, from_json: bool) -> Task:
+    if not isinstance(data, Mapping):
+        if data and all(isinstance(line, str) for line in data):
+            source = "\n".join(data)
+            return Task(style=style or _style_of_source(source), source=source)
+        if not any(isinstance(row, Mapping) for row in data):
+            table = {"calls": data, "bare": True}
+            return Task(style=style or "calls", data=table, from_json=from_json)
+    try:
+        published = read_published(data, entry_point)
+    except FormError as error:
+        raise TestsError(str(error)) from None
+    if published is not None:
+        data, entry_point = published
+        style, from_json = None, True
+    if not isinstance(data, Mapping):
+        raise TestsError(f"tests {data!r:.80} are of no known style; known: {', '.join(STYLES)}")
+    if "style" in data and style is None:
+        style = read_tests("", style=data["style"]).style
+    keys = (("strategies", "property"), ("cases", "stdio"), ("calls", "calls"), ("source", ""))
+    found = next((known for key, known in keys if key in data), None)
+    if found is None:
         raise TestsError(
             f"tests with keys {sorted(data)} are of no known style; known: {', '.join(STYLES)}"
         )
-    return "calls"
+    source = data.get("source", "") if not found else ""
+    return Task(
+        style=style or found or _style_of_source(source),
+        source=source,
+        data={} if source else data,
+        from_json=from_json or bool(data.get("from_json")),
+        entry_point=data.get("entry_point", entry_point),
+        names=tuple(data.get("names", ())),
+        modules=tuple(data.get("modules", ())),
+        support=dict(data.get("support", {})),
+        data_files=dict(data.get("data_files", {})),
+    )
 
 
 @cache
-def harness(*names: str) -> str:
-    """Return tester-side modules as one text."""
-    folder = files("stepgym.envs.coding.harness")
-    return "\n".join((folder / f"{name}.py").read_text("utf-8") for name in names)
+def harness(name: str) -> str:
+    """Return the source of a tester-side module."""
+    return (files("stepgym.envs.coding.harness") / f"{name}.py").read_text("utf-8")
+
+
+def harness_sources(*names: str) -> dict[str, str]:
+    """Return tester-side modules by full name, the packages they lie in first."""
+    package = "stepgym.envs.coding.harness"
+    parents = {package.rsplit(".", depth)[0]: "" for depth in (2, 1)} | {package: ""}
+    return parents | {f"{package}.{name}": harness(name) for name in names}
 
 
 @cache
-def quoted_harness(*names: str) -> str:
-    """Return them as a literal."""
-    return repr(harness(*names))
+def quoted_harness() -> str:
+    """Return the tester-side modules as a literal: name -> source."""
+    return repr(harness_sources(*HARNESS))
+
+
+def judging_arguments(
+    task: Task, *, entry_point: str | None, prompt: str | None, candidate_s: float
+) -> list[Any]:
+    """Return the arguments of `harness.judging.judge` besides the solution, as JSON-able data."""
+    options: dict[str, Any] = {"source": task.source}
+    if task.style == "calls":
+        options = _call_table(task)
+    elif task.style == "property":
+        options = {key: value for key, value in task.data.items() if key != "style"}
+    elif task.style == "files":
+        options["support"] = dict(task.support)
+    declared = {
+        "entry_point": entry_point,
+        "prompt": prompt,
+        "names": list(task.names),
+        "modules": list(task.modules),
+    }
+    return [task.style, declared, options, candidate_s]
 
 
 def tester_program(
     task: Task, *, entry_point: str | None, prompt: str | None, candidate_s: float
 ) -> str:
     """Return the source of the tester's program."""
-    options: dict[str, Any] = {"entry_point": entry_point}
-    modules: tuple[str, ...] = ("core",)
-    function = {"check": "run_check", "asserts": "run_asserts", "files": "run_files"}.get(
-        task.style, "run_calls"
+    arguments = judging_arguments(
+        task, entry_point=entry_point, prompt=prompt, candidate_s=candidate_s
     )
-    if task.style == "calls":
-        options |= _call_table(task)
-        values = "unpack_cases(remote, OPTIONS)"
-    elif task.style == "property":
-        modules, function = ("core", "properties"), "run_property"
-        options |= dict(task.data)
-        options.pop("style", None)
-        values = "OPTIONS"
-    else:
-        options |= {"source": task.source, "prompt": prompt}
-        modules = ("core", "cases", "pytest_shim") if task.style == "files" else modules
-        values = "OPTIONS"
     return (
-        f"OPTIONS = {options!r}\n"
-        f"names = remote.cached({quoted_harness(*modules)})\n"
-        f"unpack_cases = names.get('unpack_cases')\n"
-        f"names['judge'](remote, Broken, {candidate_s!r}, names[{function!r}], **{values})\n"
+        "import json\n"
+        f"judging = remote.library({quoted_harness()})\n"
+        f"judging.judge(remote, *json.loads({json.dumps(arguments)!r}))\n"
     )
 
 
 def _call_table(task: Task) -> dict[str, Any]:
-    table = task.data
-    options: dict[str, Any] = {"lenient": task.from_json, "tolerance": None}
-    if isinstance(table, Mapping):
-        options["tolerance"] = table.get("tolerance")
-        table = table["calls"]
+    data = task.data
     rows = []
-    for number, row in enumerate(table):
-        try:
-            call, expected = row
-            args, kwargs = call if len(call) == 2 and isinstance(call[1], Mapping) else (call, {})
-            rows.append(((list(args), dict(kwargs)), expected))
-        except (TypeError, ValueError) as error:
+    for number, row in enumerate(data["calls"]):
+        if isinstance(row, Mapping | str) or not isinstance(row, Sequence) or len(row) != 2:
             raise TestsError(
                 f"row {number} of the call table is {row!r:.80}, not [[args, kwargs], expected]"
-            ) from error
-    packer = Packer(_refuse)
-    return options | {"cases": packer.pack(rows)}
+            )
+        call, expected = row
+        accepted = list(expected) if data.get("alternatives") else [expected]
+        rows.append((_call(number, call, data), accepted))
+    try:
+        cases = Packer(_refuse).pack(rows)
+    except Unsendable as error:
+        raise TestsError(f"the call table cannot be handed over: {error}") from None
+    return {
+        "cases": cases,
+        "lenient": task.from_json,
+        "tolerance": data.get("tolerance"),
+        "any_order": bool(data.get("any_order")),
+    }
+
+
+def _call(number: int, call: Any, data: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Return the positional and named arguments of one row."""
+    if isinstance(call, Mapping | str) or not isinstance(call, Sequence):
+        raise TestsError(
+            f"row {number} of the call table has the arguments {call!r:.80}, not a list"
+        )
+    named = len(call) == 2 and isinstance(call[0], list | tuple) and isinstance(call[1], Mapping)
+    if not named or data.get("positional"):
+        return list(call), {}
+    if call[1] and data.get("bare"):
+        raise TestsError(
+            f"row {number} of the call table is ambiguous: {call!r:.80} may be [args, kwargs] or two arguments; "
+            'write {"calls": [[[args, kwargs], expected]]}, with {} for no named arguments'
+        )
+    if not all(isinstance(name, str) and name.isidentifier() for name in call[1]):
+        return list(call), {}
+    return list(call[0]), dict(call[1])
 
 
 def _refuse(value: Any) -> Any:

@@ -7,14 +7,19 @@ can do is answer calls, and what an answer is worth is decided at the other end.
 from __future__ import annotations
 
 import _socket
+import copy
 import io
+import os
+import random
 import sys
 import types
 from typing import Any
 
+from stepgym.sandbox.runner.codec import Packer, Unsendable, dumps
+from stepgym.sandbox.runner.exceptions import describe_error_class, local_error_class
 from stepgym.sandbox.runner.handles import (
-    EXCEPTIONS,
     Handle,
+    Mark,
     awaited,
     features,
     handle_class,
@@ -23,8 +28,12 @@ from stepgym.sandbox.runner.handles import (
     subclass,
 )
 from stepgym.sandbox.runner.link import MAX_TEXT, Broken, Link
+from stepgym.sandbox.runner.shared_folder import SharedFolder
+from stepgym.sandbox.runner.values import refill
 
 MODULE_NAME = "solution"
+MAX_ERROR_BYTES = 1 << 16
+"""Arguments of an exception that are larger stay behind; its message crosses."""
 
 
 class CandidateLink(Link):
@@ -35,7 +44,12 @@ class CandidateLink(Link):
         self.module = module
         self.load_error: BaseException | None = None
         self.captured: io.StringIO | None = None
-        self.described: dict[str, Any] = {}
+        self.warned: list[Any] | None = None
+        self.folder: SharedFolder | None = None
+        self.stdin: io.StringIO | None = None
+        self.replaced: dict[str, list[Any]] = {}
+        self.renamed: list[tuple[bytes, bytes]] = []
+        """The tester's name of the shared folder and the name here, if they differ."""
 
     def describe(self, thing: Any) -> Any:
         if isinstance(thing, Handle):
@@ -54,11 +68,13 @@ class CandidateLink(Link):
         return ["h", number, type(thing).__name__, features(thing), kind, None]
 
     def describe_class(self, kind: type) -> list[Any]:
-        """A built-in exception class by name alone, one of the program's by name and number."""
-        return [
-            kind.__name__,
-            0 if EXCEPTIONS.get(kind.__name__) is kind else self.objects.number(kind),
-        ]
+        """Name an exception class: a standard one by module and name, one of the program's by name and number."""
+        standard = describe_error_class(kind)
+        return [standard, 0] if standard else [kind.__name__, self.objects.number(kind)]
+
+    def describe_large(self, value: Any) -> Any:
+        tree = super().describe_large(value)
+        return [*tree[:4], "large", None] if tree[0] == "h" else tree
 
     def adopt(self, tree: list[Any]) -> Any:
         return adopt(self, tree)
@@ -72,18 +88,17 @@ class CandidateLink(Link):
             message = str(error)[:MAX_TEXT]
         except Exception:  # noqa: BLE001 - the program's own __str__ may fail in any way
             message = ""
-        args = [
-            arg
-            for arg in error.args
-            if type(arg) in (int, str, float, bool, type(None)) and len(str(arg)) < MAX_TEXT
-        ]
-        exact = lineage[0][1] == 0 and len(args) == len(error.args)
+        standard = lineage[0][1] == 0
+        args: tuple[Any, ...] = error.args
+        if isinstance(error, OSError) and error.filename is not None and len(args) == 2:
+            args = (*args, error.filename)
         return [
             lineage,
             message,
-            args if exact else None,
-            0 if lineage[0][1] == 0 else self.objects.number(error),
+            _plain_tree(list(args)) if standard else None,
+            0 if standard else self.objects.number(error),
             error is self.load_error,
+            _plain_tree(dict(vars(error))) if standard and vars(error) else None,
         ]
 
     def settle(self, changes: list[tuple[Any, Any]], value: Any) -> None:
@@ -93,17 +108,80 @@ class CandidateLink(Link):
     def raise_theirs(self, error: list[Any], operation: str) -> Any:
         lineage, message = error[0], error[1]
         for name, _ in lineage:
-            if name in EXCEPTIONS:
-                raise EXCEPTIONS[name](message)
+            kind = local_error_class(name)
+            if kind is not None:
+                try:
+                    raised = kind(message)
+                except TypeError:  # its constructor wants other arguments
+                    continue
+                raise raised
         raise RuntimeError(message)
 
-    def printed(self) -> str | None:
-        if self.captured is None:
-            return None
-        text = self.captured.getvalue()
-        self.captured.seek(0)
-        self.captured.truncate()
-        return text[: 1 << 20]
+    def encode(self, frame: bytes) -> bytes:
+        for theirs, ours in self.renamed:
+            if ours in frame:
+                text = frame[4:].replace(ours, theirs)
+                frame = len(text).to_bytes(4, "big") + text
+        return frame
+
+    def decode(self, text: bytes) -> bytes:
+        for theirs, ours in self.renamed:
+            text = text.replace(theirs, ours)
+        return text
+
+    def news(self) -> Any:
+        found: dict[str, Any] = {}
+        if self.captured is not None:
+            text = self.captured.getvalue()
+            self.captured.seek(0)
+            self.captured.truncate()
+            if text:
+                found["printed"] = text[: 1 << 20]
+        if self.stdin is not None and not self.stdin.closed and (read := self.stdin.tell()):
+            found["read"], self.stdin = read, None
+        if self.warned:
+            found["warnings"], self.warned[:] = list(self.warned), []
+        if self.folder is not None and (changes := self.folder.changes()):
+            found["files"] = Packer(_refuse).pack(changes)
+        return found or None
+
+    def capture(self, streams: list[str]) -> None:
+        """Collect from now on what is printed ("stdout") and what is warned of ("warnings"), to send it with answers."""
+        self.captured = io.StringIO() if "stdout" in streams else None
+        sys.stdout = self.captured or sys.__stdout__
+        if "warnings" in streams and self.warned is None:
+            import warnings
+
+            self.warned = []
+            warnings.simplefilter("always")
+            warnings.showwarning = self._collect_warning  # type: ignore[assignment]
+
+    def _collect_warning(self, message: Any, category: Any, *place: Any) -> None:
+        lineage = [describe_error_class(kind) for kind in category.__mro__]
+        assert self.warned is not None
+        self.warned.append([[name for name in lineage if name], str(message)[:MAX_TEXT]])
+
+    def share(self, state: dict[str, Any]) -> None:
+        """Take over what the tests changed in their process: files, environment variables, seeds."""
+        if "folder" in state:
+            here = os.getcwd()
+            if state["folder"] != here:
+                self.renamed = [(os.fsencode(state["folder"]), os.fsencode(here))]
+            self.folder = SharedFolder(here)
+        if self.folder is not None:
+            self.folder.apply(state.get("files", {}))
+        for name, value in state.get("environment", {}).items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        if "stdin" in state:
+            self.stdin = sys.stdin = io.StringIO(state["stdin"])
+        for module, arguments in state.get("seeds", []):
+            if module == "random":
+                random.seed(*arguments)
+            elif "numpy" in sys.modules:
+                sys.modules["numpy"].random.seed(*arguments)
 
     def perform(self, operation: str, target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         if self.load_error is not None:
@@ -112,10 +190,19 @@ class CandidateLink(Link):
             return None
         if operation == "get":
             return getattr(self.module, target)
+        if operation == "has":
+            return [name for name in args[0] if name in vars(self.module)]
         if operation == "capture":
-            self.captured = io.StringIO() if args[0] else None
-            sys.stdout = self.captured or sys.__stdout__
-            return None
+            return self.capture(args[0])
+        if operation == "share":
+            return self.share(args[0])
+        if operation in ("replace", "restore"):
+            owner, attribute = find_owner(target)
+            stack = self.replaced.setdefault(target, [])
+            if operation == "replace":
+                stack.append(getattr(owner, attribute, None))
+                return setattr(owner, attribute, args[0])
+            return setattr(owner, attribute, stack.pop()) if stack else None
         thing: Any = self.module if target == 0 else self.objects.by_number[target]
         match operation:
             case "special":
@@ -144,6 +231,8 @@ class CandidateLink(Link):
                 return repr(thing)
             case "dir":
                 return dir(thing)
+            case "copy":
+                return copy.deepcopy(thing) if args[0] else copy.copy(thing)
         raise LookupError(operation)
 
 
@@ -161,19 +250,37 @@ def adopt(link: Link, tree: list[Any]) -> Any:
         raise ValueError("a bad handle")
     handle = link.stand_ins.get(number)
     if handle is None:
-        handle = handle_class(short_name(name), frozenset(offered))(link, number, "")
+        handle = handle_class(short_name(name), frozenset(offered))(link, number, Mark.PLAIN)
         link.stand_ins[number] = handle
     link.dropped.discard(number)
     return awaited(handle) if tree[4] == "coroutine" else handle
 
 
-def refill(old: Any, new: Any) -> None:
-    """Give a container the contents of another of its type, in place."""
-    if isinstance(old, list | bytearray):
-        old[:] = new
-    else:
-        old.clear()
-        old.update(new)
+def find_owner(name: str) -> tuple[Any, str]:
+    """Return the module or class of a dotted name, and the last part of the name."""
+    parts = name.split(".")
+    owner: Any = None
+    for i in range(1, len(parts)):
+        part = ".".join(parts[:i])
+        try:
+            __import__(part)
+            owner = sys.modules[part]
+        except ImportError:
+            owner = getattr(owner, parts[i - 1])
+    return owner, parts[-1]
+
+
+def _refuse(value: Any) -> Any:
+    raise Unsendable("not plain data")
+
+
+def _plain_tree(value: Any) -> Any:
+    """Pack a small value that is plain data; `None` for any other."""
+    try:
+        tree = Packer(_refuse).pack(value)
+        return tree if len(dumps(tree)) <= MAX_ERROR_BYTES else None
+    except Exception:  # noqa: BLE001 - arguments of an exception may be of any class
+        return None
 
 
 def serve(channel: _socket.socket, source: str, *, name: str = MODULE_NAME) -> None:
@@ -185,7 +292,13 @@ def serve(channel: _socket.socket, source: str, *, name: str = MODULE_NAME) -> N
     sys.modules[name] = module
     link = CandidateLink(channel, module)
     try:
-        exec(compile(source, f"<{name}>", "exec", dont_inherit=True), vars(module))
+        exec(
+            compile(source.removeprefix("\ufeff"), f"<{name}>", "exec", dont_inherit=True),
+            vars(module),
+        )
+    except SystemExit as ending:
+        # A program that ends with success has defined what it defines; it can be called like a module.
+        link.load_error = None if ending.code in (None, 0) else ending
     except BaseException as error:  # noqa: BLE001 - the program's failure is the answer to every call, whatever it is
         link.load_error = error
     try:

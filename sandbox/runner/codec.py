@@ -2,23 +2,26 @@
 
 Types cross exactly. What is plain data crosses by value; everything else crosses as a handle through the two hooks
 (`export`, `adopt`), so that no code ever travels. Both sides run this file, but only the tester relies on it: it
-takes nothing of what the other side says on trust. Not covered: values that contain themselves (refused), and
-data nested deeper than `MAX_DEPTH`.
+takes nothing of what the other side says on trust. Not covered: values that contain themselves, data nested deeper
+than `MAX_DEPTH` and data larger than `MAX_NODES` or `MAX_FRAME_BYTES`; all of these are refused.
 """
 
 from __future__ import annotations
 
 import builtins
 import json
-import sys
 from collections.abc import Callable
 from typing import Any
 
+from stepgym.sandbox.runner.values import BY_FILLING, BY_PARTS, VIEWS, kind_of, name_of
+
 MAX_FRAME_BYTES = 8 << 20
 MAX_DEPTH = 200
-MAX_NODES = 2_000_000
+MAX_NODES = 5_000_000
+"""Values in one message, a part that is shared counted each time it appears: whoever walks the value meets it so often."""
 MUTABLE = (list, dict, set, bytearray)
-"""Containers that are numbered in order of appearance, so that both sides can name one and send its new contents."""
+"""Containers that are numbered in order of appearance, so that both sides can name one and send its new contents;
+besides these the types of `values.BY_FILLING`."""
 
 BASES = (str, bytes, bytearray, int, float, complex, tuple, list, dict, set, frozenset)
 SHARED_TYPES = frozenset(
@@ -39,65 +42,6 @@ class Unsendable(TypeError):
 
 class Malformed(Exception):
     """The other side sent something that is not a message of this protocol."""
-
-
-def _value_parts(name: str, value: Any) -> tuple[Any, ...] | None:
-    """Return the constructor arguments that remake a value of a well-known standard type."""
-    match name:
-        case "decimal.Decimal" | "uuid.UUID":
-            return (str(value),)
-        case "fractions.Fraction":
-            return (value.numerator, value.denominator)
-        case "collections.Counter":
-            return (dict(value),)
-        case "collections.OrderedDict":
-            return (list(value.items()),)
-        case "collections.deque":
-            return (list(value), value.maxlen)
-        case "collections.defaultdict":
-            factory = value.default_factory
-            return (factory if factory in TYPE_NAMES else None, dict(value))
-        case "datetime.date":
-            return (value.year, value.month, value.day)
-        case "datetime.timedelta":
-            return (value.days, value.seconds, value.microseconds)
-        case "datetime.time" if value.tzinfo is None:
-            return (value.hour, value.minute, value.second, value.microsecond)
-        case "datetime.datetime" if value.tzinfo is None:
-            return (
-                value.year,
-                value.month,
-                value.day,
-                value.hour,
-                value.minute,
-                value.second,
-                value.microsecond,
-            )
-    return None
-
-
-VALUE_TYPES = {
-    "Decimal": "decimal",
-    "UUID": "uuid",
-    "Fraction": "fractions",
-    "Counter": "collections",
-    "OrderedDict": "collections",
-    "deque": "collections",
-    "defaultdict": "collections",
-    "date": "datetime",
-    "timedelta": "datetime",
-    "time": "datetime",
-    "datetime": "datetime",
-}
-"""Well-known types that are values, by name, with the module that has them."""
-
-
-def _known_value(kind: type) -> str | None:
-    """Return the dotted name of a well-known type; a class that only borrows the name is not one."""
-    module = VALUE_TYPES.get(kind.__name__)
-    if module is None or getattr(sys.modules.get(module), kind.__name__, None) is not kind:
-        return None
-    return f"{module}.{kind.__name__}"
 
 
 def plain(value: Any) -> Any:
@@ -124,6 +68,7 @@ class Packer:
         self.export = export
         self.containers = containers if containers is not None else []
         self.numbers = {id(container): number for number, container in enumerate(self.containers)}
+        self.sizes = [1] * len(self.containers)
         self.open: set[int] = set()
         self.nodes = 0
 
@@ -137,17 +82,25 @@ class Packer:
             return value
         if kind is int:
             return value if -(1 << 53) < value < 1 << 53 else ["i", hex(value)]
-        self.nodes += 1
-        if self.nodes > MAX_NODES or len(self.open) > MAX_DEPTH:
-            raise Unsendable("the value is too large or nested too deeply to cross")
-        if kind in MUTABLE:
-            number = self.numbers.setdefault(id(value), len(self.containers))
-            if number < len(self.containers):
-                if id(value) in self.open:
-                    raise Unsendable("a value that contains itself cannot cross")
-                return ["@", number]
-            self.containers.append(value)
-        return self.contents(value, kind)
+        self._count(1)
+        if len(self.open) > MAX_DEPTH:
+            raise Unsendable("the value is nested too deeply to cross")
+        if kind not in MUTABLE:
+            way = BY_FILLING.get(name_of(kind) or "")
+            if way is None or way.header(value) is None:
+                return self.contents(value, kind)
+        number = self.numbers.setdefault(id(value), len(self.containers))
+        if number < len(self.containers):
+            if id(value) in self.open:
+                raise Unsendable("a value that contains itself cannot cross")
+            self._count(self.sizes[number])
+            return ["@", number]
+        self.containers.append(value)
+        self.sizes.append(0)
+        before = self.nodes
+        tree = self.contents(value, kind)
+        self.sizes[number] = self.nodes - before
+        return tree
 
     def contents(self, value: Any, kind: type) -> Any:
         """Pack a value that is not a scalar, a mutable container's contents included."""
@@ -171,38 +124,67 @@ class Packer:
             return ["e" if value is Ellipsis else "n"]
         if isinstance(value, type) and value in TYPE_NAMES:
             return ["y", TYPE_NAMES[value]]
-        name = _known_value(kind)
-        parts = _value_parts(name, value) if name else None
-        if parts is not None:
-            return ["v", name, *self._items(value, parts)]
+        if kind in VIEWS:
+            return ["k", VIEWS[kind], *self._items(value, value)]
+        return self._standard(value, kind) or self._other(value, kind)
+
+    def contents_anew(self, value: Any) -> Any:
+        """Pack the contents of a container that has a number already."""
+        self.containers.append(value)  # the place that the other side's copy takes
+        self.sizes.append(0)
+        return self.contents(value, type(value))
+
+    def _standard(self, value: Any, kind: type) -> Any:
+        name = name_of(kind)
+        if name in BY_PARTS:
+            parts = BY_PARTS[name].parts(value)
+            return None if parts is None else ["v", name, *self._items(value, parts)]
+        if name in BY_FILLING:
+            header = BY_FILLING[name].header(value)
+            if header is not None:
+                packed = [self.pack(part) for part in header]
+                return ["m", name, packed, *self._items(value, BY_FILLING[name].items(value))]
+        return None
+
+    def _other(self, value: Any, kind: type) -> Any:
         if issubclass(kind, BASES):
-            return ["S", kind.__name__, self.export(value), self.contents_of_subclass(value)]
+            return ["S", kind.__name__, self.export(value), self._contents_of_subclass(value)]
         return self.export(value)
 
-    def contents_of_subclass(self, value: Any) -> Any:
+    def _contents_of_subclass(self, value: Any) -> Any:
         inner = plain(value)
         kind = type(inner)
-        return self.pack(inner) if kind in (str, int, float) else self.contents(inner, kind)
+        if kind in (str, int, float):
+            return self.pack(inner)
+        return self.contents_anew(inner) if kind in MUTABLE else self.contents(inner, kind)
 
     def _items(self, owner: Any, items: Any) -> list[Any]:
         key = id(owner)
         if key in self.open:
             raise Unsendable("a value that contains itself cannot cross")
         self.open.add(key)
+        self._count(len(items))
         try:
             return [self.pack(item) for item in items]
         finally:
             self.open.discard(key)
 
+    def _count(self, number: int) -> None:
+        self.nodes += number
+        if self.nodes > MAX_NODES:
+            raise Unsendable("the value is too large to cross")
+
 
 class Unpacker:
-    """Turns trees back into values; raises on anything else than a well-formed tree (see `decode`)."""
+    """Turns trees back into values; raises on anything else than a well-formed tree (see `dumps`)."""
 
     def __init__(
         self, adopt: Callable[[list[Any]], Any], containers: list[Any] | None = None
     ) -> None:
         self.adopt = adopt
         self.containers = containers if containers is not None else []
+        self.sizes = [1] * len(self.containers)
+        self.nodes = 0
 
     def unpack(self, tree: Any, depth: int = 0) -> Any:
         if type(tree) is not list:
@@ -211,35 +193,46 @@ class Unpacker:
             return tree
         if depth > MAX_DEPTH + 8:
             raise Malformed("nested too deeply")
+        self._count(len(tree))
         tag = tree[0]
         if tag == "l":
             made: list[Any] = []
-            self.containers.append(made)
-            made.extend([self.unpack(item, depth + 1) for item in tree[1:]])
-            return made
+            return self._filled(made, tree[1:], depth, made.extend)
         if tag == "d":
             table: dict[Any, Any] = {}
-            self.containers.append(table)
-            parts = [self.unpack(item, depth + 1) for item in tree[1:]]
-            table.update(zip(parts[::2], parts[1::2], strict=True))
-            return table
+            return self._filled(table, tree[1:], depth, lambda parts: _fill_table(table, parts))
         if tag == "s":
             members: set[Any] = set()
-            self.containers.append(members)
-            members.update([self.unpack(item, depth + 1) for item in tree[1:]])
-            return members
+            return self._filled(members, tree[1:], depth, members.update)
         if tag == "t":
             return tuple([self.unpack(item, depth + 1) for item in tree[1:]])
         if tag == "B":
-            array = bytearray(tree[1].encode("latin-1"))
-            self.containers.append(array)
-            return array
+            data = bytearray(tree[1].encode("latin-1"))
+            return self._filled(data, [], depth, lambda _: None)
         return self._rare(tag, tree, depth)
+
+    def _filled(
+        self, made: Any, trees: list[Any], depth: int, fill: Callable[[list[Any]], Any]
+    ) -> Any:
+        """Give a container its number, then its contents."""
+        number, before = len(self.containers), self.nodes
+        self.containers.append(made)
+        self.sizes.append(0)
+        fill([self.unpack(item, depth + 1) for item in trees])
+        self.sizes[number] = self.nodes - before
+        return made
+
+    def _count(self, number: int) -> None:
+        self.nodes += number
+        if self.nodes > 2 * MAX_NODES:
+            raise Malformed("too large a value")
 
     def _rare(self, tag: str, tree: list[Any], depth: int) -> Any:
         match tag:
             case "@":
-                return self.containers[_index(tree[1])]
+                number = _index(tree[1])
+                self._count(self.sizes[number])
+                return self.containers[number]
             case "i":
                 return int(tree[1], 16)
             case "b":
@@ -257,30 +250,52 @@ class Unpacker:
                 return NotImplemented
             case "y":
                 return TYPES_BY_NAME[tree[1]]
+            case "k":
+                return _view(tree[1], [self.unpack(item, depth + 1) for item in tree[2:]])
             case "v":
-                return self._value(tree, depth)
-            case "S" | "h" | "w":
-                return self.adopt(
-                    [*tree[:3], self._subclass_contents(tree[3], depth)] if tag == "S" else tree
-                )
+                parts = [self.unpack(part, depth + 1) for part in tree[2:]]
+                # A value of numpy's own scalar types has no class of that name to look up.
+                kind = None if tree[1] == "numpy.generic" else kind_of(_known(tree[1], BY_PARTS))
+                return BY_PARTS[tree[1]].make(kind, *parts)
+            case "m":
+                return self._container(tree, depth)
+            case "S":
+                return self.adopt([*tree[:3], self.unpack(tree[3], depth + 1)])
+            case "h" | "w":
+                return self.adopt(tree)
         raise Malformed(f"unknown tag {tag!r:.40}")
 
-    def _value(self, tree: list[Any], depth: int) -> Any:
-        module, _, name = tree[1].rpartition(".")
-        if VALUE_TYPES.get(name) != module:
-            raise Malformed(f"unknown type {tree[1]!r:.40}")
-        __import__(module)
-        return getattr(sys.modules[module], name)(
-            *[self.unpack(part, depth + 1) for part in tree[2:]]
-        )
-
-    def _subclass_contents(self, tree: Any, depth: int) -> Any:
-        """A subclass's contents are not numbered: the other side did not number them either."""
+    def _container(self, tree: list[Any], depth: int) -> Any:
+        way = BY_FILLING[_known(tree[1], BY_FILLING)]
         number = len(self.containers)
-        value = self.unpack(tree, depth + 1)
-        if type(value) in MUTABLE:
-            del self.containers[number]
-        return value
+        self.containers.append(None)  # the header is packed after the number was given
+        self.sizes.append(0)
+        header = [self.unpack(part, depth + 1) for part in tree[2]]
+        made = self.containers[number] = way.make(kind_of(tree[1]), *header)
+        before = self.nodes
+        way.fill(made, [self.unpack(item, depth + 1) for item in tree[3:]])
+        self.sizes[number] = self.nodes - before
+        return made
+
+
+def _known(name: Any, table: Any) -> str:
+    if type(name) is not str or name not in table:
+        raise Malformed(f"unknown type {name!r:.40}")
+    return name
+
+
+def _fill_table(table: dict[Any, Any], parts: list[Any]) -> None:
+    table.update(zip(parts[::2], parts[1::2], strict=True))
+
+
+def _view(kind: Any, items: list[Any]) -> Any:
+    if kind == "keys":
+        return dict.fromkeys(items).keys()
+    if kind == "values":
+        return dict(enumerate(items)).values()
+    if kind == "items":
+        return dict(items).items()
+    raise Malformed(f"unknown view {kind!r:.40}")
 
 
 def _index(number: Any) -> int:

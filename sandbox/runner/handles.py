@@ -1,14 +1,15 @@
-"""Stand-ins for the other end's objects: what they can do is asked over the link, what they are is never believed.
+"""Stand-ins for the other end's objects: every operation on one is a question over the link.
 
 A stand-in offers the special methods that its original has. Two rules make forged objects worthless to a candidate:
-a stand-in equals no plain data, whatever its class says, and it is never handed a plain operand of an operator or a
-comparison, from which it could read the expected value (unless the tester itself made it by calling a class that the
-tests name with a capital: `Vector(1, 2) * 3` must work).
+a stand-in equals no plain data, and it never receives a plain operand of an operator or a comparison, because the
+operand may be the expected value. The second rule has one exception: objects made by calling a class that the tests
+declared with `Remote.declare_classes`, so that `Vector(1, 2) * 3` works.
 """
 
 from __future__ import annotations
 
 import builtins
+from enum import Enum
 from functools import lru_cache
 from typing import Any
 
@@ -76,6 +77,27 @@ EXCEPTIONS = {
 }
 
 
+class Mark(Enum):
+    """What the tests know of a stand-in besides what the other end says."""
+
+    PLAIN = ""
+    DECLARED_CLASS = "class"
+    """A class that the tests declared."""
+    MADE = "made"
+    """An object that the tests made by calling a declared class, or with an operator from such objects."""
+    CLAIMED_CLASS = "claimed class"
+    """The other end calls it a class; the tests declared none of this name."""
+    CLAIMED_MADE = "claimed made"
+    """What the tests made by calling a claimed class."""
+    LARGE = "large"
+    """Plain data that was too large to cross by value."""
+
+
+MADE_BY = {Mark.DECLARED_CLASS: Mark.MADE, Mark.CLAIMED_CLASS: Mark.CLAIMED_MADE}
+CLASS_LIKE = (Mark.DECLARED_CLASS, Mark.MADE)
+MADE = (*CLASS_LIKE, Mark.CLAIMED_CLASS, Mark.CLAIMED_MADE)
+
+
 def features(thing: Any) -> list[str]:
     """Return the special methods a stand-in of this object should offer."""
     kind = type(thing)
@@ -85,12 +107,12 @@ def features(thing: Any) -> list[str]:
 class Handle:
     """A stand-in. Its own state sits behind double underscores, so that no attribute of the original is hidden."""
 
-    __slots__ = ("__class_like", "__link", "__number", "__weakref__")
+    __slots__ = ("__link", "__mark", "__number", "__weakref__")
 
-    def __init__(self, link: Link, number: int, class_like: str) -> None:
+    def __init__(self, link: Link, number: int, mark: Mark) -> None:
         object.__setattr__(self, "_Handle__link", link)
         object.__setattr__(self, "_Handle__number", number)
-        object.__setattr__(self, "_Handle__class_like", class_like)
+        object.__setattr__(self, "_Handle__mark", mark)
 
     def __getattr__(self, name: str) -> Any:
         if (
@@ -99,7 +121,7 @@ class Handle:
             and name not in ("__name__", "__doc__", "__qualname__", "__dict__")
         ):
             raise AttributeError(name)
-        if name in PREDICATES and not mark_of(self):
+        if name in PREDICATES and mark_of(self) not in CLASS_LIKE:
             raise AttributeError(f"{name!r} is asked of built-in values only")
         return link_of(self).ask("attr", number_of(self), (name,))
 
@@ -111,11 +133,19 @@ class Handle:
 
     def __eq__(self, other: object) -> Any:
         if isinstance(other, Handle) and link_of(other) is link_of(self):
-            return self is other or link_of(self).ask("equal", number_of(self), (other,)) is True
+            return self is other or link_of(self).equal(self, other)
+        if mark_of(self) is Mark.LARGE:
+            link_of(self).compared_large(other)
         return NotImplemented
 
+    def __copy__(self) -> Any:
+        return link_of(self).ask("copy", number_of(self), (False,))
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return link_of(self).ask("copy", number_of(self), (True,))
+
     def __hash__(self) -> int:
-        if mark_of(self):
+        if mark_of(self) in MADE:
             value = link_of(self).ask("hash", number_of(self))
             return value if type(value) is int else 0
         return object.__hash__(self)
@@ -155,16 +185,16 @@ def number_of(handle: Handle) -> int:
     return number
 
 
-def mark_of(handle: Handle) -> str:
-    """Return "class" for a class the tests name with a capital, "made" for what they made with it, else ""."""
-    mark: str = object.__getattribute__(handle, "_Handle__class_like")
+def mark_of(handle: Handle) -> Mark:
+    """Return the mark of a stand-in."""
+    mark: Mark = object.__getattribute__(handle, "_Handle__mark")
     return mark
 
 
-def set_mark(value: Any, mark: str) -> Any:
-    """Mark a stand-in (see `mark_of`) and return it; other values are left alone."""
+def set_mark(value: Any, mark: Mark) -> Any:
+    """Mark a stand-in and return it; other values are left alone."""
     if isinstance(value, Handle):
-        object.__setattr__(value, "_Handle__class_like", mark)
+        object.__setattr__(value, "_Handle__mark", mark)
     return value
 
 
@@ -174,15 +204,20 @@ def _method(name: str) -> Any:
 
     def method(self: Handle, *args: Any, **kwargs: Any) -> Any:
         mark = mark_of(self)
-        if guarded and not mark and not all(isinstance(arg, Handle) for arg in args):
+        if guarded and mark is not Mark.MADE and not all(isinstance(arg, Handle) for arg in args):
+            if mark is Mark.CLAIMED_MADE:
+                link_of(self).refused_operand(self)
             if iterates_for_contains:
                 return any(item is args[0] or item == args[0] for item in self)  # type: ignore[attr-defined]
             return NotImplemented
         value = link_of(self).ask("special", number_of(self), (name, *args), kwargs)
-        if isinstance(value, Handle) and (
-            (mark == "class" and name == "__call__") or (mark == "made" and guarded)
-        ):
-            set_mark(value, "made")
+        if isinstance(value, Handle):
+            if name == "__call__" and mark in MADE_BY:
+                set_mark(value, MADE_BY[mark])
+            elif guarded and mark is Mark.MADE:
+                set_mark(value, Mark.MADE)
+        if guarded:
+            link_of(self).own_operator(name)
         return value
 
     method.__name__ = name

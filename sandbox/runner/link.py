@@ -13,17 +13,17 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from stepgym.sandbox.runner.codec import (
     MAX_FRAME_BYTES,
-    MUTABLE,
     Malformed,
     Packer,
     Unpacker,
     Unsendable,
     dumps,
 )
+from stepgym.sandbox.runner.values import MissingPackageError, changed, snapshot
 
 SLACK_S = 0.2
 """A wait may go this much over the budget, which spares two system calls a question."""
@@ -41,6 +41,10 @@ class Broken(BaseException):
         super().__init__(reason)
         self.kind = kind
         self.reason = reason
+
+
+class CannotCrossError(BaseException):
+    """The tests need something that two processes cannot have. Not an `Exception`: tests must not swallow it."""
 
 
 class Objects:
@@ -105,7 +109,7 @@ class Link:
     def send(self, frame: bytes) -> None:
         try:
             self._arm()
-            self.channel.sendall(frame)
+            self.channel.sendall(self.encode(frame))
         except (TimeoutError, BlockingIOError):
             raise self.fail("timeout", "it did not take the question in time") from None
         except (OSError, ValueError):
@@ -129,12 +133,20 @@ class Link:
         if size > MAX_FRAME_BYTES:
             raise self.fail("nonsense", f"it announced a message of {size} bytes")
         try:
-            message = json.loads(str(self._take(size), "ascii"))
+            message = json.loads(str(self.decode(self._take(size)), "ascii"))
         except (ValueError, RecursionError, MemoryError) as error:
             raise self.fail("nonsense", f"it sent what is no message: {error}"[:200]) from None
         if type(message) is not list or not message:
             raise self.fail("nonsense", "it sent what is no message")
         return message
+
+    def encode(self, frame: bytes) -> bytes:
+        """Return a frame as it is sent; an end may rewrite names of folders here."""
+        return frame
+
+    def decode(self, text: bytes) -> bytes:
+        """Return the text of a frame as it is read; the way back of `encode`."""
+        return text
 
     def _take(self, size: int) -> bytes:
         buffer = self.buffer
@@ -223,19 +235,24 @@ class Link:
             if message[0] == "?":
                 self.answer(message)
                 continue
-            if message[0] in ("=", "!") and len(message) == 5 and message[1] == sequence:
+            if message[0] in ("=", "!", "x") and len(message) == 5 and message[1] == sequence:
                 break
             if len(message) == 5 and type(message[1]) is int and message[1] in self.abandoned:
                 continue
             raise self.fail("nonsense", "it answered what was not asked")
         handed = self.handed
+        if message[0] == "x":
+            self.lacks(str(message[2])[:80], theirs=True)
         try:
             changes = self._changes(message[3], packer.containers) if message[3] else []
-            self.heard(message[4])
+            if message[4] is not None:
+                self.heard(message[4])
             if message[0] == "=":
                 value = Unpacker(self._adopt, list(packer.containers)).unpack(message[2])
         except Broken:
             raise
+        except MissingPackageError as error:
+            self.lacks(str(error), theirs=False)
         except Exception as error:  # noqa: BLE001 - whatever a malformed answer does to the unpacking is the other end's fault
             raise self.fail("nonsense", f"its answer cannot be read: {error!r}"[:200]) from None
         if self.handed != handed:
@@ -261,15 +278,19 @@ class Link:
         self.handed += 1
         return self.adopt(tree)
 
-    def heard(self, output: Any) -> None:
-        """Take what the other end printed meanwhile; nothing by default."""
+    def heard(self, news: Any) -> None:
+        """Take what happened at the other end besides the answer (see `news`); nothing by default."""
+
+    def lacks(self, package: str, *, theirs: bool) -> NoReturn:
+        """Raise because a value needs a package that this end, or the other one, does not have."""
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
 
     def _changes(self, trees: list[Any], containers: list[Any]) -> list[tuple[Any, Any]]:
         changes = []
         for number, tree in trees:
             old = containers[number]
             new = Unpacker(self._adopt, list(containers)).unpack(tree)
-            if type(new) is not type(old) or type(new) not in MUTABLE or number < 0:
+            if type(new) is not type(old) or number < 0:
                 raise Malformed("a changed argument of another type")
             changes.append((old, new))
         return changes
@@ -288,6 +309,9 @@ class Link:
             kwargs = {name: unpacker.unpack(tree) for name, tree in packed_kwargs}
         except Broken:
             raise
+        except MissingPackageError as error:
+            self.send(dumps(["x", message[1], str(error), [], None]))
+            return
         except Exception as error:  # noqa: BLE001 - whatever a malformed question does to the unpacking is the other end's fault
             raise self.fail("nonsense", f"its question cannot be read: {error!r}"[:200]) from None
         containers = unpacker.containers
@@ -311,30 +335,29 @@ class Link:
             changes = self._changed(containers, before) if containers else []
             if kind == "=":
                 # A changed argument that is returned crosses as a copy: see `settle` of the tester.
-                value = Packer(
+                packed = Packer(
                     self._export, [] if changes and value is not None else list(containers)
                 ).pack(value)
-            return dumps([kind, sequence, value, changes, self.printed()])
+            return dumps([kind, sequence, packed if kind == "=" else value, changes, self.news()])
         except (Unsendable, MemoryError, RecursionError, ValueError) as error:
             self.handed = handed  # nothing of it crosses
+            if kind == "=":
+                return dumps([kind, sequence, self.describe_large(value), [], None])
             return dumps(["!", sequence, self.describe_error(error), [], None])
 
-    def printed(self) -> str | None:
-        """What was printed since the last answer, where the other end asked for it."""
+    def describe_large(self, value: Any) -> Any:
+        """Name an object for the other end that is too large, or nested too deeply, to cross by value."""
+        self.handed += 1
+        return self.describe(value)
+
+    def news(self) -> Any:
+        """Return what happened here since the last answer that the other end asked to be told, or `None`."""
         return None
 
     def _changed(self, containers: list[Any], before: list[Any]) -> list[Any]:
         changes = []
         for number, (container, old) in enumerate(zip(containers, before)):
-            new = snapshot(container)
-            if len(new) != len(old) or any(a is not b for a, b in zip(new, old)):
+            if changed(old, snapshot(container)):
                 packer = Packer(self._export, list(containers))
-                changes.append([number, packer.contents(container, type(container))])
+                changes.append([number, packer.contents_anew(container)])
         return changes
-
-
-def snapshot(container: Any) -> Any:
-    """Return the items of a container as they are now, for comparison by identity (bytes compare by value)."""
-    if type(container) is dict:
-        return [part for pair in container.items() for part in pair]
-    return list(container)

@@ -62,11 +62,8 @@ def _run(by_name: dict[str, int]) -> dict[str, Any]:
             os.dup2(by_name[name], number)
     channel = socket.socket(fileno=os.dup(by_name["channel"]))
     try:
-        child.lay_files(payload["files"])
-        report = tester.run(channel, payload["source"])
-        if report is not None:
-            with open(by_name["report"], "wb", closefd=False) as sink:
-                sink.write(report.encode("utf-8", "surrogatepass"))
+        child.write_files(payload["files"])
+        tester.run(channel, payload["source"], by_name["report"])
     except BaseException as error:  # noqa: BLE001 - the boundary: a failing test program is a status
         code = 1
         child.HINT[0] = child.hint_of(error)

@@ -12,38 +12,64 @@ right, while in `assert f(xs) == sorted(xs)` a candidate that empties `xs` gains
 from __future__ import annotations
 
 import ast
+import io
 import json
+import os
+import re
 import socket
 import sys
 import traceback
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NoReturn
 
-from stepgym.sandbox.runner.candidate import adopt, refill
-from stepgym.sandbox.runner.codec import Malformed, Unpacker
+from stepgym.sandbox.runner.candidate import adopt
+from stepgym.sandbox.runner.codec import Malformed, Packer, Unpacker, Unsendable
+from stepgym.sandbox.runner.exceptions import describe_error_class, local_error_class
 from stepgym.sandbox.runner.handles import (
-    EXCEPTIONS,
     SPECIAL,
     Handle,
+    Mark,
     features,
     number_of,
     set_mark,
     short_name,
 )
-from stepgym.sandbox.runner.link import MAX_TEXT, Broken, Link
+from stepgym.sandbox.runner.link import MAX_TEXT, Broken, CannotCrossError, Link
+from stepgym.sandbox.runner.shared_folder import SharedFolder
+from stepgym.sandbox.runner.values import refill
 
 HEAP_TYPE = 1 << 9
-ENDING = (StopIteration, StopAsyncIteration, GeneratorExit, KeyboardInterrupt)
-"""Raised by a call they would end a loop of the tests, or the whole run, quietly; only an iterator's next may raise them."""
+ENDS_OF_ITERATION = (StopIteration, StopAsyncIteration)
+"""Raised by a call they would end a loop of the tests quietly; only an iterator's next may raise them."""
 NEXT = ("__next__", "__anext__")
+FUNCTION_NAMES = ("__name__", "__qualname__", "__doc__")
+"""What a candidate may read of a function of the tests, besides calling it: `functools.wraps` copies these."""
+STREAMS = frozenset(
+    {
+        ("_io", "StringIO"),
+        ("_io", "BytesIO"),
+        ("_io", "TextIOWrapper"),
+        ("_io", "BufferedReader"),
+        ("_io", "BufferedWriter"),
+    }
+)
+"""Types of the standard library whose public attributes a candidate may read: open files that tests hand over."""
+MOCK_ASSERTIONS = re.compile(
+    r"assert|called$|call_count$|call_args|mock_calls$|method_calls$|configure_mock$|reset_mock$|attach_mock$|mock_add_spec$"
+)
+"""Attributes of mocks by which tests judge; a candidate may neither read nor set them."""
+FILE_WORDS = re.compile(
+    r"\b(?:open|tmp_path|tmpdir|tempfile|pathlib|Path|os|shutil|glob|to_\w+|savefig)\b"
+)
+MAX_COUNTED = 32
 RUNNER_MODULES = frozenset(name for name in (__name__, Handle.__module__, Link.__module__))
 
 MAX_KEPT_SOURCE = 1 << 15
 """Longer tests are compiled each time, so that a tester that stays does not grow."""
 
-_LIBRARIES: dict[str, dict[str, Any]] = {}
+_LIBRARIES: dict[int, types.ModuleType] = {}
 
 
 class CandidateError(Exception):
@@ -51,10 +77,15 @@ class CandidateError(Exception):
 
 
 class Remote(Link):
-    """What the tests see of the candidate."""
+    """What the tests see of the candidate.
 
-    def __init__(self, channel: socket.socket) -> None:
+    `observed` counts what a verdict should mention: operators and comparisons that the candidate's own classes
+    decided, operands that were refused, answers too large to cross, counters that the candidate set.
+    """
+
+    def __init__(self, channel: socket.socket, report_file: int | None = None) -> None:
         super().__init__(channel)
+        self.report_file = report_file
         self.last_report: str | None = None
         self.pending: list[tuple[Any, Any]] = []
         self.watched: types.FrameType | None = None
@@ -63,8 +94,19 @@ class Remote(Link):
         self.spans: dict[str, list[tuple[int, int]]] = {}
         self.error_classes: dict[int, type[BaseException]] = {}
         self.own_stdout: Any = sys.stdout
-        self.capturing = False
+        self.own_stdin: Any = sys.stdin
+        self.capturing: list[str] = []
         self.names_got: set[str] = set()
+        self.class_names: frozenset[str] = frozenset()
+        self.observed: dict[str, list[str]] = {}
+        self.shared_folder: SharedFolder | None = None
+        self.shared_environment: dict[str, str] | None = None
+        self.unshared: dict[str, Any] = {}
+        """State of the tests' process that the candidate gets with the next question."""
+        self.catches_warnings = False
+        self.uses_logs = False
+        self.at_end: list[Callable[[], None]] = []
+        """What undoes changes to this process when the tests are over."""
 
     # What the tests call.
 
@@ -72,8 +114,59 @@ class Remote(Link):
         """Return the candidate's object of this name: data as it is, else a stand-in. `AttributeError` if there is none."""
         self.names_got.add(name)
         thing = self.ask("get", name)
-        named_class = isinstance(thing, Handle) and name[:1].isupper()
-        return set_mark(thing, "class") if named_class else thing
+        if name in self.class_names:
+            set_mark(thing, Mark.DECLARED_CLASS)
+        return thing
+
+    def declare_classes(self, names: Iterable[str]) -> None:
+        """Say which names of the candidate the tests use as classes; see `handles`."""
+        self.class_names = frozenset(names)
+
+    def defined(self, names: Sequence[str]) -> list[str]:
+        """Return those of the names that the candidate's module defines."""
+        found = self.ask("has", "", (list(names),))
+        return [name for name in names if type(found) is list and name in found]
+
+    def observe(self, what: str, which: str) -> None:
+        """Note something that the verdict should mention."""
+        seen = self.observed.setdefault(what, [])
+        if which not in seen and len(seen) < MAX_COUNTED:
+            seen.append(which)
+
+    def share_state(self, source: str) -> None:
+        """Prepare to share what the source of the tests suggests that they change: files, environment, warnings, seeds."""
+        if FILE_WORDS.search(source):
+            root = os.getcwd()
+            if not {"", ".", root}.intersection(
+                sys.path
+            ):  # else the candidate could lay a module there
+                self.shared_folder = SharedFolder(root)
+                self.unshared["folder"] = root
+        if "environ" in source or "setenv" in source or "putenv" in source:
+            self.shared_environment = dict(os.environ)
+        self.catches_warnings = "warn" in source.lower()
+        self.uses_logs = "assertLogs" in source or "caplog" in source
+        if "random.seed" in source and ("numpy" in source or "np." in source):
+            self._follow_numpy_seed()
+
+    def _follow_numpy_seed(self) -> None:
+        try:
+            import numpy
+        except ImportError:
+            return
+        seed = numpy.random.seed
+
+        def both(*arguments: Any, **named: Any) -> None:
+            seed(*arguments, **named)
+            self.seeded("numpy", *arguments, *named.values())
+
+        numpy.random.seed = both
+        self.at_end.append(lambda: setattr(numpy.random, "seed", seed))
+
+    def seeded(self, module: str, *arguments: Any) -> None:
+        """Seed the candidate's generator as the tests seeded theirs."""
+        if all(type(argument) in (int, float, str, bytes, type(None)) for argument in arguments):
+            self.unshared.setdefault("seeds", []).append([module, list(arguments)])
 
     def foresee_calls(
         self, function: Any, calls: Sequence[tuple[Sequence[Any], dict[str, Any]]]
@@ -83,7 +176,9 @@ class Remote(Link):
         The candidate then works through them while the tests look at the first answers. It still learns nothing but
         arguments.
         """
-        if isinstance(function, Handle):
+        shares = self.shared_folder or self.shared_environment or self.catches_warnings
+        if isinstance(function, Handle) and not shares:
+            self._share()
             number = number_of(function)
             self.foresee(
                 [("special", number, ("__call__", *args), kwargs) for args, kwargs in calls]
@@ -94,22 +189,36 @@ class Remote(Link):
         self.ask("load", "")
 
     def report(self, finding: Any) -> None:
-        """Hand over a finding (JSON-able); the last one counts."""
+        """Hand over a finding (JSON-able); the last one counts, also if this process is ended before its program."""
         self.last_report = json.dumps(finding)
+        if self.report_file is not None:
+            data = self.last_report.encode("utf-8", "surrogatepass")
+            os.pwrite(self.report_file, data, 0)
+            os.ftruncate(self.report_file, len(data))
 
     def compile(self, source: str, name: str) -> types.CodeType:
         """Compile tests so that the statements of `source` are known to `settle`."""
         self.sources[name] = source
         return compiled(source, name)
 
-    def cached(self, source: str) -> dict[str, Any]:
-        """Execute the tests' own library once per process and return its names; a tester that stays keeps it."""
-        names = _LIBRARIES.get(source)
-        if names is None:
-            names = {"__name__": "__library__"}
-            exec(compile(source, "<library>", "exec", dont_inherit=True), names)
-            _LIBRARIES[source] = names
-        return names
+    def library(self, sources: dict[str, str]) -> types.ModuleType:
+        """Make the tests' own modules, in this order, once per process; return the last. A tester that stays keeps them."""
+        key = hash(tuple(sources.values()))
+        if key not in _LIBRARIES:
+            for name, source in sources.items():
+                if name not in sys.modules:
+                    module = sys.modules[name] = types.ModuleType(name)
+                    exec(compile(source, f"<{name}>", "exec", dont_inherit=True), vars(module))
+            _LIBRARIES[key] = sys.modules[name]
+        return _LIBRARIES[key]
+
+    def replace(self, name: str, value: Any) -> None:
+        """Put an object of the tests in the place of `module.attribute` in the candidate's process, as a patch does."""
+        self.ask("replace", name, (value,))
+
+    def restore(self, name: str) -> None:
+        """Undo the last `replace` of this name."""
+        self.ask("restore", name)
 
     def unpacker(self) -> Unpacker:
         """Return an unpacker for data that the tests' author packed."""
@@ -133,15 +242,89 @@ class Remote(Link):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         self.write_back()
-        capture = sys.stdout is not self.own_stdout
-        if capture != self.capturing and self.broken is None:
-            self.capturing = capture
-            super().ask("capture", "", (capture,))
-        return super().ask(operation, target, args, kwargs)
+        if self.broken is None:
+            self._share()
+        try:
+            return super().ask(operation, target, args, kwargs)
+        except Unsendable as error:
+            raise CannotCrossError(f"what the tests hand over cannot cross: {error}") from None
 
-    def heard(self, output: Any) -> None:
-        if self.capturing and type(output) is str:
-            sys.stdout.write(output)
+    def _share(self) -> None:
+        """Tell the candidate what changed in this process since the last question."""
+        captured = ["stdout"] if sys.stdout is not self.own_stdout else []
+        if self.catches_warnings:
+            captured.append("warnings")
+        if captured != self.capturing:
+            self.capturing = captured
+            super().ask("capture", "", (captured,))
+        state, self.unshared = self.unshared, {}
+        if self.shared_folder is not None and (files := self.shared_folder.changes()):
+            state["files"] = files
+        if self.shared_environment is not None and os.environ != self.shared_environment:
+            now = dict(os.environ)
+            before, self.shared_environment = self.shared_environment, now
+            gone = {name: None for name in before if name not in now}
+            state["environment"] = gone | {
+                name: value for name, value in now.items() if before.get(name) != value
+            }
+        if sys.stdin is not self.own_stdin:
+            if isinstance(sys.stdin, io.StringIO):
+                state["stdin"] = sys.stdin.getvalue()[sys.stdin.tell() :]
+            else:
+                self.observe("unseen", "sys.stdin, which the tests replace")
+        if state:
+            super().ask("share", "", (state,))
+
+    def heard(self, news: Any) -> None:
+        if type(news) is not dict:
+            raise Malformed("news that is no table")
+        if self.capturing and type(news.get("printed")) is str:
+            sys.stdout.write(news["printed"])
+        if type(news.get("read")) is int and isinstance(sys.stdin, io.StringIO):
+            sys.stdin.seek(sys.stdin.tell() + max(0, news["read"]))
+        if self.shared_folder is not None and "files" in news:
+            self.shared_folder.apply(Unpacker(_no_objects).unpack(news["files"]))
+        if self.catches_warnings:
+            import warnings
+
+            for lineage, message in news.get("warnings", []):
+                kinds = [local_error_class(name) for name in lineage]
+                kind = next((k for k in kinds if k is not None and issubclass(k, Warning)), Warning)
+                warnings.warn(str(message), kind, stacklevel=3)
+
+    def lacks(self, package: str, *, theirs: bool) -> NoReturn:
+        side = "the candidate's" if theirs else "the tests'"
+        raise CannotCrossError(
+            f"a value needs the package {package!r}, which {side} side does not have"
+        )
+
+    def equal(self, left: Handle, right: Handle) -> bool:
+        """Compare two of the candidate's objects by their own class.
+
+        An object that also equals a stranger would equal everything; it equals nothing.
+        """
+        if self.ask("equal", number_of(left), (right,)) is not True:
+            return False
+        self.observe("own comparison", type(left).__name__)
+        try:
+            return self.ask("equal", number_of(left), (object(),)) is not True
+        except Exception:  # noqa: BLE001 - its __eq__ takes objects of its own class alone
+            return True
+
+    def own_operator(self, name: str) -> None:
+        if name in ("__lt__", "__le__", "__gt__", "__ge__", "__contains__"):
+            self.observe("own comparison", name)
+
+    def refused_operand(self, handle: Handle) -> None:
+        self.observe("refused operand", type(handle).__name__)
+
+    def compared_large(self, other: Any) -> None:
+        """A value too large to cross was compared with one of ours: if ours could cross, the two differ."""
+        try:
+            Packer(_as_handle).pack(other)
+        except Unsendable:
+            return
+        self.observe("refuted large answer", type(other).__name__)
 
     # What the candidate may know and ask.
 
@@ -161,6 +344,9 @@ class Remote(Link):
 
     def perform(self, operation: str, target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         thing = self.objects.by_number[target]
+        about_attribute = operation in ("attr", "setattr")
+        if about_attribute and is_mock(thing) and MOCK_ASSERTIONS.match(str(args[0])):
+            raise AttributeError(f"{args[0]!r} of a mock belongs to the tests")
         if operation == "special" and args[0] in SPECIAL and args[0] in features(thing):
             if args[0] == "__call__":
                 return thing(*args[1:], **kwargs)
@@ -171,25 +357,31 @@ class Remote(Link):
             return hash(thing)
         if operation == "repr":
             return f"<{type(thing).__name__}>"
-        if (
-            operation in ("attr", "setattr")
-            and has_attributes(thing)
-            and not args[0].startswith("_")
-        ):
-            return (
-                getattr(thing, args[0]) if operation == "attr" else setattr(thing, args[0], args[1])
-            )
+        if operation == "attr" and args[0] in FUNCTION_NAMES and type(thing) is types.FunctionType:
+            return getattr(thing, args[0])
+        if operation == "attr" and not args[0].startswith("_") and is_readable(thing):
+            return getattr(thing, args[0])
+        if operation == "setattr" and not args[0].startswith("_") and has_attributes(thing):
+            return self._set_attribute(thing, args[0], args[1])
         raise AttributeError(
             f"{type(thing).__name__!r} object has no attribute {args[0] if args else operation!r}"
         )
 
+    def _set_attribute(self, thing: Any, name: str, value: Any) -> None:
+        """Let the candidate set an attribute of an object of the tests, unless that would be the test's own count."""
+        counted = counters(type(thing).__mro__)
+        if counted.get(name):
+            raise AttributeError(f"{name!r} is counted by {type(thing).__name__} itself")
+        if name in counted:
+            self.observe("set by the candidate", f"{type(thing).__name__}.{name}")
+        if callable(getattr(type(thing), name, None)) and not is_mock(thing):
+            raise AttributeError(f"{name!r} is a method of {type(thing).__name__}")
+        setattr(thing, name, value)
+
     def describe_error(self, error: BaseException) -> list[Any]:
-        lineage = [
-            [kind.__name__, 0]
-            for kind in type(error).__mro__
-            if EXCEPTIONS.get(kind.__name__) is kind
-        ]
-        return [lineage, str(error)[:MAX_TEXT], None, 0, False]
+        names = [describe_error_class(kind) for kind in type(error).__mro__]
+        lineage = [[name, 0] for name in names if name]
+        return [lineage, str(error)[:MAX_TEXT], None, 0, False, None]
 
     # What comes back.
 
@@ -198,15 +390,22 @@ class Remote(Link):
             return self.error_class(tree[5])
         if tree[0] == "S" and type(tree[3]) is type(None):
             raise Malformed("a subclass of nothing")
-        return adopt(self, tree)
+        made = adopt(self, tree)
+        if tree[0] == "h" and isinstance(made, Handle):
+            if tree[4] == "large":
+                set_mark(made, Mark.LARGE)
+                self.observe("large answer", type(made).__name__)
+            elif tree[4] == "class":
+                set_mark(made, Mark.CLAIMED_CLASS)
+        return made
 
     def error_class(self, lineage: list[Any]) -> type[BaseException]:
         """Return the local class for an exception class, told from the class itself up to `BaseException`."""
         found: type[BaseException] = BaseException
         for name, number in reversed(lineage):
             if number == 0:
-                kind = EXCEPTIONS[name]
-                found = kind if issubclass(kind, found) else found
+                kind = local_error_class(name)
+                found = kind if kind is not None and issubclass(kind, found) else found
             elif type(number) is int:
                 if number not in self.error_classes:
                     base = found if issubclass(found, Exception) else CandidateError
@@ -218,11 +417,19 @@ class Remote(Link):
 
     def raise_theirs(self, error: list[Any], operation: str) -> Any:
         try:
-            lineage, message, args, number, while_loading = error
+            lineage, message, args, number, while_loading, attributes = error
             kind = self.error_class(lineage)
-            if issubclass(kind, ENDING) and operation not in NEXT:
-                kind, args, message = RuntimeError, None, f"{kind.__name__}: {message}"
-            raised = make_error(kind, args if args is not None else [message])
+            given: list[Any] = [message] if args is None else self._plain(args)
+            ends = issubclass(kind, ENDS_OF_ITERATION)
+            if (ends and operation not in NEXT) or not (
+                issubclass(kind, Exception) or kind is SystemExit
+            ):
+                # Anything else would end more of the tests than the call.
+                kind, given, attributes = RuntimeError, [f"{kind.__name__}: {message}"], None
+            raised = make_error(kind, given)
+            for name, value in self._plain(attributes or ["d"]).items():
+                if type(name) is str and not name.startswith("_"):
+                    raised.__dict__[name] = value
             if number:
                 raised.__dict__["_handle"] = adopt(self, ["h", number, "error", [], "object", None])
         except Exception as fault:  # noqa: BLE001 - whatever a malformed error does to the reading is the candidate's fault
@@ -231,7 +438,11 @@ class Remote(Link):
             raise self.fail(
                 "load", f"it does not load: {kind.__name__}: {message}"[:500].rstrip(": ")
             )
+        raised.__dict__["_raised_by_candidate"] = True
         raise raised
+
+    def _plain(self, tree: Any) -> Any:
+        return Unpacker(_no_objects).unpack(tree)
 
     def settle(self, changes: list[tuple[Any, Any]], value: Any) -> None:
         self.pending = changes
@@ -267,6 +478,14 @@ class Remote(Link):
             refill(old, new)
 
 
+def _no_objects(tree: list[Any]) -> Any:
+    raise Malformed("an object where there is none")
+
+
+def _as_handle(thing: Any) -> Any:
+    return ["h"]
+
+
 def _ignore_calls(frame: types.FrameType, event: str, argument: Any) -> None:
     return None
 
@@ -295,6 +514,40 @@ def has_attributes(thing: Any) -> bool:
     )
 
 
+def is_mock(thing: Any) -> bool:
+    """Whether an object is a mock of the standard library."""
+    return any(kind.__module__ == "unittest.mock" for kind in type(thing).__mro__)
+
+
+def is_readable(thing: Any) -> bool:
+    """Whether a candidate may read the public attributes of an object."""
+    kind = type(thing)
+    return has_attributes(thing) or (kind.__module__, kind.__name__) in STREAMS
+
+
+@lru_cache(maxsize=64)
+def counters(classes: tuple[type, ...]) -> dict[str, bool]:
+    """Return the attributes of `self` that methods of some classes change with an operator, such as `self.calls += 1`.
+
+    True stands for one that only ever grows by a literal number: a count of what the tests saw.
+    """
+    import dis
+
+    found: dict[str, bool] = {}
+    for method in (method for kind in classes for method in vars(kind).values()):
+        code = getattr(method, "__code__", None)
+        if code is None:
+            continue
+        steps = [step for step in dis.get_instructions(code) if step.opname != "CACHE"]
+        for i, step in enumerate(steps):
+            if step.opname == "BINARY_OP" and step.argrepr.endswith("=") and i >= 2:
+                stored = next((s for s in steps[i + 1 : i + 4] if s.opname == "STORE_ATTR"), None)
+                if stored is not None:
+                    literal = steps[i - 1].opname in ("LOAD_CONST", "LOAD_SMALL_INT")
+                    found[stored.argval] = found.get(stored.argval, True) and literal
+    return found
+
+
 def make_error(kind: type[BaseException], args: list[Any]) -> BaseException:
     """Make an exception from its arguments, even where its constructor wants others."""
     try:
@@ -317,9 +570,12 @@ def _compiled(source: str, name: str) -> types.CodeType:
     return compile(source, name, "exec", dont_inherit=True)
 
 
-def run(channel: socket.socket, source: str) -> str | None:
-    """Execute `source` with the global `remote`; return its last report. An uncaught exception is printed."""
-    remote = Remote(channel)
+def run(channel: socket.socket, source: str, report_file: int | None = None) -> str | None:
+    """Execute `source` with the global `remote`; return its last report. An uncaught exception is printed.
+
+    Reports are also written to `report_file`, a descriptor, as they come.
+    """
+    remote = Remote(channel, report_file)
     names: dict[str, Any] = {"__name__": "__tester__", "remote": remote, "Broken": Broken}
     try:
         exec(compiled(source, "<tester>"), names)
@@ -327,5 +583,7 @@ def run(channel: socket.socket, source: str) -> str | None:
         traceback.print_exc()
     finally:
         sys.settrace(None)
+        for undo in remote.at_end:
+            undo()
         channel.close()
     return remote.last_report

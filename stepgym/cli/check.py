@@ -1,16 +1,23 @@
-"""`stepgym check`: hold somebody's own policy, search, sandbox or environment to the contract."""
+"""`stepgym check`: check a policy, a search, a sandbox, an environment or a problem set against its contract."""
 
 from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import click
 
+from stepgym.agents.registry import POLICIES, REWARD_MODELS, SEARCHES
+from stepgym.cli.options import JSON_OBJECT, settings_option, user_errors
+from stepgym.envs.registry import NAMES, full_id, load_env
 from stepgym.plugins.contract import Finding
-from stepgym.plugins.names import UnknownNameError, load_dotted
+from stepgym.plugins.errors import UserError
+from stepgym.plugins.names import is_dotted, load_dotted, unknown_name
+from stepgym.plugins.registry import Registry, make
+from stepgym.sandbox.backends import SANDBOXES
 
 CHECKS = {
     "propose": ("policy", "stepgym.agents.conformance:check_policy"),
@@ -20,96 +27,118 @@ CHECKS = {
     "reset": ("environment", "stepgym.envs.conformance:check_environment"),
     "__getitem__": ("problem set", "stepgym.envs.conformance:check_problem_set"),
 }
-"""The method that tells what a thing is -> its name and the function that checks it (a sandbox by what opens it)."""
+"""The method that identifies a kind -> the kind and the function that checks it."""
+REGISTRIES: dict[str, Registry] = {
+    "environment": NAMES,
+    "search": SEARCHES,
+    "policy": POLICIES,
+    "reward-model": REWARD_MODELS,
+    "sandbox": SANDBOXES,
+}
 
 
 @click.command()
-@click.argument("path", metavar="PACKAGE.MODULE:THING")
+@click.argument("name", metavar="NAME")
 @click.option(
-    "--env", "env_id", help="Environment on whose states a policy or reward model is tried."
+    "--kind",
+    type=click.Choice(list(REGISTRIES)),
+    help="What NAME is, if two kinds have that name (`random` is a policy and a reward model).",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(path: str, env_id: str | None, as_json: bool) -> None:
-    """Check a thing of yours: a class or function is called without arguments, anything else is taken as it is.
+@settings_option("--option", "Option or setting of the thing, such as level=3.")
+@click.option(
+    "--env", "env_id", help="Environment on whose states a policy or reward model is checked."
+)
+@JSON_OBJECT
+def command(
+    name: str,
+    kind: str | None,
+    option: tuple[tuple[str, Any], ...],
+    env_id: str | None,
+    as_json: bool,
+) -> None:
+    """Check your own or a built-in object against its contract.
 
-    What it is shows in its methods: propose (policy), score (reward model), select (search), run (sandbox),
-    reset (environment; its domain and verifier are checked with it), item access (problem set). Exit status 1 when
-    a clause is broken. A registered environment's id will do as well.
+    NAME is a name that other commands take (Countdown-v0, mcts) or a dotted path PACKAGE.MODULE:THING. A class or
+    function is called with the given options; any other object is checked as it is. Its methods tell its kind: propose
+    (policy), score (reward model), select (search), run (sandbox), reset (environment, with its domain and verifier),
+    item access (problem set). The exit status is 1 if a clause is broken.
     """
-    maker = _maker(path)
-    thing = maker()
-    kind, check = _kind(path, thing)
-    try:
-        options = {"env": env_id} if env_id and kind in ("policy", "reward model") else {}
-        findings: list[Finding] = load_dotted(check)(
-            maker if kind == "sandbox" else thing, **options
-        )
-    except UnknownNameError as error:
-        raise click.ClickException(f"no contract for a {kind} is here: {error}") from error
-    finally:
-        if hasattr(thing, "close"):
-            thing.close()
+    with user_errors():
+        maker = _maker(name, kind, dict(option))
+        thing = _call(name, maker)
+        try:
+            found, check = _kind(name, thing)
+            options = {"env": env_id} if env_id and found in ("policy", "reward model") else {}
+            findings: list[Finding] = load_dotted(check)(
+                maker if found == "sandbox" else thing, **options
+            )
+        finally:
+            if hasattr(thing, "close"):
+                thing.close()
     broken = sum(finding.fault is not None for finding in findings)
     if as_json:
-        clauses = [{"sentence": f.sentence, "fault": f.fault} for f in findings]
-        click.echo(json.dumps({"thing": path, "kind": kind, "broken": broken, "clauses": clauses}))
+        clauses = [finding._asdict() for finding in findings]
+        click.echo(json.dumps({"thing": name, "kind": found, "broken": broken, "clauses": clauses}))
     else:
-        _print(path, kind, findings)
+        _print(name, found, findings)
     if broken:
         raise SystemExit(1)
 
 
-def _maker(path: str) -> Callable[[], Any]:
-    """Return what makes the thing: a class or function itself, else a function that returns the thing as it is."""
-    if "/" in path:
-        return lambda: _load_env(path)
-    if not path.partition(":")[2]:
-        raise click.ClickException(
-            f"{path!r} names no thing in a module; write {path.rstrip(':')}:Thing"
-        )
-    try:
-        found = load_dotted(path)
-    except UnknownNameError as error:
-        raise click.ClickException(str(error)) from error
-    if inspect.isclass(found) or inspect.isroutine(found):
-        return lambda: _call(path, found)
-    return lambda: found
+def _maker(name: str, kind: str | None, options: dict[str, Any]) -> Callable[[], Any]:
+    """Return a function that makes the thing called `name`."""
+    if is_dotted(name):
+        found = load_dotted(name)
+        if inspect.isclass(found) or inspect.isroutine(found):
+            return partial(make, repr(name), found, options)
+        return lambda: found
+    if kind is None:
+        kind = _only_kind(name)
+    if kind == "environment":
+        return partial(load_env, name, **options)
+    return partial(REGISTRIES[kind].load, name, **options)
 
 
-def _load_env(env_id: str) -> Any:
-    from stepgym.envs.registry import load_env
+def _only_kind(name: str) -> str:
+    """Return the one kind that has a thing of this name; an unlisted name with a slash is Gymnasium's."""
+    kinds = [kind for kind, names in REGISTRIES.items() if full_id(name) in names]
+    if len(kinds) > 1:
+        raise UserError(f"{name!r} is {' and '.join(kinds)}; add --kind {kinds[0]}")
+    if kinds:
+        return kinds[0]
+    if "/" in name:
+        return "environment"
+    known: Iterable[str] = {known for names in REGISTRIES.values() for known in names}
+    raise unknown_name("thing", name, known, dotted=True)
 
-    try:
-        return load_env(env_id)
-    except (ValueError, ImportError) as error:
-        raise click.ClickException(str(error)) from error
 
-
-def _call(path: str, maker: Callable[[], Any]) -> Any:
+def _call(name: str, maker: Callable[[], Any]) -> Any:
     try:
         return maker()
-    except Exception as error:  # whatever a plug-in's constructor raises is said, not traced
+    except UserError:
+        raise
+    except Exception as error:  # the constructor of a plug-in may raise anything
         raise click.ClickException(
-            f"{path!r} could not be made without arguments ({type(error).__name__}: {error}); "
-            "name a function that makes it"
+            f"{name!r} could not be made ({type(error).__name__}: {error}); give --option NAME=VALUE, or the path of a "
+            "function that makes it"
         ) from error
 
 
-def _kind(path: str, thing: Any) -> tuple[str, str]:
+def _kind(name: str, thing: Any) -> tuple[str, str]:
     for method, check in CHECKS.items():
         if hasattr(thing, method):
             return check
-    raise click.ClickException(
-        f"{path!r} is a {type(thing).__name__} with none of the methods {', '.join(CHECKS)}; "
-        "a domain or verifier is checked inside its environment: name a function that returns a ReasoningEnv"
+    raise UserError(
+        f"{name!r} is a {type(thing).__name__} with none of the methods {', '.join(CHECKS)}; a domain or a verifier is "
+        "checked inside its environment: give a function that returns a ReasoningEnv"
     )
 
 
-def _print(path: str, kind: str, findings: list[Finding]) -> None:
-    click.echo(f"{path}: {kind}")
+def _print(name: str, kind: str, findings: list[Finding]) -> None:
+    click.echo(f"{name}: {kind}")
     for finding in findings:
         click.echo(f"  {'ok    ' if finding.fault is None else 'BROKEN'}  {finding.sentence}")
         if finding.fault is not None:
             click.echo(f"          {finding.fault[:500]}")
-    broken = sum(finding.fault is not None for finding in findings)
-    click.echo(f"{len(findings) - broken} of {len(findings)} clauses hold.")
+    passed = sum(finding.fault is None for finding in findings)
+    click.echo(f"{passed} of {len(findings)} clauses passed")

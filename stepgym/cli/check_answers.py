@@ -1,4 +1,4 @@
-"""`stepgym check-answers FILE`: the mathematics verifier over a JSONL file of answers and references."""
+"""`stepgym check-answers FILE`: run the maths verifier over a JSONL file of answers and references."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from rich.console import Console
+from rich.table import Table
 
-if TYPE_CHECKING:
-    from stepgym.envs.types import Verdict
+from stepgym.envs.maths import MathOptions, verify_answers
+from stepgym.envs.types import Verdict
 
 CHUNK = 64
 
 
 def read_rows(path: Path, answer: str, reference: str) -> list[dict[str, Any]]:
-    """Every line as an object that holds both columns as text; an error names the file and the line."""
+    """Read every line as an object with both columns; an error names the file and the line."""
     rows: list[dict[str, Any]] = []
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
@@ -50,7 +52,7 @@ def _text(value: object) -> str:
     "--answer",
     default="answer",
     show_default=True,
-    help="Column of the answer: bare, or a whole completion.",
+    help="Column of the answer: the bare answer, or a whole completion.",
 )
 @click.option(
     "--reference", default="reference", show_default=True, help="Column of the reference."
@@ -59,20 +61,25 @@ def _text(value: object) -> str:
     "--float-tolerance",
     default=0.0,
     show_default=True,
-    help="Relative, where the reference is a decimal.",
+    help="Relative tolerance if the reference is a decimal.",
 )
-@click.option("--simplified", is_flag=True, help="The answer must be worked out.")
-@click.option("--order-matters", is_flag=True, help="Lists must keep the reference's order.")
+@click.option("--simplified", is_flag=True, help="Require a simplified answer.")
+@click.option("--order-matters", is_flag=True, help="Require lists in the order of the reference.")
 @click.option(
-    "--units-required", is_flag=True, help="A reference with a unit takes no answer without one."
+    "--units-required",
+    is_flag=True,
+    help="Reject an answer without a unit if the reference has one.",
 )
 @click.option(
-    "--limit-s", default=2.0, show_default=True, help="Seconds for one pair on the dear rungs."
+    "--limit-s",
+    default=2.0,
+    show_default=True,
+    help="Time limit for one pair in the symbolic checks, in seconds.",
 )
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write every line with its verdict here, as JSONL.",
+    help="Write every line with its verdict to this JSONL file.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
@@ -87,9 +94,7 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Decide every line of FILE (JSONL), and count the verdicts by the rung that decided."""
-    from stepgym.envs.maths import MathOptions, verify_answers
-
+    """Verify every line of FILE (JSONL), and count the verdicts by the check that decided."""
     try:
         options = MathOptions(
             float_tolerance=float_tolerance,
@@ -150,9 +155,6 @@ def _report(verdicts: list[Verdict], seconds: float, *, as_json: bool) -> None:
             )
         )
         return
-    from rich.console import Console
-    from rich.table import Table
-
     table = Table("decided by", *names, title=f"{len(verdicts)} answers in {seconds:.2f} s")
     for rung, counts in sorted(by_rung.items()):
         table.add_row(rung, *(str(counts[name]) for name in names))

@@ -1,4 +1,4 @@
-"""`stepgym demo`: the whole loop in small, on this machine, with nothing to download."""
+"""`stepgym demo`: search, self-play, exports and the page of trees in one small run, with nothing to download."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import click
+from rich.console import Console
+from rich.table import Table
 
+from stepgym.agents.registry import load_policy, load_reward_model
+from stepgym.agents.solving import solve
+from stepgym.agents.types import Policy, RewardModel
 from stepgym.cli.options import user_errors
-
-if TYPE_CHECKING:
-    from stepgym.agents.types import Policy, RewardModel
+from stepgym.envs.registry import load_env
+from stepgym.records.exports import export
+from stepgym.records.types import ExportFormat
+from stepgym.selfplay.play import selfplay
+from stepgym.serving.page import write_page
 
 ENV = "stepgym/Countdown-v0"
 AGENTS: tuple[tuple[str, Mapping[str, Any]], ...] = (
@@ -26,7 +33,7 @@ AGENTS: tuple[tuple[str, Mapping[str, Any]], ...] = (
 
 
 class Setting(NamedTuple):
-    """Which problems all lines of the table are measured on."""
+    """The problems that every row of the table is measured on."""
 
     problems: int
     level: int
@@ -34,7 +41,7 @@ class Setting(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One agent's line in the table; tokens and model calls are means per problem, seconds the whole row's."""
+    """One row of the table; tokens and model calls are means per problem, seconds are those of the whole row."""
 
     agent: str
     policy: str
@@ -50,17 +57,21 @@ class Row(NamedTuple):
     default="demo",
     show_default=True,
     type=click.Path(file_okay=False),
-    help="Where to write.",
+    help="Folder for the results.",
 )
 @click.option(
     "--problems",
     default=100,
     show_default=True,
     type=click.IntRange(min=1),
-    help="For each line of the table.",
+    help="Problems for each row of the table.",
 )
 @click.option(
-    "--episodes", default=60, show_default=True, type=click.IntRange(min=1), help="Of self-play."
+    "--episodes",
+    default=60,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Episodes of self-play.",
 )
 @click.option(
     "--level",
@@ -69,42 +80,55 @@ class Row(NamedTuple):
     type=click.IntRange(min=1),
     help="Difficulty of Countdown.",
 )
-@click.option("--seed", default=2026, show_default=True, type=click.IntRange(min=0))
-@click.option("--policy", default="embedded", show_default=True, metavar="NAME")
-@click.option("--reward-model", default="embedded", show_default=True, metavar="NAME")
+@click.option(
+    "--seed",
+    default=2026,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Seed of the problems and of sampling.",
+)
+@click.option(
+    "--policy", default="embedded", show_default=True, metavar="NAME", help="Policy that plays."
+)
+@click.option(
+    "--reward-model",
+    default="embedded",
+    show_default=True,
+    metavar="NAME",
+    help="Reward model that scores steps.",
+)
 def command(
     out: str, problems: int, episodes: int, level: int, seed: int, policy: str, reward_model: str
 ) -> None:
-    """Compare searches on fresh Countdown problems, then write a self-play dataset, its exports and a page of trees.
+    """Compare searches on new Countdown problems, then write a self-play dataset, its exports and a page of trees.
 
-    The policy and the reward model are tiny transformers that come with the package.
+    The default policy and reward model are tiny transformers that come with the package.
     """
     started = time.perf_counter()
     with user_errors():
         click.echo(f"Countdown, level {level}. {_first_prompt(level, seed)}\n")
-        from stepgym.agents import load_policy, load_reward_model
-
         setting = Setting(problems, level, seed)
-        player, judge = load_policy(policy, seed=seed), load_reward_model(reward_model, seed=seed)
+        loaded = load_policy(policy, seed=seed)
+        scorer = load_reward_model(reward_model, seed=seed)
         rows = [
-            _measure(name, settings, setting, policy, player, judge) for name, settings in AGENTS
+            _measure(name, settings, setting, policy, loaded, scorer) for name, settings in AGENTS
         ]
-        # The control: play without a model, and even told by the verifier which of its answers is right.
-        told = "random, told if right"
+        # The control: random play that stops at the first answer that the verifier accepts.
+        control = "random, with verifier"
         rows.append(
             _measure(
                 "best_of_n",
                 {"n": 16},
                 setting,
-                told,
+                control,
                 load_policy("random", seed=seed),
                 None,
-                told=True,
+                see_verdicts=True,
             )
         )
         _table(rows, problems)
         _dataset(Path(out), episodes, level, seed, policy, reward_model)
-    click.echo(f"\nAll of it took {time.perf_counter() - started:.0f} s. Next:")
+    click.echo(f"\nThe demo took {time.perf_counter() - started:.0f} s. Next:")
     click.echo(f"  open {Path(out) / 'page.html'} in a browser")
     click.echo(f"  {_program()} selfplay --env {ENV} --agent mcts --episodes 500 --out runs/first")
     click.echo(f"  {_program()} export {Path(out) / 'run'} --format steps")
@@ -112,7 +136,7 @@ def command(
 
 
 def _program() -> str:
-    """How this command was called, from here: `stepgym`, or `.venv/bin/stepgym` where that is not on the path."""
+    """Return how this command was called: `stepgym`, or `.venv/bin/stepgym` if that is not on the path."""
     called = Path(sys.argv[0])
     if called.name != "stepgym" or shutil.which("stepgym") == str(called):
         return "stepgym"
@@ -120,8 +144,6 @@ def _program() -> str:
 
 
 def _first_prompt(level: int, seed: int) -> str:
-    from stepgym.envs.registry import load_env
-
     return " ".join(load_env(ENV, level=level, seed=seed).problems[0].prompt.split())
 
 
@@ -133,12 +155,8 @@ def _measure(
     policy: Policy,
     reward_model: RewardModel | None,
     *,
-    told: bool = False,
+    see_verdicts: bool = False,
 ) -> Row:
-    from rich.console import Console
-
-    from stepgym.agents import solve
-
     problems = setting.problems
     with Console(stderr=True).status(f"{agent} with {name} on {problems} problems"):
         started = time.perf_counter()
@@ -151,7 +169,7 @@ def _measure(
             episodes=problems,
             level=setting.level,
             seed=setting.seed,
-            see_verdicts=told,
+            see_verdicts=see_verdicts,
         )
         seconds = time.perf_counter() - started
     usage = {
@@ -168,11 +186,8 @@ def _measure(
 
 
 def _table(rows: list[Row], problems: int) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     click.echo(
-        f"{problems} fresh problems. Tokens and model calls are per problem; the search is never told what is right."
+        f"{problems} new problems. Tokens and model calls are per problem. Only the last row may use the verifier."
     )
     table = Table()
     for name in ("agent", "policy"):
@@ -193,11 +208,6 @@ def _table(rows: list[Row], problems: int) -> None:
 def _dataset(
     out: Path, episodes: int, level: int, seed: int, policy: str, reward_model: str
 ) -> None:
-    from stepgym.records.exports import export
-    from stepgym.records.types import ExportFormat
-    from stepgym.selfplay.play import selfplay
-    from stepgym.serving.page import write_page
-
     run = out / "run"
     name, settings = AGENTS[-1]
     summary = selfplay(
@@ -219,5 +229,5 @@ def _dataset(
         click.echo(f"{file}: {export([run], file, kind=kind):,} rows")
     count = write_page(run, out / "page.html")
     click.echo(
-        f"{out / 'page.html'}: the search trees of {count} episodes, in one file that needs no network"
+        f"{out / 'page.html'}: the search trees of {count} episodes in one file; it needs no network"
     )

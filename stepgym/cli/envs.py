@@ -7,25 +7,19 @@ from typing import Any
 
 import click
 
-from stepgym.cli.options import setting, user_errors
+from stepgym.cli.options import settings_option, user_errors
 from stepgym.envs.registry import ENVIRONMENTS, EnvironmentCard, load_env
+from stepgym.plugins.errors import UserError
+from stepgym.sandbox.types import SandboxError
 
 
 @click.command()
 @click.argument("env_id", required=False)
 @click.option(
-    "--level",
-    type=int,
-    help="Level of the examples (the environment's own choice where not given).",
+    "--level", type=int, help="Level of the examples  [default: the environment's own default]"
 )
-@click.option(
-    "--env-option",
-    type=setting,
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="An option of the environment.",
-)
-@click.option("--seed", type=int, default=0, show_default=True)
+@settings_option("--env-option", "Option of the environment, such as file=PATH.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the examples.")
 @click.option(
     "--count",
     "-n",
@@ -34,7 +28,7 @@ from stepgym.envs.registry import ENVIRONMENTS, EnvironmentCard, load_env
     show_default=True,
     help="How many examples.",
 )
-@click.option("--reference", is_flag=True, help="Show the references too.")
+@click.option("--reference", is_flag=True, help="Also show the references.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     env_id: str | None,
@@ -45,7 +39,7 @@ def command(
     reference: bool,
     as_json: bool,
 ) -> None:
-    """List the environments, or show problems of ENV_ID."""
+    """List the environments, or show example problems of ENV_ID."""
     if env_id is None:
         _list(as_json)
         return
@@ -81,11 +75,11 @@ def _row(card: EnvironmentCard) -> dict[str, Any]:
 
 
 def _example(card: EnvironmentCard) -> str:
-    """Return the first problem's prompt, or why there is none here (a package or a file that is to be given)."""
+    """Return the first problem's prompt, or why there is none (a package or a file is missing)."""
     try:
         env = load_env(card.id)
-    except (ValueError, TypeError, ImportError, OSError) as error:
-        return f"(not here: {error})"
+    except (UserError, SandboxError, ImportError, OSError) as error:
+        return f"(not available: {error})"
     prompt = env.problems[0].prompt
     env.close()
     return prompt

@@ -1,4 +1,4 @@
-"""`stepgym eval`: how well an agent does on an environment, with an interval and what it cost."""
+"""`stepgym eval`: how many problems an agent solves, with an interval and the compute used."""
 
 from __future__ import annotations
 
@@ -10,32 +10,37 @@ from typing import Any
 
 import click
 
-from stepgym.cli.options import agent_options, split_budget, user_errors
+from stepgym.agents.curve import measure_curve
+from stepgym.agents.curve_plot import draw_curve
+from stepgym.agents.evaluate import evaluate
+from stepgym.agents.players import open_players
+from stepgym.agents.solving import choose_problems
+from stepgym.cli.options import (
+    AGENT,
+    BUDGET,
+    CONTINUOUS,
+    ENVIRONMENT,
+    JSON_OBJECT,
+    VERDICTS,
+    add_options,
+    budget,
+    environment,
+    episodes_option,
+    parallel_option,
+    user_errors,
+)
 from stepgym.plugins.errors import UserError
 
 
 @click.command("eval")
-@agent_options
-@click.option(
-    "--episodes",
-    default=100,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Problems to solve.",
-)
-@click.option(
-    "--parallel",
-    default=64,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Problems side by side.",
-)
-@click.option("--continuous", is_flag=True, help="Let problems run ahead of each other.")
-@click.option(
-    "--verdicts/--no-verdicts",
-    "see_verdicts",
-    default=None,
-    help="Let the search see verdicts  [default: where they need no reference].",
+@add_options(
+    *ENVIRONMENT,
+    *AGENT,
+    *BUDGET,
+    episodes_option(100, "Problems to solve."),
+    parallel_option(64),
+    CONTINUOUS,
+    VERDICTS,
 )
 @click.option(
     "--curve",
@@ -50,26 +55,24 @@ from stepgym.plugins.errors import UserError
     metavar="N,N,...",
     help="Widths of the curve.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@JSON_OBJECT
 def command(as_json: bool, curve: str | None, widths: str, **given: Any) -> None:
-    """Measure an agent: the share of problems solved with its 95% interval, and the compute it took."""
-    budget, rest = split_budget(given)
+    """Measure an agent: the share of problems solved with its 95% interval, and the compute used."""
+    limit = budget(given)
     with user_errors():
         if curve:
-            _suit_curve(rest)
-            with open_run(rest) as run:
-                _curve(curve, read_widths(widths), as_json, budget, run)
+            _prepare_curve(given)
+            with open_run(given) as run:
+                _curve(curve, read_widths(widths), as_json, limit, run)
             return
-        from stepgym.agents.evaluate import evaluate
-
-        with open_run(rest) as run:
-            result = evaluate(run.pop("problems"), budget=budget, **run)
+        with open_run(given) as run:
+            result = evaluate(run.pop("problems"), budget=limit, **run)
     if as_json:
         click.echo(json.dumps(result.as_json()))
         return
     usage = result.usage
     click.echo(
-        f"solved {result.solved:.1%} [{result.ci.low:.1%}, {result.ci.high:.1%}] of {result.episodes} problems"
+        f"solved: {result.solved:.1%} [{result.ci.low:.1%}, {result.ci.high:.1%}] of {result.episodes} problems"
     )
     click.echo(
         f"verdicts: {', '.join(f'{count} {verdict}' for verdict, count in result.verdicts.items())}"
@@ -77,7 +80,9 @@ def command(as_json: bool, curve: str | None, widths: str, **given: Any) -> None
     if result.first_failure:
         click.secho(f"first failure: {result.first_failure}", fg="yellow")
     if result.agent.get("see_verdicts"):
-        click.echo("the search saw verdicts while it ran (--no-verdicts hides them)")
+        click.echo(
+            "The search was allowed to check answers with the verifier; --no-verdicts forbids it."
+        )
     click.echo(
         f"compute: {usage.new_tokens:,} new tokens ({usage.reasoning_tokens:,} reasoning), {usage.prompt_tokens:,} prompt, "
         f"{usage.tool_tokens:,} tool; {usage.model_calls:,} model calls, {usage.flops:.3g} FLOPs, {usage.wall_s:.1f} s"
@@ -87,18 +92,15 @@ def command(as_json: bool, curve: str | None, widths: str, **given: Any) -> None
 @contextmanager
 def open_run(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Turn the shared options into the arguments of `stepgym.agents.solve`."""
-    from stepgym.agents.players import open_players
-
-    options = dict(given["env_option"])
-    options |= {name: given[name] for name in ("level", "sandbox") if given[name] is not None}
+    where = environment(given)
     agent_settings = dict(given["agent_option"])
     with open_players(
-        given["env_id"],
+        where.id,
         agent=given["agent"],
         policy=given["policy"],
         reward_model=given["reward_model"],
         seed=given["seed"],
-        env_options=options,
+        env_options=where.options,
         agent_settings=agent_settings,
         policy_settings=dict(given["policy_option"]),
     ) as players:
@@ -117,7 +119,7 @@ def open_run(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def read_widths(text: str) -> list[int]:
-    """Read `1,4,16`; raises `ValueError` with the form."""
+    """Read `1,4,16`. Raises `UserError` that shows the form."""
     try:
         widths = sorted({int(width) for width in text.split(",")})
     except ValueError:
@@ -127,24 +129,19 @@ def read_widths(text: str) -> list[int]:
     return widths
 
 
-def _suit_curve(given: dict[str, Any]) -> None:
-    """Refuse a single agent, as a curve measures them all; its problems run side by side unless asked otherwise."""
+def _prepare_curve(given: dict[str, Any]) -> None:
+    """Refuse a single agent, because a curve measures all of them; all problems run in parallel by default."""
     source = click.get_current_context().get_parameter_source
     for name in ("agent", "agent_option"):
         if source(name) is not click.core.ParameterSource.DEFAULT:
-            value = given[name]
             raise UserError(
-                f"--curve measures every agent at every one of --widths; leave out --{name.replace('_', '-')} {value}"
+                f"--curve measures every agent at every one of --widths; leave out --{name.replace('_', '-')} {given[name]}"
             )
     if source("parallel") is click.core.ParameterSource.DEFAULT:
         given["parallel"] = None
 
 
-def _curve(out: str, widths: list[int], as_json: bool, budget: Any, run: dict[str, Any]) -> None:
-    from stepgym.agents.curve import measure_curve
-    from stepgym.agents.curve_plot import draw_curve
-    from stepgym.agents.solving import choose_problems
-
+def _curve(out: str, widths: list[int], as_json: bool, limit: Any, run: dict[str, Any]) -> None:
     problems, env = choose_problems(
         run["problems"], None, run["episodes"], seed=run["seed"], level=None, settings=None
     )
@@ -154,7 +151,7 @@ def _curve(out: str, widths: list[int], as_json: bool, budget: Any, run: dict[st
         policy=run["policy"],
         reward_model=run["reward_model"],
         widths=widths,
-        budget=budget,
+        budget=limit,
         num_parallel=run["num_parallel"],
         continuous=run["continuous"],
         seed=run["seed"],

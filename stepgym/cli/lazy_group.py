@@ -11,7 +11,7 @@ from stepgym.plugins.names import load_dotted, unknown_name
 
 
 class LazyGroup(click.Group):
-    """A group whose `members` map a name to a dotted path and a line of help."""
+    """A group whose `members` map a command to its dotted path and its line of help."""
 
     def __init__(
         self, *args: Any, members: Mapping[str, tuple[str, str]], noun: str, **settings: Any

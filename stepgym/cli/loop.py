@@ -1,4 +1,4 @@
-"""`stepgym loop CONFIG`: play, learn, evaluate, keep the better policy; again."""
+"""`stepgym loop CONFIG`: repeat play, training and evaluation, and keep the better policy."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from stepgym.cli.options import resumable
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("--out", help="Folder of the loop; default: the config's name without its ending.")
+@click.option("--out", help="Folder of the loop  [default: the name of CONFIG without its suffix]")
 @click.option(
     "--generations",
     type=click.IntRange(min=0),
-    help="In place of the config's; more than before goes on.",
+    help="Overrides the config; a larger number than before continues the loop.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the generations as JSON.")
 def command(config: Path, out: str | None, generations: int | None, as_json: bool) -> None:
-    """Run the loop that CONFIG (TOML) describes; the same command resumes it."""
+    """Run the loop that CONFIG (TOML) describes; run the same command to continue."""
     import torch
 
+    # These import torch.
     from stepgym.selfplay.curves import write_curves
     from stepgym.selfplay.loop import run_loop
     from stepgym.selfplay.loop_config import read_loop_config

@@ -1,14 +1,19 @@
-"""Options that several commands share, and how a user's mistake becomes exit status 2."""
+"""Options that several commands share, and how a user's mistake becomes exit status 2.
+
+Command files import at their top, except for modules that import torch: `--help` must not wait seconds for it.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
+from stepgym.agents.types import Budget
+from stepgym.envs.registry import full_id
 from stepgym.plugins.errors import UserError
 from stepgym.sandbox.types import SandboxError
 
@@ -16,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def setting(text: str) -> tuple[str, Any]:
-    """Read `NAME=VALUE`; the value is JSON where it can be (`n=8`, `greedy=true`), otherwise text."""
+    """Read `NAME=VALUE`; the value is JSON if it parses (`n=8`, `greedy=true`), otherwise text."""
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise click.BadParameter(f"{text!r} should look like n=8")
@@ -26,94 +31,140 @@ def setting(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def agent_options(command: F) -> F:
-    """Add the options that say who plays what: environment, agent, policy, reward model, seed, budget."""
-    options = [
-        click.option(
-            "--env",
-            "env_id",
-            required=True,
-            metavar="ID",
-            help="Environment; `stepgym envs` lists them.",
-        ),
-        click.option("--level", type=int, help="Difficulty, where the environment has levels."),
-        click.option(
-            "--env-option",
-            type=setting,
-            metavar="NAME=VALUE",
-            multiple=True,
-            help="An option of the environment.",
-        ),
-        click.option(
-            "--sandbox", metavar="NAME", help="Where untrusted programs run: docker, local, auto."
-        ),
-        click.option(
-            "--agent", default="greedy", show_default=True, metavar="NAME", help="How to search."
-        ),
-        click.option(
-            "--agent-option",
-            type=setting,
-            metavar="NAME=VALUE",
-            multiple=True,
-            help="A setting of the agent, such as n=8.",
-        ),
-        click.option(
-            "--policy",
-            default="embedded",
-            show_default=True,
-            metavar="NAME",
-            help="Who proposes steps.",
-        ),
-        click.option(
-            "--policy-option",
-            type=setting,
-            metavar="NAME=VALUE",
-            multiple=True,
-            help="A setting of the policy.",
-        ),
-        click.option("--reward-model", metavar="NAME", help="Who scores steps."),
-        click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0)),
-        click.option(
-            "--budget-tokens",
-            "new_tokens",
-            type=click.IntRange(min=1),
-            help="New tokens a problem.",
-        ),
-        click.option(
-            "--budget-calls",
-            "model_calls",
-            type=click.IntRange(min=1),
-            help="Model calls a problem.",
-        ),
-        click.option(
-            "--budget-flops", "flops", type=click.FloatRange(min=0), help="FLOPs a problem."
-        ),
-        click.option(
-            "--budget-seconds", "wall_s", type=click.FloatRange(min=0), help="Seconds a problem."
-        ),
-        click.option(
-            "--budget-sandbox-seconds",
-            "sandbox_s",
-            type=click.FloatRange(min=0),
-            help="Sandbox seconds.",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+def settings_option(flag: str, help: str) -> Callable[[F], F]:
+    """Return an option that takes `NAME=VALUE` any number of times."""
+    return click.option(flag, type=setting, metavar="NAME=VALUE", multiple=True, help=help)
 
 
-BUDGET_NAMES = ("new_tokens", "model_calls", "flops", "wall_s", "sandbox_s")
+ENVIRONMENT = (
+    click.option(
+        "--env",
+        "env_id",
+        required=True,
+        metavar="ID",
+        help="Environment, such as Countdown-v0; `stepgym envs` lists them.",
+    ),
+    click.option("--level", type=int, help="Difficulty, if the environment has levels."),
+    settings_option("--env-option", "Option of the environment, such as file=PATH."),
+    click.option(
+        "--sandbox", metavar="NAME", help="Where untrusted programs run: docker, local, auto."
+    ),
+)
+POLICY = (
+    click.option(
+        "--policy",
+        default="embedded",
+        show_default=True,
+        metavar="NAME",
+        help="Policy that proposes steps.",
+    ),
+    settings_option("--policy-option", "Setting of the policy, such as temperature=0.7."),
+)
+AGENT = (
+    click.option(
+        "--agent", default="greedy", show_default=True, metavar="NAME", help="Search method."
+    ),
+    settings_option("--agent-option", "Setting of the agent, such as n=8."),
+    *POLICY,
+    click.option("--reward-model", metavar="NAME", help="Reward model that scores steps."),
+    click.option(
+        "--seed",
+        default=0,
+        show_default=True,
+        type=click.IntRange(min=0),
+        help="Seed of the problems and of sampling.",
+    ),
+)
+BUDGET = (
+    click.option(
+        "--budget-tokens", "new_tokens", type=click.IntRange(min=1), help="New tokens per problem."
+    ),
+    click.option(
+        "--budget-calls", "model_calls", type=click.IntRange(min=1), help="Model calls per problem."
+    ),
+    click.option(
+        "--budget-flops", "flops", type=click.FloatRange(min=0), help="FLOPs per problem."
+    ),
+    click.option(
+        "--budget-seconds", "wall_s", type=click.FloatRange(min=0), help="Seconds per problem."
+    ),
+    click.option(
+        "--budget-sandbox-seconds",
+        "sandbox_s",
+        type=click.FloatRange(min=0),
+        help="Sandbox seconds per problem.",
+    ),
+)
+VERDICTS = click.option(
+    "--verdicts/--no-verdicts",
+    "see_verdicts",
+    default=None,
+    help="Whether the search may check answers with the verifier"
+    "  [default: if the verifier needs no reference].",
+)
+CONTINUOUS = click.option(
+    "--continuous",
+    is_flag=True,
+    help="Let fast problems run ahead instead of taking rounds in step.",
+)
+JSON_OBJECT = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
-def split_budget(given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return the `Budget` that the options say (`None` for no limit at all) and the other options."""
-    from stepgym.agents.types import Budget
+def add_options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
+    """Return a decorator that adds options to a command, in the order given."""
 
-    limits = {name: given.pop(name) for name in BUDGET_NAMES}
-    return (
-        Budget(**limits) if any(limit is not None for limit in limits.values()) else None
-    ), given
+    def add(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def episodes_option(default: int, help: str) -> Callable[[F], F]:
+    """Return the option for the number of problems."""
+    return click.option(
+        "--episodes", default=default, show_default=True, type=click.IntRange(min=1), help=help
+    )
+
+
+def parallel_option(default: int) -> Callable[[F], F]:
+    """Return the option for how many problems are searched in parallel."""
+    return click.option(
+        "--parallel",
+        default=default,
+        show_default=True,
+        type=click.IntRange(min=1),
+        help="Problems searched in parallel.",
+    )
+
+
+class Environment(NamedTuple):
+    """The environment that the options name."""
+
+    id: str
+    options: dict[str, Any]
+
+
+def environment(given: dict[str, Any]) -> Environment:
+    """Take the options of `ENVIRONMENT` out of `given`; --level and --sandbox count as environment options."""
+    options = dict(given.pop("env_option"))
+    for name in ("level", "sandbox"):
+        value = given.pop(name, None)
+        if value is not None and name in options:
+            raise click.UsageError(
+                f"--{name} {value} and --env-option {name}={options[name]}: give one of them"
+            )
+        if value is not None:
+            options[name] = value
+    return Environment(full_id(given.pop("env_id")), options)
+
+
+def budget(given: dict[str, Any]) -> Budget | None:
+    """Take the options of `BUDGET` out of `given`; `None` if there is no limit at all."""
+    names = ("new_tokens", "model_calls", "flops", "wall_s", "sandbox_s")
+    limits = {name: given.pop(name) for name in names}
+    return Budget(**limits) if any(limit is not None for limit in limits.values()) else None
 
 
 @contextmanager
@@ -134,8 +185,8 @@ def user_errors() -> Iterator[None]:
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """`user_errors` for a command that goes on where it stopped: Ctrl-C says so, and a loss that is no number ends it."""
-    from stepgym.training.fit import LossNotFinite
+    """Handle errors like `user_errors`, for a command that can be resumed after Ctrl-C or a non-finite loss."""
+    from stepgym.training.fit import LossNotFinite  # imports torch
 
     try:
         with user_errors():
@@ -143,7 +194,5 @@ def resumable() -> Iterator[None]:
     except LossNotFinite as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
-        click.echo(
-            "\nStopped; what was kept is safe, and the same command goes on from there.", err=True
-        )
+        click.echo("\nStopped. Finished work is kept; run the same command to continue.", err=True)
         raise click.exceptions.Exit(130) from None

@@ -29,4 +29,4 @@ CLAIMS = {
 
 @click.group(cls=LazyGroup, members=CLAIMS, noun="claim")
 def command() -> None:
-    """Train, play and measure: do published results hold on this machine?"""
+    """Train, play and measure: reproduce published results on this machine."""

@@ -1,17 +1,15 @@
-"""`stepgym runs`: run folders in figures."""
+"""`stepgym runs`: a summary of run folders."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import click
 
 from stepgym.cli.options import user_errors
-
-if TYPE_CHECKING:
-    from stepgym.records.types import RunSummary
+from stepgym.records.statistics import summarise
+from stepgym.records.types import RunSummary
 
 
 @click.command("runs")
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
 )
 def command(folders: tuple[str, ...], as_json: bool) -> None:
     """Summarise run folders: counts by verdict, tokens, seconds. Works while a run is being written."""
-    from stepgym.records.statistics import summarise
-
     with user_errors():
         summaries = [summarise(folder) for folder in folders]
     if as_json:
@@ -45,7 +41,5 @@ def _show(summary: RunSummary) -> None:
     click.echo(f"  episodes  {summary.episodes:,}{solved}")
     click.echo(f"  verdicts  {verdicts}")
     click.echo(f"  nodes     {summary.nodes:,}")
-    click.echo(f"  tokens    {new_tokens:,.0f} new, {usage.get('prompt_tokens', 0):,.0f} read")
-    click.echo(
-        f"  seconds   {usage.get('wall_s', 0):,.1f} of search, those side by side each counted"
-    )
+    click.echo(f"  tokens    {new_tokens:,.0f} new, {usage.get('prompt_tokens', 0):,.0f} prompt")
+    click.echo(f"  search time {usage.get('wall_s', 0):,.1f} s, summed over parallel episodes")

@@ -1,7 +1,8 @@
-"""`stepgym sandbox`: build the images, say what each backend keeps, attack one, run a program."""
+"""`stepgym sandbox`: build the images, probe the guarantees of each backend, attack one, run a program."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -10,32 +11,43 @@ import warnings
 from typing import Any
 
 import click
+from rich.console import Console
+from rich.table import Table
 
+from stepgym.envs.coding.attacks import iterate_attacks, load_attacks
+from stepgym.plugins.errors import UserError
+from stepgym.sandbox import docker_image
+from stepgym.sandbox.backends import open_sandbox
+from stepgym.sandbox.docker import connect, engine_faults
+from stepgym.sandbox.guarantees import probe
 from stepgym.sandbox.types import Limits, Program, Sandbox, SandboxError
 
 BACKEND = click.option(
-    "--sandbox", "name", default="auto", show_default=True, help="docker, local, or module:Class."
+    "--sandbox",
+    "name",
+    default="auto",
+    show_default=True,
+    help="docker, local, auto, or PACKAGE.MODULE:CLASS.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
 @click.group()
 def command() -> None:
-    """Build, inspect and attack the sandboxes."""
+    """Build, probe and attack the sandboxes."""
 
 
 @command.command()
 @click.option(
-    "--languages", is_flag=True, help="Also the image with compilers, for C, C++ and JavaScript."
+    "--languages",
+    is_flag=True,
+    help="Also build the image with compilers for C, C++ and JavaScript.",
 )
 @click.option(
-    "--prune", is_flag=True, help="Then remove the images of other versions of this package."
+    "--prune", is_flag=True, help="Remove the images of other versions of this package afterwards."
 )
 def build(languages: bool, prune: bool) -> None:
-    """Build the images of the Docker sandbox, from a registry or from this machine's interpreter."""
-    from stepgym.sandbox import docker_image
-    from stepgym.sandbox.docker import connect, engine_faults
-
+    """Build the images of the Docker sandbox from a registry or from this machine's interpreter."""
     try:
         with engine_faults():
             client = connect()
@@ -53,7 +65,7 @@ def build(languages: bool, prune: bool) -> None:
 )
 @JSON
 def doctor(names: tuple[str, ...], as_json: bool) -> None:
-    """Try each guarantee on each backend of this machine and print what held."""
+    """Test each guarantee on each backend of this machine and print which hold."""
     found = {name: _examine(name) for name in names}
     if as_json:
         click.echo(json.dumps(found))
@@ -67,9 +79,6 @@ def doctor(names: tuple[str, ...], as_json: bool) -> None:
 
 
 def _examine(name: str) -> dict[str, Any]:
-    from stepgym.sandbox.backends import open_sandbox
-    from stepgym.sandbox.guarantees import probe
-
     with (
         warnings.catch_warnings(record=True) as caught,
         tempfile.NamedTemporaryFile(dir=_home()) as secret,
@@ -95,9 +104,6 @@ def _home() -> str | None:
 
 
 def _print_table(found: dict[str, dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     console = Console()
     working = {name: report for name, report in found.items() if "error" not in report}
     table = Table("a program ...", *working)
@@ -124,13 +130,14 @@ def _print_table(found: dict[str, dict[str, Any]]) -> None:
 @command.command()
 @BACKEND
 @click.option(
-    "--workers", type=int, default=None, help="Programs at a time; as many as cores by default."
+    "--workers",
+    type=int,
+    default=None,
+    help="Programs that run in parallel  [default: the number of cores]",
 )
 @JSON
 def attack(name: str, workers: int | None, as_json: bool) -> None:
-    """Run the corpus of hostile and cheating solutions against a backend; fails when one wins or does damage."""
-    from stepgym.envs.coding.attacks import iterate_attacks, load_attacks
-
+    """Run the corpus of hostile and cheating solutions on a backend; exit status 1 if one wins or does damage."""
     attacks = load_attacks()
     results = []
     with _open(name, workers=workers) as sandbox:
@@ -146,9 +153,6 @@ def attack(name: str, workers: int | None, as_json: bool) -> None:
         rows = [result.row() for result in results]
         click.echo(json.dumps({"attacks": len(rows), "won": won, "damaged": damaged, "rows": rows}))
     else:
-        from rich.console import Console
-        from rich.table import Table
-
         table = Table("attack", "class", "verdict", "pool", "reason")
         for result in results:
             held = "[red]WON[/red]" if result.won else result.verdict.status.value
@@ -165,9 +169,11 @@ def attack(name: str, workers: int | None, as_json: bool) -> None:
 @click.argument("file", type=click.File("r", encoding="utf-8", errors="surrogateescape"))
 @click.argument("args", nargs=-1)
 @BACKEND
-@click.option("--language", default="python", show_default=True)
-@click.option("--wall-s", default=10.0, show_default=True)
-@click.option("--memory-mib", default=512, show_default=True)
+@click.option(
+    "--language", default="python", show_default=True, help="python, c, c++ or javascript."
+)
+@click.option("--wall-s", default=10.0, show_default=True, help="Time limit in seconds.")
+@click.option("--memory-mib", default=512, show_default=True, help="Memory limit in MiB.")
 @JSON
 def run(
     file: Any,
@@ -178,17 +184,15 @@ def run(
     memory_mib: int,
     as_json: bool,
 ) -> None:
-    """Run one program (`-` is standard input) and print what it wrote; its exit code is ours."""
+    """Run one program (`-` is standard input), print its output and exit with its exit code."""
     limits = Limits(wall_s=wall_s, memory_mib=memory_mib)
     program = Program(file.read(), language=language, args=args, limits=limits)
     with _open(name, workers=1) as sandbox:
         try:
             [result] = sandbox.run([program])
-        except (SandboxError, ValueError) as error:
+        except (SandboxError, UserError) as error:
             raise click.ClickException(str(error)) from error
     if as_json:
-        import dataclasses
-
         click.echo(json.dumps(dataclasses.asdict(result) | {"outcome": result.outcome.value}))
     else:
         click.echo(result.stdout, nl=False)
@@ -199,9 +203,7 @@ def run(
 
 
 def _open(name: str, **options: Any) -> Sandbox:
-    from stepgym.sandbox.backends import open_sandbox
-
     try:
         return open_sandbox(name, **options)
-    except (SandboxError, ValueError) as error:
+    except (SandboxError, UserError) as error:
         raise click.ClickException(str(error)) from error

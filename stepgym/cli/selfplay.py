@@ -1,4 +1,4 @@
-"""`stepgym selfplay`: generate a self-play dataset into a run folder; the same command resumes it."""
+"""`stepgym selfplay`: generate a self-play dataset in a run folder; the same command resumes it."""
 
 from __future__ import annotations
 
@@ -8,63 +8,60 @@ from dataclasses import asdict
 from typing import Any
 
 import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from stepgym.cli.options import agent_options, split_budget, user_errors
+from stepgym.cli.options import (
+    AGENT,
+    BUDGET,
+    CONTINUOUS,
+    ENVIRONMENT,
+    VERDICTS,
+    add_options,
+    budget,
+    environment,
+    episodes_option,
+    parallel_option,
+    user_errors,
+)
+from stepgym.records.types import RunBusyError
+from stepgym.sandbox.types import SandboxError
+from stepgym.selfplay.play import selfplay
 
 
 @click.command("selfplay")
-@agent_options
-@click.option(
-    "--episodes",
-    default=100,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Problems to play.",
+@add_options(
+    *ENVIRONMENT,
+    *AGENT,
+    *BUDGET,
+    episodes_option(100, "Problems to play."),
+    parallel_option(16),
+    CONTINUOUS,
+    VERDICTS,
 )
 @click.option("--out", required=True, type=click.Path(file_okay=False), help="The run folder.")
-@click.option(
-    "--parallel",
-    default=16,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Problems side by side.",
-)
-@click.option("--continuous", is_flag=True, help="Let problems run ahead of each other.")
-@click.option(
-    "--verdicts/--no-verdicts",
-    "see_verdicts",
-    default=None,
-    help="Let the search see verdicts  [default: where they need no reference].",
-)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and no progress.")
 def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any) -> None:
     """Play an environment's problems and record every finished search as one line of JSON.
 
-    Ctrl-C or a crash loses at most the episodes in flight; the same command goes on from there, and a larger
-    --episodes extends the run.
+    Ctrl-C or a crash loses at most the unfinished episodes. Run the same command to continue; a larger --episodes
+    extends the run.
     """
-    from stepgym.records.types import RunBusyError
-    from stepgym.sandbox.types import SandboxError
-    from stepgym.selfplay.play import selfplay
-
-    budget, rest = split_budget(given)
-    env_options = dict(rest.pop("env_option"))
-    if sandbox := rest.pop("sandbox"):
-        env_options["sandbox"] = sandbox
+    limit, where = budget(given), environment(given)
     progress = _Progress(episodes, quiet=as_json)
     try:
         with user_errors(), progress:
             summary = selfplay(
-                rest.pop("env_id"),
+                where.id,
                 out=out,
-                budget=budget,
+                budget=limit,
                 episodes=episodes,
-                env_options=env_options,
-                agent_settings=dict(rest.pop("agent_option")),
-                policy_settings=dict(rest.pop("policy_option")),
+                env_options=where.options,
+                agent_settings=dict(given.pop("agent_option")),
+                policy_settings=dict(given.pop("policy_option")),
                 num_parallel=parallel,
-                on_episode=progress.saw,
-                **rest,
+                on_episode=progress.add,
+                **given,
             )
     except RunBusyError as error:
         raise click.ClickException(str(error)) from error
@@ -86,22 +83,13 @@ def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any)
 
 
 def _safe(count: int, out: str) -> str:
-    return f"{count} new episodes are safe in {out}; the same command goes on."
+    return f"{count} new episodes are kept in {out}; run the same command to continue."
 
 
 class _Progress:
-    """The progress bar with verdicts so far; on a pipe or with --json nothing is drawn."""
+    """The progress bar with verdicts so far; nothing is drawn on a pipe or with --json."""
 
     def __init__(self, total: int, *, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-        )
-
         console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("self-play"),
@@ -116,7 +104,7 @@ class _Progress:
         self._verdicts: Counter[str] = Counter()
         self.num_new = 0
 
-    def saw(self, record: Any) -> None:
+    def add(self, record: Any) -> None:
         self.num_new += 1
         self._verdicts[record.verdict] += 1
         words = " ".join(f"{count} {verdict}" for verdict, count in self._verdicts.most_common())

@@ -1,4 +1,4 @@
-"""`stepgym serve`: watch a run in the browser while it is written."""
+"""`stepgym serve`: show a run in the browser while it is written."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import click
 
 from stepgym.cli.options import user_errors
 from stepgym.plugins.errors import UserError
+from stepgym.serving.live_page import LivePageServer
 
 
 @click.command("serve")
@@ -15,23 +16,21 @@ from stepgym.plugins.errors import UserError
     default=8000,
     show_default=True,
     type=click.IntRange(0, 65535),
-    help="0 takes any free one.",
+    help="Port; 0 takes any free one.",
 )
 def command(folder: str, port: int) -> None:
-    """Serve the search trees of a run folder to this machine's browser; reload to see what is new.
+    """Serve the search trees of a run folder to a browser on this machine; reload the page to see new episodes.
 
     Listens on the loopback address only.
     """
-    from stepgym.serving.watch import WatchServer
-
     with user_errors():
         try:
-            server = WatchServer(folder, port=port)
+            server = LivePageServer(folder, port=port)
         except OSError as error:
             raise UserError(
                 f"cannot listen on port {port} ({error.strerror}); --port 0 takes a free one"
             ) from error
-    click.echo(f"{server.url}   Ctrl-C ends it")
+    click.echo(f"{server.url}   Press Ctrl-C to stop.")
     with server:
         try:
             server.serve_forever()

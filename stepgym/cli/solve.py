@@ -4,45 +4,44 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
+from rich.tree import Tree
 
+from stepgym.agents.solving import solve
+from stepgym.agents.types import EpisodeRecord
 from stepgym.cli.eval import open_run
-from stepgym.cli.options import agent_options, split_budget, user_errors
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.tree import Tree
-
-    from stepgym.agents.types import EpisodeRecord
+from stepgym.cli.options import (
+    AGENT,
+    BUDGET,
+    CONTINUOUS,
+    ENVIRONMENT,
+    VERDICTS,
+    add_options,
+    budget,
+    episodes_option,
+    parallel_option,
+    user_errors,
+)
+from stepgym.envs.tokens import visible_text
 
 MAX_SHOWN = 200
-"""Nodes of a whole tree that are drawn; the rest is counted."""
+"""Nodes of a whole tree that are drawn; the others are only counted."""
 
 
 @click.command("solve")
-@agent_options
-@click.option(
-    "--episodes",
-    default=1,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Problems to solve.",
-)
-@click.option(
-    "--parallel",
-    default=64,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Problems side by side.",
-)
-@click.option("--continuous", is_flag=True, help="Let problems run ahead of each other.")
-@click.option(
-    "--verdicts/--no-verdicts",
-    "see_verdicts",
-    default=None,
-    help="Let the search see verdicts  [default: where they need no reference].",
+@add_options(
+    *ENVIRONMENT,
+    *AGENT,
+    *BUDGET,
+    episodes_option(1, "Problems to solve."),
+    parallel_option(64),
+    CONTINUOUS,
+    VERDICTS,
 )
 @click.option("--show-reasoning", is_flag=True, help="Show internal reasoning too.")
 @click.option(
@@ -50,19 +49,14 @@ MAX_SHOWN = 200
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the records, one JSON line each.")
 def command(as_json: bool, show_reasoning: bool, whole_tree: bool, **given: Any) -> None:
-    """Solve an environment's first problems and show how."""
-    budget, rest = split_budget(given)
-    with user_errors():
-        from stepgym.agents.solving import solve
-
-        with open_run(rest) as run:
-            records = solve(run.pop("problems"), budget=budget, **run)
+    """Solve an environment's first problems and show the steps."""
+    limit = budget(given)
+    with user_errors(), open_run(given) as run:
+        records = solve(run.pop("problems"), budget=limit, **run)
     if as_json:
         for record in records:
             click.echo(json.dumps(asdict(record)))
         return
-    from rich.console import Console
-
     console = Console()
     for record in records:
         show(console, record, show_reasoning=show_reasoning, whole_tree=whole_tree)
@@ -72,15 +66,13 @@ def show(
     console: Console, record: EpisodeRecord, *, show_reasoning: bool, whole_tree: bool
 ) -> None:
     """Print one record: the problem, the steps, the verdict, the cost."""
-    from rich.panel import Panel
-    from rich.text import Text
 
     console.print(Panel(Text(record.prompt), title=Text(record.problem_id), title_align="left"))
     console.print(_steps(record, show_reasoning, whole_tree))
     colour = {"correct": "green", "incorrect": "red"}.get(record.verdict, "yellow")
     console.print(
         Text.assemble(
-            "answer: ", (str(record.answer), "bold"), "   ", (record.verdict, f"bold {colour}")
+            "answer: ", (record.answer or "none", "bold"), "   ", (record.verdict, f"bold {colour}")
         )
     )
     if record.note:
@@ -93,8 +85,6 @@ def show(
 
 
 def _steps(record: EpisodeRecord, show_reasoning: bool, whole_tree: bool) -> Tree:
-    from rich.text import Text
-    from rich.tree import Tree
 
     root = Tree(Text("start", style="dim"))
     drawn = {0: root}
@@ -118,9 +108,6 @@ def _steps(record: EpisodeRecord, show_reasoning: bool, whole_tree: bool) -> Tre
 
 
 def _text(text: str, show_reasoning: bool) -> Any:
-    from rich.text import Text
-
-    from stepgym.envs.tokens import visible_text
 
     return Text(text if show_reasoning else visible_text(text))
 

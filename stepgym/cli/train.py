@@ -1,18 +1,19 @@
-"""`stepgym train`: make a policy or a reward model better; `stepgym train embedded` makes the shipped ones."""
+"""`stepgym train`: train a policy or a reward model; `stepgym train embedded` makes the shipped ones."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from stepgym.cli.options import resumable
 from stepgym.training.kinds import Kind, has
 
-if TYPE_CHECKING:
-    from stepgym.training.fit import Progress
+Progress = Callable[[int, int, dict[str, float]], None]
+"""Called with the step, the number of steps and the metrics."""
 
 
 @click.group()
@@ -25,15 +26,16 @@ def command() -> None:
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help="Folder for policy/ and prm/; resumes there.",
+    help="Folder for policy/ and prm/; run the same command to continue.",
 )
-@click.option("--seed", default=0, show_default=True)
-@click.option("--quick", is_flag=True, help="A hundredth of the steps, to see that it runs.")
+@click.option("--seed", default=0, show_default=True, help="Seed of data, weights and batches.")
+@click.option("--quick", is_flag=True, help="Train for a hundredth of the steps, as a test.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def embedded(out: Path, seed: int, quick: bool, as_json: bool) -> None:
     """Train the embedded Countdown policy and reward model from scratch."""
     import torch
 
+    # This imports torch.
     from stepgym.training.embedded import Settings, train_embedded
 
     torch.set_num_threads(1)
@@ -56,33 +58,42 @@ _OPTIONS = (
         type=click.Path(path_type=Path),
         help="TOML file with the same names as the options.",
     ),
-    click.option("--runs", multiple=True, help="Run folder to learn from; may be repeated."),
+    click.option("--runs", multiple=True, help="Run folder to train on; may be repeated."),
     click.option(
-        "--out", help="Folder for the checkpoint and metrics.jsonl; the same command resumes there."
+        "--out",
+        help="Folder for the checkpoint and metrics.jsonl; run the same command to continue.",
     ),
     click.option(
         "--init", help="Model to start from: embedded, a folder, smollm2, or hf:NAME_OR_FOLDER."
     ),
-    click.option("--steps", type=click.IntRange(min=1)),
-    click.option("--learning-rate", type=float),
-    click.option("--batch", type=click.IntRange(min=1)),
-    click.option("--labels", help="monte_carlo, verifier, agreement or first_error."),
-    click.option("--hard/--soft", default=None, help="Labels 0 or 1, or shares."),
-    click.option("--beta", type=float, help="How far from the start the policy may go."),
+    click.option("--steps", type=click.IntRange(min=1), help="Gradient steps."),
+    click.option("--learning-rate", type=float, help="Peak learning rate."),
+    click.option("--batch", type=click.IntRange(min=1), help="Examples per gradient step."),
+    click.option(
+        "--labels", help="Source of step labels: monte_carlo, verifier, agreement or first_error."
+    ),
+    click.option("--hard/--soft", default=None, help="Labels of 0 or 1, or shares in between."),
+    click.option(
+        "--beta", type=float, help="Weight of the penalty for distance from the initial policy."
+    ),
     click.option(
         "--shared/--separate",
         default=None,
-        help="One network with a value head, or a policy and a reward model.",
+        help="Train one network with a value head, or a policy and a reward model.",
     ),
-    click.option("--env", help="Environment."),
-    click.option("--level", type=int, help="Its level."),
-    click.option("--variant", help="grpo, dr_grpo or dapo."),
-    click.option("--group", type=click.IntRange(min=2), help="Answers to each problem."),
+    click.option("--env", metavar="ID", help="Environment; `stepgym envs` lists them."),
+    click.option("--level", type=int, help="Level of the environment."),
+    click.option("--variant", help="Variant of the loss: grpo, dr_grpo or dapo."),
+    click.option("--group", type=click.IntRange(min=2), help="Answers per problem."),
     click.option(
-        "--max-new-tokens", type=click.IntRange(min=1), help="Language models: the longest step."
+        "--max-new-tokens",
+        type=click.IntRange(min=1),
+        help="Language models: maximum tokens of a step.",
     ),
     click.option(
-        "--max-steps", type=click.IntRange(min=1), help="Language models: steps of an episode."
+        "--max-steps",
+        type=click.IntRange(min=1),
+        help="Language models: maximum steps of an episode.",
     ),
     click.option(
         "--lora",
@@ -90,10 +101,10 @@ _OPTIONS = (
         flag_value=16,
         type=click.IntRange(min=1),
         metavar="[RANK]",
-        help="Language models: train low-rank adapters in place of the whole model; rank 16 unless given.",
+        help="Language models: train low-rank adapters instead of the whole model  [rank: 16]",
     ),
     click.option("--device", help="Language models: auto, cpu, cuda or mps."),
-    click.option("--seed", type=int),
+    click.option("--seed", type=int, help="Seed of data order and sampling."),
     click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON."),
 )
 
@@ -105,6 +116,7 @@ def _add(kind: Kind, summary: str) -> None:
     def run(file: Path | None, as_json: bool, **given: Any) -> None:
         import torch
 
+        # These import torch.
         from stepgym.training.language import is_language_model
         from stepgym.training.run import read_config, train
 
@@ -121,18 +133,18 @@ def _add(kind: Kind, summary: str) -> None:
 
 
 for _kind, _summary in {
-    Kind.SFT: "Policy, on the steps of verified solutions.",
-    Kind.DPO: "Policy, on verified steps against refuted ones.",
-    Kind.PRM: "Step reward model, on labels from the tree or the step verifier.",
-    Kind.ORM: "Outcome reward model, on the verdicts of answers.",
-    Kind.ALPHAZERO: "Policy on the search's visits, reward model on outcomes.",
-    Kind.GRPO: "Policy, straight on an environment's verdicts.",
+    Kind.SFT: "Train a policy on the steps of verified solutions.",
+    Kind.DPO: "Train a policy on pairs of a correct and an incorrect step.",
+    Kind.PRM: "Train a process reward model on step labels from the tree or the step verifier.",
+    Kind.ORM: "Train an outcome reward model on the verdicts of answers.",
+    Kind.ALPHAZERO: "Train a policy on visit counts and a reward model on outcomes.",
+    Kind.GRPO: "Train a policy by reinforcement learning on an environment's verdicts.",
 }.items():
     _add(_kind, _summary)
 
 
 def show_tenths() -> Progress:
-    """Return what prints a line of progress on standard error for every tenth of the way, of one training or several."""
+    """Return a function that prints progress to standard error at every tenth of the training."""
     last = 0
 
     def show(step: int, steps: int, metrics: dict[str, float]) -> None:
@@ -146,7 +158,7 @@ def show_tenths() -> Progress:
 
 
 def print_figures(figures: dict[str, Any], as_json: bool) -> None:
-    """Print what came out."""
+    """Print the figures of a training."""
     if as_json:
         click.echo(json.dumps(figures))
     else:

@@ -7,15 +7,14 @@ from pathlib import Path
 import click
 
 from stepgym.cli.options import user_errors
+from stepgym.serving.page import write_page
 
 
 @click.command("view")
 @click.argument("folder", metavar="DIR", type=click.Path())
 @click.option("--out", type=click.Path(dir_okay=False), help="The page  [default: DIR/page.html]")
 def command(folder: str, out: str | None) -> None:
-    """Write the search trees of a run folder as one HTML page that needs no network and no server."""
-    from stepgym.serving.page import write_page
-
+    """Write the search trees of a run folder as one HTML page; it needs no network and no server."""
     target = Path(out) if out else Path(folder) / "page.html"
     with user_errors():
         count = write_page(folder, target)

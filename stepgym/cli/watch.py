@@ -1,44 +1,42 @@
-"""`stepgym watch`: where a reward model's word and the truth part."""
+"""`stepgym watch`: where a reward model disagrees with the verifier."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from stepgym.agents.description import describe
+from stepgym.agents.players import Players, open_players
 from stepgym.cli.eval import read_widths
-from stepgym.cli.options import setting, user_errors
+from stepgym.cli.options import (
+    ENVIRONMENT,
+    POLICY,
+    Environment,
+    add_options,
+    environment,
+    user_errors,
+)
+from stepgym.plugins.errors import UserError
+from stepgym.plugins.registry import Registry
+from stepgym.records.run_folder import RunFolder
+from stepgym.records.types import RunConfig
+from stepgym.serving.page import write_page
 
-if TYPE_CHECKING:
-    from stepgym.agents.players import Players
+VERIFIERS = Registry("verifier", {}, "stepgym.verifiers")
 
 
 @click.command("watch")
+@add_options(*ENVIRONMENT, *POLICY)
 @click.option(
-    "--env", "env_id", required=True, metavar="ID", help="Environment; `stepgym envs` lists them."
-)
-@click.option("--level", type=int, help="Difficulty, where the environment has levels.")
-@click.option(
-    "--env-option",
-    type=setting,
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="An option of the environment.",
-)
-@click.option(
-    "--policy", default="embedded", show_default=True, metavar="NAME", help="Who proposes steps."
-)
-@click.option(
-    "--policy-option",
-    type=setting,
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="A setting of the policy.",
-)
-@click.option(
-    "--reward-model", default="embedded", show_default=True, metavar="NAME", help="Who is watched."
+    "--reward-model",
+    default="embedded",
+    show_default=True,
+    metavar="NAME",
+    help="The reward model to measure.",
 )
 @click.option(
     "--episodes",
@@ -52,7 +50,7 @@ if TYPE_CHECKING:
     default=0,
     show_default=True,
     type=click.IntRange(min=0),
-    help="Of the problems: none that was trained on.",
+    help="Seed of the problems; none of them may be training problems.",
 )
 @click.option(
     "--widths",
@@ -66,49 +64,44 @@ if TYPE_CHECKING:
     default="min",
     show_default=True,
     type=click.Choice(["last", "min", "prod", "mean"]),
-    help="How a path's scores become one.",
+    help="How the scores of a path are combined.",
 )
 @click.option(
-    "--strict", metavar="MODULE:CLASS", help="A verifier that passes less than the environment's."
+    "--strict", metavar="MODULE:CLASS", help="A stricter verifier than the environment's."
 )
 @click.option(
     "--before",
     type=click.Path(path_type=Path),
-    help="watch.json of an earlier watch, to tell drift.",
+    help="watch.json of an earlier watch, to measure drift.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs/watch"), show_default=True
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("runs/watch"),
+    show_default=True,
+    help="Folder for the results.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(as_json: bool, out: Path, widths: str, **given: Any) -> None:
-    """Watch a reward model: quality of its step scores, accuracy against width, worst misjudgements, alarms.
+    """Watch a reward model: quality of its step scores, accuracy by search width, largest errors, alarms.
 
     Writes watch.json, watch.png and, in watch-run/, the sampled trees with a page of them.
     """
-    from stepgym.agents.players import open_players
-    from stepgym.plugins.names import resolve
-    from stepgym.serving.page import write_page
-
-    options = {
-        **dict(given["env_option"]),
-        **({} if given["level"] is None else {"level": given["level"]}),
-    }
+    where = environment(given)
     with user_errors():
-        strict = resolve(given["strict"], kind="verifier", known={}) if given["strict"] else None
-        before = (
-            json.loads(given["before"].read_text(encoding="utf-8")) if given["before"] else None
-        )
+        strict = VERIFIERS.load(given["strict"]) if given["strict"] else None
+        before = _read_before(given["before"])
         with open_players(
-            given["env_id"],
+            where.id,
             agent="greedy",
             policy=given["policy"],
             reward_model=given["reward_model"],
             seed=given["seed"],
-            env_options=options,
+            env_options=where.options,
             policy_settings=dict(given["policy_option"]),
         ) as players:
             result = _watch(
-                players, out, options, read_widths(widths), strict, before, as_json, given
+                players, out, where, read_widths(widths), strict, before, as_json, given
             )
         write_page(out / "watch-run", out / "watch-run" / "page.html")
     if as_json:
@@ -117,21 +110,26 @@ def command(as_json: bool, out: Path, widths: str, **given: Any) -> None:
         _print(result, out)
 
 
+def _read_before(file: Path | None) -> Any:
+    if file is None:
+        return None
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file} is not JSON ({error}); give the watch.json of a watch") from error
+
+
 def _watch(
     players: Players,
     out: Path,
-    options: dict[str, Any],
+    where: Environment,
     widths: list[int],
     strict: Any,
     before: Any,
     quiet: bool,
     given: dict[str, Any],
 ) -> dict[str, Any]:
-    import shutil
-
-    from stepgym.agents.description import describe
-    from stepgym.records.run_folder import RunFolder
-    from stepgym.records.types import RunConfig
+    # These import torch.
     from stepgym.selfplay.watch import watch
     from stepgym.selfplay.watch_plot import draw_watch
 
@@ -139,7 +137,7 @@ def _watch(
     env = players.env
     config = RunConfig(
         env_id=env.env_id,
-        env_options=options,
+        env_options=where.options,
         agent="best_of_n",
         policy=describe(players.policy),
         reward_model=describe(players.reward_model),
@@ -147,9 +145,7 @@ def _watch(
         see_verdicts=False,
         agent_settings={"n": max(widths), "pick": "score", "aggregation": given["aggregation"]},
     )
-    if (
-        out / "watch-run" / "run.json"
-    ).is_file():  # a watch is one measurement: what an earlier one left is not its part
+    if (out / "watch-run" / "run.json").is_file():  # the run of an earlier watch is not continued
         shutil.rmtree(out / "watch-run")
     with RunFolder(out / "watch-run", config) as folder:
         result = watch(
@@ -159,7 +155,7 @@ def _watch(
             reward_model=players.reward_model,
             widths=widths,
             aggregation=given["aggregation"],
-            strict=strict() if isinstance(strict, type) else strict,
+            strict=strict,
             before=before,
             seed=given["seed"],
             on_record=folder.append,
@@ -171,7 +167,7 @@ def _watch(
 
 
 def _print(result: dict[str, Any], out: Path) -> None:
-    from stepgym.selfplay.watch_plot import shown_auc
+    from stepgym.selfplay.watch_plot import shown_auc  # imports torch
 
     steps, strict, shape = result["steps"], result["strict"], result["shape"]
     click.echo(
@@ -189,7 +185,7 @@ def _print(result: dict[str, Any], out: Path) -> None:
             )
         )
     click.echo(
-        f"stricter verifier: refuses {strict['refused']} of {strict['passed']} chosen answers that pass"
+        f"stricter verifier: rejects {strict['refused']} of {strict['passed']} chosen answers that the environment accepts"
     )
     for name in ("samples", "correct", "chosen"):
         form = shape[name]

@@ -18,7 +18,7 @@ from stepgym.agents.embedded.policy import WEIGHTS, EmbeddedPolicy
 from stepgym.agents.embedded.reward import EmbeddedRewardModel
 from stepgym.agents.registry import load_policy, load_reward_model
 from stepgym.agents.solving import solve
-from stepgym.envs import countdown, modular_sums
+from stepgym.envs.families import countdown, modular_sums
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import State, Step
 

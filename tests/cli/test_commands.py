@@ -70,3 +70,32 @@ def test_python_m_stepgym_is_the_same() -> None:
         [sys.executable, "-m", "stepgym", "--version"], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0 and done.stdout.startswith("stepgym, version ")
+
+
+@pytest.mark.parametrize(
+    "name", ["Countdown-v0", "stepgym/Countdown-v0", "stepgym.envs.families.countdown:make"]
+)
+def test_every_command_resolves_an_environment_alike(name: str) -> None:
+    run = CliRunner().invoke
+    assert "Reach" in run(main, ["envs", name, "-n", "1"]).output
+    assert "19 of 19 clauses passed" in run(main, ["check", name]).output
+    words = [
+        "eval",
+        "--env",
+        name,
+        "--policy",
+        "random",
+        "--episodes",
+        "1",
+        "--env-option",
+        "level=1",
+    ]
+    assert run(main, words).exit_code == 0
+
+
+def test_check_takes_every_kind_of_name_and_asks_if_two_kinds_share_it() -> None:
+    run = CliRunner().invoke
+    assert "clauses passed" in run(main, ["check", "mcts", "--option", "simulations=2"]).output
+    assert "random: policy" in run(main, ["check", "random", "--kind", "policy"]).output
+    assert "add --kind policy" in run(main, ["check", "random"]).output
+    assert "did you mean 'mcts'" in run(main, ["check", "mtcs"]).output

@@ -116,7 +116,7 @@ def test_how_many_run_side_by_side_changes_nothing(tmp_path: Path) -> None:
         (["--agent-option", "n=3"], "agent 'greedy' has no setting 'n'"),
         (["--policy-option", "seed=hot"], "policy 'random': seed is a whole number, not 'hot'"),
         (["--env-option", "max_steps=abc"], "max_steps is a whole number or null, not 'abc'"),
-        (["--env-option", "level=true"], "level is a whole number, not True"),
+        (["--env-option", "level=true"], "--level 1 and --env-option level=True: give one of them"),
         (["--episodes", "0"], "0 is not in the range x>=1"),
         (["--seed", "-1"], "-1 is not in the range x>=0"),
     ],
@@ -315,7 +315,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(how: signal.Signals, tmp_pa
     before = [line for line in lines(interrupted) if line.endswith(b"\n")]
     assert 4 <= len(before) < 30
     if how is signal.SIGINT:
-        assert process.returncode == 130 and "the same command goes on" in errors
+        assert process.returncode == 130 and "run the same command to continue" in errors
     for out in (interrupted, whole):
         assert start(out, sleep_s=0).wait(timeout=120) == 0
     after = lines(interrupted)
@@ -386,7 +386,7 @@ def test_a_lost_sandbox_ends_the_run_and_the_same_command_goes_on(
     assert (
         result.exit_code == 1
         and "no engine answers" in result.output
-        and "2 new episodes are safe" in result.output
+        and "2 new episodes are kept" in result.output
     )
     assert [record.index for record in read_episodes(tmp_path / "run")] == [0, 1]
     monkeypatch.setenv("ODD_PROMPT", "nothing like it")

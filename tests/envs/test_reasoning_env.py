@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from gymnasium.error import ResetNeeded
 
-from stepgym.envs.countdown import CountdownDomain, CountdownVerifier, make, problems
+from stepgym.envs.families.countdown import CountdownDomain, CountdownVerifier, make, problems
 from stepgym.envs.maths.problems import make as make_maths
 from stepgym.envs.problem_sets import Draft, ProceduralSet
 from stepgym.envs.reasoning_env import ReasoningEnv, Rewards

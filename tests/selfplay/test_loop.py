@@ -18,7 +18,7 @@ from stepgym.claims.alphazero.claim import ARMS, self_play_improves, write_resul
 from stepgym.claims.alphazero.command import ARMS as COMMAND_ARMS
 from stepgym.claims.imitation import demonstrations, known_facts, train_imitation
 from stepgym.cli import main
-from stepgym.envs.modular_sums import MODULUS
+from stepgym.envs.families.modular_sums import MODULUS
 from stepgym.records.run_folder import read_config
 from stepgym.selfplay.curves import bands
 from stepgym.selfplay.loop import (

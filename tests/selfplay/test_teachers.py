@@ -18,8 +18,8 @@ from stepgym.agents.embedded.policy import EmbeddedPolicy
 from stepgym.agents.registry import load_policy
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord
-from stepgym.envs.countdown_rules import play
 from stepgym.envs.expressions import evaluate
+from stepgym.envs.families.countdown_rules import play
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import State
 from stepgym.records.near_duplicates import likeness, without_near_duplicates

@@ -1,1 +1,1 @@
-"""Programs for the tester's side. They are read as text and run there, never imported by the grader."""
+"""Modules for the tester's side: sent there as text and executed under these names, never run by the grader itself."""

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from stepgym.envs.coding import grade
-from stepgym.envs.coding.harness.core import certain_calls
+from stepgym.envs.coding.harness.foreseen_calls import certain_calls
 from stepgym.envs.types import Status
 from stepgym.sandbox.types import Limits, Sandbox
 

@@ -186,9 +186,20 @@ FAULTS = [  # why, solution, tests, entry point, verdict, a word of the reason
         "passed",
     ),
     (
-        "helpers that the prompt lacks come from the solution",
+        "a helper that nobody declares is not taken from the solution",
         ADD + "def one(): return 1\n",
         "def check(candidate):\n    assert candidate(one(), 2) == 3\n",
+        "add",
+        Status.UNDECIDED,
+        "'one'",
+    ),
+    (
+        "a helper that the task declares is",
+        ADD + "def one(): return 1\n",
+        {
+            "source": "def check(candidate):\n    assert candidate(one(), 2) == 3\n",
+            "names": ["one"],
+        },
         "add",
         Status.CORRECT,
         "passed",

@@ -1,21 +1,28 @@
-"""Tester's side: compare the candidate with a reference on generated inputs, and shrink the first difference."""
+"""Property tests: compare the candidate with a reference on generated inputs, and shrink the first difference."""
 
 import copy
 import random
 import time
+
+from stepgym.envs.coding.harness.binding import UnusableTestsError
+from stepgym.envs.coding.harness.call_tables import agrees
+from stepgym.envs.coding.harness.failures import describe, short
+
+FAILURES = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
 
 
 class Different(Exception):
     """The candidate and the reference disagree."""
 
 
-class Enough(KeyboardInterrupt):
-    """Time is over. Of this kind because Hypothesis lets it pass at once."""
+class TimeIsOver(KeyboardInterrupt):
+    """The time for generating is over. Hypothesis lets a KeyboardInterrupt pass at once."""
 
 
 def run_property(
     remote,
-    entry_point,
+    declared,
+    *,
     strategies,
     reference,
     seed=0,
@@ -24,12 +31,13 @@ def run_property(
     tolerance=None,
     same_errors=True,
 ):
-    """One row, and the smallest input on which the two differ."""
+    """Return one row; `remote.findings` gets the smallest input on which the two differ."""
+    entry_point = declared.entry_point
     try:
         import hypothesis
         from hypothesis import strategies as st
     except ImportError:
-        raise Unusable(
+        raise UnusableTestsError(
             "property tests need hypothesis on the tester's side: pip install hypothesis"
         ) from None
     remote.load()
@@ -39,7 +47,9 @@ def run_property(
         right = names[entry_point]
         inputs = st.tuples(*eval(strategies, {"st": st, "__name__": "strategies"}))
     except Exception as error:  # the task's own text: whatever it raises is the task's fault
-        raise Unusable(f"the reference or the strategies do not load: {describe(error)}") from None
+        raise UnusableTestsError(
+            f"the reference or the strategies do not load: {describe(error)}"
+        ) from None
     try:
         candidate = remote.get(entry_point)
     except AttributeError:
@@ -66,7 +76,7 @@ def run_property(
 
     def explore(args):
         if time.monotonic() > state["end"]:
-            raise Enough
+            raise TimeIsOver
         state["examples"] += 1
         try:
             differ(args)
@@ -90,15 +100,17 @@ def run_property(
     before = random.getstate()
     try:
         test()
-    except (Different, Enough, hypothesis.errors.Flaky):
+    except (Different, TimeIsOver, hypothesis.errors.Flaky):
         pass
     except hypothesis.errors.HypothesisException as error:
-        raise Unusable(f"the strategies cannot be drawn from: {describe(error)}") from None
+        raise UnusableTestsError(
+            f"the strategies cannot be drawn from: {describe(error)}"
+        ) from None
     finally:
         random.setstate(before)
     remote.findings = {"examples": state["examples"], "counterexample": state["smallest"]}
     if state["smallest"] is None and not state["examples"]:
-        raise Unusable("no input was generated in time")
+        raise UnusableTestsError("no input was generated in time")
     found = state["smallest"]
     message = (
         f"{entry_point}({found['args']}): expected {found['expected']}, got {found['got']}"
@@ -109,14 +121,14 @@ def run_property(
 
 
 def outcome(function, args, remote):
-    """What a call came to, the arguments it changed included."""
+    """Return what a call came to, the arguments it changed included."""
     try:
         value = function(*args)
         if remote is not None:
             remote.write_back()
         return ["returned", value, args]
     except (
-        Exception
+        FAILURES
     ) as error:  # what is raised is a result, compared with what the other side raises
         return ["raised", error, args]
 
@@ -133,5 +145,5 @@ def same(expected, actual, tolerance):
 
 
 def show(result):
-    """An outcome in a few words."""
+    """Return an outcome in a few words."""
     return short(result[1]) if result[0] == "returned" else f"{type(result[1]).__name__} raised"

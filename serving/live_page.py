@@ -18,7 +18,7 @@ from stepgym.serving.page import page
 LOOPBACK = "127.0.0.1"
 
 
-class WatchServer(ThreadingHTTPServer):
+class LivePageServer(ThreadingHTTPServer):
     """Serves a run folder's page at `/`; made anew when the run has grown."""
 
     daemon_threads = True
@@ -61,7 +61,7 @@ def _version(file: Path) -> tuple[int, ...]:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: WatchServer
+    server: LivePageServer
     server_version = "stepgym"
     sys_version = ""
     timeout = 30

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepgym.envs.countdown import (
+from stepgym.envs.expressions import evaluate
+from stepgym.envs.families.countdown import (
     LEVELS,
     CountdownDomain,
     CountdownStepVerifier,
@@ -18,8 +19,7 @@ from stepgym.envs.countdown import (
     prompt,
     random_solution,
 )
-from stepgym.envs.countdown_solver import moves, reachable
-from stepgym.envs.expressions import evaluate
+from stepgym.envs.families.countdown_solver import moves, reachable
 from stepgym.envs.types import End, Problem, State, Status, Step
 
 DOMAIN, VERIFIER, STEPS = CountdownDomain(), CountdownVerifier(), CountdownStepVerifier()
@@ -177,3 +177,14 @@ def test_step_verdicts_say_from_where_on_the_target_is_out_of_reach() -> None:
         "correct",
         "incorrect",
     ]
+
+
+def test_an_illegal_step_ends_the_episode_or_is_retried() -> None:
+    given = problem((1, 2, 3), 9)
+    for domain, end in ((CountdownDomain(), End.STUCK), (CountdownDomain("retry"), None)):
+        [state] = domain.advance([domain.initial(given)], [Step("5 + 5")])
+        assert state.end is end and "not both among" in state.steps[-1].reply
+    states = [domain.initial(given)]
+    for text in ("5 + 5", "1 + 2", "3 * 3"):
+        states = domain.advance(states, [Step(text)])
+    assert VERIFIER.verify([given], [states[0].answer or ""])[0].correct

@@ -1,8 +1,8 @@
-"""Countdown: reach the target from the numbers, each used exactly once, one operation a step.
+"""Countdown: reach the target from the numbers, each used exactly once, one operation per step.
 
-A step is `a op b` over the numbers that are left; its result takes their place, and must be a whole number that is
-not negative. When one number is left, the episode ends with the expression over the original numbers as answer.
-A model may also give the whole expression at once in `<answer>`.
+A step is `a op b` over the numbers left; its result takes their place and must be a whole number of 0 or more. When one
+number is left, the episode ends with the expression over the original numbers as answer. A model may also give the
+whole expression at once in `<answer>`.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, Unpack
 
-from stepgym.envs.countdown_rules import expression, originals, play
-from stepgym.envs.countdown_solver import moves, reachable
 from stepgym.envs.expressions import Expression, evaluate
+from stepgym.envs.families.countdown_rules import expression, originals, play
+from stepgym.envs.families.countdown_solver import moves, reachable
+from stepgym.envs.families.game import GameDomain, OnIllegal, right, wrong
 from stepgym.envs.problem_sets import Draft, ProceduralSet
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
 from stepgym.envs.tokens import final_answer
-from stepgym.envs.types import End, Problem, State, Status, Step, Verdict
+from stepgym.envs.types import Problem, State, Verdict
 
 NAME = "stepgym/Countdown-v0"
 Board = tuple[tuple[int, ...], int]
@@ -65,7 +66,8 @@ def generate(rng: random.Random, level: int) -> Draft:
             left = move.left
         if shape.low <= left[0] <= shape.high:
             board = (tuple(sorted(numbers)), left[0])
-            return Draft(prompt(numbers, left[0]), expression(numbers, steps), board)
+            question, reference = prompt(numbers, left[0]), expression(numbers, steps)
+            return Draft(question, reference, board, solution=tuple(steps))
 
 
 def prompt(numbers: Sequence[int], target: int) -> str:
@@ -98,36 +100,20 @@ def random_solution(numbers: Sequence[int], target: int, rng: random.Random) -> 
 
 
 @dataclass(frozen=True)
-class CountdownDomain:
-    """The rules. An illegal step ends the episode stuck, with the reason as reply."""
+class CountdownDomain(GameDomain):
+    """The rules of Countdown."""
 
-    def initial(self, problem: Problem) -> State:
-        return State(problem.prompt, public=problem.public)
+    def play(self, position: Board, text: str) -> Board | str:
+        left, target = position
+        after = play(left, text)
+        return after if isinstance(after, str) else (after, target)
 
-    def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
-        return [self._advance(state, step) for state, step in zip(states, steps, strict=True)]
-
-    def legal_steps(self, state: State) -> list[str]:
+    def moves(self, position: Board) -> list[str]:
         """Return every legal step once; `a + b` and `a * b` with the larger number first."""
-        return [] if state.done else [move.text for move in moves(board(state)[0])]
+        return [move.text for move in moves(position[0])]
 
-    def _advance(self, state: State, step: Step) -> State:
-        if state.done:
-            return state
-        answer = final_answer(step.text)
-        if answer is not None:
-            return State(state.prompt, (*state.steps, step), answer, End.ANSWERED, state.public)
-        left, target = board(state)
-        after = play(left, step.text)
-        if isinstance(after, str):
-            refused = replace(step, reply=after)
-            return State(state.prompt, (*state.steps, refused), None, End.STUCK, state.public)
-        steps = (*state.steps, step)
-        if len(after) > 1:
-            return State(state.prompt, steps, public=(after, target))
-        texts = [step.text for step in steps]
-        answer = expression(originals(after, texts), texts)
-        return State(state.prompt, steps, answer, End.ANSWERED, (after, target))
+    def answer(self, position: Board, texts: Sequence[str]) -> str:
+        return expression(originals(position[0], texts), texts)
 
 
 def board(item: State | Problem) -> Board:
@@ -158,12 +144,15 @@ class CountdownVerifier:
         numbers, target = board(problem)
         found = _read_answer(answer)
         if found is None:
-            return _wrong("not an expression of numbers with + - * /")
+            return wrong("not an expression of numbers with + - * /", "expression")
         if sorted(found.numbers) != sorted(numbers):
-            return _wrong(f"uses {list(found.numbers)}, not each of {list(numbers)} exactly once")
+            return wrong(
+                f"uses {list(found.numbers)}, not each of {list(numbers)} exactly once",
+                "expression",
+            )
         if found.value != target:
-            return _wrong(f"is {found.value}, not {target}")
-        return Verdict(Status.CORRECT, 1.0, f"is {target}", "expression")
+            return wrong(f"is {found.value}, not {target}", "expression")
+        return right(f"is {target}", "expression")
 
 
 @dataclass(frozen=True)
@@ -187,23 +176,23 @@ class CountdownStepVerifier:
                 continue
             after = play(left, step.text)
             if isinstance(after, str):
-                verdicts.append(_wrong(after))
+                verdicts.append(wrong(after, "rules"))
             elif reachable(after, target):
-                verdicts.append(
-                    Verdict(Status.CORRECT, 1.0, f"{target} is in reach of {list(after)}", "search")
-                )
+                verdicts.append(right(f"{target} can be reached from {list(after)}", "search"))
                 left = after
             else:
-                verdicts.append(_wrong(f"{target} is out of reach of {list(after)}", "search"))
+                verdicts.append(wrong(f"{target} cannot be reached from {list(after)}", "search"))
                 left = after
         return verdicts
 
 
-def make(*, level: int = 3, seed: int = 0, **common: Unpack[CommonOptions]) -> ReasoningEnv:
+def make(
+    *, level: int = 3, seed: int = 0, on_illegal: OnIllegal = "end", **common: Unpack[CommonOptions]
+) -> ReasoningEnv:
     """Make `stepgym/Countdown-v0`; levels run from 1 to 10."""
     return ReasoningEnv(
         problems(level, seed),
-        domain=CountdownDomain(),
+        domain=CountdownDomain(on_illegal),
         verifier=CountdownVerifier(),
         step_verifier=CountdownStepVerifier(),
         **common,
@@ -217,7 +206,3 @@ def _read_answer(text: str) -> Expression | None:
         return evaluate(text)
     found = evaluate(claim.group(1))
     return found if found is not None and found.value == int(claim.group(2)) else None
-
-
-def _wrong(reason: str, decided_by: str = "expression") -> Verdict:
-    return Verdict(Status.INCORRECT, 0.0, reason, decided_by)

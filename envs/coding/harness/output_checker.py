@@ -1,4 +1,6 @@
-"""Run as a program of its own: compare what programs printed with what is accepted; prints one boolean per case.
+"""Run as a program of its own: compare what programs printed with what is accepted.
+
+Prints a list as JSON: for each case a boolean, or a sentence if the task's own checker does not answer with one.
 
 Reads `{"checker", "tolerance", "source", "cases": [[stdin, stdout, [accepted, ...]], ...]}` as JSON on standard input.
 """
@@ -29,12 +31,21 @@ def floats(got, accepted, tolerance):
 
 
 def near(a, b, tolerance):
-    """Whether two words are finite numbers close to each other."""
+    """Whether two words are finite numbers close to each other; an expected integer must be met exactly."""
     try:
         x, y = float(a), float(b)
     except ValueError:
         return False
+    if b.lstrip("+-").isdigit():
+        return x == y
     return math.isfinite(x) and math.isfinite(y) and abs(x - y) <= tolerance * max(1.0, abs(y))
+
+
+def said(answer):
+    """Return a checker's answer as a boolean, 0 and 1 included; for another answer, a sentence about it."""
+    if type(answer) is bool or (type(answer) is int and answer in (0, 1)):
+        return bool(answer)
+    return f"the task's checker answered {repr(answer)[:80]}, not True or False"
 
 
 def main():
@@ -44,7 +55,7 @@ def main():
         names = {"__name__": "checker"}
         exec(task["source"], names)
         verdicts = [
-            names["check"](stdin, got, accepted) is True for stdin, got, accepted in task["cases"]
+            said(names["check"](stdin, got, accepted)) for stdin, got, accepted in task["cases"]
         ]
     else:
         compare = {"exact": exact, "tokens": tokens, "float": floats}[task["checker"]]

@@ -1,8 +1,10 @@
-"""Tester's side: a small `pytest` for test files: raises, approx, mark, fixture, param, fail, skip and what goes with them."""
+"""A small `pytest` for test files: raises, approx, mark, fixture, param, fail, skip and what goes with them."""
 
 import contextlib
+import importlib
 import math
 import re
+import types
 
 
 class Skipped(Exception):
@@ -48,20 +50,17 @@ class Param:
 class Fixture:
     """A fixture function; asked for by name, never called as a test."""
 
-    def __init__(self, function, autouse, name):
+    def __init__(self, function, autouse, name, params):
         self.function, self._autouse = function, autouse
         self.__name__ = name or function.__name__
+        self.params = None if params is None else list(params)
 
 
 def fixture(function=None, *, scope="function", params=None, autouse=False, name=None, ids=None):
-    """`pytest.fixture`, without parameters."""
-    if params:
-        raise Unusable("fixtures with params are not supported here")
-    return (
-        Fixture(function, autouse, name)
-        if function is not None
-        else lambda f: Fixture(f, autouse, name)
-    )
+    """`pytest.fixture`."""
+    if function is not None:
+        return Fixture(function, autouse, name, params)
+    return lambda f: Fixture(f, autouse, name, params)
 
 
 class ExceptionInfo:
@@ -151,18 +150,29 @@ class Approx:
 class MonkeyPatch:
     """`monkeypatch`: changes that are undone after the test."""
 
-    def __init__(self, stack):
-        self.stack = stack
+    def __init__(self, stack, patches):
+        self.stack, self.patches = stack, patches
 
     def setattr(self, target, name, value=None, raising=True):
         if isinstance(target, str):
-            import importlib
-
             value, (module, _, name) = name, target.rpartition(".")
             target = importlib.import_module(module)
         old = getattr(target, name, None) if not raising else getattr(target, name)
         setattr(target, name, value)
+        undo = self.patches.made(target, name)
+        self.stack.append(lambda: (setattr(target, name, old), undo()))
+
+    def delattr(self, target, name, raising=True):
+        old = getattr(target, name)
+        delattr(target, name)
         self.stack.append(lambda: setattr(target, name, old))
+
+    def delenv(self, name, raising=True):
+        import os
+
+        if name in os.environ:
+            old = os.environ.pop(name)
+            self.stack.append(lambda: os.environ.__setitem__(name, old))
 
     def setitem(self, table, key, value):
         had, old = key in table, table.get(key)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepgym.envs.modular_sums import (
+from stepgym.envs.families.modular_sums import (
     ModularSumsDomain,
     ModularSumsStepVerifier,
     ModularSumsVerifier,

@@ -13,7 +13,7 @@ import pytest
 from stepgym.agents.types import EpisodeRecord
 from stepgym.records.types import RecordError
 from stepgym.selfplay import RunConfig, RunFolder
-from stepgym.serving.watch import WatchServer
+from stepgym.serving.live_page import LivePageServer
 
 CONFIG = RunConfig(env_id="stepgym/Countdown-v0", agent="greedy", policy="random")
 EPISODE = EpisodeRecord(
@@ -33,10 +33,10 @@ EPISODE = EpisodeRecord(
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[WatchServer]:
+def server(tmp_path: Path) -> Iterator[LivePageServer]:
     with RunFolder(tmp_path, CONFIG) as run:
         run.append(EPISODE)
-    with WatchServer(tmp_path, port=0) as server:
+    with LivePageServer(tmp_path, port=0) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         yield server
@@ -44,7 +44,7 @@ def server(tmp_path: Path) -> Iterator[WatchServer]:
         thread.join()
 
 
-def get(server: WatchServer, path: str = "/", host: str | None = None) -> tuple[int, str]:
+def get(server: LivePageServer, path: str = "/", host: str | None = None) -> tuple[int, str]:
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
     try:
         connection.request("GET", path, headers={} if host is None else {"Host": host})
@@ -54,14 +54,14 @@ def get(server: WatchServer, path: str = "/", host: str | None = None) -> tuple[
         connection.close()
 
 
-def test_the_page_grows_with_the_run(server: WatchServer) -> None:
+def test_the_page_grows_with_the_run(server: LivePageServer) -> None:
     assert "1 episodes" in get(server)[1]
     with RunFolder(server.run, CONFIG) as run:
         run.append(replace(EPISODE, problem_id="p1"))
     assert "2 episodes" in get(server)[1]
 
 
-def test_a_file_of_the_same_size_is_not_the_same_file(server: WatchServer) -> None:
+def test_a_file_of_the_same_size_is_not_the_same_file(server: LivePageServer) -> None:
     assert "Make 10." in get(server)[1]
     file = server.run / "episodes.jsonl"
     file.write_text(file.read_text().replace("Make 10.", "Make 20."))
@@ -79,11 +79,11 @@ def test_a_file_of_the_same_size_is_not_the_same_file(server: WatchServer) -> No
         ("/episodes.jsonl", None, 404),
     ],
 )
-def test_who_gets_what(server: WatchServer, path: str, host: str | None, status: int) -> None:
+def test_who_gets_what(server: LivePageServer, path: str, host: str | None, status: int) -> None:
     assert get(server, path, host and host.replace("PORT", str(server.server_port)))[0] == status
 
 
-def test_a_broken_run_says_so_and_the_server_lives(server: WatchServer) -> None:
+def test_a_broken_run_says_so_and_the_server_lives(server: LivePageServer) -> None:
     with (server.run / "episodes.jsonl").open("a") as file:
         file.write("{\n")
     assert get(server)[0] == 500 and "episodes.jsonl:2" in get(server)[1]
@@ -91,4 +91,4 @@ def test_a_broken_run_says_so_and_the_server_lives(server: WatchServer) -> None:
 
 def test_no_run_no_server(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="not a run folder"):
-        WatchServer(tmp_path, port=0)
+        LivePageServer(tmp_path, port=0)

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from stepgym.envs.countdown_solver import OPERATORS, combine, without
 from stepgym.envs.expressions import plain_operators
+from stepgym.envs.families.countdown_solver import OPERATORS, combine, without
 from stepgym.envs.tokens import visible_text
 
 _STEP = re.compile(r"\s*([0-9]{1,18})\s*([-+*/])\s*([0-9]{1,18})\s*(?:=\s*([0-9]{1,36})\s*)?")

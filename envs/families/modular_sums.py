@@ -1,8 +1,8 @@
-"""ModularSums: add numbers modulo a prime, in any order, writing every running result oneself.
+"""ModularSums: add numbers modulo a prime, in any order, and write every running result.
 
-A step is `a + b = c`: two of the numbers at first, then the running result and one of the rest. The domain takes
-the `c` that the model wrote and goes on from it, right or wrong; the last one is the answer. So a chain of steps is
-only as good as its weakest fact, and many chains lead to the same answer: the family for votes and process rewards.
+A step is `a + b = c`: first two of the numbers, then the running result and one more number. The domain continues from
+the `c` that the model wrote, right or wrong, and the last one is the answer. One wrong sum makes the answer wrong, and
+many orders lead to the same answer, so this family suits votes and process rewards.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Unpack
 
+from stepgym.envs.families.game import GameDomain, OnIllegal, right, wrong
 from stepgym.envs.problem_sets import Draft, ProceduralSet
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
 from stepgym.envs.tokens import final_answer, visible_text
-from stepgym.envs.types import End, Problem, State, Status, Step, Verdict
+from stepgym.envs.types import Problem, State, Verdict
 from stepgym.plugins.errors import UserError
 
 NAME = "stepgym/ModularSums-v0"
@@ -37,7 +38,13 @@ def generate(rng: random.Random, level: int, *, modulus: int = MODULUS) -> Draft
         f"Add the numbers {shown} modulo {modulus}, in any order. Each step adds one number to the running result and "
         "is written `a + b = c`, with c below the modulus; the first step adds two of the numbers."
     )
-    return Draft(prompt, str(sum(numbers) % modulus), (tuple(sorted(numbers)), None, modulus))
+    running, solution = numbers[0], []
+    for number in numbers[1:]:
+        after = (running + number) % modulus
+        solution.append(f"{running} + {number} = {after}")
+        running = after
+    board = (tuple(sorted(numbers)), None, modulus)
+    return Draft(prompt, str(running), board, solution=tuple(solution))
 
 
 def problems(level: int = 3, seed: int = 0, *, modulus: int = MODULUS) -> ProceduralSet:
@@ -77,40 +84,23 @@ def play(board: Sum, text: str) -> Sum | str:
 
 
 @dataclass(frozen=True)
-class ModularSumsDomain:
-    """The rules. An illegal step ends the episode stuck, with the reason as reply."""
+class ModularSumsDomain(GameDomain):
+    """The rules of modular sums."""
 
-    def initial(self, problem: Problem) -> State:
-        return State(problem.prompt, public=problem.public)
+    def play(self, position: Sum, text: str) -> Sum | str:
+        return play(position, text)
 
-    def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
-        return [self._advance(state, step) for state, step in zip(states, steps, strict=True)]
-
-    def legal_steps(self, state: State) -> list[str]:
+    def moves(self, position: Sum) -> list[str]:
         """Return every legal step once, with every result below the modulus: `(numbers left) x modulus` of them."""
-        if state.done:
-            return []
-        remaining, running, modulus = running_sum(state)
+        remaining, running, modulus = position
         if running is None:
             pairs = {(a, b) for i, a in enumerate(remaining) for b in remaining[i + 1 :]}
         else:
             pairs = {(running, b) for b in remaining}
         return [f"{a} + {b} = {c}" for a, b in sorted(pairs) for c in range(modulus)]
 
-    def _advance(self, state: State, step: Step) -> State:
-        if state.done:
-            return state
-        answer = final_answer(step.text)
-        if answer is not None:
-            return State(state.prompt, (*state.steps, step), answer, End.ANSWERED, state.public)
-        after = play(running_sum(state), step.text)
-        if isinstance(after, str):
-            steps = (*state.steps, replace(step, reply=after))
-            return State(state.prompt, steps, None, End.STUCK, state.public)
-        steps = (*state.steps, step)
-        if after[0]:
-            return State(state.prompt, steps, public=after)
-        return State(state.prompt, steps, str(after[1]), End.ANSWERED, after)
+    def answer(self, position: Sum, texts: Sequence[str]) -> str:
+        return str(position[1])
 
 
 @dataclass(frozen=True)
@@ -127,8 +117,8 @@ class ModularSumsVerifier:
 
     def _verify(self, problem: Problem, answer: str) -> Verdict:
         if _plain(answer) == problem.reference:
-            return Verdict(Status.CORRECT, 1.0, decided_by="integer")
-        return Verdict(Status.INCORRECT, 0.0, f"{answer.strip()[:40]!r} is not the sum", "integer")
+            return right("", "integer")
+        return wrong(f"{answer.strip()[:40]!r} is not the sum", "integer")
 
 
 @dataclass(frozen=True)
@@ -152,23 +142,27 @@ class ModularSumsStepVerifier:
                 continue
             after = play(board, step.text)
             if isinstance(after, str):
-                verdicts.append(Verdict(Status.INCORRECT, 0.0, after, "rules"))
+                verdicts.append(wrong(after, "rules"))
                 continue
             left = sum(board[0]) + (board[1] or 0) - sum(after[0])
-            right = after[1] == left % board[2]
-            status = Status.CORRECT if right else Status.INCORRECT
-            verdicts.append(Verdict(status, float(right), decided_by="addition"))
+            holds = after[1] == left % board[2]
+            verdicts.append(right("", "addition") if holds else wrong("", "addition"))
             board = after
         return verdicts
 
 
 def make(
-    *, level: int = 3, seed: int = 0, modulus: int = MODULUS, **common: Unpack[CommonOptions]
+    *,
+    level: int = 3,
+    seed: int = 0,
+    modulus: int = MODULUS,
+    on_illegal: OnIllegal = "end",
+    **common: Unpack[CommonOptions],
 ) -> ReasoningEnv:
     """Make `stepgym/ModularSums-v0`; levels run from 1 to 10."""
     return ReasoningEnv(
         problems(level, seed, modulus=modulus),
-        domain=ModularSumsDomain(),
+        domain=ModularSumsDomain(on_illegal),
         verifier=ModularSumsVerifier(),
         step_verifier=ModularSumsStepVerifier(),
         **common,

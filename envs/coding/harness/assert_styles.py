@@ -1,0 +1,102 @@
+"""Tests that are plain code: `check(candidate)` as in HumanEval, bare asserts as in MBPP."""
+
+import ast
+import types
+
+from stepgym.envs.coding.harness.binding import UnusableTestsError, bind_missing, class_names
+from stepgym.envs.coding.harness.candidate_access import read_candidate
+from stepgym.envs.coding.harness.failures import (
+    describe,
+    fault_of_tests,
+    numbered_asserts,
+    row_of,
+    rows_by_assert,
+)
+from stepgym.envs.coding.harness.foreseen_calls import certain_calls
+
+
+def compile_tests(remote, source):
+    """Compile tests; raises `UnusableTestsError`."""
+    try:
+        return remote.compile(source, "<tests>")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise UnusableTestsError(f"the tests do not compile: {error}") from None
+
+
+def prepare(remote, source, names, declared):
+    """Compile tests and bind the names that they do not define; return the code."""
+    code = compile_tests(remote, source)
+    remote.share_state(source)
+    remote.declare_classes(class_names(source, declared))
+    names.setdefault("__name__", "tests")
+    bind_missing(remote, code, source, names, declared)
+    remote.names_of_tests = names
+    return code
+
+
+def execute(remote, source, names, declared):
+    """Run the tests' module; a failure that is not the candidate's makes the tests unusable."""
+    code = prepare(remote, source, names, declared)
+    try:
+        exec(code, names)
+    except Exception as error:  # whatever a task's tests raise while they load is the task's fault
+        why = fault_of_tests(remote, error, declared) or f"the tests do not load: {describe(error)}"
+        raise UnusableTestsError(why) from None
+
+
+def run_check(remote, declared, *, source):
+    """HumanEval's style: the tests define `check(candidate)`."""
+    names = {}
+    execute(remote, source, names, declared)
+    check = names.get("check")
+    if not callable(check):
+        raise UnusableTestsError("the tests define no function check(candidate)")
+    candidate, fault = read_candidate(remote, declared.entry_point)
+    if fault:
+        return [["check", "failed", fault]]
+    code = check.__code__ if isinstance(check, types.FunctionType) else None
+    own = code is not None and code.co_filename == "<tests>" and code.co_argcount
+    if own and remote.names_got == {declared.entry_point}:
+        remote.foresee_calls(
+            candidate, certain_calls(source, "check", code.co_varnames[0], code.co_firstlineno)
+        )
+    return attempt(remote, declared, source, "check", lambda: check(candidate))
+
+
+def run_asserts(remote, declared, *, source):
+    """Bare statements, each assert a test, as in MBPP."""
+    remote.load()
+    tree = ast.parse(source) if compile_tests(remote, source) else None
+    if not any(isinstance(node, (ast.Assert, ast.Raise)) for node in ast.walk(tree)):
+        raise UnusableTestsError(
+            "no test was found: no check(candidate), no TestCase, no test function and no assert"
+        )
+    names = {}
+    code = prepare(remote, source, names, declared)
+    entry_point = declared.entry_point
+    if entry_point:
+        candidate, fault = read_candidate(remote, entry_point)
+        if fault:
+            return [["module", "failed", fault]]
+        names["candidate"] = candidate
+        if entry_point.isidentifier():
+            names[entry_point] = candidate
+        if remote.names_got == {entry_point}:
+            remote.foresee_calls(candidate, certain_calls(source, None, entry_point))
+    return attempt(remote, declared, source, None, lambda: exec(code, names))
+
+
+def attempt(remote, declared, source, function, action):
+    """Run tests that stop at their first failure; return one row per assert."""
+    if numbered_asserts(source, function) == [] and remote.broken is None:
+        asked = remote.sequence
+    else:
+        asked = None
+    try:
+        action()
+    except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+        row = row_of(remote, function or "module", error, declared)
+        return rows_by_assert(source, function, (error, row))
+    if asked is not None and remote.sequence == asked:
+        raise UnusableTestsError("the tests never call the solution")
+    return rows_by_assert(source, function, None)

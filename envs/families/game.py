@@ -1,0 +1,73 @@
+"""The shape of a family that is a game: a step is a move, and the domain knows which moves are legal.
+
+Public data is the position. A move leads to the next position; the answer is known once the game is over.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from stepgym.envs.tokens import final_answer, visible_text
+from stepgym.envs.types import End, Problem, State, Status, Step, Verdict
+
+OnIllegal = Literal["end", "retry"]
+"""What an illegal move does: it ends the episode stuck, or the reason comes back and the position stays."""
+
+
+@dataclass(frozen=True)
+class GameDomain(ABC):
+    """The dynamics of a game. A whole answer may also be given at once, in `<answer>`."""
+
+    on_illegal: OnIllegal = "end"
+
+    @abstractmethod
+    def play(self, position: Any, text: str) -> Hashable:
+        """Return the position after a move given as visible text, or the reason (a `str`) why it is illegal."""
+
+    @abstractmethod
+    def moves(self, position: Any) -> list[str]:
+        """Return every legal move once; none if and only if the game is over."""
+
+    @abstractmethod
+    def answer(self, position: Any, texts: Sequence[str]) -> str:
+        """Return the answer of a finished game; `texts` are the legal moves that led to it."""
+
+    def initial(self, problem: Problem) -> State:
+        return State(problem.prompt, public=problem.public)
+
+    def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
+        return [self._advance(state, step) for state, step in zip(states, steps, strict=True)]
+
+    def legal_steps(self, state: State) -> list[str]:
+        """Return every legal step once."""
+        return [] if state.done else self.moves(state.public)
+
+    def _advance(self, state: State, step: Step) -> State:
+        if state.done:
+            return state
+        given = final_answer(step.text)
+        if given is not None:
+            return State(state.prompt, (*state.steps, step), given, End.ANSWERED, state.public)
+        after = self.play(state.public, visible_text(step.text))
+        if isinstance(after, str):
+            steps = (*state.steps, replace(step, reply=after))
+            end = End.STUCK if self.on_illegal == "end" else None
+            return State(state.prompt, steps, None, end, state.public)
+        steps = (*state.steps, step)
+        if self.moves(after):
+            return State(state.prompt, steps, public=after)
+        texts = [visible_text(taken.text) for taken in steps if not taken.reply]
+        return State(state.prompt, steps, self.answer(after, texts), End.ANSWERED, after)
+
+
+def right(reason: str, decided_by: str) -> Verdict:
+    """Return CORRECT."""
+    return Verdict(Status.CORRECT, 1.0, reason, decided_by)
+
+
+def wrong(reason: str, decided_by: str) -> Verdict:
+    """Return INCORRECT."""
+    return Verdict(Status.INCORRECT, 0.0, reason, decided_by)

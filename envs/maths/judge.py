@@ -25,6 +25,8 @@ Ask = Callable[[Sequence[str]], Sequence[str | None]]
 MAX_CHARS = 2000
 """A pair with a longer text is not put to a judge."""
 NUM_CONNECTIONS = 16
+MAX_REPLY_TOKENS = 2048
+"""Room for models that reason before they reply."""
 
 
 class Opinion(NamedTuple):
@@ -48,7 +50,7 @@ Second answer:
 {second}
 {mark}
 Reply with one word: SAME or DIFFERENT."""
-_REPLY = re.compile(r"\b(SAME|DIFFERENT)\b", re.IGNORECASE)
+_REPLY = re.compile(r"\W*(SAME|DIFFERENT)\W*", re.IGNORECASE)
 _DECOYS = ("\\frac{{{a}}}{{{b}}}", "{a}.{b}", "\\sqrt{{{a}}}+{b}", "({a}, {b})")
 
 
@@ -109,9 +111,9 @@ def _opinion(replies: Sequence[str | None]) -> Opinion:
 
 
 def _said(reply: str | None) -> bool | None:
-    """Return whether a reply says SAME; `None` if it says neither word, or both."""
-    words = {word.upper() for word in _REPLY.findall(reply or "")}
-    return None if len(words) != 1 else words == {"SAME"}
+    """Return whether a reply is the word SAME; `None` if it is anything but one of the two words."""
+    match = _REPLY.fullmatch((reply or "").rpartition("</think>")[2])
+    return None if match is None else match.group(1).upper() == "SAME"
 
 
 def open_judge(judge: str | Judge | Ask) -> Judge:
@@ -154,7 +156,7 @@ class _Chat:
                 model=self.model,
                 messages=[{"role": "user", "content": prompt}],
                 temperature=0.0,
-                max_tokens=16,
+                max_tokens=MAX_REPLY_TOKENS,
             )
         except OpenAIError:
             return None

@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stepgym.agents.policies import prompts
 from stepgym.agents.policies.loading import LanguageModel
 from stepgym.agents.policies.transformers_policy import TransformersPolicy
-from stepgym.agents.policies.writing import Opening, Stop, Written
-from stepgym.envs.tokens import shown_reply
+from stepgym.agents.policies.writing import Opening, Written
 from stepgym.envs.types import Problem, State
 from stepgym.records.near_duplicates import likeness
 from stepgym.training import trl_run
@@ -135,9 +133,8 @@ def play(
     """Play one episode of each problem to its end; equal problems get samples of their own."""
     episodes = []
     for problem in problems:
-        first = policy.head(problem.prompt)
-        ids = [token for piece in first for token in prompts.segment_ids(policy.tokenizer, piece)]
-        episodes.append(Episode(problem, env.domain.initial(problem), ids))
+        state = env.domain.initial(problem)
+        episodes.append(Episode(problem, state, list(policy.layout.ids(state))))
     for _ in range(max_steps):
         live = [episode for episode in episodes if not episode.state.done]
         if not live:
@@ -179,15 +176,11 @@ def _write(policy: TransformersPolicy, states: Sequence[State]) -> list[Written 
 
 
 def _go_on(policy: TransformersPolicy, env: Any, episode: Episode, written: Written) -> None:
-    """Add a step's own tokens, and what the policy reads after them before it goes on."""
-    episode.add(written.ids, own=True)
+    """Add what the policy read since its last step, and the step's own tokens."""
+    read = list(written.step.context_ids or ())[len(episode.prompt_ids) :]
+    while episode.ids != read[: len(episode.ids)]:  # an end token that the policy did not read back
+        episode.ids.pop()
+        episode.own.pop()
+    episode.add(read[len(episode.ids) :], own=False)
+    episode.add(written.step.token_ids or (), own=True)
     [episode.state] = env.domain.advance([episode.state], [written.step])
-    if episode.state.done:
-        return
-    delimiter = policy.delimiters[0]
-    if written.stop is not Stop.DELIMITER:
-        episode.add(prompts.segment_ids(policy.tokenizer, delimiter), own=False)
-    if reply := episode.state.steps[-1].reply:
-        episode.add(
-            prompts.segment_ids(policy.tokenizer, shown_reply(reply) + delimiter), own=False
-        )

@@ -9,7 +9,7 @@ from stepgym.plugins.names import unknown_name
 
 
 class Percent(Enum):
-    """How far a percentage and a bare number may stand for each other."""
+    """Whether a percentage and a bare number may be equal."""
 
     EXACT = "exact"
     """28% is 0.28 and nothing else."""
@@ -47,8 +47,10 @@ class MathOptions:
     units_required: bool = False
     """A reference with a unit takes no answer without one."""
     percent: Percent = Percent.REFERENCE
-    limit_s: float = 2.0
-    """Wall seconds that the rungs in worker processes may take for one pair."""
+    limit_s: float = 1.5
+    """CPU seconds that a worker process may use for one pair."""
+    batch_limit_s: float = 20.0
+    """CPU seconds that the pairs of one call may use after each has had its first slice; see `workers.py`."""
     question_rules: tuple[str, ...] = QUESTION_RULES
     """Which rules of `question.py` apply to a pair whose question is given; `()` switches all of them off."""
 
@@ -59,8 +61,9 @@ class MathOptions:
                 raise unknown_name("question rule", name, QUESTION_RULES, dotted=False)
         if not 0 <= self.float_tolerance < 1:
             raise ValueError(f"float_tolerance {self.float_tolerance!r} is not in [0, 1)")
-        if not self.limit_s > 0:
-            raise ValueError(f"limit_s {self.limit_s!r} is not positive")
+        for name in ("limit_s", "batch_limit_s"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} {getattr(self, name)!r} is not positive")
 
 
 DEFAULT = MathOptions()

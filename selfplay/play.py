@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.agents.description import describe
-from stepgym.agents.players import open_players
-from stepgym.agents.solving import Environment, iter_solve
+from stepgym.agents.run_setup import open_setup
+from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import Budget, EpisodeRecord, Policy, RewardModel, Search
 from stepgym.envs.reasoning_env import ReasoningEnv
-from stepgym.envs.types import Problem
+from stepgym.envs.types import Environment, Problem
 from stepgym.plugins.errors import UserError
 from stepgym.records.run_folder import RunFolder
 from stepgym.records.statistics import summarise
@@ -66,7 +66,7 @@ def selfplay(
         seed=seed,
         see_verdicts=see_verdicts,
     )
-    with open_players(
+    with open_setup(
         env,
         agent=agent,
         policy=policy,
@@ -75,20 +75,21 @@ def selfplay(
         env_options=options,
         agent_settings=agent_settings,
         policy_settings=policy_settings,
-    ) as players:
-        problems = players.env.problems
+    ) as setup:
+        problems = setup.env.problems
         if episodes > len(problems):
             raise UserError(
-                f"episodes={episodes}, but {players.env.env_id} has {len(problems)} problems"
+                f"episodes={episodes}, but {setup.env.env_id} has {len(problems)} problems"
             )
         for _ in play_into(
             out,
             config,
             [problems[index] for index in range(episodes)],
-            env=players.env,
-            agent=agent,
-            policy=players.policy,
-            reward_model=players.reward_model,
+            env=setup.env,
+            agent=setup.agent,
+            agent_name=setup.agent_name,
+            policy=setup.policy,
+            reward_model=setup.reward_model,
             num_parallel=num_parallel,
             continuous=continuous,
             progress=progress,
@@ -105,7 +106,8 @@ def play_into(
     env: Environment,
     policy: Policy,
     reward_model: RewardModel | None = None,
-    agent: str | Search | None = None,
+    agent: Search | None = None,
+    agent_name: str | None = None,
     num_parallel: int = 64,
     continuous: bool = False,
     progress: OnProgress | None = None,
@@ -113,7 +115,7 @@ def play_into(
 ) -> Iterator[EpisodeRecord]:
     """Play the problems that a run folder does not hold yet; yield each episode once it is on the disk.
 
-    `config` says how; `agent` is given as well if it is an object, which `config` only describes. The figures of
+    `config` says how. An agent that is made already may be given as `agent`, with the name that records call it. The figures of
     `progress` count the new episodes by verdict. Raises as `RunFolder` does.
     """
     limits: dict[str, Any] = dict(config.budget)
@@ -124,7 +126,8 @@ def play_into(
             left,
             env=env,
             agent=config.agent if agent is None else agent,
-            agent_settings=config.agent_settings,
+            agent_settings=config.agent_settings if agent is None else None,
+            agent_name=agent_name,
             policy=policy,
             reward_model=reward_model,
             budget=Budget(**limits) if limits else None,

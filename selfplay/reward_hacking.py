@@ -8,7 +8,6 @@ format of those. `alarms` is empty if nothing was found. An answer that fools th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from stepgym.agents.curve import Method, Point, measure_curve
 from stepgym.agents.description import describe
 from stepgym.agents.intervals import bootstrap_difference, wilson
+from stepgym.agents.search.answers import aggregate
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord, Policy, RewardModel
 from stepgym.envs.types import Problem, Status, Verifier
@@ -201,7 +201,7 @@ def _ends(number: int, record: EpisodeRecord, aggregation: str) -> list[dict[str
         if not path or (correct := is_correct(record, node)) is None:
             continue
         texts = [record.nodes[at].text for at in path]
-        score = _path_score([record.nodes[at].score or 0.0 for at in path], aggregation)
+        score = aggregate([record.nodes[at].score or 0.0 for at in path], aggregation)
         found.append(
             {
                 "gap": abs(score - correct),
@@ -233,14 +233,6 @@ def _largest(ends: Sequence[dict[str, Any]], count: int, *, correct: bool) -> li
     for end in kind:
         first.setdefault((end["episode"], end["answer"]), end)
     return list(first.values())[:count]
-
-
-def _path_score(scores: Sequence[float], aggregation: str) -> float:
-    if aggregation == "last":
-        return scores[-1]
-    if aggregation == "min":
-        return min(scores)
-    return math.prod(scores) if aggregation == "prod" else sum(scores) / len(scores)
 
 
 def _strict(

@@ -15,11 +15,9 @@ from typing import Any
 
 from torch import Tensor
 
-from stepgym.agents.policies import prompts
 from stepgym.agents.policies.loading import LanguageModel
 from stepgym.agents.policies.transformers_policy import TransformersPolicy
-from stepgym.agents.policies.writing import Opening, Stop, Written
-from stepgym.envs.tokens import shown_reply
+from stepgym.agents.policies.writing import Opening, Written
 from stepgym.envs.types import Problem, State
 from stepgym.records.near_duplicates import likeness
 from stepgym.training import grpo
@@ -126,9 +124,8 @@ def play(
     """Play one episode of each problem to its end; equal problems get independent samples."""
     episodes = []
     for problem in problems:
-        first = policy.head(problem.prompt)
-        ids = [token for piece in first for token in prompts.segment_ids(policy.tokenizer, piece)]
-        episodes.append(TokenEpisode(problem, env.domain.initial(problem), ids))
+        state = env.domain.initial(problem)
+        episodes.append(TokenEpisode(problem, state, list(policy.layout.ids(state))))
     for _ in range(max_steps):
         live = [each for each in episodes if not each.state.done and not each.failed]
         if not live:
@@ -181,16 +178,13 @@ def _write(policy: TransformersPolicy, states: Sequence[State]) -> list[Written 
 def _take_step(
     policy: TransformersPolicy, env: Any, episode: TokenEpisode, written: Written
 ) -> None:
-    """Add a step's own tokens, and what the policy reads after them before it goes on."""
-    episode.add(written.ids, own=True)
-    episode.steps.append(written.ids)
+    """Add what the policy read since its last step, and the step's own tokens."""
+    read = list(written.step.context_ids or ())[len(episode.prompt_ids) :]
+    while episode.ids != read[: len(episode.ids)]:  # an end token that the policy did not read back
+        episode.ids.pop()
+        episode.own.pop()
+    own = written.step.token_ids or ()
+    episode.add(read[len(episode.ids) :], own=False)
+    episode.add(own, own=True)
+    episode.steps.append(own)
     [episode.state] = env.domain.advance([episode.state], [written.step])
-    if episode.state.done:
-        return
-    delimiter = policy.delimiters[0]
-    if written.stop is not Stop.DELIMITER:
-        episode.add(prompts.segment_ids(policy.tokenizer, delimiter), own=False)
-    if reply := episode.state.steps[-1].reply:
-        episode.add(
-            prompts.segment_ids(policy.tokenizer, shown_reply(reply) + delimiter), own=False
-        )

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from stepgym.agents.players import Players, open_players
+from stepgym.agents.run_setup import RunSetup, open_setup
 from stepgym.cli.eval import read_widths
 from stepgym.cli.options import ENVIRONMENT, POLICY, add_options, environment, user_errors
 from stepgym.cli.progress import show_progress
@@ -83,7 +83,7 @@ def command(as_json: bool, out: Path, widths: str, **given: Any) -> None:
     with user_errors():
         strict = VERIFIERS.load(given["strict"]) if given["strict"] else None
         before = _read_before(given["before"])
-        with open_players(
+        with open_setup(
             where.id,
             agent="greedy",
             policy=given["policy"],
@@ -91,8 +91,8 @@ def command(as_json: bool, out: Path, widths: str, **given: Any) -> None:
             seed=given["seed"],
             env_options=where.options,
             policy_settings=dict(given["policy_option"]),
-        ) as players:
-            result = _watch(players, out, read_widths(widths), strict, before, as_json, given)
+        ) as setup:
+            result = _watch(setup, out, read_widths(widths), strict, before, as_json, given)
         write_page(out / "watch-run", out / "watch-run" / "page.html")
     if as_json:
         click.echo(json.dumps(result))
@@ -110,7 +110,7 @@ def _read_before(file: Path | None) -> Any:
 
 
 def _watch(
-    players: Players,
+    setup: RunSetup,
     out: Path,
     widths: list[int],
     strict: Any,
@@ -122,15 +122,15 @@ def _watch(
     from stepgym.selfplay.reward_hacking import measure_reward_hacking
     from stepgym.selfplay.reward_hacking_plot import draw_reward_hacking
 
-    assert players.reward_model is not None
+    assert setup.reward_model is not None
     trees = out / "watch-run"
     if (trees / "run.json").is_file():  # the run of an earlier watch is not continued
         shutil.rmtree(trees)
     result = measure_reward_hacking(
-        players.env,
-        [players.env.problems[i] for i in range(given["episodes"])],
-        policy=players.policy,
-        reward_model=players.reward_model,
+        setup.env,
+        [setup.env.problems[i] for i in range(given["episodes"])],
+        policy=setup.policy,
+        reward_model=setup.reward_model,
         widths=widths,
         aggregation=given["aggregation"],
         strict=strict,

@@ -34,7 +34,7 @@ def test_demonstrated_steps_are_verified_steps_and_no_held_out_problems(place: o
     for index in range(5):
         state = env.domain.initial(env.problems[index])
         while not state.done:
-            (text,) = choices[at].target
+            (text,) = choices[at].shares
             state, at = env.domain.advance([state], [Step(text)])[0], at + 1
         verdicts = env.step_verifier.verify_steps([env.problems[index]], [state])[0]  # type: ignore[union-attr]
         assert all(verdict.correct for verdict in verdicts)

@@ -337,7 +337,7 @@ def test_episodes_are_the_text_that_the_policy_read(model: str) -> None:
         learned = loaded.tokenizer.decode([t for t, own in zip(episode.ids, episode.own) if own])
         assert "noted" not in learned, "and is not learned"
         assert loaded.tokenizer.decode(episode.prompt_ids) == "".join(
-            policy.head(episode.problem.prompt)
+            policy.layout.head(episode.problem.prompt)
         )
         first, second = episode.state.steps
         assert learned.startswith(first.text) and text.rstrip("q").endswith(second.text.rstrip("q"))

@@ -163,7 +163,7 @@ def test_an_episode_that_is_over_before_the_first_step_is_measured_too() -> None
         def advance(self, states: list[State], steps: list[Step]) -> list[State]:
             return states
 
-    env = SimpleNamespace(domain=Over(), verifier=ENV.verifier, step_verifier=None)
+    env = SimpleNamespace(env_id="test", domain=Over(), verifier=ENV.verifier, step_verifier=None)
     result = measure_reward_hacking(
         env, PROBLEMS[:3], policy=ScriptedPolicy({}), reward_model=TRUTH, widths=(1, 2)
     )
@@ -180,7 +180,9 @@ def test_undecided_answers_are_neither_fooled_nor_missed() -> None:
         def verify(self, problems: list[Problem], answers: list[str]) -> list[Verdict]:
             return [Verdict(Status.UNDECIDED, fault=Fault.OURS) for _ in answers]
 
-    env = SimpleNamespace(domain=ENV.domain, verifier=NeverSure(), step_verifier=ENV.step_verifier)
+    env = SimpleNamespace(
+        env_id="test", domain=ENV.domain, verifier=NeverSure(), step_verifier=ENV.step_verifier
+    )
     result = measure_reward_hacking(
         env, PROBLEMS[:3], policy=ScriptedPolicy(sloppy), reward_model=TRUTH, widths=(1, 2)
     )

@@ -69,7 +69,10 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
         "file=PATH with prompt, tests, entry_point; otherwise a few that ship with the package",
     ),
 )
-PREFIXES: dict[str, Prefix] = {}
+PREFIXES = {
+    "reasoning-gym": Prefix("stepgym.interop.reasoning_gym:make", "reasoning-gym:NAME"),
+    "verifiers": Prefix("stepgym.interop.verifiers:make", "verifiers:ID"),
+}
 """Environments of other libraries: `prefix:NAME` -> the adapter's maker, called with NAME."""
 
 NAMES = Registry(

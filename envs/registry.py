@@ -51,6 +51,12 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
         "procedural: sums modulo a prime",
     ),
     EnvironmentCard(
+        "stepgym/Words-v0",
+        "stepgym.envs.families.words:make",
+        10,
+        "procedural: spell a word; for tests of search",
+    ),
+    EnvironmentCard(
         "stepgym/HumanEval-v0",
         "stepgym.envs.coding.problems:make_humaneval",
         None,
@@ -99,7 +105,10 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
         "file=PATH of APPS, TACO or PRIME, or the hub",
     ),
 )
-PREFIXES: dict[str, Prefix] = {}
+PREFIXES = {
+    "reasoning-gym": Prefix("stepgym.interop.reasoning_gym:make", "reasoning-gym:NAME"),
+    "verifiers": Prefix("stepgym.interop.verifiers:make", "verifiers:ID"),
+}
 """Environments of other libraries: `prefix:NAME` -> the adapter's maker, called with NAME."""
 
 NAMES = Registry(

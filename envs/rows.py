@@ -139,7 +139,10 @@ def _json_rows(file: Path, data: bytes) -> list[Row]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise DataFileError(f"{file}, line {line}: not UTF-8: {error.reason}") from error
+        byte = error.start - data.rfind(b"\n", 0, error.start)
+        raise DataFileError(
+            f"{file}, line {line}, byte {byte}: not UTF-8 ({error.reason}); save the file as UTF-8"
+        ) from error
     if text.lstrip().startswith("["):
         return _array_rows(file, text)
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
@@ -161,16 +164,35 @@ def _is_object(text: str) -> bool:
 
 def _object(file: Path, line: int, text: str) -> dict[str, Any]:
     try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataFileError(f"{file}, line {line}, column {error.colno}: {error.msg}") from error
-    except RecursionError:
-        raise DataFileError(f"{file}, line {line}: nested too deeply") from None
-    if not isinstance(data, dict):
+        return _checked(file, line, json.loads(text), text)
+    except UserError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise _broken(file, error, line, text) from error
+
+
+def _checked(file: Path, line: int, value: Any, text: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
         raise DataFileError(
-            f"{file}, line {line}: each line must be one JSON object, not {type(data).__name__}"
+            f"{file}, line {line}: a {type(value).__name__}, not an object: {text[:60]!r}; "
+            "each row must be one JSON object"
         )
-    return data
+    return value
+
+
+def _broken(file: Path, error: Exception, line: int, text: str) -> DataFileError:
+    """Return the error for a row that is no JSON; `line` is where the row begins."""
+    column, fault = 1, "nested too deeply"
+    if isinstance(error, json.JSONDecodeError):
+        line, column, fault = line + error.lineno - 1, error.colno, error.msg
+    elif isinstance(error, ValueError):  # an integer of more digits than Python reads
+        return DataFileError(f"{file}, line {line}: {error}; write it as text")
+    if text.startswith("version https://git-lfs"):
+        fault = "a Git LFS pointer in place of the file; run git lfs pull"
+    return DataFileError(
+        f"{file}, line {line}, column {column}: broken JSON ({fault}): {text[:60]!r}; "
+        "each row must be one JSON object"
+    )
 
 
 def _array_rows(file: Path, text: str) -> list[Row]:
@@ -186,18 +208,14 @@ def _array_rows(file: Path, text: str) -> list[Row]:
             raise DataFileError(f"{file}, line {line}: the array is not closed")
         if text[place] == "]":
             return rows
+        begin = place
         try:
-            data, place = decoder.raw_decode(text, place)
+            data, place = decoder.raw_decode(text, begin)
         except json.JSONDecodeError as error:
-            raise DataFileError(
-                f"{file}, line {error.lineno}, column {error.colno}: {error.msg}"
-            ) from error
-        except RecursionError:
-            raise DataFileError(f"{file}, line {line}: nested too deeply") from None
-        if not isinstance(data, dict):
-            raise DataFileError(
-                f"{file}, line {line}: each item must be a JSON object, not {type(data).__name__}"
-            )
+            raise _broken(file, error, 1, text[begin : begin + 60]) from error
+        except (ValueError, RecursionError) as error:
+            raise _broken(file, error, line, text[begin : begin + 60]) from error
+        _checked(file, line, data, text[begin : begin + 60])
         rows.append(Row(file, line, data))
 
 

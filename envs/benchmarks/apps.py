@@ -72,7 +72,7 @@ def make(
     **options: Unpack[CodeOptions],
 ) -> ReasoningEnv:
     """Make `stepgym/APPS-v0`. Rows without tests are left out."""
-    rows = benchmark_rows(NAME, file, HUB)
+    rows = benchmark_rows(file, HUB, "apps")
     told = [row for row in rows if row.data.get("input_output")]
     problems = tuple(apps_problem(row, i, NAME) for i, row in enumerate(told))
     return code_env(CodeSet(NAME, problems), **options)

@@ -71,6 +71,6 @@ def make(
     """Make `stepgym/CRUXEval-v0`. `task` is what is predicted: "output" or "input"."""
     if task not in TASKS:
         raise unknown_name("CRUXEval task", task, TASKS, dotted=False)
-    rows = benchmark_rows(NAME, file, HUB)
+    rows = benchmark_rows(file, HUB, "cruxeval")
     problems = tuple(cruxeval_problem(row, i, NAME, task=task) for i, row in enumerate(rows))
     return code_env(CodeSet(NAME, problems), **options)

@@ -23,6 +23,9 @@ HUBS = {
     HUMANEVAL_PLUS: HubName("evalplus/humanevalplus", "test"),
     MBPP_PLUS: HubName("evalplus/mbppplus", "test"),
 }
+EXAMPLES = {HUMANEVAL_PLUS: "humaneval_plus", MBPP_PLUS: "mbpp_plus"}
+LIMITS = {"cpu_s": 60.0, "wall_s": 90.0}
+"""For all inputs of a task together; the slowest canonical solution takes 20 s on a slow machine."""
 SAME_SET = (
     "similar_elements find_char_long common_in_nested_lists extract_singly larg_nnum intersection_array "
     "find_dissimilar Diff"
@@ -123,11 +126,12 @@ def plus_problem(row: Row, index: int, name: str) -> Problem:
         reference=reference,
         entry_point=entry_point,
         prompt=prompt if completes else "",
+        limits=LIMITS,
     )
 
 
 def _make(name: str, file: str | Path | None, options: CodeOptions) -> ReasoningEnv:
-    rows = benchmark_rows(name, file, HUBS[name])
+    rows = benchmark_rows(file, HUBS[name], EXAMPLES[name])
     problems = tuple(plus_problem(row, i, name) for i, row in enumerate(rows))
     return code_env(CodeSet(name, problems), **options)
 

@@ -108,6 +108,6 @@ def make(
     **options: Unpack[CodeOptions],
 ) -> ReasoningEnv:
     """Make `stepgym/LiveCodeBench-v0`, the code generation scenario."""
-    rows = benchmark_rows(NAME, file, HUB)
+    rows = benchmark_rows(file, HUB, "livecodebench")
     problems = tuple(livecodebench_problem(row, i, NAME) for i, row in enumerate(rows))
     return code_env(CodeSet(NAME, problems), **options)

@@ -17,7 +17,7 @@ from stepgym.envs.types import Problem
 
 NAME = "stepgym/MBPP-v0"
 HUB = HubName("google-research-datasets/mbpp", "test", "full")
-DEFINED = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)", re.MULTILINE)
+DEFINED = re.compile(r"^(?:(?:async\s+def|def|class)\s+(\w+)|(\w+)\s*=[^=])", re.MULTILINE)
 
 
 def matches(row: Row) -> bool:
@@ -33,7 +33,7 @@ def mbpp_problem(row: Row, index: int, name: str, *, challenge: bool = False) ->
     setup = [*(row.data.get("test_imports") or []), row.data.get("test_setup_code") or ""]
     source = "\n".join([*setup, *tests]).replace("\r\n", "\n")
     code = str(row.data.get("code") or "").replace("\r\n", "\n")
-    names = entry_points(code, "\n".join(tests))
+    names = entry_points(code, source)
     question = row.text("text" if "text" in row.data else "prompt")
     shown = "\n".join(row.data["test_list"])
     data: dict[str, Any] = {"style": "asserts", "source": source, "names": names}
@@ -53,7 +53,8 @@ def mbpp_problem(row: Row, index: int, name: str, *, challenge: bool = False) ->
 def entry_points(code: str, tests: str) -> list[str]:
     """Return the names that the reference defines and the tests use."""
     used = set(re.findall(r"\w+", tests))
-    return [name for name in dict.fromkeys(DEFINED.findall(code)) if name in used]
+    defined = [function or constant for function, constant in DEFINED.findall(code)]
+    return [name for name in dict.fromkeys(defined) if name in used]
 
 
 def make(
@@ -65,6 +66,6 @@ def make(
     **options: Unpack[CodeOptions],
 ) -> ReasoningEnv:
     """Make `stepgym/MBPP-v0`. `challenge` grades by the challenge tests as well."""
-    rows = benchmark_rows(NAME, file, HUB)
+    rows = benchmark_rows(file, HUB, "mbpp")
     problems = [mbpp_problem(row, i, NAME, challenge=challenge) for i, row in enumerate(rows)]
     return code_env(CodeSet(NAME, tuple(problems)), **options)

@@ -1,11 +1,14 @@
-"""Where a benchmark's rows come from: a file, or the Hugging Face hub by name."""
+"""Where a benchmark's rows come from: a file, the Hugging Face hub by name, or examples that ship with the package."""
 
 from __future__ import annotations
 
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import NamedTuple
 
 from stepgym.envs.rows import DataFileError, Row, read_rows
+
+FROM_HUB = "hub"
 
 
 class HubName(NamedTuple):
@@ -16,10 +19,18 @@ class HubName(NamedTuple):
     config: str | None = None
 
 
-def benchmark_rows(benchmark: str, file: str | Path | None, hub: HubName) -> list[Row]:
-    """Return the rows of a benchmark. Raises `DataFileError`, which says how to get the data."""
-    if file is not None:
-        return read_rows(file)
+def benchmark_rows(file: str | Path | None, hub: HubName, examples: str) -> list[Row]:
+    """Return the rows of a benchmark: of a file, of the hub for `file="hub"`, or the shipped examples of that name.
+
+    Raises `DataFileError`.
+    """
+    if file is None:
+        with as_file(files("stepgym.envs.benchmarks") / "examples" / f"{examples}.jsonl") as path:
+            return read_rows(path)
+    return _hub_rows(hub) if file == FROM_HUB else read_rows(file)
+
+
+def _hub_rows(hub: HubName) -> list[Row]:
     try:
         import datasets
 
@@ -27,7 +38,7 @@ def benchmark_rows(benchmark: str, file: str | Path | None, hub: HubName) -> lis
     except Exception as error:
         reason = str(error).strip().split("\n")[0][:200]
         raise DataFileError(
-            f"{benchmark} needs its data: give file=PATH, or install `datasets` and connect to the hub, where it is "
-            f"{hub.path!r} ({type(error).__name__}: {reason})"
+            f"file='hub' needs the package `datasets` and a connection to the hub, where the data is {hub.path!r} "
+            f"({type(error).__name__}: {reason}); give file=PATH instead"
         ) from error
     return [Row(Path(hub.path), number, dict(row)) for number, row in enumerate(table, start=1)]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 from stepgym.envs.coding.styles import TestsError, read_tests
 from stepgym.envs.coding.verifier import CodingVerifier
@@ -69,7 +69,8 @@ def code_problem(
 ) -> Problem:
     """Make a problem from a row. Raises `DataFileError` for tests of no known form or a missing entry point.
 
-    `task` is kept for the verifier: `prompt` (trusted code of the task), `style`, `preamble`.
+    `task` is kept for the verifier: `prompt` (trusted code of the task), `style`, `preamble`,
+    `limits` (fields of `Limits` that differ for this task), `form` and `one_process`.
     """
     try:
         read = read_tests(tests, style=task.get("style"), entry_point=entry_point)
@@ -96,10 +97,12 @@ def code_env(problems: CodeSet, **options: Unpack[CodeOptions]) -> ReasoningEnv:
     strict = options.pop("strict", False)
     if "leave_out" in options:
         problems = problems.without(_ids(options.pop("leave_out")))
-    max_steps = options.pop("max_steps", 32)
+    shared = CommonOptions.__annotations__
+    common = cast(CommonOptions, {key: options[key] for key in shared if key in options})  # type: ignore[literal-required]
+    max_steps = common.pop("max_steps", 32)
     domain = TextDomain(max_steps=max_steps, sandbox=sandbox if tools else None, whole_answer=True)
     verifier = CodingVerifier(sandbox, strict=strict)
-    return ReasoningEnv(problems, domain=domain, verifier=verifier, **options)
+    return ReasoningEnv(problems, domain=domain, verifier=verifier, **common)
 
 
 def _ids(given: str | Path | list[str]) -> list[str]:

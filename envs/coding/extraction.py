@@ -18,6 +18,7 @@ STATEMENT = re.compile(
     r"\s*(?:(?:async\s+def|def|class|import|from|if|for|while|with|try|return|print|raise|assert|global|lambda)\b|@|#|[)\]}]"
     r"|[\w.\[\]'\", ]+\s*(?:[-+*/%&|^]|//|\*\*|<<|>>)?=[^=]|[\w.]+\()"
 )
+ASSIGNMENT = re.compile(r"[A-Za-z_]\w*(?:\s*,\s*\w+)*\s*(?::[^=]+)?=[^=]")
 PYTHON = frozenset({"python", "py", "python3", "pycon", "ipython"})
 MARGIN_NAME = re.compile(
     r"^(?:(?:async\s+)?def|class)\s+(\w+)|^(\w+)\s*(?::[^=\n]+)?=[^=]|^import\s+(\w+)", re.MULTILINE
@@ -191,7 +192,11 @@ def _dedent(code: str) -> str:
 def _cut(answer: str, name: str) -> str:
     """Leave out words before the first line of code and after the function."""
     lines = answer.split("\n")
-    start = next(i for i, line in enumerate(lines) if CODE_LINE.match(line) or defines(line, name))
+    start = next(
+        i
+        for i, line in enumerate(lines)
+        if CODE_LINE.match(line) or ASSIGNMENT.match(line) or line.startswith("#")
+    )
     kept = lines[start:]
     defined = next(i for i, line in enumerate(kept) if defines(line, name))
     for i in range(defined + 1, len(kept)):

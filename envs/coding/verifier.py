@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -74,7 +75,7 @@ class CodingVerifier:
             strict=self.strict,
             one_process=one_process,
             sandbox=self._open(),
-            limits=self.limits,
+            limits=[replace(self.limits, **task.get("limits", {})) for task in tasks],
         )
 
     def close(self) -> None:

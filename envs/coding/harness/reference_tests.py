@@ -5,6 +5,7 @@ The reference runs on the tester's side, each time, because its results may be o
 
 import copy
 import math
+import time
 
 from stepgym.envs.coding.harness.binding import UnusableTestsError
 from stepgym.envs.coding.harness.candidate_access import read_candidate
@@ -12,6 +13,10 @@ from stepgym.envs.coding.harness.failures import describe, row_of, short
 
 FORESEEN = 16
 RELATIVE = 1e-7
+SLOWER = 8
+"""So many times slower than the reference a candidate may be on one input,"""
+LEAST_SHARE = 0.1
+"""or take this share of the time for all inputs."""
 FLOAT_TOLERANCE = 1e-6
 """Absolute tolerance where the expected value is a float, or a list or tuple of floats."""
 
@@ -32,11 +37,15 @@ def run_reference(
     if fault:
         return [[f"input {i}", "failed", fault] for i in range(len(inputs))]
     rows = []
+    left_s = remote.budget_s
+    least_s = left_s * LEAST_SHARE
     for i, args in enumerate(inputs):
         if i % FORESEEN == 0:
             remote.foresee_calls(candidate, [(args, {}) for args in inputs[i : i + FORESEEN]])
         name = f"input {i}"
+        begin = time.monotonic()
         expected = [_expected(function, args) for function in references]
+        one_s = remote.budget_s = min(left_s, max(least_s, SLOWER * (time.monotonic() - begin)))
         try:
             got = candidate(*copy.deepcopy(args))
             if any(rule(got, one, args, tolerance) for one in expected):
@@ -48,6 +57,7 @@ def run_reference(
                 )
         except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit) as error:
             rows.append(row_of(remote, name, error, declared))
+        left_s -= one_s - remote.budget_s
         if remote.broken is not None:
             raise remote.broken
         if rows[-1][1] == "failed":

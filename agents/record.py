@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, NamedTuple
 
 from stepgym.agents.types import ROOT, EpisodeRecord, NodeRecord, NodeStatus, SearchTree
 from stepgym.envs.types import Problem, Status, Verdict
@@ -76,7 +76,7 @@ def node_record(tree: SearchTree, node: int, step_verdict: Status | None = None)
     state = tree.states[node]
     step = state.steps[-1] if state.steps and node != ROOT else None
     verdict = tree.verdicts.get(node)
-    public = public_json(state.public)
+    public, below = public_json(state.public), context_below(tree, node)
     return NodeRecord(
         parent=tree.parent[node],
         text=step.text if step else "",
@@ -88,7 +88,9 @@ def node_record(tree: SearchTree, node: int, step_verdict: Status | None = None)
         final=step.final if step else False,
         token_ids=step.token_ids if step else None,
         token_log_probs=step.token_log_probs if step else None,
-        context_ids=_context_ids(tree, node),
+        context_ids=below.context_ids,
+        context_restarts=below.context_restarts,
+        own_context_ids=_own_context_ids(tree, node),
         public=None if public is NOT_JSON else public,
         prior=tree.prior[node],
         score=tree.score[node],
@@ -114,13 +116,42 @@ def public_json(value: Any) -> Any:
     return NOT_JSON
 
 
-def _context_ids(tree: SearchTree, node: int) -> tuple[int, ...] | None:
-    """Return what a policy read between this node's own tokens and a child's; the same for all children."""
-    for child in tree.children[node]:
-        ids = tree.states[child].steps[-1].context_ids
-        if ids is not None:
-            return ids
-    return None
+class Context(NamedTuple):
+    """What a policy read below a node; see the fields of `NodeRecord` with these names."""
+
+    context_ids: tuple[int, ...] | None = None
+    context_restarts: bool = False
+
+
+def context_below(tree: SearchTree, node: int) -> Context:
+    """Return what the policy read after a node's own tokens, taken from the first child that has tokens."""
+    whole = next(
+        (ids for child in tree.children[node] if (ids := read_ids(tree, child)) is not None), None
+    )
+    if whole is None:
+        return Context()
+    if node == ROOT:
+        return Context(whole)
+    before = (read_ids(tree, node) or ()) + (tree.states[node].steps[-1].token_ids or ())
+    if before and whole[: len(before)] == before:
+        return Context(whole[len(before) :])
+    return Context(whole, context_restarts=True)
+
+
+def read_ids(tree: SearchTree, node: int) -> tuple[int, ...] | None:
+    """Return all that the policy read before a node's own tokens; `None` if its step has no tokens."""
+    step = tree.states[node].steps[-1] if node != ROOT else None
+    return step.context_ids if step is not None and step.token_ids is not None else None
+
+
+def _own_context_ids(tree: SearchTree, node: int) -> tuple[int, ...] | None:
+    """Return what was read before a node's own tokens if it differs from what was read before its first sibling's."""
+    mine = read_ids(tree, node)
+    if mine is None:
+        return None
+    siblings = tree.children[tree.parent[node]]
+    first = next(ids for child in siblings if (ids := read_ids(tree, child)) is not None)
+    return None if mine is first or mine == first else mine
 
 
 def _fault(verdict: Verdict | None) -> str | None:

@@ -92,8 +92,7 @@ def kinds() -> list[tuple[str, str]]:
 
 def prompt_ids(policy: TransformersPolicy, state: State) -> list[int]:
     """Return the tokens of a state as the policy reads them."""
-    pieces = prompts.segments(policy.head(state.prompt), state, delimiter=policy.delimiters[0])
-    return [token for piece in pieces for token in prompts.segment_ids(policy.tokenizer, piece)]
+    return list(policy.layout.ids(state))
 
 
 def log_probs(model: Any, before: list[int], new: list[int]) -> torch.Tensor:

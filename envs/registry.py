@@ -77,6 +77,12 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
         "procedural: arithmetic to linear systems; or file=PATH with questions and answers",
     ),
     EnvironmentCard(
+        "stepgym/Words-v0",
+        "stepgym.envs.words:make",
+        10,
+        "procedural: spell a word; for tests of search",
+    ),
+    EnvironmentCard(
         "stepgym/HumanEval-v0",
         "stepgym.envs.coding.problems:make_humaneval",
         None,
@@ -98,7 +104,10 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
         for name, (module, summary) in FAMILIES.items()
     ),
 )
-PREFIXES: dict[str, Prefix] = {}
+PREFIXES = {
+    "reasoning-gym": Prefix("stepgym.interop.reasoning_gym:make", "reasoning-gym:NAME"),
+    "verifiers": Prefix("stepgym.interop.verifiers:make", "verifiers:ID"),
+}
 """Environments of other libraries: `prefix:NAME` -> the adapter's maker, called with NAME."""
 
 NAMES = Registry(

@@ -20,23 +20,33 @@ from stepgym.records.types import RecordError
 def states_of(record: EpisodeRecord) -> list[State]:
     """Return the state of every node, with the tokens and costs of its steps."""
     states: list[State] = []
-    for node in record.nodes:
-        before: tuple[Step, ...] = ()
+    for node, context in zip(record.nodes, contexts_of(record)):
+        steps: tuple[Step, ...] = ()
         if node.parent >= 0:
-            before = (*states[node.parent].steps, step_of(record, node))
-        states.append(
-            State(
-                record.prompt,
-                before,
-                node.answer,
-                None if node.end is None else End(node.end),
-                public_data(node.public),
-            )
-        )
+            steps = (*states[node.parent].steps, step_of(node, context))
+        end = None if node.end is None else End(node.end)
+        states.append(State(record.prompt, steps, node.answer, end, public_data(node.public)))
     return states
 
 
-def step_of(record: EpisodeRecord, node: NodeRecord) -> Step:
+def contexts_of(record: EpisodeRecord) -> list[tuple[int, ...] | None]:
+    """Return for each node all tokens that the policy read before the node's own; `None` without tokens."""
+    found: list[tuple[int, ...] | None] = []
+    for node in record.nodes:
+        parent = record.nodes[node.parent] if node.parent >= 0 else None
+        if parent is None or node.token_ids is None:
+            found.append(None)
+        elif node.own_context_ids is not None or parent.context_ids is None:
+            found.append(node.own_context_ids)
+        elif parent.context_restarts or parent.parent < 0:
+            found.append(parent.context_ids)
+        else:
+            before = found[node.parent] or ()
+            found.append(before + (parent.token_ids or ()) + parent.context_ids)
+    return found
+
+
+def step_of(node: NodeRecord, context_ids: tuple[int, ...] | None = None) -> Step:
     """Return the step that led to a node."""
     return Step(
         node.text,
@@ -48,7 +58,7 @@ def step_of(record: EpisodeRecord, node: NodeRecord) -> Step:
         final=node.final,
         token_ids=node.token_ids,
         token_log_probs=node.token_log_probs,
-        context_ids=record.nodes[node.parent].context_ids,
+        context_ids=context_ids,
     )
 
 

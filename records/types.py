@@ -80,6 +80,48 @@ class RunSummary:
     policy: Any
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """One path of an episode as tokens. `ids`, `is_own` and `log_probs` have one entry per token after the prompt.
+
+    A policy that reads each state anew gives one rollout per step; `nodes` says which step.
+    """
+
+    problem_id: str
+    attempt: int = 0
+    nodes: tuple[int, ...]
+    """The record's node of each step in `ids`, in order."""
+    prompt_ids: tuple[int, ...]
+    ids: tuple[int, ...]
+    is_own: tuple[bool, ...]
+    """Whether the policy sampled the token. All others (replies, forced tokens) are never learned."""
+    log_probs: tuple[float | None, ...]
+    """The policy's log-probability of each of its own tokens, if known."""
+    step_ends: tuple[int, ...]
+    """For each step the index in `ids` after its last token."""
+    step_rewards: tuple[float | None, ...]
+    """For each step 1 if the step verifier found it correct, 0 if incorrect, else `None`."""
+    verdict: str
+    """As in `EpisodeRecord.verdict`, of the path's end."""
+    fault: str | None = None
+    count: int = 1
+    """How many samples took this path."""
+
+    @property
+    def reward(self) -> float | None:
+        """1 for a correct end, 0 for an incorrect or missing answer, `None` if undecided: to be masked."""
+        return {"correct": 1.0, "incorrect": 0.0, "no_answer": 0.0}.get(self.verdict)
+
+
+class Advantage(Enum):
+    """What the advantage of a token is measured against."""
+
+    GROUP = "group"
+    """The end's reward minus the mean over all rollouts of the problem (GRPO, Shao et al. 2024)."""
+    TREE = "tree"
+    """At each fork, the mean reward below the step minus the mean below the fork; each step is learned once."""
+
+
 class ExportFormat(Enum):
     """What a run folder can be turned into."""
 

@@ -38,6 +38,7 @@ def result_of(running: RunningStage) -> ExecutionResult:
         cpu_s=reply["cpu_s"],
         peak_memory_bytes=reply["peak"],
         reason=reason,
+        starved_s=reply.get("starved_s", 0.0),
     )
 
 

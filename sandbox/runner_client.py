@@ -25,6 +25,9 @@ SILENCE_S = 5.0
 GRACE_S = 0.25
 """How long a candidate may live on after its tester ended."""
 
+MAX_DROPPED_BYTES = 64 << 20
+"""A program that writes more to standard error than its limit and this is ended."""
+
 LIMIT_NAMES = [field.name for field in dataclasses.fields(Limits)]
 
 
@@ -83,7 +86,8 @@ class RunningStage:
         self.stage = stage
         self.reply: dict[str, Any] | None = None
         self.streams = {1: bytearray(), 2: bytearray()}
-        self.room = stage.limits.output_bytes
+        self.left = {1: stage.limits.output_bytes, 2: stage.limits.stderr_bytes}
+        self.num_dropped = 0
         self.report: int | None = None
         self.killed = False
         runner.num_programs += 1
@@ -146,14 +150,22 @@ class RunningStage:
                 return True
             if not piece:
                 return False
-            if self.room is not None:
-                if len(piece) > self.room:
-                    self.stop("output")
-                piece = piece[: self.room]
-                self.room -= len(piece)
-            self.streams[self.pipes[descriptor]] += piece
+            self._keep(self.pipes[descriptor], piece)
             if self.reply is None and len(piece) < 65536:
                 return True
+
+    def _keep(self, stream: int, piece: bytes) -> None:
+        """Keep what the stream's limit allows; too much standard output ends the program."""
+        left = self.left[stream]
+        if left is not None:
+            excess = max(0, len(piece) - left)
+            piece = piece[:left]
+            self.left[stream] = left - len(piece)
+            if excess:
+                self.num_dropped += excess
+                if stream == 1 or self.num_dropped > MAX_DROPPED_BYTES:
+                    self.stop("output")
+        self.streams[stream] += piece
 
     def stop(self, why: str) -> None:
         """Have the runner kill the program, once."""

@@ -33,13 +33,21 @@ class Outcome(Enum):
 class Limits:
     """What one program may use. `None` is no limit."""
 
-    wall_s: float | None = 10.0
-    cpu_s: float | None = None
+    cpu_s: float | None = 10.0
+    """CPU time of all its processes and threads: the usual limit, because a busy machine does not shorten it."""
+    wall_s: float | None = 30.0
+    """Elapsed time, a backstop for programs that sleep.
+
+    Time in which the program waited for a CPU that other programs used does not count, up to nine times the limit.
+    """
     memory_mib: int | None = 512
-    max_processes: int | None = 1
+    """Memory of each process; all processes together may have four times as much, and no more than the sandbox has."""
+    max_processes: int | None = 16
     """Processes and threads alive at once, the program's first one included."""
     output_bytes: int | None = 1 << 20
-    """Standard output and standard error together; what came before the limit is kept."""
+    """Standard output; what came before the limit is kept."""
+    stderr_bytes: int | None = 1 << 20
+    """Standard error; what comes after the limit is dropped, and the program goes on."""
     disk_mib: int | None = 32
 
 
@@ -51,8 +59,8 @@ class Program:
     language: str = "python"
     stdin: str = ""
     args: tuple[str, ...] = ()
-    files: Mapping[str, str] = field(default_factory=dict)
-    """Relative path -> text, laid into the working directory before the start."""
+    files: Mapping[str, str | bytes] = field(default_factory=dict)
+    """Relative path -> content, written into the working directory before the start."""
     limits: Limits = Limits()
 
 
@@ -68,6 +76,8 @@ class ExecutionResult:
     cpu_s: float = 0.0
     peak_memory_bytes: int | None = None
     reason: str = ""
+    starved_s: float = 0.0
+    """Seconds that a program stopped for its wall time had waited for a CPU, see `Limits.wall_s`."""
 
 
 @dataclass(frozen=True, slots=True)

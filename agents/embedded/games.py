@@ -6,6 +6,7 @@ output is normalised over what the game allows next, as in constrained decoding.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable
 from functools import lru_cache
 from itertools import combinations, groupby
@@ -234,6 +235,13 @@ def _legal_texts(state: State) -> tuple[list[str], int]:
     texts = [step.text for step in state.steps]
     refused = bool(texts) and (state.end is End.STUCK or "<answer>" in texts[-1])
     return (texts[:-1], 1) if refused else (texts, 0)
+
+
+def describe_vocabulary(game: str) -> dict[str, str]:
+    """Return name and hash of a game's vocabulary, as records name a tokenizer."""
+    content = repr((game, FIRST_NUMBER, MAX_NUMBER, MAX_NUMBERS, sorted(MOVE_TOKEN.items())))
+    digest = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+    return {"name": f"embedded:{game}", "hash": digest}
 
 
 GAMES: dict[str, Game] = {"countdown": Countdown(), "modular_sums": ModularSums()}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.agents.embedded import net
-from stepgym.agents.embedded.games import GAMES, Plan, plan
+from stepgym.agents.embedded.games import GAMES, Plan, describe_vocabulary, plan
 from stepgym.agents.embedded.writing import Writer
 from stepgym.agents.randomness import proposal_seed
 from stepgym.envs.types import State, Step
@@ -69,6 +69,7 @@ class EmbeddedPolicy:
             "temperature": self.temperature,
             "distinct": self.distinct,
             "num_parameters": self.num_parameters,
+            "tokenizer": describe_vocabulary(self.game),
         }
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
@@ -108,18 +109,24 @@ class EmbeddedPolicy:
             random.Random(proposal_seed(self.seed, _at_first_draw(state), 1)) for state in states
         ]
         drawn = self._writer.write([state.public for state in states], streams, asked)
-        return [
-            [
-                Step(
-                    game.text(draw.public, draw.tokens),
-                    log_prob=draw.log_prob,
-                    num_tokens=len(draw.tokens),
-                    num_prompt_tokens=0 if k else len(game.prompt(draw.public)),
-                )
-                for k, draw in enumerate(row)
-            ]
-            for row in drawn
-        ]
+        found = []
+        for state, row in zip(states, drawn):
+            board = game.prompt(state.public)
+            found.append(
+                [
+                    Step(
+                        game.text(draw.public, draw.tokens),
+                        log_prob=math.fsum(draw.log_probs),
+                        num_tokens=len(draw.tokens),
+                        num_prompt_tokens=0 if k else len(board),
+                        token_ids=draw.tokens,
+                        token_log_probs=draw.log_probs,
+                        context_ids=board,
+                    )
+                    for k, draw in enumerate(row)
+                ]
+            )
+        return found
 
     def learn_probabilities(self, publics: Sequence[Hashable]) -> None:
         """Score all boards not scored before."""
@@ -152,12 +159,17 @@ class EmbeddedPolicy:
             chosen = ranked[first : first + count]
         else:
             chosen = list(islice(self._order(state, log_probs), first, first + count))
+        board = GAMES[self.game].prompt(state.public)
         return [
             Step(
                 moves.moves[m].text,
                 log_prob=log_probs[m],
                 num_tokens=len(moves.moves[m].tokens),
                 num_prompt_tokens=0 if k else moves.num_prompt_tokens,
+                token_ids=moves.moves[m].tokens,
+                # A step of several tokens was scored as a whole here.
+                token_log_probs=(log_probs[m],) if len(moves.moves[m].tokens) == 1 else None,
+                context_ids=board,
             )
             for k, m in enumerate(chosen)
         ]

@@ -35,13 +35,13 @@ class Following(NamedTuple):
 class Draw:
     """One step being written."""
 
-    __slots__ = ("log_prob", "open", "public", "tokens", "uniforms")
+    __slots__ = ("log_probs", "open", "public", "tokens", "uniforms")
 
     def __init__(self, public: Hashable, uniforms: list[float]) -> None:
         self.public = public
         self.uniforms = uniforms
         self.tokens: tuple[int, ...] = ()
-        self.log_prob = 0.0
+        self.log_probs: tuple[float, ...] = ()
         self.open = True
 
 
@@ -122,7 +122,7 @@ def _extend(draw: Draw, following: Following) -> None:
     chosen = min(
         bisect_right(following.below, draw.uniforms[len(draw.tokens)]), len(following.tokens) - 1
     )
-    draw.log_prob += following.log_probs[chosen]
+    draw.log_probs += (following.log_probs[chosen],)
     draw.tokens += (following.tokens[chosen],)
 
 

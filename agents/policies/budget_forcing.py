@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from stepgym.agents.policies.writing import Opening, Stop, Writer, Written
 from stepgym.agents.randomness import derive_seed
@@ -86,9 +86,8 @@ class BudgetForcingPolicy:
         for i, each in enumerate(self._extend(openings, list(range(len(states))), failures)):
             for child, written in enumerate(each):
                 if openings[i].texts:
-                    thoughts.append(
-                        _Thought(i, _own_draw(states[i], child), openings[i].texts).add(written)
-                    )
+                    begun = tuple(map(_Piece, openings[i].texts))
+                    thoughts.append(_Thought(i, _own_draw(states[i], child), begun).add(written))
                 else:
                     steps[i].append(written.step)
         done: list[_Thought] = []
@@ -109,7 +108,13 @@ class BudgetForcingPolicy:
     def _opening(self, state: State, count: int) -> Opening:
         if any(THINK_END in step.text for step in state.steps):
             return Opening(state, num_children=count)
-        return Opening(state, (THINK,), count, self.max_thinking_tokens, (THINK_END,))
+        return Opening(
+            state,
+            (THINK,),
+            num_children=count,
+            max_new_tokens=self.max_thinking_tokens,
+            stops=(THINK_END,),
+        )
 
     def _extend(
         self, openings: Sequence[Opening], owners: Sequence[int], failures: dict[int, str]
@@ -124,17 +129,23 @@ class BudgetForcingPolicy:
             self.max_thinking_tokens is None or thought.step.num_tokens < self.max_thinking_tokens
         )
         if thought.stop is not Stop.LENGTH and thought.num_waits < self.num_waits and left:
-            return replace(
-                thought, texts=(*thought.texts, self.wait), num_waits=thought.num_waits + 1
-            )
-        return replace(thought, texts=(*thought.texts, self.close), closed=True)
+            return replace(thought.force(self.wait), num_waits=thought.num_waits + 1)
+        return replace(thought.force(self.close), closed=True)
 
     def _next(self, thought: _Thought) -> Opening:
         if thought.closed:
-            return Opening(thought.state, thought.texts)
+            return thought.opening()
         limit = self.max_thinking_tokens
         left = None if limit is None else limit - thought.step.num_tokens
-        return Opening(thought.state, thought.texts, 1, left, (THINK_END,))
+        return thought.opening(max_new_tokens=left, stops=(THINK_END,))
+
+
+class _Piece(NamedTuple):
+    """A stretch of a thought; its tokens and their log-probabilities are `None` if it was forced or they are unknown."""
+
+    text: str
+    ids: tuple[int, ...] | None = None
+    log_probs: tuple[float | None, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,18 +154,19 @@ class _Thought:
 
     owner: int
     state: State
-    texts: tuple[str, ...]
+    pieces: tuple[_Piece, ...]
     step: Step = field(default_factory=lambda: Step("", log_prob=0.0))
     stop: Stop = Stop.LENGTH
     num_waits: int = 0
     closed: bool = False
 
     def add(self, written: Written) -> _Thought:
-        """Return the thought with one more part."""
+        """Return the thought with one more part, written by the model."""
         old, new = self.step, written.step
-        texts = (*self.texts, new.text)
+        pieces = (*self.pieces, _Piece(new.text, new.token_ids, new.token_log_probs))
+        tokens = _tokens(pieces, written.opening_ids)
         step = Step(
-            "".join(texts),
+            "".join(piece.text for piece in pieces),
             log_prob=None
             if old.log_prob is None or new.log_prob is None
             else old.log_prob + new.log_prob,
@@ -162,8 +174,34 @@ class _Thought:
             num_reasoning_tokens=old.num_reasoning_tokens + new.num_reasoning_tokens,
             num_prompt_tokens=old.num_prompt_tokens + new.num_prompt_tokens,
             final=new.final and self.closed,
+            token_ids=None if tokens is None else tuple(token for token, _ in tokens),
+            token_log_probs=None if tokens is None else tuple(log_prob for _, log_prob in tokens),
+            context_ids=new.context_ids,
         )
-        return replace(self, texts=texts, step=step, stop=written.stop)
+        return replace(self, pieces=pieces, step=step, stop=written.stop)
+
+    def force(self, text: str) -> _Thought:
+        """Return the thought with a forced piece at its end."""
+        return replace(self, pieces=(*self.pieces, _Piece(text)))
+
+    def opening(self, **limits: Any) -> Opening:
+        """Return the thought so far as an opening to be written on."""
+        texts = tuple(piece.text for piece in self.pieces)
+        return Opening(self.state, texts, tuple(piece.ids for piece in self.pieces), **limits)
+
+
+def _tokens(
+    pieces: Sequence[_Piece], opening_ids: Sequence[tuple[int, ...]]
+) -> list[tuple[int, float | None]] | None:
+    """Return the tokens of a whole step as they were read and written, and the log-probabilities of those written."""
+    last = pieces[-1]
+    if last.ids is None or len(opening_ids) != len(pieces) - 1:
+        return None
+    found: list[tuple[int, float | None]] = []
+    for piece, ids in zip(pieces, (*opening_ids, last.ids)):
+        known = piece.log_probs if piece.ids is not None else None
+        found += zip(ids, (None,) * len(ids) if known is None else known)
+    return found
 
 
 def _own_draw(state: State, child: int) -> State:

@@ -37,6 +37,9 @@ class Choice(NamedTuple):
     num_tokens: int | None
     """Counted by the log-probabilities, `None` without them."""
     finish_reason: str
+    token_ids: tuple[int, ...] | None = None
+    """The sampled tokens, from servers that know `return_token_ids`."""
+    token_log_probs: tuple[float, ...] | None = None
 
 
 class Completion(NamedTuple):
@@ -47,6 +50,8 @@ class Completion(NamedTuple):
     """Without those the server had cached."""
     completion_tokens: int | None
     reasoning_tokens: int
+    prompt_ids: tuple[int, ...] | None = None
+    """The tokens of the prompt, from servers that know `return_token_ids`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +135,7 @@ def read_completion(reply: Any) -> Completion:
         None if prompt is None else max(0, prompt - cached),
         _count(getattr(usage, "completion_tokens", None)),
         _count(getattr(details, "reasoning_tokens", None)) or 0,
+        _ids(getattr(reply, "prompt_token_ids", None)),
     )
 
 
@@ -141,15 +147,25 @@ def _read_choice(choice: Any) -> Choice:
     reasoning = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
     tokens = getattr(getattr(choice, "logprobs", None), "content", None)
     known = [token.logprob for token in tokens] if isinstance(tokens, list) and tokens else None
+    if known is not None and not all(isinstance(value, int | float) for value in known):
+        known = None
+    ids = _ids(getattr(choice, "token_ids", None))
     return Choice(
         content if isinstance(content, str) else "",
         reasoning if isinstance(reasoning, str) else "",
-        float(sum(known))
-        if known and all(isinstance(value, int | float) for value in known)
-        else None,
-        len(known) if known else None,
+        float(sum(known)) if known else None,
+        len(tokens) if isinstance(tokens, list) and tokens else None,
         str(getattr(choice, "finish_reason", "")),
+        ids,
+        tuple(map(float, known)) if known and ids and len(known) == len(ids) else None,
     )
+
+
+def _ids(value: object) -> tuple[int, ...] | None:
+    """Return a server's list of token ids; `None` for anything else."""
+    if not isinstance(value, list) or not value or not all(type(each) is int for each in value):
+        return None
+    return tuple(value)
 
 
 def _count(value: object) -> int | None:

@@ -44,6 +44,7 @@ class ChatPolicy:
     `continuation` says how a model goes on from earlier steps: `"ask"` shows them as its own message and asks for
     the next one, which every server understands; `"prefill"` lets it write on in that message (vLLM, SGLang,
     llama.cpp), which budget forcing needs.
+    `return_token_ids` asks the server for tokens (vLLM, SGLang), which then stand in records.
     `num_parameters` makes FLOPs known where the model's size is. Sampling is seeded per state as far as the server
     honours `seed`. `options` are laid over each request; `None` leaves a field out. A step that the server cut by
     length is kept as it is.
@@ -67,6 +68,7 @@ class ChatPolicy:
         backoff_s: float = 0.5,
         api_key: str | None = None,
         num_parameters: int = 0,
+        return_token_ids: bool = False,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         import openai
@@ -96,6 +98,7 @@ class ChatPolicy:
             num_parameters,
         )
         self.examples = tuple(examples)
+        self.return_token_ids = return_token_ids
         self.options = dict(options or {})
         self._refused: frozenset[str] = frozenset()
 
@@ -111,6 +114,7 @@ class ChatPolicy:
             "max_new_tokens": self.max_new_tokens,
             "continuation": self.continuation,
             "system": self.system,
+            "tokenizer": {"name": self._client.model, "hash": ""},
         }
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
@@ -180,8 +184,11 @@ class ChatPolicy:
             request["max_tokens"] = opening.max_new_tokens
         if opening.stops:
             request["stop"] = [*opening.stops, STEP_END][:4]
+        extra: dict[str, Any] = {"return_token_ids": True} if self.return_token_ids else {}
         if self.continuation == "prefill" and (state.steps or texts):
-            request["extra_body"] = {"continue_final_message": True, "add_generation_prompt": False}
+            extra |= {"continue_final_message": True, "add_generation_prompt": False}
+        if extra:
+            request["extra_body"] = extra | request.get("extra_body", {})
         refusal: ChatError | None = None
         for left_out in OPTIONAL:
             if left_out >= self._refused and (size > 1 or "n" not in left_out - self._refused):
@@ -240,6 +247,9 @@ class ChatPolicy:
                 num_tokens=num_tokens,
                 num_reasoning_tokens=min(num_tokens, sum(reasoning[j] for j in mine)),
                 num_prompt_tokens=(completion.prompt_tokens or 0) if i == kept[0] else 0,
+                token_ids=choice.token_ids if completion.prompt_ids else None,
+                token_log_probs=choice.token_log_probs if completion.prompt_ids else None,
+                context_ids=completion.prompt_ids if choice.token_ids else None,
             )
             stop = Stop.STOPPED if opening.stops else Stop.DELIMITER
             written.append(Written(step, Stop.LENGTH if choice.finish_reason == "length" else stop))

@@ -35,7 +35,8 @@ class Child:
     likeliest: bool = False
     """Take the likeliest token each time, in place of a sample."""
     ids: list[int] = field(default_factory=list)
-    log_prob: float = 0.0
+    log_probs: list[float] = field(default_factory=list)
+    """The model's own, one per token."""
     stop: Stop | None = None
 
 
@@ -236,7 +237,7 @@ class Decoder:
             child.stop = Stop.NOT_FINITE
             return
         child.ids.append(token)
-        child.log_prob += log_prob
+        child.log_probs.append(log_prob)
         if token in self.end_ids:
             child.stop = Stop.END
         elif job.ended(child.ids):

@@ -1,12 +1,13 @@
 """Keys and values of what a model has read, kept on the tree's nodes until memory runs short.
 
-An entry holds the tokens of one segment only (the prompt, one step, one reply) and is found by the texts of all
+An entry holds the tokens of one segment only (the prompt, one step, one reply) and is found by the tokens of all
 segments up to it. Siblings therefore share all that is above them, and a child costs the tokens of its own step.
 """
 
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,13 +46,15 @@ class Found(NamedTuple):
     """Tokens right after the cached ones that the model itself sampled here, and never read back."""
 
 
-def chain_keys(segments: Sequence[str]) -> list[bytes]:
-    """Return one key per segment; each stands for that segment and all before it."""
+def chain_keys(segments: Sequence[str] | Sequence[tuple[int, ...]]) -> list[bytes]:
+    """Return one key per segment, of text or of tokens; each stands for that segment and all before it."""
     keys, before = [], b""
     for segment in segments:
-        before = hashlib.blake2b(
-            before + segment.encode("utf-8", "surrogatepass"), digest_size=16
-        ).digest()
+        if isinstance(segment, str):
+            content = segment.encode("utf-8", "surrogatepass")
+        else:
+            content = array("q", segment).tobytes()
+        before = hashlib.blake2b(before + content, digest_size=16).digest()
         keys.append(before)
     return keys
 

@@ -78,6 +78,16 @@ class StepReader:
         cut = self.cut(whole, thinking=thinking, stops=stops)
         return (whole, "") if cut is None else (whole[: cut.at], cut.mark)
 
+    def ids_up_to(self, ids: Sequence[int], text: str) -> int | None:
+        """Return how many of the ids make exactly this text, which they begin with; `None` if it ends within one."""
+        for count in range(len(ids), -1, -1):
+            whole = self.decode(ids[:count])
+            if whole == text:
+                return count
+            if len(whole) < len(text):
+                return None
+        return None
+
     def num_reasoning(self, ids: Sequence[int], *, thinking: bool) -> int:
         """Count the tokens inside internal reasoning, its own tags included."""
         whole = _opened(self.decode(ids), thinking)

@@ -1,21 +1,23 @@
 """Any causal language model of `transformers` as a policy: prefixes are read once and shared by all their children.
 
 The same seed and state give the same steps, whatever else is in the batch and whatever the cache still holds: each
-child draws from its own stream, and a state's tokens are a function of its text. (Up to rounding: a model's
-arithmetic differs in the last digits with the shape of a batch.)
+child draws from its own stream, and a state's tokens are a function of the state. (Up to rounding: a model's
+arithmetic differs in the last digits with the shape of a batch.) Steps carry the tokens they were sampled as, and are
+read as those tokens again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from stepgym.agents.policies import prompts
 from stepgym.agents.policies.decoding import After, Child, Decoder, Job
 from stepgym.agents.policies.kv_store import KVStore, chain_keys
+from stepgym.agents.policies.layout import Layout
 from stepgym.agents.policies.loading import LanguageModel, load_language_model, smollm2_file
 from stepgym.agents.policies.sampling import stream
 from stepgym.agents.policies.shared_kv import cache_shape, check
@@ -26,7 +28,8 @@ from stepgym.envs.types import State, Step
 from stepgym.plugins.settings import check_settings
 
 LOG_PROB_DIGITS = 4
-"""Log-probabilities are rounded here, so that the batch's shape does not show in records."""
+"""Log-probabilities of steps are rounded here, so that the batch's shape does not show in records."""
+TOKEN_LOG_PROB_DIGITS = 6
 
 
 class TransformersPolicy:
@@ -73,24 +76,28 @@ class TransformersPolicy:
         ).name
         self.model, self.tokenizer = loaded
         self.seed, self.max_new_tokens = seed, max_new_tokens
-        self.delimiters, self.system, self.template = tuple(delimiters), system, template
-        self.examples = tuple(examples)
+        self.delimiters = tuple(delimiters)
+        self.layout = Layout(
+            self.tokenizer,
+            delimiter=self.delimiters[0],
+            system=system,
+            template=template,
+            examples=examples,
+            end_ids=_end_ids(self.model, self.tokenizer),
+        )
         shape = cache_shape(self.model)
         check(self.model, shape)
         self.decoder = Decoder(
             model=self.model,
             shape=shape,
             store=KVStore(None if kv_mib is None else int(kv_mib * 2**20)),
-            end_ids=_end_ids(self.model, self.tokenizer),
+            end_ids=self.layout.end_ids,
             temperature=temperature,
             top_p=top_p,
             max_children=max_children,
             working_bytes=int(working_mib * 2**20),
         )
         self._reader = StepReader(self.tokenizer, self.decoder.end_ids, self.delimiters)
-        self._tokens: Callable[[str], tuple[int, ...]] = lru_cache(100_000)(
-            partial(prompts.segment_ids, self.tokenizer)
-        )
 
     @property
     def num_parameters(self) -> int:
@@ -107,9 +114,10 @@ class TransformersPolicy:
             "top_p": self.decoder.top_p,
             "max_new_tokens": self.max_new_tokens,
             "delimiters": list(self.delimiters),
-            "system": self.system,
-            "template": self.template,
-            "num_examples": len(self.examples),
+            "system": self.layout.system,
+            "template": self.layout.template,
+            "num_examples": len(self.layout.examples),
+            "tokenizer": self.layout.describe_tokenizer(),
         }
 
     @property
@@ -151,39 +159,37 @@ class TransformersPolicy:
                 written[i] = [one for one in each if one.stop is not Stop.NOT_FINITE]
         return Extended(written, failures)
 
-    def head(self, prompt: str) -> tuple[str, str]:
-        """Return the text before the first step, see `prompts.head`."""
-        return prompts.head(
-            self.tokenizer,
-            prompt,
-            system=self.system,
-            template=self.template,
-            examples=self.examples,
-        )
-
     def _draft(self, opening: Opening) -> _Draft:
         state = opening.state
-        before = prompts.segments(self.head(state.prompt), state, delimiter=self.delimiters[0])
-        pieces = (*before, *opening.texts)
-        ids = [self._tokens(piece) for piece in pieces]
-        if not any(ids):
-            ids[0] = self._begin()
-        length = sum(map(len, ids))
+        before = [segment.ids for segment in self.layout.segments(state)]
+        known = opening.ids or (None,) * len(opening.texts)
+        opened = [
+            self.layout.ids_of(text) if ids is None else ids
+            for text, ids in zip(opening.texts, known, strict=True)
+        ]
+        if not any(before) and not any(opened):
+            before[0] = self._begin()
+        segments = [*before, *opened]
+        length = sum(map(len, segments))
         room = min(opening.max_new_tokens or self.max_new_tokens, self._context() - length)
         if room < 1:
             raise _DoesNotFit(
                 f"a prompt of {length} tokens leaves no room in the model's context of {self._context()}"
             )
+        texts = (
+            *prompts.segments(
+                self.layout.head(state.prompt), state, delimiter=self.layout.delimiter
+            ),
+            *opening.texts,
+        )
         likeliest = state.draw is None or self.decoder.temperature == 0
         count = min(opening.num_children, 1) if likeliest else opening.num_children
         draws = [
-            stream(self.seed, state.draw, child, *pieces, length=room) for child in range(count)
+            stream(self.seed, state.draw, child, *texts, length=room) for child in range(count)
         ]
         children = [Child(uniforms, likeliest=likeliest) for uniforms in draws]
-        thinking = is_thinking("".join(pieces[2:]))
-        keys = chain_keys(pieces)
-
-        num_opening = sum(map(len, ids[len(before) :]))
+        thinking = is_thinking("".join(texts[2:]))
+        first = tuple(token for ids in opened for token in ids)
 
         def ended(new: list[int]) -> bool:
             return self._reader.ended(new, thinking=thinking, stops=opening.stops)
@@ -193,11 +199,14 @@ class TransformersPolicy:
                 return None
             text, mark = self._reader.text(child.ids, thinking=thinking, stops=opening.stops)
             if opening.stops and (mark in opening.stops or not mark):
-                return After(chain_keys((*pieces, text))[-1], 0)
-            step = "".join(opening.texts) + text + self.delimiters[0]
-            return After(chain_keys((*before, step))[-1], num_opening)
+                count = self._reader.ids_up_to(child.ids, text)
+                kept = None if count is None else tuple(child.ids[:count])
+                return None if kept is None else After(chain_keys([*segments, kept])[-1], 0)
+            return After(chain_keys([*before, (*first, *child.ids)])[-1], len(first))
 
-        return _Draft(opening, Job(keys, ids, children, ended, segment_after), thinking)
+        job = Job(chain_keys(segments), segments, children, ended, segment_after)
+        context = tuple(token for ids in before for token in ids)
+        return _Draft(opening, job, thinking, context, tuple(opened))
 
     def _finish(self, draft: _Draft) -> list[Written]:
         out = []
@@ -205,17 +214,26 @@ class TransformersPolicy:
             text, mark = self._reader.text(
                 child.ids, thinking=draft.thinking, stops=draft.opening.stops
             )
+            assert child.stop is not None
+            stopped = child.stop is Stop.DELIMITER and mark in draft.opening.stops
+            # What ends a thought is taken back, and its tokens with it: other words may be forced there.
+            is_cut = stopped or (child.stop is Stop.END and bool(draft.opening.stops))
+            count = self._reader.ids_up_to(child.ids, text) if is_cut else len(child.ids)
             step = Step(
                 text,
-                log_prob=round(child.log_prob, LOG_PROB_DIGITS),
+                log_prob=round(math.fsum(child.log_probs), LOG_PROB_DIGITS),
                 num_tokens=len(child.ids),
                 num_reasoning_tokens=self._reader.num_reasoning(child.ids, thinking=draft.thinking),
                 num_prompt_tokens=draft.job.num_read if n == 0 else 0,
                 final=child.stop is Stop.END,
+                token_ids=None if count is None else tuple(child.ids[:count]),
+                token_log_probs=None
+                if count is None
+                else tuple(round(x, TOKEN_LOG_PROB_DIGITS) for x in child.log_probs[:count]),
+                context_ids=draft.context_ids,
             )
-            assert child.stop is not None
-            stopped = child.stop is Stop.DELIMITER and mark in draft.opening.stops
-            out.append(Written(step, Stop.STOPPED if stopped else child.stop, tuple(child.ids)))
+            stop = Stop.STOPPED if stopped else child.stop
+            out.append(Written(step, stop, draft.opening_ids))
         return out
 
     def _begin(self) -> tuple[int, ...]:
@@ -246,6 +264,9 @@ class _Draft:
     opening: Opening
     job: Job
     thinking: bool
+    context_ids: tuple[int, ...]
+    """What is read before the opening."""
+    opening_ids: tuple[tuple[int, ...], ...]
 
 
 def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:

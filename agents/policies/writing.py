@@ -27,7 +27,9 @@ class Opening(NamedTuple):
 
     state: State
     texts: tuple[str, ...] = ()
-    """The beginning, in the pieces in which it came about: what a piece of the model's own is read from the cache."""
+    """The beginning, in the pieces in which it came about: the model's own pieces are read from the cache."""
+    ids: tuple[tuple[int, ...] | None, ...] = ()
+    """The tokens of each piece that was sampled, `None` for a piece that was forced; empty if none are known."""
     num_children: int = 1
     max_new_tokens: int | None = None
     stops: tuple[str, ...] = ()
@@ -35,12 +37,12 @@ class Opening(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What was written after an opening, whose text and tokens are not in `step`."""
+    """What was written after an opening; `step` holds neither the opening's text nor its tokens."""
 
     step: Step
     stop: Stop
-    ids: tuple[int, ...] = ()
-    """Its tokens as they were sampled, delimiter or end-of-sequence token included, where the policy has them."""
+    opening_ids: tuple[tuple[int, ...], ...] = ()
+    """The tokens of each piece of the opening, as they were read."""
 
 
 class Extended(NamedTuple):

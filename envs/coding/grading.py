@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from stepgym.envs.coding.extraction import source_of
 from stepgym.envs.coding.one_process import one_process_program, read_one_process
 from stepgym.envs.coding.preamble import with_preamble
 from stepgym.envs.coding.stdio import grade_stdio
@@ -97,7 +98,7 @@ def grade(
             verdicts[i] = Verdict(Status.INCORRECT, reason=fault, decided_by="source")
             continue
         source = with_preamble(
-            solutions[i].removeprefix("\ufeff"),
+            source_of(solutions[i].removeprefix("\ufeff"), entry_point),
             preambles[i] if preambles else None,
             entry_point=entry_point,
             tests=task.source,

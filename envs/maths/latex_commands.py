@@ -129,6 +129,13 @@ def _styled(parser: Parser) -> Node:
     return parser.argument()
 
 
+def _dotted(parser: Parser) -> Node:
+    node = parser.argument()
+    if not isinstance(node, tuple):
+        raise Unreadable("a dot over a digit")
+    return node
+
+
 def _bold(parser: Parser) -> Node:
     node = parser.argument()
     if node in (("k", "i"), ("v", "j"), ("v", "k")):
@@ -214,6 +221,8 @@ def _environment(parser: Parser) -> Node:
     rows = _rows(parser)
     parser.advance()
     _environment_name(parser)
+    if not rows:
+        raise Unreadable("an empty environment")
     if parser.braced_system or name in ("cases", "rcases", "dcases"):
         parser.braced_system = False
         return _cases(rows)
@@ -227,14 +236,13 @@ def _environment(parser: Parser) -> Node:
 
 
 def _drop_alignment(parser: Parser) -> None:
-    """Take the `&` out of an aligned environment, where they part nothing."""
-    at = parser.at
-    while at < len(parser.tokens) and parser.tokens[at] != ("cmd", "end"):
-        if parser.tokens[at] == ("op", "&"):
-            del parser.tokens[at]
-        else:
-            at += 1
-    parser.kind, parser.value = parser.tokens[parser.at]
+    """Take the `&` out of an aligned environment, where they separate nothing."""
+    tokens, at = parser.tokens, parser.at
+    end = next((i for i in range(at, len(tokens)) if tokens[i] == ("cmd", "end")), len(tokens))
+    kept = [token for token in tokens[at:end] if token != ("op", "&")]
+    if len(kept) < end - at:
+        tokens[at:end] = kept
+        parser.kind, parser.value = tokens[at]
 
 
 def _rows(parser: Parser) -> list[list[Node]]:
@@ -319,7 +327,7 @@ COMMANDS: dict[str, Command] = {
     "mathsf": _styled,
     "mathfrak": _styled,
     "pmb": _bold,
-    "dot": _styled,
+    "dot": _dotted,
     "underline": _styled,
     "underbrace": _styled,
     "overbrace": _styled,

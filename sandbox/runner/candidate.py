@@ -292,7 +292,10 @@ def serve(channel: _socket.socket, source: str, *, name: str = MODULE_NAME) -> N
     sys.modules[name] = module
     link = CandidateLink(channel, module)
     try:
-        exec(compile(source, f"<{name}>", "exec", dont_inherit=True), vars(module))
+        exec(
+            compile(source.removeprefix("\ufeff"), f"<{name}>", "exec", dont_inherit=True),
+            vars(module),
+        )
     except SystemExit as ending:
         # A program that ends with success has defined what it defines; it can be called like a module.
         link.load_error = None if ending.code in (None, 0) else ending

@@ -11,6 +11,7 @@ import atexit
 import builtins
 import contextlib
 import errno
+import gc
 import linecache
 import marshal
 import mmap
@@ -23,7 +24,7 @@ import traceback
 import types
 from typing import Any, NoReturn
 
-from stepgym.sandbox.runner import candidate, wire
+from stepgym.sandbox.runner import candidate, confine, wire
 from stepgym.sandbox.runner.codec import dumps
 
 HINT = mmap.mmap(-1, 1)
@@ -107,19 +108,22 @@ REHEARSED_CALLS = dumps(["?", 1, "get", "f", [], [], []]) + dumps(
 )
 
 
-def lay_files(files: dict[str, str]) -> None:
+def write_files(files: dict[str, str | bytes]) -> None:
     """Write a program's files into the working directory."""
-    for name, text in files.items():
+    for name, content in files.items():
         if os.path.dirname(name):
             os.makedirs(os.path.dirname(name), exist_ok=True)
-        with open(name, "w", encoding="utf-8", errors="surrogatepass", newline="") as stream:
-            stream.write(text)
+        with open(name, "wb") as stream:
+            stream.write(
+                content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+            )
 
 
 def run(header: tuple[Any, ...], descriptors: list[int], line: _socket.socket) -> NoReturn:
     """Run one program of the kind the header names; never returns. A candidate says on `line` when it is done."""
     code = 1
     kind, names, limits, address_space = header
+    folder = os.getcwd()
     try:
         HINT[0] = 0
         if kind == "candidate":
@@ -128,7 +132,7 @@ def run(header: tuple[Any, ...], descriptors: list[int], line: _socket.socket) -
             line.close()
         payload = take_descriptors(names, descriptors)
         lower_limits(limits, address_space=address_space)
-        lay_files(payload["files"])
+        write_files(payload["files"])
         if kind == "candidate":
             channel = _socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=3)
             candidate.serve(channel, payload["source"])
@@ -143,7 +147,7 @@ def run(header: tuple[Any, ...], descriptors: list[int], line: _socket.socket) -
         HINT[0] = hint_of(error)
         _show(error)
     finally:
-        code = _wind_down(code)
+        code = _wind_down(code, folder if kind == "program" else None)
         if kind == "candidate":
             _part(code)
         os._exit(code)
@@ -175,6 +179,7 @@ def _run_python(source: str, args: list[str]) -> int:
     sys.modules["__main__"] = main
     sys.argv = [MAIN, *args]
     sys.path.insert(0, os.getcwd())
+    source = source.removeprefix("\ufeff")
     # Tracebacks show source lines without a file that other code could find.
     linecache.cache[MAIN] = (len(source), None, source.splitlines(keepends=True), MAIN)
     exec(compile(source, MAIN, "exec", dont_inherit=True), main.__dict__)
@@ -214,15 +219,51 @@ def _show(error: BaseException) -> None:
         os.write(2, b"(the exception could not be printed)\n")
 
 
-def _wind_down(code: int) -> int:
-    """End as the interpreter would: join threads, run exit handlers, flush; their failure is a failure."""
+def _wind_down(code: int, folder: str | None) -> int:
+    """End as the interpreter does: join threads, run exit handlers, flush; return the exit status.
+
+    With the `folder` that the program started in, also destroy its modules.
+    """
     try:
         if len(threading._active) > 1 or threading._threading_atexits:  # type: ignore[attr-defined]
             threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except BaseException as error:  # noqa: BLE001 - the boundary, as above
+    except BaseException as error:  # noqa: BLE001 - the boundary: a failing exit handler is a failing program
         HINT[0] = HINT[0] or hint_of(error)
-        return code or 120
-    return code
+        code = code or 120
+    flushed = _flush(sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    if folder is not None:
+        _destroy_modules(folder)
+        flushed = _flush(sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__) and flushed
+    confine.LIBC.fflush(None)
+    return code if flushed else code or 120
+
+
+def _flush(*streams: Any) -> bool:
+    """Flush the streams that are still open; false when one fails."""
+    well = True
+    for stream in streams:
+        try:
+            if stream is not None and not stream.closed:
+                stream.flush()
+        except BaseException as error:  # noqa: BLE001 - the stream may be any object of the program
+            HINT[0] = HINT[0] or hint_of(error)
+            well = False
+    return well
+
+
+def _destroy_modules(folder: str) -> None:
+    """Destroy the program's own modules, so that destructors run and open files are flushed."""
+    here = os.path.join(folder, "")
+    for name, module in list(sys.modules.items()):
+        path = getattr(module, "__file__", None)
+        if name == "__main__" or (type(path) is str and path.startswith(here)):
+            del sys.modules[name]
+            names = vars(module)
+            for private in (True, False):  # in the interpreter's order
+                for key in list(names):
+                    if key != "__builtins__" and (key[:1] == "_" and key[1:2] != "_") is private:
+                        names[key] = None
+            names.clear()
+    del module, names
+    gc.collect()

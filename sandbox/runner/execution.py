@@ -16,6 +16,12 @@ from stepgym.sandbox.runner.prefork import WaitingChild
 from stepgym.sandbox.runner.work_folder import Disk
 
 TICK_S = 0.05
+STARVED_FACTOR = 9
+"""Waiting for a CPU extends the wall time by up to this many times the limit."""
+GROUP_FACTOR = 4
+"""All processes of a program together may hold this many times the memory limit."""
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = resource.getpagesize()
 BLIND_S = 0.002
 """How often to look whether the program has ended on a kernel that does not tell."""
 
@@ -64,6 +70,7 @@ class Execution:
         self.status: int | None = None
         self.usage: Any = None
         self.begin = begin
+        self.starved_s = 0.0
 
     def run(self) -> dict[str, Any]:
         """Wait for the program's end, or end it, and return the reply to the host."""
@@ -111,10 +118,11 @@ class Execution:
         """How long to sleep before something must be checked again."""
         pauses = [BLIND_S] if self.process.ending is None else []
         if self.limits.get("wall_s") is not None:
-            pauses.append(self.begin + self.limits["wall_s"] - time.monotonic())
+            left_s = self.begin + self.limits["wall_s"] + self.starved_s - time.monotonic()
+            pauses.append(max(0.005, left_s))
         if self.limits.get("cpu_s") is not None:
             pauses.append(max(0.005, (self.limits["cpu_s"] - self._cpu()) / 2))
-        if self.limits.get("disk_mib") is not None:
+        if self.limits.get("disk_mib") is not None or self.process_limit.ever_granted:
             pauses.append(TICK_S)
         return max(0.0, min(pauses)) * 1000 + 1 if pauses else None
 
@@ -160,20 +168,69 @@ class Execution:
         wall, cpu, disk = (self.limits.get(name) for name in ("wall_s", "cpu_s", "disk_mib"))
         if self.process_limit.overwhelmed:
             self._kill("processes")
-        elif wall is not None and time.monotonic() - self.begin >= wall:
+        elif wall is not None and self._over_wall_time(wall):
             self._kill("wall_time")
         elif cpu is not None and self._cpu() >= cpu:
             self._kill("cpu_time")
         elif disk is not None and self.surroundings.disk.used() > disk << 20:
             self._kill("disk")
-        elif self._resident() > (self.limits.get("memory_mib") or 1 << 40) << 20:
+        elif (
+            self._resident() > (self.limits.get("memory_mib") or 1 << 40) << 20
+            or self._group_memory()
+            > ((self.limits.get("memory_mib") or 1 << 40) << 20) * GROUP_FACTOR
+        ):
             self._kill("memory")
 
+    def _over_wall_time(self, wall_s: float) -> bool:
+        """Whether the wall time is over, without the time in which the program waited for a CPU."""
+        elapsed_s = time.monotonic() - self.begin
+        if elapsed_s < wall_s + self.starved_s:
+            return False
+        self.starved_s = min(self._waiting(), STARVED_FACTOR * wall_s)
+        return elapsed_s >= wall_s + self.starved_s
+
+    def _waiting(self) -> float:
+        """Seconds that the program's threads were ready and had no CPU: the most of any; 0 where that is not shown."""
+        waited_ns = [0]
+        for pid in self.process.group():
+            try:
+                for thread in os.listdir(f"/proc/{pid}/task"):
+                    with open(f"/proc/{pid}/task/{thread}/schedstat") as stream:
+                        waited_ns.append(int(stream.read().split()[1]))
+            except (OSError, IndexError):
+                continue
+        return max(waited_ns) / 1e9
+
     def _cpu(self) -> float:
+        """CPU seconds of the program's process; of all its processes if it has started any."""
         try:
-            return time.clock_gettime((~self.process.pid << 3) | 2)
+            own = time.clock_gettime((~self.process.pid << 3) | 2)
         except OSError:
-            return 0.0
+            own = 0.0
+        if not self.process_limit.ever_granted:
+            return own
+        ticks = 0
+        for pid in self.process.group():
+            try:
+                with open(f"/proc/{pid}/stat") as stream:
+                    ticks += sum(map(int, stream.read().rpartition(")")[2].split()[11:15]))
+            except (OSError, ValueError):
+                continue
+        return max(own, ticks / CLOCK_TICKS)
+
+    def _group_memory(self) -> int:
+        """Bytes in memory of all processes of a program that has started some; 0 where that cannot be seen."""
+        if not self.process_limit.ever_granted:
+            return 0
+        total = 0
+        for pid in self.process.group():
+            try:
+                with open(f"/proc/{pid}/statm") as stream:
+                    _, resident, shared, *_ = map(int, stream.read().split())
+                    total += (resident - shared) * PAGE_BYTES
+            except (OSError, ValueError):
+                continue
+        return total
 
     def _resident(self) -> int:
         """Bytes in memory of a program whose address space has no limit; 0 when that cannot be seen."""
@@ -181,7 +238,7 @@ class Execution:
             return 0
         try:
             with open(f"/proc/{self.process.pid}/statm") as stream:
-                return int(stream.read().split()[1]) * resource.getpagesize()
+                return int(stream.read().split()[1]) * PAGE_BYTES
         except OSError:
             return 0
 
@@ -206,6 +263,7 @@ class Execution:
             "id": self.message["id"],
             "overrun": self.overrun,
             "wall_s": wall,
+            "starved_s": self.starved_s,
         }
         reply.update(
             hint=child.HINTS.get(child.HINT[0]),

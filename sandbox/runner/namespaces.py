@@ -1,6 +1,6 @@
 """Namespaces for a runner that no container engine started: own processes, network, IPC and file systems.
 
-What the kernel or the administrator refuses is left out; `enter` says what it got.
+What the kernel or the administrator refuses is left out; `enter` returns what was granted.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ NOSUID, NODEV, NOEXEC, REC, PRIVATE = 2, 4, 8, 16384, 1 << 18
 def enter(
     folder: str, tmpfs_mib: int | None, run_written: bool, control: socket.socket
 ) -> list[str]:
-    """Move into new namespaces and go on as process 1 there; return what was gained.
+    """Move into new namespaces and continue as process 1 there; return what the kernel granted.
 
-    The process that called ends and tells the host the new one's number; without namespaces it just goes on.
+    The calling process ends and tells the host the new process number. Without namespaces it continues itself.
     """
     if not _unshare():
         return []
@@ -41,6 +41,9 @@ def enter(
     )
     if _mount("tmpfs", folder, "tmpfs", NOSUID | NODEV | (0 if run_written else NOEXEC), options):
         gained.append("tmpfs")
+    options = "size=16m,nr_inodes=1024,mode=1777"
+    if _mount("tmpfs", "/dev/shm", "tmpfs", NOSUID | NODEV | NOEXEC, options):
+        gained.append("shared memory")
     return gained
 
 

@@ -204,6 +204,13 @@ class WaitingChild:
         self.limit = ProcessLimit(*listener, others=self.others)
         return True
 
+    def group(self) -> list[str]:
+        """List the numbers of the program's processes; only the first where /proc shows others too."""
+        if self.others is None:
+            return [str(self.pid)]
+        others = self.others()
+        return [name for name in os.listdir("/proc") if name.isdigit() and name not in others]
+
     @property
     def childless(self) -> bool:
         """Whether the process certainly started no other: the kernel asked about none."""

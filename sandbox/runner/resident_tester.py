@@ -24,9 +24,8 @@ MAX_PROGRAMS = 1000
 MAX_GROWTH_KIB = 64 << 10
 
 
-def serve(line: _socket.socket, packages: list[str]) -> NoReturn:
+def serve(line: _socket.socket) -> NoReturn:
     """Run programs from `line` until something says to start afresh; the caller ends the process."""
-    sys.path.extend(packages)
     quiet = os.open("/dev/null", os.O_RDWR)
     path, recursion = list(sys.path), sys.getrecursionlimit()
     start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -62,7 +61,7 @@ def _run(by_name: dict[str, int]) -> dict[str, Any]:
             os.dup2(by_name[name], number)
     channel = socket.socket(fileno=os.dup(by_name["channel"]))
     try:
-        child.lay_files(payload["files"])
+        child.write_files(payload["files"])
         tester.run(channel, payload["source"], by_name["report"])
     except BaseException as error:  # noqa: BLE001 - the boundary: a failing test program is a status
         code = 1

@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import time
 from typing import Any, NoReturn
 
@@ -23,6 +24,7 @@ from stepgym.sandbox.runner.prefork import Confinement, ForkServer, WaitingChild
 from stepgym.sandbox.runner.work_folder import Disk, empty
 
 MAX_STILLBORN = 8
+SHARED_MEMORY = "/dev/shm"
 PRELOADED = [
     "abc",
     "bisect",
@@ -60,11 +62,15 @@ class Options:
         self.outer_readable: list[str] | None = given.get("outer_readable")
         self.namespaces: bool = given.get("namespaces", False)
         self.packages: list[str] = given.get("packages", [])
-        """Folders that a trusted tester may import from."""
+        """Folders with packages that programs can import."""
+        self.preload: list[str] = given.get("preload", [])
+        """Modules of these packages to load before any program comes."""
         self.tester: bool = given.get("tester", False)
         self.run_written: bool = given.get("run_written", False)
         """Whether programs may run files they wrote (compiled languages)."""
         self.tmpfs_mib: int | None = given.get("tmpfs_mib")
+        self.shared_memory: bool = given.get("shared_memory", False)
+        """Whether /dev/shm is the runner's own, which semaphores of `multiprocessing` need."""
 
 
 class Supervisor:
@@ -87,8 +93,9 @@ class Supervisor:
         """Whether /proc shows what is inside, and nothing else, so that processes can be counted."""
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would hide how a child ended
+        self.writable = [options.folder, *([SHARED_MEMORY] if options.shared_memory else [])]
         ruleset = confine.landlock_ruleset(
-            options.readable, [options.folder, "/dev/null"], exec_writable=options.run_written
+            options.readable, [*self.writable, "/dev/null"], exec_writable=options.run_written
         )
         scoped = confine.landlock_abi() >= confine.SCOPE_SIGNALS_ABI
         confinement = Confinement(
@@ -129,7 +136,7 @@ class Supervisor:
     def _child_main(self, line: _socket.socket) -> NoReturn:
         """What a confined child does: wait on `line` for its program and run it."""
         if self.options.tester:
-            resident_tester.serve(line, self.options.packages)
+            resident_tester.serve(line)
         header, descriptors = wire.take_over(line)
         if header is not None:
             child.run(header, descriptors, line)
@@ -151,7 +158,8 @@ class Supervisor:
         else:
             self._clear(process, ended=execution.status is not None)
         if not message.get("more"):
-            empty(self.options.folder)
+            for folder in self.writable:
+                empty(folder)
         if execution.done is None:
             wire.send(self.control, reply)
 
@@ -251,17 +259,21 @@ def main(descriptor: int, text: str) -> None:
     gained: list[str] = []
     if options.namespaces:
         gained = namespaces.enter(options.folder, options.tmpfs_mib, options.run_written, control)
+        options.shared_memory = "shared memory" in gained
     confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
     confine.prctl(confine.PR_SET_CHILD_SUBREAPER, 1)
-    for name in (
-        [*PRELOADED, "stepgym.sandbox.runner.resident_tester"] if options.tester else PRELOADED
-    ):
+    sys.path.extend(options.packages)
+    for name in PRELOADED:
         __import__(name)
+    for name in options.preload:
+        with contextlib.suppress(ImportError):  # the program that imports it will say so
+            __import__(name)
     import builtins
     from _sitebuiltins import Quitter
 
     builtins.exit = Quitter("exit", "Ctrl-D")
     builtins.quit = Quitter("quit", "Ctrl-D")
+    sys.set_int_max_str_digits(0)
     os.chdir(options.folder)
     descendants = Descendants()
     if options.outer_readable is not None:
@@ -269,7 +281,7 @@ def main(descriptor: int, text: str) -> None:
         own = ["/proc"] if "proc" in gained else []
         outer = confine.landlock_ruleset(
             [*options.outer_readable, *own],
-            [options.folder, "/dev/null"],
+            [options.folder, "/dev/null", *([SHARED_MEMORY] if options.shared_memory else [])],
             exec_writable=options.run_written,
         )
         if enter := confine.landlock_entry(outer):

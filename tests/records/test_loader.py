@@ -6,6 +6,8 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stepgym.agents.record import make_record
 from stepgym.agents.solving import iter_solve
@@ -56,40 +58,50 @@ def test_step_verdicts_are_the_step_verifiers(env_id: str, options: dict[str, An
             assert node.step_verdict == verdicts[-1].status.value
 
 
-def test_every_field_of_a_step_comes_back_but_what_the_policy_had_to_read() -> None:
-    first = Step(
-        "<think>a</think>b",
-        log_prob=-1.5,
-        num_tokens=4,
-        num_reasoning_tokens=3,
-        reply="no",
-        num_reply_tokens=2,
-        token_ids=(5, 6),
-        token_log_probs=(-0.5, None),
-        context_ids=(1, 2),
-    )
-    last = Step("c", final=True, token_ids=(7,), token_log_probs=(-1.0,), context_ids=(3,))
-    states = [
-        State("p", public=((1, 2), "x")),
-        State("p", (first,), public=((1,), "x")),
-        State("p", (first, last), "c", End.ANSWERED, ((1,), "x")),
-    ]
-    tree = SearchTree(
-        "p0",
-        states,
-        parent=[-1, 0, 1],
-        children=[[1], [2], []],
-        prior=[1.0] * 3,
-        score=[None] * 3,
-        visits=[0] * 3,
-        value=[0.0] * 3,
-        status=[NodeStatus.OPEN] * 3,
-    )
-    problem = load_env("stepgym/Countdown-v0").problems[0]
-    record = make_record(tree, replace(problem, prompt="p"), best=2, verdict=None)
-    back = states_of(from_disk(record))
-    assert back == states
-    for state, original in zip(back, states):
+TOKENS = st.lists(st.integers(0, 3), max_size=3).map(tuple)
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> SearchTree:
+    """A tree whose policy read what lay before, or something else, or gave no tokens."""
+    tree = SearchTree("p0", [State("p", public=((1, 2), "x"))])
+    for node in range(1, draw(st.integers(1, 7)) + 1):
+        parent = draw(st.integers(0, node - 1))
+        before = tree.states[parent].steps
+        ids = draw(st.none() | TOKENS)
+        seen: tuple[int, ...] = ()
+        if before and before[-1].token_ids is not None:
+            seen = (before[-1].context_ids or ()) + before[-1].token_ids
+        context = draw(TOKENS) if draw(st.booleans()) else seen + draw(TOKENS)
+        step = Step(
+            f"<think>a</think>{node}",
+            log_prob=-1.5,
+            num_tokens=4,
+            num_reasoning_tokens=3,
+            reply=draw(st.sampled_from(["", "no"])),
+            num_reply_tokens=2,
+            final=draw(st.booleans()),
+            token_ids=ids,
+            token_log_probs=None if ids is None else (-0.5,) * len(ids),
+            context_ids=None if ids is None else context,
+        )
+        end = draw(st.sampled_from([None, *End]))
+        tree.states.append(State("p", (*before, step), "c" if end else None, end, ((1,), node)))
+        tree.parent.append(parent)
+        tree.children.append([])
+        tree.children[parent] = [*tree.children[parent], node]
+    size = len(tree)
+    tree.prior, tree.score, tree.visits = [1.0] * size, [None] * size, [0] * size
+    tree.value, tree.status = [0.0] * size, [NodeStatus.OPEN] * size
+    return tree
+
+
+@given(trees())
+def test_every_field_of_a_step_comes_back_but_what_had_to_be_read_anew(tree: SearchTree) -> None:
+    problem = replace(load_env("stepgym/Countdown-v0").problems[0], prompt="p")
+    back = states_of(from_disk(make_record(tree, problem, best=0, verdict=None)))
+    assert back == tree.states
+    for state, original in zip(back, tree.states):
         for mine, theirs in zip(state.steps, original.steps):
             for field in fields(Step):
                 assert getattr(mine, field.name) == getattr(theirs, field.name), field.name

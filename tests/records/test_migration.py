@@ -19,7 +19,8 @@ from stepgym.selfplay import selfplay
 NEW_IN_RECORD = {"env_options", "attempt", "fault", "decided_by"}
 NEW_IN_NODE = {
     *("num_reasoning_tokens", "num_reply_tokens", "final", "token_ids", "token_log_probs"),
-    *("context_ids", "public", "end", "fault", "step_verdict"),
+    *("context_ids", "context_restarts", "own_context_ids"),
+    *("public", "end", "fault", "step_verdict"),
 }
 
 

@@ -43,6 +43,8 @@ def node_records(draw: st.DrawFn, parent: int) -> NodeRecord:
         if token_ids is None
         else draw(st.none() | st.tuples(*[st.none() | REAL] * len(token_ids))),
         context_ids=draw(st.none() | TOKENS),
+        context_restarts=draw(st.booleans()),
+        own_context_ids=draw(st.none() | TOKENS),
         public=draw(JSON),
         num_tokens=draw(st.integers(0, 10**6)),
         prior=draw(REAL),

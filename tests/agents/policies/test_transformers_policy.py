@@ -240,7 +240,11 @@ def test_opening_is_written_on_and_reads_only_what_was_forced(make_policy: Make)
     assert more.step.num_prompt_tokens == len(" Wait")
     ((fresh,),) = make_policy(delimiters=(STEP_END,)).extend([again]).written
     assert fresh.step == more.step
-    state = replace(STATES[0], steps=(Step(first.step.text + " Wait" + more.step.text),))
+    ids = tuple(
+        token for piece in (*more.opening_ids, more.step.token_ids or ()) for token in piece
+    )
+    whole = Step(first.step.text + " Wait" + more.step.text, token_ids=ids)
+    state = replace(STATES[0], steps=(whole,))
     ((child,),) = policy.propose([state], [1])
     assert child.num_prompt_tokens == len(STEP_END), (
         "the step is read from the cache whole, forced words included"

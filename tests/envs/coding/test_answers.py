@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stepgym.envs.coding import extract_code, grade
+from stepgym.envs.coding.extraction import solution_source
 from stepgym.envs.coding.problems import code_problems, make_code
-from stepgym.envs.coding.verifier import CodingVerifier, solution_source
+from stepgym.envs.coding.verifier import CodingVerifier
 from stepgym.envs.files import DataFileError
 from stepgym.envs.types import Problem, Status
 from stepgym.sandbox.types import Sandbox
@@ -51,6 +53,38 @@ ANSWERS = [  # how models answer, all of them the same program
     ("a body and then words", "    return math.pi * r * r\n\nThat is all.\n"),
     ("a body in a fence", "```python\n    return math.pi * r * r\n```"),
     ("a lambda", "area = lambda r: math.pi * r * r\n"),
+    ("a fence of tildes", f"~~~python\n{WHOLE}~~~\n"),
+    ("tags", f"[PYTHON]\n{WHOLE}[/PYTHON]\n[TESTS]\nassert area(0) == 0\n[/TESTS]"),
+    (
+        "a summary that is longer than the code",
+        f"```python\n{WHOLE}```\n\n```\n{'The area grows with the square of the radius. ' * 20}\n```",
+    ),
+    (
+        "a helper in a block of its own",
+        "```python\ndef square(x):\n    return x * x\n```\nThen:\n```python\ndef area(r):\n    return math.pi * square(r)\n```",
+    ),
+    (
+        "a fence inside a docstring",
+        '```python\ndef area(r):\n  """Doc.\n  ```\n  area(1)\n  ```\n  """\n  return math.pi * r * r\n```',
+    ),
+    (
+        "an indented fence inside a docstring",
+        "```python\ndef area(r):\n    '''Doc.\n    ```\n    area(1)\n    ```\n    '''\n    return math.pi * r * r\n```",
+    ),
+    ("a body with two blanks", "  if r:\n    return math.pi * r * r\n  return 0\n"),
+    ("a body with tabs", "\tif r:\n\t\treturn math.pi * r * r\n\treturn 0\n"),
+    ("a program that ends itself", f"```python\n{WHOLE}import sys\nsys.exit(0)\n```"),
+    ("a byte order mark", f"\ufeff{WHOLE}"),
+    ("lines that end as on Windows", f"```python\n{WHOLE}```".replace("\n", "\r\n")),
+    (
+        "an interactive session beside it",
+        f"```python\n{WHOLE}```\n```\n>>> area(1)\n3.141592653589793\n{'>>> area(0)' * 30}\n```",
+    ),
+    (
+        "an interactive session",
+        "```\n>>> def area(r):\n...     return math.pi * r * r\n>>> area(0)\n0.0\n```",
+    ),
+    ("a block without end before another", f"```text\nfirst a plan\n```python\n{WHOLE}```"),
 ]
 
 
@@ -116,3 +150,35 @@ def test_a_file_plays(tmp_path: Path) -> None:
         assert (reward, ended) == (1.0, True)
     finally:
         env.close()
+
+
+@given(st.text(alphabet="`~ab \n\t'\"[]", max_size=200))
+def test_extraction_takes_any_text(answer: str) -> None:
+    assert isinstance(extract_code(answer, "a"), str)
+
+
+@given(st.sampled_from(["```", "````", "~~~"]), st.sampled_from(["python", "py", "Python3", ""]))
+def test_code_in_any_fence_is_the_code(fence: str, language: str) -> None:
+    assert extract_code(f"Here:\n\n{fence}{language}\n{WHOLE}{fence}\nDone.", "area") == WHOLE
+
+
+def test_extraction_takes_time_in_proportion() -> None:
+    for piece in ("```\n", "[PYTHON]\n", '"""\n```\n', "def area(r):\n", "~~~x\n"):
+        assert isinstance(extract_code(piece * 100_000, "area"), str)
+
+
+def test_without_an_entry_point_the_program_is_taken() -> None:
+    program = "n = int(input())\nprint(n * 2)\n"
+    words = "```\nInput: 3\nOutput: 6\nA long explanation of the example follows here.\n```"
+    assert extract_code(f"{words}\n```python\n{program}```\n{words}") == program
+
+
+def test_grade_takes_answers_too(local_sandbox: Sandbox) -> None:
+    fenced = "def f():\n    '''\n```\nf()\n```\n'''\n    return 1\n"
+    found = grade(
+        [f"Here:\n```python\n{fenced}```", fenced],
+        tests=["assert f() == 1"] * 2,
+        entry_points=["f"] * 2,
+        sandbox=local_sandbox,
+    )
+    assert [verdict.correct for verdict in found] == [True, True], found

@@ -1,0 +1,247 @@
+"""Episodes as tokens: from records, or played for the purpose.
+
+Tokens are the sampled ones; nothing is tokenised anew unless a layout is given for records without tokens.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from stepgym.agents.policies.layout import Layout
+from stepgym.agents.run_setup import choose_problems
+from stepgym.agents.search.best_of_n import BestOfN
+from stepgym.agents.solving import iter_solve
+from stepgym.agents.types import EpisodeRecord, Policy, Search
+from stepgym.envs.types import Problem, State, Status
+from stepgym.records.loader import contexts_of, states_of
+from stepgym.records.tree import children_of, path_to
+from stepgym.records.types import RecordError, Rollout
+
+STEP_REWARDS = {Status.CORRECT.value: 1.0, Status.INCORRECT.value: 0.0}
+
+
+def rollouts(
+    problems: str | Any | Sequence[Problem],
+    *,
+    env: Any = None,
+    policy: str | Policy,
+    group: int,
+    search: Search | None = None,
+    episodes: int | None = None,
+    seed: int = 0,
+) -> list[Rollout]:
+    """Play each problem and return all finished paths as tokens, problem by problem.
+
+    Without a `search`, `group` samples of each problem; with one, the paths of its tree (`group` is then not used).
+    `problems`, `env` and `episodes` are as of `stepgym.agents.solve`. A policy that gives no tokens gives no rollouts.
+    """
+    chosen, where = choose_problems(problems, env, episodes=episodes, seed=seed)
+    records = iter_solve(
+        chosen,
+        env=where,
+        agent=BestOfN(n=group) if search is None else search,
+        policy=policy,
+        seed=seed,
+        see_verdicts=None if search is not None else False,
+        verify_all=True,
+    )
+    return [rollout for record in records for rollout in rollouts_of(record)]
+
+
+def rollouts_of(record: EpisodeRecord, layout: Layout | None = None) -> list[Rollout]:
+    """Return the finished paths of a record's tree as tokens.
+
+    With a `layout` the paths' texts are tokenised by it. Without one, paths of which a step has no tokens are left out.
+    """
+    if layout is not None:
+        states = states_of(record)
+        return [_laid_out(record, node, states[node], layout) for node in _finished(record)]
+    contexts = contexts_of(record)
+    return [rollout for node in _finished(record) for rollout in _sampled(record, node, contexts)]
+
+
+def check_tokenizer(record: EpisodeRecord, described: dict[str, str]) -> None:
+    """Raise `RecordError` if the record's tokens are those of another tokenizer than the one described."""
+    mine = tokenizer_of(record)
+    if mine is not None and mine.get("hash") != described["hash"]:
+        raise RecordError(
+            f"record {record.problem_id} has tokens of tokenizer {mine.get('name')!r} (hash {mine.get('hash')!r}), not "
+            f"of {described['name']!r} (hash {described['hash']!r}); name the model that played, or tokenise its text anew"
+        )
+
+
+def tokenizer_of(record: EpisodeRecord) -> dict[str, str] | None:
+    """Return name and hash of the tokenizer of a record's tokens; `None` if it has none."""
+    policy = record.agent.get("policy")
+    while isinstance(policy, dict):
+        if "tokenizer" in policy:
+            return dict(policy["tokenizer"])
+        policy = policy.get("policy")
+    return None
+
+
+def mean_rewards(records: Iterable[EpisodeRecord]) -> dict[str, float]:
+    """Return the mean reward of each problem's finished paths, over all its attempts; undecided ones are left out."""
+    rewards: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    for record in records:
+        for end in _finished(record):
+            reward = _reward_of(record, end)
+            if reward is not None:
+                rewards[record.problem_id].append((reward, max(1, record.nodes[end].visits)))
+    return {problem: _mean(found) for problem, found in rewards.items()}
+
+
+def group_advantages(rollout: Rollout, mean_reward: float) -> list[float | None]:
+    """Return the advantage of each token over the problem's mean reward; `None` for a token that is not learned."""
+    advantage = None if rollout.reward is None else rollout.reward - mean_reward
+    return [advantage if own else None for own in rollout.is_own]
+
+
+def tree_token_advantages(
+    rollouts: Sequence[Rollout], record: EpisodeRecord
+) -> list[list[float | None]]:
+    """Return `tree_advantages` for each token of a record's rollouts; `None` for a token that is not learned.
+
+    A step that several paths share is learned in the first of them alone.
+    """
+    step_advantages = tree_advantages(record)
+    seen: set[int] = set()
+    found = []
+    for rollout in rollouts:
+        row: list[float | None] = []
+        for node, end in zip(rollout.nodes, rollout.step_ends):
+            advantage = None if node in seen else step_advantages.get(node)
+            row += [advantage if own else None for own in rollout.is_own[len(row) : end]]
+            seen.add(node)
+        found.append(row)
+    return found
+
+
+def tree_advantages(record: EpisodeRecord) -> dict[int, float]:
+    """Return by node the mean reward of the decided ends below its step, minus that below its parent.
+
+    The advantages on a path add up to the end's reward minus the mean over all ends. Nodes without a decided end below
+    them are left out.
+    """
+    below: dict[int, list[tuple[float, int]]] = defaultdict(list)
+    for end in _finished(record):
+        reward = _reward_of(record, end)
+        if reward is not None:
+            for node in path_to(record, end):
+                below[node].append((reward, max(1, record.nodes[end].visits)))
+    values = {node: _mean(ends) for node, ends in below.items()}
+    return {
+        node: value - values[record.nodes[node].parent]
+        for node, value in values.items()
+        if record.nodes[node].parent >= 0
+    }
+
+
+def _mean(weighted: Sequence[tuple[float, int]]) -> float:
+    return sum(x * count for x, count in weighted) / sum(count for _, count in weighted)
+
+
+def _finished(record: EpisodeRecord) -> list[int]:
+    """Return the nodes at which an episode was over and to which a step led."""
+    children = children_of(record)
+    return [
+        number
+        for number, node in enumerate(record.nodes)
+        if node.parent >= 0 and not children[number] and node.end is not None
+    ]
+
+
+def _verdict_of(record: EpisodeRecord, end: int) -> str:
+    node = record.nodes[end]
+    if node.answer is None:
+        return "no_answer"
+    return node.verdict or Status.UNDECIDED.value
+
+
+def _reward_of(record: EpisodeRecord, end: int) -> float | None:
+    return {"correct": 1.0, "incorrect": 0.0, "no_answer": 0.0}.get(_verdict_of(record, end))
+
+
+class _Piece(NamedTuple):
+    """A step on its way into a rollout: the tokens read before it that are not there yet, and its own."""
+
+    node: int
+    read: tuple[int, ...]
+    ids: tuple[int, ...]
+    log_probs: tuple[float | None, ...] | None
+    is_forced: tuple[bool, ...]
+
+
+def _sampled(
+    record: EpisodeRecord, end: int, contexts: Sequence[tuple[int, ...] | None]
+) -> Iterator[Rollout]:
+    """Yield a path's rollout; several if the policy did not go on from the tokens before."""
+    prompt: tuple[int, ...] | None = None
+    pieces: list[_Piece] = []
+    before: tuple[int, ...] = ()
+    for number in path_to(record, end)[1:]:
+        node, context = record.nodes[number], contexts[number]
+        if node.token_ids is None or context is None:
+            return
+        if prompt is None or context[: len(before)] != before:
+            if prompt is not None:
+                yield _join(record, end, prompt, pieces)
+            prompt, pieces, before = context, [], context
+        read = context[len(before) :]
+        log_probs = node.token_log_probs
+        forced = tuple(log_probs is not None and x is None for x in log_probs or node.token_ids)
+        pieces.append(_Piece(number, read, node.token_ids, log_probs, forced))
+        before = context + node.token_ids
+    if prompt is not None:
+        yield _join(record, end, prompt, pieces)
+
+
+def _laid_out(record: EpisodeRecord, end: int, state: State, layout: Layout) -> Rollout:
+    """Return a path's rollout as a layout tokenises its text."""
+    segments = layout.segments(state)
+    prompt = segments[0].ids + segments[1].ids
+    nodes = iter(path_to(record, end)[1:])
+    pieces: list[_Piece] = []
+    read: tuple[int, ...] = ()
+    for segment in segments[2:]:
+        if segment.is_own:
+            log_probs, forced = None, (False,) * len(segment.ids)
+            pieces.append(_Piece(next(nodes), read, segment.ids, log_probs, forced))
+            read = ()
+        else:
+            read += segment.ids
+    return _join(record, end, prompt, pieces)
+
+
+def _join(
+    record: EpisodeRecord, end: int, prompt: tuple[int, ...], pieces: Sequence[_Piece]
+) -> Rollout:
+    ids: list[int] = []
+    own: list[bool] = []
+    log_probs: list[float | None] = []
+    ends: list[int] = []
+    for piece in pieces:
+        ids += [*piece.read, *piece.ids]
+        own += [False] * len(piece.read) + [not forced for forced in piece.is_forced]
+        log_probs += [None] * len(piece.read)
+        log_probs += piece.log_probs or [None] * len(piece.ids)
+        ends.append(len(ids))
+    node = record.nodes[end]
+    return Rollout(
+        problem_id=record.problem_id,
+        attempt=record.attempt,
+        nodes=tuple(piece.node for piece in pieces),
+        prompt_ids=prompt,
+        ids=tuple(ids),
+        is_own=tuple(own),
+        log_probs=tuple(log_probs),
+        step_ends=tuple(ends),
+        step_rewards=tuple(
+            STEP_REWARDS.get(record.nodes[piece.node].step_verdict or "") for piece in pieces
+        ),
+        verdict=_verdict_of(record, end),
+        fault=node.fault,
+        count=max(1, node.visits),
+    )

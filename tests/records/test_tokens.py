@@ -1,0 +1,276 @@
+"""What a record holds of tokens: exactly what was read and sampled, with the log-probabilities of a plain forward pass."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stepgym.agents.policies.budget_forcing import BudgetForcingPolicy
+from stepgym.agents.policies.layout import Layout
+from stepgym.agents.policies.loading import LanguageModel
+from stepgym.agents.policies.transformers_policy import TransformersPolicy
+from stepgym.agents.search.best_of_n import BestOfN
+from stepgym.agents.search.mcts import MCTS
+from stepgym.agents.solving import iter_solve
+from stepgym.agents.types import EpisodeRecord, NodeRecord
+from stepgym.envs.registry import load_env
+from stepgym.envs.types import Status, Verdict
+from stepgym.records.loader import contexts_of, states_of
+from stepgym.records.rollouts import (
+    check_tokenizer,
+    group_advantages,
+    mean_rewards,
+    rollouts,
+    rollouts_of,
+    tree_advantages,
+    tree_token_advantages,
+)
+from stepgym.records.schema import from_line, to_line
+from stepgym.records.tree import path_to
+from stepgym.records.types import RecordError
+
+from .conftest import ReplyingDomain
+
+
+class LengthVerifier:
+    """Correct if the answer has an even number of characters; undecided if it begins with a capital letter."""
+
+    def verify(self, problems: Any, answers: Any) -> list[Verdict]:
+        return [
+            Verdict(Status.UNDECIDED)
+            if answer[:1].isupper()
+            else Verdict(Status.CORRECT, 1.0)
+            if len(answer) % 2 == 0
+            else Verdict(Status.INCORRECT)
+            for answer in answers
+        ]
+
+
+def make_env() -> Any:
+    env = load_env("stepgym/Math-v0", level=1, seed=4)
+    env.domain, env.verifier = ReplyingDomain(), LengthVerifier()
+    return env
+
+
+def make_policy(language_model: LanguageModel, **settings: Any) -> TransformersPolicy:
+    return TransformersPolicy(
+        language_model, **{"temperature": 1.0, "max_new_tokens": 8, "seed": 1, **settings}
+    )
+
+
+def played(policy: Any, search: Any, num: int = 2) -> list[EpisodeRecord]:
+    env = make_env()
+    problems = [env.problems[i] for i in range(num)]
+    records = iter_solve(
+        problems, env=env, agent=search, policy=policy, see_verdicts=False, verify_all=True
+    )
+    return [from_line(to_line(record)) for record in records]
+
+
+def plain_log_probs(model: Any, context: tuple[int, ...], ids: tuple[int, ...]) -> torch.Tensor:
+    with torch.inference_mode():
+        logits = model(torch.tensor([context + ids])).logits[0].float()
+    rows = logits.log_softmax(-1)[len(context) - 1 : -1]
+    return rows.gather(-1, torch.tensor(ids)[:, None])[:, 0]
+
+
+@pytest.mark.parametrize("search", [BestOfN(n=6), MCTS(simulations=8)], ids=["samples", "tree"])
+@pytest.mark.parametrize(
+    "template", [None, "Problem: {prompt}\nSolution:\n"], ids=["chat", "plain"]
+)
+def test_log_probs_recomputed_from_a_record_are_the_recorded_ones(
+    language_model: LanguageModel, search: Any, template: str | None
+) -> None:
+    policy = make_policy(language_model, template=template)
+    seen = 0
+    for record in played(policy, search):
+        assert record.nodes[0].context_ids == policy.layout.ids(states_of(record)[0])
+        for node, context in zip(record.nodes[1:], contexts_of(record)[1:]):
+            assert node.token_ids and context and node.token_log_probs
+            again = plain_log_probs(policy.model, context, node.token_ids)
+            assert again.tolist() == pytest.approx(node.token_log_probs, abs=1e-4)
+            assert policy.layout.decode(node.token_ids).startswith(node.text)
+            seen += 1
+    assert seen > 20
+
+
+def test_sampled_tokens_are_read_again_as_sampled(language_model: LanguageModel) -> None:
+    policy = make_policy(language_model)
+    retokenised = 0
+    for record in played(policy, BestOfN(n=8)):
+        for node in record.nodes[1:]:
+            parent = record.nodes[node.parent]
+            assert not parent.context_restarts
+            assert node.token_ids
+            retokenised += (
+                policy.layout.ids_of(policy.layout.decode(node.token_ids)) != node.token_ids
+            )
+            if parent.reply:
+                ids = parent.context_ids
+                assert "noted abc" in policy.layout.decode(ids), "the reply is read"
+                assert "<|im_start|>user" in policy.layout.decode(ids), "as a turn of the user"
+    assert retokenised, "some tokens are not those that their text would be given"
+
+
+@pytest.mark.parametrize("search", [BestOfN(n=6), MCTS(simulations=8)], ids=["samples", "tree"])
+def test_a_rollout_is_what_was_played(language_model: LanguageModel, search: Any) -> None:
+    policy = make_policy(language_model)
+    for record in played(policy, search):
+        contexts = contexts_of(record)
+        for rollout in rollouts_of(record):
+            whole = rollout.prompt_ids + rollout.ids
+            own: list[int] = []
+            for node in rollout.nodes:
+                ids = record.nodes[node].token_ids or ()
+                assert whole[: len(contexts[node])] == contexts[node]
+                own += ids
+            assert [t for t, mine in zip(rollout.ids, rollout.is_own) if mine] == own
+            read = [t for t, mine in zip(rollout.ids, rollout.is_own) if not mine]
+            assert policy.layout.decode(read).count("noted abc") == 2
+            assert "noted" not in policy.layout.decode(own), "a reply is never learned"
+            assert rollout.step_ends[-1] == len(rollout.ids)
+            assert rollout.nodes == tuple(path_to(record, rollout.nodes[-1])[1:])
+
+
+def test_forced_tokens_are_read_and_never_learned(language_model: LanguageModel) -> None:
+    inner = make_policy(language_model, max_new_tokens=4)
+    policy = BudgetForcingPolicy(inner, max_thinking_tokens=6, num_waits=2)
+    forced = 0
+    for record in played(policy, BestOfN(n=4)):
+        for node, context in zip(record.nodes[1:], contexts_of(record)[1:]):
+            if node.token_ids is None:
+                continue
+            assert context and node.token_log_probs
+            assert inner.layout.decode(node.token_ids).startswith(node.text)
+            again = plain_log_probs(inner.model, context, node.token_ids).tolist()
+            for recomputed, recorded in zip(again, node.token_log_probs):
+                forced += recorded is None
+                assert recorded is None or recomputed == pytest.approx(recorded, abs=1e-4)
+        for rollout in rollouts_of(record):
+            own = [t for t, mine in zip(rollout.ids, rollout.is_own) if mine]
+            assert "<think>" not in inner.layout.decode(own)
+            assert None not in [x for x, mine in zip(rollout.log_probs, rollout.is_own) if mine]
+    assert forced > 10
+
+
+@pytest.mark.parametrize("env_id", ["stepgym/Countdown-v0", "stepgym/ModularSums-v0"])
+def test_a_policy_that_reads_boards_gives_a_rollout_per_step(env_id: str) -> None:
+    weights = {} if "Countdown" in env_id else {"policy": "random"}
+    found = rollouts(env_id, policy=weights.get("policy", "embedded"), group=4, episodes=2)
+    if weights:
+        assert found == [], "random play has no tokens"
+        return
+    assert found and all(len(rollout.nodes) == 1 for rollout in found)
+    assert all(len(rollout.ids) == len(rollout.log_probs) == 1 for rollout in found)
+
+
+def test_another_tokenizer_is_refused(language_model: LanguageModel, plain_tokenizer: Any) -> None:
+    [record] = played(make_policy(language_model), BestOfN(n=1), 1)
+    check_tokenizer(record, Layout(language_model.tokenizer).describe_tokenizer())
+    other = replace_vocabulary(plain_tokenizer)
+    with pytest.raises(RecordError, match=r"has tokens of tokenizer .* name the model that played"):
+        check_tokenizer(record, Layout(other).describe_tokenizer())
+
+
+def replace_vocabulary(tokenizer: Any) -> Any:
+    import copy
+
+    other = copy.deepcopy(tokenizer)
+    other.add_tokens(["another"])
+    return other
+
+
+REWARDS = {"correct": 1.0, "incorrect": 0.0}
+
+
+@st.composite
+def decided_trees(draw: st.DrawFn) -> EpisodeRecord:
+    """A record whose leaves are ends with a verdict, or none."""
+    size = draw(st.integers(2, 10))
+    parents = [-1, *(draw(st.integers(0, i - 1)) for i in range(1, size))]
+    nodes = [NodeRecord(parent=-1, context_ids=(9,))]
+    for i in range(1, size):
+        is_leaf = i not in parents
+        verdict = draw(st.sampled_from(["correct", "incorrect", "undecided"]))
+        visits = draw(st.integers(0, 3))
+        node = NodeRecord(
+            parent=parents[i], text=str(i), token_ids=(i, i), context_ids=(), visits=visits
+        )
+        if is_leaf:
+            node = replace(node, end="answered", answer="a", verdict=verdict)
+        nodes.append(node)
+    return replace(
+        EMPTY, nodes=tuple(nodes), path=(0,), problem_id=draw(st.sampled_from(["p0", "p1"]))
+    )
+
+
+EMPTY = EpisodeRecord(
+    env_id="e",
+    problem_id="p0",
+    level=None,
+    seed=None,
+    index=0,
+    prompt="p",
+    reference="r",
+    nodes=(),
+    path=(),
+    answer=None,
+    verdict="correct",
+    score=0.0,
+)
+
+
+@given(decided_trees())
+def test_tree_advantages_on_a_path_add_up_to_its_reward_over_the_mean(
+    record: EpisodeRecord,
+) -> None:
+    steps, means = tree_advantages(record), mean_rewards([record])
+    for rollout in rollouts_of(record):
+        if rollout.reward is None:
+            continue
+        total = sum(steps[node] for node in rollout.nodes)
+        assert total == pytest.approx(rollout.reward - means[record.problem_id])
+        assert group_advantages(rollout, means[record.problem_id])[0] == pytest.approx(total)
+
+
+@given(decided_trees())
+def test_each_step_of_a_tree_is_learned_once_and_undecided_paths_are_not(
+    record: EpisodeRecord,
+) -> None:
+    found = rollouts_of(record)
+    learned = [
+        token
+        for rollout, row in zip(found, tree_token_advantages(found, record))
+        for token, advantage in zip(rollout.ids, row)
+        if advantage is not None
+    ]
+    decided = set(tree_advantages(record))
+    assert sorted(learned) == sorted(2 * list(decided))
+    undecided_alone = {
+        node
+        for rollout in found
+        if rollout.reward is None
+        for node in rollout.nodes
+        if all(r.reward is None for r in found if node in r.nodes)
+    }
+    assert not undecided_alone & decided
+
+
+@given(st.lists(decided_trees(), min_size=1, max_size=4))
+def test_attempts_at_a_problem_share_their_baseline(records: list[EpisodeRecord]) -> None:
+    means = mean_rewards(records)
+    for problem in means:
+        rewards = [
+            rollout.reward
+            for record in records
+            if record.problem_id == problem
+            for rollout in rollouts_of(record)
+            for _ in range(rollout.count)
+            if rollout.reward is not None
+        ]
+        assert means[problem] == pytest.approx(sum(rewards) / len(rewards))

@@ -78,7 +78,7 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
     ),
     EnvironmentCard(
         "stepgym/Words-v0",
-        "stepgym.envs.words:make",
+        "stepgym.envs.families.words:make",
         10,
         "procedural: spell a word; for tests of search",
     ),

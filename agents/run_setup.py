@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from dataclasses import is_dataclass, replace
+from typing import Any, NamedTuple, TypeVar
 
+from stepgym.agents.randomness import derive_seed
 from stepgym.agents.registry import load_policy, load_reward_model, load_search
-from stepgym.agents.types import Policy, RewardModel, Search
+from stepgym.agents.types import Policy, RewardModel, Search, Seeded
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Environment, Problem, Wrapped
 from stepgym.plugins.errors import UserError
 from stepgym.sandbox import open_sandbox
 
+T = TypeVar("T")
 MAX_LISTED = 1_000_000
 """Problem sets up to this size are solved as a whole unless `episodes` limits them."""
 
@@ -73,6 +77,22 @@ def make_agent(agent: str | Search, *, seed: int, settings: Mapping[str, Any] | 
             )
         return agent
     return load_search(agent, **{"seed": seed, **(settings or {})})
+
+
+def attempt_seed(seed: int, attempt: int) -> int:
+    """Return the seed of the `attempt`-th attempt at each problem; that of the first is `seed` itself."""
+    return seed if attempt == 0 else derive_seed(seed, "attempt", attempt) % 2**31
+
+
+def reseeded(plug_in: T, seed: int) -> T:
+    """Return a copy of a policy or search that draws with another seed; itself if it has none."""
+    if not isinstance(plug_in, Seeded):
+        return plug_in
+    if is_dataclass(plug_in) and not isinstance(plug_in, type):
+        return replace(plug_in, seed=seed)
+    copied = copy.copy(plug_in)
+    copied.seed = seed
+    return copied
 
 
 def agent_name(agent: str | Search) -> str:

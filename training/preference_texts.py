@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stepgym.agents.policies import prompts
 from stepgym.envs.types import State, Step
-from stepgym.records.rows import forks
+from stepgym.records.rows.preference import forks
 from stepgym.training import trl_run
 from stepgym.training.examples import require
 from stepgym.training.fit import Progress

@@ -1,6 +1,6 @@
 """Agents: policies propose steps, reward models score them, searches decide which steps to take.
 
-Everything named here is imported when it is first used, so that `import stepgym.agents` costs nothing.
+Names are imported on first use, so that `import stepgym.agents` is cheap.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stepgym.agents.lockstep import run_search
     from stepgym.agents.registry import load_policy, load_reward_model, load_search
+    from stepgym.agents.searching import run_search
     from stepgym.agents.solving import iter_solve, solve
     from stepgym.agents.types import Budget, EpisodeRecord, Request, SearchTree, Usage
 
-_HOMES = {
+_MODULES = {
     "Budget": "types",
     "EpisodeRecord": "types",
     "Request": "types",
@@ -24,7 +24,7 @@ _HOMES = {
     "load_policy": "registry",
     "load_reward_model": "registry",
     "load_search": "registry",
-    "run_search": "lockstep",
+    "run_search": "searching",
     "solve": "solving",
 }
 
@@ -44,9 +44,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

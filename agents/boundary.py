@@ -1,27 +1,54 @@
-"""The border to what users plug in: policy, reward model, domain, verifier. What they get wrong becomes data.
+"""Calls to plug-ins (policy, reward model, domain, verifier, search), with their failures as data.
 
-One call serves all problems. When it raises or answers in the wrong shape, each problem is asked again alone, so
-that only the culprit fails. `KeyboardInterrupt`, `SystemExit` and `SandboxError` pass: a sandbox that is gone says
-nothing about an answer.
+One call serves all problems. If it raises or returns a wrong shape, each problem is asked again alone, so that only
+the problem at fault fails. `KeyboardInterrupt`, `SystemExit` and `SandboxError` are not caught: a sandbox that is gone
+says nothing about an answer.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
+from numbers import Integral
 from operator import gt
 from types import NoneType
 from typing import Any, NamedTuple, TypeVar
 
-from stepgym.agents.types import Policy, PolicyError, RewardModel
-from stepgym.envs.types import Domain, Problem, State, Step, StepVerifier, Verdict, Verifier
+from stepgym.agents.types import (
+    ROOT,
+    NodeStatus,
+    Policy,
+    PolicyError,
+    Request,
+    RewardModel,
+    Search,
+    SearchTree,
+    SharesBudget,
+)
+from stepgym.envs.types import (
+    AnswerEquivalence,
+    AnswerKeys,
+    AnswerPairEquivalence,
+    Domain,
+    Problem,
+    State,
+    Status,
+    Step,
+    StepVerifier,
+    Verdict,
+    Verifier,
+)
 from stepgym.sandbox.types import SandboxError
 
 MAX_STEP_CHARS = 200_000
-MOST_LOG_PROB = 1e-6
-"""Rounding may lift a probability of 1 a little."""
+MAX_REASON_CHARS = 2000
+MAX_LOG_PROB = 1e-6
+"""Rounding may lift a probability a little above 1."""
+COUNTS = ("num_tokens", "num_prompt_tokens", "num_reasoning_tokens")
+OPEN = NodeStatus.OPEN
 T = TypeVar("T")
 
 
@@ -31,65 +58,67 @@ class Failure(NamedTuple):
     reason: str
 
 
-class Offer(NamedTuple):
-    """The usable steps a policy gave for one state, and what was wrong with the rest."""
+class Proposal(NamedTuple):
+    """The usable steps that a policy gave for one state, and what was wrong with the others."""
 
     steps: list[Step]
     fault: str = ""
 
 
 class ShapeError(ValueError):
-    """A plug-in answered in a shape its protocol does not know."""
+    """A plug-in returned a value that its protocol does not allow."""
+
+
+def attempt(call: Callable[[], T], plug_in: str) -> T | Failure:
+    """Return `call()`, or what it raised as a `Failure` of the plug-in that is named."""
+    try:
+        return call()
+    except SandboxError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a plug-in's failure is recorded, not raised
+        return Failure(f"{plug_in}: {type(error).__name__}: {error}"[:MAX_REASON_CHARS])
 
 
 def call_isolated(
     call: Callable[..., list[T]],
     owners: Sequence[int],
-    who: str,
+    plug_in: str,
+    *,
     items: Sequence[Sequence[Any]] = (),
     again: list[int] | None = None,
 ) -> list[T] | list[T | Failure]:
-    """Return `call(*items)`, whose result has one entry per position of every sequence in `items`, falling back to
-    one call per owner when it fails.
+    """Return `call(*items)`; if it fails, call it once per owner.
 
-    The owners that were called a second time are appended to `again`.
+    The result and every sequence in `items` have one entry per entry of `owners`. Owners that were called a second
+    time are appended to `again`.
     """
-    first = _attempt(call, [list(own) for own in items], who)
+    first = attempt(lambda: call(*[list(own) for own in items]), plug_in)
     if not isinstance(first, Failure):
         return list(first)
     results: list[T | Failure] = [first] * len(owners)
     if len(set(owners)) > 1:
         for owner in dict.fromkeys(owners):
-            mine = [position for position, other in enumerate(owners) if other == owner]
-            alone = _attempt(call, [[own[i] for i in mine] for own in items], who)
+            places = [place for place, other in enumerate(owners) if other == owner]
+            own_items = [[sequence[place] for place in places] for sequence in items]
+            alone = attempt(lambda: call(*own_items), plug_in)  # noqa: B023 (called at once)
             if again is not None:
                 again.append(owner)
-            for i, position in enumerate(mine):
-                results[position] = alone if isinstance(alone, Failure) else alone[i]
+            for i, place in enumerate(places):
+                results[place] = alone if isinstance(alone, Failure) else alone[i]
     return results
-
-
-def _attempt(
-    call: Callable[..., list[T]], items: Sequence[Sequence[Any]], who: str
-) -> list[T] | Failure:
-    try:
-        return call(*items)
-    except SandboxError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a plug-in's failure is recorded, not raised
-        return Failure(f"{who}: {type(error).__name__}: {error}"[:2000])
 
 
 def propose(
     policy: Policy,
     states: Sequence[State],
     counts: Sequence[int],
+    *,
     owners: Sequence[int],
     again: list[int] | None = None,
 ) -> tuple[list[list[Step]], dict[int, str]]:
-    """Ask the policy for steps; return the usable ones of each state, and by position what was wrong with others.
+    """Ask the policy for steps; return each state's usable steps, and faults by position.
 
-    A state whose problem failed gets no step and the fault.
+    A state whose problem failed gets no step and a fault.
     """
 
     def call(states: Sequence[State], counts: Sequence[int]) -> list[Any]:
@@ -100,33 +129,34 @@ def propose(
             if error.steps is None:
                 raise
             answers, faults = error.steps, error.failures
-        _same_length(answers, states, "lists of steps", "states")
+        _check_length(answers, states, "lists of steps for", "states")
         if not faults and all_usable(answers, counts):
             return answers
         return [
-            usable(answer, count, faults.get(i, ""))
+            usable(answer, count, fault=faults.get(i, ""))
             for i, (answer, count) in enumerate(zip(answers, counts))
         ]
 
-    given: Sequence[Any] = call_isolated(call, owners, "policy", (states, counts), again)
+    given: Sequence[Any] = call_isolated(
+        call, owners, "policy", items=(states, counts), again=again
+    )
     if set(map(type, given)) <= {list}:
         return list(given), {}
     steps: list[list[Step]] = []
     faults = {}
     for i, own in enumerate(given):
-        fault = (
-            own.reason if isinstance(own, Failure) else own.fault if isinstance(own, Offer) else ""
-        )
-        steps.append(
-            [] if isinstance(own, Failure) else own.steps if isinstance(own, Offer) else own
-        )
-        if fault:
-            faults[i] = fault
+        if isinstance(own, Failure):
+            own = Proposal([], own.reason)
+        elif not isinstance(own, Proposal):
+            own = Proposal(own)
+        steps.append(own.steps)
+        if own.fault:
+            faults[i] = own.fault
     return steps, faults
 
 
 def all_usable(answers: Sequence[Sequence[Step]], counts: Sequence[int]) -> bool:
-    """Say whether everything in a batch of proposals can be used as it is; `usable` finds out what cannot."""
+    """Return whether a whole batch of proposals can be used as it is; `usable` finds out what cannot."""
     if not set(map(type, answers)) <= {list} or any(map(gt, map(len, answers), counts)):
         return False
     steps = list(chain.from_iterable(answers))
@@ -136,37 +166,42 @@ def all_usable(answers: Sequence[Sequence[Step]], counts: Sequence[int]) -> bool
     if set(map(type, texts)) != {str} or not all(texts) or max(map(len, texts)) > MAX_STEP_CHARS:
         return False
     tokens = [step.num_tokens for step in steps]
-    if set(map(type, tokens)) != {int} or min(tokens) < 0:
+    reasoning = [step.num_reasoning_tokens for step in steps]
+    numbers = [*tokens, *reasoning, *[step.num_prompt_tokens for step in steps]]
+    if set(map(type, numbers)) != {int} or min(numbers) < 0:
+        return False
+    if any(reasoning) and any(map(gt, reasoning, tokens)):
         return False
     log_probs = [step.log_prob for step in steps]
     kinds = set(map(type, log_probs))
     if kinds != {float}:
         return kinds == {NoneType}  # a mixture is rare
     known: list[float] = log_probs  # type: ignore[assignment]
-    # a sum with a NaN in it is NaN; without one, least and greatest are what they seem
-    return not math.isnan(sum(known)) and min(known) > -math.inf and max(known) <= MOST_LOG_PROB
+    # `min` and `max` ignore a NaN, a sum does not
+    return not math.isnan(sum(known)) and min(known) > -math.inf and max(known) <= MAX_LOG_PROB
 
 
-def usable(answer: object, count: int, fault: str = "") -> Offer:
+def usable(answer: object, count: int, *, fault: str = "") -> Proposal:
     """Keep what can be used of one state's proposal; the fault names the first thing that cannot."""
     if not isinstance(answer, list | tuple):
-        return Offer(
-            [], fault or f"policy returned {type(answer).__name__} where a list of steps was due"
+        return Proposal(
+            [], fault or f"policy returned {type(answer).__name__} instead of a list of steps"
         )
     steps = []
     for step in answer[:count]:
-        mended, wrong = _mend(step)
+        repaired, wrong = _repair(step)
         fault = fault or wrong
-        if mended is not None:
-            steps.append(mended)
+        if repaired is not None:
+            steps.append(repaired)
     if len(answer) > count:
-        fault = fault or f"policy returned {len(answer)} steps where {count} were asked for"
-    return Offer(steps, fault)
+        fault = fault or f"policy returned {len(answer)} steps, but {count} were asked for"
+    return Proposal(steps, fault)
 
 
-def _mend(step: object) -> tuple[Step | None, str]:
+def _repair(step: object) -> tuple[Step | None, str]:
+    """Return the step with impossible numbers replaced, `None` if it is unusable; and what was wrong."""
     if not isinstance(step, Step):
-        return None, f"policy returned {type(step).__name__} where a Step was due"
+        return None, f"policy returned {type(step).__name__} instead of a Step"
     if not isinstance(step.text, str):
         return None, f"policy returned a Step whose text is {type(step.text).__name__}"
     if not step.text and not step.final:
@@ -177,41 +212,60 @@ def _mend(step: object) -> tuple[Step | None, str]:
             f"policy returned a step of {len(step.text)} characters; the limit is {MAX_STEP_CHARS}",
         )
     wrong = ""
-    if type(step.num_tokens) is not int or step.num_tokens < 0:
-        wrong = f"policy returned num_tokens {step.num_tokens!r}; taken as 0"
-        step = replace(step, num_tokens=0)
+    counts: dict[str, Any] = {name: getattr(step, name) for name in COUNTS}
+    for name, number in counts.items():
+        if not is_count(number):
+            wrong = wrong or f"policy returned {name} {number!r:.80}; taken as 0"
+        counts[name] = int(number) if is_count(number) else 0
+    step = replace(step, **counts)
+    if step.num_reasoning_tokens > step.num_tokens:
+        wrong = wrong or (
+            f"policy returned {step.num_reasoning_tokens} reasoning tokens of {step.num_tokens} tokens; "
+            "taken as all of them"
+        )
+        step = replace(step, num_reasoning_tokens=step.num_tokens)
     log_prob = step.log_prob
     if log_prob is not None and not (
-        isinstance(log_prob, float | int) and -math.inf < log_prob <= MOST_LOG_PROB
+        isinstance(log_prob, float | int) and -math.inf < log_prob <= MAX_LOG_PROB
     ):
         wrong = f"policy returned log-probability {log_prob!r}; taken as unknown"
         step = replace(step, log_prob=None)
     return step, wrong
 
 
+def is_count(number: object) -> bool:
+    """Return whether a number of tokens is a whole number of 0 or more."""
+    return isinstance(number, Integral) and not isinstance(number, bool) and int(number) >= 0
+
+
 def advance(
-    domain: Domain, states: Sequence[State], steps: Sequence[Step], owners: Sequence[int]
+    domain: Domain, states: Sequence[State], steps: Sequence[Step], *, owners: Sequence[int]
 ) -> Sequence[State | Failure]:
     """Take one step from each state."""
 
     def call(states: Sequence[State], steps: Sequence[Step]) -> list[State]:
         after = domain.advance(states, steps)
-        _same_length(after, states, "states", "steps")
-        if set(map(type, after)) == {State} and min([len(state.steps) for state in after]):
-            return after
-        for state in after:
-            if not (isinstance(state, State) and state.steps):
-                raise ShapeError(
-                    f"domain.advance returned {state!r:.80} where a state with steps was due"
-                )
+        _check_length(after, states, "states for", "steps")
+        if set(map(type, after)) != {State} or not min([len(state.steps) for state in after]):
+            for state in after:
+                if not (isinstance(state, State) and state.steps):
+                    raise ShapeError(
+                        f"domain.advance returned {state!r:.80} instead of a state with steps"
+                    )
+        numbers = [state.steps[-1].num_reply_tokens for state in after]
+        if set(map(type, numbers)) != {int} or min(numbers) < 0:
+            wrong = next((number for number in numbers if not is_count(number)), None)
+            if not all(map(is_count, numbers)):
+                raise ShapeError(f"domain.advance returned num_reply_tokens={wrong!r:.80}")
         return after
 
-    return call_isolated(call, owners, "domain", (states, steps))
+    return call_isolated(call, owners, "domain", items=(states, steps))
 
 
 def score(
     reward_model: RewardModel,
     states: Sequence[State],
+    *,
     owners: Sequence[int],
     again: list[int] | None = None,
 ) -> Sequence[float | Failure]:
@@ -219,8 +273,8 @@ def score(
 
     def call(states: Sequence[State]) -> list[float]:
         scores = reward_model.score(states)
-        _same_length(scores, states, "lists of scores", "states")
-        if set(map(len, scores)) != {1}:  # one for the last step is within any state's steps
+        _check_length(scores, states, "lists of scores for", "states")
+        if set(map(len, scores)) != {1}:
             for own, state in zip(scores, states):
                 if not 0 < len(own) <= len(state.steps):
                     raise _score_error(own, state)
@@ -237,7 +291,7 @@ def score(
                 raise _score_error(own, state)
         return list(map(float, lasts))
 
-    return call_isolated(call, owners, "reward model", (states,), again)
+    return call_isolated(call, owners, "reward model", items=(states,), again=again)
 
 
 def _score_error(scores: Sequence[float], state: State) -> ShapeError:
@@ -247,36 +301,156 @@ def _score_error(scores: Sequence[float], state: State) -> ShapeError:
 
 
 def verify(
-    verifier: Verifier, problems: Sequence[Problem], answers: Sequence[str], owners: Sequence[int]
+    verifier: Verifier,
+    problems: Sequence[Problem],
+    answers: Sequence[str],
+    *,
+    owners: Sequence[int],
 ) -> Sequence[Verdict | Failure]:
     """Return the verifier's verdict on each answer."""
 
     def call(problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
         verdicts = verifier.verify(problems, answers)
-        _same_length(verdicts, answers, "verdicts", "answers")
+        _check_length(verdicts, answers, "verdicts for", "answers")
+        _check_verdicts(verdicts)
         return verdicts
 
-    return call_isolated(call, owners, "verifier", (problems, answers))
+    return call_isolated(call, owners, "verifier", items=(problems, answers))
 
 
 def verify_steps(
     verifier: StepVerifier,
     problems: Sequence[Problem],
     states: Sequence[State],
+    *,
     owners: Sequence[int],
 ) -> Sequence[list[Verdict] | Failure]:
     """Return the step verifier's verdict on each step of each state."""
 
     def call(problems: Sequence[Problem], states: Sequence[State]) -> list[list[Verdict]]:
         verdicts = verifier.verify_steps(problems, states)
-        _same_length(verdicts, states, "lists of verdicts", "states")
+        _check_length(verdicts, states, "lists of verdicts for", "states")
         for own, state in zip(verdicts, states):
-            _same_length(own, state.steps, "verdicts", "steps")
+            _check_length(own, state.steps, "verdicts for", "steps")
+            _check_verdicts(own)
         return verdicts
 
-    return call_isolated(call, owners, "step verifier", (problems, states))
+    return call_isolated(call, owners, "step verifier", items=(problems, states))
 
 
-def _same_length(results: Sequence[object], asked: Sequence[object], got: str, given: str) -> None:
+def answer_keys(
+    verifier: object, answers: Sequence[str], *, owners: Sequence[int]
+) -> Sequence[Hashable | Failure]:
+    """Return each answer's key (see `AnswerKeys`): the text itself if the verifier cannot compare answers."""
+    if not isinstance(verifier, AnswerKeys):
+        can_compare = isinstance(verifier, AnswerEquivalence | AnswerPairEquivalence)
+        return [None] * len(answers) if can_compare else list(answers)
+
+    def call(answers: Sequence[str]) -> list[Hashable]:
+        keys = [verifier.answer_key(answer) for answer in answers]
+        set(keys)  # raises `TypeError` unless all are hashable
+        return keys
+
+    return call_isolated(call, owners, "verifier", items=(answers,))
+
+
+def same_answers(
+    verifier: object, pairs: Sequence[tuple[str, str]], *, owners: Sequence[int]
+) -> Sequence[bool | Failure]:
+    """Return for each pair of answers whether the verifier calls them the same."""
+
+    def call(pairs: Sequence[tuple[str, str]]) -> list[bool]:
+        if isinstance(verifier, AnswerPairEquivalence):
+            found = verifier.same_pairs(pairs)
+            _check_length(found, pairs, "comparisons for", "pairs of answers")
+            return list(map(bool, found))
+        assert isinstance(verifier, AnswerEquivalence), "answers without keys need a comparison"
+        return [bool(verifier.same(a, b)) for a, b in pairs]
+
+    return call_isolated(call, owners, "verifier", items=(pairs,))
+
+
+def select(search: Search, tree: SearchTree) -> list[Request] | Failure:
+    """Return what the search asks for: open nodes, one step or more for each."""
+    return attempt(lambda: _requests(search, tree), "search")
+
+
+def _requests(search: Search, tree: SearchTree) -> list[Request]:
+    requests = search.select(tree)
+    status, size = tree.status, len(tree.states)
+    for node, n, view in requests:
+        if (
+            type(node) is not int
+            or type(n) is not int
+            or not 0 <= node < size
+            or n < 1
+            or status[node] is not OPEN
+            or (view is not None and not isinstance(view, State))
+        ):
+            return [_checked(tree, request) for request in requests]
+    return requests if type(requests) is list else list(requests)
+
+
+def _checked(tree: SearchTree, request: Request) -> Request:
+    """Return a request with plain integers; raises `ShapeError` for one that cannot be served."""
+    node, n = operator.index(request[0]), operator.index(request[1])
+    if not 0 <= node < len(tree):
+        raise ShapeError(f"select asked for node {node} of a tree of {len(tree)} nodes")
+    if n < 1 or tree.status[node] is not OPEN:
+        raise ShapeError(
+            f"{n} steps asked for at node {node}, which is {tree.status[node].value}; a search asks open nodes "
+            "for one step or more, and returns an empty list when it is finished"
+        )
+    if not isinstance(request[2], State | None):
+        raise ShapeError(f"select returned view={request[2]!r:.80} instead of a State or None")
+    return Request(node, n, request[2])
+
+
+def backup(search: Search, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> Failure | None:
+    """Let the search update the tree after growth."""
+    return attempt(lambda: search.backup(tree, grown), "search")
+
+
+def best(search: Search, tree: SearchTree) -> int | Failure:
+    """Return the node whose answer the search chooses."""
+
+    def call() -> int:
+        node = operator.index(search.best(tree))
+        if not 0 <= node < len(tree):
+            raise ShapeError(f"best returned node {node} of a tree of {len(tree)} nodes")
+        return node
+
+    return attempt(call, "search")
+
+
+def allocate(search: SharesBudget, trees: Sequence[SearchTree]) -> bool | Failure:
+    """Return whether the search has planned another stage for trees that share a budget."""
+    return attempt(lambda: bool(search.allocate(trees)), "search")
+
+
+def note(tree: SearchTree, node: int, reason: str) -> None:
+    """Add a reason to what went wrong at a node."""
+    before = tree.notes.get(node)
+    if before is None:
+        tree.notes[node] = reason
+    elif reason not in before:
+        tree.notes[node] = f"{before}; {reason}"[: 2 * MAX_REASON_CHARS]
+
+
+def fail_tree(tree: SearchTree, failure: Failure) -> None:
+    """Mark a whole search as failed."""
+    tree.status[ROOT] = NodeStatus.FAILED
+    note(tree, ROOT, failure.reason)
+
+
+def _check_verdicts(verdicts: Sequence[object]) -> None:
+    for verdict in verdicts:
+        if not (isinstance(verdict, Verdict) and isinstance(verdict.status, Status)):
+            raise ShapeError(f"returned {verdict!r:.80} instead of a Verdict")
+        if not 0.0 <= verdict.score <= 1.0:
+            raise ShapeError(f"returned score {verdict.score!r}; scores are in [0, 1]")
+
+
+def _check_length(results: Sequence[object], asked: Sequence[object], got: str, given: str) -> None:
     if len(results) != len(asked):
-        raise ShapeError(f"returned {len(results)} {got} for {len(asked)} {given}")
+        raise ShapeError(f"returned {len(results)} {got} {len(asked)} {given}")

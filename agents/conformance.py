@@ -1,11 +1,11 @@
-"""The contracts of policies, reward models and searches as named sentences, to hold your own thing to.
+"""The contracts of policies, reward models and searches as named sentences, to check your own against.
 
     from stepgym.agents.conformance import check_search
     for sentence, fault in check_search(MySearch()):
         print("ok " if fault is None else "NOT", sentence, fault or "")
 
-Policies and reward models are tried on an environment's states (Countdown's by default), searches on a game of
-spelling words. What is not checked: that a policy is any good.
+Policies and reward models are checked on states of an environment (Countdown by default), searches on
+`stepgym/Words-v0`. Whether a policy is any good is not checked.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from stepgym.agents.lockstep import bound, run_search
 from stepgym.agents.policies.scripted import RandomLegalPolicy, RandomRewardModel, ScriptedPolicy
+from stepgym.agents.run_setup import unwrapped
+from stepgym.agents.searching import bind_domain, run_search
 from stepgym.agents.types import (
     ROOT,
     Budget,
@@ -29,9 +30,11 @@ from stepgym.agents.types import (
     RewardModel,
     Search,
     SearchTree,
+    SharesBudget,
 )
-from stepgym.agents.words import WordEnv, WordSet
-from stepgym.envs.types import State, Step
+from stepgym.envs.registry import load_env
+from stepgym.envs.types import LegalSteps, State, Step
+from stepgym.envs.words import SameWord, WordsDomain, WordsVerifier
 from stepgym.plugins.contract import Clause, Finding, check_clauses
 
 MAX_ROUNDS = 5000
@@ -39,9 +42,9 @@ COUNTS = (1, 3, 2, 4)
 
 
 def check_policy(policy: Any, *, env: Any = None) -> list[Finding]:
-    """Hold a policy to its contract on states of `env` (an environment or its id)."""
+    """Check a policy against its contract on states of `env` (an environment or its id)."""
     where = _environment(env)
-    tried = bound(policy, where.domain)
+    tried = bind_domain(policy, where.domain)
     states = _states(where)
     return check_clauses(
         tried, [Clause(sentence, partial(check, states)) for sentence, check in POLICY_CLAUSES]
@@ -49,9 +52,9 @@ def check_policy(policy: Any, *, env: Any = None) -> list[Finding]:
 
 
 def check_reward_model(reward_model: Any, *, env: Any = None) -> list[Finding]:
-    """Hold a reward model to its contract on states of `env` (an environment or its id)."""
+    """Check a reward model against its contract on states of `env` (an environment or its id)."""
     where = _environment(env)
-    tried = bound(reward_model, where.domain)
+    tried = bind_domain(reward_model, where.domain)
     states = [state for state in _states(where) if state.steps]
     return check_clauses(
         tried, [Clause(sentence, partial(check, states)) for sentence, check in REWARD_CLAUSES]
@@ -59,25 +62,23 @@ def check_reward_model(reward_model: Any, *, env: Any = None) -> list[Finding]:
 
 
 def check_search(search: Any) -> list[Finding]:
-    """Hold a search to its contract on a game of spelling words."""
+    """Check a search against its contract on `stepgym/Words-v0`."""
     return check_clauses(search, [Clause(sentence, check) for sentence, check in SEARCH_CLAUSES])
 
 
 def _environment(env: Any) -> Any:
-    from stepgym.envs.registry import load_env
-
     if env is None:
         env = "stepgym/Countdown-v0"
-    return load_env(env, seed=0) if isinstance(env, str) else getattr(env, "unwrapped", env)
+    return load_env(env, seed=0) if isinstance(env, str) else unwrapped(env)
 
 
 def _states(env: Any) -> list[State]:
-    """Return first states of four problems, and states one step on where legal steps are known."""
+    """Return first states of four problems, and for two of them a state after a legal step (or any text)."""
     states = [env.domain.initial(env.problems[i]) for i in range(4)]
-    legal = getattr(env.domain, "legal_steps", None)
     for state in states[:2]:
-        steps = legal(state) if legal is not None else ["Let me think."]
-        states += env.domain.advance([state], [Step(steps[0])])
+        domain = env.domain
+        steps = domain.legal_steps(state) if isinstance(domain, LegalSteps) else ["Let me think."]
+        states += domain.advance([state], [Step(steps[0])])
     return [state for state in states if not state.done]
 
 
@@ -96,7 +97,7 @@ def _some(states: Sequence[State]) -> tuple[list[State], list[int]]:
 def _one_list_a_state(states: Sequence[State], policy: Policy) -> None:
     given = _propose(policy, *_some(states))
     assert len(given) == len(states), f"{len(given)} lists for {len(states)} states"
-    assert _propose(policy, [], []) == [], "an empty batch has an empty answer"
+    assert _propose(policy, [], []) == [], "an empty batch must return an empty list"
 
 
 def _no_more_than_asked(states: Sequence[State], policy: Policy) -> None:
@@ -109,7 +110,7 @@ def _good_steps(states: Sequence[State], policy: Policy) -> None:
     for steps in _propose(policy, *_some(states)):
         for step in steps:
             assert isinstance(step, Step) and isinstance(step.text, str), (
-                f"{step!r} is not a Step with text"
+                f"{step!r} is no Step with text"
             )
             assert step.text or step.final, "an empty step that is not the end"
             assert step.log_prob is None or -math.inf < step.log_prob <= 1e-6, (
@@ -122,7 +123,7 @@ def _good_steps(states: Sequence[State], policy: Policy) -> None:
 
 def _same_again(states: Sequence[State], policy: Policy) -> None:
     assert _propose(policy, *_some(states)) == _propose(policy, *_some(states)), (
-        "two calls, two answers"
+        "two calls gave different steps"
     )
 
 
@@ -131,7 +132,7 @@ def _alone_as_in_a_batch(states: Sequence[State], policy: Policy) -> None:
     together = _propose(policy, asked, counts)
     for at in reversed(range(len(asked))):
         assert _propose(policy, [asked[at]], [counts[at]]) == [together[at]], (
-            f"state {at} alone gets other steps"
+            f"state {at} alone gets other steps than in a batch"
         )
 
 
@@ -139,7 +140,7 @@ def _one_likeliest_step(states: Sequence[State], policy: Policy) -> None:
     for state in states[:2]:
         view = replace(state, draw=None)
         first, second = _propose(policy, [view], [1]), _propose(policy, [view], [1])
-        assert first == second, "asked for the likeliest step twice, it gave two"
+        assert first == second, "two calls for the likeliest step gave different steps"
 
 
 POLICY_CLAUSES: tuple[tuple[str, Callable[[Sequence[State], Any], None]], ...] = (
@@ -162,7 +163,7 @@ def _scores_per_step(states: Sequence[State], model: RewardModel) -> None:
         assert 0 < len(scores) <= len(state.steps), (
             f"{len(scores)} scores for {len(state.steps)} steps"
         )
-    assert model.score([]) == [], "an empty batch has an empty answer"
+    assert model.score([]) == [], "an empty batch must return an empty list"
 
 
 def _scores_in_range(states: Sequence[State], model: RewardModel) -> None:
@@ -175,7 +176,7 @@ def _scores_same_again(states: Sequence[State], model: RewardModel) -> None:
     for at, state in enumerate(states):
         (alone,) = model.score([state])
         assert all(abs(a - b) < 1e-4 for a, b in zip(alone, together[at], strict=True)), (
-            f"state {at} alone scores otherwise"
+            f"state {at} alone scores differently than in a batch"
         )
 
 
@@ -185,24 +186,27 @@ REWARD_CLAUSES: tuple[tuple[str, Callable[[Sequence[State], Any], None]], ...] =
     ("A state scores the same again, and alone as in a batch.", _scores_same_again),
 )
 
-ENV = WordEnv()
+DOMAIN, VERIFIER = WordsDomain(), WordsVerifier()
+
+
+@dataclass(slots=True)
+class _RoundCount:
+    rounds: int = 0
 
 
 @dataclass(frozen=True)
-class _Watched:
-    """A search whose requests are checked on their way."""
+class _LimitedSearch:
+    """A search that fails after `MAX_ROUNDS`."""
 
     search: Search
 
     def select(self, tree: SearchTree) -> list[Request]:
-        requests = self.search.select(tree)
-        rounds = tree.memory["rounds watched"] = tree.memory.get("rounds watched", 0) + 1
-        assert rounds < MAX_ROUNDS, f"not finished after {MAX_ROUNDS} rounds of a small game"
-        for node, n, _ in requests:
-            assert 0 <= node < len(tree), f"node {node} of {len(tree)}"
-            assert n >= 1, f"{n} steps asked for at node {node}"
-            assert tree.status[node] is NodeStatus.OPEN, f"node {node} is {tree.status[node].value}"
-        return requests
+        count = tree.recall(_RoundCount)
+        count.rounds += 1
+        assert count.rounds < MAX_ROUNDS, (
+            f"not finished after {MAX_ROUNDS} rounds on a small problem"
+        )
+        return self.search.select(tree)
 
     def backup(self, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> None:
         self.search.backup(tree, grown)
@@ -210,23 +214,36 @@ class _Watched:
     def best(self, tree: SearchTree) -> int:
         return self.search.best(tree)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.search, name)
+
+@dataclass(frozen=True)
+class _LimitedSharedSearch(_LimitedSearch):
+    """The same for a search that shares a budget among problems."""
+
+    search: Any
+
+    def allocate(self, trees: Sequence[SearchTree]) -> bool:
+        more: bool = self.search.allocate(trees)
+        return more
 
 
 def _grow(
     search: Search, count: int = 2, *, policy: Policy | None = None, budget: Budget | None = None
 ) -> list[SearchTree]:
-    problems = WordSet(count=count)
-    return run_search(
+    """Grow trees; raises `AssertionError` if the search failed."""
+    problems = SameWord(count=count)
+    limited = _LimitedSharedSearch if isinstance(search, SharesBudget) else _LimitedSearch
+    trees = run_search(
         [problems[i] for i in range(count)],
-        domain=ENV.domain,
+        domain=DOMAIN,
         policy=policy or RandomLegalPolicy(),
         reward_model=RandomRewardModel(),
-        search=_Watched(search),
-        verifier=ENV.verifier,
+        search=limited(search),
+        verifier=VERIFIER,
         budget=budget,
     )
+    for tree in trees:
+        assert tree.status[ROOT] is not NodeStatus.FAILED, tree.notes[ROOT]
+    return trees
 
 
 def _asks_well(search: Search) -> None:
@@ -234,7 +251,7 @@ def _asks_well(search: Search) -> None:
 
 
 def _deterministic(search: Search) -> None:
-    assert _grow(search) == _grow(search), "two runs, two trees"
+    assert _grow(search) == _grow(search), "two runs grew different trees"
 
 
 def _survives_pickling(search: Search) -> None:
@@ -248,7 +265,7 @@ def _answers(search: Search) -> None:
         best = search.best(tree)
         assert 0 <= best < len(tree), f"node {best} of {len(tree)}"
         assert tree.states[best].answer is not None or not tree.groups, (
-            "there are answers, and it stands by none"
+            "the tree has answers, but the best node has none"
         )
 
 
@@ -281,14 +298,14 @@ def _leaves_the_tree_whole(search: Search) -> None:
 
 
 SEARCH_CLAUSES: tuple[tuple[str, Callable[[Any], None]], ...] = (
-    ("It asks open nodes for one step or more, and finishes by itself.", _asks_well),
+    ("It asks open nodes for one step or more, and finishes without a budget.", _asks_well),
     ("The same problems grow the same trees.", _deterministic),
-    ("It is data: pickled and back, it grows the same trees.", _survives_pickling),
-    ("It stands by an answer once there is one.", _answers),
-    ("It has a best node whenever it is stopped.", _answers_at_any_time),
+    ("It grows the same trees after pickling.", _survives_pickling),
+    ("It chooses an answer if there is one.", _answers),
+    ("It has a best node whenever a budget stops it.", _answers_at_any_time),
     (
         "It finishes when the policy gives nothing, repeats itself or gets stuck.",
         _survives_a_barren_policy,
     ),
-    ("It leaves the tree's shape to the driver.", _leaves_the_tree_whole),
+    ("It does not change the shape of the tree.", _leaves_the_tree_whole),
 )

@@ -1,7 +1,7 @@
-"""The continuous driver: trees run ahead of each other, so that nobody waits for the slowest member of a round.
+"""The continuous driver: each search plays its own rounds in a thread, and none waits for the slowest of a round.
 
-Each tree plays its own rounds in a thread; calls to the policy and the reward model that fall into one window become
-one batch. A tree's rounds do not depend on who is in its batches, so that it comes out as in lock-step.
+Calls to the policy and the reward model that fall into one window become one batch. A tree does not depend on what
+else is in its batches, so that it comes out as in lock-step.
 """
 
 from __future__ import annotations
@@ -16,39 +16,48 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, TypeVar
 
-from stepgym.agents.meter import parameters_of
-from stepgym.agents.rounds import Job, Parts, Run, play_round, take_in_alone, wants_more
-from stepgym.agents.types import Policy, PolicyError, RewardModel
+from stepgym.agents.costs import num_parameters
+from stepgym.agents.rounds import (
+    ProblemSearch,
+    RunProgress,
+    SearchComponents,
+    play_round,
+    select_next,
+)
+from stepgym.agents.types import CountsTokensRead, Policy, PolicyError, RewardModel
 from stepgym.envs.types import State, Step
 
 M = TypeVar("M")
 WINDOW_S = 0.005
 MAX_THREADS = 128
 MAX_BATCH = 512
-"""States in one call; what is left over goes into the next."""
+"""States in one call; the others wait for the next one."""
 AHEAD = 4
+"""Searches that may be started before the first of them has ended, in multiples of those that run at once."""
 
 
 @dataclass(slots=True)
 class _Call:
-    """One tree's call, waiting to be merged with others."""
+    """One search's call, waiting to be merged with others."""
 
     items: list[Any]
     done: Future[list[Any]] = field(default_factory=Future)
 
 
-class Coalescer:
+class CallMerger:
     """Merges concurrent calls of a batched function into one call at a time.
 
-    A batch starts when every running tree waits for it, when it is full, or when its oldest member has waited
-    `window_s`. When a merged call raises, each member is called alone, so that only the culprit gets the error.
+    A batch starts when every running search waits for it, when it is full, or when its oldest call has waited
+    `window_s`. If a merged call raises, each of its calls is made alone, so that only the one at fault gets the
+    error. `running` returns how many searches run.
     """
 
     def __init__(
         self,
         function: Callable[[list[Any]], list[Any]],
         running: Callable[[], int],
-        window_s: float,
+        *,
+        window_s: float = WINDOW_S,
     ) -> None:
         self._function, self._running, self._window_s = function, running, window_s
         self._waiting: list[_Call] = []
@@ -68,7 +77,7 @@ class Coalescer:
         return call.done.result()
 
     def close(self) -> None:
-        """Stop serving; calls that still wait get an error, also those whose batch is under way."""
+        """Stop; calls that wait or whose batch is running get an error."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -77,14 +86,14 @@ class Coalescer:
                     call.done.set_exception(RuntimeError("the search was stopped"))
             self._waiting.clear()
 
-    def nudge(self) -> None:
-        """Look again whether everybody waits (a tree has finished)."""
+    def recheck(self) -> None:
+        """Check again whether every running search waits: one has finished."""
         with self._changed:
             self._changed.notify_all()
 
     def _serve(self) -> None:
         while (batch := self._next_batch()) is not None:
-            with suppress(InvalidStateError):  # stopped meanwhile: its callers have their error
+            with suppress(InvalidStateError):  # closed meanwhile: the callers have their error
                 self._run(batch)
 
     def _next_batch(self) -> list[_Call] | None:
@@ -139,7 +148,7 @@ class Coalescer:
 
 @dataclass(frozen=True)
 class _MergedPolicy:
-    merge: Coalescer
+    merge: CallMerger
     num_parameters: int
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
@@ -151,17 +160,21 @@ class _MergedPolicy:
         return steps
 
 
-@dataclass(frozen=True)
 class _MergedRewardModel:
-    merge: Coalescer
-    num_parameters: int
+    """Scores through a merger, and costs what the model itself costs."""
+
+    def __init__(self, merge: CallMerger, model: RewardModel) -> None:
+        self._merge = merge
+        self.num_parameters = num_parameters(model)
+        if isinstance(model, CountsTokensRead):
+            self.tokens_read = model.tokens_read
 
     def score(self, states: Sequence[State]) -> list[list[float]]:
-        return self.merge(list(states))
+        return self._merge(list(states))
 
 
 def _propose(policy: Policy, asked: list[Any]) -> list[tuple[list[Step], str]]:
-    """Propose, with a partial failure as data, so that it survives the split into single calls."""
+    """Propose, with a partial failure as data, so that it can be split among the merged calls."""
     try:
         return [
             (steps, "")
@@ -175,29 +188,35 @@ def _propose(policy: Policy, asked: list[Any]) -> list[tuple[list[Step], str]]:
         return [(steps, error.failures.get(at, "")) for at, steps in enumerate(error.steps)]
 
 
-def play_continuous(parts: Parts, run: Run) -> None:
-    """Play every job of a run to its end; the first error that is not data is raised."""
-    for _ in stream_continuous(parts, run, iter(run.jobs), MAX_THREADS):
+def play_continuous(components: SearchComponents, progress: RunProgress) -> None:
+    """Play every search of a run to its end; the first error that is not data is raised."""
+    for _ in stream_continuous(
+        components, progress, searches=iter(progress.searches), num_parallel=MAX_THREADS
+    ):
         pass
 
 
 def stream_continuous(
-    parts: Parts, run: Run, jobs: Iterator[Job], size: int
-) -> Iterator[list[Job]]:
-    """Play jobs in threads, `size` at a time, and yield them in order, those together that are done together.
+    components: SearchComponents,
+    progress: RunProgress,
+    *,
+    searches: Iterator[ProblemSearch],
+    num_parallel: int,
+) -> Iterator[list[ProblemSearch]]:
+    """Play searches in threads and yield them in order, as many at once as are done.
 
-    A job that ends makes room for the next one at once. Jobs that are done wait for earlier ones; `AHEAD * size`
-    are started before the first of them has ended.
+    A search that ends makes room for the next one at once. Searches that are done wait for earlier ones; at most
+    `AHEAD * num_parallel` are started before the first of them has ended.
     """
-    size = min(size, MAX_THREADS)
-    crew = _Crew(parts, run, size)
-    started: deque[tuple[Job, Future[None]]] = deque()
-    with ThreadPoolExecutor(max_workers=size) as pool:
+    num_parallel = min(num_parallel, MAX_THREADS)
+    threads = _SearchThreads(components, progress, num_parallel)
+    started: deque[tuple[ProblemSearch, Future[None]]] = deque()
+    with ThreadPoolExecutor(max_workers=num_parallel) as pool:
         try:
             while True:
-                fresh = list(islice(jobs, AHEAD * size - len(started)))
-                crew.expect(len(fresh))  # before the first of them starts, or it would go alone
-                started.extend((job, pool.submit(crew.play, job)) for job in fresh)
+                new = list(islice(searches, AHEAD * num_parallel - len(started)))
+                threads.expect(len(new))  # before the first of them starts, or it would run alone
+                started.extend((one, pool.submit(threads.play, one)) for one in new)
                 if not started:
                     return
                 if not started[0][1].done():
@@ -214,68 +233,68 @@ def stream_continuous(
                 if done:
                     yield done
         finally:
-            crew.stop()
+            threads.stop()
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-class _Crew:
-    """The threads' common ground: merged plug-ins, the run and who is still running."""
+class _SearchThreads:
+    """What the threads share: the merged plug-ins, the run's progress, and how many searches run."""
 
-    def __init__(self, parts: Parts, run: Run, size: int) -> None:
+    def __init__(
+        self, components: SearchComponents, progress: RunProgress, num_parallel: int
+    ) -> None:
         self._lock = threading.Lock()
         self._stopped = False
-        self._size = size
+        self._num_parallel = num_parallel
         self._left = self._running = 0
-        self._run = run
-        policy = Coalescer(
-            lambda asked: _propose(self._count(parts.policy), asked),
+        self._progress = progress
+        policy = CallMerger(
+            lambda asked: _propose(self._count_call(components.policy), asked),
             lambda: self._running,
-            WINDOW_S,
         )
-        self._merged = [policy]
+        self._mergers = [policy]
         reward_model: RewardModel | None = None
-        if (judge := parts.reward_model) is not None:
-            scorer = Coalescer(
-                lambda states: self._count(judge).score(states), lambda: self._running, WINDOW_S
+        if (scores := components.reward_model) is not None:
+            merger = CallMerger(
+                lambda states: self._count_call(scores).score(states), lambda: self._running
             )
-            self._merged.append(scorer)
-            reward_model = _MergedRewardModel(scorer, parameters_of(judge))
-        merged_policy = _MergedPolicy(policy, parameters_of(parts.policy))
-        self._parts = replace(parts, policy=merged_policy, reward_model=reward_model)
-        self._take_in = take_in_alone(self._parts, self._wants_more)
+            self._mergers.append(merger)
+            reward_model = _MergedRewardModel(merger, scores)
+        merged_policy = _MergedPolicy(policy, num_parameters(components.policy))
+        self._components = replace(components, policy=merged_policy, reward_model=reward_model)
 
-    def _count(self, model: M) -> M:
-        """Count a call that is about to be made, whatever comes of it."""
+    def _count_call(self, model: M) -> M:
+        """Count a call that is about to be made, whether it succeeds or not."""
         with self._lock:
-            self._run.model_calls += 1
+            self._progress.model_calls += 1
         return model
 
     def expect(self, count: int) -> None:
-        """Count jobs that are about to be played."""
+        """Count searches that are about to be played."""
         with self._lock:
             self._left += count
-            self._running = min(self._left, self._size)
+            self._running = min(self._left, self._num_parallel)
 
-    def _wants_more(self, job: Job) -> bool:
-        return not self._stopped and wants_more(self._parts, job, self._run)
+    def _select(self, one: ProblemSearch) -> bool:
+        return not self._stopped and select_next(self._components, one, self._progress)
 
-    def play(self, job: Job) -> None:
-        """Play one job to its end."""
-        job.meter.started = time.perf_counter()
-        merged_calls = Run([])
+    def play(self, one: ProblemSearch) -> None:
+        """Play one search to its end."""
+        one.started = time.perf_counter()
+        merged_calls = RunProgress()  # calls are counted when they are made, not for each search
         try:
-            live = self._wants_more(job)
+            live = self._select(one)
             while live:
-                live = bool(play_round(self._parts, [job], merged_calls, self._take_in))
+                live = bool(play_round(self._components, [one], merged_calls, select=self._select))
         finally:
             with self._lock:
                 self._left -= 1
-                self._running = min(self._left, self._size)
-            for merged in self._merged:
-                merged.nudge()
+                self._running = min(self._left, self._num_parallel)
+            for merger in self._mergers:
+                merger.recheck()
 
     def stop(self) -> None:
         """Let every thread end at its next call or round."""
         self._stopped = True
-        for merged in self._merged:
-            merged.close()
+        for merger in self._mergers:
+            merger.close()

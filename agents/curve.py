@@ -1,7 +1,7 @@
 """Accuracy against compute: every method at several widths on the same problems, beside controls.
 
-Controls say what a method owes to its policy and its values: the same search with random legal play where the domain
-offers it, and with scores that mean nothing.
+Controls show what a method owes to its policy and to its scores: the same search with random legal play (if the
+domain lists legal steps), and with random scores.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 from stepgym.agents.intervals import Interval, bootstrap_difference, bootstrap_mean
 from stepgym.agents.policies.scripted import RandomLegalPolicy, RandomRewardModel
 from stepgym.agents.registry import load_search
-from stepgym.agents.solving import Environment, iter_solve
+from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import Budget, EpisodeRecord, Policy, RewardModel
-from stepgym.envs.types import Problem
+from stepgym.envs.types import Environment, LegalSteps, Problem
 
 
 @dataclass(frozen=True)
 class Method:
-    """A line of the plot: an agent, how a width becomes its settings, and who stands in for policy and values."""
+    """A line of the plot: an agent, its settings by width, and whether policy or scores are random (controls)."""
 
     name: str
     agent: str
@@ -28,7 +28,7 @@ class Method:
     random_policy: bool = False
     random_values: bool = False
     see_verdicts: bool | None = None
-    """`None` leaves it to the run."""
+    """`None` is the run's own setting."""
 
     @property
     def is_control(self) -> bool:
@@ -64,7 +64,7 @@ METHODS = (
 
 
 def _beam(width: int) -> dict[str, Any]:
-    """Split a width into beam width times expansion, as near to square as powers of two allow."""
+    """Split a width into beam width times steps per node, as square as powers of two allow."""
     wide = 1 << ((width.bit_length() - 1) // 2)
     return {"width": wide, "expand": max(1, width // wide)}
 
@@ -88,7 +88,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """All points of one environment, and what a reader should be warned of."""
+    """All points of one environment, and warnings."""
 
     env_id: str
     episodes: int
@@ -96,7 +96,7 @@ class Curve:
     warnings: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Return a JSON object; each point's compute is also given in multiples of greedy's."""
+        """Return a JSON object, which also gives each point's compute as a multiple of greedy's."""
         greedy = self.points[0]
         rows = []
         for point in self.points:
@@ -129,10 +129,11 @@ def measure_curve(
 ) -> Curve:
     """Measure greedy and every method at every width on the same problems; the first point is greedy's.
 
-    Methods that need what is not there are left out: values without a reward model, random play without legal steps.
-    `budget` limits each problem of each point; `num_parallel` is all of them unless said otherwise.
+    Controls are left out if they cannot run: random scores without a reward model, random play without legal steps.
+    `budget` limits each problem of each point; `num_parallel=None` is all problems at once. `on_point` is called with
+    each point as soon as it is measured.
     """
-    has_legal_steps = hasattr(env.domain, "legal_steps")
+    has_legal_steps = isinstance(env.domain, LegalSteps)
     plans = [(Method("greedy", "greedy", lambda width: {}), 1)]
     plans += [
         (method, width)
@@ -148,7 +149,7 @@ def measure_curve(
             env=env,
             agent=load_search(method.agent, seed=seed, **method.settings(width)),
             policy=RandomLegalPolicy(seed) if method.random_policy else policy,
-            reward_model=_values(method, reward_model, seed),
+            reward_model=_reward_model(method, reward_model, seed),
             seed=seed,
             see_verdicts=see_verdicts if method.see_verdicts is None else method.see_verdicts,
             budget=budget,
@@ -159,11 +160,12 @@ def measure_curve(
         if on_point is not None:
             on_point(points[-1])
     warnings = tuple(over_optimised(points, seed=seed))
-    env_id = str(getattr(env, "env_id", "") or "")
-    return Curve(env_id=env_id, episodes=len(problems), points=tuple(points), warnings=warnings)
+    return Curve(env_id=env.env_id, episodes=len(problems), points=tuple(points), warnings=warnings)
 
 
-def _values(method: Method, reward_model: RewardModel | None, seed: int) -> RewardModel | None:
+def _reward_model(
+    method: Method, reward_model: RewardModel | None, seed: int
+) -> RewardModel | None:
     if method.random_policy:
         return None
     return RandomRewardModel(seed) if method.random_values else reward_model

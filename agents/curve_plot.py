@@ -1,4 +1,4 @@
-"""The picture of a `Curve`: share solved against new tokens and against FLOPs, both on log axes."""
+"""The plot of a `Curve`: share solved against new tokens and against FLOPs, both on log axes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stepgym.agents.curve import Curve, Point
 
 
 def draw_curve(curve: Curve, path: str | Path) -> None:
-    """Write the picture to `path` (PNG, or what its ending says)."""
+    """Write the plot to `path`; the suffix chooses the format."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -17,7 +17,7 @@ def draw_curve(curve: Curve, path: str | Path) -> None:
 
     figure, axes = pyplot.subplots(1, 2, figsize=(13, 5.5), sharey=True)
     for axis, measure, label in zip(
-        axes, ("new_tokens", "flops"), ("new tokens a problem", "FLOPs a problem")
+        axes, ("new_tokens", "flops"), ("new tokens per problem", "FLOPs per problem")
     ):
         _draw_lines(axis, curve.points, measure)
         axis.set_xlabel(label)
@@ -33,7 +33,7 @@ def draw_curve(curve: Curve, path: str | Path) -> None:
 
 
 def _draw_lines(axis: Any, points: tuple[Point, ...], measure: str) -> None:
-    """Draw one line a method; what costs nothing by this measure is a level across the whole axis."""
+    """Draw one line per method; a method without cost in this measure is a horizontal line."""
     lines: dict[str, list[Point]] = {}
     for point in points:
         lines.setdefault(point.method, []).append(point)

@@ -1,4 +1,4 @@
-"""How well an agent does on an environment, with an interval and what it cost."""
+"""An agent's accuracy on an environment, with its interval and its cost."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Evaluation:
     """An agent's result on some problems."""
 
     solved: float
-    """Share of problems whose answer is correct."""
+    """Share of problems with a correct answer."""
     ci: Interval
-    """Wilson's 95% interval of that share."""
+    """Wilson's 95% interval of `solved`."""
     episodes: int
     usage: Usage
-    """Summed over the problems, but for `wall_s`, which is the run's own."""
+    """Sum over the problems, except that `wall_s` is the time of the whole run."""
     verdicts: Mapping[str, int]
     first_failure: str = ""
-    """Why the first problem with the verdict `failed` did."""
+    """Why the first problem with the verdict `failed` failed."""
     agent: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -35,14 +35,14 @@ class Evaluation:
 
 
 def evaluate(problems: Any, **settings: Any) -> Evaluation:
-    """Solve problems (settings as of `stepgym.agents.solve`) and summarise."""
+    """Solve problems, with the settings of `stepgym.agents.solve`, and summarise the records."""
     started = time.perf_counter()
     records = solve(problems, **settings)
     return summarise(records, wall_s=time.perf_counter() - started)
 
 
 def summarise(records: Sequence[EpisodeRecord], *, wall_s: float | None = None) -> Evaluation:
-    """Summarise records; `wall_s` is the time of the whole run, `None` adds up what the records say."""
+    """Summarise records; `wall_s` is the time of the whole run (default: the sum over the records)."""
     verdicts = Counter(record.verdict for record in records)
     total = sum((Usage(**record.usage) for record in records), Usage())  # type: ignore[arg-type]
     return Evaluation(

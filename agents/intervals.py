@@ -1,4 +1,4 @@
-"""Intervals for shares and means: Wilson's for one share, the bootstrap for everything paired by problem."""
+"""Confidence intervals: Wilson's for one share, the bootstrap for means and for differences paired by problem."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ def bootstrap_mean(values: Sequence[float], *, seed: int = 0, resamples: int = 2
 def bootstrap_difference(
     first: Sequence[float], second: Sequence[float], *, seed: int = 0
 ) -> Interval:
-    """Return the interval of mean(first) - mean(second), where item i of both is about the same problem."""
+    """Return the interval of mean(first) - mean(second); item i of both belongs to the same problem."""
     return bootstrap_mean([a - b for a, b in zip(first, second, strict=True)], seed=seed)
 
 
 def bootstrap_groups(
     groups: Sequence[Sequence[float]], *, seed: int = 0, resamples: int = 2000
 ) -> Interval:
-    """Return the interval of the mean over groups (training seeds) of values (problems), both drawn anew.
+    """Return the interval of the mean over groups (training seeds) of values (problems), resampling both.
 
-    Each resample draws groups and, within each, values: the spread between trainings counts, not only the problems'.
+    Each resample draws groups and, within each, values, so that the interval includes the spread between trainings.
     """
     if not groups or not all(map(len, groups)):
         return Interval(math.nan, math.nan)

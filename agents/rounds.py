@@ -1,6 +1,6 @@
-"""One round of search for several trees: select, propose, advance, score, grow, judge, backup.
+"""One round of search for several trees: select, propose, advance, score, expand, verify, backup.
 
-This is the inner loop of everything: what runs once a step is written flat, and what is rare is in functions.
+This is the inner loop of every search. What runs once per step is written flat for speed.
 """
 
 from __future__ import annotations
@@ -12,11 +12,19 @@ from itertools import groupby, islice
 from operator import is_, itemgetter
 
 from stepgym.agents import boundary
+from stepgym.agents.answer_groups import AnswerGroups, group_answers
 from stepgym.agents.boundary import Failure
-from stepgym.agents.grow import Growth, grow_all, plan
-from stepgym.agents.meter import Meter, parameters_of, tokens_read
+from stepgym.agents.costs import (
+    charge_sandbox,
+    charge_steps,
+    num_parameters,
+    tokens_read,
+    uses_sandbox,
+)
+from stepgym.agents.expansion import Expansion, expand, split_new_steps
 from stepgym.agents.types import (
     NO_LIMIT,
+    ROOT,
     Budget,
     NodeStatus,
     Policy,
@@ -24,6 +32,7 @@ from stepgym.agents.types import (
     RewardModel,
     Search,
     SearchTree,
+    Usage,
 )
 from stepgym.envs.types import Domain, Problem, State, Step, Verifier
 
@@ -34,8 +43,8 @@ ENDED, OPEN = (
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Who takes part in every round of a run."""
+class SearchComponents:
+    """The plug-ins and limits of a run, the same in every round."""
 
     domain: Domain
     policy: Policy
@@ -43,170 +52,181 @@ class Parts:
     search: Search
     verifier: Verifier | None = None
     see_verdicts: bool = False
+    """Whether the search may see verdicts while it runs."""
     budget: Budget = NO_LIMIT
+    """For each problem."""
     run_budget: Budget = NO_LIMIT
+    """For all problems together."""
 
 
 @dataclass(slots=True)
-class Job:
-    """One problem's tree while it grows."""
+class ProblemSearch:
+    """The search for one problem while it runs."""
 
     problem: Problem
     tree: SearchTree
-    meter: Meter = field(default_factory=Meter)
+    groups: AnswerGroups = field(default_factory=AnswerGroups)
     requests: list[Request] = field(default_factory=list)
+    """What the search asks for in the next round."""
+    started: float = field(default_factory=time.perf_counter)
 
 
 @dataclass(slots=True)
-class Run:
-    """All jobs of a run; `model_calls` are real calls, however many jobs shared each."""
+class RunProgress:
+    """The searches of a run, and what the run has spent."""
 
-    jobs: Sequence[Job] = ()
+    searches: Sequence[ProblemSearch] = ()
+    """Searches that have been started and are not retired."""
     model_calls: int = 0
+    """Real calls, however many searches shared each."""
     started: float = field(default_factory=time.perf_counter)
-    spent: Meter = field(default_factory=Meter)
-    """What jobs have spent that are done and no longer among `jobs`."""
+    retired: Usage = field(default_factory=Usage)
+    """What retired searches have spent."""
 
-    def retire(self, done: Sequence[Job]) -> None:
-        """Forget jobs that are done, but not what they have spent."""
-        gone = {id(job) for job in done}
-        self.jobs = [job for job in self.jobs if id(job) not in gone]
-        for job in done:
-            self.spent.add(job.meter)
+    def retire(self, done: Sequence[ProblemSearch]) -> None:
+        """Drop searches that are done, and keep what they have spent."""
+        gone = {id(one) for one in done}
+        for one in done:
+            self.retired += one.tree.usage
+        self.searches = [one for one in self.searches if id(one) not in gone]
 
     def exhausts(self, budget: Budget) -> bool:
-        """Say whether all jobs together have reached a limit."""
+        """Return whether all searches together have reached a limit."""
         if budget is NO_LIMIT:
             return False
-        total = Meter(started=self.started)
-        total.add(self.spent)
-        for job in self.jobs:
-            total.add(job.meter)
-        total.model_calls = self.model_calls
-        return total.exhausts(budget)
+        total = sum((one.tree.usage for one in self.searches), self.retired)
+        wall_s = time.perf_counter() - self.started
+        return budget.is_spent(replace(total, model_calls=self.model_calls, wall_s=wall_s))
 
 
-def may_go_on(parts: Parts, job: Job, run: Run) -> bool:
-    """Say whether no budget is spent."""
-    return not (job.meter.exhausts(parts.budget) or run.exhausts(parts.run_budget))
-
-
-def wants_more(parts: Parts, job: Job, run: Run) -> bool:
-    """Let the search select the next round's requests, unless a budget is spent."""
-    return go_on(job, parts.search.select(job.tree) if may_go_on(parts, job, run) else [])
-
-
-def go_on(job: Job, requests: list[Request]) -> bool:
-    """Note what a job asks for in the next round; without requests it is done."""
-    job.requests = requests
-    if not requests:
-        job.tree.usage = job.meter.usage()
+def select_next(components: SearchComponents, one: ProblemSearch, progress: RunProgress) -> bool:
+    """Let the search select the next round's requests; False if it is finished or a budget is spent."""
+    tree = one.tree
+    tree.usage.wall_s = time.perf_counter() - one.started
+    one.requests = []
+    if components.budget.is_spent(tree.usage) or progress.exhausts(components.run_budget):
+        return False
+    requests = boundary.select(components.search, tree)
+    if isinstance(requests, Failure):
+        boundary.fail_tree(tree, requests)
+        return False
+    one.requests = requests
     return bool(requests)
 
 
-def take_in_alone(parts: Parts, more: Callable[[Job], bool]) -> TakeIn:
-    """Return what lets each tree take in its part by itself; `more` selects."""
-    backup = parts.search.backup
+def play_lockstep(components: SearchComponents, progress: RunProgress) -> None:
+    """Play rounds with all searches of a run until each is finished or a budget is spent."""
 
-    def take_in(jobs: Sequence[Job], growns: Sequence[Mapping[int, Sequence[int]]]) -> list[Job]:
-        live = []
-        for job, grown in zip(jobs, growns):
-            backup(job.tree, grown)
-            if more(job):
-                live.append(job)
-        return live
+    def select(one: ProblemSearch) -> bool:
+        return select_next(components, one, progress)
 
-    return take_in
+    live = list(filter(select, progress.searches))
+    while live:
+        live = play_round(components, live, progress, select=select)
 
 
-TakeIn = Callable[[Sequence[Job], Sequence[Mapping[int, Sequence[int]]]], list[Job]]
-"""Lets searches take in what grew in their trees and select their next requests; returns the jobs that go on."""
+def play_round(
+    components: SearchComponents,
+    searches: Sequence[ProblemSearch],
+    progress: RunProgress,
+    *,
+    select: Callable[[ProblemSearch], bool],
+) -> list[ProblemSearch]:
+    """Serve all requests with one call to each plug-in, back up, select again, and return the searches that go on.
 
-
-def play_round(parts: Parts, jobs: Sequence[Job], run: Run, take_in: TakeIn) -> list[Job]:
-    """Serve all requests of all jobs with one call to each plug-in, let `take_in` have what grew, and return the jobs
-    that go on.
-
-    Each tree backs up as soon as it has grown, while it is in the processor's cache; if the search sees verdicts, all
-    trees wait for them.
+    A tree is backed up as soon as it is expanded, while it is in the processor's cache; if there is something to
+    verify or compare, after that.
     """
     again: list[int] = []
-    growths, counts, faults = _propose(parts, jobs, again)
-    run.model_calls += 1
-    after, owners, is_plain = _advance(parts, jobs, growths)
-    scores = _score(parts, jobs, after, owners, again)
-    run.model_calls += (parts.reward_model is not None and bool(after)) + len(again)
+    expansions, counts, faults = _propose(components, searches, again)
+    progress.model_calls += 1
+    after, owners, is_plain = _advance(components, searches, expansions)
+    scores = _score(components, searches, after, owners=owners, again=again)
+    progress.model_calls += (components.reward_model is not None and bool(after)) + len(again)
     for owner in again:
-        jobs[owner].meter.model_calls += 1
-    same = getattr(parts.verifier, "same", None)
-    waits = parts.verifier is not None and parts.see_verdicts
-    live: list[Job] = []
-    growns, ended = [], []
+        searches[owner].tree.usage.model_calls += 1
+    live: list[ProblemSearch] = []
+    answered: list[tuple[ProblemSearch, list[int], Mapping[int, Sequence[int]]]] = []
     at = first = 0
-    for owner, (job, count) in enumerate(zip(jobs, counts)):
+    for one, count in zip(searches, counts):
         last = first + count
-        own = growths[first:last]
-        end = at + sum([len(fresh) for _, fresh, _ in own])
-        first_new = len(job.tree.states)
+        own = expansions[first:last]
+        end = at + sum([len(new) for _, new, _ in own])
+        tree = one.tree
+        first_new = len(tree.states)
         wrong = [faults.get(i, "") for i in range(first, last)] if faults else ()
-        grown = grow_all(job.tree, own, after[at:end], scores[at:end], wrong, is_plain)
+        grown = expand(
+            tree, own, after[at:end], scores=scores[at:end], faults=wrong, is_plain=is_plain
+        )
         first, at = last, end
-        answered = _group_answers(job.tree, first_new, same)
-        if waits:
-            ended += [(owner, node) for node in answered]
-        if waits:
-            growns.append(grown)
-        else:
-            live += take_in([job], [grown])
-    if ended:
-        _judge(parts, jobs, ended)
-    return live + take_in(jobs, growns) if growns else live
+        if ENDED in (new_status := tree.status[first_new:]):
+            nodes = [
+                node
+                for node, status in enumerate(new_status, start=first_new)
+                if status is ENDED and tree.states[node].answer is not None
+            ]
+            if nodes:
+                answered.append((one, nodes, grown))
+                continue
+        if _backup(components, one, grown) and select(one):
+            live.append(one)
+    if answered:
+        _group_and_verify(components, answered)
+        for one, _, grown_there in answered:
+            if _backup(components, one, grown_there) and select(one):
+                live.append(one)
+    return live
+
+
+def _backup(
+    components: SearchComponents, one: ProblemSearch, grown: Mapping[int, Sequence[int]]
+) -> bool:
+    """Let the search back up; False if it failed."""
+    failure = boundary.backup(components.search, one.tree, grown)
+    if failure is None:
+        return True
+    boundary.fail_tree(one.tree, failure)
+    return False
 
 
 def _propose(
-    parts: Parts, jobs: Sequence[Job], again: list[int]
-) -> tuple[list[Growth], list[int], dict[int, str]]:
-    """Ask the policy once for all requests; return the growths job after job, how many each job has, and by position
-    what was wrong with a proposal.
+    components: SearchComponents, searches: Sequence[ProblemSearch], again: list[int]
+) -> tuple[list[Expansion], list[int], dict[int, str]]:
+    """Ask the policy once for all requests.
 
-    Jobs that had to be asked again alone are appended to `again`.
+    Return the expansions search after search, how many each search has, and by position what was wrong with a
+    proposal. Searches that had to be asked again alone are appended to `again`.
     """
     views: list[State] = []
     wanted: list[int] = []
     owners: list[int] = []
-    for owner, job in enumerate(jobs):
-        states, asked, status = job.tree.states, job.tree.asked, job.tree.status
-        for node, n, view in job.requests:
-            if n < 1 or status[node] is not OPEN:
-                raise ValueError(
-                    f"{parts.search!r} asked for {n} steps at node {node}, which is {status[node].value}; a search "
-                    "asks open nodes for one step or more, and nothing when it is finished"
-                )
+    for owner, one in enumerate(searches):
+        states, asked = one.tree.states, one.tree.asked
+        for node, n, view in one.requests:
             seen = states[node] if view is None else view
             if before := asked[node]:
-                seen = _redrawn(seen, before) if seen.draw == 0 else seen
+                seen = _with_draw(seen, before) if seen.draw == 0 else seen
             views.append(seen)
             wanted.append(n)
             asked[node] = before + n
-        owners += [owner] * len(job.requests)
-    offers, faults = boundary.propose(parts.policy, views, wanted, owners, again)
-    size = parameters_of(parts.policy)
-    growths: list[Growth] = []
+        owners += [owner] * len(one.requests)
+    offers, faults = boundary.propose(components.policy, views, wanted, owners=owners, again=again)
+    size = num_parameters(components.policy)
+    expansions: list[Expansion] = []
     counts = []
     at = 0
-    for job in jobs:
-        requests, meter = job.requests, job.meter
-        count = len(requests)
+    for one in searches:
+        usage, count = one.tree.usage, len(one.requests)
         own = offers[at : at + count]
         at += count
-        meter.model_calls += 1
-        meter.add_steps([step for steps in own for step in steps], size)
-        growths += plan(job.tree, requests, own)
+        usage.model_calls += 1
+        charge_steps(usage, [step for steps in own for step in steps], size)
+        expansions += split_new_steps(one.tree, one.requests, own)
         counts.append(count)
-    return growths, counts, faults
+    return expansions, counts, faults
 
 
-def _redrawn(state: State, draw: int) -> State:
+def _with_draw(state: State, draw: int) -> State:
     """Return what a policy sees of a state that it was asked for `draw` steps before."""
     if type(state) is not State:
         return replace(state, draw=draw)
@@ -214,66 +234,61 @@ def _redrawn(state: State, draw: int) -> State:
 
 
 def _advance(
-    parts: Parts, jobs: Sequence[Job], growths: Sequence[Growth]
+    components: SearchComponents, searches: Sequence[ProblemSearch], expansions: Sequence[Expansion]
 ) -> tuple[Sequence[State | Failure], list[int], bool]:
-    """Take every new step with one call; return the states, the job of each, and whether all steps went in as
-    they were proposed."""
+    """Take every new step with one call.
+
+    Return the states, the search of each, and whether the domain took all steps as they were proposed.
+    """
     states: list[State] = []
     steps: list[Step] = []
     owners: list[int] = []
-    at = iter(growths)
-    for owner, job in enumerate(jobs):
-        before = job.tree.states
-        for node, fresh, _ in islice(at, len(job.requests)):
-            states += [before[node]] * len(fresh)
-            steps += fresh
+    at = iter(expansions)
+    for owner, one in enumerate(searches):
+        before = one.tree.states
+        for node, new, _ in islice(at, len(one.requests)):
+            states += [before[node]] * len(new)
+            steps += new
         owners += [owner] * (len(steps) - len(owners))
     started = time.perf_counter()
-    after = boundary.advance(parts.domain, states, steps, owners) if states else []
+    after = boundary.advance(components.domain, states, steps, owners=owners) if states else []
     if set(map(type, after)) <= {State}:
         last = [state.steps[-1] for state in after]  # type: ignore[union-attr]
         if all(map(is_, last, steps)):
             return after, owners, True
     replied = [
-        i for i, state in enumerate(after) if isinstance(state, State) and state.steps[-1].reply
+        (owner, state.steps[-1])
+        for owner, state in zip(owners, after)
+        if isinstance(state, State) and state.steps[-1].reply
     ]
-    if replied and getattr(parts.domain, "sandbox", None) is not None:
-        _charge_sandbox(jobs, [owners[i] for i in replied], time.perf_counter() - started)
-    for i in replied:
-        jobs[owners[i]].meter.tool_tokens += after[i].steps[-1].num_reply_tokens  # type: ignore[union-attr]
+    if replied and uses_sandbox(components.domain):
+        seconds = time.perf_counter() - started
+        charge_sandbox([one.tree for one in searches], [owner for owner, _ in replied], seconds)
+    for owner, step in replied:
+        searches[owner].tree.usage.tool_tokens += step.num_reply_tokens
     return after, owners, False
 
 
-def _charge_sandbox(jobs: Sequence[Job], owners: Sequence[int], seconds: float) -> None:
-    """Split the seconds of one batched call evenly over its items."""
-    for owner in owners:
-        jobs[owner].meter.sandbox_s += seconds / len(owners)
-
-
 def _score(
-    parts: Parts,
-    jobs: Sequence[Job],
+    components: SearchComponents,
+    searches: Sequence[ProblemSearch],
     after: Sequence[State | Failure],
+    *,
     owners: Sequence[int],
     again: list[int],
 ) -> Sequence[float | Failure | None]:
-    """Score every new state with one call; `None` where nothing is to be scored."""
-    if parts.reward_model is None or not after:
+    """Score every new state with one call; `None` where there is nothing to score."""
+    if components.reward_model is None or not after:
         return [None] * len(after)
     good = [i for i, state in enumerate(after) if isinstance(state, State)]
     states: Sequence[State] = after  # type: ignore[assignment]
     own = owners
     if len(good) < len(after):
         states, own = [states[i] for i in good], [owners[i] for i in good]
-    given = boundary.score(parts.reward_model, states, own, again) if good else []
+    given = boundary.score(components.reward_model, states, owners=own, again=again) if good else []
     for owner in set(own):
-        jobs[owner].meter.model_calls += 1
-    if size := parameters_of(parts.reward_model):
-        for owner, item in groupby(zip(own, states), key=itemgetter(0)):
-            job = jobs[owner]
-            job.meter.flops += (
-                2.0 * size * tokens_read(parts.reward_model, job.tree, [state for _, state in item])
-            )
+        searches[owner].tree.usage.model_calls += 1
+    _charge_reading(components.reward_model, searches, states, own)
     if len(good) == len(after):
         return given
     scores: list[float | Failure | None] = [None] * len(after)
@@ -282,50 +297,67 @@ def _score(
     return scores
 
 
-def _group_answers(
-    tree: SearchTree, first_new: int, same: Callable[[str, str], bool] | None
-) -> list[int]:
-    """Group the answers among the new nodes by the verifier's `same` and return those nodes."""
-    states = tree.states
-    answered = [
-        node
-        for node, status in enumerate(tree.status[first_new:], start=first_new)
-        if status is ENDED and states[node].answer is not None
-    ]
-    for node in answered:
-        group_answer(tree, node, same)
-    return answered
+def _charge_reading(
+    reward_model: RewardModel,
+    searches: Sequence[ProblemSearch],
+    states: Sequence[State],
+    owners: Sequence[int],
+) -> None:
+    """Charge each search the FLOPs of scoring its states; `owners` is in order."""
+    size = num_parameters(reward_model)
+    if not size:
+        return
+    for owner, items in groupby(zip(owners, states), key=itemgetter(0)):
+        tree, own = searches[owner].tree, [state for _, state in items]
+        read = boundary.attempt(lambda: tokens_read(reward_model, tree, own), "reward model")  # noqa: B023 (called at once)
+        if isinstance(read, Failure):
+            boundary.note(tree, ROOT, read.reason)
+            read = tokens_read(None, tree, own)
+        tree.usage.flops += 2.0 * size * read
 
 
-def _judge(parts: Parts, jobs: Sequence[Job], ended: Sequence[tuple[int, int]]) -> None:
-    """Note the verdicts on new answers, each a job's position and a node, for the search to see."""
-    assert parts.verifier is not None
-    owners = [owner for owner, _ in ended]
-    answers = [str(jobs[owner].tree.states[node].answer) for owner, node in ended]
+def _group_and_verify(
+    components: SearchComponents,
+    answered: Sequence[tuple[ProblemSearch, list[int], Mapping[int, Sequence[int]]]],
+) -> None:
+    """Group the new answers of each search by equality, and verify them if the search sees verdicts."""
+    searches = [one for one, _, _ in answered]
+    trees = [one.tree for one in searches]
+    group_answers(
+        trees,
+        [one.groups for one in searches],
+        [nodes for _, nodes, _ in answered],
+        verifier=components.verifier,
+    )
+    if components.verifier is not None and components.see_verdicts:
+        verify_nodes(
+            components.verifier,
+            [one.problem for one in searches],
+            trees,
+            nodes=[(owner, node) for owner, (_, nodes, _) in enumerate(answered) for node in nodes],
+        )
+
+
+def verify_nodes(
+    verifier: Verifier,
+    problems: Sequence[Problem],
+    trees: Sequence[SearchTree],
+    *,
+    nodes: Sequence[tuple[int, int]],
+) -> None:
+    """Verify answers with one call, each given as the position of its tree and a node; verdicts go into the trees."""
+    if not nodes:
+        return
+    owners = [owner for owner, _ in nodes]
+    answers = [str(trees[owner].states[node].answer) for owner, node in nodes]
     started = time.perf_counter()
     verdicts = boundary.verify(
-        parts.verifier, [jobs[owner].problem for owner in owners], answers, owners
+        verifier, [problems[owner] for owner in owners], answers, owners=owners
     )
-    if getattr(parts.verifier, "sandbox", None) is not None:
-        _charge_sandbox(jobs, owners, time.perf_counter() - started)
-    for (owner, node), verdict in zip(ended, verdicts):
+    if uses_sandbox(verifier):
+        charge_sandbox(trees, owners, time.perf_counter() - started)
+    for (owner, node), verdict in zip(nodes, verdicts):
         if isinstance(verdict, Failure):
-            jobs[owner].tree.notes[node] = verdict.reason
+            boundary.note(trees[owner], node, verdict.reason)
         else:
-            jobs[owner].tree.verdicts[node] = verdict
-
-
-def group_answer(tree: SearchTree, node: int, same: Callable[[str, str], bool] | None) -> None:
-    """Put an answer beside the first one that is the same; equal strings are found without asking the verifier."""
-    answer = str(tree.states[node].answer)
-    firsts: dict[str, int] = tree.memory.setdefault("answers", {})
-    first = firsts.get(answer)
-    if first is None:
-        first = node
-        if same is not None:
-            known = (
-                at for other, at in firsts.items() if at == tree.groups[at] and same(answer, other)
-            )
-            first = next(known, node)
-        firsts[answer] = first
-    tree.groups[node] = first
+            trees[owner].verdicts[node] = verdict

@@ -1,4 +1,4 @@
-"""The nouns of the agents: who proposes, who scores, which nodes grow, what it may cost, and its record.
+"""The nouns of the agents: budgets, search trees, and the protocols of policies, reward models and searches.
 
 Only the standard library (and the rooms below) is imported.
 """
@@ -6,19 +6,20 @@ Only the standard library (and the rooms below) is imported.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from stepgym.envs.types import Domain, State, Step, Verdict
 
 ROOT = 0
 NO_PARENT = -1
+M = TypeVar("M")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Usage:
-    """What one search has spent. Token classes are disjoint; `new_tokens` is visible + reasoning."""
+    """What a search has spent so far. The four token classes are disjoint."""
 
     prompt_tokens: int = 0
     visible_tokens: int = 0
@@ -27,24 +28,32 @@ class Usage:
     model_calls: int = 0
     """Batched forward calls of policy and reward model that this search took part in."""
     flops: float = 0.0
-    """2 x parameters x tokens processed (Kaplan et al. 2020); 0 where the parameters are unknown."""
+    """2 x parameters x tokens processed (Kaplan et al. 2020); 0 if the number of parameters is unknown."""
     sandbox_s: float = field(default=0.0, compare=False)
     wall_s: float = field(default=0.0, compare=False)
-    """From the start of the search to its last round, whatever ran beside it."""
+    """Seconds from the start of the search to its last round, including waits for other searches."""
 
     @property
     def new_tokens(self) -> int:
+        """Tokens that the policy generated: visible and reasoning tokens."""
         return self.visible_tokens + self.reasoning_tokens
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
-            **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            visible_tokens=self.visible_tokens + other.visible_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            tool_tokens=self.tool_tokens + other.tool_tokens,
+            model_calls=self.model_calls + other.model_calls,
+            flops=self.flops + other.flops,
+            sandbox_s=self.sandbox_s + other.sandbox_s,
+            wall_s=self.wall_s + other.wall_s,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What one search may spend at most; `None` is no limit."""
+    """What a search may spend at most; `None` is no limit."""
 
     model_calls: int | None = None
     new_tokens: int | None = None
@@ -52,31 +61,40 @@ class Budget:
     sandbox_s: float | None = None
     wall_s: float | None = None
 
+    def is_spent(self, usage: Usage) -> bool:
+        """Return whether any limit is reached, so that no further round may start."""
+        return (
+            (self.model_calls is not None and usage.model_calls >= self.model_calls)
+            or (self.new_tokens is not None and usage.new_tokens >= self.new_tokens)
+            or (self.flops is not None and usage.flops >= self.flops)
+            or (self.sandbox_s is not None and usage.sandbox_s >= self.sandbox_s)
+            or (self.wall_s is not None and usage.wall_s >= self.wall_s)
+        )
+
 
 NO_LIMIT = Budget()
 
 
 class NodeStatus(Enum):
-    """What is known of a node."""
+    """Whether a node can grow, and if not, why."""
 
     OPEN = "open"
     """It can grow."""
     ENDED = "ended"
-    """Its state is done, with or without an answer."""
+    """Its episode is over, with or without an answer."""
     BARREN = "barren"
-    """The policy was asked and gave nothing."""
+    """The policy was asked and proposed nothing."""
     FAILED = "failed"
-    """The policy, the reward model or the domain failed here; `SearchTree.notes` says how."""
+    """A plug-in failed here; `SearchTree.notes` has the reason. If the root failed, the whole search did."""
     PRUNED = "pruned"
     """The search closed it: nothing below can change its choice."""
 
 
 @dataclass(slots=True)
 class SearchTree:
-    """A grown tree as flat arrays, indexed by node; node 0 is the root and parents precede children.
+    """A grown tree as flat arrays, indexed by node. Node 0 is the root; parents precede children.
 
-    Arrays all have the length of `states`. `prior` is the search's own normalised prior among siblings; `score`
-    the reward model's word on the last step, in [0, 1]; `value` the mean of what backup brought, in [0, 1].
+    All arrays are as long as `states`.
     """
 
     problem_id: str
@@ -84,22 +102,25 @@ class SearchTree:
     parent: list[int] = field(default_factory=lambda: [NO_PARENT])
     children: list[list[int]] = field(default_factory=lambda: [[]])
     prior: list[float] = field(default_factory=lambda: [1.0])
+    """The search's prior of a node, normalised among its siblings."""
     score: list[float | None] = field(default_factory=lambda: [None])
+    """The reward model's score of a node's last step, in [0, 1]."""
     visits: list[int] = field(default_factory=lambda: [0])
     value: list[float] = field(default_factory=lambda: [0.0])
+    """The mean of the values that were backed up through a node, in [0, 1]."""
     status: list[NodeStatus] = field(default_factory=lambda: [NodeStatus.OPEN])
     verdicts: dict[int, Verdict] = field(default_factory=dict)
-    """Node -> verdict, for ended nodes, where the run lets the search see verdicts."""
+    """Node -> verdict on its answer. While the search runs, only if it may see verdicts."""
     notes: dict[int, str] = field(default_factory=dict)
     """Node -> what went wrong there."""
     asked: list[int] = field(default_factory=lambda: [0])
-    """How many steps the policy was asked for here; the next proposal starts at this `State.draw`."""
+    """How many steps the policy was asked for at a node; the next proposal starts at this `State.draw`."""
     groups: dict[int, int] = field(default_factory=dict)
-    """Ended node with an answer -> the first node with the same answer, as the verifier's `same` sees it."""
+    """Node with an answer -> the first node with the same answer, as the verifier compares answers."""
     sees_verdicts: bool = False
-    memory: dict[str, Any] = field(default_factory=dict)
-    """The search's own notes between rounds."""
-    usage: Usage = Usage()
+    memory: dict[type, Any] = field(default_factory=dict)
+    """What searches remember between rounds, by the type of the memory; see `recall`."""
+    usage: Usage = field(default_factory=Usage)
 
     def __len__(self) -> int:
         return len(self.states)
@@ -111,9 +132,16 @@ class SearchTree:
             steps.append(node)
         return steps[::-1]
 
+    def recall(self, kind: type[M]) -> M:
+        """Return this tree's memory of the type `kind`; made with its defaults on first use."""
+        memory: M | None = self.memory.get(kind)
+        if memory is None:
+            memory = self.memory[kind] = kind()
+        return memory
+
 
 class Request(NamedTuple):
-    """Grow `n` children under `node`. `view` is what the policy sees in place of the node's own state."""
+    """Grow `n` children under `node`. If `view` is given, the policy sees it in place of the node's state."""
 
     node: int
     n: int
@@ -121,31 +149,43 @@ class Request(NamedTuple):
 
 
 class Search(Protocol):
-    """A tree policy: which nodes grow next. Frozen data that never calls a model; what it must remember between
-    rounds is in the tree."""
+    """A tree policy: it decides which nodes grow next, and never calls a model.
+
+    It is frozen data. What it must remember between rounds is in the tree (`SearchTree.recall`).
+    """
 
     def select(self, tree: SearchTree) -> list[Request]:
-        """Return what to grow in this round; empty when the search is finished."""
+        """Return what to grow in this round; empty if the search is finished."""
         ...
 
     def backup(self, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> None:
-        """Take in what grew: parent -> the child that each proposed step led to, in order.
+        """Update the tree after growth: `grown` maps each parent to the child of each drawn step, in order.
 
-        Equal siblings are one node: a step drawn twice, now or in an earlier round, names its child twice.
-        Parents that got nothing map to an empty sequence.
+        Equal siblings are one node: if a step is drawn twice, now or in an earlier round, its child is listed twice.
+        Parents that got no step map to an empty sequence.
         """
         ...
 
     def best(self, tree: SearchTree) -> int:
-        """Return the node whose answer the search stands by (an ended one where there is any)."""
+        """Return the node whose answer the search chooses (an ended one if there is any)."""
+        ...
+
+
+@runtime_checkable
+class SharesBudget(Protocol):
+    """A search that divides one budget among many problems."""
+
+    def allocate(self, trees: Sequence[SearchTree]) -> bool:
+        """Plan the next stage once all trees have stopped; return False if there is none."""
         ...
 
 
 class PolicyError(RuntimeError):
-    """A policy could not serve all of a batch; what it could give comes along, so that no other problem is lost.
+    """A policy could not serve all of a batch; it brings the steps that it has.
 
-    `steps` is what `propose` would have returned (fewer, or none, where it failed), or `None` when the whole batch
-    failed; `failures` says, by position in the batch, what went wrong. A driver takes the steps and notes the failures.
+    `steps` is what `propose` would have returned, with fewer or no steps for the states that failed; `None` if the
+    whole batch failed. `failures` maps positions in the batch to reasons. The driver uses the steps and records the
+    failures.
     """
 
     def __init__(
@@ -164,38 +204,41 @@ class Policy(Protocol):
     """Proposes next steps for many states at once."""
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
-        """Return up to `counts[i]` steps for `states[i]`, in order; may return fewer. Raises `PolicyError`."""
+        """Return up to `counts[i]` steps for `states[i]`, in order. Raises `PolicyError`."""
         ...
 
 
 class RewardModel(Protocol):
-    """Scores the steps of many states at once (PRM); an outcome model (ORM) fills only the last."""
+    """Scores the steps of many states at once (PRM); an outcome model (ORM) scores only the last step."""
 
     def score(self, states: Sequence[State]) -> list[list[float]]:
-        """Return one list per state: one score in [0, 1] per step of that state."""
+        """Return one list per state: one score in [0, 1] per step of that state, or one for the last step."""
         ...
 
 
-class Sized(Protocol):
-    """What a policy or reward model may offer besides, so that its FLOPs are known."""
+@runtime_checkable
+class HasParameters(Protocol):
+    """A policy or reward model whose FLOPs can be computed."""
 
     @property
     def num_parameters(self) -> int: ...
 
 
-class Reader(Protocol):
-    """What a reward model may offer besides, where it does not read the problem and all steps of every state."""
+@runtime_checkable
+class CountsTokensRead(Protocol):
+    """A reward model that does not read the problem and all steps of every state, and says what it reads."""
 
     def tokens_read(self, states: Sequence[State]) -> list[int]:
-        """Return the tokens it reads to score each state by itself."""
+        """Return how many tokens it reads to score each state by itself."""
         ...
 
 
-class Bindable(Protocol):
-    """What a policy or reward model may offer besides, when it needs the domain (random legal play)."""
+@runtime_checkable
+class NeedsDomain(Protocol):
+    """A policy or reward model that needs the environment's domain (random legal play does)."""
 
     def bind(self, domain: Domain) -> Any:
-        """Return the same thing for this domain; raises `ValueError` when the domain lacks what it needs."""
+        """Return a copy for this domain; raises `ValueError` if the domain lacks what is needed."""
         ...
 
 

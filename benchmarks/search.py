@@ -1,8 +1,8 @@
-"""Pure overhead of tree search, in microseconds a simulation, side by side with peers.
+"""Overhead of tree search without a model, in CPU microseconds per simulation, side by side with peers.
 
-A scripted policy offers four steps anywhere down to depth 8, so that no model is in the way. What policy, domain and
-reward model take is measured inside them and taken off ours (theirs take next to nothing). Times are CPU times of the process. All cases run interleaved, in several
-rounds. Peers are looked for in `--peers DIR`, a folder made by
+A scripted policy proposes four steps at every node down to depth 8. The time spent in policy, domain and reward model
+is measured and subtracted from our times; the peers' plug-ins take almost none. All cases run interleaved, in several
+rounds. Peers are searched in `--peers DIR`, a folder made by
 `pip install --target DIR treequest && pip install --no-deps --target DIR llm-reasoners`; a peer that is not there is
 reported as missing.
 """
@@ -25,23 +25,24 @@ from typing import Any, NamedTuple
 
 from stepgym.agents import run_search
 from stepgym.agents.search.mcts import MCTS
+from stepgym.agents.search.puct import MCTSMemory
 from stepgym.envs.types import End, Problem, State, Step
 
 BRANCHING, DEPTH = 4, 8
 LARGE_DEPTH = 12
-"""Of the trees of 10,000 nodes and more: with depth 8 there are only 87,381 nodes."""
+"""For trees of 10,000 nodes and more: depth 8 has only 87,381 nodes."""
 STEPS = [Step(str(i), log_prob=-0.5 - 0.3 * i, num_tokens=1) for i in range(BRANCHING)]
 SCORES = [((i * 2654435761) % 1009) / 1009 for i in range(4096)]
 
 
 class Timed:
-    """Seconds spent inside the scripted parts, to be taken off."""
+    """Seconds spent inside the scripted plug-ins, to be subtracted."""
 
     seconds = 0.0
 
 
 class Policy:
-    """Offers the same four steps everywhere."""
+    """Proposes the same four steps at every node."""
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         started = time.process_time()
@@ -51,7 +52,7 @@ class Policy:
 
 
 class Domain:
-    """Ends after `depth` steps; the public data is the path, so that merging has work to do and finds nothing."""
+    """Ends after `depth` steps. The public data is the path, so that merging looks at every state and merges none."""
 
     def __init__(self, depth: int) -> None:
         self.depth = depth
@@ -74,7 +75,7 @@ class Domain:
 
 
 class RewardModel:
-    """Scores by a table."""
+    """Scores from a table."""
 
     def score(self, states: Sequence[State]) -> list[list[float]]:
         started = time.process_time()
@@ -84,7 +85,7 @@ class RewardModel:
 
 
 class Measured(NamedTuple):
-    """One run: seconds without the scripted parts, simulations, nodes."""
+    """One run: seconds without the scripted plug-ins, simulations, nodes."""
 
     seconds: float
     simulations: int
@@ -92,7 +93,7 @@ class Measured(NamedTuple):
 
     @property
     def each(self) -> float:
-        """Microseconds a simulation."""
+        """Microseconds per simulation."""
         return 1e6 * self.seconds / self.simulations
 
 
@@ -105,12 +106,12 @@ def ours(search: MCTS, num_trees: int = 1, depth: int = DEPTH) -> Measured:
         problems, domain=Domain(depth), policy=Policy(), reward_model=RewardModel(), search=search
     )
     seconds = time.process_time() - started - Timed.seconds
-    simulations = sum(tree.memory["walks"].started for tree in trees)
+    simulations = sum(tree.memory[MCTSMemory].started for tree in trees)
     return Measured(seconds, simulations, sum(map(len, trees)))
 
 
 def floor(simulations: int, max_depth: int = DEPTH) -> Measured:
-    """Run PUCT written by hand over bare lists: no steps, states, checks, budgets or records. What is left to gain."""
+    """Run PUCT written by hand over bare lists, without steps, states, checks, budgets or records: the lower bound."""
     children: list[list[int]] = [[]]
     prior, total, score = [1.0], [0.0], [0.5]
     visits, depth = [0], [0]
@@ -145,11 +146,11 @@ def floor(simulations: int, max_depth: int = DEPTH) -> Measured:
 FULL = MCTS(
     simulations=4000, width=BRANCHING, leaves=8, widen=0.25, root_noise="dirichlet", until_end=False
 )
-"""Priors, virtual loss, transpositions, widening, root noise, closing."""
+"""With priors, virtual loss, transpositions, widening, root noise and closing of finished subtrees."""
 
 
 def own_cases(quick: bool) -> dict[str, Callable[[], Measured]]:
-    """Return our cases."""
+    """Return the cases of this package."""
     scale = 8 if quick else 1
     return {
         "floor": lambda: floor(4000 // scale),
@@ -170,7 +171,7 @@ def own_cases(quick: bool) -> dict[str, Callable[[], Measured]]:
 
 
 def llm_reasoners(simulations: int) -> Measured:
-    """Run llm-reasoners' MCTS as it comes."""
+    """Run llm-reasoners' MCTS with its defaults."""
     from reasoners import SearchConfig, WorldModel  # type: ignore[import-not-found]
     from reasoners.algorithm import MCTS as Theirs  # type: ignore[import-not-found]
 
@@ -205,7 +206,7 @@ def llm_reasoners(simulations: int) -> Measured:
 
 
 def treequest(simulations: int, *, inplace: bool) -> Measured:
-    """Run treequest's StandardMCTS; a simulation of ours expands four children, theirs one: four steps count as one."""
+    """Run treequest's StandardMCTS. Its steps expand one child, our simulations four: four steps count as one."""
     from treequest.algos.standard_mcts import StandardMCTS  # type: ignore[import-not-found]
 
     algorithm = StandardMCTS(samples_per_action=BRANCHING)
@@ -224,8 +225,7 @@ def treequest(simulations: int, *, inplace: bool) -> Measured:
 
 
 def peers(quick: bool) -> dict[str, tuple[Callable[[int], Measured], int]]:
-    """Return each peer and how many simulations it gets; the default mode of treequest copies its tree each step, so
-    it gets few."""
+    """Return each peer and its number of simulations; few for treequest's default, which copies its tree each step."""
     return {
         "llm_reasoners": (llm_reasoners, 200 if quick else 1000),
         "treequest": (partial(treequest, inplace=False), 25 if quick else 50),
@@ -234,7 +234,7 @@ def peers(quick: bool) -> dict[str, tuple[Callable[[int], Measured], int]]:
 
 
 def peer_cases(quick: bool) -> dict[str, Callable[[], Measured]]:
-    """Return the peers' cases, each with one tree of ours beside it that has as many simulations."""
+    """Return the peers' cases, each with a tree of ours with as many simulations."""
     cases: dict[str, Callable[[], Measured]] = {}
     for name, (run, simulations) in peers(quick).items():
         cases[name] = partial(run, simulations)
@@ -243,13 +243,13 @@ def peer_cases(quick: bool) -> dict[str, Callable[[], Measured]]:
 
 
 def measure(rounds: int, quick: bool) -> dict[str, Any]:
-    """Run all cases `rounds` times, interleaved, each between two runs of the floor; return medians, spreads, ratios.
+    """Run all cases `rounds` times, interleaved, each between two runs of the lower bound; return medians and spreads.
 
-    A machine shared with others runs now faster, now slower, by half and more: times to the floor's right beside them
-    say more than microseconds.
+    The speed of a shared machine varies by half and more, so that the ratio to the lower bound measured beside a case
+    says more than its microseconds.
     """
     cases = {**own_cases(quick), **peer_cases(quick)}
-    ours(replace(FULL, simulations=8), num_trees=64)  # so that all modules are loaded
+    ours(replace(FULL, simulations=8), num_trees=64)  # loads all modules
     taken: dict[str, list[float]] = {name: [] for name in cases}
     relative: dict[str, list[float]] = {name: [] for name in cases}
     nodes: dict[str, int] = {}
@@ -278,7 +278,7 @@ def measure(rounds: int, quick: bool) -> dict[str, Any]:
     ratios["floor_nodes_100000_over_1000"] = times["floor_nodes_100000"] / times["floor_nodes_1000"]
     return {
         "benchmark": "search",
-        "unit": "CPU microseconds a simulation; scripted policy, domain and values taken off ours",
+        "unit": "CPU microseconds per simulation, without the scripted plug-ins",
         "branching": BRANCHING,
         "depth": DEPTH,
         "rounds": rounds,
@@ -299,7 +299,7 @@ def _spread(values: dict[str, list[float]]) -> dict[str, list[float]]:
 
 
 def _cpu_model() -> str:
-    """Return the processor's name, where the system says it."""
+    """Return the processor's name, if the system knows it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -311,7 +311,7 @@ def _cpu_model() -> str:
 
 
 def _commit() -> str:
-    """Return the commit that was measured, with `-dirty` where files differ from it; `unknown` without git."""
+    """Return the measured commit, with `-dirty` if files differ from it; `unknown` without git."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*"]
     try:
         done = subprocess.run(

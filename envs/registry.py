@@ -51,6 +51,12 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
         "procedural: sums modulo a prime",
     ),
     EnvironmentCard(
+        "stepgym/Words-v0",
+        "stepgym.envs.words:make",
+        10,
+        "procedural: spell a word; for tests of search",
+    ),
+    EnvironmentCard(
         "stepgym/HumanEval-v0",
         "stepgym.envs.coding.problems:make_humaneval",
         None,

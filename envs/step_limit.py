@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from stepgym.envs.types import Domain, End, LegalSteps, Problem, State, Step
+from stepgym.envs.types import Domain, End, LegalSteps, Problem, State, Step, UsesSandbox
 from stepgym.plugins.settings import SettingError
 
 
@@ -19,6 +19,8 @@ class StepLimit:
         self.max_steps = max_steps
         if isinstance(domain, LegalSteps):  # set here, because isinstance does not see __getattr__
             self.legal_steps = domain.legal_steps
+        if isinstance(domain, UsesSandbox):
+            self.sandbox = domain.sandbox
 
     def initial(self, problem: Problem) -> State:
         return self.domain.initial(problem)

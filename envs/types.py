@@ -198,6 +198,27 @@ class Domain(Protocol):
 
 
 @runtime_checkable
+class Environment(Protocol):
+    """What searches and records read of an environment; `stepgym.envs.reasoning_env.ReasoningEnv` has it all."""
+
+    problems: ProblemSet
+    domain: Domain
+    verifier: Verifier
+    step_verifier: StepVerifier | None
+
+    @property
+    def env_id(self) -> str: ...
+
+
+@runtime_checkable
+class Wrapped(Protocol):
+    """A Gymnasium environment, perhaps inside wrappers."""
+
+    @property
+    def unwrapped(self) -> Any: ...
+
+
+@runtime_checkable
 class LegalSteps(Protocol):
     """A domain may offer it: all legal step texts from a state, for random play and controls."""
 
@@ -209,6 +230,33 @@ class AnswerEquivalence(Protocol):
     """A verifier may offer it: whether two answers count as one vote; without it, equal strings do."""
 
     def same(self, a: str, b: str) -> bool: ...
+
+
+@runtime_checkable
+class AnswerPairEquivalence(Protocol):
+    """A verifier may offer it: `same` for many pairs of answers in one call."""
+
+    def same_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[bool]: ...
+
+
+@runtime_checkable
+class AnswerKeys(Protocol):
+    """A verifier may offer it: keys of answers, so that a vote need not compare each answer with each other one."""
+
+    def answer_key(self, answer: str) -> Hashable:
+        """Return a key: equal keys mean the same answer, different keys different answers.
+
+        `None` means that only a comparison can tell.
+        """
+        ...
+
+
+@runtime_checkable
+class UsesSandbox(Protocol):
+    """A domain or a verifier may offer it: where it runs programs; `None` if it runs none."""
+
+    @property
+    def sandbox(self) -> Any: ...
 
 
 @runtime_checkable

@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from stepgym.agents.policies.layout import Layout
+from stepgym.agents.run_setup import choose_problems
 from stepgym.agents.search.best_of_n import BestOfN
-from stepgym.agents.solving import choose_problems, iter_solve
+from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord, Policy, Search
 from stepgym.envs.types import Problem, State, Status
 from stepgym.records.loader import contexts_of, states_of
@@ -37,7 +38,7 @@ def rollouts(
     Without a `search`, `group` samples of each problem; with one, the paths of its tree (`group` is then not used).
     `problems`, `env` and `episodes` are as of `stepgym.agents.solve`. A policy that gives no tokens gives no rollouts.
     """
-    chosen, where = choose_problems(problems, env, episodes, seed=seed, level=None, settings=None)
+    chosen, where = choose_problems(problems, env, episodes=episodes, seed=seed)
     records = iter_solve(
         chosen,
         env=where,

@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,8 @@ class DockerSandbox(PooledSandbox):
     """Programs in warm containers of the engine that the environment names (`DOCKER_HOST`).
 
     `memory_mib`, `cpus`, `num_processes` and `disk_mib` bound each container, whatever a program's own limits say.
-    `image` replaces the images that are built here; it must hold the runner as they do.
+    `image` replaces the images that are built here; it must hold the runner as they do. `packages` names the Python
+    packages that programs can import, numpy by default; see `stepgym.sandbox.packages`.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class DockerSandbox(PooledSandbox):
         cpus: float = 1.0,
         num_processes: int = 128,
         disk_mib: int = 128,
+        packages: Sequence[str] | None = None,
     ) -> None:
         self.image, self.runtime = image, runtime
         self.memory_mib, self.cpus, self.num_processes, self.disk_mib = (
@@ -65,7 +67,9 @@ class DockerSandbox(PooledSandbox):
         self.image_lock = threading.Lock()
         with engine_faults():
             remove_leftovers(self.client)
-        super().__init__(workers=workers, max_programs=max_programs, options=options)
+        super().__init__(
+            workers=workers, max_programs=max_programs, packages=packages, options=options
+        )
 
     @property
     def client(self) -> Any:
@@ -81,7 +85,7 @@ class DockerSandbox(PooledSandbox):
         self.image_lock = threading.Lock()
         super().after_fork()
 
-    def open_runner(self, kind: str) -> RunnerClient:
+    def open_runner(self, kind: str, preload: Sequence[str] = ()) -> RunnerClient:
         """See `PooledSandbox.open_runner`."""
         folder = Path(tempfile.mkdtemp(prefix="stepgym-", dir=_short_folder()))
         try:
@@ -91,7 +95,7 @@ class DockerSandbox(PooledSandbox):
                 listener.bind(str(folder / "channel" / "s"))
                 (folder / "channel" / "s").chmod(0o666)
                 listener.listen(1)
-                container = self._create(kind, folder / "channel")
+                container = self._create(kind, preload, folder / "channel")
                 try:
                     _start(self.client, container)
                     control = _accept(listener, self.client, container)
@@ -105,12 +109,12 @@ class DockerSandbox(PooledSandbox):
             control, weakref.finalize(control, _remove, self.client, container, os.getpid()), hello
         )
 
-    def _create(self, kind: str, channel: Path) -> str:
+    def _create(self, kind: str, preload: Sequence[str], channel: Path) -> str:
         from docker.errors import ImageNotFound
 
         for _ in range(2):
             with self.image_lock:
-                image = self.image or docker_image.ensure(self.client, kind)
+                image = self.image or docker_image.ensure(self.client, kind, packages=self.packages)
             try:
                 created = self.client.api.create_container(
                     image,
@@ -124,7 +128,7 @@ class DockerSandbox(PooledSandbox):
                         "utf8",
                         f"{docker_image.INSIDE}/runner/launch.py",
                     ],
-                    command=["-1", json.dumps(runner_options(kind))],
+                    command=["-1", json.dumps(runner_options(kind, preload))],
                     user=NOBODY,
                     working_dir="/tmp",
                     environment={
@@ -183,13 +187,17 @@ def connect(timeout_s: float = 60.0) -> Any:
     return client
 
 
-def runner_options(kind: str) -> dict[str, Any]:
+def runner_options(kind: str, preload: Sequence[str] = ()) -> dict[str, Any]:
     """Return the options of the runner in a container of this kind, see `runner.supervisor.Options`."""
     return {
         "socket": "/channel/s",
         "folder": "/tmp",
         "readable": ["/"],
-        "packages": [f"{docker_image.INSIDE}/packages"] if kind == "tester" else [],
+        "packages": [
+            f"{docker_image.INSIDE}/site",
+            *([f"{docker_image.INSIDE}/packages"] if kind == "tester" else []),
+        ],
+        "preload": list(preload),
         "tester": kind == "tester",
         "run_written": kind == "tools",
         "shared_memory": True,

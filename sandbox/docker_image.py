@@ -1,6 +1,6 @@
 """The images of the Docker sandbox: an interpreter, the runner, nothing else.
 
-The interpreter comes from `python:3.12-slim` if the engine has it or a registry answers, and otherwise from this
+The interpreter comes from `python:X.Y-slim` if the engine has it or a registry answers, and otherwise from this
 machine: its own interpreter, standard library and shared libraries, packed into a tar that the engine imports. Thin
 layers lie on top: `python` (the runner, for untrusted programs), `tester` (with Hypothesis), `tools` (compilers).
 A tag is a digest of the content, so an image is never older than the code that uses it.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
+import json
 import os
 import re
 import shutil
@@ -25,10 +26,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from stepgym.sandbox.languages import LANGUAGES
+from stepgym.sandbox.packages import Packages
 from stepgym.sandbox.types import SandboxError
 
+Log = Callable[[str], None]
 RUNNER = Path(__file__).parent / "runner"
-BASE = "python:3.12-slim"
+BASE = f"python:{sys.version_info.major}.{sys.version_info.minor}-slim"
+"""Of this interpreter's version, because packages are copied from its environment."""
 NAME = "stepgym-sandbox"
 PACKAGES = ("hypothesis", "_hypothesis_globals", "sortedcontainers", "attr", "attrs")
 LEFT_OUT = frozenset(
@@ -49,53 +53,57 @@ LEFT_OUT = frozenset(
 INSIDE = "/opt/stepgym"
 LABELS = {"stepgym.sandbox": "image"}
 TIME_ZONES = Path("/usr/share/zoneinfo")
-KINDS = ("python", "tester", "tools")
+NONE = Packages()
+KINDS = ("packages", "python", "tester", "tools")
 
 
 @cache
-def tag(kind: str) -> str:
-    """Return the tag of this version's image of a kind."""
-    digest = hashlib.sha256(f"{sys.version_info[:3]}{kind}".encode())
-    for path in [*sorted(RUNNER.glob("*.py")), Path(__file__)]:
+def tag(kind: str, packages: str = "") -> str:
+    """Return the tag of this version's image of a kind, with packages by their digest."""
+    digest = hashlib.sha256(f"{sys.version_info[:3]}{kind}{packages}".encode())
+    for path in [*(sorted(RUNNER.glob("*.py")) if kind != "packages" else ()), Path(__file__)]:
         digest.update(path.read_bytes())
     return f"{NAME}:{kind}-{digest.hexdigest()[:16]}"
 
 
-def ensure(client: Any, kind: str, *, log: Callable[[str], None] = lambda line: None) -> str:
-    """Return the tag of the image, building it when the engine has none."""
+def ensure(
+    client: Any, kind: str, *, packages: Packages = NONE, log: Log = lambda line: None
+) -> str:
+    """Return the tag of the image with these packages, building it if the engine has none."""
     from docker.errors import ImageNotFound
 
+    name = tag(kind, packages.digest)
     try:
-        client.images.get(tag(kind))
+        client.images.get(name)
     except ImageNotFound:
-        build(client, kind, log=log)
-    return tag(kind)
+        build(client, kind, packages=packages, log=log)
+    return name
 
 
-def build(client: Any, kind: str, *, log: Callable[[str], None] = lambda line: None) -> None:
+def build(
+    client: Any, kind: str, *, packages: Packages = NONE, log: Log = lambda line: None
+) -> None:
     """Build the image of a kind, and those below it."""
-    if kind == "python":
-        base = _base(client, log)
-        _layer(client, kind, base, [(RUNNER, "runner")], log)
+    name = tag(kind, packages.digest)
+    if kind == "packages":
+        _add_packages(client, name, _base(client, log), packages, log)
+    elif kind == "python":
+        below = ensure(client, "packages", packages=packages, log=log) if packages else ""
+        _layer(client, name, below or _base(client, log), [(RUNNER, "runner")], log)
     elif kind == "tester":
-        below = ensure(client, "python", log=log)
-        _layer(
-            client,
-            kind,
-            below,
-            [(path, f"packages/{path.name}") for path in _package_folders()],
-            log,
-        )
+        below = ensure(client, "python", packages=packages, log=log)
+        folders = [(path, f"packages/{path.name}") for path in _package_folders()]
+        _layer(client, name, below, folders, log)
     else:
-        _add_tools(client, ensure(client, "python", log=log), log)
+        _add_tools(client, name, ensure(client, "python", packages=packages, log=log), log)
 
 
-def remove_others(client: Any) -> list[str]:
-    """Remove images that other versions of this package made and no container uses; returns their tags."""
+def remove_others(client: Any, packages: Packages = NONE) -> list[str]:
+    """Remove images of other versions and packages that no container uses; return their tags."""
     from docker.errors import APIError
 
     removed = []
-    current = {tag(kind) for kind in KINDS} | {_own_base()}
+    current = {tag(kind, packages.digest) for kind in KINDS} | {_own_base()}
     for name in [name for found in client.images.list(name=NAME) for name in found.tags]:
         if name not in current:
             try:
@@ -111,7 +119,7 @@ def _own_base() -> str:
     return f"{NAME}:base-{digest}"
 
 
-def _base(client: Any, log: Callable[[str], None]) -> str:
+def _base(client: Any, log: Log) -> str:
     """Return the image that has an interpreter."""
     from docker.errors import DockerException, ImageNotFound
     from requests.exceptions import RequestException
@@ -189,27 +197,51 @@ def shared_libraries(binaries: Iterable[Path]) -> list[Path]:
     return sorted({Path(name) for name in found})
 
 
-def _layer(
-    client: Any, kind: str, base: str, folders: list[tuple[Path, str]], log: Callable[[str], None]
-) -> None:
-    """Build `base` plus copies of folders (their Python sources only)."""
+def _add_packages(client: Any, name: str, base: str, packages: Packages, log: Log) -> None:
+    """Build `base` plus the packages, and the shared libraries that they need of this machine."""
+    binaries = []
     with tempfile.TemporaryFile() as packed:
         with tarfile.open(fileobj=packed, mode="w") as tar:
-            compiling = (
-                '["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", '
-            )
-            dockerfile = f'FROM {base}\nCOPY files {INSIDE}\nRUN {compiling} "{INSIDE}"]\n'
+            for entry, top in (packages.entries or {}).items():
+                for path in _files(top):
+                    if "__pycache__" not in path.parts:
+                        inner = f"files/site/{entry}/{path.relative_to(top)}"
+                        _add_file(tar, path, inner.removesuffix("/."))
+                        if ".so" in path.suffixes:
+                            binaries.append(path)
+            dockerfile = f"FROM {base}\nCOPY files {INSIDE}\n"
+            libraries = [] if _is_public(client, base) else shared_libraries(binaries)
+            for library in libraries:
+                if not any(library.is_relative_to(top.parent) for top in packages.paths):
+                    _add_file(tar, library, f"libraries{library}", 0o755)
+                    dockerfile += f"COPY libraries{library} {library}\n"
+            dockerfile += _compiling(["site"])
             _add_bytes(tar, "Dockerfile", dockerfile.encode())
-            for folder, name in folders:
+        _build(client, name, packed, log)
+
+
+def _layer(client: Any, name: str, base: str, folders: list[tuple[Path, str]], log: Log) -> None:
+    """Build `base` plus copies of folders, compiled, under the names given."""
+    with tempfile.TemporaryFile() as packed:
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            compiled = sorted({target.partition("/")[0] for _, target in folders})
+            dockerfile = f"FROM {base}\nCOPY files {INSIDE}\n{_compiling(compiled)}"
+            _add_bytes(tar, "Dockerfile", dockerfile.encode())
+            for folder, target in folders:
                 for path in _files(folder):
                     if path.suffix in (".py", ".txt", ".json", ".pyi", ".so"):
-                        _add_file(
-                            tar, path, f"files/{name}/{path.relative_to(folder)}".removesuffix("/.")
-                        )
-        _build(client, kind, packed, log)
+                        inner = f"files/{target}/{path.relative_to(folder)}"
+                        _add_file(tar, path, inner.removesuffix("/."))
+        _build(client, name, packed, log)
 
 
-def _build(client: Any, kind: str, packed: IO[bytes], log: Callable[[str], None]) -> None:
+def _compiling(folders: Iterable[str]) -> str:
+    """Return the line of a Dockerfile that compiles these folders."""
+    words = ["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    return f"RUN {json.dumps(words + [f'{INSIDE}/{folder}' for folder in folders])}\n"
+
+
+def _build(client: Any, name: str, packed: IO[bytes], log: Log) -> None:
     from docker.errors import BuildError
 
     packed.seek(0)
@@ -217,18 +249,18 @@ def _build(client: Any, kind: str, packed: IO[bytes], log: Callable[[str], None]
         client.images.build(
             fileobj=packed,
             custom_context=True,
-            tag=tag(kind),
+            tag=name,
             labels=LABELS,
             rm=True,
             forcerm=True,
             timeout=600,
         )
     except BuildError as error:
-        raise SandboxError(f"the engine could not build the image {tag(kind)}: {error}") from error
-    log(f"built {tag(kind)}")
+        raise SandboxError(f"the engine could not build the image {name}: {error}") from error
+    log(f"built {name}")
 
 
-def _add_tools(client: Any, base: str, log: Callable[[str], None]) -> None:
+def _add_tools(client: Any, name: str, base: str, log: Log) -> None:
     """Build `base` plus the tools of every language: from this machine's Debian packages, else by apt-get."""
     names = sorted({language.tool for language in LANGUAGES.values()})
     with tempfile.TemporaryFile() as packed:
@@ -248,7 +280,7 @@ def _add_tools(client: Any, base: str, log: Callable[[str], None]) -> None:
                     "Dockerfile",
                     f"FROM {base}\nRUN {install} && rm -rf /var/lib/apt\n".encode(),
                 )
-        _build(client, "tools", packed, log)
+        _build(client, name, packed, log)
 
 
 def _is_public(client: Any, name: str) -> bool:

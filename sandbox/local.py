@@ -19,10 +19,11 @@ import sysconfig
 import tempfile
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from stepgym.sandbox.packages import linked
 from stepgym.sandbox.pool import THREAD_SETTINGS, PooledSandbox
 from stepgym.sandbox.process_identity import is_dead, this_process
 from stepgym.sandbox.runner import wire
@@ -62,7 +63,9 @@ FILES = "protection of files (Landlock, Linux 5.13)"
 
 
 class LocalSandbox(PooledSandbox):
-    """Programs in confined processes of this machine. `namespaces=False` does without them.
+    """Programs in confined processes of this machine. `namespaces=False` does without namespaces.
+
+    `packages` names the Python packages that programs can import, numpy by default; see `stepgym.sandbox.packages`.
 
     Where the kernel cannot protect files (Landlock, Linux 5.13) it warns and continues.
     `demand_file_protection=True`, which `auto` passes, raises `SandboxError` instead.
@@ -75,6 +78,7 @@ class LocalSandbox(PooledSandbox):
         max_programs: int = 20_000,
         namespaces: bool = True,
         demand_file_protection: bool = False,
+        packages: Sequence[str] | None = None,
     ) -> None:
         self.namespaces = namespaces
         self.demand_file_protection = demand_file_protection
@@ -83,10 +87,11 @@ class LocalSandbox(PooledSandbox):
         super().__init__(
             workers=workers,
             max_programs=max_programs,
+            packages=packages,
             options={"namespaces": namespaces, "demand_file_protection": demand_file_protection},
         )
 
-    def open_runner(self, kind: str) -> RunnerClient:
+    def open_runner(self, kind: str, preload: Sequence[str] = ()) -> RunnerClient:
         """See `PooledSandbox.open_runner`."""
         killers: list[int] = []
         with contextlib.ExitStack() as undo:
@@ -96,7 +101,8 @@ class LocalSandbox(PooledSandbox):
                 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 undo.callback(ours.close)
                 with theirs:
-                    process = _start(kind, folder, theirs.fileno(), namespaces=self.namespaces)
+                    options = self._runner_options(kind, folder, preload)
+                    process = _start(options, folder, theirs.fileno())
                 undo.callback(_end, process, killers, folder, os.getpid())
                 ours.settimeout(START_S)
                 hello = _listen(ours, process, killers)
@@ -115,6 +121,28 @@ class LocalSandbox(PooledSandbox):
             )
         self._warn(gaps)
         return RunnerClient(ours, finalizer, hello)
+
+    def _runner_options(self, kind: str, folder: str, preload: Sequence[str]) -> dict[str, Any]:
+        paths, readable = [], [*stdlib_paths(), *SYSTEM]
+        if self.packages and kind != "tools":
+            paths.append(str(linked(self.packages)))
+            readable += [paths[0], *map(str, self.packages.paths)]
+        if kind == "tester":
+            paths += _test_packages()
+            readable += _test_packages()
+        if kind == "tools":
+            readable += TOOLS
+        return {
+            "folder": folder,
+            "readable": ["/"],
+            "outer_readable": readable,
+            "namespaces": self.namespaces,
+            "packages": paths,
+            "preload": list(preload),
+            "tester": kind == "tester",
+            "run_written": kind == "tools",
+            "tmpfs_mib": 512,
+        }
 
     def _warn(self, gaps: list[str]) -> None:
         if gaps and not self.warned:
@@ -148,23 +176,7 @@ def missing(hello: dict[str, Any]) -> list[str]:
     return gaps
 
 
-def _start(kind: str, folder: str, control: int, *, namespaces: bool) -> subprocess.Popen[bytes]:
-    packages = _test_packages() if kind == "tester" else []
-    options = {
-        "folder": folder,
-        "readable": ["/"],
-        "outer_readable": [
-            *stdlib_paths(),
-            *SYSTEM,
-            *packages,
-            *(TOOLS if kind == "tools" else ()),
-        ],
-        "namespaces": namespaces,
-        "packages": packages,
-        "tester": kind == "tester",
-        "run_written": kind == "tools",
-        "tmpfs_mib": 512,
-    }
+def _start(options: dict[str, Any], folder: str, control: int) -> subprocess.Popen[bytes]:
     environment = {
         "PYTHONHASHSEED": "0",
         "LANG": "C.UTF-8",

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from stepgym.sandbox.languages import check_language
+from stepgym.sandbox.packages import find as find_packages
 from stepgym.sandbox.runner_client import RunnerClient
 from stepgym.sandbox.types import ExecutionResult, Pair, PairResult, Program, SandboxError
 from stepgym.sandbox.worker import CLOSED, Worker
@@ -39,18 +40,27 @@ class PooledSandbox:
     is loaded as a new one with the same options.
     """
 
-    def __init__(self, *, workers: int | None, max_programs: int, options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        *,
+        workers: int | None,
+        max_programs: int,
+        packages: Sequence[str] | None,
+        options: dict[str, Any],
+    ) -> None:
         if workers is not None and workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
         self.workers = workers or len(os.sched_getaffinity(0))
         self.max_programs = max_programs
-        self.options = {"workers": workers, "max_programs": max_programs, **options}
+        self.packages = find_packages(packages)
+        self.options = {"workers": workers, "max_programs": max_programs, "packages": packages}
+        self.options |= options
         self.closed = False
         self._make_workers()
         _OPEN.add(self)
 
-    def open_runner(self, kind: str) -> RunnerClient:
-        """Start a runner for `kind` "python", "tester" or "tools".
+    def open_runner(self, kind: str, preload: Sequence[str] = ()) -> RunnerClient:
+        """Start a runner for `kind` "python", "tester" or "tools" that has loaded the modules `preload`.
 
         Raises `RunnerLost` when this runner was ended before it was ready, `SandboxError` when none can start.
         """
@@ -104,7 +114,8 @@ class PooledSandbox:
 
     def _make_workers(self) -> None:
         self.all_workers = [
-            Worker(self.open_runner, self.max_programs) for _ in range(self.workers)
+            Worker(self.open_runner, self.max_programs, self.packages.modules)
+            for _ in range(self.workers)
         ]
         self.idle: queue.LifoQueue[Worker] = queue.LifoQueue()
         for worker in reversed(self.all_workers):

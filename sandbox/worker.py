@@ -1,7 +1,8 @@
 """One worker: it runs one program, or one pair, at a time, in runners that it keeps warm.
 
-A worker has one runner for untrusted programs and, made when first needed, one for testers and one for compiled
-languages. A runner is replaced when it dies, when a program with a known answer fails in it after another program was
+A worker has one runner for untrusted programs and, made when first needed, one for testers, one for compiled languages,
+and runners for programs and testers that import packages: these have loaded the packages, so that no program waits for
+them. A runner is replaced when it dies, when a program with a known answer fails in it after another program was
 cut short, and after a number of programs. What ran in a lost runner runs again in a fresh one.
 """
 
@@ -15,6 +16,7 @@ from typing import TypeVar
 
 from stepgym.sandbox.languages import payload_of, stages_of
 from stepgym.sandbox.outcomes import result_of
+from stepgym.sandbox.packages import imported
 from stepgym.sandbox.runner_client import (
     RunnerClient,
     RunnerLost,
@@ -34,6 +36,7 @@ from stepgym.sandbox.types import (
 
 Result = TypeVar("Result")
 ATTEMPTS = 3
+PRELOADED = "+packages"
 CHECK_PROGRAM, CHECK_OUTPUT = "print(sum(range(10)))", b"45\n"
 CLOSED = "this sandbox is closed; open another"
 LOST = "it ended its sandbox each time it ran"
@@ -48,9 +51,17 @@ SUSPICIOUS = frozenset(Outcome) - {Outcome.OK, Outcome.ERROR}
 class Worker:
     """Runs one program, or one pair, at a time."""
 
-    def __init__(self, open_runner: Callable[[str], RunnerClient], max_programs: int) -> None:
+    def __init__(
+        self,
+        open_runner: Callable[[str, Sequence[str]], RunnerClient],
+        max_programs: int,
+        modules: frozenset[str],
+    ) -> None:
         self.open_runner = open_runner
         self.max_programs = max_programs
+        self.modules = modules
+        """Top-level names of the packages that a runner can load."""
+        self.preloaded: frozenset[str] = frozenset()
         self.runners: dict[str, RunnerClient] = {}
         self.num_replaced = 0
         self.closed = False
@@ -58,6 +69,7 @@ class Worker:
     def runner(self, kind: str) -> RunnerClient:
         """Return the runner of this kind, starting one when there is none or it has run its number of programs.
 
+        A kind that ends in `PRELOADED` has loaded the packages that programs have imported so far.
         Raises `SandboxError` once the worker is closed, also when that happens while the runner starts.
         """
         runner = self.runners.get(kind)
@@ -65,11 +77,23 @@ class Worker:
             self.drop(kind)
             runner = None
         if runner is None and not self.closed:
-            runner = self.runners[kind] = self.open_runner(kind)
+            plain = kind.removesuffix(PRELOADED)
+            modules = sorted(self.preloaded) if kind != plain else []
+            runner = self.runners[kind] = self.open_runner(plain, modules)
         if runner is None or self.closed:
             self.drop()
             raise SandboxError(CLOSED)
         return runner
+
+    def suffix_for(self, *sources: str) -> str:
+        """Return what to add to a runner's kind for these programs: `PRELOADED` if they import packages."""
+        wanted = imported(sources, self.modules)
+        if not wanted:
+            return ""
+        if not wanted <= self.preloaded:
+            self.preloaded |= wanted
+            self.drop(f"python{PRELOADED}", f"tester{PRELOADED}")
+        return PRELOADED
 
     def stop(self) -> None:
         """From another thread: end what runs here and let nothing start any more."""
@@ -93,15 +117,20 @@ class Worker:
     def run(self, program: Program) -> ExecutionResult:
         """Run one program; a runner that is lost on the way is replaced and the program started again."""
         stages = stages_of(program)
-        kind = "python" if program.language == "python" else "tools"
+        if program.language == "python":
+            kind = f"python{self.suffix_for(program.source)}"
+        else:
+            kind = "tools"
         lost = ExecutionResult(Outcome.KILLED, reason=LOST)
         return self._retried(lambda: self._run_stages(kind, stages), lost, kind)
 
     def run_pair(self, pair: Pair) -> PairResult:
         """Run one pair, likewise."""
         lost = ExecutionResult(Outcome.KILLED, reason=LOST)
+        suffix = self.suffix_for(pair.candidate.source, pair.tester.source)
+        kinds = f"python{suffix}", f"tester{suffix}"
         return self._retried(
-            lambda: self._run_pair(pair), PairResult(lost, lost, None), "python", "tester"
+            lambda: self._run_pair(pair, *kinds), PairResult(lost, lost, None), *kinds
         )
 
     def _retried(self, attempt: Callable[[], Result], lost: Result, *kinds: str) -> Result:
@@ -129,7 +158,7 @@ class Worker:
         fault = ""
         try:
             runner = self.runner(kind)
-            if kind == "tester":
+            if kind.startswith("tester"):
                 return  # its programs are trusted, and it is not checked by one
             stage = Stage("program", payload_of(CHECK_PROGRAM), Limits(wall_s=5.0))
             with contextlib.closing(RunningStage(runner, stage)) as running:
@@ -161,10 +190,10 @@ class Worker:
                 return dataclasses.replace(result, reason=result.reason or "it does not compile")
         return result
 
-    def _run_pair(self, pair: Pair) -> PairResult:
+    def _run_pair(self, pair: Pair, candidate_kind: str, tester_kind: str) -> PairResult:
         ours, theirs = socket.socketpair()
         with ours, theirs, contextlib.ExitStack() as stack:
-            runners = self.runner("python"), self.runner("tester")
+            runners = self.runner(candidate_kind), self.runner(tester_kind)
             stages = _pair_stage("candidate", pair.candidate), _pair_stage("tester", pair.tester)
             candidate = RunningStage(runners[0], stages[0], theirs.fileno())
             stack.callback(candidate.close)
@@ -175,7 +204,7 @@ class Worker:
             run_together([candidate, tester])
             result = PairResult(result_of(candidate), result_of(tester), tester.read_report())
         if result.candidate.outcome in SUSPICIOUS:
-            self.check("python")
+            self.check(candidate_kind)
         return result
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.agents.description import describe
-from stepgym.agents.players import open_players
+from stepgym.agents.run_setup import open_setup
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import Budget, EpisodeRecord, Policy, RewardModel, Search
 from stepgym.envs.reasoning_env import ReasoningEnv
@@ -63,7 +63,7 @@ def selfplay(
         seed=seed,
         see_verdicts=see_verdicts,
     )
-    with open_players(
+    with open_setup(
         env,
         agent=agent,
         policy=policy,
@@ -72,8 +72,8 @@ def selfplay(
         env_options=options,
         agent_settings=agent_settings,
         policy_settings=policy_settings,
-    ) as players:
-        where = players.env
+    ) as setup:
+        where = setup.env
         if episodes > len(where.problems):
             raise UserError(
                 f"episodes={episodes}, but {where.env_id} has {len(where.problems)} problems"
@@ -82,10 +82,10 @@ def selfplay(
             for record in iter_solve(
                 _waiting(where, episodes, folder.done),
                 env=where,
-                agent=agent,
-                agent_settings=agent_settings,
-                policy=players.policy,
-                reward_model=players.reward_model,
+                agent=setup.agent,
+                agent_name=setup.agent_name,
+                policy=setup.policy,
+                reward_model=setup.reward_model,
                 budget=budget,
                 seed=seed,
                 see_verdicts=see_verdicts,

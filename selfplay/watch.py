@@ -16,6 +16,7 @@ import numpy as np
 
 from stepgym.agents.curve import Method, measure_curve
 from stepgym.agents.intervals import bootstrap_difference, wilson
+from stepgym.agents.search.answers import aggregate
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord, Policy, RewardModel
 from stepgym.envs.types import Problem, Verifier
@@ -178,7 +179,8 @@ def _ends(number: int, record: EpisodeRecord, aggregation: str) -> list[dict[str
             continue
         path = path_to(record, node)[1:]
         texts = [record.nodes[at].text for at in path]
-        score = _joined([record.nodes[at].score or 0.0 for at in path], aggregation)
+        scores = [record.nodes[at].score or 0.0 for at in path]
+        score = aggregate(scores, aggregation) if scores else 0.0
         found.append(
             {
                 "gap": abs(score - (end.verdict == "correct")),
@@ -210,14 +212,6 @@ def _largest(ends: Sequence[dict[str, Any]], count: int, *, correct: bool) -> li
     for end in kind:
         first.setdefault((end["episode"], end["answer"]), end)
     return list(first.values())[:count]
-
-
-def _joined(scores: Sequence[float], aggregation: str) -> float:
-    if aggregation == "last":
-        return scores[-1]
-    if aggregation == "min":
-        return min(scores)
-    return float(np.prod(scores)) if aggregation == "prod" else sum(scores) / len(scores)
 
 
 def _strict(

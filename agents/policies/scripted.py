@@ -1,4 +1,4 @@
-"""Policies and reward models without a model: scripted ones for tests and demonstrations, random ones as controls."""
+"""Policies and reward models without a neural network: scripted ones for tests, random ones as controls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stepgym.agents.randomness import derive_seed, proposal_seed
-from stepgym.envs.types import Domain, State, Step
+from stepgym.envs.types import Domain, LegalSteps, State, Step
 from stepgym.plugins.errors import UserError
 
 Script = Callable[[State], Sequence[Step | str]] | Mapping[tuple[str, ...], Sequence[Step | str]]
@@ -17,10 +17,10 @@ Scores = Callable[[State], float] | Mapping[str, float]
 
 @dataclass(frozen=True)
 class ScriptedPolicy:
-    """Says what its script says: a function of the state, or a mapping from the texts so far to the next steps.
+    """Proposes what its script contains: a function of the state, or a mapping from the texts so far to next steps.
 
-    The steps of one state are handed out in order from `State.draw` on, so that asking again goes on where the
-    last proposal stopped; a path the script does not know gets nothing. A bare string counts one token a word.
+    The steps of a state are proposed in order from `State.draw` on, so that a second proposal continues where the
+    first one stopped. A path that is not in the script gets nothing. A string is a step of one token per word.
     """
 
     script: Script
@@ -45,15 +45,15 @@ class ScriptedPolicy:
 class RandomLegalPolicy:
     """Draws uniformly from the domain's legal steps: the control that every learned policy must beat.
 
-    It has no tokenizer: a word counts as a token.
+    It has no tokenizer; each word counts as one token.
     """
 
     seed: int = 0
-    domain: Domain | None = None
+    domain: LegalSteps | None = None
     num_parameters: int = 0
 
     def bind(self, domain: Domain) -> RandomLegalPolicy:
-        if not hasattr(domain, "legal_steps"):
+        if not isinstance(domain, LegalSteps):
             raise UserError(
                 f"random legal play needs a domain with legal_steps(state); {type(domain).__name__} has none"
             )
@@ -65,7 +65,8 @@ class RandomLegalPolicy:
         return [self._draw(state, count) for state, count in zip(states, counts, strict=True)]
 
     def _draw(self, state: State, count: int) -> list[Step]:
-        legal: list[str] = self.domain.legal_steps(state)  # type: ignore[union-attr]
+        assert self.domain is not None
+        legal = self.domain.legal_steps(state)
         if not legal:
             return []
         stream = random.Random(proposal_seed(self.seed, state, count))
@@ -76,7 +77,7 @@ class RandomLegalPolicy:
 
 @dataclass(frozen=True)
 class ScriptedRewardModel:
-    """Scores each step by a function of the state up to it, or by the step's text (`default` where unknown)."""
+    """Scores each step by a function of the state up to it, or by the step's text (`default` if it is not listed)."""
 
     scores: Scores
     default: float = 0.5
@@ -95,7 +96,7 @@ class ScriptedRewardModel:
 
 @dataclass(frozen=True)
 class RandomRewardModel:
-    """Scores that mean nothing, fixed by the steps: the control that every learned reward model must beat."""
+    """Scores at random, as a function of the steps: the control that every learned reward model must beat."""
 
     seed: int = 0
     num_parameters: int = 0
@@ -109,3 +110,20 @@ class RandomRewardModel:
             derive_seed(self.seed, state.prompt, *texts[: end + 1]) / 2**64
             for end in range(len(texts))
         ]
+
+
+def spelling_policy(letters: str = "abcd") -> ScriptedPolicy:
+    """Return a policy for `stepgym/Words-v0` that proposes all letters, earlier ones with higher probability."""
+    steps = [
+        Step(letter, log_prob=-0.5 - 0.5 * i, num_tokens=2) for i, letter in enumerate(letters)
+    ]
+    return ScriptedPolicy(lambda state: steps)
+
+
+def spelling_reward(word: str) -> ScriptedRewardModel:
+    """Return a reward model for `stepgym/Words-v0`: 0.9 while the letters so far begin `word`, else 0.2."""
+
+    def score(state: State) -> float:
+        return 0.9 if word.startswith("".join(step.text for step in state.steps)) else 0.2
+
+    return ScriptedRewardModel(score)

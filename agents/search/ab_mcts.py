@@ -11,8 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stepgym.agents.randomness import derive_seed
-from stepgym.agents.search.answers import Aggregation, Pick, best_answer, check_choice, has_verified
-from stepgym.agents.search.attempts import Attempt, requests_of, take_in, worth
+from stepgym.agents.search.answers import (
+    Aggregation,
+    Pick,
+    best_answer,
+    check_at_least,
+    check_choice,
+    has_verified,
+)
+from stepgym.agents.search.attempts import Attempt, AttemptsMemory, attempt_value
 from stepgym.agents.types import NO_PARENT, ROOT, NodeStatus, Request, SearchTree
 
 
@@ -20,9 +27,9 @@ from stepgym.agents.types import NO_PARENT, ROOT, NodeStatus, Request, SearchTre
 class ABMCTS:
     """Make `attempts` attempts, `parallel` at a time.
 
-    For each, go down from the empty attempt: at every node draw from the posterior of "a new attempt here" (all
-    attempts made directly under it) and from that of "one of those there are" (everything below); the larger draw
-    says wider or deeper, and deeper draws again among the children. A new attempt has its parent in view.
+    For each one, descend from the empty attempt. At every node, draw from the posterior of "a new attempt here" (the
+    attempts made directly under it) and from that of "revise one of those there are" (everything below it). The larger
+    draw decides between wider and deeper; deeper draws again among the children. A new attempt sees its parent.
     """
 
     attempts: int = 16
@@ -34,35 +41,38 @@ class ABMCTS:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.attempts < 1 or self.parallel < 1 or self.prior_strength <= 0:
-            raise ValueError(
-                f"ab_mcts: attempts={self.attempts}, parallel={self.parallel}: at least 1; "
-                f"prior_strength={self.prior_strength}: above 0"
-            )
-        check_choice("ab_mcts", "aggregation", self.aggregation, Aggregation)
-        check_choice("ab_mcts", "pick", self.pick, Pick)
+        check_at_least(attempts=self.attempts, parallel=self.parallel)
+        if self.prior_strength <= 0:
+            raise ValueError(f"prior_strength={self.prior_strength}; must be above 0")
+        check_choice("aggregation", self.aggregation, choices=Aggregation)
+        check_choice("pick", self.pick, choices=Pick)
 
     def select(self, tree: SearchTree) -> list[Request]:
         if has_verified(tree) or tree.status[ROOT] is not NodeStatus.OPEN:
             return []
-        attempts: list[Attempt] = tree.memory.setdefault("attempts", [])
-        if all(attempt.done for attempt in attempts):
-            known = _Posterior(self, tree, attempts)
-            count = min(self.parallel, self.attempts - len(attempts))
-            attempts += [Attempt(known.choose(len(attempts) + i)) for i in range(count)]
-        return requests_of(tree, attempts)
+        memory = tree.recall(AttemptsMemory)
+        if memory.all_done:
+            posterior = _Posterior(self, tree, memory.attempts)
+            num_made = len(memory.attempts)
+            count = min(self.parallel, self.attempts - num_made)
+            memory.attempts += [Attempt(posterior.choose(num_made + i)) for i in range(count)]
+        return memory.requests(tree)
 
     def backup(self, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> None:
-        for attempt in take_in(tree, tree.memory["attempts"], grown):
-            tree.value[attempt.tip] = worth(tree, attempt.tip, self.aggregation)
+        for attempt in tree.recall(AttemptsMemory).advance(tree, grown):
+            tree.value[attempt.tip] = attempt_value(tree, attempt.tip, self.aggregation)
 
     def best(self, tree: SearchTree) -> int:
-        times = dict(enumerate(tree.visits))
-        return best_answer(tree, pick=self.pick, aggregation=self.aggregation, times=times)
+        return best_answer(
+            tree,
+            pick=self.pick,
+            aggregation=self.aggregation,
+            num_samples=dict(enumerate(tree.visits)),
+        )
 
 
 class _Posterior:
-    """Values of finished attempts by attempt: made directly under it, and anywhere below it."""
+    """Values of finished attempts per attempt: those made directly under it, and all those below it."""
 
     def __init__(self, search: ABMCTS, tree: SearchTree, attempts: Sequence[Attempt]) -> None:
         self._strength = search.prior_strength
@@ -73,16 +83,16 @@ class _Posterior:
         for at, attempt in enumerate(attempts):
             if attempt.tip == ROOT:
                 continue
-            value = worth(tree, attempt.tip, search.aggregation)
-            self._children.setdefault(attempt.after, []).append(at)
-            self._direct.setdefault(attempt.after, []).append(value)
+            value = attempt_value(tree, attempt.tip, search.aggregation)
+            self._children.setdefault(attempt.shown, []).append(at)
+            self._direct.setdefault(attempt.shown, []).append(value)
             above = at
             while above != NO_PARENT:
                 self._below.setdefault(above, []).append(value)
-                above = attempts[above].after
+                above = attempts[above].shown
 
     def choose(self, number: int) -> int:
-        """Return the attempt to have in view for attempt `number`; `NO_PARENT` for a fresh one."""
+        """Return the attempt that attempt `number` is to revise; `NO_PARENT` for a new one."""
         stream = random.Random(derive_seed(self._seed, number))
         at = NO_PARENT
         while children := self._children.get(at):

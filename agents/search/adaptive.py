@@ -1,4 +1,4 @@
-"""Compute-optimal allocation: probe every problem, then spend the rest where and how it pays (Snell et al. 2024,
+"""Compute-optimal allocation: probe every problem, then spend the rest where it pays (Snell et al. 2024,
 arXiv:2408.03314, section 3: the best method and width depend on difficulty)."""
 
 from __future__ import annotations
@@ -6,20 +6,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from stepgym.agents.search.answers import Aggregation, best_answer, verified
+from stepgym.agents.search.answers import Pick, best_answer, check_at_least, check_choice, verified
 from stepgym.agents.search.beam import Beam
 from stepgym.agents.search.best_of_n import BestOfN
-from stepgym.agents.types import ROOT, NodeStatus, Request, Search, SearchTree
+from stepgym.agents.types import ROOT, NodeStatus, Request, SearchTree
+
+
+@dataclass(slots=True)
+class AdaptiveMemory:
+    """A tree's present stage and the search that grows it in that stage."""
+
+    stage: int = 0
+    method: BestOfN | Beam | None = None
+    """`None` if the tree gets nothing in this stage; in stage 0, if the probe has not started."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adaptive:
     """Share `steps` proposed steps per problem, counted over all problems of the run, by difficulty.
 
-    Every problem first gets `probe` samples. A problem whose probe is verified, or agrees with itself in a share of
-    `accept` or more where verdicts are not seen, is done. What they leave goes to the others in equal parts, stage
-    by stage: to more samples where the estimate is `hard` or more, and to a beam below that, where a reward model
-    can lead samples to ends they would not reach. An estimate is the mean score of the probe's ends; without scores
+    Every problem first gets `probe` samples. A problem is done if a sample is verified, or, without verdicts, if a
+    share of `accept` or more of the samples agree. What is left goes to the other problems in equal parts, in
+    `stages`: to more samples if the estimate is `hard` or more, and below that to a beam, because a reward model can
+    lead samples to ends that they would not reach. The estimate is the mean score of the probe's ends; without scores,
     the largest share of one answer.
     """
 
@@ -31,66 +40,60 @@ class Adaptive:
     pick: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "probe", "stages"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"adaptive: {name}={getattr(self, name)}; must be at least 1")
+        check_at_least(steps=self.steps, probe=self.probe, stages=self.stages)
+        check_choice("pick", self.pick, choices=Pick)
 
     def select(self, tree: SearchTree) -> list[Request]:
-        method = self._method(tree)
-        return [] if method is None else method.select(tree)
+        memory = tree.recall(AdaptiveMemory)
+        if memory.method is None and memory.stage == 0:
+            memory.method = BestOfN(n=self.probe)
+        return [] if memory.method is None else memory.method.select(tree)
 
     def backup(self, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> None:
-        method = self._method(tree)
+        method = tree.recall(AdaptiveMemory).method
         if method is not None:
             method.backup(tree, grown)
 
     def best(self, tree: SearchTree) -> int:
-        times = dict(enumerate(tree.visits))
-        return best_answer(tree, pick=self.pick, aggregation=Aggregation.LAST, times=times)
-
-    def _method(self, tree: SearchTree) -> Search | None:
-        """Return what grows the tree in this stage; `None` for a problem that gets nothing."""
-        name, width = tree.memory.setdefault("plan", ("best_of_n", self.probe))
-        if name == "best_of_n":
-            return BestOfN(n=width)
-        return Beam(width=width) if name == "beam" else None
+        return best_answer(tree, pick=self.pick, num_samples=dict(enumerate(tree.visits)))
 
     def allocate(self, trees: Sequence[SearchTree]) -> bool:
-        """Plan the next stage for all problems together; False when nothing is left to spend or to solve."""
-        stage = 1 + max((tree.memory.get("stage", 0) for tree in trees), default=self.stages)
+        """Plan the next stage for all problems together; False if nothing is left to spend or to solve."""
+        memories = [tree.recall(AdaptiveMemory) for tree in trees]
+        stage = 1 + max((memory.stage for memory in memories), default=self.stages)
+        for memory in memories:
+            memory.stage, memory.method = stage, None
+        unsolved = [tree for tree in trees if self._needs_more(tree)]
         left = self.steps * len(trees) - sum(sum(tree.asked) for tree in trees)
-        needy = [tree for tree in trees if self._needs_more(tree)]
-        for tree in trees:
-            tree.memory["stage"] = stage
-            tree.memory["plan"] = ("done", 0)
-        if stage > self.stages or not needy:
+        if stage > self.stages or not unsolved or left <= 0:
             return False
-        share = left // (len(needy) * (self.stages - stage + 1))
-        planned = [self._plan(tree, share) for tree in needy]
-        return any(planned)
+        share = left // (len(unsolved) * (self.stages - stage + 1))
+        for tree in unsolved:
+            tree.recall(AdaptiveMemory).method = self._plan(tree, share)
+        return any(memory.method is not None for memory in memories)
 
     def _needs_more(self, tree: SearchTree) -> bool:
         if verified(tree) is not None or tree.status[ROOT] is not NodeStatus.OPEN:
             return False
         return tree.sees_verdicts or not tree.groups or self._agreement(tree) < self.accept
 
-    def _plan(self, tree: SearchTree, share: int) -> bool:
-        depth = max(len(state.steps) for state in tree.states)
-        samples, width = share // max(1, depth), share // (4 * max(1, depth))
-        if (
-            self._estimate(tree) < self.hard
-            and width
-            and any(score is not None for score in tree.score)
-        ):
-            tree.memory["plan"] = ("beam", width)
-            tree.memory["beam"] = [ROOT]
-            return True
-        if samples:
-            tree.memory["plan"] = ("best_of_n", tree.asked[ROOT] + samples)
-            tree.memory["waiting"] = {}
-        return samples > 0
+    def _plan(self, tree: SearchTree, share: int) -> BestOfN | Beam | None:
+        """Return the search that spends about `share` steps on a tree; `None` if that is too few."""
+        depth = max(1, *(len(state.steps) for state in tree.states))
+        has_scores = any(score is not None for score in tree.score)
+        width = share // (4 * depth)
+        if width and has_scores and self._estimate(tree) < self.hard:
+            beam = Beam(width=width)
+            beam.restart(tree)
+            return beam
+        if share < depth:
+            return None
+        samples = BestOfN(n=tree.asked[ROOT] + share // depth)
+        samples.restart(tree)
+        return samples
 
     def _estimate(self, tree: SearchTree) -> float:
+        """Return how likely a sample is to be right, in [0, 1]."""
         scores = [
             score
             for node, status in enumerate(tree.status)
@@ -99,6 +102,7 @@ class Adaptive:
         return sum(scores) / len(scores) if scores else self._agreement(tree)
 
     def _agreement(self, tree: SearchTree) -> float:
+        """Return the share of the samples with an answer that gave the most frequent one."""
         votes: dict[int, int] = {}
         for node, group in tree.groups.items():
             votes[group] = votes.get(group, 0) + tree.visits[node]

@@ -1,20 +1,22 @@
-"""Which answer to stand by: verified first, then by score, by vote, or by votes weighted with scores."""
+"""Which answer a search chooses: a verified one first, then by score, by vote, or by votes weighted with scores."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 
 from stepgym.agents.types import ROOT, NodeStatus, SearchTree
+from stepgym.envs.types import Status, Verdict
 
 
 class Pick(StrEnum):
-    """How one of several answers is chosen when none is verified."""
+    """How one of several answers is chosen if none is verified."""
 
     SCORE = "score"
-    """The answer whose path the reward model likes best."""
+    """The answer whose path has the highest score."""
     VOTE = "vote"
     """The most frequent answer (self-consistency, Wang et al. 2022, arXiv:2203.11171)."""
     WEIGHTED_VOTE = "weighted_vote"
@@ -30,57 +32,85 @@ class Aggregation(StrEnum):
     MEAN = "mean"
 
 
-def check_choice(method: str, setting: str, value: str | None, choices: type[StrEnum]) -> None:
+def check_choice(setting: str, value: str | None, *, choices: type[StrEnum]) -> None:
     """Raise `ValueError` with the list of choices unless `value` is one of them (or `None`)."""
     if value is not None and value not in list(choices):
-        raise ValueError(f"{method}: {setting}={value!r}; choose from {', '.join(choices)}")
+        raise ValueError(f"{setting}={value!r}; choose from {', '.join(choices)}")
 
 
-def path_score(tree: SearchTree, node: int, aggregation: str = Aggregation.LAST) -> float | None:
-    """Return the score of the path to `node`, in [0, 1]; `None` where nothing on it was scored."""
+def check_at_least(*, least: int = 1, **settings: int) -> None:
+    """Raise `ValueError` for the first setting that is below `least`."""
+    for name, value in settings.items():
+        if value < least:
+            raise ValueError(f"{name}={value}; must be at least {least}")
+
+
+def aggregate(scores: Sequence[float], aggregation: str = Aggregation.LAST) -> float:
+    """Return one score for the scores of a path's steps; `scores` is not empty."""
     if aggregation == Aggregation.LAST:
-        return tree.score[node]
-    scores = [score for at in tree.path(node) if (score := tree.score[at]) is not None]
-    if not scores:
-        return None
+        return scores[-1]
     if aggregation == Aggregation.MIN:
         return min(scores)
     return math.prod(scores) if aggregation == Aggregation.PROD else sum(scores) / len(scores)
 
 
-def promise(tree: SearchTree, node: int, aggregation: str = Aggregation.LAST) -> float:
-    """Return by what a beam keeps nodes: the path's score, or its log-probability where nothing scores."""
+def path_score(tree: SearchTree, node: int, aggregation: str = Aggregation.LAST) -> float | None:
+    """Return the score of the path to `node`, in [0, 1]; `None` if nothing on it was scored."""
+    if aggregation == Aggregation.LAST:
+        return tree.score[node]
+    scores = [score for at in tree.path(node) if (score := tree.score[at]) is not None]
+    return aggregate(scores, aggregation) if scores else None
+
+
+def beam_score(tree: SearchTree, node: int, aggregation: str = Aggregation.LAST) -> float:
+    """Return what a beam ranks nodes by: the path's score, or its log-probability if nothing is scored."""
     score = path_score(tree, node, aggregation)
     if score is not None:
         return score
     return sum(step.log_prob or 0.0 for step in tree.states[node].steps)
 
 
-def hopeful(tree: SearchTree, node: int) -> bool:
-    """Say whether a node can still become or is an answer that is not known to be wrong."""
+def known_verdict(tree: SearchTree, node: int) -> Verdict | None:
+    """Return the verdict on a node's answer; `None` if there is none yet or it is UNDECIDED."""
+    verdict = tree.verdicts.get(node)
+    return None if verdict is None or verdict.status is Status.UNDECIDED else verdict
+
+
+def may_be_right(tree: SearchTree, node: int) -> bool:
+    """Return whether a node can grow, or has an answer that is not known to be wrong."""
     if tree.status[node] is NodeStatus.OPEN:
         return True
-    return node in tree.groups and (node not in tree.verdicts or tree.verdicts[node].score > 0)
+    verdict = known_verdict(tree, node)
+    return node in tree.groups and (verdict is None or verdict.score > 0)
 
 
 def verified(tree: SearchTree) -> int | None:
-    """Return the first node whose answer is verified as correct, where the search sees verdicts."""
+    """Return the first node whose answer is verified as correct."""
     return next((node for node, verdict in tree.verdicts.items() if verdict.correct), None)
 
 
-def has_verified(tree: SearchTree) -> bool:
-    """Say whether an answer is verified as correct, looking at each verdict once: for `select`, in every round.
+@dataclass(slots=True)
+class SeenVerdicts:
+    """How many of a tree's verdicts have been looked at, and whether one was correct."""
 
-    Verdicts are only added while a search runs; it notes in the tree's memory how many it has seen.
+    count: int = 0
+    any_correct: bool = False
+
+
+def has_verified(tree: SearchTree) -> bool:
+    """Return whether an answer is verified as correct; cheap enough for every `select`.
+
+    Each verdict is looked at once, because verdicts are only added while a search runs.
     """
-    num_seen, found = tree.memory.get("verdicts_seen", (0, False))
-    num_new = len(tree.verdicts) - num_seen
-    if num_new and not found:
-        found = any(
-            verdict.correct for verdict in islice(reversed(tree.verdicts.values()), max(0, num_new))
-        )
-        tree.memory["verdicts_seen"] = (len(tree.verdicts), found)
-    return bool(found)
+    if not tree.verdicts:
+        return False
+    seen = tree.recall(SeenVerdicts)
+    num_new = len(tree.verdicts) - seen.count
+    if num_new and not seen.any_correct:
+        new = islice(reversed(tree.verdicts.values()), max(0, num_new))
+        seen.any_correct = any(verdict.correct for verdict in new)
+        seen.count = len(tree.verdicts)
+    return seen.any_correct
 
 
 def best_answer(
@@ -88,42 +118,31 @@ def best_answer(
     *,
     pick: str | None = None,
     aggregation: str = Aggregation.LAST,
-    times: Mapping[int, int] | None = None,
-    among: Iterable[int] | None = None,
+    num_samples: Mapping[int, int] | None = None,
 ) -> int:
-    """Return the ended node to stand by; without an answer the ended, then the deepest node; ties to the first.
+    """Return the ended node whose answer is chosen; without an answer, the first ended or else the deepest node.
 
-    `pick=None` is by score where there are scores and by vote otherwise. `times` is how often each ended node was
-    reached (once where it does not say). `among` limits the choice to some ended nodes.
+    `pick=None` is by score if there are scores, and by vote otherwise. `num_samples` is how many samples reached each
+    node (one, if it does not say). Ties go to the first.
     """
     if (node := verified(tree)) is not None:
         return node
-    answers = (
-        list(tree.groups) if among is None else [node for node in among if node in tree.groups]
-    )
-    answers = [node for node in answers if hopeful(tree, node)] or answers
+    answers = [node for node in tree.groups if may_be_right(tree, node)] or list(tree.groups)
     if not answers:
         return _without_answer(tree)
     scores = {node: path_score(tree, node, aggregation) for node in answers}
     if pick is None:
         pick = Pick.VOTE if all(score is None for score in scores.values()) else Pick.SCORE
     if pick == Pick.SCORE:
-        return max(answers, key=lambda node: _known(scores[node]))
+        return max(answers, key=lambda node: scores[node] or 0.0)
     votes: dict[int, float] = {}
     for node in answers:
-        weight = 1.0 if pick == Pick.VOTE else _known(scores[node])
-        votes[tree.groups[node]] = votes.get(tree.groups[node], 0.0) + weight * (times or {}).get(
-            node, 1
-        )
+        weight = 1.0 if pick == Pick.VOTE else scores[node] or 0.0
+        group = tree.groups[node]
+        votes[group] = votes.get(group, 0.0) + weight * (num_samples or {}).get(node, 1)
     winner = max(votes, key=lambda group: votes[group])
-    return max(
-        (node for node in answers if tree.groups[node] == winner),
-        key=lambda node: _known(scores[node]),
-    )
-
-
-def _known(score: float | None) -> float:
-    return 0.0 if score is None else score
+    voters: Iterable[int] = (node for node in answers if tree.groups[node] == winner)
+    return max(voters, key=lambda node: scores[node] or 0.0)
 
 
 def _without_answer(tree: SearchTree) -> int:

@@ -2,35 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from stepgym.agents.search.answers import path_score
+from stepgym.agents.search.answers import known_verdict, path_score
 from stepgym.agents.types import NO_PARENT, ROOT, NodeStatus, Request, SearchTree
 from stepgym.envs.types import State
 
 TEMPLATE = "{prompt}\n\nAn earlier attempt, {judgement}:\n{attempt}\n\nTry again, better."
+UNKNOWN_VALUE = 0.5
 
 
 @dataclass(slots=True)
 class Attempt:
-    """One path from the root to its end; `after` is the attempt that was in view (-1 for none)."""
+    """One path from the root to its end."""
 
-    after: int
+    shown: int
+    """The earlier attempt that the policy sees; `NO_PARENT` for none."""
     tip: int = ROOT
+    """The last node of the path."""
     done: bool = False
 
 
-def view(tree: SearchTree, node: int, failed: int) -> State:
-    """Return what the policy sees at `node`: the same steps, and in the prompt the attempt that ended in `failed`.
+@dataclass(slots=True)
+class AttemptsMemory:
+    """All attempts in one tree, in the order in which they were started."""
 
-    How it was judged is told, the verifier's reason is not: it may quote the reference.
+    attempts: list[Attempt] = field(default_factory=list)
+
+    @property
+    def all_done(self) -> bool:
+        return all(attempt.done for attempt in self.attempts)
+
+    def requests(self, tree: SearchTree) -> list[Request]:
+        """Return one request of one step for each running attempt, in order."""
+        return [
+            Request(
+                attempt.tip,
+                1,
+                None
+                if attempt.shown == NO_PARENT
+                else view(tree, attempt.tip, shown=self.attempts[attempt.shown].tip),
+            )
+            for attempt in self.attempts
+            if not attempt.done
+        ]
+
+    def advance(self, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> list[Attempt]:
+        """Move every running attempt to its next node and return those that are done now."""
+        left = {node: list(children) for node, children in grown.items()}
+        finished = []
+        for attempt in self.attempts:
+            if attempt.done:
+                continue
+            if attempt.tip == ROOT:
+                tree.visits[ROOT] += 1
+            if left[attempt.tip]:
+                attempt.tip = left[attempt.tip].pop(0)
+                tree.visits[attempt.tip] += 1
+                attempt.done = tree.status[attempt.tip] is not NodeStatus.OPEN
+            else:
+                attempt.done = True
+            if attempt.done:
+                finished.append(attempt)
+        return finished
+
+
+def view(tree: SearchTree, node: int, *, shown: int) -> State:
+    """Return what the policy sees at `node`: the same steps, and in the prompt the attempt that ended in `shown`.
+
+    The prompt says how that attempt was judged, without the verifier's reason, which may quote the reference.
     """
     state = tree.states[node]
     text = "\n".join(
-        step.text + (f"\n{step.reply}" if step.reply else "") for step in tree.states[failed].steps
+        step.text + (f"\n{step.reply}" if step.reply else "") for step in tree.states[shown].steps
     )
-    prompt = TEMPLATE.format(prompt=state.prompt, judgement=_judgement(tree, failed), attempt=text)
+    prompt = TEMPLATE.format(prompt=state.prompt, judgement=_judgement(tree, shown), attempt=text)
     return replace(state, prompt=prompt)
 
 
@@ -43,44 +90,12 @@ def _judgement(tree: SearchTree, node: int) -> str:
     return "not known to be right" if score is None else f"scored {score:.2f} of 1"
 
 
-def requests_of(tree: SearchTree, attempts: Sequence[Attempt]) -> list[Request]:
-    """Return one request of one step for each attempt that is under way, in their order."""
-    running = [attempt for attempt in attempts if not attempt.done]
-    return [
-        Request(
-            a.tip, 1, None if a.after == NO_PARENT else view(tree, a.tip, attempts[a.after].tip)
-        )
-        for a in running
-    ]
-
-
-def take_in(
-    tree: SearchTree, attempts: Iterable[Attempt], grown: Mapping[int, Sequence[int]]
-) -> list[Attempt]:
-    """Move every running attempt along and return those that are done now."""
-    left = {node: list(children) for node, children in grown.items()}
-    finished = []
-    for attempt in attempts:
-        if attempt.done:
-            continue
-        if attempt.tip == ROOT:
-            tree.visits[ROOT] += 1
-        if left[attempt.tip]:
-            attempt.tip = left[attempt.tip].pop(0)
-            tree.visits[attempt.tip] += 1
-            attempt.done = tree.status[attempt.tip] is not NodeStatus.OPEN
-        else:
-            attempt.done = True
-        if attempt.done:
-            finished.append(attempt)
-    return finished
-
-
-def worth(tree: SearchTree, node: int, aggregation: str) -> float:
+def attempt_value(tree: SearchTree, node: int, aggregation: str) -> float:
     """Return the value of a finished attempt in [0, 1]: its verdict's score, else the reward model's, else 1/2."""
-    if node in tree.verdicts:
-        return tree.verdicts[node].score
+    verdict = known_verdict(tree, node)
+    if verdict is not None:
+        return verdict.score
     if tree.states[node].answer is None:
         return 0.0
     score = path_score(tree, node, aggregation)
-    return 0.5 if score is None else score
+    return UNKNOWN_VALUE if score is None else score

@@ -1,74 +1,77 @@
-"""Where does a wrong solution go wrong? Binary search with roll-outs (OmegaPRM, Luo et al. 2024, arXiv:2406.06592).
+"""Find the first wrong step of a solution by binary search with rollouts (OmegaPRM, Luo et al. 2024, arXiv:2406.06592).
 
-A search for making step labels, not answers: whole samples first, then on each wrong one the last step is sought from
-which the policy still finds a right answer. Roll-outs stay in the tree, so that `--labels first_error` and
-`monte_carlo` read from it what was found. A line of L steps costs about log2(L) probes in place of L.
+This search makes step labels, not answers. It draws whole samples first. On each wrong one it then looks for the last
+step from which the policy still finds a correct answer. Rollouts stay in the tree, where the label methods
+`first_error` and `monte_carlo` read them. A path of L steps costs about log2(L) probes instead of L.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from stepgym.agents.search.answers import best_answer
-from stepgym.agents.search.best_of_n import go_on
+from stepgym.agents.search.answers import best_answer, check_at_least
+from stepgym.agents.search.best_of_n import SamplingMemory
 from stepgym.agents.types import ROOT, NodeStatus, Request, SearchTree
 from stepgym.envs.types import Status
+
+
+@dataclass(slots=True)
+class BisectMemory:
+    """The steps that have been probed."""
+
+    probed: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bisect:
     """Draw `samples`, then probe steps of the wrong ones by `rollouts` each; the search must see verdicts.
 
-    A step counts as good when an end below it is verified: below a step that no roll-out got right, none later is
-    likely to be. Where no sample at all is right, nothing is probed; without verdicts it samples only.
+    A step counts as good if an end below it is verified as correct. If no rollout below a step is correct, later
+    steps are taken as wrong, too. If no sample is correct, nothing is probed; without verdicts, it only samples.
     """
 
     samples: int = 8
     rollouts: int = 4
 
     def __post_init__(self) -> None:
-        if self.samples < 1 or self.rollouts < 1:
-            raise ValueError(
-                f"bisect: samples={self.samples}, rollouts={self.rollouts}: both must be at least 1"
-            )
+        check_at_least(samples=self.samples, rollouts=self.rollouts)
 
     def select(self, tree: SearchTree) -> list[Request]:
-        waiting: dict[int, int] = tree.memory.get("waiting", {})
-        if waiting:
-            return [Request(node, n) for node, n in waiting.items()]
+        if requests := tree.recall(SamplingMemory).requests():
+            return requests
         if tree.status[ROOT] is not NodeStatus.OPEN:
             return []
         if not tree.asked[ROOT]:
             return [Request(ROOT, self.samples)]
-        probed: set[int] = tree.memory.setdefault("probed", set())
+        probed = tree.recall(BisectMemory).probed
         probes = _probes(tree, probed)
         probed.update(probes)
         return [Request(node, self.rollouts) for node in probes]
 
     def backup(self, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> None:
-        waiting = tree.memory.get("waiting", {})
+        memory = tree.recall(SamplingMemory)
         for node, children in grown.items():
             if (
-                node not in waiting
-            ):  # samples begin here: all that lies above it is passed by them, too
+                node not in memory.unfinished
+            ):  # new samples start here and pass through all nodes above
                 for passed in tree.path(node):
                     tree.visits[passed] += len(children)
-        go_on(tree, grown)
+        memory.advance(tree, grown)
 
     def best(self, tree: SearchTree) -> int:
-        return best_answer(tree, times=dict(enumerate(tree.visits)))
+        return best_answer(tree, num_samples=dict(enumerate(tree.visits)))
 
 
 def _probes(tree: SearchTree, probed: set[int]) -> list[int]:
-    """Return the step to be probed next on each wrong line that is not bisected to its end, each step once."""
+    """Return the next step to probe on each wrong path whose bisection is not finished, each step once."""
     good = {
         node for end, verdict in tree.verdicts.items() if verdict.correct for node in tree.path(end)
     }
     if ROOT not in good:
         return []
     wrong = [end for end, verdict in tree.verdicts.items() if verdict.status is Status.INCORRECT]
-    found = (_middle(tree.path(end), good, probed) for end in wrong)
+    found = (next_probe(tree.path(end), good, probed) for end in wrong)
     return list(
         dict.fromkeys(
             node for node in found if node is not None and tree.status[node] is NodeStatus.OPEN
@@ -76,8 +79,8 @@ def _probes(tree: SearchTree, probed: set[int]) -> list[int]:
     )
 
 
-def _middle(path: Sequence[int], good: set[int], probed: set[int]) -> int | None:
-    """Bisect a line by what is known; return the first step in the way of whose goodness nothing is known."""
+def next_probe(path: Sequence[int], good: set[int], probed: set[int]) -> int | None:
+    """Return the first step that binary search meets without a label; `None` once the first error is found."""
     low, high = 0, len(path) - 1
     while high - low > 1:
         middle = (low + high) // 2

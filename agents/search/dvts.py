@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stepgym.agents.search.answers import (
     Aggregation,
     Pick,
+    beam_score,
     best_answer,
+    check_at_least,
     check_choice,
     has_verified,
-    hopeful,
-    promise,
+    may_be_right,
 )
 from stepgym.agents.types import ROOT, NodeStatus, Request, SearchTree
+
+
+@dataclass(slots=True)
+class DVTSMemory:
+    """The last node of each subtree's path; empty before the first round."""
+
+    tips: list[int] = field(default_factory=list)
+    has_started: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class DVTS:
     """Grow `subtrees` independent paths; each asks for `expand` steps a round and follows its best one.
 
-    Subtrees part at the root and keep the samples diverse, where one beam collapses onto what the reward model
-    likes most. Subtrees that chose the same step share its node and its samples.
+    Subtrees part at the root, which keeps the samples diverse; one beam would collapse onto what the reward model
+    scores highest. Subtrees that chose the same step share its node and its samples.
     """
 
     subtrees: int = 4
@@ -31,25 +40,25 @@ class DVTS:
     pick: str | None = None
 
     def __post_init__(self) -> None:
-        if self.subtrees < 1 or self.expand < 1:
-            raise ValueError(
-                f"dvts: subtrees={self.subtrees}, expand={self.expand}: both must be at least 1"
-            )
-        check_choice("dvts", "aggregation", self.aggregation, Aggregation)
-        check_choice("dvts", "pick", self.pick, Pick)
+        check_at_least(subtrees=self.subtrees, expand=self.expand)
+        check_choice("aggregation", self.aggregation, choices=Aggregation)
+        check_choice("pick", self.pick, choices=Pick)
 
     def select(self, tree: SearchTree) -> list[Request]:
         if has_verified(tree):
             return []
-        tips: list[int] = tree.memory.setdefault("tips", [ROOT] * self.subtrees)
-        growing = [node for node in tips if tree.status[node] is NodeStatus.OPEN]
+        memory = tree.recall(DVTSMemory)
+        if not memory.has_started:
+            memory.tips, memory.has_started = [ROOT] * self.subtrees, True
+        growing = [node for node in memory.tips if tree.status[node] is NodeStatus.OPEN]
         return [Request(node, self.expand * growing.count(node)) for node in dict.fromkeys(growing)]
 
     def backup(self, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> None:
+        memory = tree.recall(DVTSMemory)
         left = {node: list(children) for node, children in grown.items()}
         taken: set[int] = set()
         tips = []
-        for tip in tree.memory["tips"]:
+        for tip in memory.tips:
             if tip not in grown:
                 tips.append(tip)
                 continue
@@ -58,14 +67,14 @@ class DVTS:
             choice = self._choose(tree, mine or grown[tip], taken)
             taken.add(choice)
             tips += [choice] if choice != ROOT else []
-        tree.memory["tips"] = tips
+        memory.tips = tips
 
     def _choose(self, tree: SearchTree, children: Sequence[int], taken: set[int]) -> int:
-        """Return the best child, one that no other subtree took where there is one; ROOT for a dead end."""
-        good = [child for child in children if hopeful(tree, child)]
+        """Return the best child, if possible one that no other subtree took; ROOT at a dead end."""
+        good = [child for child in children if may_be_right(tree, child)]
         free = [child for child in good if child not in taken]
         return max(
-            free or good, key=lambda child: promise(tree, child, self.aggregation), default=ROOT
+            free or good, key=lambda child: beam_score(tree, child, self.aggregation), default=ROOT
         )
 
     def best(self, tree: SearchTree) -> int:

@@ -1,16 +1,16 @@
-"""Greedy: the policy's most likely step, again and again. The baseline of every figure."""
+"""Greedy decoding over steps: the policy's likeliest step, again and again. The baseline of every measurement."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from stepgym.agents.types import NodeStatus, Request, SearchTree
+from stepgym.agents.types import ROOT, NodeStatus, Request, SearchTree
 
 
 @dataclass(frozen=True, kw_only=True)
 class Greedy:
-    """One path, one step a round."""
+    """Grow one path, one step a round."""
 
     def select(self, tree: SearchTree) -> list[Request]:
         last = len(tree) - 1
@@ -22,7 +22,7 @@ class Greedy:
         for children in grown.values():
             for child in children:
                 tree.visits[child] = 1
-        tree.visits[0] = 1
+        tree.visits[ROOT] = 1
 
     def best(self, tree: SearchTree) -> int:
         return len(tree) - 1

@@ -1,26 +1,40 @@
-"""Look-ahead search: a beam whose steps are scored where they lead (Snell et al. 2024, arXiv:2408.03314, section 5.2)."""
+"""Look-ahead search: a beam that scores steps by where they lead (Snell et al. 2024, arXiv:2408.03314, section 5.2)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from stepgym.agents.search.answers import (
     Aggregation,
     Pick,
+    beam_score,
     best_answer,
+    check_at_least,
     check_choice,
     has_verified,
-    hopeful,
-    promise,
+    may_be_right,
 )
 from stepgym.agents.types import ROOT, NodeStatus, Request, SearchTree
 
 
+@dataclass(slots=True)
+class LookaheadMemory:
+    """The nodes in the beam, and the rollouts from the candidates for the next one."""
+
+    beam: list[int] = field(default_factory=lambda: [ROOT])
+    rollouts: dict[int, int] = field(default_factory=dict)
+    """Candidate -> where its rollout stands."""
+    rounds_left: int = 0
+    """Rounds until the rollouts are finished."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Lookahead:
-    """Like `Beam`, but each new step is first rolled out `steps` likeliest steps further, and the score of where
-    that ends is the step's score. The rollouts stay in the tree, so that an answer they reach counts."""
+    """A `Beam` that rolls out each new step `steps` likeliest steps further, and ranks it by the score reached there.
+
+    The rollouts stay in the tree, so that an answer they reach can be chosen.
+    """
 
     width: int = 2
     expand: int = 4
@@ -29,56 +43,54 @@ class Lookahead:
     pick: str | None = None
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.expand < 1 or self.steps < 0:
-            raise ValueError(
-                f"lookahead: width={self.width}, expand={self.expand} (at least 1), steps={self.steps} (at least 0)"
-            )
-        check_choice("lookahead", "aggregation", self.aggregation, Aggregation)
-        check_choice("lookahead", "pick", self.pick, Pick)
+        check_at_least(width=self.width, expand=self.expand)
+        check_at_least(least=0, steps=self.steps)
+        check_choice("aggregation", self.aggregation, choices=Aggregation)
+        check_choice("pick", self.pick, choices=Pick)
 
     def select(self, tree: SearchTree) -> list[Request]:
         if has_verified(tree):
             return []
-        memory = tree.memory
-        beam: list[int] = memory.setdefault("beam", [ROOT])
-        tips: dict[int, int] = memory.setdefault("tips", {})
-        if tips:
-            ahead = dict.fromkeys(
-                tip for tip in tips.values() if tree.status[tip] is NodeStatus.OPEN
+        memory = tree.recall(LookaheadMemory)
+        if memory.rollouts:
+            running = dict.fromkeys(
+                node for node in memory.rollouts.values() if tree.status[node] is NodeStatus.OPEN
             )
-            return [Request(tip, 1, replace(tree.states[tip], draw=None)) for tip in ahead]
-        growing = [node for node in beam if tree.status[node] is NodeStatus.OPEN]
+            return [Request(node, 1, replace(tree.states[node], draw=None)) for node in running]
+        growing = [node for node in memory.beam if tree.status[node] is NodeStatus.OPEN]
         return [Request(node, self.width * self.expand // len(growing)) for node in growing]
 
     def backup(self, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> None:
         for node in grown:
             tree.visits[node] += 1
-        memory = tree.memory
-        if memory["tips"]:
-            memory["tips"] = {
-                node: (grown.get(tip) or [tip])[0] for node, tip in memory["tips"].items()
+        memory = tree.recall(LookaheadMemory)
+        if memory.rollouts:
+            memory.rollouts = {
+                candidate: (grown.get(node) or [node])[0]
+                for candidate, node in memory.rollouts.items()
             }
-            memory["left"] -= 1
+            memory.rounds_left -= 1
         else:
-            candidates = [node for node in memory["beam"] if node not in grown]
+            candidates = [node for node in memory.beam if node not in grown]
             candidates += dict.fromkeys(child for children in grown.values() for child in children)
-            memory["tips"] = {node: node for node in candidates if hopeful(tree, node)}
-            memory["left"] = self.steps
-        if memory["left"] == 0 or all(
-            tree.status[t] is not NodeStatus.OPEN for t in memory["tips"].values()
+            memory.rollouts = {node: node for node in candidates if may_be_right(tree, node)}
+            memory.rounds_left = self.steps
+        if memory.rounds_left == 0 or all(
+            tree.status[node] is not NodeStatus.OPEN for node in memory.rollouts.values()
         ):
-            self._choose(tree)
+            self._choose(tree, memory)
 
-    def _choose(self, tree: SearchTree) -> None:
-        """Keep the candidates whose rollouts ended best; a rollout into a dead end counts nothing."""
-        tips: dict[int, int] = tree.memory["tips"]
-        worth = {
-            n: promise(tree, tip, self.aggregation) for n, tip in tips.items() if hopeful(tree, tip)
+    def _choose(self, tree: SearchTree, memory: LookaheadMemory) -> None:
+        """Keep the candidates whose rollouts scored best; those that reached a dead end come last."""
+        score = {
+            candidate: beam_score(tree, node, self.aggregation)
+            for candidate, node in memory.rollouts.items()
+            if may_be_right(tree, node)
         }
-        worst = min(worth.values(), default=0.0) - 1.0
-        ranked = sorted(tips, key=lambda node: -worth.get(node, worst))
-        tree.memory["beam"] = ranked[: self.width]
-        tree.memory["tips"] = {}
+        worst = min(score.values(), default=0.0) - 1.0
+        ranked = sorted(memory.rollouts, key=lambda node: -score.get(node, worst))
+        memory.beam = ranked[: self.width]
+        memory.rollouts = {}
         for node in ranked[self.width :]:
             if tree.status[node] is NodeStatus.OPEN:
                 tree.status[node] = NodeStatus.PRUNED

@@ -1,6 +1,6 @@
 """Monte-Carlo tree search: PUCT over steps, with simulations that run to an end.
 
-The descent is in `stepgym.agents.search.puct`, root exploration in `stepgym.agents.search.root`.
+The formula and the descent are in `stepgym.agents.search.puct`, root exploration in `stepgym.agents.search.root`.
 """
 
 from __future__ import annotations
@@ -10,15 +10,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from stepgym.agents.search.answers import Aggregation, Pick, best_answer, check_choice, has_verified
-from stepgym.agents.search.puct import Walks, close, follow, known_already, set_priors, walks_of
+from stepgym.agents.search.answers import (
+    Aggregation,
+    Pick,
+    best_answer,
+    check_choice,
+    has_verified,
+    known_verdict,
+)
+from stepgym.agents.search.puct import (
+    UNKNOWN_Q,
+    MCTSMemory,
+    brought_nothing,
+    coefficients_of,
+    memory_from,
+)
 from stepgym.agents.search.root import RootNoise, add_dirichlet, choose_gumbel
 from stepgym.agents.types import ROOT, NodeStatus, Request, SearchTree
 
-BARREN, ENDED, FAILED, OPEN = (
+BARREN, ENDED, OPEN = (
     NodeStatus.BARREN,
     NodeStatus.ENDED,
-    NodeStatus.FAILED,
     NodeStatus.OPEN,
 )  # bound once: looking a member up costs seven times the comparison
 
@@ -32,21 +44,21 @@ class Backup(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class MCTS:
-    """Run `simulations` walks from the root, up to `leaves` of them at once.
+    """Run `simulations` from the root, up to `leaves` of them at once.
 
-    A walk follows PUCT (Silver et al. 2017, arXiv:1712.01815; priors are the policy's probabilities renormalised
+    A simulation follows PUCT (Silver et al. 2017, arXiv:1712.01815; priors are the policy's probabilities normalised
     among siblings) to a node that has not been asked for `width` steps, asks for them, and goes on through its best
-    child until an end (`until_end`; otherwise it stops there). `value` of a walk: the verdict's score where verdicts
-    are seen, else the reward model's score of the end, mixed with the score of the first new leaf by
-    `outcome_weight`. Walks in flight count as visits of value 0 (virtual loss), so that they spread. Ends are visited
-    once; a subtree with nothing left to try is closed. Equal `State.public` at equal depth is one state (`merge`).
-    The root's visits are the training target.
+    child until an end (`until_end`; otherwise it stops there). Its value is the verdict's score if verdicts are seen,
+    else the reward model's score of the end, mixed with the score of the first new leaf by `outcome_weight`.
+    Simulations in flight count as visits of value 0 (virtual loss), which spreads them. Ends are visited once; a
+    subtree with nothing left to try is closed. Equal `State.public` at equal depth is one state (`merge`). The visits
+    of the root's children are the training target.
     """
 
     simulations: int = 64
     width: int = 4
     rollout_width: int | None = None
-    """Steps asked for beyond the first new leaf of a walk; `None` is `width`."""
+    """Steps asked for beyond the first new leaf of a simulation; `None` is `width`."""
     leaves: int = 4
     until_end: bool = True
     outcome_weight: float = 1.0
@@ -69,156 +81,183 @@ class MCTS:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("simulations", "width", "leaves"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"mcts: {name}={getattr(self, name)}; must be at least 1")
-        check_choice("mcts", "backup_rule", self.backup_rule, Backup)
-        check_choice("mcts", "root_noise", self.root_noise, RootNoise)
-        check_choice("mcts", "aggregation", self.aggregation, Aggregation)
-        check_choice("mcts", "pick", self.pick, Pick)
-
-    def is_done(self, tree: SearchTree) -> bool:
-        """Say whether a verified answer ends the search."""
-        return self.stop_at_verified and has_verified(tree)
+        for name, value in (
+            ("simulations", self.simulations),
+            ("width", self.width),
+            ("leaves", self.leaves),
+        ):
+            if value < 1:
+                raise ValueError(f"{name}={value}; must be at least 1")
+        check_choice("backup_rule", self.backup_rule, choices=Backup)
+        check_choice("root_noise", self.root_noise, choices=RootNoise)
+        check_choice("aggregation", self.aggregation, choices=Aggregation)
+        check_choice("pick", self.pick, choices=Pick)
 
     def select(self, tree: SearchTree) -> list[Request]:
-        if self.is_done(tree):
+        if self.stop_at_verified and has_verified(tree):
             return []
-        walks = walks_of(self, tree)
-        paths, leaf, asked, visits = walks.paths, walks.leaf, tree.asked, tree.visits
-        while len(paths) < self.leaves and walks.started < self.simulations:
-            if tree.status[ROOT] is not OPEN or not self._launch(tree, walks):
+        memory = self._memory(tree)
+        paths, first_leaf, asked, visits = (
+            memory.paths,
+            memory.first_leaf,
+            tree.asked,
+            tree.visits,
+        )
+        while len(paths) < self.leaves and memory.started < self.simulations:
+            if tree.status[ROOT] is not OPEN or not self._start_simulation(tree, memory):
                 break
         return [
-            Request(node, self.wanted(asked[node], visits[node], node not in leaf))
+            Request(node, self._num_steps(asked[node], visits[node], node not in first_leaf))
             for node in paths
         ]
 
-    def wanted(self, asked: int, visits: int, is_leaf: bool) -> int:
-        """Return how many steps to ask for: what is missing to the width, or what widening adds."""
-        missing = (self.width if is_leaf else self.rollout_width or self.width) - asked
-        return missing if missing > 0 else max(1, self.allowed(visits) - asked)
+    def _memory(self, tree: SearchTree) -> MCTSMemory:
+        memory: MCTSMemory | None = tree.memory.get(MCTSMemory)
+        if memory is None:
+            memory = tree.memory[MCTSMemory] = memory_from(tree, widen_at=self.widen_at)
+        # no node has more visits than the root
+        size = 64 + self.simulations + tree.visits[ROOT] - memory.started
+        memory.coefficients = coefficients_of(self.exploration, self.exploration_base, size)
+        return memory
 
-    def allowed(self, visits: int) -> int:
+    def _num_steps(self, asked: int, visits: int, is_first_leaf: bool) -> int:
+        """Return how many steps to ask for: what is missing to the width, or what widening adds."""
+        width = self.width if is_first_leaf else self.rollout_width or self.width
+        missing = width - asked
+        return missing if missing > 0 else max(1, self._allowed(visits) - asked)
+
+    def _allowed(self, visits: int) -> int:
         """Return how many steps a node may have been asked for after so many visits."""
         return max(self.width, int(self.width * visits**self.widen)) if self.widen else self.width
 
-    def due_at(self, asked: int) -> float:
-        """Return at how many visits a grown node is to be asked again: the inverse of `allowed`."""
+    def widen_at(self, asked: int) -> float:
+        """Return the visits at which a node is asked again: the inverse of the widening rule."""
         if asked < self.width:
             return 0.0
         return ((asked + 1) / self.width) ** (1 / self.widen) if self.widen else math.inf
 
-    def _launch(self, tree: SearchTree, walks: Walks) -> bool:
-        """Start one walk; a walk that meets an end is backed up at once. False when it met a walk in flight."""
+    def _start_simulation(self, tree: SearchTree, memory: MCTSMemory) -> bool:
+        """Start one simulation; one that meets an end is backed up at once.
+
+        Return False if it met a simulation in flight.
+        """
         path = [ROOT]
         tree.visits[ROOT] += 1
         if (
             self.root_noise == RootNoise.GUMBEL
-            and walks.live[ROOT]
+            and memory.open_children[ROOT]
             and tree.asked[ROOT] >= self.width
         ):
-            path.append(choose_gumbel(self, tree, walks))
-            walks.enter(tree, path[-1])
-        follow(tree, walks, path)
+            child = choose_gumbel(
+                tree,
+                memory,
+                seed=self.seed,
+                num_candidates=self.gumbel_candidates,
+                simulations=self.simulations,
+            )
+            path.append(child)
+            memory.add_visit(tree, child)
+        memory.descend(tree, path)
         node = path[-1]
-        if node in walks.paths:
+        if node in memory.paths:
             for on_path in path:
-                walks.leave(tree, on_path)
+                memory.remove_visit(tree, on_path)
             return False
-        walks.started += 1
+        memory.started += 1
         if tree.status[node] is OPEN:
-            walks.paths[node] = path
+            memory.paths[node] = path
         else:
-            self._finish(tree, walks, path, node)
+            self._finish(tree, memory, path, node)
         return True
 
     def backup(self, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> None:
-        walks = walks_of(self, tree)
-        paths, asked, own = walks.paths, tree.asked, tree.children
-        known = len(walks.live)
-        walks.cover(len(tree.states))
-        due, asked_before = 0.0, -1
-        for node, children in grown.items():
-            path, leaf = paths.pop(node), walks.leaf.pop(node, node)
-            is_new = (
-                children is own[node]
-                and bool(children)
-                and children[0] >= known
-                and _adjacent(children)
-            )
-            if is_new:
-                has_more = walks.adopt_new(
-                    tree, node, children, merge=self.merge, temperature=self.prior_temperature
+        memory = self._memory(tree)
+        paths, asked, children = memory.paths, tree.asked, tree.children
+        num_known = len(memory.q)
+        memory.extend(len(tree.states))
+        widen_at, asked_before = 0.0, -1
+        for node, drawn in grown.items():
+            path, leaf = paths.pop(node), memory.first_leaf.pop(node, node)
+            if drawn and drawn[0] >= num_known and _adjacent(drawn) and drawn == children[node]:
+                has_more = memory.add_first_children(
+                    tree, node, drawn, merge=self.merge, temperature=self.prior_temperature
                 )
-            elif known_already(tree, node, known):
+            elif brought_nothing(tree, node, num_known=num_known):
                 has_more = False
             else:
-                has_more = walks.adopt(tree, node, children, known=known, merge=self.merge)
-                set_priors(walks, tree, node, children, self.prior_temperature)
+                has_more = memory.add_children(
+                    tree, node, drawn, num_known=num_known, merge=self.merge
+                )
+                memory.set_priors(tree, node, drawn, temperature=self.prior_temperature)
             if asked[node] != asked_before:
                 asked_before = asked[node]
-                due = self.due_at(asked_before)
-            walks.due_at[node] = due if has_more else math.inf
+                widen_at = self.widen_at(asked_before)
+            memory.next_widening[node] = widen_at if has_more else math.inf
             if node == ROOT and self.root_noise == RootNoise.DIRICHLET:
-                add_dirichlet(self, tree, walks)
-            if self.until_end and walks.live[node]:
-                follow(tree, walks, path, grown=True)
+                add_dirichlet(
+                    tree,
+                    memory,
+                    seed=self.seed,
+                    alpha=self.dirichlet_alpha,
+                    fraction=self.noise_fraction,
+                )
+            if self.until_end and memory.open_children[node]:
+                memory.descend(tree, path, has_grown=True)
                 end = path[-1]
                 if tree.status[end] is OPEN and end not in paths:
                     paths[end] = path
                     if end != leaf:
-                        walks.leaf[end] = leaf
+                        memory.first_leaf[end] = leaf
                     continue
-            self._finish(tree, walks, path, leaf)
+            self._finish(tree, memory, path, leaf)
 
-    def _finish(self, tree: SearchTree, walks: Walks, path: list[int], leaf: int) -> None:
-        """Carry a walk's value up its path and close what has nothing left to try."""
+    def _finish(self, tree: SearchTree, memory: MCTSMemory, path: list[int], leaf: int) -> None:
+        """Back a simulation's value up its path, and close its end if nothing is left to try there."""
         end = path[-1]
         score = tree.score[end]
         if tree.status[end] is OPEN and score is not None and self.outcome_weight >= 1.0:  # mostly
             value = score
         else:
-            value = self.value_of(tree, end, leaf)
-        values, visits, total, worth = tree.value, tree.visits, walks.total, walks.worth
+            value = self._value_of(tree, end, leaf)
+        values, visits, total_value, q = tree.value, tree.visits, memory.total_value, memory.q
         if self.backup_rule == "mean":
             for node in path:
-                total[node] = sum_ = total[node] + value
-                worth[node] = values[node] = sum_ / visits[node]
+                total_value[node] = total = total_value[node] + value
+                q[node] = values[node] = total / visits[node]
         else:
             for node in path:
-                worth[node] = values[node] = max(values[node], value)
-                total[node] = values[node] * visits[node]
+                q[node] = values[node] = max(values[node], value)
+                total_value[node] = values[node] * visits[node]
         if tree.status[end] is not OPEN:
-            close(walks, tree, end)
-        elif not walks.live[end] and tree.asked[end] and end not in walks.paths:
-            if walks.due_at[end] == math.inf:
-                close(walks, tree, end)
+            memory.close(tree, end)
+        elif not memory.open_children[end] and tree.asked[end] and end not in memory.paths:
+            if memory.next_widening[end] == math.inf:
+                memory.close(tree, end)
             else:
-                walks.due_at[end] = 0.0
+                memory.next_widening[end] = 0.0
 
-    def value_of(self, tree: SearchTree, end: int, leaf: int) -> float:
-        """Return the value of a walk that ended at `end` after the new leaf `leaf`."""
-        score, status = tree.score[end], tree.status[end]
-        if status is OPEN:
-            value = 0.5 if score is None else score
-        elif end in tree.verdicts:
-            value = tree.verdicts[end].score
-        elif (
-            (status is ENDED and tree.states[end].answer is None)
-            or status is FAILED
-            or status is BARREN
-        ):
+    def _value_of(self, tree: SearchTree, end: int, leaf: int) -> float:
+        """Return the value of a simulation that ended at `end` after the new leaf `leaf`."""
+        status = tree.status[end]
+        verdict = known_verdict(tree, end) if status is not OPEN else None
+        if verdict is not None:
+            value = verdict.score
+        elif status is BARREN or (status is ENDED and tree.states[end].answer is None):
             value = 0.0
         else:
-            value = 0.5 if score is None else score
+            score = tree.score[end]
+            value = UNKNOWN_Q if score is None else score
         if self.outcome_weight >= 1.0 or (first := tree.score[leaf]) is None:
             return value
         return self.outcome_weight * value + (1.0 - self.outcome_weight) * first
 
     def best(self, tree: SearchTree) -> int:
-        times = dict(enumerate(tree.visits))
-        return best_answer(tree, pick=self.pick, aggregation=self.aggregation, times=times)
+        return best_answer(
+            tree,
+            pick=self.pick,
+            aggregation=self.aggregation,
+            num_samples=dict(enumerate(tree.visits)),
+        )
 
 
 def _adjacent(children: Sequence[int]) -> bool:

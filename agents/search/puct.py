@@ -1,4 +1,8 @@
-"""PUCT descent over flat arrays, and what MCTS remembers between rounds."""
+"""PUCT over flat arrays: the formula, the priors, and what MCTS remembers between rounds.
+
+A child's score is Q + U with U = c(N) sqrt(N) P / (1 + n): P its prior, n its visits, N its parent's visits, and
+c(N) = log((1 + N + base) / base) + exploration (Silver et al. 2018, AlphaZero).
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,9 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import exp, inf, log, sqrt
-from typing import TYPE_CHECKING
 
 from stepgym.agents.types import NO_PARENT, ROOT, NodeStatus, SearchTree
 from stepgym.envs.types import State
-
-if TYPE_CHECKING:
-    from stepgym.agents.search.mcts import MCTS
-
 
 ENDED, FAILED, OPEN, PRUNED = (
     NodeStatus.ENDED,
@@ -21,74 +20,76 @@ ENDED, FAILED, OPEN, PRUNED = (
     NodeStatus.OPEN,
     NodeStatus.PRUNED,
 )  # bound once: looking a member up costs seven times the comparison
+UNKNOWN_Q = 0.5
+"""Q of a node about which nothing is known."""
+NONE_OPEN: list[int] = []
+"""Shared by all nodes without open children; `open_children[node]` is replaced when the node grows."""
 
 
 @dataclass(slots=True)
-class Walks:
-    """MCTS's notes: walks in flight, and arrays parallel to the tree's, filled as nodes are adopted."""
+class MCTSMemory:
+    """Simulations in flight, and numbers per node as arrays parallel to the tree's."""
 
-    live: list[list[int]]
-    """Children that walks may still enter."""
-    total: list[float]
-    """Sum of values; `value` is `total / visits`."""
-    worth: list[float]
-    """Q: `total / visits` with walks in flight as visits of value 0; before the first visit the reward model's score,
-    or the parent's value at that time where there is none."""
-    pull: list[float]
-    """P / (1 + visits), so that the descent reads two numbers a child."""
+    open_children: list[list[int]] = field(default_factory=list)
+    """Children that simulations may still enter."""
+    total_value: list[float] = field(default_factory=list)
+    """Sum of the backed-up values; `SearchTree.value` is this divided by the visits."""
+    q: list[float] = field(default_factory=list)
+    """Q: total value / visits, where simulations in flight count as visits of value 0 (virtual loss).
+
+    Before the first visit it is the reward model's score, or else the parent's value at that time.
+    """
+    prior_term: list[float] = field(default_factory=list)
+    """P / (1 + visits), the child's part of U."""
+    next_widening: list[float] = field(default_factory=list)
+    """Visits at which a simulation stops at a node to ask for more steps: 0 is at once, infinity never."""
     paths: dict[int, list[int]] = field(default_factory=dict)
-    """Node waiting to grow -> path of the walk that stands there."""
-    leaf: dict[int, int] = field(default_factory=dict)
-    """Node waiting to grow -> first new leaf of that walk, where that is another node."""
-    seen: dict[int, dict[Hashable, int]] = field(default_factory=dict)
-    """Depth -> public data -> the node that stands for all equal states."""
+    """Node that waits for steps -> path of the simulation that waits there."""
+    first_leaf: dict[int, int] = field(default_factory=dict)
+    """Node that waits for steps -> first new leaf of its simulation, if that is another node."""
+    by_state: dict[int, dict[Hashable, int]] = field(default_factory=dict)
+    """Depth -> `State.public` -> the node that represents all equal states."""
     merged: dict[int, int] = field(default_factory=dict)
-    """Pruned node -> the node that stands for its state."""
-    weights: Sequence[float] = field(default=(), compare=False)
-    """Visits of a node -> what the priors of its children weigh, longer than any node will have visits."""
-    due_at: list[float] = field(default_factory=list)
-    """Visits at which a walk stops at a node to ask for more steps: 0 is at once, infinity never again."""
+    """Pruned node -> the node that represents its state."""
+    coefficients: Sequence[float] = field(default=(), compare=False)
+    """c(N) sqrt(N) by N, longer than any node will have visits."""
     started: int = 0
+    """Simulations so far."""
 
-    def cover(self, size: int) -> None:
-        """Make room for new nodes."""
-        missing = size - len(self.live)
-        self.live += [NOTHING] * missing
-        self.total += [0.0] * missing
-        self.due_at += [0.0] * missing
-        self.worth += [0.0] * missing
-        self.pull += [0.0] * missing
+    def extend(self, size: int) -> None:
+        """Make room for the nodes of a tree of `size` nodes."""
+        missing = size - len(self.q)
+        self.open_children += [NONE_OPEN] * missing
+        self.total_value += [0.0] * missing
+        self.q += [0.0] * missing
+        self.prior_term += [0.0] * missing
+        self.next_widening += [0.0] * missing
 
-    def weigh(self, search: MCTS, tree: SearchTree) -> None:
-        """Set `weights` for as many visits as there can be: no node has more than the root."""
-        size = 64 + search.simulations + tree.visits[ROOT] - self.started
-        self.weights = weights_of(search.exploration, search.exploration_base, size)
-
-    def enter(self, tree: SearchTree, node: int) -> None:
-        """Count a walk in flight through a node."""
+    def add_visit(self, tree: SearchTree, node: int) -> None:
+        """Count a simulation in flight through a node."""
         n = tree.visits[node] = tree.visits[node] + 1
-        self.worth[node] = self.total[node] / n
-        self.pull[node] = tree.prior[node] / (1 + n)
+        self.q[node] = self.total_value[node] / n
+        self.prior_term[node] = tree.prior[node] / (1 + n)
 
-    def leave(self, tree: SearchTree, node: int) -> None:
-        """Take back `enter`, for a walk that went nowhere."""
+    def remove_visit(self, tree: SearchTree, node: int) -> None:
+        """Undo `add_visit`, for a simulation that could not go on."""
         n = tree.visits[node] = tree.visits[node] - 1
-        self.worth[node] = self.total[node] / n if n else self.first_worth(tree, node)
-        self.pull[node] = tree.prior[node] / (1 + n)
+        self.q[node] = self.total_value[node] / n if n else self.first_q(tree, node)
+        self.prior_term[node] = tree.prior[node] / (1 + n)
 
-    def first_worth(self, tree: SearchTree, node: int) -> float:
-        """Return what a node counts before its first visit."""
+    def first_q(self, tree: SearchTree, node: int) -> float:
+        """Return Q before the first visit."""
         score = tree.score[node]
         if score is not None:
             return score
         parent = tree.parent[node]
-        return (
-            self.total[parent] / tree.visits[parent]
-            if parent != NO_PARENT and tree.visits[parent]
-            else 0.5
-        )
+        return UNKNOWN_Q if parent == NO_PARENT else self.mean_value(tree, parent)
 
-    def adopt_new(
+    def mean_value(self, tree: SearchTree, node: int) -> float:
+        """Return the mean of the values backed up through a node."""
+        return self.total_value[node] / tree.visits[node] if tree.visits[node] else UNKNOWN_Q
+
+    def add_first_children(
         self,
         tree: SearchTree,
         node: int,
@@ -97,26 +98,28 @@ class Walks:
         merge: bool,
         temperature: float,
     ) -> bool:
-        """Do what `adopt` and `set_priors` do for a node that had no children, in one go: the new ones lie side by
-        side, and nobody has visited them."""
+        """Do what `add_children` and `set_priors` do for the first children of a node, which have adjacent indices.
+
+        Return whether simulations may enter any of them.
+        """
         first, end = children[0], children[-1] + 1
         states, scores = tree.states[first:end], tree.score[first:end]
-        if [score for score in scores if score is None]:
-            around = self.total[node] / tree.visits[node] if tree.visits[node] else 0.5
+        if None in scores:
+            around = self.mean_value(tree, node)
             scores = [around if score is None else score for score in scores]
-        self.worth[first:end] = scores  # type: ignore[assignment]
+        self.q[first:end] = scores  # type: ignore[assignment]
         log_probs = [state.steps[-1].log_prob for state in states]
-        tree.prior[first:end] = self.pull[first:end] = priors_of(
-            log_probs, children, children, temperature
+        tree.prior[first:end] = self.prior_term[first:end] = priors_of(
+            log_probs, children, drawn=children, temperature=temperature
         )
-        live = self.live[node] = [*self.enterable(tree, children, states, merge=merge)]
-        return bool(live)
+        enterable = self._enterable_first(tree, children, states, merge=merge)
+        self.open_children[node] = [*enterable]
+        return bool(enterable)
 
-    def enterable(
+    def _enterable_first(
         self, tree: SearchTree, children: Sequence[int], states: Sequence[State], *, merge: bool
     ) -> Sequence[int]:
-        """Return those of a node's first children that walks may enter (`children` itself where it is all of them);
-        states met elsewhere are pruned."""
+        """Return those of a node's first children that simulations may enter; states met elsewhere are pruned."""
         status = tree.status
         barred: list[int] = []
         if tree.notes:  # every failure has one
@@ -124,150 +127,145 @@ class Walks:
         if merge:
             start = tree.states[ROOT].public
             depth = len(states[0].steps)
-            seen = self.seen.get(depth)
-            if seen is None:
-                seen = self.seen[depth] = {}
+            by_state = self.by_state.get(depth)
+            if by_state is None:
+                by_state = self.by_state[depth] = {}
             for child, state in zip(children, states):
                 public = state.public
                 if public is not None and public != start and status[child] is OPEN:
-                    other = seen.setdefault(public, child)
+                    other = by_state.setdefault(public, child)
                     if other != child:
                         self.merged[child] = other
                         status[child] = PRUNED
                         barred.append(child)
         return [child for child in children if child not in barred] if barred else children
 
-    def adopt(
-        self, tree: SearchTree, node: int, children: Sequence[int], *, known: int, merge: bool
+    def add_children(
+        self, tree: SearchTree, node: int, drawn: Sequence[int], *, num_known: int, merge: bool
     ) -> bool:
-        """Take the new ones among the children that were drawn, those from `known` on; False for none."""
-        before = self.live[node]
-        live = self.enterable_more(
-            tree, node, children, before, lambda child: bool(tree.visits[child]), merge=merge
-        )
-        around = self.total[node] / tree.visits[node] if tree.visits[node] else 0.5
-        for child in tree.children[node]:
-            if child >= known:
-                score = tree.score[child]
-                self.worth[child] = around if score is None else score
-        self.live[node] = live
-        return len(live) > len(before)
+        """Open the children that were drawn and are not open yet; return whether there is any.
 
-    def enterable_more(
-        self,
-        tree: SearchTree,
-        node: int,
-        children: Sequence[int],
-        before: Sequence[int],
-        is_visited: Callable[[int], bool],
-        *,
-        merge: bool,
+        Nodes from `num_known` on are new.
+        """
+        before = self.open_children[node]
+        after = self._enterable_more(tree, node, drawn, merge=merge)
+        around = self.mean_value(tree, node)
+        for child in tree.children[node]:
+            if child >= num_known:
+                score = tree.score[child]
+                self.q[child] = around if score is None else score
+        self.open_children[node] = after
+        return len(after) > len(before)
+
+    def _enterable_more(
+        self, tree: SearchTree, node: int, drawn: Sequence[int], *, merge: bool
     ) -> list[int]:
-        """Return the children that walks may enter: those `before`, then the new ones among those that were drawn
-        now; states met elsewhere are pruned."""
-        live = [*before]
+        """Return the open children and those drawn now that may be opened; states met elsewhere are pruned."""
+        found = [*self.open_children[node]]
         status, states = tree.status, tree.states
         start = states[ROOT].public
-        seen = self.seen.setdefault(len(states[node].steps) + 1, {})
-        for child in dict.fromkeys(children):
-            if status[child] is FAILED or child in live or is_visited(child):
+        by_state = self.by_state.setdefault(len(states[node].steps) + 1, {})
+        for child in dict.fromkeys(drawn):
+            if status[child] is FAILED or child in found or tree.visits[child]:
                 continue
             if merge and status[child] is OPEN:
                 public = states[child].public
                 if public is not None and public != start:
-                    first = seen.setdefault(public, child)
+                    first = by_state.setdefault(public, child)
                     if first != child:
                         self.merged[child] = first
                         status[child] = PRUNED
                         continue
             elif status[child] is PRUNED:
                 continue
-            live.append(child)
-        return live
+            found.append(child)
+        return found
 
+    def set_priors(
+        self, tree: SearchTree, node: int, drawn: Sequence[int], *, temperature: float
+    ) -> None:
+        """Set the priors among all children of `node` anew."""
+        children = tree.children[node]
+        if not children:
+            return
+        log_probs = [tree.states[child].steps[-1].log_prob for child in children]
+        priors = priors_of(log_probs, children, drawn=drawn, temperature=temperature)
+        for child, prior in zip(children, priors):
+            tree.prior[child] = prior
+            self.prior_term[child] = prior / (1 + tree.visits[child])
 
-NOTHING: list[int] = []
-"""Shared by all nodes without live children; `live[node]` is replaced when the node grows."""
+    def descend(self, tree: SearchTree, path: list[int], *, has_grown: bool = False) -> None:
+        """Extend `path` from its last node by PUCT, adding a virtual visit to each node on the way.
 
+        It stops at an ended node or at one that is to be widened; `has_grown` says that the last node just was.
+        """
+        visits, prior, open_children = tree.visits, tree.prior, self.open_children
+        q, prior_term, total_value = self.q, self.prior_term, self.total_value
+        next_widening, coefficients = self.next_widening, self.coefficients
+        node = path[-1]
+        n = visits[node]
+        while has_grown or n < next_widening[node]:
+            has_grown = False
+            coefficient = coefficients[n]
+            best, highest = -1, -inf
+            for child in open_children[node]:
+                score = q[child] + coefficient * prior_term[child]
+                if score > highest:
+                    best, highest = child, score
+            if best < 0:
+                return
+            n = visits[best] = visits[best] + 1
+            q[best] = total_value[best] / n
+            prior_term[best] = prior[best] / (1 + n)
+            path.append(best)
+            node = best
 
-def walks_of(search: MCTS, tree: SearchTree) -> Walks:
-    """Return MCTS's notes on a tree, made from the tree itself where it comes from elsewhere (tree reuse)."""
-    walks: Walks | None = tree.memory.get("walks")
-    if walks is not None:
-        walks.weigh(search, tree)
-        return walks
-    live = [
-        [c for c in own if tree.status[c] in (OPEN, ENDED) and _is_live(tree, c)]
-        for own in tree.children
-    ]
-    total = [value * visits for value, visits in zip(tree.value, tree.visits)]
-    size = len(tree)
-    walks = tree.memory["walks"] = Walks(
-        live, total, [0.0] * size, [0.0] * size, due_at=[0.0] * size
-    )
-    walks.weigh(search, tree)
-    for node, n in enumerate(tree.visits):
-        walks.worth[node] = total[node] / n if n else walks.first_worth(tree, node)
-        walks.pull[node] = tree.prior[node] / (1 + n)
-    for node, now in enumerate(tree.status):
-        if now is OPEN and live[node]:
-            walks.due_at[node] = search.due_at(tree.asked[node])
-    return walks
+    def close(self, tree: SearchTree, node: int) -> None:
+        """Remove a finished node from its parent's open children, and the parent too if it was the last.
 
-
-def _is_live(tree: SearchTree, node: int) -> bool:
-    return tree.status[node] is OPEN or not tree.visits[node]
+        A parent that may still be widened is widened at the next visit instead.
+        """
+        while True:
+            if tree.status[node] is OPEN:
+                tree.status[node] = PRUNED
+            self.next_widening[node] = 0.0
+            parent = tree.parent[node]
+            if parent == NO_PARENT:
+                return
+            siblings = self.open_children[parent]
+            if node in siblings:
+                siblings.remove(node)
+            if siblings or parent in self.paths:
+                return
+            if self.next_widening[parent] < inf:
+                self.next_widening[parent] = 0.0
+                return
+            node = parent
 
 
 @lru_cache(maxsize=8)
-def weights_of(exploration: float, base: float, size: int) -> tuple[float, ...]:
-    """Return c sqrt(N), what the priors weigh after N visits, for N below `size`, with
-    c = log((1 + N + base) / base) + exploration (Silver et al. 2018, AlphaZero)."""
+def coefficients_of(exploration: float, base: float, size: int) -> tuple[float, ...]:
+    """Return c(N) sqrt(N) for N below `size`."""
     return tuple([(log((1.0 + n + base) / base) + exploration) * sqrt(n) for n in range(size)])
-
-
-def follow(tree: SearchTree, walks: Walks, path: list[int], *, grown: bool = False) -> None:
-    """Extend `path` from its last node, adding a (virtual) visit on the way.
-
-    It stops at an end or at a node that is due to grow; `grown` says that the last node just did. The score is
-    Q + c P sqrt(N) / (1 + n), see `weights_of`; a child never visited has its reward-model score as Q, or its parent's
-    value where there is none.
-    """
-    visits, prior, live, total = tree.visits, tree.prior, walks.live, walks.total
-    worth, pull, due_at, weights = walks.worth, walks.pull, walks.due_at, walks.weights
-    node = path[-1]
-    n = visits[node]
-    while grown or n < due_at[node]:
-        grown = False
-        weight = weights[n]
-        best, most = -1, -inf
-        for child in live[node]:
-            here = worth[child] + weight * pull[child]
-            if here > most:
-                best, most = child, here
-        if best < 0:
-            return
-        n = visits[best] = visits[best] + 1
-        worth[best] = total[best] / n
-        pull[best] = prior[best] / (1 + n)
-        path.append(best)
-        node = best
 
 
 def priors_of(
     log_probs: Sequence[float | None],
     children: Sequence[int],
+    *,
     drawn: Sequence[int],
     temperature: float,
 ) -> list[float]:
     """Return the priors of siblings, which add up to 1.
 
-    They are proportional to probability ** (1 / temperature); where a policy gives no log-probabilities, to how
-    often each child was drawn in this proposal.
+    They are proportional to probability ** (1 / temperature); if the policy gives no log-probabilities, to how often
+    each child was drawn in this proposal.
     """
     try:
         top = max(log_probs)  # type: ignore[type-var]
-    except TypeError:  # `None` does not compare; looking for it would take longer than all the rest
+    except (
+        TypeError
+    ):  # `None` cannot be compared; searching for it would cost more than all the rest
         top = None
     if top is None:
         weights = [float(max(1, drawn.count(child))) for child in children]
@@ -281,50 +279,37 @@ def priors_of(
     return [weight * scale for weight in weights]
 
 
-def set_priors(
-    walks: Walks, tree: SearchTree, node: int, drawn: Sequence[int], temperature: float
-) -> None:
-    """Set the priors among all children of `node` anew."""
-    children = tree.children[node]
-    if not children:
-        return
-    states, visits, prior, pull = tree.states, tree.visits, tree.prior, walks.pull
-    log_probs = [states[child].steps[-1].log_prob for child in children]
-    for child, weight in zip(children, priors_of(log_probs, children, drawn, temperature)):
-        prior[child] = weight
-        pull[child] = weight / (1 + visits[child])
+def brought_nothing(tree: SearchTree, node: int, *, num_known: int) -> bool:
+    """Return whether asking `node` changed nothing.
 
-
-def known_already(tree: SearchTree, node: int, known: int) -> bool:
-    """Say whether asking `node` changed nothing: all its children were among the first `known` nodes, and their
-    priors neither count draws nor get noise."""
+    All its children are among the first `num_known` nodes, and their priors depend neither on draws nor on noise.
+    """
     children, states = tree.children[node], tree.states
     return (
         node != ROOT
         and bool(children)
-        and children[-1] < known
+        and children[-1] < num_known
         and not [child for child in children if states[child].steps[-1].log_prob is None]
     )
 
 
-def close(walks: Walks, tree: SearchTree, node: int) -> None:
-    """Take a finished node out of its parent's live children, and the parent too when that was the last.
+def memory_from(tree: SearchTree, *, widen_at: Callable[[int], float]) -> MCTSMemory:
+    """Return the memory for a tree that comes with visits from an earlier search (tree reuse).
 
-    A parent that may still be asked is asked for more at once instead.
+    `widen_at` gives the visits at which a node that was asked for so many steps is widened.
     """
-    while True:
-        if tree.status[node] is OPEN:
-            tree.status[node] = PRUNED
-        walks.due_at[node] = 0.0
-        parent = tree.parent[node]
-        if parent == NO_PARENT:
-            return
-        live = walks.live[parent]
-        if node in live:
-            live.remove(node)
-        if live or parent in walks.paths:
-            return
-        if walks.due_at[parent] < inf:
-            walks.due_at[parent] = 0.0
-            return
-        node = parent
+    memory = MCTSMemory()
+    memory.extend(len(tree))
+    for node, visits in enumerate(tree.visits):
+        memory.total_value[node] = tree.value[node] * visits
+        memory.open_children[node] = [
+            child
+            for child in tree.children[node]
+            if tree.status[child] is OPEN
+            or (tree.status[child] is ENDED and not tree.visits[child])
+        ]
+        memory.q[node] = memory.total_value[node] / visits if visits else memory.first_q(tree, node)
+        memory.prior_term[node] = tree.prior[node] / (1 + visits)
+        if tree.status[node] is OPEN and memory.open_children[node]:
+            memory.next_widening[node] = widen_at(tree.asked[node])
+    return memory

@@ -6,14 +6,10 @@ import math
 import random
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from stepgym.agents.randomness import derive_seed
+from stepgym.agents.search.puct import MCTSMemory
 from stepgym.agents.types import ROOT, SearchTree
-
-if TYPE_CHECKING:
-    from stepgym.agents.search.mcts import MCTS
-    from stepgym.agents.search.puct import Walks
 
 
 class RootNoise(StrEnum):
@@ -28,39 +24,47 @@ VALUE_SCALE, VISIT_SCALE = 0.1, 50.0
 """c_scale and c_visit of Danihelka et al. 2022, section 4."""
 
 
-def add_dirichlet(search: MCTS, tree: SearchTree, walks: Walks) -> None:
+def add_dirichlet(
+    tree: SearchTree, memory: MCTSMemory, *, seed: int, alpha: float, fraction: float
+) -> None:
     """Mix Dirichlet noise into the root's priors (Silver et al. 2018): (1 - fraction) P + fraction Dir(alpha)."""
     children = tree.children[ROOT]
-    noisy = dirichlet(search, tree.problem_id, [tree.prior[child] for child in children])
-    for child, prior in zip(children, noisy):
-        tree.prior[child] = prior
-        walks.pull[child] = prior / (1 + tree.visits[child])
+    priors = [tree.prior[child] for child in children]
+    stream = random.Random(derive_seed(seed, tree.problem_id, "dirichlet", len(priors)))
+    noise = _dirichlet(stream, alpha, len(priors))
+    for child, prior, own in zip(children, priors, noise):
+        noisy = (1 - fraction) * prior + fraction * own
+        tree.prior[child] = noisy
+        memory.prior_term[child] = noisy / (1 + tree.visits[child])
 
 
-def dirichlet(search: MCTS, problem_id: str, priors: Sequence[float]) -> list[float]:
-    """Return priors with noise, which depends on the problem and on how many there are."""
-    stream = random.Random(derive_seed(search.seed, problem_id, "dirichlet", len(priors)))
-    draws = [stream.gammavariate(search.dirichlet_alpha, 1.0) for _ in priors]
+def _dirichlet(stream: random.Random, alpha: float, size: int) -> Sequence[float]:
+    draws = [stream.gammavariate(alpha, 1.0) for _ in range(size)]
     scale = sum(draws) or 1.0
-    fraction = search.noise_fraction
-    return [(1 - fraction) * prior + fraction * draw / scale for prior, draw in zip(priors, draws)]
+    return [draw / scale for draw in draws]
 
 
-def choose_gumbel(search: MCTS, tree: SearchTree, walks: Walks) -> int:
+def choose_gumbel(
+    tree: SearchTree, memory: MCTSMemory, *, seed: int, num_candidates: int, simulations: int
+) -> int:
     """Return the root's next child by sequential halving (Danihelka et al. 2022, Policy improvement by planning with
-    Gumbel, section 3): the candidates are the largest of g + log P + sigma(q), half as many in each phase, each
-    visited equally often within one."""
+    Gumbel, section 3).
+
+    The candidates are the largest of g + log P + sigma(Q), half as many in each phase, and each is visited equally
+    often within a phase.
+    """
     children = tree.children[ROOT]
-    first: dict[int, float] = {}
+    noisy: dict[int, float] = {}
     for child in children:
-        stream = random.Random(derive_seed(search.seed, tree.problem_id, "gumbel", child))
+        stream = random.Random(derive_seed(seed, tree.problem_id, "gumbel", child))
         gumbel = -math.log(-math.log(stream.random() or 1e-12))
-        first[child] = gumbel + math.log(max(tree.prior[child], 1e-12))
-    considered = sorted(children, key=lambda child: -first[child])[: search.gumbel_candidates]
+        noisy[child] = gumbel + math.log(max(tree.prior[child], 1e-12))
+    considered = sorted(children, key=lambda child: -noisy[child])[:num_candidates]
     num_phases = max(1, math.ceil(math.log2(max(2, len(considered)))))
-    phase = min(num_phases - 1, walks.started * num_phases // search.simulations)
+    phase = min(num_phases - 1, memory.started * num_phases // simulations)
     scale = VALUE_SCALE * (VISIT_SCALE + max(tree.visits[child] for child in children))
-    live = [child for child in considered if child in walks.live[ROOT]] or walks.live[ROOT]
-    worth = {child: first[child] + scale * walks.worth[child] for child in live}
-    candidates = sorted(live, key=lambda child: -worth[child])[: max(2, len(considered) >> phase)]
-    return min(candidates, key=lambda child: (tree.visits[child], -worth[child]))
+    open_children = memory.open_children[ROOT]
+    left = [child for child in considered if child in open_children] or open_children
+    score = {child: noisy[child] + scale * memory.q[child] for child in left}
+    candidates = sorted(left, key=lambda child: -score[child])[: max(2, len(considered) >> phase)]
+    return min(candidates, key=lambda child: (tree.visits[child], -score[child]))

@@ -14,11 +14,21 @@ from typing import Any
 
 from flint import acb, arb, ctx, fmpq, fmpz
 
+from stepgym.envs.maths.effort import num_nodes, spend
 from stepgym.envs.maths.exact import NotRational, exact, read_base
 from stepgym.envs.maths.tree import Node
 
 Values = Mapping[str, Any]
 MAX_TERMS = 400
+MAX_EXPONENT_BITS = 256
+"""Powers with a longer exponent are not raised."""
+MAX_ROOT_INDEX = 10_000
+MAX_WHOLE_BITS = 4_000
+"""No larger whole number is read out of a ball: flint aborts the process where it cannot hold one."""
+_LARGEST = arb(2) ** fmpz(1 << 40)
+_SMALLEST = 1 / _LARGEST
+"""Absolute values outside these are given up: flint aborts on exponents of many words."""
+_LARGEST_WHOLE = arb(2) ** MAX_WHOLE_BITS
 REAL = "#real"
 """A key in the values: intermediate results must be real, or the point is out of the domain."""
 
@@ -42,6 +52,11 @@ def evaluate(node: Node, values: Values) -> Any:
     if handler is None:
         raise NoBall(node[0])
     return handler(node, values)
+
+
+def step_cost(bits: int) -> int:
+    """Steps of one operation on balls of so many bits."""
+    return 1 + bits * bits // 500_000
 
 
 def _symbol(node: Any, values: Values) -> Any:
@@ -89,10 +104,10 @@ def _power(node: Any, values: Values) -> Any:
         exponent = exact(node[2])
     except NotRational:
         if node[1] == ("k", "e"):
-            return evaluate(node[2], values).exp()
+            return _of_sane_size(evaluate(node[2], values).exp())
         if base.contains(0):
             raise NoBall("a power of what may be zero") from None
-        result = base ** evaluate(node[2], values)
+        result = _of_sane_size(base ** evaluate(node[2], values))
         if REAL in values and not result.imag.is_zero():
             raise NoBall("a complex number where a real one is due") from None
         return result
@@ -101,11 +116,35 @@ def _power(node: Any, values: Values) -> Any:
     if isinstance(exponent, int):
         if exponent < 0 and base.contains(0):
             raise NoBall("division by what may be zero")
-        return base ** fmpz(exponent)
+        return _whole_power(base, exponent)
     result = _real_root(base, exponent.denominator)
     if REAL in values and not result.imag.is_zero():
         raise NoBall("a complex number where a real one is due")
-    return result ** fmpz(exponent.numerator)
+    return _whole_power(result, exponent.numerator)
+
+
+def _whole_power(base: Any, exponent: int) -> Any:
+    if exponent.bit_length() > MAX_EXPONENT_BITS:
+        raise NoBall("an exponent too large")
+    return _of_sane_size(base ** fmpz(exponent))
+
+
+def _of_sane_size(value: Any) -> Any:
+    """`value`, unless it or its radius is so large or so small that flint could not go on with it."""
+    size = abs(value)
+    if not size < _LARGEST:
+        raise NoBall("a value too large")
+    if size < _SMALLEST and not value.contains(0):
+        raise NoBall("a value too small")
+    return value
+
+
+def whole_number(value: Any) -> int | None:
+    """The one whole number in a real ball; `None` if there is none, more than one, or it is too large."""
+    if not value.is_finite() or not abs(value) < _LARGEST_WHOLE:
+        return None
+    low, high = value.lower().ceil(), value.upper().floor()
+    return int(low.unique_fmpz()) if low == high else None
 
 
 def _is_real(value: Any) -> bool:
@@ -116,6 +155,10 @@ def _real_root(value: Any, index: int) -> Any:
     """Principal root, except that odd roots of negative reals are real."""
     if index == 2:
         return value.sqrt()
+    if index > MAX_ROOT_INDEX:
+        if index % 2 and _is_real(value) and value.real < 0:
+            return -_high_root(-value, index)
+        return _high_root(value, index)
     if _is_real(value):
         real = value.real
         if real.is_zero():
@@ -129,13 +172,21 @@ def _real_root(value: Any, index: int) -> Any:
     return value ** (acb(1) / index)
 
 
+def _high_root(value: Any, index: int) -> Any:
+    if index.bit_length() > MAX_EXPONENT_BITS:
+        raise NoBall("an index too large")
+    if value.contains(0):
+        raise NoBall("a root of what may be zero")
+    return (value.log() / fmpz(index)).exp()
+
+
 def _root(index: Any, value: Any) -> Any:
-    whole = index.real.unique_fmpz()
-    if whole is None or not 1 <= int(whole) <= 10_000:
+    whole = whole_number(index.real) if _is_real(index) else None
+    if whole is None or whole < 1:
         if value.contains(0) or index.contains(0):
             raise NoBall("a root of what may be zero")
-        return value ** (acb(1) / index)
-    return _real_root(value, int(whole))
+        return _of_sane_size(value ** (acb(1) / index))
+    return _real_root(value, whole)
 
 
 def _log(value: Any) -> Any:
@@ -172,22 +223,15 @@ def _real(value: Any) -> Any:
 
 
 def _floor(value: Any) -> Any:
-    result = _real(value).floor()
-    if result.unique_fmpz() is None:
+    real = _real(value)
+    low, high = whole_number(real.lower().floor()), whole_number(real.upper().floor())
+    if low is None or low != high:
         raise NoBall("the floor of what may be whole")
-    return acb(result)
+    return acb(fmpz(low))
 
 
 def _ceil(value: Any) -> Any:
-    result = _real(value).ceil()
-    if result.unique_fmpz() is None:
-        raise NoBall("the ceiling of what may be whole")
-    return acb(result)
-
-
-def _arc_real(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """arcsin and arccos: real on [-1, 1]."""
-    return function
+    return -_floor(-value)
 
 
 def _arccot(value: Any) -> Any:
@@ -198,6 +242,7 @@ def _factorial(value: Any) -> Any:
     real = _real(value)
     if real < -0.5 or not abs(real) < 10**15:
         raise NoBall("a factorial out of range")
+    spend((ctx.prec // 64) ** 2)
     return acb((real + 1).gamma())
 
 
@@ -232,8 +277,8 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "cot": lambda a: a.cot(),
     "sec": _inverse(lambda a: a.cos()),
     "csc": _inverse(lambda a: a.sin()),
-    "sinh": lambda a: a.sinh(),
-    "cosh": lambda a: a.cosh(),
+    "sinh": lambda a: _of_sane_size(a.sinh()),
+    "cosh": lambda a: _of_sane_size(a.cosh()),
     "tanh": lambda a: a.tanh(),
     "coth": _inverse(lambda a: a.tanh()),
     "sech": _inverse(lambda a: a.cosh()),
@@ -257,7 +302,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "arg": lambda a: acb(a.arg()),
     "arcsec": lambda a: (1 / a).acos(),
     "arccsc": lambda a: (1 / a).asin(),
-    "exp": lambda a: a.exp(),
+    "exp": lambda a: _of_sane_size(a.exp()),
 }
 
 
@@ -267,7 +312,7 @@ def _function(node: Any, values: Values) -> Any:
         raise NoBall(node[1])
     try:
         result = handler(*[evaluate(argument, values) for argument in node[2]])
-    except (TypeError, ZeroDivisionError, ValueError, OverflowError):
+    except (TypeError, ZeroDivisionError, ValueError, OverflowError, IndexError):
         raise NoBall(node[1]) from None
     if REAL in values and not result.imag.is_zero():
         raise NoBall("a complex number where a real one is due")
@@ -280,10 +325,10 @@ def _range(node: Any, values: Values) -> range:
         try:
             bounds.append(exact(side))
         except NotRational:
-            whole = evaluate(side, values).real.unique_fmpz()
+            whole = whole_number(evaluate(side, values).real)
             if whole is None:
                 raise NoBall("a sum whose bounds are not whole") from None
-            bounds.append(int(whole))
+            bounds.append(whole)
     low, high = bounds
     if high - low > MAX_TERMS or low != int(low) or high != int(high):
         raise NoBall("too many terms")
@@ -292,7 +337,9 @@ def _range(node: Any, values: Values) -> range:
 
 def _big(node: Any, values: Values) -> Any:
     total = acb(0) if node[0] == "sum" else acb(1)
+    steps = num_nodes(node[4]) * step_cost(ctx.prec)
     for k in _range(node, values):
+        spend(steps)
         term = evaluate(node[4], {**values, node[1]: acb(k)})
         total = total + term if node[0] == "sum" else total * term
     return total

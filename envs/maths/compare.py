@@ -12,6 +12,7 @@ from typing import Any
 
 from stepgym.envs.maths import lists, matrices, realsets, relations
 from stepgym.envs.maths.draws import Draws
+from stepgym.envs.maths.effort import spend
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.measures import LastRung, ScalarJudge
 from stepgym.envs.maths.options import MathOptions
@@ -60,6 +61,7 @@ class Judge:
         if type(a) is int and type(b) is int:
             self.scalars.used("rational")
             return a == b
+        spend(2)
         self.depth += 1
         if self.depth > 60:
             self.depth -= 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from stepgym.envs.maths.effort import TooMuchWork, num_nodes
 from stepgym.envs.maths.tree import Node, symbols
 
 
@@ -22,9 +23,11 @@ def carried_out(node: Any) -> Node:
         name = _operator(node[1])
         if name is not None:
             try:
-                return derivative(node[2] if len(node) == 3 else ("*", *node[2:]), name)
-            except NoDerivative:
+                found = derivative(node[2] if len(node) == 3 else ("*", *node[2:]), name)
+                num_nodes(found)
+            except (NoDerivative, TooMuchWork):
                 return node
+            return found
     return node
 
 

@@ -17,10 +17,14 @@ _MIXED = re.compile(r"(\d+)\s+(\d+)\s*/\s*(\d+)\Z")
 _REPEATING = re.compile(
     r"(\d*)\.(\d*)(?:\\(?:over|under)line\s*\{(\d+)\}|\\dot\s*\{?(\d)\}?|\((\d+)\))\Z"
 )
+_DOTTED = re.compile(r"(\d*)\.(\d*)\\dot\s*\{?(\d)\}?(\d*)\\dot\s*\{?(\d)\}?\Z")
+r"""`0.\dot{1}42\dot{5}`: the cycle from one dotted digit to the other."""
 _CONTINUED = re.compile(
-    r"(\d*)\.(?:(\d*?)(\d)\3{2,}|(\d*?)(\d{2,6})\5{2,}|()(\d{2,6})\7)(?:\\[a-z]+|\.\.\.)\Z"
+    r"(\d*+)\.(?:(\d*?)(\d)\3{2,}|(\d*?)(\d{2,6})\5{2,}|()(\d{2,6})\7)(?:\\[a-z]+|\.\.\.)\Z"
 )
-"""`0.777...` and `0.1212...`: digits seen often enough to know how they go on."""
+"""`0.777...` and `0.1212...`: a cycle written often enough to know how the digits go on."""
+_MAX_CONTINUED = 120
+"""Longer texts with an ellipsis are not searched for a cycle, which takes quadratic time."""
 _SEPARATORS = re.compile(r"[\s,{}\\!]")
 _SCIENTIFIC = re.compile(r"([\d.]+)[eE]([+-]?\d+)\Z")
 
@@ -32,6 +36,15 @@ def read_int(digits: str) -> int:
     half = len(digits) // 2
     scale: int = 10 ** (len(digits) - half)
     return read_int(digits[:half]) * scale + read_int(digits[half:])
+
+
+def _continued(text: str) -> re.Match[str] | None:
+    return _CONTINUED.match(text) if len(text) <= _MAX_CONTINUED else None
+
+
+def goes_on(text: str) -> bool:
+    """Whether the ellipsis after a decimal tells how its digits go on."""
+    return _continued(text) is not None
 
 
 def number_node(text: str) -> Node | None:
@@ -47,7 +60,10 @@ def number_node(text: str) -> Node | None:
         return _repeating(
             repeating.group(1), repeating.group(2), next(g for g in repeating.groups()[2:] if g)
         )
-    continued = _CONTINUED.match(text)
+    dotted = _DOTTED.match(text)
+    if dotted:
+        return _repeating(dotted.group(1), dotted.group(2), "".join(dotted.groups()[2:]))
+    continued = _continued(text)
     if continued:
         fixed, cycle = [g for g in continued.groups()[1:] if g is not None]
         return _repeating(continued.group(1), fixed, cycle)

@@ -1,7 +1,7 @@
 """The rational rung: closed arithmetic in exact fractions, within bounds on size.
 
-Decides what is made of whole numbers with `+ - * /`, integer powers, factorials, binomials, gcd, floors and finite
-sums. Everything else is passed on, and so is a value that would take more than `MAX_BITS` bits.
+Evaluates whole numbers under `+ - * /`, integer powers, factorials, binomials, gcd, floors and finite sums. Everything
+else raises `NotRational`, and so does a value of more than `MAX_BITS` bits.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
+from stepgym.envs.maths.effort import spend
 from stepgym.envs.maths.tree import Node
 
 MAX_BITS = 60_000
@@ -53,6 +54,8 @@ def _sum(node: Any, values: Mapping[str, Number]) -> Number:
     total: Number = 0
     for term in node[1:]:
         total += exact(term, values)
+        if type(total) is Fraction:
+            spend(_bits(total) >> 9)
     return total
 
 
@@ -104,7 +107,11 @@ def power(base: Number, exponent: Number) -> Number:
 
 
 def root(value: Number, index: int) -> Number:
-    """The real `index`-th root where it is rational."""
+    """The real `index`-th root, if it is rational."""
+    if index == 0:
+        raise Undefined("a root of index zero")
+    if index < 0:
+        return divide(1, root(value, -index))
     if value < 0:
         if index % 2 == 0:
             raise NotRational("even root of a negative number")
@@ -270,6 +277,7 @@ def _range(node: Any, values: Mapping[str, Number]) -> range:
 def _big_sum(node: Any, values: Mapping[str, Number]) -> Number:
     total: Number = 0
     for k in _range(node, values):
+        spend(4)
         total += exact(node[4], {**values, node[1]: k})
         if _bits(total) > MAX_BITS:
             raise NotRational("too large")
@@ -279,6 +287,7 @@ def _big_sum(node: Any, values: Mapping[str, Number]) -> Number:
 def _big_product(node: Any, values: Mapping[str, Number]) -> Number:
     total: Number = 1
     for k in _range(node, values):
+        spend(4)
         total *= exact(node[4], {**values, node[1]: k})
         if _bits(total) > MAX_BITS:
             raise NotRational("too large")

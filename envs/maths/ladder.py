@@ -1,7 +1,7 @@
 """The ladder: text, rational, structural, modular, numeric; the symbolic rung is asked for by `UNKNOWN`.
 
-`decide` is pure and cheap: no process, no clock. What it cannot decide, `verify.py` hands to the worker processes,
-which run the same `decide` with the last rung filled in.
+`decide` is pure and cheap: no process, no clock. `verify.py` hands what it cannot decide to the worker processes, which
+run the same `decide` with the last rung filled in.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from stepgym.envs.maths.bounds import whose_fault
 from stepgym.envs.maths.compare import Judge
 from stepgym.envs.maths.draws import Draws
+from stepgym.envs.maths.effort import STEPS, TooMuchWork, limited_to
 from stepgym.envs.maths.measures import LastRung
 from stepgym.envs.maths.options import MathOptions
 from stepgym.envs.maths.reading import Reading, quick_decimal, quick_number, read
@@ -73,7 +74,7 @@ def decide(
         return Decision(Status.CORRECT if texts else Status.INCORRECT, "text")
     wanted, given = read(reference), read(answer)
     if wanted.node is None or given.node is None:
-        return _unreadable(wanted, given, answer)
+        return _unreadable(wanted, given)
     return _simplified_or(
         _compare(reference, answer, wanted, given, options, last_rung), reference, answer, options
     )
@@ -85,26 +86,15 @@ def squash(text: str) -> str:
     return squashed if squashed.endswith("..") else squashed.rstrip(".")
 
 
-def _unreadable(wanted: Reading, given: Reading, answer: str) -> Decision:
+def _unreadable(wanted: Reading, given: Reading) -> Decision:
     if wanted.node is None:
         reason = f"the reference cannot be read: {wanted.problem}"
-        return Decision(
-            Status.UNDECIDED,
-            "structural",
-            reason,
-            again="\\" in answer or not wanted.too_large,
-            fault=Fault.OURS,
-        )
+        return Decision(Status.UNDECIDED, "structural", reason, fault=Fault.OURS)
     if given.too_large:
         return Decision(
             Status.UNDECIDED, "structural", f"too large: {given.problem}", fault=Fault.ANSWER
         )
-    return Decision(
-        Status.INCORRECT,
-        "structural",
-        f"the answer cannot be read: {given.problem}",
-        again="unknown command" in given.problem,
-    )
+    return Decision(Status.INCORRECT, "structural", f"the answer cannot be read: {given.problem}")
 
 
 def _compare(
@@ -118,21 +108,30 @@ def _compare(
     assert wanted.node is not None and given.node is not None
     judge = Judge(options, Draws(reference, answer), last_rung)
     try:
-        found = judge.same(wanted.node, given.node)
-        if found is False and (_THOUSANDS.search(reference) or _THOUSANDS.search(answer)):
-            x, y = read(reference, thousands=False).node, read(answer, thousands=False).node
-            if (
-                x is not None
-                and y is not None
-                and (x, y) != (wanted.node, given.node)
-                and judge.same(x, y)
-            ):
-                found = True
-        if found is False and (_DECIMAL_COMMA.match(reference) or _DECIMAL_COMMA.match(answer)):
-            x, y = read(reference.replace(",", ".")).node, read(answer.replace(",", ".")).node
-            found = x is not None and y is not None and judge.same(x, y)
+        with limited_to(STEPS if last_rung is None else None):
+            found = judge.same(wanted.node, given.node)
+            if found is False and (_THOUSANDS.search(reference) or _THOUSANDS.search(answer)):
+                x, y = read(reference, thousands=False).node, read(answer, thousands=False).node
+                if (
+                    x is not None
+                    and y is not None
+                    and (x, y) != (wanted.node, given.node)
+                    and judge.same(x, y)
+                ):
+                    found = True
+            if found is False and (_DECIMAL_COMMA.match(reference) or _DECIMAL_COMMA.match(answer)):
+                x, y = read(reference.replace(",", ".")).node, read(answer.replace(",", ".")).node
+                found = x is not None and y is not None and judge.same(x, y)
     except RecursionError:
         return Decision(Status.UNDECIDED, judge.rung, "nested too deeply", fault=Fault.ANSWER)
+    except TooMuchWork:
+        return Decision(
+            Status.UNDECIDED,
+            judge.rung,
+            "too much work for the calling process",
+            again=last_rung is None,
+            fault=whose_fault(wanted.node, given.node),
+        )
     if found is None:
         return Decision(
             Status.UNDECIDED,

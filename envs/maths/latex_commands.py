@@ -129,6 +129,13 @@ def _styled(parser: Parser) -> Node:
     return parser.argument()
 
 
+def _dotted(parser: Parser) -> Node:
+    node = parser.argument()
+    if not isinstance(node, tuple):
+        raise Unreadable("a dot over a digit")
+    return node
+
+
 def _bold(parser: Parser) -> Node:
     node = parser.argument()
     if node in (("k", "i"), ("v", "j"), ("v", "k")):
@@ -227,14 +234,13 @@ def _environment(parser: Parser) -> Node:
 
 
 def _drop_alignment(parser: Parser) -> None:
-    """Take the `&` out of an aligned environment, where they part nothing."""
-    at = parser.at
-    while at < len(parser.tokens) and parser.tokens[at] != ("cmd", "end"):
-        if parser.tokens[at] == ("op", "&"):
-            del parser.tokens[at]
-        else:
-            at += 1
-    parser.kind, parser.value = parser.tokens[parser.at]
+    """Take the `&` out of an aligned environment, where they separate nothing."""
+    tokens, at = parser.tokens, parser.at
+    end = next((i for i in range(at, len(tokens)) if tokens[i] == ("cmd", "end")), len(tokens))
+    kept = [token for token in tokens[at:end] if token != ("op", "&")]
+    if len(kept) < end - at:
+        tokens[at:end] = kept
+        parser.kind, parser.value = tokens[at]
 
 
 def _rows(parser: Parser) -> list[list[Node]]:
@@ -319,7 +325,7 @@ COMMANDS: dict[str, Command] = {
     "mathsf": _styled,
     "mathfrak": _styled,
     "pmb": _bold,
-    "dot": _styled,
+    "dot": _dotted,
     "underline": _styled,
     "underbrace": _styled,
     "overbrace": _styled,

@@ -1,12 +1,14 @@
 """Text to tokens: LaTeX, plain ASCII and Python notation in one pass.
 
-Tokens are pairs `(kind, value)`; the kinds are listed in `KINDS`. Nothing here decides what a letter means.
+Tokens are pairs `(kind, value)`; the kinds are listed in `KINDS`. Nothing here decides what a letter means. Time is
+linear in the text: quantifiers are possessive or bounded wherever two of them could share characters.
 """
 
 from __future__ import annotations
 
 import re
 
+from stepgym.envs.maths.digits import goes_on
 from stepgym.envs.maths.spelling import plain
 from stepgym.envs.maths.units import is_unit
 
@@ -21,7 +23,7 @@ cmd: a command that the parser knows by name
 
 
 class Unreadable(Exception):
-    """The text is no expression that this parser reads; `too_large` when it was given up for its size."""
+    """The text is no expression that this parser reads; `too_large` if its size is the reason."""
 
     def __init__(self, message: str, *, too_large: bool = False) -> None:
         super().__init__(message)
@@ -205,13 +207,13 @@ WORDS: dict[str, Token] = (
 
 _TOKEN = re.compile(
     r"""(?P<space>(?:\s|\\[,;:!\s/>]|~|\$|\\[()\[\]](?!\]))+)
-  | (?P<num>(?=[0-9A-F]*\d)[0-9A-F]{2,}(?=_(?:16|\{16\}))
-      | \d+\s+\d+\s*/\s*\d+(?![\d.])
-      | \d{1,3}(?:(?:\{,\}|\\,|\\!|,\\[,!]\s?|\\\s|\s)\d{3})+(?:\.\d+)?(?![\d{])
-      | [1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?(?!\d|,\d|\{)
-      | (?:\d+\.?\d*|\.\d+)(?:\\(?:over|under)line\s*\{\d+\}|\\dot\s*\{?\d\}?|(?<=\.)\(\d+\)|(?<=\.\d)\(\d+\)|(?<=\.\d\d)\(\d+\))
-      | \d*\.(?:\d*?(?P<one>\d)(?P=one){2,}|\d*?(?P<some>\d{2,6})(?P=some){2,}|(?P<all>\d{2,6})(?P=all))(?:\\[lc]?dots[cb]?|\.\.\.)
-      | (?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+(?![\d.A-Za-z]))?)
+  | (?P<num>(?=[A-F]*+\d)[0-9A-F]{2,}+(?=_(?:16|\{16\}))
+      | \d++\s++\d++\s*+/\s*+\d++(?![\d.])
+      | \d{1,3}(?:(?:\{,\}|\\,|\\!|,\\[,!]\s?|\\\s|\s)\d{3}(?!\d)){1,40}+(?:\.\d++)?
+      | [1-9]\d{0,2}(?:,\d{3}){1,40}+(?:\.\d++)?+(?!\d|,\d|\{)
+      | (?>\d++\.\d*|\.\d+)(?:\\(?:over|under)line\s*+\{\d++\}|\\dot\s*+(?:\{\d\}|\d)(?:\d*+\\dot\s*+(?:\{\d\}|\d))?|(?<=\.)\(\d++\)|(?<=\.\d)\(\d++\)|(?<=\.\d\d)\(\d++\))
+      | \d*+\.\d++(?:\\[lc]?dots[cb]?|\.\.\.)
+      | (?>\d+\.?\d*|\.\d+)(?:[eE][+-]?\d++(?![.A-Za-z]))?)
   | (?P<cmd>\\[A-Za-z]+)
   | (?P<word>[A-Za-z]+)
   | (?P<rel><=|>=|!=|==|=>|->|=<|<|>|=)
@@ -222,6 +224,7 @@ _TOKEN = re.compile(
   | (?P<bad>.)""",
     re.VERBOSE | re.DOTALL,
 )
+_ELLIPSIS = re.compile(r"\\[lc]?dots|\.\.\.")
 _ESCAPED: dict[str, Token] = {
     "\\{": ("op", "\\{"),
     "\\}": ("op", "\\}"),
@@ -232,7 +235,9 @@ _ESCAPED: dict[str, Token] = {
     "\\$": ("unit", "dollar"),
 }
 _RELATIONS = {"==": "=", "=<": "<="}
-_BRACED = re.compile(r"\s*\*?\s*\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
+_BRACED = re.compile(r"\s*+\*?+\s*+\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
+_EQUALS = re.compile(r"\s*=")
+_LONGEST_NAME = max(map(len, COMMANDS))
 _MATHS_IN_TEXT = re.compile(r"[\s\d+\-*/^().,=<>$\\{}]*\Z|[A-Za-z]?\Z")
 _CHOICE = re.compile(r"\(?([A-Za-z])\)?[.:]?\Z")
 _CONTRARY = re.compile(
@@ -280,6 +285,9 @@ def lex(text: str, *, thousands: bool = True) -> list[Token]:
             ):
                 first = value.index(",")
                 value, position = value[:first], match.start() + first
+            elif (ellipsis := _ELLIPSIS.search(value)) and not goes_on(value):
+                first = ellipsis.start()
+                value, position = value[:first], match.start() + first
             tokens.append(("num", value))
         elif kind == "word":
             _word(value, tokens, text, match)
@@ -307,11 +315,7 @@ def lex(text: str, *, thousands: bool = True) -> list[Token]:
 def _word(word: str, tokens: list[Token], text: str, match: re.Match[str]) -> None:
     """A run of letters: a name that is known, a unit after a number, single letters, or words."""
     if len(word) == 1:
-        unit = (
-            word in _LETTER_UNITS
-            and bool(tokens)
-            and text[: match.start()].rstrip(" ").endswith("$")
-        )
+        unit = word in _LETTER_UNITS and bool(tokens) and _after_dollar(text, match.start())
         tokens.append(
             ("unit", word)
             if unit and (tokens[-1][0] == "num" or tokens[-1] in _ENDS_QUANTITY)
@@ -346,6 +350,13 @@ def _word(word: str, tokens: list[Token], text: str, match: re.Match[str]) -> No
         tokens.append(("text", word))
 
 
+def _after_dollar(text: str, position: int) -> bool:
+    """Whether a dollar sign stands before `position`, blanks between."""
+    while position and text[position - 1] == " " and text[position - 2 : position - 1] == " ":
+        position -= 1
+    return text[max(0, position - 2) : position].rstrip(" ").endswith("$")
+
+
 _LETTER_UNITS = frozenset("m s g h t N J L l W V A K F")
 _ENDS_QUANTITY = (("op", ")"), ("op", "}"), ("op", "/"), ("op", "%"))
 
@@ -370,13 +381,13 @@ def _command(name: str, tokens: list[Token], text: str, position: int) -> int:
         if name in ("left", "right") and position < len(text) and text[position] == ".":
             return position + 1
         return position
-    if name == "not" and text[position:].lstrip().startswith("="):
+    if name == "not" and (equals := _EQUALS.match(text, position)):
         tokens.append(("rel", "!="))
-        return text.index("=", position) + 1
+        return equals.end()
     prefix = next(
         (
             n
-            for n in (name[:k] for k in range(len(name) - 1, 1, -1))
+            for n in (name[:k] for k in range(min(len(name) - 1, _LONGEST_NAME), 1, -1))
             if n in COMMANDS and n not in ("in", "le", "ne", "ge", "to")
         ),
         None,
@@ -396,7 +407,10 @@ def _text(content: str, tokens: list[Token], *, math: bool) -> None:
             tokens.append(("sep", ","))
         return
     if lowered.endswith(" and"):
-        _text(words.strip(" ,;")[:-4], tokens, math=math)
+        while lowered.endswith(" and"):
+            words = words.strip(" ,;")[:-4]
+            lowered = words.lower().strip(" ,;")
+        _text(words, tokens, math=math)
         tokens.append(("sep", "and"))
     elif _CONTRARY.search(lowered):
         tokens.append(("text", words))

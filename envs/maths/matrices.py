@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from stepgym.envs.maths.effort import num_nodes
+from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.tree import Node, has, substitute, symbols
 
 Rows = list[list[Node]]
@@ -71,6 +73,8 @@ def _product(node: Any) -> Rows | None:
             ]
             for row in result
         ]
+        for row in result:
+            num_nodes(tuple(row))
     if scalars:
         result = [[("*", *scalars, x) for x in row] for row in result]
     return result
@@ -131,8 +135,6 @@ def _cut(group: Any) -> Node:
 
 
 def _is_nothing(node: Node) -> bool:
-    from stepgym.envs.maths.exact import NotRational, exact
-
     try:
         return exact(node) == 0
     except NotRational:

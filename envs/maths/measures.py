@@ -182,15 +182,15 @@ class ScalarJudge:
 
     def _same_family(self, a: Node, b: Node) -> bool:
         """`pi/4 + k pi` and `5 pi/4 + n pi`: one family over the whole numbers, its offset shifted by whole steps."""
-        from stepgym.envs.maths import numeric  # loads python-flint
+        from stepgym.envs.maths import balls, numeric  # loads python-flint
 
         p, q = families.family(a), families.family(b)
         if p is None or q is None:
             return False
         steps = numeric.complex_value(("/", ("+", p[0], ("-", q[0])), q[1]))
-        if steps is None or (steps.real.unique_fmpz() is None and not steps.real.rad() < 0.01):
+        whole = balls.whole_number(steps.real) if steps is not None else None
+        if whole is None:
             return False
-        whole = round(float(steps.real.mid()))
         for sign in (1, -1):
             if same_scalar(p[1], ("*", sign, q[1]), self.rng).equal:
                 return bool(same_scalar(("+", q[0], ("*", whole, q[1])), p[0], self.rng).equal)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from stepgym.envs.maths.draws import Draws
+from stepgym.envs.maths.effort import num_nodes, spend
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.tree import Node, symbols
 
@@ -209,6 +210,7 @@ def _falling_binomial(node: Any, values: Values, p: int) -> int:
 
 
 def _factorial(n: int, p: int) -> int:
+    spend(n >> 4)
     total = 1
     for k in range(2, n + 1):
         total = total * k % p
@@ -257,6 +259,7 @@ def agree(a: Node, b: Node, names: set[str], rng: Draws) -> bool:
     degree(a)
     degree(b)
     seen, points = 0, num_points(a, b, 3)
+    spend(points * (num_nodes(a) + num_nodes(b)))
     for _ in range(points + 4):
         values = {name: rng.below(1 << 120) for name in names}
         try:
@@ -283,6 +286,7 @@ def num_points(a: Node, b: Node, least: int) -> int:
 
 
 def _agree_closed(a: Node, b: Node, rng: Draws) -> bool:
+    spend(3 * (num_nodes(a) + num_nodes(b)))
     for _ in range(3):
         p = _random_prime(rng)
         try:

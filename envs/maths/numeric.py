@@ -11,6 +11,7 @@ from flint import acb, arb
 from stepgym.envs.maths import balls
 from stepgym.envs.maths.bounds import MAX_HEIGHT, height
 from stepgym.envs.maths.draws import Draws
+from stepgym.envs.maths.effort import num_nodes, spend
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.tree import Node, has, walk
 
@@ -57,6 +58,8 @@ def _meet(a: Any, b: Any) -> bool | None:
 def same_closed(a: Node, b: Node) -> bool | None:
     """Compare two closed numbers; `None` where there is no ball or it cannot be made small enough."""
     try:
+        nodes = num_nodes(a) + num_nodes(b)
+        spend(nodes)
         with balls.working_precision(128):
             first = _meet(balls.evaluate(a, {}), balls.evaluate(b, {}))
             if first is False:
@@ -65,6 +68,7 @@ def same_closed(a: Node, b: Node) -> bool | None:
         if size > MAX_HEIGHT:
             return None
         needed = max(512, min(MAX_PRECISION, _root_degree(("+", a, b)) * size + 64), 256 + 2 * size)
+        spend(nodes * balls.step_cost(needed + size + 64))
         with balls.working_precision(needed + size + 64):
             x, y = balls.evaluate(a, {}), balls.evaluate(b, {})
             met = _meet(x, y)
@@ -96,7 +100,9 @@ def _at_points(a: Node, b: Node, names: list[str], rng: Draws, *, real: bool) ->
     if size > MAX_HEIGHT:
         return None
     seen = 0
+    steps = (num_nodes(a) + num_nodes(b)) * balls.step_cost(300 + 2 * size)
     for trial in range(24):
+        spend(steps)
         point = {
             name: _draw(rng, trial if i == 0 else rng.below(8)) for i, name in enumerate(names)
         }

@@ -35,6 +35,8 @@ _BASE_NAMES = {
     "hex": "16",
 }
 _VARIADIC = frozenset("gcd lcm max min".split())
+_ARITIES = {"binom": (2,), "mod": (2,), "log": (1, 2)}
+"""How many arguments a function takes, if not exactly one."""
 _STARTS = frozenset(("num", "v", "k", "fn", "unit"))
 _STARTING_COMMANDS = (
     frozenset(
@@ -62,6 +64,7 @@ class Parser:
         self.braced_system = False
         self.degree_sign = False
         self.relations = False
+        self.last_set_end = max((i for i, t in enumerate(tokens) if t == ("op", "\\}")), default=-1)
 
     def advance(self) -> None:
         self.at += 1
@@ -530,7 +533,9 @@ class Parser:
                 else:
                     self.subscript()
         arguments = self.function_arguments(name)
-        if name == "log" and base is not None:
+        if len(arguments) not in _ARITIES.get(name, (1,)) and not (arguments and name in _VARIADIC):
+            raise Unreadable(f"{name} of {len(arguments)} arguments")
+        if name == "log" and base is not None and len(arguments) == 1:
             node: Node = ("f", "log", (base, *arguments))
         elif name == "lg":
             node = ("f", "log", (10, *arguments))
@@ -576,8 +581,6 @@ class Parser:
         if self.kind == "op" and self.value in ("(", "["):
             node = self.group(self.value)
             arguments = node[3] if isinstance(node, tuple) and node[0] == "group" else (node,)
-            if len(arguments) > 1 and name not in _VARIADIC | {"binom", "log", "mod"}:
-                raise Unreadable(f"{name} of {len(arguments)} arguments")
             self.leave()
             return tuple(arguments)
         if self.kind == "op" and self.value == "{":
@@ -697,9 +700,7 @@ class Parser:
     def set_braces(self) -> Node:
         self.enter()
         self.advance()
-        if (self.kind, self.value) == ("cmd", "begin") and ("op", "\\}") not in self.tokens[
-            self.at :
-        ]:
+        if (self.kind, self.value) == ("cmd", "begin") and self.at > self.last_set_end:
             self.braced_system = (
                 True  # a brace that is never closed holds a system or the cases of a function
             )
@@ -727,6 +728,8 @@ class Parser:
         else:
             self.expect("\\}")
         self.leave()
+        if conditions and not parts:
+            raise Unreadable("a set-builder without its element")
         if conditions:
             return (
                 "where_set",

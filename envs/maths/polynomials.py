@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from stepgym.envs.maths.effort import num_nodes
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.tree import Node, symbols
 
@@ -72,17 +73,24 @@ def _times(a: list[Fraction], b: list[Fraction]) -> list[Fraction]:
 
 def split_fraction(node: Node) -> tuple[Node, Node]:
     """Numerator and denominator of a sum or product of quotients, uncancelled."""
+    top, bottom = _split(node)
+    num_nodes(top)
+    num_nodes(bottom)
+    return top, bottom
+
+
+def _split(node: Node) -> tuple[Node, Node]:
     if not isinstance(node, tuple):
         return node, 1
     kind = node[0]
     if kind == "/":
-        top, bottom = split_fraction(node[1]), split_fraction(node[2])
+        top, bottom = _split(node[1]), _split(node[2])
         return ("*", top[0], bottom[1]), ("*", top[1], bottom[0])
     if kind == "-":
-        top_node, bottom_node = split_fraction(node[1])
+        top_node, bottom_node = _split(node[1])
         return ("-", top_node), bottom_node
     if kind == "*":
-        parts = [split_fraction(factor) for factor in node[1:]]
+        parts = [_split(factor) for factor in node[1:]]
         return ("*", *(p[0] for p in parts)), ("*", *(p[1] for p in parts))
     if (
         kind == "^"
@@ -91,12 +99,11 @@ def split_fraction(node: Node) -> tuple[Node, Node]:
         and isinstance(node[2][1], int)
     ):
         return 1, ("^", node[1], node[2][1])
-    if kind == "+" and any(
-        isinstance(t, tuple) and symbols(split_fraction(t)[1]) for t in node[1:]
-    ):
-        if len(node) > 8:
+    if kind == "+" and len(node) <= 8:
+        parts = [_split(term) for term in node[1:]]
+        num_nodes(tuple(bottom for _, bottom in parts))
+        if not any(symbols(bottom) for _, bottom in parts):
             return node, 1
-        parts = [split_fraction(term) for term in node[1:]]
         terms: list[Node] = []
         for i, (top_node, _) in enumerate(parts):
             terms.append(("*", top_node, *(p[1] for j, p in enumerate(parts) if j != i)))

@@ -11,6 +11,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
+from stepgym.envs.maths.effort import spend
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.tree import Node
 
@@ -108,6 +109,7 @@ def _squarefree(value: int) -> tuple[int, int]:
 def _times(a: Terms, b: Terms) -> Terms:
     if len(a) * len(b) > MAX_TERMS * MAX_TERMS:
         raise NotRadical("too many terms")
+    spend(len(a) * len(b))
     total: Terms = {}
     for r, x in a.items():
         for s, y in b.items():

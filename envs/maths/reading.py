@@ -25,7 +25,8 @@ class Reading(NamedTuple):
 
 
 _MEANINGS: dict[str, Node] = {"none": ("set", ()), "reals": ("k", "R"), "infinity": ("k", "inf")}
-_TRAILING = " \t\r\n.,;:。"
+_TRAILING = " \t\r\n.,;:~\\。"
+"""Ends of sentences and of lines, spacing commands (`\\,`) and a lone backslash."""
 _CACHED_CHARS = 400
 
 
@@ -67,24 +68,22 @@ def parse(text: str, *, thousands: bool = True) -> Node:
 
 def _unwrap(text: str) -> str:
     """Take off deep runs of brackets around a whole text, which would exhaust any recursion."""
-    opening = _OPENING_RUN.match(text)
-    closing = _CLOSING_RUN.search(text)
-    if opening is None or closing is None:
+    start = len(text) - len(text.lstrip(" \t\r\n({$"))
+    end = len(text.rstrip(" \t\r\n)}$."))
+    if start >= end:
         return text
-    left = [c for c in opening.group() if c in "({"]
-    right = [c for c in closing.group() if c in ")}"]
+    left = [c for c in text[:start] if c in "({"]
+    right = [c for c in text[end:] if c in ")}"]
     count = min(len(left), len(right))
     if count < 50:
         return text
-    middle = text[opening.end() : closing.start()]
+    middle = text[start:end]
     if "(" in middle or "{" in middle:
         return text
     pairs = all(a + b in ("()", "{}") for a, b in zip(left[-count:], reversed(right[:count])))
     return middle if pairs and len(left) == len(right) else text
 
 
-_OPENING_RUN = re.compile(r"[\s({$]*")
-_CLOSING_RUN = re.compile(r"[\s)}$.]*\Z")
 _read_cached = lru_cache(maxsize=16_384)(_read)
 
 _QUICK = re.compile(
@@ -115,7 +114,7 @@ def quick_number(text: str) -> int | Fraction | None:
 
 
 _DECIMAL = re.compile(
-    r"[\s$]*(?:\\\$)?\s*(-?)((?:\d{1,9}|[1-9]\d{0,2}(?:,\d{3})+)(?:\.(\d{1,6}))?)[\s$]*\Z"
+    r"[\s$]*+(?:\\\$)?+\s*+(-?)((?:\d{1,9}|[1-9]\d{0,2}(?:,\d{3})+)(?:\.(\d{1,6}))?)[\s$]*\Z"
 )
 
 

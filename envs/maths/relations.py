@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 from stepgym.envs.maths import modular
 from stepgym.envs.maths.bounds import height
 from stepgym.envs.maths.draws import Draws
+from stepgym.envs.maths.effort import num_nodes, spend
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.polynomials import split_fraction
 from stepgym.envs.maths.scalars import name_calls
-from stepgym.envs.maths.tree import Node, substitute, symbols
+from stepgym.envs.maths.tree import Node, label, substitute, symbols
 
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 _GREEK_ANGLES = frozenset("alpha beta gamma theta phi A B C P Q".split())
@@ -58,13 +59,13 @@ def _name_of(node: Node) -> tuple[str, tuple[str, ...]] | None:
     ):
         return f"{node[1]} {node[2][0][1]}", ()
     if kind == "*" and node[1] == ("v", "P") and len(node) == 3 and _is_event(node[2]):
-        return f"P{node[2]!r}", ()
+        return f"P{label(node[2])}", ()
     if kind == "unit":
         return node[1].lower(), ()
     if kind == "call":
         parameters = tuple(a[1] for a in node[2] if isinstance(a, tuple) and a[0] == "v")
         if len(parameters) != len(node[2]):
-            return f"{node[1]}{node[2]!r}", ()
+            return f"{node[1]}{label(node[2])}", ()
         return node[1], parameters
     if kind == "*" and all(isinstance(f, tuple) and f[0] == "v" for f in node[1:]):
         names = [f[1] for f in node[1:]]
@@ -178,6 +179,7 @@ def _modular_factor(a: Node, b: Node, names: set[str], rng: Draws) -> bool | Non
         modular.degree(b)
         pairs = []
         points = modular.num_points(a, b, 4)
+        spend(points * (num_nodes(a) + num_nodes(b)))
         for _ in range(2 * points):
             values = {name: rng.below(1 << 120) for name in sorted(names)}
             try:
@@ -206,8 +208,10 @@ def _ball_factor(
         return "+" if sure else None
     base: tuple[Any, Any] | None = None
     seen = 0
+    steps = (num_nodes(a) + num_nodes(b)) * balls.step_cost(300 + 2 * size)
     with balls.working_precision(300 + 2 * size):
         for trial in range(20):
+            spend(steps)
             values = {
                 name: balls.to_ball(numeric._draw(rng, rng.below(8) if i else trial))
                 for i, name in enumerate(names)

@@ -18,8 +18,9 @@ from typing import Any
 
 from stepgym.envs.maths import modular, radicals
 from stepgym.envs.maths.draws import Draws
+from stepgym.envs.maths.effort import num_nodes, spend
 from stepgym.envs.maths.exact import NotRational, Undefined, exact
-from stepgym.envs.maths.tree import Node, has, substitute, symbols, walk
+from stepgym.envs.maths.tree import Node, has, label, substitute, symbols, walk
 
 _WHOLE_NAMES = frozenset("nmkNMKijpqr")
 
@@ -94,7 +95,7 @@ def name_calls(node: Any) -> Any:
     if not isinstance(node, tuple):
         return node
     if node and node[0] == "call":
-        return ("v", f"{node[1]}{node[2]!r}")
+        return ("v", f"{node[1]}{label(node[2])}")
     if node and node[0] in ("v", "k", "dec", "unit", "text", "base"):
         return node
     if not has(node, "call"):
@@ -151,7 +152,9 @@ def _whole_points(a: Node, b: Node, names: set[str], rng: Draws) -> Word:
 
     seen = 0
     first = min(names & _WHOLE_NAMES, default="")
+    steps = num_nodes(a) + num_nodes(b)
     for trial in range(40):
+        spend(steps)
         top = (6, 12, 25, 60)[trial % 4]
         values = {
             name: rng.between(1, top)

@@ -184,7 +184,7 @@ _SPACES = re.compile(
     r"\\q?quad(?![a-z]{4})|\\(?:hspace|vspace|hfill|phantom|label|tag)\*?(?:\{[^{}]*\})?|\\n(?=\\)"
 )
 _UNDERBRACE_RUN = re.compile(
-    r"\\underbrace\s*\{(\d*?)((\d)\3*)\s*\\[lc]?dots\s*(\3+)\s*(\d*)\}\s*_\s*\{?\s*(\d{1,5})\s*[^{}]*\}?"
+    r"\\underbrace\s*+\{(\d)\1*+\s*+\\[lc]?dots\s*+\1++\s*+\}\s*+_\s*+\{?\s*+(\d{1,5})\s*+[^{}]*+\}?"
 )
 
 
@@ -223,6 +223,5 @@ def _from_unicode(text: str) -> str:
 
 
 def _repeat_digit(match: re.Match[str]) -> str:
-    """`\\underbrace{00\\ldots0}_{100}` is a hundred zeros; anything less regular stays as it is."""
-    head, digit, tail, count = match.group(1), match.group(3), match.group(5), int(match.group(6))
-    return match.group() if head or tail else digit * count
+    """`\\underbrace{00\\ldots0}_{100}` is a hundred zeros."""
+    return match.group(1) * int(match.group(2))

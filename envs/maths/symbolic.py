@@ -1,9 +1,8 @@
-"""The last rung: SymPy, only ever inside a worker process, which is killed when it overruns.
+"""The last rung: SymPy, only in a worker process, which is killed when it uses too much CPU time.
 
-Expressions are built from our own tree. What our parser passes on is read by `latex2sympy2_extended`. Text never
-reaches `sympify`, `parse_expr` or `eval`. *Yes* is said when SymPy reduces the difference to zero, or when a definite
-integral's ball (a rigorous enclosure, arb's) agrees to 80 bits; *no* when SymPy's own high-precision value of the
-difference is away from zero.
+Expressions are built from our own tree: text never reaches `sympify`, `parse_expr` or `eval`. The rung says *yes* if
+SymPy reduces the difference to zero, or if a definite integral's ball (arb's rigorous enclosure) agrees to 80 bits.
+It says *no* if SymPy's high-precision value of the difference is away from zero.
 """
 
 from __future__ import annotations
@@ -213,19 +212,3 @@ def _ball(node: Any) -> Any:
         if node[0] == "/":
             return _ball(node[1]) / _ball(node[2])
     return evaluate(node, {})
-
-
-def same_latex(reference: str, answer: str) -> bool | None:
-    """Two texts that our parser passes on, read by `latex2sympy2_extended`; `None` where it passes too."""
-    from latex2sympy2_extended import latex2sympy
-
-    try:
-        left, right = latex2sympy(reference), latex2sympy(answer)
-    except Exception:  # noqa: BLE001 - a third party's parser on hostile text: whatever it raises means "cannot read"
-        return None
-    if not (isinstance(left, sympy.Expr) and isinstance(right, sympy.Expr)):
-        return True if left == right else None
-    try:
-        return same_expressions(left, right)
-    except (TypeError, ValueError, NotImplementedError, AttributeError, RecursionError):
-        return None

@@ -121,3 +121,12 @@ def substitute(node: Any, values: dict[str, Node]) -> Any:
     if node and node[0] in ("dec", "k", "unit", "text", "base"):
         return node
     return tuple(substitute(item, values) for item in node)
+
+
+def label(node: Any) -> str:
+    """A text that only equal trees share; unlike `repr`, it takes integers of any length."""
+    if isinstance(node, tuple):
+        return f"({' '.join(map(label, node))})"
+    if isinstance(node, int):
+        return hex(node)
+    return f"{node.numerator:x}/{node.denominator:x}" if isinstance(node, Fraction) else repr(node)

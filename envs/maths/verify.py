@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,22 +16,34 @@ from stepgym.envs.maths.extract import (
     Extraction,
     extract_answer,
 )
+from stepgym.envs.maths.judge import Ask, Judge, open_judge
 from stepgym.envs.maths.ladder import Decision, decide
 from stepgym.envs.maths.options import DEFAULT, MathOptions, Percent
+from stepgym.envs.maths.question import VETO_REASONS, Adjusted, Case, adjust, veto
 from stepgym.envs.maths.textual import is_plain_choice
 from stepgym.envs.types import Fault, Problem, Status, Verdict
 
+FAILURE = "failure"
+"""`Verdict.decided_by` of a pair on which the verifier itself failed."""
+_log = logging.getLogger(__name__)
+
 
 def verify_answer(
-    answer: str, *, reference: str, question: str | None = None, options: MathOptions = DEFAULT
+    answer: str,
+    *,
+    reference: str,
+    question: str | None = None,
+    options: MathOptions = DEFAULT,
+    judge: str | Judge | Ask | None = None,
 ) -> Verdict:
     """Decide whether `answer`, bare or a whole completion, is `reference`. Never raises on any text.
 
-    `question` is the problem's text, if there is one; it settles what the two texts leave open.
+    `question` is the problem's text, if there is one; it settles what the two texts leave open. `judge` is a model
+    that is asked if the pair stays UNDECIDED: `chat:URL#MODEL`, or a function from prompts to replies.
     """
-    return verify_answers([answer], references=[reference], questions=[question], options=options)[
-        0
-    ]
+    return verify_answers(
+        [answer], references=[reference], questions=[question], options=options, judge=judge
+    )[0]
 
 
 def verify_answers(
@@ -39,6 +52,7 @@ def verify_answers(
     references: Sequence[str],
     questions: Sequence[str | None] | None = None,
     options: MathOptions = DEFAULT,
+    judge: str | Judge | Ask | None = None,
 ) -> list[Verdict]:
     """Decide many pairs; order is kept. The worker processes share what the cheap rungs leave undecided."""
     if len(answers) != len(references):
@@ -48,18 +62,98 @@ def verify_answers(
     _require_text("answer", answers)
     _require_text("reference", references)
     _require_text("question", [q for q in questions or () if q is not None])
-    wanted = [extract_answer(reference, kind=REFERENCE).text for reference in references]
-    found = [
-        extract_answer(answer, kind=CHOICE if is_plain_choice(reference) else ANSWER)
-        for answer, reference in zip(answers, wanted)
+    pairs = [
+        _Pair(reference, answer, question, options)
+        for reference, answer, question in zip(
+            references, answers, questions or [None] * len(answers), strict=True
+        )
     ]
-    decisions = [decide(reference, given.text, options) for reference, given in zip(wanted, found)]
-    hard = [i for i, decision in enumerate(decisions) if decision.again]
-    if hard:
-        pairs = [(wanted[i], found[i].text) for i in hard]
-        for i, decision in zip(hard, workers.decide_all(pairs, options)):
-            decisions[i] = decision
-    return [_verdict(decision, given) for decision, given in zip(decisions, found)]
+    hard: dict[MathOptions, list[_Pair]] = {}
+    for pair in pairs:
+        if pair.decision.again:
+            hard.setdefault(pair.case.options, []).append(pair)
+    for asked, group in hard.items():
+        texts = [(pair.case.reference, pair.case.answer) for pair in group]
+        for pair, decision in zip(group, workers.decide_all(texts, asked)):
+            pair.decision = decision
+    verdicts = [pair.verdict() for pair in pairs]
+    if judge is not None:
+        _ask_judge(open_judge(judge), pairs, verdicts)
+    return verdicts
+
+
+class _Pair:
+    """One pair on its way: what was extracted and asked, and the decision so far.
+
+    This is the boundary: an exception, which is a fault of the verifier, makes this pair UNDECIDED and is logged.
+    """
+
+    def __init__(
+        self, reference: str, answer: str, question: str | None, options: MathOptions
+    ) -> None:
+        self.given = Extraction("", (0, 0), "failure")
+        self.asked = Adjusted(Case("", reference, answer, options))
+        try:
+            wanted = extract_answer(reference, kind=REFERENCE).text
+            self.given = extract_answer(answer, kind=CHOICE if is_plain_choice(wanted) else ANSWER)
+            case = Case(question or "", wanted, self.given.text, options)
+            self.asked = adjust(case) if question else Adjusted(case)
+            self.decision = decide(self.case.reference, self.case.answer, self.case.options)
+        except Exception as error:  # noqa: BLE001 - the boundary
+            self.decision = self._failed(error)
+
+    @property
+    def case(self) -> Case:
+        """The pair as the question's rules left it."""
+        return self.asked.case
+
+    def verdict(self) -> Verdict:
+        """Return the verdict, after the question's vetoes."""
+        try:
+            return _verdict(_with_question(self.asked, self.decision), self.given)
+        except Exception as error:  # noqa: BLE001 - the boundary
+            return _verdict(self._failed(error), self.given)
+
+    def _failed(self, error: Exception) -> Decision:
+        case = self.case
+        _log.exception("undecided: %.200r, reference %.200r", case.answer, case.reference)
+        reason = f"{type(error).__name__}: {error}"[:300]
+        return Decision(Status.UNDECIDED, FAILURE, reason, fault=Fault.OURS)
+
+
+def _with_question(asked: Adjusted, decision: Decision) -> Decision:
+    """Return a decision after the vetoes, with the rule that made the difference as its rung."""
+    if not asked.case.question:
+        return decision
+    if decision.status is Status.CORRECT:
+        name = veto(asked.case)
+        if name is not None:
+            return Decision(Status.INCORRECT, f"question: {name}", VETO_REASONS[name])
+    if asked.original is not None:
+        before = asked.original
+        without = decide(before.reference, before.answer, before.options)
+        if without.status is not decision.status:
+            return decision._replace(rung=f"question: {asked.rules[-1]}")
+    return decision
+
+
+def _ask_judge(judge: Judge, pairs: Sequence[_Pair], verdicts: list[Verdict]) -> None:
+    """Replace UNDECIDED verdicts that are not the answer's fault by the judge's, if it gives one."""
+    places = [
+        i
+        for i, verdict in enumerate(verdicts)
+        if verdict.status is Status.UNDECIDED and verdict.fault is not Fault.ANSWER
+    ]
+    cases = [pairs[i].case for i in places]
+    opinions = judge.compare([(c.reference, c.answer, c.question or None) for c in cases])
+    for i, opinion in zip(places, opinions):
+        if opinion.same is None:
+            reason = f"{verdicts[i].reason}; {opinion.reason}"
+            verdicts[i] = replace(verdicts[i], reason=reason)
+            continue
+        status = Status.CORRECT if opinion.same else Status.INCORRECT
+        score = float(opinion.same)
+        verdicts[i] = Verdict(status, score, opinion.reason, "judge", verdicts[i].details)
 
 
 def _require_text(name: str, values: Sequence[object]) -> None:
@@ -97,8 +191,11 @@ class MathVerifier:
     A problem may carry its own options, by their names in `MathOptions`: `task={"options": {"order_matters": True}}`.
     """
 
-    def __init__(self, options: MathOptions = DEFAULT) -> None:
+    def __init__(
+        self, options: MathOptions = DEFAULT, *, judge: str | Judge | Ask | None = None
+    ) -> None:
         self.options = options
+        self.judge = None if judge is None else open_judge(judge)
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
         """Return one verdict per problem, in order."""
@@ -112,6 +209,7 @@ class MathVerifier:
                 references=[problems[i].reference for i in places],
                 questions=[problems[i].prompt for i in places],
                 options=options,
+                judge=self.judge,
             )
             found.update(zip(places, verdicts))
         return [found[i] for i in range(len(problems))]

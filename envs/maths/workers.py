@@ -1,21 +1,24 @@
-"""Warm worker processes for the dear rungs: started fresh, fed through pipes, killed and replaced on overrun.
+"""Warm worker processes for what the calling process cannot decide.
 
-No signal handlers, no fork of a threaded parent, no executor: a call writes a line to an idle worker and waits on its
-pipe with a deadline, so that it works from any thread, under asyncio, and in forked children (which start their own).
-Not covered: a worker that is starved of CPU by the machine counts as overrun.
+A pair's limit counts the CPU time of its worker, never the wait for one: so a busy machine, other threads and a cold
+start cost no verdict. Every pair of a batch first gets a short slice of CPU time; those that overrun it share what is
+left of the batch's budget, so that pairs that are decided quickly do not pay for those that are not.
+
+Each worker has a thread that feeds it through pipes. There are no signal handlers and no fork of the calling process:
+it works from any thread, under asyncio, and in forked children (which start their own workers).
 """
 
 from __future__ import annotations
 
 import atexit
 import json
-import math
 import os
-import selectors
+import select
 import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -26,141 +29,167 @@ from stepgym.envs.maths.options import MathOptions
 from stepgym.envs.maths.reading import read
 from stepgym.envs.types import Fault, Status
 
-START_LIMIT_S = 20.0
-FIRST_START_S = 1.0
-"""What a lone pair may take beyond its limit when no worker of this process was ever warm."""
 MAX_WORKERS = max(1, min(4, os.cpu_count() or 1))
-TASKS_PER_WORKER = 500
-"""A worker is replaced after so many pairs: SymPy's caches grow."""
+SLICE_S = 0.25
+"""CPU seconds of every pair's first attempt."""
+START_LIMIT_S = 120.0
+"""Wall seconds that a worker may take to load SymPy."""
+WALL_FACTOR, WALL_SPARE_S = 20.0, 30.0
+"""A worker that is silent for longer than its CPU limit times this, plus this, is taken for stuck and killed."""
 
 
 class WorkerError(Exception):
-    """A worker did not start, died, or overran."""
+    """A worker did not start, died, or is stuck."""
 
 
 class Worker:
-    """One process and its pipes. `ready` turns true when its imports are done."""
+    """One worker process and its pipes; used by one thread at a time."""
 
     def __init__(self) -> None:
         environment = {**os.environ, "PYTHONIOENCODING": "utf-8:backslashreplace"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "stepgym.envs.maths.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            close_fds=True,
-        )
-        self.ready = False
-        self.served = 0
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-W", "ignore", "-m", "stepgym.envs.maths.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise WorkerError(f"no worker could be started: {error}") from error
         self.buffer = b""
+        self.ready = False
 
-    def send(self, message: Mapping[str, Any]) -> None:
-        """Write one task; raises `WorkerError` where the process is gone."""
+    def ask(self, task: Mapping[str, Any]) -> dict[str, Any]:
+        """Give the worker one pair and wait for its reply; raises `WorkerError`."""
+        if not self.ready:
+            self.read(START_LIMIT_S)
+            self.ready = True
         assert self.process.stdin is not None
         try:
-            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+            self.process.stdin.write(json.dumps(task).encode() + b"\n")
             self.process.stdin.flush()
         except (OSError, ValueError) as error:
             raise WorkerError(f"a worker is gone: {error}") from error
+        return self.read(WALL_FACTOR * task["cpu_s"] + WALL_SPARE_S)
 
-    def read_line(self) -> dict[str, Any] | None:
-        """What is there to read; `None` while the line is not whole. Raises `WorkerError` at the end of the pipe."""
+    def read(self, limit_s: float) -> dict[str, Any]:
+        """The next message; raises `WorkerError` at the end of the pipe or after `limit_s`."""
         assert self.process.stdout is not None
-        piece = os.read(self.process.stdout.fileno(), 65_536)
-        if not piece:
-            raise WorkerError(f"a worker ended with status {self.process.poll()}")
-        self.buffer += piece
-        line, newline, rest = self.buffer.partition(b"\n")
-        if not newline:
-            return None
-        self.buffer = rest
+        pipe, until = self.process.stdout.fileno(), time.monotonic() + limit_s
+        while b"\n" not in self.buffer:
+            if not select.select([pipe], [], [], max(0.0, until - time.monotonic()))[0]:
+                raise WorkerError(f"a worker was silent for {limit_s:g} s")
+            piece = os.read(pipe, 1 << 16)
+            if not piece:
+                raise WorkerError(f"a worker ended with status {self.process.poll()}")
+            self.buffer += piece
+        line, _, self.buffer = self.buffer.partition(b"\n")
         message: dict[str, Any] = json.loads(line)
         return message
 
     def kill(self) -> None:
-        """End the process and reap it."""
-        self.process.kill()
+        """End the process with its child, and reap it."""
+        try:
+            os.killpg(self.process.pid, 9)
+        except (AttributeError, OSError):
+            self.process.kill()
+        self.close_pipes()
+        self.process.wait()
+
+    def close_pipes(self) -> None:
+        """Close our ends of the pipes, which ends the worker."""
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 try:
                     pipe.close()
                 except OSError:
                     continue
-        self.process.wait()
+
+
+class _Attempt(NamedTuple):
+    """One pair with the CPU time that it may take now; the decision goes to its batch."""
+
+    batch: _Batch
+    place: int
+    cpu_s: float
 
 
 class Pool:
-    """Idle workers of one process; `lend` waits for one, up to `MAX_WORKERS` in all."""
+    """The workers of this process: threads that take attempts from one queue in turn."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.changed = threading.Condition()
-        self.idle: list[Worker] = []
-        self.lent = 0
-        self.warmed = False
+        self.queue: deque[_Attempt] = deque()
+        self.workers: list[Worker] = []
+        self.num_threads = 0
+        self.num_idle = 0
 
-    def lend(self, wait_s: float) -> Worker | None:
+    def put(self, attempt: _Attempt) -> None:
+        """Queue an attempt, and start another worker if all are busy."""
         with self.changed:
-            if not self.changed.wait_for(
-                lambda: self.idle or self.lent < MAX_WORKERS, timeout=wait_s
-            ):
-                return None
-            self.lent += 1
-            if self.idle:
-                return self.idle.pop()
-        try:
-            return Worker()
-        except OSError as error:
-            self.take_back(None)
-            raise WorkerError(f"no worker could be started: {error}") from error
-
-    def keep_spare(self) -> None:
-        """Have one more worker warming up than is at work, so that a killed one is replaced without waiting."""
-        with self.changed:
-            if self.idle or self.lent >= MAX_WORKERS:
+            if self.num_idle <= len(self.queue) and self.num_threads < MAX_WORKERS:
+                try:
+                    threading.Thread(target=self._feed, name="maths-worker", daemon=True).start()
+                    self.num_threads += 1
+                except RuntimeError as error:  # the system has no thread left
+                    reason = f"no worker could be started: {error}"
+            if self.num_threads:
+                self.queue.append(attempt)
+                self.changed.notify()
                 return
-            try:
-                self.idle.append(Worker())
-            except OSError:
-                return  # the next `lend` will say so
+        attempt.batch.finish(attempt, {"failed": reason})
 
-    def take_back(self, worker: Worker | None) -> None:
-        """Return a worker; `None`, or one that has served its time, makes room for a new one."""
-        retired = worker is not None and worker.served >= TASKS_PER_WORKER
-        with self.changed:
-            self.lent -= 1
-            if worker is not None and not retired:
-                self.idle.append(worker)
-            self.changed.notify()
-        if retired and worker is not None:
-            worker.kill()
+    def _feed(self) -> None:
+        """Serve attempts with one worker, which is replaced when it fails."""
+        worker: Worker | None = None
+        while True:
+            with self.changed:
+                self.num_idle += 1
+                self.changed.wait_for(lambda: self.queue)
+                self.num_idle -= 1
+                attempt = self.queue.popleft()
+            try:
+                if worker is None:
+                    worker = Worker()
+                    self.workers.append(worker)
+                reply = worker.ask(attempt.batch.task(attempt))
+            except WorkerError as error:
+                reply = {"failed": str(error)}
+                if worker is not None:
+                    self.workers.remove(worker)
+                    worker.kill()
+                    worker = None
+            attempt.batch.finish(attempt, reply)
 
     def close(self) -> None:
-        """Kill the idle workers, if they are this process's own."""
+        """Kill the workers, if they are this process's own."""
         if self.pid == os.getpid():
-            while self.idle:
-                self.idle.pop().kill()
+            for worker in self.workers:
+                worker.kill()
 
 
 _pool: Pool | None = None
 _pool_lock = threading.Lock()
 
 
-def _current() -> Pool:
+def current_pool() -> Pool:
+    """This process's pool, made at the first use."""
     global _pool
     with _pool_lock:
-        if _pool is None or _pool.pid != os.getpid():
+        if _pool is None:
             _pool = Pool()
             atexit.register(_pool.close)
         return _pool
 
 
 def _forget() -> None:
-    """In a forked child: leave the parent's workers and locks alone, and close our ends of their pipes."""
+    """In a forked child: leave the parent's workers and locks alone, and close our copies of their pipes."""
     global _pool, _pool_lock
     inherited, _pool, _pool_lock = _pool, None, threading.Lock()
-    for worker in inherited.idle if inherited is not None else ():
+    for worker in inherited.workers if inherited is not None else ():
         for pipe in (worker.process.stdin, worker.process.stdout):
             if pipe is not None:
                 os.close(pipe.fileno())
@@ -171,160 +200,97 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-class _Running(NamedTuple):
-    worker: Worker
-    place: int
-    deadline: float
-
-
 def decide_all(pairs: Sequence[tuple[str, str]], options: MathOptions) -> list[Decision]:
-    """Decide (reference, answer) pairs on all workers at once; each has `options.limit_s` from when it is begun.
+    """Decide (reference, answer) pairs on all workers.
 
-    For a lone pair the limit covers the wait for a worker too.
+    A lone pair gets `options.limit_s` of CPU time. Of several, each gets `SLICE_S`; those that overrun it get up to
+    `options.limit_s`, as long as the batch has used less than `options.batch_limit_s` on such second attempts.
     """
     return _Batch(pairs, options).run()
 
 
-def _given_up(reason: str, fault: Fault) -> Decision:
-    return Decision(Status.UNDECIDED, "symbolic", reason, fault=fault)
-
-
 class _Batch:
+    """The pairs of one call. At most `MAX_WORKERS` of them are queued at once, so that batches take turns."""
+
     def __init__(self, pairs: Sequence[tuple[str, str]], options: MathOptions) -> None:
         self.pairs = pairs
-        self.limit_s = options.limit_s
         self.options = {**asdict(options), "percent": options.percent.value}
-        self.pool = _current()
-        self.decisions = [_given_up("not begun", Fault.OURS)] * len(pairs)
-        self.waiting = list(range(len(pairs)))[::-1]
-        self.running: dict[int, _Running] = {}
-        lone_s = self.limit_s + (0.0 if self.pool.warmed else FIRST_START_S)
-        self.until = time.monotonic() + (lone_s if len(pairs) == 1 else math.inf)
-        self.selector = selectors.DefaultSelector()
+        self.limit_s = options.limit_s
+        self.left_s = options.batch_limit_s
+        self.decisions: list[Decision | None] = [None] * len(pairs)
+        first_s = self.limit_s if len(pairs) == 1 else min(SLICE_S, self.limit_s)
+        self.waiting = deque(_Attempt(self, place, first_s) for place in range(len(pairs)))
+        self.overrun: deque[int] = deque()
+        self.num_queued = 0
+        self.changed = threading.Condition()
+        self.pool = current_pool()
 
     def run(self) -> list[Decision]:
-        try:
-            while self.waiting or self.running:
-                self._begin()
-                self._collect()
-        finally:
-            for running in list(self.running.values()):
-                self._end(running, reuse=False)
-            self.selector.close()
-        return self.decisions
+        """Queue attempts until every pair has a decision."""
+        while True:
+            with self.changed:
+                attempt = self._next()
+                while attempt is None:
+                    if not self.num_queued:
+                        return [d for d in self.decisions if d is not None]
+                    self.changed.wait()
+                    attempt = self._next()
+                self.num_queued += 1
+            self.pool.put(attempt)
 
-    def _begin(self) -> None:
-        while self.waiting and len(self.running) < MAX_WORKERS:
-            index = self.waiting[-1]
-            try:
-                worker = self.pool.lend(0.0 if self.running else self._patience_s())
-            except WorkerError as error:
-                self.waiting.pop()
-                self.decisions[index] = _given_up(str(error), Fault.OURS)
-                continue
-            if worker is None:
-                if not self.running:
-                    self.waiting.pop()
-                    self.decisions[index] = _given_up("no worker came free", Fault.OURS)
-                return
-            self.waiting.pop()
-            self._start(worker, index)
+    def _next(self) -> _Attempt | None:
+        """The next attempt; `None` if one must end before another can start, or all are done."""
+        if self.num_queued >= MAX_WORKERS:
+            return None
+        if self.waiting:
+            return self.waiting.popleft()
+        while self.overrun:
+            if self.left_s > 0:
+                self.left_s -= self.limit_s
+                return _Attempt(self, self.overrun.popleft(), self.limit_s)
+            if self.num_queued:
+                return None
+            place = self.overrun.popleft()
+            reason = f"more than {SLICE_S:g} s of CPU, and the batch's {self.options['batch_limit_s']:g} s are used up"
+            self.decisions[place] = self._given_up(place, reason)
+        return None
 
-    def _start(self, worker: Worker, index: int) -> None:
-        now = time.monotonic()
-        deadline = now + (
-            min(self.limit_s, self.until - now) if worker.ready else self._patience_s()
-        )
-        running = _Running(worker, index, deadline)
-        assert worker.process.stdout is not None
-        self.running[worker.process.stdout.fileno()] = running
-        self.selector.register(worker.process.stdout, selectors.EVENT_READ)
-        if worker.ready:
-            self._send(running)
-
-    def _patience_s(self) -> float:
-        """How long to wait for a worker that is busy or warming up."""
-        return max(0.0, min(START_LIMIT_S, self.until - time.monotonic()))
-
-    def _send(self, running: _Running) -> None:
-        reference, answer = self.pairs[running.place]
-        task = {
+    def task(self, attempt: _Attempt) -> dict[str, Any]:
+        """What the worker is asked."""
+        reference, answer = self.pairs[attempt.place]
+        return {
             "reference": reference,
             "answer": answer,
             "options": self.options,
-            "limit_s": self.limit_s,
+            "cpu_s": attempt.cpu_s,
         }
-        try:
-            running.worker.send(task)
-        except WorkerError as error:
-            self._fail(running, str(error))
 
-    def _collect(self) -> None:
-        if not self.running:
-            return
-        wait_s = max(0.0, min(r.deadline for r in self.running.values()) - time.monotonic())
-        for key, _ in self.selector.select(wait_s):
-            running = self.running.get(key.fd)
-            if running is not None:
-                self._read(running)
-        now = time.monotonic()
-        for running in list(self.running.values()):
-            if now >= running.deadline:
-                self._overrun(running)
+    def finish(self, attempt: _Attempt, reply: Mapping[str, Any]) -> None:
+        """Take a worker's reply; called in the worker's thread."""
+        place = attempt.place
+        with self.changed:
+            self.num_queued -= 1
+            if "status" in reply:
+                self.decisions[place] = self._decision(place, reply)
+            elif "failed" in reply:
+                self.decisions[place] = Decision(
+                    Status.UNDECIDED, "symbolic", reply["failed"], fault=Fault.OURS
+                )
+            elif attempt.cpu_s < self.limit_s:
+                self.overrun.append(place)
+            else:
+                reason = f"more than {self.limit_s:g} s of CPU"
+                self.decisions[place] = self._given_up(place, reason)
+            self.changed.notify()
 
-    def _overrun(self, running: _Running) -> None:
-        if running.worker.ready:
-            self._fail(running, f"more than {self.limit_s:g} s")
-            return
-        self.decisions[running.place] = _given_up("no worker was warm in time", Fault.OURS)
-        self._end(running, reuse=True)  # it goes on warming up for the next pair
+    def _decision(self, place: int, reply: Mapping[str, Any]) -> Decision:
+        status = Status(reply["status"])
+        if status is Status.UNDECIDED and not reply["fault"]:
+            return self._given_up(place, reply["reason"])
+        fault = Fault(reply["fault"]) if reply["fault"] else None
+        return Decision(status, reply["rung"], reply["reason"], fault=fault)
 
-    def _read(self, running: _Running) -> None:
-        try:
-            message = running.worker.read_line()
-        except (WorkerError, OSError, ValueError) as error:
-            self._fail(running, str(error))
-            return
-        if message is None:
-            return
-        if "ready" in message:
-            running.worker.ready = True
-            self.pool.warmed = True
-            self.pool.keep_spare()
-            assert running.worker.process.stdout is not None
-            fd = running.worker.process.stdout.fileno()
-            self.running[fd] = running._replace(
-                deadline=min(self.until, time.monotonic() + self.limit_s)
-            )
-            self._send(self.running[fd])
-            return
-        running.worker.served += 1
-        status = Status(message["status"])
-        fault = None
-        if status is Status.UNDECIDED:
-            said = message.get("fault")
-            fault = Fault(said) if said else self._whose_fault(running.place)
-        self.decisions[running.place] = Decision(
-            status, message["rung"], message["reason"], fault=fault
-        )
-        self._end(running, reuse=True)
-
-    def _whose_fault(self, place: int) -> Fault:
+    def _given_up(self, place: int, reason: str) -> Decision:
         reference, answer = self.pairs[place]
-        return whose_fault(read(reference).node, read(answer).node)
-
-    def _fail(self, running: _Running, reason: str) -> None:
-        self.decisions[running.place] = _given_up(reason, self._whose_fault(running.place))
-        self._end(running, reuse=False)
-
-    def _end(self, running: _Running, *, reuse: bool) -> None:
-        stdout = running.worker.process.stdout
-        assert stdout is not None
-        self.running.pop(stdout.fileno(), None)
-        self.selector.unregister(stdout)
-        if reuse:
-            self.pool.take_back(running.worker)
-        else:
-            running.worker.kill()
-            self.pool.take_back(None)
-            self.pool.keep_spare()
+        fault = whose_fault(read(reference).node, read(answer).node)
+        return Decision(Status.UNDECIDED, "symbolic", reason, fault=fault)

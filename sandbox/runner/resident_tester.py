@@ -24,9 +24,8 @@ MAX_PROGRAMS = 1000
 MAX_GROWTH_KIB = 64 << 10
 
 
-def serve(line: _socket.socket, packages: list[str]) -> NoReturn:
+def serve(line: _socket.socket) -> NoReturn:
     """Run programs from `line` until something says to start afresh; the caller ends the process."""
-    sys.path.extend(packages)
     quiet = os.open("/dev/null", os.O_RDWR)
     path, recursion = list(sys.path), sys.getrecursionlimit()
     start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

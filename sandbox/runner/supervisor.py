@@ -62,7 +62,9 @@ class Options:
         self.outer_readable: list[str] | None = given.get("outer_readable")
         self.namespaces: bool = given.get("namespaces", False)
         self.packages: list[str] = given.get("packages", [])
-        """Folders that a trusted tester may import from."""
+        """Folders with packages that programs can import."""
+        self.preload: list[str] = given.get("preload", [])
+        """Modules of these packages to load before any program comes."""
         self.tester: bool = given.get("tester", False)
         self.run_written: bool = given.get("run_written", False)
         """Whether programs may run files they wrote (compiled languages)."""
@@ -134,7 +136,7 @@ class Supervisor:
     def _child_main(self, line: _socket.socket) -> NoReturn:
         """What a confined child does: wait on `line` for its program and run it."""
         if self.options.tester:
-            resident_tester.serve(line, self.options.packages)
+            resident_tester.serve(line)
         header, descriptors = wire.take_over(line)
         if header is not None:
             child.run(header, descriptors, line)
@@ -260,10 +262,12 @@ def main(descriptor: int, text: str) -> None:
         options.shared_memory = "shared memory" in gained
     confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
     confine.prctl(confine.PR_SET_CHILD_SUBREAPER, 1)
-    for name in (
-        [*PRELOADED, "stepgym.sandbox.runner.resident_tester"] if options.tester else PRELOADED
-    ):
+    sys.path.extend(options.packages)
+    for name in PRELOADED:
         __import__(name)
+    for name in options.preload:
+        with contextlib.suppress(ImportError):  # the program that imports it will say so
+            __import__(name)
     import builtins
     from _sitebuiltins import Quitter
 

@@ -13,8 +13,7 @@ import click
 from stepgym.agents.curve import measure_curve
 from stepgym.agents.curve_plot import draw_curve
 from stepgym.agents.evaluate import evaluate
-from stepgym.agents.players import open_players
-from stepgym.agents.solving import choose_problems
+from stepgym.agents.run_setup import choose_problems, open_setup
 from stepgym.cli.options import (
     AGENT,
     BUDGET,
@@ -94,7 +93,7 @@ def open_run(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Turn the shared options into the arguments of `stepgym.agents.solve`."""
     where = environment(given)
     agent_settings = dict(given["agent_option"])
-    with open_players(
+    with open_setup(
         where.id,
         agent=given["agent"],
         policy=given["policy"],
@@ -103,13 +102,13 @@ def open_run(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
         env_options=where.options,
         agent_settings=agent_settings,
         policy_settings=dict(given["policy_option"]),
-    ) as players:
+    ) as setup:
         yield {
-            "problems": players.env,
-            "agent": given["agent"],
-            "agent_settings": agent_settings,
-            "policy": players.policy,
-            "reward_model": players.reward_model,
+            "problems": setup.env,
+            "agent": setup.agent,
+            "agent_name": setup.agent_name,
+            "policy": setup.policy,
+            "reward_model": setup.reward_model,
             "episodes": given["episodes"],
             "seed": given["seed"],
             "see_verdicts": given["see_verdicts"],
@@ -143,7 +142,7 @@ def _prepare_curve(given: dict[str, Any]) -> None:
 
 def _curve(out: str, widths: list[int], as_json: bool, limit: Any, run: dict[str, Any]) -> None:
     problems, env = choose_problems(
-        run["problems"], None, run["episodes"], seed=run["seed"], level=None, settings=None
+        run["problems"], None, episodes=run["episodes"], seed=run["seed"]
     )
     curve = measure_curve(
         env,

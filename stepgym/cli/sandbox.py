@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import sys
 import tempfile
 import warnings
@@ -20,6 +21,7 @@ from stepgym.sandbox import docker_image
 from stepgym.sandbox.backends import open_sandbox
 from stepgym.sandbox.docker import connect, engine_faults
 from stepgym.sandbox.guarantees import probe
+from stepgym.sandbox.packages import Packages, find, install
 from stepgym.sandbox.types import Limits, Program, Sandbox, SandboxError
 
 BACKEND = click.option(
@@ -44,16 +46,29 @@ def command() -> None:
     help="Also build the image with compilers for C, C++ and JavaScript.",
 )
 @click.option(
+    "--packages",
+    default=None,
+    help="Python packages for programs, as name,name: installed as wheels from your package index if they are not here.",
+)
+@click.option(
     "--prune", is_flag=True, help="Remove the images of other versions of this package afterwards."
 )
-def build(languages: bool, prune: bool) -> None:
-    """Build the images of the Docker sandbox from a registry or from this machine's interpreter."""
+def build(languages: bool, packages: str | None, prune: bool) -> None:
+    """Build the images of the Docker sandbox from a registry or from this machine's interpreter.
+
+    Without an engine, --packages still installs the packages for the local sandbox.
+    """
+    names = None if packages is None else [name.strip() for name in packages.split(",")]
     try:
+        carried = _packages(names)
+        click.echo(f"packages {', '.join(carried.versions) or 'none'}")
         with engine_faults():
             client = connect()
             for kind in ("python", "tester", *(["tools"] if languages else [])):
-                click.echo(f"{kind:8} {docker_image.ensure(client, kind, log=click.echo)}")
-            for name in docker_image.remove_others(client) if prune else []:
+                click.echo(
+                    f"{kind:8} {docker_image.ensure(client, kind, packages=carried, log=click.echo)}"
+                )
+            for name in docker_image.remove_others(client, carried) if prune else []:
                 click.echo(f"removed  {name}")
     except SandboxError as error:
         raise click.ClickException(str(error)) from error
@@ -200,6 +215,21 @@ def run(
         if result.reason:
             click.echo(f"{result.outcome.value}: {result.reason}", err=True)
     sys.exit(result.exit_code if result.exit_code is not None else 1)
+
+
+def _packages(names: list[str] | None) -> Packages:
+    """Find the packages, installing those that are not here; names with a version are always installed."""
+    if names is None:
+        return find(None)
+    bare = [re.split(r"[=<>!~ ]", name)[0] for name in names]
+    try:
+        if bare == names:
+            return find(names)
+    except SandboxError:
+        pass
+    for version, digest in install(names).items():
+        click.echo(f"wheel    {version} sha256:{digest}")
+    return find(bare)
 
 
 def _open(name: str, **options: Any) -> Sandbox:

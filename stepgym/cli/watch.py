@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from stepgym.agents.description import describe
-from stepgym.agents.players import Players, open_players
+from stepgym.agents.run_setup import RunSetup, open_setup
 from stepgym.cli.eval import read_widths
 from stepgym.cli.options import (
     ENVIRONMENT,
@@ -91,7 +91,7 @@ def command(as_json: bool, out: Path, widths: str, **given: Any) -> None:
     with user_errors():
         strict = VERIFIERS.load(given["strict"]) if given["strict"] else None
         before = _read_before(given["before"])
-        with open_players(
+        with open_setup(
             where.id,
             agent="greedy",
             policy=given["policy"],
@@ -99,10 +99,8 @@ def command(as_json: bool, out: Path, widths: str, **given: Any) -> None:
             seed=given["seed"],
             env_options=where.options,
             policy_settings=dict(given["policy_option"]),
-        ) as players:
-            result = _watch(
-                players, out, where, read_widths(widths), strict, before, as_json, given
-            )
+        ) as setup:
+            result = _watch(setup, out, where, read_widths(widths), strict, before, as_json, given)
         write_page(out / "watch-run", out / "watch-run" / "page.html")
     if as_json:
         click.echo(json.dumps(result))
@@ -120,7 +118,7 @@ def _read_before(file: Path | None) -> Any:
 
 
 def _watch(
-    players: Players,
+    setup: RunSetup,
     out: Path,
     where: Environment,
     widths: list[int],
@@ -133,14 +131,14 @@ def _watch(
     from stepgym.selfplay.watch import watch
     from stepgym.selfplay.watch_plot import draw_watch
 
-    assert players.reward_model is not None
-    env = players.env
+    assert setup.reward_model is not None
+    env = setup.env
     config = RunConfig(
         env_id=env.env_id,
         env_options=where.options,
         agent="best_of_n",
-        policy=describe(players.policy),
-        reward_model=describe(players.reward_model),
+        policy=describe(setup.policy),
+        reward_model=describe(setup.reward_model),
         seed=given["seed"],
         see_verdicts=False,
         agent_settings={"n": max(widths), "pick": "score", "aggregation": given["aggregation"]},
@@ -151,8 +149,8 @@ def _watch(
         result = watch(
             env,
             [env.problems[i] for i in range(given["episodes"])],
-            policy=players.policy,
-            reward_model=players.reward_model,
+            policy=setup.policy,
+            reward_model=setup.reward_model,
             widths=widths,
             aggregation=given["aggregation"],
             strict=strict,

@@ -11,11 +11,14 @@ import pytest
 
 from stepgym.agents import solve
 from stepgym.agents.boundary import MAX_STEP_CHARS, usable
+from stepgym.agents.policies.scripted import spelling_policy, spelling_reward
 from stepgym.agents.registry import SEARCHES
 from stepgym.agents.types import EpisodeRecord, PolicyError
-from stepgym.agents.words import SPELLER, WordEnv, Words, WordSet, word_critic
 from stepgym.envs.types import Problem, State, Step, Verdict
+from stepgym.envs.words import SameWord, WordsDomain, same_word_env
 from stepgym.sandbox.types import SandboxError
+
+SPELLING = spelling_policy()
 
 GOOD = Step("a", log_prob=-1.0, num_tokens=1)
 CULPRIT = "word 1"
@@ -32,7 +35,7 @@ class BadPolicy:
         self.answer = answer
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
-        given = SPELLER.propose(states, counts)
+        given = SPELLING.propose(states, counts)
         for at, state in enumerate(states):
             if state.prompt == CULPRIT:
                 given[at] = self.answer() if callable(self.answer) else self.answer
@@ -40,9 +43,9 @@ class BadPolicy:
 
 
 def run(
-    policy: Any = SPELLER, values: Any = None, agent: str = "best_of_n", **rest: Any
+    policy: Any = SPELLING, values: Any = None, agent: str = "best_of_n", **rest: Any
 ) -> list[EpisodeRecord]:
-    return solve(WordEnv(), agent=agent, policy=policy, reward_model=values, **rest)
+    return solve(same_word_env(), agent=agent, policy=policy, reward_model=values, **rest)
 
 
 @pytest.mark.parametrize("agent", SEARCHES)
@@ -53,9 +56,9 @@ def run(
         ([], "no_answer", ""),  # nothing is a legal answer
         ([Step("")], "failed", "empty step"),
         ([Step("z" * (MAX_STEP_CHARS + 1))], "failed", "characters; the limit is"),
-        (["a"], "failed", "returned str where a Step was due"),
-        (None, "failed", "returned NoneType where a list of steps was due"),
-        (17, "failed", "returned int where a list of steps was due"),
+        (["a"], "failed", "returned str instead of a Step"),
+        (None, "failed", "returned NoneType instead of a list of steps"),
+        (17, "failed", "returned int instead of a list of steps"),
         (raises, "failed", "ValueError: boom"),
     ],
 )
@@ -102,7 +105,7 @@ def test_repeated_and_surplus_steps() -> None:
 def test_a_wrong_number_of_lists_fails_only_where_it_is_wrong(continuous: bool) -> None:
     class Short:
         def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
-            return SPELLER.propose(
+            return SPELLING.propose(
                 [s for s in states if s.prompt != CULPRIT],
                 counts[: sum(s.prompt != CULPRIT for s in states)],
             )
@@ -115,7 +118,7 @@ def test_a_wrong_number_of_lists_fails_only_where_it_is_wrong(continuous: bool) 
 def test_a_policy_error_brings_what_there_is(continuous: bool) -> None:
     class Half:
         def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
-            steps = SPELLER.propose(states, counts)
+            steps = SPELLING.propose(states, counts)
             failures = {
                 at: "server said 500" for at, state in enumerate(states) if state.prompt == CULPRIT
             }
@@ -135,7 +138,7 @@ def test_a_policy_error_brings_what_there_is(continuous: bool) -> None:
 )
 @pytest.mark.parametrize("agent", ["best_of_n", "beam", "mcts"])
 def test_a_bad_reward_model_fails_the_problem_it_is_bad_on(scores: Any, agent: str) -> None:
-    good = word_critic("cab")
+    good = spelling_reward("cab")
 
     class Bad:
         def score(self, states: Sequence[State]) -> list[list[float]]:
@@ -168,11 +171,11 @@ def test_a_failing_domain_and_verifier_are_data_too() -> None:
         def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
             return raises()  # type: ignore[no-any-return]
 
-    env: Any = WordEnv()
-    records = solve(WordEnv(domain=Domain(env.domain)), agent="best_of_n", policy=SPELLER)  # type: ignore[arg-type]
+    env: Any = same_word_env()
+    records = solve(same_word_env(domain=Domain(env.domain)), agent="best_of_n", policy=SPELLING)  # type: ignore[arg-type]
     assert [record.verdict for record in records] == ["failed", "failed", "incorrect"]
     records = solve(
-        WordEnv(verifier=Verifier()), agent="best_of_n", policy=SPELLER, see_verdicts=True
+        same_word_env(verifier=Verifier()), agent="best_of_n", policy=SPELLING, see_verdicts=True
     )  # type: ignore[arg-type]
     assert [record.verdict for record in records] == ["undecided"] * 3
     assert "verifier: ValueError: boom" in records[0].note
@@ -194,8 +197,8 @@ def test_a_megabyte_of_text_is_a_note_not_a_record_of_a_megabyte() -> None:
 
 
 def test_no_problem_at_all() -> None:
-    assert solve([], env=WordEnv(), policy=SPELLER) == []
-    assert WordSet(count=0).count == 0
+    assert solve([], env=same_word_env(), policy=SPELLING) == []
+    assert SameWord(count=0).count == 0
 
 
 def test_an_interruption_does_not_wait_for_a_slow_call() -> None:
@@ -206,15 +209,15 @@ def test_an_interruption_does_not_wait_for_a_slow_call() -> None:
             self.calls += 1
             if self.calls > 1:
                 time.sleep(20)
-            return SPELLER.propose(states, counts)
+            return SPELLING.propose(states, counts)
 
     class Interrupting:
         def score(self, states: Sequence[State]) -> list[list[float]]:
             if states[0].prompt == CULPRIT:
                 raise KeyboardInterrupt
-            return word_critic("cab").score(states)
+            return spelling_reward("cab").score(states)
 
-    class Late(Words):
+    class Late(WordsDomain):
         """The culprit comes after the others, who wait for the slow call by then."""
 
         def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
@@ -224,7 +227,7 @@ def test_an_interruption_does_not_wait_for_a_slow_call() -> None:
     started = time.perf_counter()
     with pytest.raises(KeyboardInterrupt):
         solve(
-            WordEnv(domain=Late()),
+            same_word_env(domain=Late()),
             agent="best_of_n",
             policy=Slow(),
             reward_model=Interrupting(),
@@ -240,21 +243,21 @@ def test_a_sandbox_that_is_gone_stops_the_run(where: str, continuous: bool) -> N
         raise SandboxError("no engine answers")
 
     class Part:
-        initial = staticmethod(WordEnv().domain.initial)
+        initial = staticmethod(same_word_env().domain.initial)
         advance = verify = staticmethod(gone)
 
     part: Any = Part()
-    env = WordEnv(domain=part) if where == "advance" else WordEnv(verifier=part)
+    env = same_word_env(domain=part) if where == "advance" else same_word_env(verifier=part)
     for sees in (False, True):
         with pytest.raises(SandboxError, match="no engine answers"):
-            solve(env, agent="best_of_n", policy=SPELLER, continuous=continuous, see_verdicts=sees)
+            solve(env, agent="best_of_n", policy=SPELLING, continuous=continuous, see_verdicts=sees)
 
 
 def test_who_is_asked_again_pays_for_it() -> None:
     def charged(policy: Any) -> list[float]:
         return [record.usage["model_calls"] for record in run(policy, agent="greedy")]
 
-    assert charged(SPELLER) == [3, 3, 3]
+    assert charged(SPELLING) == [3, 3, 3]
     assert charged(BadPolicy(None)) == [3, 1, 3], (
         "a fault that names its problem costs nobody a second call"
     )

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from stepgym.agents import EpisodeRecord, load_search, solve
-from stepgym.agents.search.bisect import _middle
+from stepgym.agents.search.bisect import next_probe
 from stepgym.envs.registry import load_env
 from stepgym.records.tree import ends, path_to
 from stepgym.training.examples import Labels, Replay, step_labels
@@ -80,7 +80,7 @@ def test_labels_are_nearer_the_truth_than_those_of_plain_samples_for_as_many_tok
 def test_a_line_of_many_steps_takes_few_probes() -> None:
     path = list(range(65))
     good, probed = {0}, set[int]()
-    while (node := _middle(path, good, probed)) is not None:
+    while (node := next_probe(path, good, probed)) is not None:
         (good if node < 40 else probed).add(node)
     assert len(good | probed) - 1 <= 6
     assert all(later == earlier + 1 for earlier, later in pairwise([max(good), min(probed)]))
@@ -88,5 +88,5 @@ def test_a_line_of_many_steps_takes_few_probes() -> None:
 
 @pytest.mark.parametrize("settings", [{"samples": 0}, {"rollouts": 0}])
 def test_settings_that_make_no_sense_are_named(settings: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="both must be at least 1"):
+    with pytest.raises(ValueError, match="=0; must be at least 1"):
         load_search("bisect", **settings)

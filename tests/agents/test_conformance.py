@@ -55,7 +55,7 @@ class Moody:
         (check_search, Forgetful(), "0 steps asked for at node 0"),
         (check_policy, Moody(), "more steps than were asked for"),
         (check_policy, Moody(), "log_prob=0.5"),
-        (check_policy, Moody(), "two calls, two answers"),
+        (check_policy, Moody(), "two calls gave different steps"),
         (check_policy, ScriptedPolicy(lambda state: [Step("")]), "an empty step"),
         (check_reward_model, ScriptedRewardModel(lambda state: 1.5), "not in [0, 1]"),
         (check_reward_model, ScriptedRewardModel({}, default=float("nan")), "not in [0, 1]"),

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from stepgym.agents import Budget, SearchTree, load_search, run_search
 from stepgym.agents.policies.scripted import RandomLegalPolicy, RandomRewardModel
 from stepgym.agents.registry import SEARCHES
+from stepgym.agents.search.puct import MCTSMemory
 from stepgym.agents.types import NO_PARENT, ROOT, NodeStatus
-from stepgym.agents.words import WordEnv, WordSet
+from stepgym.envs.words import SameWord, same_word_env
 
-ENV = WordEnv()
+ENV = same_word_env()
 MCTS_SETTINGS: list[dict[str, Any]] = [
     {},
     {"until_end": False},
@@ -35,7 +36,7 @@ def grow(
     see: bool = False,
     **rest: Any,
 ) -> list[SearchTree]:
-    problems = WordSet(count=count)
+    problems = SameWord(count=count)
     return run_search(
         [problems[i] for i in range(count)],
         domain=ENV.domain,
@@ -108,7 +109,7 @@ def test_visits_are_own_and_childrens(options: dict[str, Any], simulations: int,
             for node in range(len(tree))
         ]
         assert min(own) >= 0
-        assert sum(own) == tree.visits[ROOT] == tree.memory["walks"].started <= simulations
+        assert sum(own) == tree.visits[ROOT] == tree.memory[MCTSMemory].started <= simulations
         assert all(0.0 <= value <= 1.0 for value in tree.value)
         for children in tree.children:
             assert not children or sum(tree.prior[c] for c in children) == pytest.approx(1.0)

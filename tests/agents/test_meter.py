@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stepgym.agents.meter import tokens_read
+from stepgym.agents.costs import tokens_read
 from stepgym.agents.types import SearchTree
 from stepgym.envs.types import State, Step
 

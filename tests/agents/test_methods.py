@@ -7,24 +7,33 @@ from typing import Any
 import pytest
 
 from stepgym.agents import SearchTree, load_search, run_search, solve
-from stepgym.agents.grow import subtree
-from stepgym.agents.policies.scripted import RandomLegalPolicy, ScriptedPolicy, ScriptedRewardModel
+from stepgym.agents.policies.scripted import (
+    RandomLegalPolicy,
+    ScriptedPolicy,
+    ScriptedRewardModel,
+    spelling_policy,
+    spelling_reward,
+)
 from stepgym.agents.search.answers import has_verified
+from stepgym.agents.search.attempts import AttemptsMemory
+from stepgym.agents.tree_reuse import subtree
 from stepgym.agents.types import ROOT, NodeStatus
-from stepgym.agents.words import SPELLER, WordEnv, Words, WordSet, word_critic
 from stepgym.envs.types import End, Problem, State, Step
+from stepgym.envs.words import SameWord, WordsDomain, same_word_env
 
-ENV = WordEnv(domain=Words(2), problems=WordSet("ba", 1))
+SPELLING = spelling_policy()
+
+ENV = same_word_env("ba", 1)
 
 
 def grow(
-    name: str, *, see: bool = False, policy: Any = SPELLER, values: Any = None, **settings: Any
+    name: str, *, see: bool = False, policy: Any = SPELLING, values: Any = None, **settings: Any
 ) -> SearchTree:
     (tree,) = run_search(
         [ENV.problems[0]],
         domain=ENV.domain,
         policy=policy,
-        reward_model=values or word_critic("ba"),
+        reward_model=values or spelling_reward("ba"),
         search=load_search(name, **settings),
         verifier=ENV.verifier,
         see_verdicts=see,
@@ -115,11 +124,11 @@ def test_best_of_n_stops_at_the_first_verified_answer() -> None:
 def test_picks(pick: str, answer: str, reason: str) -> None:
     script = {(): ["a", "a", "a", "b", "c", "c"]}
     values = ScriptedRewardModel({"a": 0.1, "b": 0.9, "c": 0.8})
-    problem = WordSet("a", 1)[0]
+    problem = SameWord("a", 1)[0]
     search = load_search("best_of_n", n=6, pick=pick)
     (tree,) = run_search(
         [problem],
-        domain=Words(1),
+        domain=WordsDomain(1),
         policy=ScriptedPolicy(script),
         reward_model=values,
         search=search,
@@ -138,8 +147,8 @@ def test_answers_are_grouped_by_the_verifiers_same() -> None:
     script = {(): ["b", "a", "b", "A", "a"]}
     search = load_search("best_of_n", n=5)
     (tree,) = run_search(
-        [WordSet("a", 1)[0]],
-        domain=Words(1),
+        [SameWord("a", 1)[0]],
+        domain=WordsDomain(1),
         policy=ScriptedPolicy(script),
         search=search,
         verifier=CaseBlind(),
@@ -154,7 +163,7 @@ def test_mcts_closes_what_it_has_seen() -> None:
 
 
 def test_mcts_merges_equal_states() -> None:
-    class Sets(Words):
+    class Sets(WordsDomain):
         """The order of letters does not matter."""
 
         def _advance(self, state: State, step: Step) -> State:
@@ -164,7 +173,7 @@ def test_mcts_merges_equal_states() -> None:
 
     def size(merge: bool) -> int:
         search = load_search("mcts", simulations=1000, merge=merge, widen=0)
-        (tree,) = run_search([ENV.problems[0]], domain=Sets(3), policy=SPELLER, search=search)
+        (tree,) = run_search([ENV.problems[0]], domain=Sets(3), policy=SPELLING, search=search)
         return len(tree)
 
     assert size(merge=False) == 1 + 4 + 16 + 64
@@ -173,9 +182,13 @@ def test_mcts_merges_equal_states() -> None:
 
 def test_mcts_goes_on_from_a_subtree() -> None:
     search = load_search("mcts", simulations=6, width=4, widen=0)
-    problem = WordSet("cab", 1)[0]
+    problem = SameWord("cab", 1)[0]
     (tree,) = run_search(
-        [problem], domain=Words(3), policy=SPELLER, reward_model=word_critic("cab"), search=search
+        [problem],
+        domain=WordsDomain(3),
+        policy=SPELLING,
+        reward_model=spelling_reward("cab"),
+        search=search,
     )
     child = max(tree.children[ROOT], key=lambda node: tree.visits[node])
     below = subtree(tree, child)
@@ -183,9 +196,9 @@ def test_mcts_goes_on_from_a_subtree() -> None:
     assert below.visits[ROOT] == tree.visits[child]
     (grown,) = run_search(
         [problem],
-        domain=Words(3),
-        policy=SPELLER,
-        reward_model=word_critic("cab"),
+        domain=WordsDomain(3),
+        policy=SPELLING,
+        reward_model=spelling_reward("cab"),
         search=search,
         trees=[below],
     )
@@ -227,19 +240,19 @@ def test_ab_mcts_goes_deeper_where_revision_pays() -> None:
         policy=RandomLegalPolicy(),
         values=ScriptedRewardModel({}, default=0.9),
     )
-    after = {attempt.after for attempt in tree.memory["attempts"]}
+    after = {attempt.shown for attempt in tree.memory[AttemptsMemory].attempts}
     assert -1 in after
     assert len(after) > 1, "some attempts revise others"
 
 
 def test_adaptive_gives_the_hard_problems_what_the_easy_ones_leave() -> None:
-    easy, hard = WordSet("aaa", 1)[0], WordSet("dcb", 1)[0]
+    easy, hard = SameWord("aaa", 1)[0], SameWord("dcb", 1)[0]
     hard = Problem("hard", "hard", hard.reference)
     search = load_search("adaptive", steps=40, probe=2)
     trees = run_search(
         [easy, hard],
-        domain=Words(3),
-        policy=SPELLER,
+        domain=WordsDomain(3),
+        policy=SPELLING,
         search=search,
         verifier=ENV.verifier,
         see_verdicts=True,

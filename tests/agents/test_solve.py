@@ -10,18 +10,20 @@ from typing import Any
 import pytest
 
 from stepgym.agents import Budget, iter_solve, solve
-from stepgym.agents.policies.scripted import RandomLegalPolicy
-from stepgym.agents.words import SPELLER, WordEnv, WordSet, WordVerifier, word_critic
+from stepgym.agents.policies.scripted import RandomLegalPolicy, spelling_policy, spelling_reward
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.types import Problem, State, Step, Verdict
+from stepgym.envs.words import SameWord, WordsVerifier, same_word_env
+
+SPELLING = spelling_policy()
 
 
 @pytest.mark.parametrize("continuous", [False, True])
 def test_one_record_a_problem(continuous: bool) -> None:
-    problems = WordSet(count=70)
+    problems = SameWord(count=70)
     records = solve(
         [problems[i] for i in range(70)],
-        env=WordEnv(),
+        env=same_word_env(),
         agent="best_of_n",
         policy=RandomLegalPolicy(),
         agent_settings={"n": 200},
@@ -33,17 +35,17 @@ def test_one_record_a_problem(continuous: bool) -> None:
 
 
 def test_greedy_takes_the_likeliest_letters() -> None:
-    records = solve(WordEnv(), agent="greedy", policy=SPELLER)
+    records = solve(same_word_env(), agent="greedy", policy=SPELLING)
     assert [(record.answer, record.verdict) for record in records] == [("aaa", "incorrect")] * 3
 
 
 def test_the_reward_model_picks_among_samples() -> None:
     everything = {"n": 4, "aggregation": "mean"}
     (record,) = solve(
-        WordEnv(),
+        same_word_env(),
         agent="best_of_n",
-        policy=SPELLER,
-        reward_model=word_critic("cab"),
+        policy=SPELLING,
+        reward_model=spelling_reward("cab"),
         episodes=1,
         agent_settings=everything,
         see_verdicts=False,
@@ -53,7 +55,7 @@ def test_the_reward_model_picks_among_samples() -> None:
 
 def test_a_wrong_setting_shows_those_there_are() -> None:
     with pytest.raises(ValueError, match="no setting 'width'; known: aggregation, n, pick"):
-        solve(WordEnv(), agent="best_of_n", policy=SPELLER, agent_settings={"width": 3})
+        solve(same_word_env(), agent="best_of_n", policy=SPELLING, agent_settings={"width": 3})
 
 
 @pytest.mark.parametrize("continuous", [False, True])
@@ -62,9 +64,9 @@ def test_a_run_budget_is_for_the_run_however_it_is_cut_into_groups(
     num_parallel: int, continuous: bool
 ) -> None:
     records = solve(
-        WordEnv(problems=WordSet(count=12)),
+        same_word_env(count=12),
         agent="greedy",
-        policy=SPELLER,
+        policy=SPELLING,
         run_budget=Budget(new_tokens=20),
         num_parallel=num_parallel,
         continuous=continuous,
@@ -81,7 +83,7 @@ def test_a_slow_problem_holds_up_no_other_when_continuous() -> None:
 
     class Domain:
         def __init__(self) -> None:
-            self.inner = WordEnv().domain
+            self.inner = same_word_env().domain
 
         def initial(self, problem: Problem) -> State:
             return self.inner.initial(problem)
@@ -96,9 +98,9 @@ def test_a_slow_problem_holds_up_no_other_when_continuous() -> None:
 
     domain: Any = Domain()
     records = solve(
-        WordEnv(domain=domain, problems=WordSet(count=8)),
+        same_word_env(domain=domain, count=8),
         agent="greedy",
-        policy=SPELLER,
+        policy=SPELLING,
         continuous=True,
         num_parallel=2,
     )
@@ -113,13 +115,13 @@ def test_no_more_problems_are_begun_than_fit(continuous: bool) -> None:
     def problems() -> Any:
         for index in range(1000):
             begun.append(index)
-            yield WordSet(count=1000)[index]
+            yield SameWord(count=1000)[index]
 
     records = iter_solve(
         problems(),
-        env=WordEnv(),
+        env=same_word_env(),
         agent="greedy",
-        policy=SPELLER,
+        policy=SPELLING,
         num_parallel=3,
         continuous=continuous,
     )
@@ -129,7 +131,7 @@ def test_no_more_problems_are_begun_than_fit(continuous: bool) -> None:
 
 
 def test_grading_is_charged_to_the_sandbox() -> None:
-    class Verifier(WordVerifier):
+    class Verifier(WordsVerifier):
         sandbox = "somewhere"
 
         def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
@@ -137,8 +139,8 @@ def test_grading_is_charged_to_the_sandbox() -> None:
             return super().verify(problems, answers)
 
     def charged(**settings: Any) -> list[float]:
-        env = WordEnv(verifier=Verifier())
-        records = solve(env, agent="greedy", policy=SPELLER, **settings)
+        env = same_word_env(verifier=Verifier())
+        records = solve(env, agent="greedy", policy=SPELLING, **settings)
         return [record.usage["sandbox_s"] for record in records]
 
     for sees in (False, True):

@@ -5,16 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = (
-    "sympy",
-    "numpy",
-    "flint",
-    "gymnasium",
-    "multiprocessing",
-    "torch",
-    "math_verify",
-    "latex2sympy2_extended",
-)
+HEAVY = ("sympy", "numpy", "flint", "gymnasium", "multiprocessing", "torch", "math_verify")
 
 
 def _loaded(program: str) -> list[str]:

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from stepgym.envs.maths import MathOptions, verify_answer, verify_answers
 from stepgym.envs.maths import workers as worker_processes
-from stepgym.envs.types import Status
+from stepgym.envs.types import Fault, Status
 
 HOSTILE = [
     ("10^{10^{10}}", "5"),
@@ -70,7 +71,7 @@ def test_deep_brackets_around_an_answer_are_taken_off() -> None:
 def test_an_overrun_is_undecided_and_the_next_pair_is_decided() -> None:
     verdict = verify_answer(HARD, reference="5", options=MathOptions(limit_s=0.3))
     assert verdict.status is Status.UNDECIDED
-    assert "0.3 s" in verdict.reason
+    assert "0.3 s of CPU" in verdict.reason
     assert verify_answer(
         FINDABLE[0], reference=FINDABLE[1], options=MathOptions(limit_s=20)
     ).correct
@@ -79,7 +80,7 @@ def test_an_overrun_is_undecided_and_the_next_pair_is_decided() -> None:
 def test_a_batch_keeps_its_order_around_overruns() -> None:
     answers = ["1", HARD, FINDABLE[0], "2"]
     verdicts = verify_answers(
-        answers, references=["1", "5", FINDABLE[1], "3"], options=MathOptions(limit_s=4)
+        answers, references=["1", "5", FINDABLE[1], "3"], options=MathOptions(limit_s=1)
     )
     assert [v.status.value for v in verdicts] == ["correct", "undecided", "correct", "incorrect"]
 
@@ -117,19 +118,78 @@ def test_a_child_process_starts_workers_of_its_own(method: str) -> None:
     assert _decide_one()  # the child left ours alone
 
 
+def test_easy_pairs_do_not_pay_for_hostile_ones() -> None:
+    _decide_one()
+    pairs = [(HARD, "5")] * 8 + [FINDABLE] * 20
+    options = MathOptions(limit_s=1, batch_limit_s=0.5)
+    start = _children_cpu_s()
+    verdicts = verify_answers(
+        [answer for answer, _ in pairs], references=[r for _, r in pairs], options=options
+    )
+    assert [v.status.value for v in verdicts] == ["undecided"] * 8 + ["correct"] * 20
+    assert {v.fault for v in verdicts[:8]} == {Fault.ANSWER}
+    # eight first slices of 0.25 s, one second attempt of 1 s, and the easy pairs
+    assert _children_cpu_s() - start < 8 * 0.25 + 1 + 3
+
+
+def _children_cpu_s() -> float:
+    """CPU time of the workers' children so far, the ended ones included."""
+    total = 0.0
+    for worker in worker_processes.current_pool().workers:
+        fields = Path(f"/proc/{worker.process.pid}/stat").read_text().split(")")[1]
+        total += sum(map(int, fields.split()[13:15])) / os.sysconf("SC_CLK_TCK")
+    return total
+
+
+def test_eight_threads_with_hostile_pairs_decide_their_easy_ones() -> None:
+    found: list[str] = []
+    options = MathOptions(limit_s=0.2)
+
+    def work() -> None:
+        answers = [HARD, FINDABLE[0], FINDABLE[0]]
+        references = ["5", FINDABLE[1], FINDABLE[1]]
+        for verdict in verify_answers(answers, references=references, options=options)[1:]:
+            found.append(verdict.status.value)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == ["correct"] * 16
+
+
+def test_a_fresh_process_decides_its_first_integral() -> None:
+    script = (
+        "from stepgym.envs.maths import verify_answer as v;"
+        f"print(v({FINDABLE[0]!r}, reference={FINDABLE[1]!r}).status.value)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "correct"
+
+
+def test_a_killed_worker_is_replaced() -> None:
+    _decide_one()
+    for worker in list(worker_processes.current_pool().workers):
+        worker.process.kill()
+    verify_answer(FINDABLE[0], reference=FINDABLE[1])  # may meet the dead worker
+    assert _decide_one()
+
+
 @pytest.mark.skipif(
     not os.path.exists("/proc/self/status"), reason="resident memory is read from /proc"
 )
 def test_a_worker_stays_under_its_memory() -> None:
-    verify_answer(
-        "\\prod_{k=1}^{n} (x^k + y^k)^{k^k}", reference="5", options=MathOptions(limit_s=3)
-    )
+    verify_answer("\\prod_{k=1}^{n} (x^k + y^k)^{k^k}", reference="5")
     _decide_one()
-    pool = worker_processes._current()
-    for worker in pool.idle:
-        with open(f"/proc/{worker.process.pid}/status", encoding="ascii") as lines:
-            peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-        assert peak < 512 * 1024
+    for worker in worker_processes.current_pool().workers:
+        parent = worker.process.pid
+        with open(f"/proc/{parent}/task/{parent}/children", encoding="ascii") as children:
+            processes = [str(parent), *children.read().split()]
+        for process in processes:
+            with open(f"/proc/{process}/status", encoding="ascii") as lines:
+                peaks = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
+            assert all(peak < 512 * 1024 for peak in peaks)
 
 
 def test_importing_the_verifier_leaves_sympy_out() -> None:

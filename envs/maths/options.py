@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from stepgym.plugins.names import unknown_name
+
 
 class Percent(Enum):
     """Whether a percentage and a bare number may be equal."""
@@ -15,6 +17,20 @@ class Percent(Enum):
     """A reference of 28% also takes 28, for the question asked for percent; 1% never takes 1."""
     EITHER = "either"
     """28% and 28 pass for each other, whichever side has the sign."""
+
+
+QUESTION_RULES = (
+    "percent",
+    "rounding",
+    "order",
+    "variable",
+    "constant",
+    "form",
+    "restated",
+    "choices",
+    "unit",
+)
+"""The names of all rules about the question, in `question.py`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +51,14 @@ class MathOptions:
     """CPU seconds that a worker process may use for one pair."""
     batch_limit_s: float = 20.0
     """CPU seconds that the pairs of one call may use after each has had its first slice; see `workers.py`."""
+    question_rules: tuple[str, ...] = QUESTION_RULES
+    """Which rules of `question.py` apply to a pair whose question is given; `()` switches all of them off."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "question_rules", tuple(self.question_rules))
+        for name in self.question_rules:
+            if name not in QUESTION_RULES:
+                raise unknown_name("question rule", name, QUESTION_RULES, dotted=False)
         if not 0 <= self.float_tolerance < 1:
             raise ValueError(f"float_tolerance {self.float_tolerance!r} is not in [0, 1)")
         for name in ("limit_s", "batch_limit_s"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,10 +17,14 @@ from stepgym.envs.maths.extract import (
     Extraction,
     extract_answer,
 )
+from stepgym.envs.maths.judge import Ask, Judge, open_judge
 from stepgym.envs.maths.ladder import Decision, decide
 from stepgym.envs.maths.options import DEFAULT, MathOptions, Percent
+from stepgym.envs.maths.question import VETO_REASONS, Adjusted, Case, adjust, veto
 from stepgym.envs.maths.textual import is_plain_choice
 from stepgym.envs.types import Fault, Problem, Status, Verdict
+
+_PLAIN_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 FAILURE = "failure"
 """`Verdict.decided_by` of a pair on which the verifier itself failed."""
@@ -27,15 +32,21 @@ _log = logging.getLogger(__name__)
 
 
 def verify_answer(
-    answer: str, *, reference: str, question: str | None = None, options: MathOptions = DEFAULT
+    answer: str,
+    *,
+    reference: str,
+    question: str | None = None,
+    options: MathOptions = DEFAULT,
+    judge: str | Judge | Ask | None = None,
 ) -> Verdict:
     """Decide whether `answer`, bare or a whole completion, is `reference`. Never raises on any text.
 
-    `question` is the problem's text, if there is one; it settles what the two texts leave open.
+    `question` is the problem's text, if there is one; it settles what the two texts leave open. `judge` is a model
+    that is asked if the pair stays UNDECIDED: `chat:URL#MODEL`, or a function from prompts to replies.
     """
-    return verify_answers([answer], references=[reference], questions=[question], options=options)[
-        0
-    ]
+    return verify_answers(
+        [answer], references=[reference], questions=[question], options=options, judge=judge
+    )[0]
 
 
 def verify_answers(
@@ -44,6 +55,7 @@ def verify_answers(
     references: Sequence[str],
     questions: Sequence[str | None] | None = None,
     options: MathOptions = DEFAULT,
+    judge: str | Judge | Ask | None = None,
 ) -> list[Verdict]:
     """Decide many pairs; order is kept. The worker processes share what the cheap rungs leave undecided."""
     if len(answers) != len(references):
@@ -53,32 +65,98 @@ def verify_answers(
     _require_text("answer", answers)
     _require_text("reference", references)
     _require_text("question", [q for q in questions or () if q is not None])
-    pairs = [_Pair(reference, answer, options) for reference, answer in zip(references, answers)]
-    hard = [pair for pair in pairs if pair.decision.again]
-    if hard:
-        texts = [(pair.wanted.text, pair.given.text) for pair in hard]
-        for pair, decision in zip(hard, workers.decide_all(texts, options)):
+    pairs = [
+        _Pair(reference, answer, question, options)
+        for reference, answer, question in zip(
+            references, answers, questions or [None] * len(answers), strict=True
+        )
+    ]
+    hard: dict[MathOptions, list[_Pair]] = {}
+    for pair in pairs:
+        if pair.decision.again:
+            hard.setdefault(pair.case.options, []).append(pair)
+    for asked, group in hard.items():
+        texts = [(pair.case.reference, pair.case.answer) for pair in group]
+        for pair, decision in zip(group, workers.decide_all(texts, asked)):
             pair.decision = decision
-    return [_verdict(pair.decision, pair.given) for pair in pairs]
+    verdicts = [pair.verdict() for pair in pairs]
+    if judge is not None:
+        _ask_judge(open_judge(judge), pairs, verdicts)
+    return verdicts
 
 
 class _Pair:
-    """One pair on its way: what was extracted, and the decision so far.
+    """One pair on its way: what was extracted and asked, and the decision so far.
 
     This is the boundary: an exception, which is a fault of the verifier, makes this pair UNDECIDED and is logged.
     """
 
-    def __init__(self, reference: str, answer: str, options: MathOptions) -> None:
-        self.wanted = self.given = Extraction("", (0, 0), "failure")
+    def __init__(
+        self, reference: str, answer: str, question: str | None, options: MathOptions
+    ) -> None:
+        self.given = Extraction("", (0, 0), "failure")
+        self.asked = Adjusted(Case("", reference, answer, options))
         try:
-            self.wanted = extract_answer(reference, kind=REFERENCE)
-            kind = CHOICE if is_plain_choice(self.wanted.text) else ANSWER
-            self.given = extract_answer(answer, kind=kind)
-            self.decision = decide(self.wanted.text, self.given.text, options)
+            wanted = extract_answer(reference, kind=REFERENCE).text
+            self.given = extract_answer(answer, kind=CHOICE if is_plain_choice(wanted) else ANSWER)
+            case = Case(question or "", wanted, self.given.text, options)
+            self.asked = adjust(case) if question else Adjusted(case)
+            self.decision = decide(self.case.reference, self.case.answer, self.case.options)
         except Exception as error:  # noqa: BLE001 - the boundary
-            _log.exception("undecided: %.200r against the reference %.200r", answer, reference)
-            reason = f"{type(error).__name__}: {error}"[:300]
-            self.decision = Decision(Status.UNDECIDED, FAILURE, reason, fault=Fault.OURS)
+            self.decision = self._failed(error)
+
+    @property
+    def case(self) -> Case:
+        """The pair as the question's rules left it."""
+        return self.asked.case
+
+    def verdict(self) -> Verdict:
+        """Return the verdict, after the question's vetoes."""
+        try:
+            return _verdict(_with_question(self.asked, self.decision), self.given)
+        except Exception as error:  # noqa: BLE001 - the boundary
+            return _verdict(self._failed(error), self.given)
+
+    def _failed(self, error: Exception) -> Decision:
+        case = self.case
+        _log.exception("undecided: %.200r, reference %.200r", case.answer, case.reference)
+        reason = f"{type(error).__name__}: {error}"[:300]
+        return Decision(Status.UNDECIDED, FAILURE, reason, fault=Fault.OURS)
+
+
+def _with_question(asked: Adjusted, decision: Decision) -> Decision:
+    """Return a decision after the vetoes, with the rule that made the difference as its rung."""
+    if not asked.case.question:
+        return decision
+    if decision.status is Status.CORRECT:
+        name = veto(asked.case)
+        if name is not None:
+            return Decision(Status.INCORRECT, f"question: {name}", VETO_REASONS[name])
+    if asked.original is not None:
+        before = asked.original
+        without = decide(before.reference, before.answer, before.options)
+        if without.status is not decision.status:
+            return decision._replace(rung=f"question: {asked.rules[-1]}")
+    return decision
+
+
+def _ask_judge(judge: Judge, pairs: Sequence[_Pair], verdicts: list[Verdict]) -> None:
+    """Replace UNDECIDED verdicts that are not the answer's fault by the judge's, if it gives one."""
+    places = [
+        i
+        for i, verdict in enumerate(verdicts)
+        if verdict.status is Status.UNDECIDED and verdict.fault is not Fault.ANSWER
+    ]
+    cases = [pairs[i].case for i in places]
+    opinions = judge.compare([(c.reference, c.answer, c.question or None) for c in cases])
+    for i, opinion in zip(places, opinions):
+        if opinion.same is None:
+            reason = f"{verdicts[i].reason}; {opinion.reason}"
+            verdicts[i] = replace(verdicts[i], reason=reason)
+            continue
+        status = Status.CORRECT if opinion.same else Status.INCORRECT
+        score = float(opinion.same)
+        verdicts[i] = Verdict(status, score, opinion.reason, "judge", verdicts[i].details)
 
 
 def _require_text(name: str, values: Sequence[object]) -> None:
@@ -105,9 +183,25 @@ def _verdict(decision: Decision, found: Extraction) -> Verdict:
     return Verdict(decision.status, score, decision.reason, decision.rung, details, fault)
 
 
+def same_answers(pairs: Sequence[tuple[str, str]]) -> list[bool]:
+    """Return for each pair whether its answers are the same with either one as the reference; votes group by it."""
+    same = [
+        verdict.correct
+        for verdict in verify_answers([a for a, _ in pairs], references=[b for _, b in pairs])
+    ]
+    left = [pair for pair, found in zip(pairs, same) if found]
+    reverse = iter(verify_answers([b for _, b in left], references=[a for a, _ in left]))
+    return [found and next(reverse).correct for found in same]
+
+
 def same_answer(a: str, b: str) -> bool:
-    """Whether two answers are the same with either one as the reference; votes group answers by it."""
-    return verify_answer(a, reference=b).correct and verify_answer(b, reference=a).correct
+    """Return whether two answers are the same with either one as the reference."""
+    return same_answers([(a, b)])[0]
+
+
+def answer_key(answer: str) -> int | None:
+    """Return the value of a plain integer, by which votes group answers without comparing them; `None` for the rest."""
+    return int(answer) if _PLAIN_INTEGER.fullmatch(answer) else None
 
 
 class MathVerifier:
@@ -116,8 +210,11 @@ class MathVerifier:
     A problem may carry its own options, by their names in `MathOptions`: `task={"options": {"order_matters": True}}`.
     """
 
-    def __init__(self, options: MathOptions = DEFAULT) -> None:
+    def __init__(
+        self, options: MathOptions = DEFAULT, *, judge: str | Judge | Ask | None = None
+    ) -> None:
         self.options = options
+        self.judge = None if judge is None else open_judge(judge)
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
         """Return one verdict per problem, in order."""
@@ -131,13 +228,22 @@ class MathVerifier:
                 references=[problems[i].reference for i in places],
                 questions=[problems[i].prompt for i in places],
                 options=options,
+                judge=self.judge,
             )
             found.update(zip(places, verdicts))
         return [found[i] for i in range(len(problems))]
 
     def same(self, a: str, b: str) -> bool:
-        """Whether two answers are the same."""
+        """Return whether two answers are the same."""
         return same_answer(a, b)
+
+    def same_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
+        """Return for each pair of answers whether they are the same, in one call."""
+        return same_answers(pairs)
+
+    def answer_key(self, answer: str) -> int | None:
+        """Return the value of a plain integer, `None` for any other answer."""
+        return answer_key(answer)
 
     def _options_for(self, problem: Problem) -> MathOptions:
         own = problem.task.get("options")

@@ -1,4 +1,7 @@
-"""`stepgym check-answers FILE`: run the maths verifier over a JSONL file of answers and references."""
+"""`stepgym check-answers FILE`: run the maths verifier over a JSONL file of answers and references.
+
+`stepgym check-answers --attack` runs any verifier over the corpus of answers that must not pass.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,16 @@ from rich.console import Console
 from rich.table import Table
 
 from stepgym.envs.maths import MathOptions, verify_answers
+from stepgym.envs.maths.attacks import run_attacks
 from stepgym.envs.types import Verdict
 
 CHUNK = 64
 
 
-def read_rows(path: Path, answer: str, reference: str) -> list[dict[str, Any]]:
-    """Read every line as an object with both columns; an error names the file and the line."""
+def read_rows(
+    path: Path, answer: str, reference: str, question: str | None = None
+) -> list[dict[str, Any]]:
+    """Read every line as an object with all columns; an error names the file and the line."""
     rows: list[dict[str, Any]] = []
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
@@ -32,11 +38,11 @@ def read_rows(path: Path, answer: str, reference: str) -> list[dict[str, Any]]:
                 raise click.UsageError(f"{path}:{number}: not JSON: {error}") from error
             if not isinstance(row, dict):
                 raise click.UsageError(f"{path}:{number}: not an object: {line.strip()[:60]!r}")
-            for column in (answer, reference):
+            for column in filter(None, (answer, reference, question)):
                 if column not in row:
                     known = ", ".join(map(repr, row))
                     raise click.UsageError(
-                        f"{path}:{number}: no column {column!r}; the line has {known}; name it with --answer or --reference"
+                        f"{path}:{number}: no column {column!r}; the line has {known}; name it with --answer, --reference or --question"
                     )
             rows.append(row)
     return rows
@@ -47,7 +53,9 @@ def _text(value: object) -> str:
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
 @click.option(
     "--answer",
     default="answer",
@@ -56,6 +64,9 @@ def _text(value: object) -> str:
 )
 @click.option(
     "--reference", default="reference", show_default=True, help="Column of the reference."
+)
+@click.option(
+    "--question", default=None, help="Column of the question, which settles what is asked."
 )
 @click.option(
     "--float-tolerance",
@@ -77,24 +88,51 @@ def _text(value: object) -> str:
     help="Time limit for one pair in the symbolic checks, in seconds.",
 )
 @click.option(
+    "--judge",
+    default=None,
+    metavar="chat:URL#MODEL",
+    help="Model to ask about pairs that stay UNDECIDED; none by default.",
+)
+@click.option(
+    "--attack",
+    is_flag=True,
+    help="Run the corpus of answers that must not pass instead of FILE; fails if one passes.",
+)
+@click.option(
+    "--verifier",
+    default="stepgym",
+    show_default=True,
+    help="Verifier for --attack: stepgym, math_verify, exact_match, or package.module:Thing.",
+)
+@click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write every line with its verdict to this JSONL file.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
-    file: Path,
+    file: Path | None,
     answer: str,
     reference: str,
+    question: str | None,
     float_tolerance: float,
     simplified: bool,
     order_matters: bool,
     units_required: bool,
     limit_s: float,
+    judge: str | None,
+    attack: bool,
+    verifier: str,
     out: Path | None,
     as_json: bool,
 ) -> None:
     """Verify every line of FILE (JSONL), and count the verdicts by the check that decided."""
+    if attack is (file is not None):
+        raise click.UsageError("give either a FILE of answers or --attack")
+    if attack:
+        _attack(verifier, judge, out, as_json=as_json)
+        return
+    assert file is not None
     try:
         options = MathOptions(
             float_tolerance=float_tolerance,
@@ -105,7 +143,7 @@ def command(
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    rows = read_rows(file, answer, reference)
+    rows = read_rows(file, answer, reference, question)
     verdicts: list[Verdict] = []
     start = time.perf_counter()
     parts = list(range(0, len(rows), CHUNK))
@@ -115,12 +153,41 @@ def command(
             verdicts += verify_answers(
                 [_text(row[answer]) for row in part],
                 references=[_text(row[reference]) for row in part],
+                questions=[_text(row[question]) for row in part] if question else None,
                 options=options,
+                judge=judge,
             )
     seconds = time.perf_counter() - start
     if out is not None:
         _write(out, rows, verdicts)
     _report(verdicts, seconds, as_json=as_json)
+
+
+def _attack(verifier: str, judge: str | None, out: Path | None, *, as_json: bool) -> None:
+    """Run the attack corpus over a verifier; exit with 1 if an attack passes."""
+    try:
+        results = run_attacks(verifier, judge=judge)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    rows = [result.row() for result in results]
+    if out is not None:
+        with out.open("w", encoding="utf-8") as lines:
+            lines.writelines(json.dumps(row) + "\n" for row in rows)
+    honest = sum(result.attack.honest for result in results)
+    won, missed = sum(r.won for r in results), sum(r.missed for r in results)
+    attacks = len(results) - honest
+    if as_json:
+        summary = {"attacks": attacks, "won": won, "honest": honest, "missed": missed}
+        click.echo(json.dumps({**summary, "rows": rows}))
+    else:
+        table = Table("kind", "rows", "passed as CORRECT", title=f"verifier {verifier}")
+        for kind in dict.fromkeys(row["category"] for row in rows):
+            passed = [row["verdict"] == "correct" for row in rows if row["category"] == kind]
+            table.add_row(kind, str(len(passed)), str(sum(passed)))
+        Console().print(table)
+        click.echo(f"{won} of {attacks} attacks passed; {missed} of {honest} honest answers failed")
+    if won:
+        sys.exit(1)
 
 
 def _write(path: Path, rows: list[dict[str, Any]], verdicts: list[Verdict]) -> None:

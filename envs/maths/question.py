@@ -1,0 +1,392 @@
+r"""What a question asks for, where the reference and the answer leave it open: small rules, each with a name.
+
+A rule looks at the question's text, the reference and the answer. It may change the pair or the options before they
+are compared (`percent`, `rounding`, `order`, `form`, `choices`, `unit`, `variable`), or veto a CORRECT verdict
+afterwards (`variable`, `constant`, `restated`). A rule that changes the verdict is named in `decided_by`, as in
+`question: percent`. `MathOptions.question_rules` says which rules apply. A question that no rule understands changes
+nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from stepgym.envs.maths.options import QUESTION_RULES, MathOptions, Percent
+from stepgym.envs.maths.reading import quick_decimal, quick_number
+from stepgym.envs.maths.textual import choice, is_plain_choice, unwrap
+
+
+class Case(NamedTuple):
+    """One pair to decide, with what its question asks."""
+
+    question: str
+    reference: str
+    answer: str
+    options: MathOptions
+
+
+class Adjusted(NamedTuple):
+    """A pair after the rules, and the names of the rules that changed it."""
+
+    case: Case
+    rules: tuple[str, ...] = ()
+    original: Case | None = None
+    """The pair before the rules, if a rule changed it."""
+
+
+MAX_CHARS = 8000
+"""Of a longer question, the end is read."""
+
+_PERCENT = re.compile(r"\b(?:percent(?:age)?|per cent)\b|\\?%", re.IGNORECASE)
+_ASKS_PERCENT = re.compile(
+    r"\b(?:what|which|how many|find|the|as an?|in|nearest|whole)\s+(?:\w+\s+){0,2}percent(?:age)?s?\b|"
+    r"\bexpress(?:ed)?\b[^.?!]{0,60}\bpercent",
+    re.IGNORECASE,
+)
+_ASKING = re.compile(
+    r"[^.?!\n]{0,600}\?|(?:(?<=[.?!\n,] )|\A|(?<=\n))(?:find|compute|determine|express|calculate|evaluate|give|write|what|by what|how|state|round)\b[^.?!\n]{0,600}",
+    re.IGNORECASE,
+)
+_ASKS_FRACTION = re.compile(
+    r"\b(?:as|in|into)\s+(?:a|an|the)?\s*(?:\w+\s+){0,2}(?:fraction|decimal)\b|\bwhat\s+(?:is the\s+)?(?:fraction|probability|ratio)\b",
+    re.IGNORECASE,
+)
+_PLACE_NAMES = {
+    "tenth": 1,
+    "hundredth": 2,
+    "thousandth": 3,
+    "ten-thousandth": 4,
+    "cent": 2,
+    "penny": 2,
+    "integer": 0,
+    "whole": 0,
+    "unit": 0,
+    "one": 0,
+    "dollar": 0,
+    "degree": 0,
+    "percent": 0,
+    "minute": 0,
+    "second": 0,
+    "day": 0,
+    "ten": -1,
+    "hundred": -2,
+    "thousand": -3,
+    "million": -6,
+}
+_NEAREST = re.compile(
+    r"\bnearest\s+(?:\$?(?P<number>0?\.0*1|10*)\b|(?P<name>ten-thousandth|[a-z]+))", re.IGNORECASE
+)
+_PLACES = re.compile(
+    r"\b(?P<count>\d|one|two|three|four|five|six)\s+(?:decimal\s+(?:places?|digits?|points?)|places?\s+(?:after|past)|d\.?p\.?\b|decimals\b)",
+    re.IGNORECASE,
+)
+_COUNTS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
+_ORDER = re.compile(
+    r"\b(?:in|by|into)\s+(?:strictly\s+)?(?:increasing|ascending|decreasing|descending|alphabetical|numerical|chronological|the same|that|this|the given)\s+order\b|"
+    r"\bfrom\s+(?:the\s+)?(?:least|smallest|lowest|greatest|largest|highest|shortest|longest)\s+to\s+(?:the\s+)?(?:greatest|largest|highest|least|smallest|lowest|longest|shortest)\b|\brespectively\b",
+    re.IGNORECASE,
+)
+_ANY_ORDER = re.compile(r"\bany\s+order\b|\border does not matter\b", re.IGNORECASE)
+_SIMPLEST = re.compile(
+    r"\b(?:simplest|lowest|reduced|fully reduced|most simplified)\s+(?:\w+\s+)?(?:form|terms|fraction)\b|\b(?:fully|completely)\s+simplif|"
+    r"\bsimplif(?:y|ied)\s+(?:your|the)\s+(?:answer|fraction)|\breduced\s+(?:common\s+)?fraction\b|\birreducible\b|\brelatively prime\b",
+    re.IGNORECASE,
+)
+_FACTORED = re.compile(r"\bfactor(?:ed|ise|ize|ised|ized)?\b", re.IGNORECASE)
+_VARIABLE = re.compile(
+    r"(?i:\b(?:solve|solving)\b[^.?!]{0,120}?\bfor|\bvalue of|\bfind|\bdetermine|\bwhat is|\bcompute)\s+"
+    r"(?:the (?:real |positive |unknown )?(?:number |value |integer )?)?"
+    r"\$?\\?\(?\s*(?P<name>[a-zA-Z])\s*\\?\)?\$?"
+    r"(?=[\s.,?!;:]*(?:\Z|[.?!;:\n]|(?:and|if|when|such|in|given|for|that|so|where|Give|Express|Round)\b))"
+)
+_NAMED = re.compile(r"[\s$]*([a-zA-Z])\s*=\s*([^=<>,]{1,200}?)[\s$.]*\Z")
+_SEVERAL_NAMED = re.compile(
+    r"([a-zA-Z])\s*=\s*([^=<>,;]{1,100}?)(?=\s*(?:[,;]|\band\b|\\text\{\s*and\s*\}|[$.\s]*\Z))"
+)
+_INTEGRATION = re.compile(
+    r"\\int|∫|integra|antiderivative|primitive|differential equation|anti-derivative|indefinite|dy/dx|\\frac\{d",
+    re.IGNORECASE,
+)
+_GENERAL = re.compile(
+    r"\b(?:general|most general|all)\s+(?:\w+\s+)?(?:antiderivatives?|solutions?|integrals?)\b|\bfamily of\b",
+    re.IGNORECASE,
+)
+_PLUS_CONSTANT = re.compile(r"\+\s*(?:C|c|K|k|const(?:ant)?|\\text\{C\})(?:_\{?\d\}?)?[\s$.]*\Z")
+_LABEL = re.compile(
+    r"(?:\\(?:textbf|text|mathrm|textup|mathbf)\s*\{)?\s*(?:\(([A-J])\)|(?<![\w\\])([A-J])[).:](?=[\s}\\$]))\s*\}?[\s:~\\]*"
+)
+_SEPARATOR = re.compile(r"(?:\\q?quad|\\\\|\\hspace\{[^}]*\}|\\ |[\s$,;.~}])+\Z")
+_UNIT_ASKED = re.compile(
+    r"\bhow many\s+((?:square |cubic )?[a-z]+)\b|\bin\s+((?:square |cubic )?[a-z]+)[?.]|\bnumber of\s+((?:square |cubic )?[a-z]+)\b",
+    re.IGNORECASE,
+)
+_HAS_OPERATION = re.compile(
+    r"[+*^=/]|\w\s*-|\\(?:frac|cdot|times|sqrt|sum|int|prod|lim|binom|log|ln|sin|cos|tan)|!"
+)
+_SPACE = re.compile(
+    r"\\(?:left|right|displaystyle|dfrac|tfrac|cdot|times|[,;:!])(?![A-Za-z])|[\s$*]+|\\[()\[\]]"
+)
+
+
+def adjust(case: Case) -> Adjusted:
+    """Apply the rules that come before the comparison."""
+    case = case._replace(question=case.question[-MAX_CHARS:])
+    original = case
+    fired: tuple[str, ...] = ()
+    for name, rule in BEFORE.items():
+        if name in case.options.question_rules:
+            changed = rule(case)
+            if changed is not None and changed != case:
+                case, fired = changed, (*fired, name)
+    return Adjusted(case, fired, original if fired else None)
+
+
+def veto(case: Case) -> str | None:
+    """Return the name of the first rule that forbids CORRECT for this pair, or `None`."""
+    for name, rule in VETOES.items():
+        if name in case.options.question_rules and rule(case):
+            return name
+    return None
+
+
+def asking(question: str) -> str:
+    """Return the sentences of a question that ask for something."""
+    return " ".join(_ASKING.findall(question))
+
+
+def _percent(case: Case) -> Case | None:
+    """A question for percent takes 28 for 28% and 28% for 28; a question for a fraction takes neither."""
+    if not (_PERCENT.search(case.reference) or _PERCENT.search(case.answer)):
+        return None
+    if _ASKS_PERCENT.search(asking(case.question)):
+        return case._replace(options=replace(case.options, percent=Percent.EITHER))
+    if _ASKS_FRACTION.search(case.question) and not _PERCENT.search(case.question):
+        return case._replace(options=replace(case.options, percent=Percent.EXACT))
+    return None
+
+
+def asked_places(question: str) -> int | None:
+    """Return how many decimal places a question asks for; negative for tens and hundreds."""
+    match = _PLACES.search(question)
+    if match is not None:
+        count = match["count"].lower()
+        return _COUNTS.get(count) or int(count) if count in _COUNTS or count.isdigit() else None
+    match = _NEAREST.search(question)
+    if match is None:
+        return None
+    number = match["number"]
+    if number is not None:
+        return len(number.split(".")[1]) if "." in number else 1 - len(number)
+    return _PLACE_NAMES.get(match["name"].lower().removesuffix("s"))
+
+
+def _rounding(case: Case) -> Case | None:
+    """An answer with more places than were asked for is CORRECT if it rounds to the reference."""
+    wanted, given = quick_decimal(case.reference), quick_decimal(case.answer)
+    if wanted is None or given is None or wanted[0] == given[0]:
+        return None
+    places = asked_places(case.question)
+    if places is None or places > 5 or given[1] <= max(places, 0) or wanted[1] > max(places, 0):
+        return None
+    step = 10 ** (6 - places)
+    value, half = abs(given[0]), step // 2
+    rounded = (value + half) // step * step
+    if (rounded if given[0] >= 0 else -rounded) != wanted[0]:
+        return None
+    return case._replace(answer=case.reference)
+
+
+def _order(case: Case) -> Case | None:
+    """A list keeps its order if the question asks for one."""
+    if "," not in case.reference or case.options.order_matters:
+        return None
+    if not _ORDER.search(case.question) or _ANY_ORDER.search(case.question):
+        return None
+    return case._replace(options=replace(case.options, order_matters=True))
+
+
+def _form(case: Case) -> Case | None:
+    """`In simplest form` takes no answer that can be reduced or worked out."""
+    if case.options.simplified or not _SIMPLEST.search(case.question):
+        return None
+    if _FACTORED.search(case.question):
+        return None
+    return case._replace(options=replace(case.options, simplified=True))
+
+
+def choices(question: str) -> dict[str, str]:
+    """Return the choices that a question lists, by letter; empty if it lists none from A on."""
+    labels = [(m.group(1) or m.group(2), m) for m in _LABEL.finditer(question)]
+    last = len(labels)
+    for start in range(len(labels) - 1, -1, -1):
+        if labels[start][0] != "A":
+            continue
+        run = [labels[start]]
+        for letter, match in labels[start + 1 : last]:
+            if ord(letter) == ord(run[-1][0]) + 1:
+                run.append((letter, match))
+        if len(run) >= 2:
+            ends = [m.start() for _, m in run[1:]] + [_end_of_choices(question, run[-1][1].end())]
+            return {
+                letter: _SEPARATOR.sub("", question[m.end() : end]).strip(" $\\\n")
+                for (letter, m), end in zip(run, ends)
+            }
+    return {}
+
+
+def _end_of_choices(question: str, start: int) -> int:
+    newline = question.find("\n", start)
+    return len(question) if newline < 0 else newline
+
+
+def _choices(case: Case) -> Case | None:
+    """A letter stands for the choice with that letter, and a choice's content for its letter."""
+    reference_is_letter = is_plain_choice(case.reference)
+    letter = choice(case.answer)
+    if reference_is_letter is (letter is not None) and letter == unwrap(case.answer).strip("(). "):
+        return None
+    listed = choices(case.question)
+    if not listed:
+        return None
+    if not reference_is_letter:
+        content = listed.get(letter or "")
+        return case._replace(answer=content) if content and is_plain_choice(case.answer) else None
+    wanted = listed.get(choice(case.reference) or "")
+    if not wanted:
+        return None
+    if letter is not None:
+        said = _LABEL.sub("", case.answer, count=1)
+        contradicts = (
+            said.strip(" $.") and letter in listed and _names_another(said, letter, listed)
+        )
+        return case._replace(answer="\\text{two different choices}") if contradicts else None
+    same = [name for name, content in listed.items() if _squash(content) == _squash(case.answer)]
+    if len(same) == 1:
+        return case._replace(answer=same[0])
+    if len(set(map(_squash, listed.values()))) < len(listed):
+        return None
+    return case._replace(reference=wanted)
+
+
+def _names_another(said: str, letter: str, listed: Mapping[str, str]) -> bool:
+    """Return whether words behind a letter are the content of another choice."""
+    squashed = _squash(said)
+    return any(
+        name != letter and squashed == _squash(content) for name, content in listed.items()
+    ) and squashed != _squash(listed[letter])
+
+
+def _unit(case: Case) -> Case | None:
+    """A reference without a unit has the unit that the question asks for."""
+    if quick_decimal(case.reference) is None or quick_decimal(case.answer) is not None:
+        return None
+    from stepgym.envs.maths.units import is_unit
+
+    asked = {
+        next(group for group in match.groups() if group).lower()
+        for match in _UNIT_ASKED.finditer(asking(case.question))
+    }
+    known = [phrase for phrase in asked if is_unit(phrase.split()[-1])]
+    if len(known) != 1 or "percent" in known[0]:
+        return None
+    number = case.reference.strip().strip("$")
+    return case._replace(reference=f"{number}\\text{{ {known[0]}}}")
+
+
+def asked_variable(question: str) -> str | None:
+    """Return the one variable that a question asks for, or `None`."""
+    found = list(_VARIABLE.finditer(question))
+    names = {match["name"] for match in found}
+    if any(question[match.end() :].lstrip(" ,").startswith("and") for match in found):
+        return None  # `find x and y`
+    return names.pop() if len(names) == 1 else None
+
+
+def _variable(case: Case) -> Case | None:
+    """Of several named values, the one that was asked for is the answer."""
+    if "=" not in case.answer or "=" in case.reference or "," in case.reference:
+        return None
+    found = _SEVERAL_NAMED.findall(case.answer)
+    if len(found) < 2 or len({name for name, _ in found}) < len(found):
+        return None
+    asked = asked_variable(case.question)
+    values = dict(found)
+    return case._replace(answer=values[asked]) if asked in values else None
+
+
+def _wrong_variable(case: Case) -> bool:
+    """The answer names another variable of the question than the one that was asked for."""
+    match = _NAMED.match(case.answer)
+    if match is None:
+        return False
+    asked = asked_variable(case.question)
+    if asked is None or match.group(1) == asked:
+        return False
+    named = _NAMED.match(case.reference)
+    if named is not None and named.group(1) == match.group(1):
+        return False
+    return re.search(rf"(?<![A-Za-z\\]){match.group(1)}(?![A-Za-z])", case.question) is not None
+
+
+def _wrong_constant(case: Case) -> bool:
+    """One side has a constant of integration that the other lacks, and the question settles which is right."""
+    wanted = _PLUS_CONSTANT.search(case.reference) is not None
+    given = _PLUS_CONSTANT.search(case.answer) is not None
+    if wanted == given:
+        return False
+    if wanted and _GENERAL.search(case.question):
+        return True
+    return not _INTEGRATION.search(case.question)
+
+
+def _restated(case: Case) -> bool:
+    """The answer is an unevaluated piece of the question, and the reference is shorter."""
+    answer = _squash(case.answer)
+    if len(answer) < 3 or not _HAS_OPERATION.search(case.answer.strip("-$ ")):
+        return False
+    reference = _squash(case.reference)
+    if answer == reference:
+        return False
+    is_number = quick_number(case.answer) is not None
+    if not _can_be_reduced(case.answer) if is_number else len(answer) <= len(reference):
+        return False
+    if "=" in reference and not _NAMED.match(case.reference):
+        return False
+    return answer in _squash(case.question)
+
+
+def _can_be_reduced(text: str) -> bool:
+    from math import gcd
+
+    numbers = [int(n) for n in re.findall(r"\d+", text)[:3]]
+    return len(numbers) == 2 and gcd(*numbers) > 1
+
+
+def _squash(text: str) -> str:
+    text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
+    return _SPACE.sub("", text).strip(".,;:?!")
+
+
+BEFORE: Mapping[str, Callable[[Case], Case | None]] = {
+    "choices": _choices,
+    "variable": _variable,
+    "percent": _percent,
+    "rounding": _rounding,
+    "order": _order,
+    "form": _form,
+    "unit": _unit,
+}
+VETOES: Mapping[str, Callable[[Case], bool]] = {
+    "variable": _wrong_variable,
+    "constant": _wrong_constant,
+    "restated": _restated,
+}
+VETO_REASONS = {
+    "variable": "the question asks for another variable",
+    "constant": "one side lacks the constant of integration",
+    "restated": "the answer only restates the question",
+}
+assert {*BEFORE, *VETOES} == set(QUESTION_RULES)

@@ -33,6 +33,7 @@ from stepgym.envs.maths.statements import (
     said_yes_or_no,
     stated,
     stated_choice,
+    word_leads,
 )
 
 
@@ -63,10 +64,12 @@ _TAIL_CHARS = 4000
 
 _SIMPLE = re.compile(r"[\s0-9+\-*/^().,$%=]{0,40}[A-Za-z]?[\s0-9+\-*/^().,$%=]{0,40}\Z")
 _PLAIN = re.compile(
-    r"(?>\\[A-Za-z]+|[^A-Za-z<#\n\\`\u0250-\U0010ffff]|\\[^A-Za-z(\[]|[A-Za-z](?![A-Za-z])){0,400}+\Z"
+    r"(?>\\[A-Za-z]+|[^A-Za-z<#\n\\`\u00c0-\U0010ffff]|\\[^A-Za-z(\[]|[A-Za-z](?![A-Za-z])){0,400}+\Z"
 )
 """Commands, digits and single letters only: nothing in it can announce an answer."""
-_LABEL = re.compile(r"\s{0,8}(?:(?:A|Ans)\s?[:=]|=)\s?(?=\S)")
+_LABEL = re.compile(
+    r"\s{0,8}(?:(?:A|Ans)\s?[:=]|=>?|\\(?:Rightarrow|therefore|implies)(?![a-z])|[→⇒∴])\s?(?=\S)"
+)
 _EMPHASISED = re.compile(r"\s{0,8}\*([^*\n]{1,100})\*\s{0,8}\Z")
 _STYLE = re.compile(
     r"\\displaystyle(?![A-Za-z])|\\color\s?(?:\{[A-Za-z]*\}|\[[^\]]*\]\{[^}]*\})|\\textcolor\s?\{[A-Za-z]*\}"
@@ -77,6 +80,10 @@ _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|mathrm|mbox|textit|mathbf)\s?\{([^
 _ANSWER_LABEL = re.compile(
     r"[\s*_]{0,6}(?:the\s)?(?:final\s)?(?:answer|ans|result)(?:\sis)?[\s*_]{0,4}[:=]?[\s*_]{0,6}(?=\S)",
     re.IGNORECASE,
+)
+_ENVIRONMENT = re.compile(
+    r"\\begin\{(?P<name>align|aligned|equation|gather|displaymath|center)(?P<star>\*?)\}(?P<inner>.{1,2000}?)\\end\{(?P=name)(?P=star)\}",
+    re.DOTALL,
 )
 _HEADING = re.compile(
     r"\W{0,4}(?:step|part|case|solution|approach|method|problem|question|explanation)\b|.*:\W{0,4}\Z",
@@ -276,6 +283,10 @@ def _last_phrase(text: str, lowered: str, start: int, end: int, kind: Kind) -> P
 def _announced(text: str, phrase: Phrase, end: int, kind: Kind) -> Extraction:
     begin = phrase.end
     window = min(end, begin + _TAIL_CHARS)
+    environment = _ENVIRONMENT.match(text, begin, window)
+    if environment is not None:
+        start, stop_at = environment.span("inner")
+        return Extraction(text[start:stop_at].strip(), (start, stop_at), "answer is")
     formula = next(iter(find_formulas(text, begin, window)), None) if text[begin] in "$\\" else None
     opens = formula is not None and formula.start == begin
     stop = _SENTENCE_END.search(text, formula.end if formula and opens else begin, window)
@@ -311,17 +322,23 @@ def _is_stated(piece: str, kind: Kind) -> bool:
         return len(piece) > 3
     if not has_words(piece):
         return False
-    return is_sentence(piece) or says_operation(piece) or not _is_readable(piece)
+    if is_sentence(piece) or says_operation(piece) or word_leads(piece):
+        return not _is_date_or_time(piece)
+    return not _is_readable(piece)
 
 
 def _is_readable(piece: str) -> bool:
     # The parser and its tables load with the first text that needs them.
     from stepgym.envs.maths.reading import read
-    from stepgym.envs.maths.textual import choice, date, time_of_day
+    from stepgym.envs.maths.textual import choice
 
-    if read(piece).node is not None:
-        return True
-    return bool(choice(piece) or time_of_day(piece) or date(piece))
+    return read(piece).node is not None or bool(choice(piece)) or _is_date_or_time(piece)
+
+
+def _is_date_or_time(piece: str) -> bool:
+    from stepgym.envs.maths.textual import date, time_of_day
+
+    return bool(time_of_day(piece) or date(piece))
 
 
 def _stated(text: str, start: int, end: int, kind: Kind) -> Stated | None:
@@ -365,7 +382,9 @@ def _bare(seen: Visible, kind: Kind) -> Extraction | None:
     if stripped[:1] == "`" == stripped[-1:] and len(stripped) > 2:
         return _narrowed(text, start, end, "bare", kind)
     whole = Extraction(text[start:end], (start, end), "bare")
-    if kind.is_reference or len(stripped) > MAX_BARE_CHARS:
+    if kind.is_reference:
+        return _stated_reference(text, start, end) or whole
+    if len(stripped) > MAX_BARE_CHARS:
         return whole
     if kind.is_choice:
         if len(stripped) > 200:
@@ -374,9 +393,21 @@ def _bare(seen: Visible, kind: Kind) -> Extraction | None:
         if chosen is not None:
             return Extraction(chosen.text, chosen.span, chosen.how)
         return None if is_sentence(stripped) else whole
-    if "\n\n" in stripped or _is_stated(stripped, kind):
+    label = _LABEL.match(text, start, end)
+    if label is not None:
+        start = label.end()
+        whole = Extraction(text[start:end], (start, end), "answer is")
+    if "\n\n" in stripped or _is_stated(text[start:end].strip(), kind):
         return None
     return whole
+
+
+def _stated_reference(text: str, start: int, end: int) -> Extraction | None:
+    """Return the one value that a reference in a plain sentence states: `There are 3 ways.`"""
+    if end - start > 400 or not is_sentence(text[start:end]) or _is_readable(text[start:end]):
+        return None
+    found = stated(text, start, end, only=True)
+    return None if found is None else Extraction(found.text, found.span, found.how)
 
 
 def _said(seen: Visible, kind: Kind) -> Extraction | None:

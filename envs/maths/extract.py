@@ -59,7 +59,7 @@ CUT_OFF = "boxed, cut off"
 HEDGED = "a sentence that states no one answer"
 MAX_BARE_CHARS = 20_000
 """A longer text without a marked answer is not looked at for sentences."""
-_TAIL_CHARS = 4000
+_TAIL_CHARS = 2000
 """How much of a text's end the ways without a mark look at."""
 
 _SIMPLE = re.compile(r"[\s0-9+\-*/^().,$%=]{0,40}[A-Za-z]?[\s0-9+\-*/^().,$%=]{0,40}\Z")
@@ -95,9 +95,13 @@ _SENTENCE_END = re.compile(
 _BOUNDARY = re.compile(
     r"(?<!\\)[.!?](?:[\"'”*)]{0,3})(?=\s+(?:[A-Z\"*<\[\\($]|\d))|[。！？；।۔]|\n[ \t]*|<\|step_end\|>"
 )
-_BOILERPLATE = re.compile(r"I hope (?:it|this) is correct|\bNote:[^\n]{0,400}\Z|Let me know if")
+_BOILERPLATE = ("I hope it is correct", "I hope this is correct", "Let me know if", "Note:")
+"""What may follow the last sentence; a note counts only as the last line."""
 _BOLD = re.compile(r"(?<![\w)\]}*])\*\*(?=[^\s*])[^*\n]{1,400}+(?<!\s)\*\*(?![\w(*])")
 """`**42**`, but not the powers of `(x)**2 + y**2`."""
+_THREE_WORDS = re.compile(r"\b[a-z]{2,} [a-z]{2,} [a-z]{2,}\b")
+_DIGIT = re.compile(r"\d")
+_SHORT_CHARS = 120
 _EDGES = " \t\r\n*_\"'`"
 
 
@@ -393,6 +397,8 @@ def _bare(seen: Visible, kind: Kind) -> Extraction | None:
         if chosen is not None:
             return Extraction(chosen.text, chosen.span, chosen.how)
         return None if is_sentence(stripped) else whole
+    if len(stripped) > _SHORT_CHARS and _is_prose(stripped):
+        return None
     label = _LABEL.match(text, start, end)
     if label is not None:
         start = label.end()
@@ -400,6 +406,11 @@ def _bare(seen: Visible, kind: Kind) -> Extraction | None:
     if "\n\n" in stripped or _is_stated(text[start:end].strip(), kind):
         return None
     return whole
+
+
+def _is_prose(piece: str) -> bool:
+    """Return whether a longer text is plainly prose: three words in a row, numbers, and no LaTeX."""
+    return "\\" not in piece and bool(_THREE_WORDS.search(piece)) and bool(_DIGIT.search(piece))
 
 
 def _stated_reference(text: str, start: int, end: int) -> Extraction | None:
@@ -414,9 +425,14 @@ def _said(seen: Visible, kind: Kind) -> Extraction | None:
     """What the last sentence states, boilerplate after it left out."""
     text, start, end = seen
     start = max(start, end - _TAIL_CHARS)
-    boilerplate = _BOILERPLATE.search(text, start, end)
-    if boilerplate is not None and text[start : boilerplate.start()].strip():
-        end = boilerplate.start()
+    for opening in _BOILERPLATE:
+        at = text.find(opening, start, end)
+        if (
+            at > start
+            and text[start:at].strip()
+            and (opening[-1] != ":" or "\n" not in text[at:end])
+        ):
+            end = at
     while end > start and text[end - 1] in _EDGES:
         end -= 1
     begins = [start, *(match.end() for match in _BOUNDARY.finditer(text, start, end))]

@@ -18,20 +18,40 @@ _CONTRAST = re.compile(
 )
 """`42, not 24` states 42."""
 
-_ANYWHERE = re.compile(
-    r"\b(?:not|never|neither|nor|cannot|except|excluding|unless|either|wrong|incorrect|false|untrue|no|don|isn|"
-    r"assume|assuming|suppose|supposing|imagine|pretend|whether|unsure|unlikely|hardly|nobody|nothing)\b|\A\W*let (?!me\b|us\b)|n['’]t\b|"
+_WORD = re.compile(r"[^\W\d_]+")
+_HEDGES = frozenset(
+    """
+    not never neither nor cannot except excluding unless either wrong incorrect false untrue no don isn
+    assume assuming suppose supposing imagine pretend whether unsure unlikely hardly nobody nothing
+    between range ranges ranging rhymes
+    nicht kein keine weder oder weniger kleiner größer grösser höher niedriger
+    pas jamais sauf aucun inférieur inférieure supérieur supérieure ni excepto menos menor mayor
+    não maior minore maggiore mniej więcej bukan atau kurang lebih değil veya không hoặc
+    не нет или меньше больше кроме ليس ليست أو یا
+    """.split()
+)
+"""Words that hedge wherever they stand in a sentence, in languages that part their words by blanks."""
+_HEDGES_WITHOUT_BLANKS = re.compile(
+    r"नहीं|(?<!\S)या(?!\S)|নয়|(?<!\S)বা(?!\S)|نہیں|より|보다|もしくは|か@|不是|不等于|并非|或者|小于|大于|少于|多于|"
+    r"ではな|じゃな|ありません|または|未満|아니|아닙|또는|미만|초과"
+)
+_PHRASE_WORDS = frozenset(
+    """
+    let but other different than by such e example instance same answer differ differs away far apart close near
+    next similar n t
+    """.split()
+)
+"""Words without which none of the phrases stands in a sentence."""
+_PHRASES = re.compile(
+    r"\A\W*let (?!me\b|us\b)|n['’]t\b|"
     r"\b(?:anything|all|everything) (?:else )?but\b|\bother than\b|\bdifferent from\b|"
     r"\b(?:more|less|greater|fewer|larger|smaller|bigger|higher|lower|bounded) (?:than|by)\b[^@]{0,24}@|"
     r"@[^@#]{0,12}\b(?:more|less|greater|fewer|larger|smaller|bigger|higher|lower) than\b|"
-    r"\b(?:between|range|ranges|ranging)\b|\bsuch as\b|\be\.g\.|\bfor (?:example|instance)\b|"
+    r"\bsuch as\b|\be\.g\.|\bfor (?:example|instance)\b|"
     r"\bsame as the\b|\banswer\b(?!\W{0,4}(?:of |as |to be |is |would be )?\W{0,3}@)[^@]{0,60}@|"
-    r"\b(?:differs?|different|away|far|apart) from\b|\b(?:close|near|next|similar) to\b|\brhymes\b|\?\W{0,4}\Z|"
-    r"\b(?:nicht|kein|keine|weder|oder|weniger|pas|jamais|sauf|ni|excepto|menos|menor|mayor|maior|não|bukan|"
-    r"atau|kurang|lebih|не|нет|или|меньше|больше|кроме|değil|veya|không|hoặc|ليس|ليست|أو|نہیں|یا|aucun|kleiner|größer|grösser|höher|niedriger|inférieure?|supérieure?|minore|maggiore|mniej|więcej)\b|"
-    r"नहीं|(?<!\S)या(?!\S)|নয়|(?<!\S)বা(?!\S)|より|보다|もしくは|か@|"
-    r"不是|不等于|并非|或者|小于|大于|少于|多于|ではな|じゃな|ありません|または|未満|아니|아닙|또는|미만|초과"
+    r"\b(?:differs?|different|away|far|apart) from\b|\b(?:close|near|next|similar) to\b"
 )
+_QUESTION = re.compile(r"\?\W{0,4}\Z")
 _BEFORE = re.compile(
     r"(?:\b(?:at least|at most|no (?:more|less|fewer)|up to|over|under|above|below|beyond|exceeds?|exceeding|"
     r"nearly|almost|within|until|past|after|before|following|preceding|like|including|besides|≤|≥|<|>|"
@@ -70,7 +90,14 @@ def hedged(skeleton: str) -> bool:
     contrast = _CONTRAST.search(skeleton)
     if contrast is not None and "@" in skeleton[: contrast.start()]:
         skeleton = skeleton[: contrast.start()]
-    if _ANYWHERE.search(skeleton) or _BEFORE.search(skeleton) or _AFTER.search(skeleton):
+    words = set(_WORD.findall(skeleton))
+    if not words.isdisjoint(_HEDGES) or _QUESTION.search(skeleton):
+        return True
+    if not words.isdisjoint(_PHRASE_WORDS) and _PHRASES.search(skeleton):
+        return True
+    if not skeleton.isascii() and _HEDGES_WITHOUT_BLANKS.search(skeleton):
+        return True
+    if _BEFORE.search(skeleton) or _AFTER.search(skeleton):
         return True
     if "#" not in skeleton:
         return False

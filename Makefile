@@ -7,7 +7,7 @@ PYTHON ?= python3
 OUT ?= demo
 export PYTHON
 
-.PHONY: demo test check clean help
+.PHONY: demo test test-interop check clean help
 
 help:
 	@sed -n '2,5s/^# \{0,1\}//p' Makefile
@@ -18,6 +18,9 @@ demo: .venv/stamp-run
 test: .venv/stamp-test
 	@scripts/test $(PYTEST)
 
+test-interop:
+	@scripts/test-interop $(PEERS)
+
 check: .venv/stamp-test
 	@scripts/check
 
@@ -26,4 +29,4 @@ check: .venv/stamp-test
 	@touch $@
 
 clean:
-	rm -rf .venv demo runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-peers demo runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -27,13 +27,14 @@ from stepgym.agents.embedded.reward import EmbeddedRewardModel
 from stepgym.agents.intervals import wilson
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord
+from stepgym.claims.shipped_models.training import Settings, visited
 from stepgym.envs.families.countdown_solver import reachable
 from stepgym.envs.registry import load_env
-from stepgym.training.boards import train_choices, train_judged
-from stepgym.training.embedded import Settings, auc, visited
-from stepgym.training.examples import Replay, path_outcomes, visit_choices
-from stepgym.training.fit import Schedule
+from stepgym.selfplay.step_quality import auc
+from stepgym.training.embedded_trainers import train_targets, train_values
+from stepgym.training.examples import path_values, visit_targets
 from stepgym.training.policy_value import train_policy_value
+from stepgym.training.types import Schedule
 
 LEVEL, TRAINED_ON, HELD_OUT = 3, 411, 700_000
 Trainer = Callable[[Sequence[EpisodeRecord], Schedule, int], tuple[Any, Any]]
@@ -42,7 +43,7 @@ Trainer = Callable[[Sequence[EpisodeRecord], Schedule, int], tuple[Any, Any]]
 def one(records: Sequence[EpisodeRecord], schedule: Schedule, seed: int) -> tuple[Any, Any]:
     """Return the models that propose and score."""
     model = value_head.load(WEIGHTS / net.POLICY)
-    choices, values = visit_choices(records, Replay()), path_outcomes(records, Replay())
+    choices, values = visit_targets(records), path_values(records)
     train_policy_value(model, choices, values, schedule=schedule, seed=seed)
     return model.policy, model
 
@@ -60,8 +61,8 @@ def _apart(
     prm: Any, records: Sequence[EpisodeRecord], schedule: Schedule, seed: int
 ) -> tuple[Any, Any]:
     policy = net.load(net.POLICY, WEIGHTS / net.POLICY)
-    train_choices(policy, visit_choices(records, Replay()), schedule=schedule, seed=seed)
-    train_judged(prm, path_outcomes(records, Replay()), schedule=schedule, batch=128, seed=seed)
+    train_targets(policy, visit_targets(records), schedule=schedule, seed=seed)
+    train_values(prm, path_values(records), schedule=schedule, batch=128, seed=seed)
     return policy, prm
 
 

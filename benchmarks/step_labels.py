@@ -15,7 +15,8 @@ from typing import Any
 
 from stepgym.agents.solving import iter_solve
 from stepgym.envs.registry import load_env
-from stepgym.training.examples import Labels, Replay, step_labels
+from stepgym.training.examples import step_labels
+from stepgym.training.types import StepLabels
 
 
 def measure(
@@ -24,7 +25,7 @@ def measure(
     """Return the share of right labels, their number, and tokens a problem."""
     env = load_env("stepgym/Countdown-v0", level=level, seed=seed)
     problems = [env.problems[i] for i in range(num_problems)]
-    replay, right, total, tokens = Replay(), 0, 0, 0.0
+    right, total, tokens = 0, 0, 0.0
     for record in iter_solve(
         problems,
         env=env,
@@ -32,12 +33,12 @@ def measure(
         agent_settings=settings,
         policy="embedded",
         see_verdicts=True,
+        verify_all=True,
     ):
-        states = replay.states(record)
-        exact = step_labels(record, replay, states, Labels.VERIFIER)
+        exact = step_labels(record, StepLabels.VERIFIER)
         found = {
             node: label
-            for node, label in step_labels(record, replay, states, Labels.FIRST_ERROR).items()
+            for node, label in step_labels(record, StepLabels.FIRST_ERROR).items()
             if node in exact
         }
         right += sum(exact[node] == label for node, label in found.items())

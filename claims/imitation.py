@@ -10,11 +10,10 @@ from typing import Any
 from stepgym.agents.embedded import net
 from stepgym.envs.families.modular_sums import MODULUS, Sum, problems
 from stepgym.records.atomic import write_whole
-from stepgym.selfplay import ledger
-from stepgym.training.boards import tokens_read, train_choices
-from stepgym.training.embedded import TRAINING_SEED
-from stepgym.training.examples import Choice
-from stepgym.training.fit import Progress, Schedule
+from stepgym.selfplay import costs
+from stepgym.training.config import TRAINING_SEED
+from stepgym.training.embedded_trainers import tokens_per_sequence, train_targets
+from stepgym.training.types import OnProgress, PolicyTarget, Schedule
 
 GAME = "modular_sums"
 BATCH = 128
@@ -33,7 +32,7 @@ def demonstrations(
     known: frozenset[tuple[int, int]],
     seed: int,
     modulus: int = MODULUS,
-) -> list[Choice]:
+) -> list[PolicyTarget]:
     """Return right steps of random orders that need only known facts; a demonstrator who is stuck stops there."""
     source, rng = problems(level, TRAINING_SEED + seed, modulus=modulus), random.Random(seed)
     found = []
@@ -50,7 +49,7 @@ def demonstrations(
                 break
             a, b = rng.choice(sure)
             c = (a + b) % modulus
-            found.append(Choice(board, {f"{a} + {b} = {c}": 1.0}))
+            found.append(PolicyTarget(board, {f"{a} + {b} = {c}": 1.0}))
             rest = list(remaining)
             for number in (a, b) if running is None else (b,):
                 rest.remove(number)
@@ -68,14 +67,14 @@ def train_imitation(
     modulus: int = MODULUS,
     schedule: Schedule | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Any:
     """Train a policy from scratch into `out/policy` and return it."""
     known = known_facts(share, seed, modulus=modulus)
     choices = demonstrations(num_problems, level=level, known=known, seed=seed, modulus=modulus)
     model = net.build(net.POLICY, shape, GAME, seed=seed)
     schedule = schedule or Schedule(2500, 5e-3)
-    done = train_choices(
+    done = train_targets(
         model,
         choices,
         schedule=schedule,
@@ -84,8 +83,8 @@ def train_imitation(
         out=out / net.POLICY,
         progress=progress,
     )
-    if not (out / ledger.FILE).is_file():
-        read = tokens_read(GAME, choices[:500]) * BATCH * schedule.steps
-        cost = {**ledger.training(net.num_parameters(model), read), "seconds": done.seconds}
-        write_whole(out / ledger.FILE, json.dumps(cost) + "\n")
+    if not (out / costs.FILE).is_file():
+        read = tokens_per_sequence(GAME, choices[:500]) * BATCH * schedule.steps
+        cost = {**costs.training_cost(net.num_parameters(model), read), "seconds": done.seconds}
+        write_whole(out / costs.FILE, json.dumps(cost) + "\n")
     return model

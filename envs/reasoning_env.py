@@ -146,7 +146,7 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         self.verdict = None
         if self.render_mode == "human":
             print(self._transcript())
-        return self._observation(), self._info()
+        return self._observation(), self.info
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         before = self.state
@@ -166,7 +166,7 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         if self.render_mode == "human":
             print(self._transcript(since=len(before.steps)))
         truncated = state.end is End.STEP_LIMIT
-        return self._observation(), reward, state.done and not truncated, truncated, self._info()
+        return self._observation(), reward, state.done and not truncated, truncated, self.info
 
     def render(self) -> str | None:
         """Return the transcript in mode `ansi`; mode `human` prints as the episode goes."""
@@ -202,13 +202,16 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         [verdicts] = self.step_verifier.verify_steps([self.problem], [state])
         return self.rewards.step(verdicts[-1])
 
-    def _info(self) -> dict[str, Any]:
+    @property
+    def info(self) -> dict[str, Any]:
+        """What `reset` and `step` return beside the observation; a new dict at each call."""
         problem, state = self.problem, self.state
         info: dict[str, Any] = {
             "problem_id": problem.id,
             "index": problem.index,
             "num_steps": len(state.steps),
         }
+        info["reply"] = state.steps[-1].reply if state.steps else ""
         info["tool_tokens"] = sum(step.num_reply_tokens for step in state.steps)
         if problem.level is not None:
             info["level"] = problem.level

@@ -1,58 +1,49 @@
-"""The loop: play with search, learn from what a teacher approves, evaluate, keep the better policy; again.
+"""The loop: play with search, learn from what a teacher approves, evaluate, keep the better policy; repeat.
 
-A loop lives in one folder: `generation-G/run` (episodes), `generation-G/policy` and, with its own reward model,
-`generation-G/prm`; `loop.jsonl` has one line per finished generation. Started again it goes on where it stopped:
-episodes, training steps and whole generations that are there are not repeated. For the embedded models.
+A loop has one folder: `generation-G/run` (episodes), `generation-G/policy` and, with its own reward model,
+`generation-G/prm`; `loop.jsonl` has one line per finished generation. A second call resumes: episodes, training steps
+and generations that are finished are not repeated. For the embedded models.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial, reduce
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from stepgym.agents.embedded import net
-from stepgym.agents.embedded.games import GAMES
 from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.curriculum import Curriculum
 from stepgym.plugins.names import load_dotted
-from stepgym.records.near_duplicates import without_near_duplicates
-from stepgym.records.run_folder import read_episodes
-from stepgym.selfplay import ledger
+from stepgym.records.loader import Environments
+from stepgym.selfplay import costs
 from stepgym.selfplay.loop_config import LoopConfig
-from stepgym.selfplay.loop_episodes import (
-    HELD_OUT_SEED,
-    Tell,
-    env_of,
-    evaluate,
-    held_out,
-    play,
-    silent,
-)
 from stepgym.selfplay.loop_folder import (
     START,
     add_line,
     check_settings,
     keep_settings,
-    policy_folder,
+    model_home,
     read_log,
 )
-from stepgym.selfplay.teachers import Teacher, agreement, lessons
-from stepgym.training import boards, examples
-from stepgym.training.examples import Choice, Judged, Labels, Replay, require, require_both_classes
-from stepgym.training.fit import Schedule
-
-EVERY_S = 20.0
-"""How seldom a generation tells of itself before it is finished."""
+from stepgym.selfplay.loop_learn import (
+    policy_targets,
+    replay_buffer,
+    train_policy,
+    train_reward_model,
+    value_targets,
+)
+from stepgym.selfplay.loop_play import evaluate, held_out_env, outcomes_of, play
+from stepgym.selfplay.teachers import Teacher, agreement
+from stepgym.training.examples import episode_is_correct
+from stepgym.training.types import OnProgress, Progress
 
 
 class Generation(NamedTuple):
-    """What a per-generation report may look at."""
+    """A finished generation, as a report sees it."""
 
     config: LoopConfig
     number: int
@@ -60,260 +51,159 @@ class Generation(NamedTuple):
     """Holds `run/`, `policy/` and, with its own reward model, `prm/`."""
     records: Sequence[EpisodeRecord]
     env: Any
+    """The environment of the held-out problems."""
 
 
 Report = Callable[[Generation], Mapping[str, Any]]
-"""Returns JSON-able figures."""
+"""Returns figures that JSON can hold."""
+Lines = Sequence[Mapping[str, Any]]
+"""The log's lines so far."""
 
 
 def run_loop(
-    config: LoopConfig, *, tell: Tell = silent, report: Report | None = None
+    config: LoopConfig, *, progress: OnProgress | None = None, report: Report | None = None
 ) -> list[dict[str, Any]]:
-    """Run the generations that are not there yet and return the line of each, the start as generation 0.
+    """Run the generations that are not finished yet and return the line of each, the start as generation 0.
 
     `report` is called at the end of each generation and its figures are kept in the line (`config.report` names one).
     """
     report = load_dotted(config.report) if config.report else report
-    memory: dict[int, list[EpisodeRecord]] = {}
+    episodes: dict[int, list[EpisodeRecord]] = {}
 
-    def generation(number: int, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        return _generation(
-            config, number, lines, memory, report, seldom(tell, f"generation {number}")
-        )
+    def generation(number: int, lines: Lines) -> dict[str, Any]:
+        return _generation(config, number, lines, episodes, report, progress)
 
-    return finish(config, generation, tell=tell)
+    return run_generations(config, generation, progress=progress)
 
 
-def finish(
+def run_generations(
     config: LoopConfig,
-    generation: Callable[[int, Sequence[Mapping[str, Any]]], dict[str, Any]],
+    generation: Callable[[int, Lines], dict[str, Any]],
     *,
-    tell: Tell,
+    progress: OnProgress | None = None,
 ) -> list[dict[str, Any]]:
-    """Make the generations that the log has not yet, each from its number and the lines before; return all lines."""
+    """Make the generations that the log lacks, each from its number and the lines before; return all lines."""
     out = Path(config.out)
-    check_settings(out, config)
+    check_settings(config)
     lines = read_log(out)
     for number in range(len(lines), config.generations + 1):
-        line = generation(number, lines) if number else first_line(config, seldom(tell, "start"))
-        keep_settings(out, config)
+        line = generation(number, lines) if number else first_line(config, progress)
+        keep_settings(config)
         add_line(out, line)
         lines.append(line)
-        tell(_told(line))
+        if progress is not None:
+            shown = ("greedy", "searched", "accepted")
+            figures = {name: float(line[name]) for name in shown if name in line}
+            progress(Progress("loop", number + 1, config.generations + 1, "generations", figures))
     return lines
 
 
-def seldom(tell: Tell, what: str, every_s: float = EVERY_S) -> Tell:
-    """Return a `tell` that lets a line about `what` through once `every_s` seconds have passed since the last."""
-    last = time.monotonic()
-
-    def now_and_then(line: str) -> None:
-        nonlocal last
-        if time.monotonic() - last >= every_s:
-            tell(f"{what}: {line}")
-            last = time.monotonic()
-
-    return now_and_then
-
-
-def first_line(config: LoopConfig, tell: Tell = silent) -> dict[str, Any]:
-    """Return the line of generation 0: what the start can do, and what it cost where its trainer says so."""
-    if config.own_reward_model:  # a head on the policy can score, but is not what the loop trains
-        net.load(net.PRM, net.model_folder(policy_folder(config, START), net.PRM))
-    clock = ledger.Clock()
-    figures = evaluate(config, START, tell=tell)
-    cost = Path(config.init) / ledger.FILE
+def first_line(config: LoopConfig, progress: OnProgress | None = None) -> dict[str, Any]:
+    """Return the line of generation 0: what the start solves, and what it cost if its trainer says so."""
+    if (
+        config.own_reward_model
+    ):  # a value head beside the policy can score, but the loop cannot train it
+        net.load(net.PRM, net.model_folder(model_home(config, START), net.PRM))
+    watch = costs.Stopwatch()
+    figures = evaluate(config, START, progress=progress)
+    cost = Path(config.init) / costs.FILE
     spent = {"imitation": json.loads(cost.read_text(encoding="utf-8"))} if cost.is_file() else {}
-    tested = {**figures.pop("test"), "seconds": clock.lap()}
-    return {"generation": 0, "policy": START, **figures, "ledger": {**spent, "test": tested}}
+    spent["test"] = {**figures.pop("test"), "seconds": watch.lap()}
+    return {"generation": 0, "policy": START, **figures, "costs": spent}
 
 
 def _generation(
     config: LoopConfig,
     number: int,
-    lines: Sequence[Mapping[str, Any]],
-    memory: dict[int, list[EpisodeRecord]],
+    lines: Lines,
+    episodes: dict[int, list[EpisodeRecord]],
     report: Report | None,
-    tell: Tell,
+    progress: OnProgress | None,
 ) -> dict[str, Any]:
     name = f"generation-{number}"
-    folder = Path(config.out) / name
-    before = str(lines[-1]["policy"])
+    folder, before = Path(config.out) / name, str(lines[-1]["policy"])
     level = level_after(config, lines)
-    clock = ledger.Clock()
-    memory[number] = play(config, number, before, level=level, tell=tell)
-    played = {**ledger.spent(memory[number]), "seconds": clock.lap()}
-    buffer = buffered(config, number, memory)
-    choices = lessons_of(config, buffer)
-    policy = train_policy(config, choices, before, folder / net.POLICY, seed=number, tell=tell)
-    spent = {"play": played, "train": {**policy, "seconds": clock.lap()}}
+    watch = costs.Stopwatch()
+    records = episodes[number] = play(config, number, before, level=level, progress=progress)
+    spent = {"play": {**costs.playing_cost(records), "seconds": watch.lap()}}
+    buffer = replay_buffer(config, number, episodes)
+    targets = policy_targets(config, buffer)
+    cost = train_policy(
+        config, targets, before, folder / net.POLICY, seed=number, progress=progress
+    )
+    spent["train"] = {**cost, "seconds": watch.lap()}
     if config.own_reward_model:
-        judged = _train_prm(
-            config, judged_of(config, buffer), before, folder / net.PRM, seed=number, tell=tell
+        values = value_targets(buffer)
+        cost = train_reward_model(
+            config, values, before, folder / net.PRM, seed=number, progress=progress
         )
-        spent["reward_model"] = {**judged, "seconds": clock.lap()}
-    figures = evaluate(config, name, tell=tell)
-    spent["test"] = {**figures.pop("test"), "seconds": clock.lap()}
+        spent["reward_model"] = {**cost, "seconds": watch.lap()}
+    figures = evaluate(config, name, progress=progress)
+    spent["test"] = {**figures.pop("test"), "seconds": watch.lap()}
     best = next(line for line in reversed(lines) if line.get("accepted", True))
     worse = worse_p_value(best["solved"], figures["solved"])
     accepted = worse > 1 - config.confidence
+    played = outcomes_of(records)
     line = {
         "generation": number,
         "policy": name if accepted else before,
         "accepted": accepted,
         "p_worse": worse,
         **figures,
-        "play_solved": sum(r.verdict == "correct" for r in memory[number]) / len(memory[number]),
-        "lessons": len(choices),
-        "ledger": spent,
+        "play_solved": played.share,
+        "play_undecided": played.undecided,
+        "play_failed": played.failed,
+        "targets": len(targets),
+        "costs": spent,
     }
     if config.band:
-        outcomes = successes(config, memory[number])
-        line |= {
-            "level": level,
-            "success": sum(outcomes) / len(outcomes),
-            "curriculum": next_level(config, level, outcomes),
-        }
+        succeeded = successes(config, records)
+        rate = sum(succeeded) / len(succeeded) if succeeded else None
+        moved = next_level(config, level, succeeded)
+        line |= {"level": level, "success": rate, "curriculum": moved}
     if report:
         line["report"] = dict(
-            report(
-                Generation(
-                    config,
-                    number,
-                    folder,
-                    memory[number],
-                    env_of(config, config.level, HELD_OUT_SEED),
-                )
-            )
+            report(Generation(config, number, folder, records, held_out_env(config)))
         )
     return line
 
 
-def buffered(
-    config: LoopConfig, generation: int, memory: dict[int, list[EpisodeRecord]]
-) -> dict[int, list[EpisodeRecord]]:
-    """Return all that a generation may learn from: the replay buffer's episodes by generation, without near-duplicates
-    and without problems like a held-out one.
-
-    `memory` holds generations that this process has played or read; what has left the buffer is dropped from it.
-    """
-    first = max(1, generation - config.replay + 1)
-    for g in range(first, generation):
-        if g not in memory:
-            memory[g] = list(read_episodes(Path(config.out) / f"generation-{g}" / "run"))
-    for g in [g for g in memory if g < first]:
-        del memory[g]
-    apart = [problem.prompt for problem in held_out(config)]
-    numbers = sorted(memory)
-    return dict(zip(numbers, without_near_duplicates([memory[g] for g in numbers], apart=apart)))
-
-
-def lessons_of(config: LoopConfig, buffer: Mapping[int, Sequence[EpisodeRecord]]) -> list[Choice]:
-    """Return what the policy learns from the buffer."""
-    replay = Replay(options=config.env_options)
-    found: list[Choice] = []
-    for g, kept in buffer.items():
-        trusted = replace(
-            config, most_agreed=min(1.0, config.most_agreed + config.more_agreed * (g - 1))
-        )
-        by_problem = lessons(trusted, kept, replay, seed=1000 * config.seed + g)
-        found += [choice for choices in by_problem.values() for choice in choices]
-    return require(found, f"nothing that teacher {config.teacher} approves")
-
-
-def judged_of(config: LoopConfig, buffer: Mapping[int, Sequence[EpisodeRecord]]) -> list[Judged]:
-    """Return what the loop's own reward model learns from the buffer."""
-    records = [record for kept in buffer.values() for record in kept]
-    replay = Replay(options=config.env_options)
-    return require_both_classes(examples.judged_steps(records, replay, labels=Labels.MONTE_CARLO))
-
-
-def train_policy(
-    config: LoopConfig,
-    choices: Sequence[Choice],
-    start: str,
-    out: Path,
-    *,
-    seed: int,
-    steps: int | None = None,
-    tell: Tell = silent,
-) -> dict[str, float]:
-    """Train the policy named `start` on the lessons into `out`; return what it cost."""
-    schedule = Schedule(
-        steps or config.steps, config.learning_rate, warmup=20, checkpoint_every=200
-    )
-    model = net.load(net.POLICY, net.model_folder(policy_folder(config, start), net.POLICY))
-    progress = partial(_tell_training, tell, net.POLICY)
-    boards.train_choices(
-        model, choices, schedule=schedule, batch=config.batch, seed=seed, out=out, progress=progress
-    )
-    read = boards.tokens_read(model.config.stepgym_game, choices[:500])
-    return ledger.training(net.num_parameters(model), read * config.batch * schedule.steps)
-
-
-def _train_prm(
-    config: LoopConfig, judged: Sequence[Judged], start: str, out: Path, *, seed: int, tell: Tell
-) -> dict[str, float]:
-    schedule = Schedule(config.steps, config.learning_rate, warmup=20, checkpoint_every=200)
-    prm = net.load(net.PRM, net.model_folder(policy_folder(config, start), net.PRM))
-    boards.train_judged(
-        prm,
-        judged,
-        schedule=schedule,
-        seed=seed,
-        out=out,
-        progress=partial(_tell_training, tell, net.PRM),
-    )
-    game = GAMES[prm.config.stepgym_game]
-    sizes = [len(game.reading_tokens(one.board)) for one in judged[:500]]
-    return ledger.training(net.num_parameters(prm), sum(sizes) / len(sizes) * 256 * config.steps)
-
-
-def _tell_training(
-    tell: Tell, kind: str, step: int, steps: int, figures: Mapping[str, float]
-) -> None:
-    tell(f"trained {kind} {step} of {steps} steps, loss {figures['loss']:.3f}")
-
-
-def level_after(config: LoopConfig, lines: Sequence[Mapping[str, Any]]) -> int:
+def level_after(config: LoopConfig, lines: Lines) -> int:
     """Return the level to play after these generations."""
-    if not config.band:
-        return config.level
-    left = lines[-1].get("curriculum", config.start_level)
-    return int(
-        left["level"] if isinstance(left, dict) else left
-    )  # loops of before kept a whole curriculum here
+    return int(lines[-1].get("curriculum", config.start_level)) if config.band else config.level
 
 
-def next_level(config: LoopConfig, level: int, outcomes: Sequence[bool]) -> int:
+def next_level(config: LoopConfig, level: int, succeeded: Sequence[bool]) -> int:
     """Return the level after a generation: one up or down by its own success rate alone."""
+    if not succeeded:
+        return level
     low, high = config.band
     course = Curriculum(
-        level=level, highest=config.highest_level, low=low, high=high, window=len(outcomes)
+        level=level, highest=config.highest_level, low=low, high=high, window=len(succeeded)
     )
-    return reduce(Curriculum.observe, outcomes, course).level
+    return reduce(Curriculum.observe, succeeded, course).level
 
 
 def successes(config: LoopConfig, records: Sequence[EpisodeRecord]) -> list[bool]:
-    """Say which episodes are a success for the curriculum: by verdict, or without labels by half the votes."""
+    """Return which episodes succeed for the curriculum: by verdict or, with votes, if half of the samples agree.
+
+    UNDECIDED episodes (unless votes decide) and failed ones are left out.
+    """
     if Teacher(config.teacher) is not Teacher.VOTE:
-        return [record.verdict == "correct" for record in records]
-    replay = Replay(options=config.env_options)
-    return [agreement(record, replay.same(record)) >= 0.5 for record in records]
+        found = [episode_is_correct(record) for record in records]
+        return [correct for correct in found if correct is not None]
+    environments = Environments()
+    played = [record for record in records if record.verdict != "failed"]
+    return [agreement(record, environments.same(record)) >= 0.5 for record in played]
 
 
-def worse_p_value(old: Sequence[int], new: Sequence[int]) -> float:
-    """Return the chance of the new one doing this badly if both were equal: exact McNemar, one side."""
-    lost = sum(o > n for o, n in zip(old, new, strict=True))
-    won = sum(o < n for o, n in zip(old, new, strict=True))
-    n = lost + won
-    worse, all_ways = (
-        sum(math.comb(n, k) for k in range(lost, n + 1)),
-        1 << n,
-    )  # whole numbers: 2.0**1024 is none
-    return worse / all_ways
+def worse_p_value(old: Sequence[int | None], new: Sequence[int | None]) -> float:
+    """Return the chance of the new one doing this badly if both were equal: exact McNemar, one side.
 
-
-def _told(line: Mapping[str, Any]) -> str:
-    verdict = "" if line.get("accepted", True) else "  (turned down)"
-    return f"generation {line['generation']}: greedy {line['greedy']:.3f}  searched {line['searched']:.3f}{verdict}"
+    Problems that either did not decide are left out.
+    """
+    decided = [(o, n) for o, n in zip(old, new, strict=True) if o is not None and n is not None]
+    lost = sum(o > n for o, n in decided)
+    discordant = sum(o != n for o, n in decided)
+    # Whole numbers, because 2.0**1024 overflows.
+    return sum(math.comb(discordant, k) for k in range(lost, discordant + 1)) / (1 << discordant)

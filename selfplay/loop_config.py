@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from math import inf
 from pathlib import Path
 from typing import Any
 
-from stepgym.plugins.names import unknown_name
-from stepgym.plugins.settings import check_settings
 from stepgym.selfplay.teachers import Approval, Form, Teacher
-from stepgym.training.fit import TrainingError
+from stepgym.training.config import check_settings, read_toml
+from stepgym.training.types import TrainingError
 
-_RANGES = {
-    "generations": (0, inf),
-    "seed": (0, inf),
-    "temperature": (0, inf),
-    "path_weight": (0, inf),
-    **dict.fromkeys(
-        (
-            "episodes",
-            "held_out",
-            "replay",
-            "steps",
-            "batch",
-            "start_level",
-            "highest_level",
-            "min_support",
-        ),
-        (1, inf),
-    ),
+CHOICES: Mapping[str, Collection[str]] = {"teacher": list(Teacher), "form": list(Form)}
+_AT_LEAST_ONE = (
+    "episodes",
+    "held_out",
+    "replay",
+    "steps",
+    "batch",
+    "start_level",
+    "highest_level",
+    "min_support",
+)
+RANGES: Mapping[str, tuple[float, float]] = {
+    **dict.fromkeys(("generations", "seed", "temperature", "path_weight"), (0, inf)),
+    **dict.fromkeys(_AT_LEAST_ONE, (1, inf)),
     **dict.fromkeys(("confidence", "min_agreement", "most_agreed", "more_agreed"), (0, 1)),
 }
 
@@ -43,9 +37,9 @@ class LoopConfig(Approval):
     out: str
     env: str = "stepgym/Countdown-v0"
     level: int = 3
-    """Of the held-out problems, and of those played unless `band` moves it."""
+    """The level of the held-out problems, and of those played unless `band` moves it."""
     env_options: Mapping[str, Any] = field(default_factory=dict)
-    """Besides level and seed."""
+    """Options of the environment besides level and seed."""
     init: str = "embedded"
     """`embedded`, or a folder with `policy/` (and `prm/` where `own_reward_model`)."""
     own_reward_model: bool = False
@@ -53,47 +47,37 @@ class LoopConfig(Approval):
     agent: str = "best_of_n"
     agent_settings: Mapping[str, Any] = field(default_factory=lambda: {"n": 16})
     temperature: float = 1.0
-    """Of the policy's sampling, in play and in evaluation."""
+    """The policy's sampling temperature, in play and in evaluation."""
     see_verdicts: bool = False
-    """Whether the search stops at a verified answer, in play and in evaluation; for verifiers that need no reference."""
+    """Whether the search may see verdicts, in play and in evaluation; for verifiers that need no reference."""
+    undecidable_is_wrong: bool = False
+    """Answers that are UNDECIDED through their own fault (too large, unreadable, endless) count as wrong, not masked."""
     band: Sequence[float] = ()
-    """`[low, high]`: the level played goes up when the success rate of a generation is above, down when below."""
+    """`[low, high]`: the level played goes up if a generation's success rate is above, down if below."""
     start_level: int = 1
     """With `band`: the level first played."""
     highest_level: int = 5
-    """With `band`: the last one."""
+    """With `band`: the highest level played."""
     generations: int = 4
     episodes: int = 200
     replay: int = 2
-    """How many generations' episodes are learned from."""
+    """The number of generations whose episodes are learned from."""
     more_agreed: float = 0.0
-    """With `vote`: by how much `most_agreed` grows with each generation: a better policy's votes can be trusted further."""
+    """With `vote`: how much `most_agreed` grows with each generation, because a better policy's votes are right more often."""
     steps: int = 300
     learning_rate: float = 2e-3
     batch: int = 128
     held_out: int = 200
     confidence: float = 0.95
-    """The new policy is turned down when it is worse than the old at this confidence (exact McNemar test)."""
+    """The new policy is rejected if it is worse than the old one at this confidence (exact McNemar test)."""
     report: str = ""
-    """`package.module:function`, called with a `Generation` at the end of each; what it returns is kept in the log."""
+    """`package.module:function`, called with each finished `Generation`; what it returns is kept in the log."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         settings = {f.name: getattr(self, f.name) for f in fields(self)}
-        try:
-            check_settings("a loop", type(self), settings)
-        except ValueError as error:
-            raise TrainingError(str(error)) from error
-        for name, choices in (("teacher", Teacher), ("form", Form)):
-            if settings[name] not in list(choices):
-                raise TrainingError(
-                    str(
-                        unknown_name(
-                            name, settings[name], [str(choice) for choice in choices], dotted=False
-                        )
-                    )
-                )
-        for name, (low, high) in _RANGES.items():
+        check_settings("a loop", type(self), settings, CHOICES)
+        for name, (low, high) in RANGES.items():
             if not low <= settings[name] <= high:
                 says = f"at least {low}" if high == inf else f"between {low} and {high}"
                 raise TrainingError(f"{name} is {says}, not {settings[name]!r}")
@@ -108,17 +92,9 @@ class LoopConfig(Approval):
 
 
 def read_loop_config(file: Path, **given: Any) -> LoopConfig:
-    """Read a TOML file. Raises `TrainingError` that names the setting."""
-    try:
-        settings = tomllib.loads(file.read_text(encoding="utf-8")) | {
-            k: v for k, v in given.items() if v is not None
-        }
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise TrainingError(f"{file}: {error}") from error
-    known = {f.name for f in fields(LoopConfig)}
-    for name in settings:
-        if name not in known:
-            raise TrainingError(f"{file}: {unknown_name('setting', name, known, dotted=False)}")
+    """Read a TOML file; settings that are given override it. Raises `TrainingError` that names the setting."""
+    settings = read_toml(file, {f.name for f in fields(LoopConfig)}, what="setting")
+    settings |= {name: value for name, value in given.items() if value is not None}
     try:
         return LoopConfig(**{"out": str(file.with_suffix("")), **settings})
     except TrainingError as error:

@@ -1,8 +1,9 @@
-"""Self-play: an agent plays an environment's problems, and every finished episode goes to a run folder at once."""
+"""Self-play: an agent plays an environment's problems, and each finished episode is written to a run folder at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ from stepgym.agents.run_setup import open_setup
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import Budget, EpisodeRecord, Policy, RewardModel, Search
 from stepgym.envs.reasoning_env import ReasoningEnv
-from stepgym.envs.types import Problem
+from stepgym.envs.types import Environment, Problem
 from stepgym.plugins.errors import UserError
 from stepgym.records.run_folder import RunFolder
 from stepgym.records.statistics import summarise
 from stepgym.records.types import EpisodeKey, RunConfig, RunSummary
+from stepgym.training.types import OnProgress, Progress
 
 
 def selfplay(
@@ -36,19 +38,20 @@ def selfplay(
     see_verdicts: bool | None = None,
     num_parallel: int = 16,
     continuous: bool = False,
-    on_episode: Callable[[EpisodeRecord], object] | None = None,
+    progress: OnProgress | None = None,
 ) -> RunSummary:
-    """Play the first `episodes` problems of `env` into the folder `out` and return what is there then.
+    """Play the first `episodes` problems of `env` into the folder `out` and return a summary of the folder.
 
-    The same call goes on where an earlier one stopped; a larger `episodes` extends the run. `num_parallel` problems
-    are searched side by side and are what an interruption loses (with `continuous`, which lets them run ahead of each
-    other, up to four times as many). `see_verdicts` is as of `stepgym.agents.solve`. `on_episode` hears of each episode once it is on
-    the disk. Raises `ValueError` for unknown names and settings and `SandboxError` where the sandbox named in
-    `env_options` cannot be had, before anything is written; `SandboxError` also where it is lost on the way,
-    `RunMismatchError` where `out` holds a run with other settings, `RunBusyError` while another process writes.
+    The same call resumes; a larger `episodes` extends the run. `num_parallel` problems are searched side by side and
+    are what an interruption loses (with `continuous`, which lets them run ahead of each other, up to four times as
+    many). `see_verdicts` is as in `stepgym.agents.solve`. `progress` is called once each episode is on the disk; its
+    figures count the new episodes by verdict. Raises `ValueError` for unknown names and settings and `SandboxError`
+    for a sandbox in `env_options` that cannot be opened, before anything is written; `SandboxError` also for a sandbox
+    that is lost during the run, `RunMismatchError` if `out` holds a run with other settings, `RunBusyError` while
+    another process writes.
     """
     options = {**({} if level is None else {"level": level}), **(env_options or {})}
-    # Objects are described, names kept: the same names are the same run, whatever their defaults come to.
+    # Objects are described, names kept: the same names are the same run, whatever their defaults are.
     config = RunConfig(
         env_id=env if isinstance(env, str) else env.env_id,
         env_options=describe(options if isinstance(env, str) else describe_env(env)),
@@ -73,44 +76,80 @@ def selfplay(
         agent_settings=agent_settings,
         policy_settings=policy_settings,
     ) as setup:
-        where = setup.env
-        if episodes > len(where.problems):
+        problems = setup.env.problems
+        if episodes > len(problems):
             raise UserError(
-                f"episodes={episodes}, but {where.env_id} has {len(where.problems)} problems"
+                f"episodes={episodes}, but {setup.env.env_id} has {len(problems)} problems"
             )
-        with RunFolder(out, config) as folder:
-            for record in iter_solve(
-                _waiting(where, episodes, folder.done),
-                env=where,
-                agent=setup.agent,
-                agent_name=setup.agent_name,
-                policy=setup.policy,
-                reward_model=setup.reward_model,
-                budget=budget,
-                seed=seed,
-                see_verdicts=see_verdicts,
-                num_parallel=num_parallel,
-                continuous=continuous,
-                verify_all=True,
-            ):
-                folder.append(record)
-                if on_episode is not None:
-                    on_episode(record)
+        for _ in play_into(
+            out,
+            config,
+            [problems[index] for index in range(episodes)],
+            env=setup.env,
+            agent=setup.agent,
+            agent_name=setup.agent_name,
+            policy=setup.policy,
+            reward_model=setup.reward_model,
+            num_parallel=num_parallel,
+            continuous=continuous,
+            progress=progress,
+        ):
+            pass
     return summarise(out)
 
 
+def play_into(
+    path: str | Path,
+    config: RunConfig,
+    problems: Sequence[Problem],
+    *,
+    env: Environment,
+    policy: Policy,
+    reward_model: RewardModel | None = None,
+    agent: Search | None = None,
+    agent_name: str | None = None,
+    num_parallel: int = 64,
+    continuous: bool = False,
+    progress: OnProgress | None = None,
+    task: str = "self-play",
+) -> Iterator[EpisodeRecord]:
+    """Play the problems that a run folder does not hold yet; yield each episode once it is on the disk.
+
+    `config` says how. An agent that is made already may be given as `agent`, with the name that records call it. The figures of
+    `progress` count the new episodes by verdict. Raises as `RunFolder` does.
+    """
+    limits: dict[str, Any] = dict(config.budget)
+    with RunFolder(path, config) as folder:
+        left = [problem for problem in problems if EpisodeKey(problem.id) not in folder.done]
+        verdicts: Counter[str] = Counter()
+        for record in iter_solve(
+            left,
+            env=env,
+            agent=config.agent if agent is None else agent,
+            agent_settings=config.agent_settings if agent is None else None,
+            agent_name=agent_name,
+            policy=policy,
+            reward_model=reward_model,
+            budget=Budget(**limits) if limits else None,
+            seed=config.seed,
+            see_verdicts=config.see_verdicts,
+            num_parallel=num_parallel,
+            continuous=continuous,
+            verify_all=True,
+        ):
+            folder.append(record)
+            verdicts[record.verdict] += 1
+            if progress is not None:
+                done = len(problems) - len(left) + verdicts.total()
+                figures = {name: float(count) for name, count in verdicts.most_common()}
+                progress(Progress(task, done, len(problems), "episodes", figures))
+            yield record
+
+
 def describe_env(env: ReasoningEnv) -> dict[str, Any]:
-    """Return what makes an environment that is an object what it is."""
+    """Return the settings that make an environment object what it is."""
     if env.spec is not None:
         return dict(env.spec.kwargs)
     return {
         name: getattr(env, name) for name in ("problems", "domain", "verifier", "step_verifier")
     }
-
-
-def _waiting(env: ReasoningEnv, episodes: int, done: set[EpisodeKey]) -> Iterator[Problem]:
-    finished = frozenset(done)  # what this run adds meanwhile must not make the generator skip
-    for index in range(episodes):
-        problem = env.problems[index]
-        if EpisodeKey(problem.id) not in finished:
-            yield problem

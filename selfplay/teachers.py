@@ -1,68 +1,73 @@
-"""Who says what a policy learns from its own episodes, and in what form."""
+"""Which of its own answers a policy learns from, and in what form."""
 
 from __future__ import annotations
 
 import operator
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
 from stepgym.agents.types import EpisodeRecord
+from stepgym.records.loader import Environments, states_of
 from stepgym.records.tree import path_to
-from stepgym.training import examples
-from stepgym.training.examples import Answers, Choice, Labels, Replay, Same
-from stepgym.training.merged import merged_choices
+from stepgym.training.examples import Answers, path_targets, step_labels
+from stepgym.training.merged_states import merged_targets
+from stepgym.training.types import PolicyTarget, StepLabels
 
 
 class Teacher(StrEnum):
-    """Who says which of the policy's own answers are right."""
+    """What says which of the policy's own answers are right."""
 
     VERIFIER = "verifier"
     """The environment's verifier, on every answer: a problem may have many right ones (Countdown)."""
     VOTE = "vote"
-    """The answer that most of the search's samples agree on, as the verifier's `same` counts; no label is used."""
+    """The answer that most of the search's samples agree on, counted by the verifier's `same`; no label is used."""
     RANDOM = "random"
     """Any of the answers: the control that must not improve."""
     SHUFFLED = "shuffled"
-    """The verifier's verdicts, dealt out among all answers of all problems: as many rewards, for nothing."""
+    """The verifier's verdicts, shuffled over all answers of all problems: as many rewards, without information."""
     ORACLE = "oracle"
-    """The step verifier, on every step: the ceiling."""
+    """The step verifier, on every step: the upper bound."""
 
 
 class Form(StrEnum):
-    """What of an approved episode is learned."""
+    """What is learned from an approved episode."""
 
     PATHS = "paths"
-    """The lines that end in the right answer: rejection sampling (STaR, ReST-EM)."""
+    """The paths that end in an approved answer: rejection sampling (STaR, ReST-EM)."""
     MERGED = "merged"
-    """The steps between well-supported boards of all lines, merged (`stepgym.training.merged`)."""
+    """The steps between well-supported states of all paths (`stepgym.training.merged_states`)."""
     BOTH = "both"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Approval:
-    """How much agreement makes a vote a label, and how an approved episode is learned from."""
+    """How much agreement makes a vote a label, and what is learned from an approved episode."""
 
     teacher: str = Teacher.VERIFIER
     form: str = Form.PATHS
     min_agreement: float = 0.0
     """With `vote`: the least share of a problem's answers that must agree."""
     most_agreed: float = 1.0
-    """With `vote`: the share of a generation's problems that is learned from, the most agreed on first."""
+    """With `vote`: the share of a generation's problems that is learned from, in order of agreement."""
     min_support: int = 3
-    """With `merged`: how many samples must have passed a board."""
+    """With `merged`: the least number of samples that must have passed a state."""
     path_weight: float = 1.0
-    """With `both`: how much all paths weigh against all merged boards."""
+    """With `both`: the weight of all paths relative to all merged states."""
 
 
-def approve(
-    approval: Approval, records: Sequence[EpisodeRecord], *, replay: Replay, seed: int = 0
+def approved_answers(
+    approval: Approval,
+    records: Sequence[EpisodeRecord],
+    environments: Environments,
+    *,
+    seed: int = 0,
 ) -> dict[str, Answers]:
-    """Return the approved answers of each problem that has any: all right ones, or all that are the same as the one chosen."""
-    votes = {record.problem_id: answer_votes(record, replay.same(record)) for record in records}
+    """Return each problem's approved answers, if any: all right ones, or all spellings of the one that was chosen."""
+    votes = {r.problem_id: answer_votes(r, environments.same(r)) for r in records}
     rng = random.Random(seed)
     match Teacher(approval.teacher):
         case Teacher.VOTE:
@@ -75,8 +80,10 @@ def approve(
             return {r.problem_id: right for r in records if (right := right_answers(r))}
 
 
-def answer_votes(record: EpisodeRecord, same: Same = operator.eq) -> Counter[Answers]:
-    """Return how many samples gave each answer; those that are the same are one, under all their spellings."""
+def answer_votes(
+    record: EpisodeRecord, same: Callable[[str, str], bool] = operator.eq
+) -> Counter[Answers]:
+    """Return how many samples gave each answer; answers that are the same count as one, with all their spellings."""
     spellings: dict[str, list[str]] = {}
     first: dict[str, str] = {}
     votes: Counter[str] = Counter()
@@ -90,7 +97,7 @@ def answer_votes(record: EpisodeRecord, same: Same = operator.eq) -> Counter[Ans
     return Counter({tuple(spellings[answer]): count for answer, count in votes.items()})
 
 
-def agreement(record: EpisodeRecord, same: Same = operator.eq) -> float:
+def agreement(record: EpisodeRecord, same: Callable[[str, str], bool] = operator.eq) -> float:
     """Return the share of the samples with an answer that gave the most frequent one."""
     votes = answer_votes(record, same)
     return max(votes.values()) / votes.total() if votes else 0.0
@@ -98,45 +105,47 @@ def agreement(record: EpisodeRecord, same: Same = operator.eq) -> float:
 
 def right_answers(record: EpisodeRecord) -> Answers:
     """Return the answers in the tree that the verifier calls correct, each once."""
-    return tuple(
-        dict.fromkeys(
-            node.answer
-            for node in record.nodes
-            if node.answer is not None and node.verdict == "correct"
-        )
-    )
+    right = [node.answer for node in record.nodes if node.verdict == "correct"]
+    return tuple(dict.fromkeys(answer for answer in right if answer is not None))
 
 
-def lessons(
-    approval: Approval, records: Sequence[EpisodeRecord], replay: Replay, *, seed: int = 0
-) -> dict[str, list[Choice]]:
-    """Return what the teacher lets the policy learn from each problem's episode; problems without a lesson are absent."""
+def approved_targets(
+    approval: Approval,
+    records: Sequence[EpisodeRecord],
+    environments: Environments,
+    *,
+    seed: int = 0,
+) -> dict[str, list[PolicyTarget]]:
+    """Return what the policy learns from each problem's episode; problems that teach nothing are absent."""
     if Teacher(approval.teacher) is Teacher.ORACLE:
-        found = {record.problem_id: _right_steps(record, replay) for record in records}
+        found = {record.problem_id: _right_steps(record) for record in records}
     else:
-        answers = approve(approval, records, replay=replay, seed=seed)
-        form = Form(approval.form)
-        found = {}
-        for record in records:
-            merged = (
-                merged_choices(
-                    [record], replay, answers_of=answers, min_support=approval.min_support
-                )
-                if form is not Form.PATHS
-                else []
-            )
-            paths = (
-                examples.path_choices([record], replay, answers_of=answers)
-                if form is not Form.MERGED
-                else []
-            )
-            scale = (
-                approval.path_weight * max(1, len(merged)) / max(1.0, sum(c.weight for c in paths))
-                if form is Form.BOTH
-                else 1.0
-            )
-            found[record.problem_id] = merged + [c._replace(weight=c.weight * scale) for c in paths]
-    return {problem: choices for problem, choices in found.items() if choices}
+        answers = approved_answers(approval, records, environments, seed=seed)
+        found = {
+            record.problem_id: _of_record(approval, record, environments, answers)
+            for record in records
+        }
+    return {problem: targets for problem, targets in found.items() if targets}
+
+
+def _of_record(
+    approval: Approval,
+    record: EpisodeRecord,
+    environments: Environments,
+    answers_of: Mapping[str, Answers],
+) -> list[PolicyTarget]:
+    merged: list[PolicyTarget] = []
+    paths: list[PolicyTarget] = []
+    if approval.form != Form.PATHS:
+        support = approval.min_support
+        merged = merged_targets([record], environments, answers_of=answers_of, min_support=support)
+    if approval.form != Form.MERGED:
+        paths = path_targets([record], answers_of=answers_of)
+    if approval.form == Form.BOTH:
+        weight = max(1.0, sum(target.weight for target in paths))
+        scale = approval.path_weight * max(1, len(merged)) / weight
+        paths = [target._replace(weight=target.weight * scale) for target in paths]
+    return merged + paths
 
 
 def _voted(approval: Approval, votes: Mapping[str, Counter[Answers]]) -> dict[str, Answers]:
@@ -151,7 +160,7 @@ def _voted(approval: Approval, votes: Mapping[str, Counter[Answers]]) -> dict[st
 def _shuffled(
     records: Sequence[EpisodeRecord], votes: Mapping[str, Counter[Answers]], rng: random.Random
 ) -> dict[str, Answers]:
-    """Deal the verdicts out anew over all answers of all problems; of several rewarded ones the most frequent counts."""
+    """Shuffle the verdicts over all answers of all problems; of several rewarded answers the most frequent counts."""
     pairs = [
         (record, answers) for record in records for answers in sorted(votes[record.problem_id])
     ]
@@ -165,16 +174,16 @@ def _shuffled(
     return found
 
 
-def _right_steps(record: EpisodeRecord, replay: Replay) -> list[Choice]:
-    """Return the steps of lines on which the step verifier finds nothing wrong."""
-    states = replay.states(record)
-    right = examples.step_labels(record, replay, states, Labels.VERIFIER)
-    found: dict[tuple[int, int], Choice] = {}
+def _right_steps(record: EpisodeRecord) -> list[PolicyTarget]:
+    """Return the steps of paths on which the step verifier finds nothing wrong."""
+    states = states_of(record)
+    right = step_labels(record, StepLabels.VERIFIER)
+    found: dict[tuple[int, int], PolicyTarget] = {}
     for end, node in enumerate(record.nodes):
         path = path_to(record, end)
         if node.answer is not None and all(right.get(step, 0.0) > 0 for step in path[1:]):
             found |= {
-                (a, b): Choice(states[a].public, {record.nodes[b].text: 1.0})
+                (a, b): PolicyTarget(states[a].public, {record.nodes[b].text: 1.0})
                 for a, b in pairwise(path)
             }
     return list(found.values())

@@ -26,6 +26,7 @@ ROOMS = [
     "training",
     "selfplay",
     "serving",
+    "interop",
     "stepgym",
     "claims",
 ]
@@ -113,7 +114,7 @@ def test_imports_go_one_way(path: Path) -> None:
             )
 
 
-KNOWN_CIRCLES = ("stepgym.envs.maths.", "stepgym.sandbox.runner.", "stepgym.training.")
+KNOWN_CIRCLES = ("stepgym.envs.maths.", "stepgym.sandbox.runner.")
 """Packages whose modules still import each other in circles. It only gets shorter; when it is empty, it goes."""
 
 

@@ -1,131 +1,96 @@
-"""From records to what the embedded models learn from: boards and steps instead of text.
+"""From episode records to training examples of the embedded models: policy targets, preferences, value targets.
 
-Each function goes over the nodes of finished searches. Boards are those of the environment's own domain, which is
-played again from the problem along each path.
+Each function goes over the nodes of finished search trees. An end counts as correct or incorrect if the verifier
+decided it; an end without an answer counts as incorrect; UNDECIDED ends and failures make no example.
 """
 
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TypeVar
 
 from stepgym.agents.embedded.games import reading_of
 from stepgym.agents.types import EpisodeRecord
-from stepgym.envs.registry import load_env
-from stepgym.envs.types import Problem, State, Status, Step
-from stepgym.records.tree import children_of, decided_below, ends, path_to
-from stepgym.training.fit import TrainingError
+from stepgym.envs.types import Fault, State
+from stepgym.records.loader import states_of
+from stepgym.records.run_folder import read_episodes
+from stepgym.records.tree import children_of, path_to
+from stepgym.training.types import PolicyTarget, Preference, StepLabels, TrainingError, ValueTarget
 
 Answers = tuple[str, ...]
-"""Answers of a problem that are taken alike."""
-Same = Callable[[str, str], bool]
-"""Whether two answers are the same one."""
+"""Answers to one problem that count as the same."""
+Example = TypeVar("Example")
 
 
-class Choice(NamedTuple):
-    """What a policy should do on a board: step texts with shares that sum to 1."""
-
-    board: Hashable
-    target: Mapping[str, float]
-    weight: float = 1.0
-    """How much it counts beside others."""
-
-
-class Judged(NamedTuple):
-    """How good it is to stand on a board, in [0, 1]; `board` is what a reward model reads of it (`reading_of`)."""
-
-    board: Hashable
-    label: float
+def read_runs(folders: Sequence[str], *, undecidable_is_wrong: bool = False) -> list[EpisodeRecord]:
+    """Read the episodes of run folders. Raises `RecordError`, and `TrainingError` if no folder is named."""
+    if not folders:
+        raise TrainingError(
+            "say which run folders to learn from: --runs FOLDER (`stepgym selfplay` writes them)"
+        )
+    records = [record for folder in folders for record in read_episodes(folder)]
+    return [count_undecidable_as_wrong(r) for r in records] if undecidable_is_wrong else records
 
 
-class Preference(NamedTuple):
-    """One step over another on the same board."""
-
-    board: Hashable
-    chosen: str
-    rejected: str
-
-
-class Labels(StrEnum):
-    """Where the labels of steps come from."""
-
-    MONTE_CARLO = "monte_carlo"
-    """The share of the decided ends below a step that are correct (Math-Shepherd, Wang et al. 2024)."""
-    VERIFIER = "verifier"
-    """The environment's step verifier."""
-    AGREEMENT = "agreement"
-    """Monte-Carlo, kept only where the step verifier agrees (Zhang et al. 2025, arXiv:2501.07301, with a judge)."""
-    FIRST_ERROR = "first_error"
-    """Right up to the first step below which nothing is correct. (Samples spent on finding that step by binary search,
-    as OmegaPRM, Luo et al. 2024, does, are the search `bisect`'s.)"""
+def count_undecidable_as_wrong(record: EpisodeRecord) -> EpisodeRecord:
+    """Return the record with answers that are UNDECIDED through their own fault (`Fault.ANSWER`) called incorrect."""
+    fault = Fault.ANSWER.value
+    nodes = tuple(
+        replace(node, verdict="incorrect", fault=None) if node.fault == fault else node
+        for node in record.nodes
+    )
+    if record.fault == fault:
+        record = replace(record, verdict="incorrect", fault=None)
+    return replace(record, nodes=nodes)
 
 
-@dataclass
-class Replay:
-    """Plays records again to get the state of every node; environments are made once."""
-
-    envs: dict[tuple[str, int | None, int | None], Any] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """What the environments were made with besides level and seed; records do not say."""
-
-    def env(self, record: EpisodeRecord) -> Any:
-        key = (record.env_id, record.level, record.seed)
-        if key not in self.envs:
-            options = {**self.options, "level": record.level, "seed": record.seed}
-            self.envs[key] = load_env(
-                record.env_id, **{k: v for k, v in options.items() if v is not None}
-            )
-        return self.envs[key]
-
-    def problem(self, record: EpisodeRecord) -> Problem:
-        problem: Problem = self.env(record).problems[record.index]
-        if problem.prompt != record.prompt:
-            raise TrainingError(
-                f"record {record.problem_id}: this version of {record.env_id} makes another problem there; play anew"
-            )
-        return problem
-
-    def same(self, record: EpisodeRecord) -> Same:
-        """Return by what the environment's verifier groups answers: equal strings where it does not say."""
-        return getattr(self.env(record).verifier, "same", operator.eq)
-
-    def states(self, record: EpisodeRecord) -> list[State]:
-        """Return the state of every node."""
-        domain = self.env(record).domain
-        states: list[State] = []
-        for node in record.nodes:
-            if node.parent < 0:
-                states.append(domain.initial(self.problem(record)))
-            else:
-                states.append(domain.advance([states[node.parent]], [Step(node.text)])[0])
-        return states
+def is_correct(record: EpisodeRecord, node: int) -> bool | None:
+    """Return whether a node is a correct end; `None` if it is no end, UNDECIDED, or failed."""
+    found = record.nodes[node]
+    if found.verdict in ("correct", "incorrect"):
+        return found.verdict == "correct"
+    return False if found.status == "ended" and found.answer is None else None
 
 
-def verified_choices(records: Iterable[EpisodeRecord], replay: Replay) -> list[Choice]:
-    """Return the steps of verified solutions (supervised fine-tuning, expert iteration), each fork's steps as shares."""
+def episode_is_correct(record: EpisodeRecord) -> bool | None:
+    """Return whether the episode was solved; `None` if its verdict is UNDECIDED or it failed. No answer is wrong."""
+    return {"correct": True, "incorrect": False, "no_answer": False}.get(record.verdict)
+
+
+def ends_below(record: EpisodeRecord) -> list[list[bool]]:
+    """Return for each node the outcomes of all decided ends at it or below."""
+    below: list[list[bool]] = [[] for _ in record.nodes]
+    for end in range(len(record.nodes)):
+        if (correct := is_correct(record, end)) is not None:
+            for node in path_to(record, end):
+                below[node].append(correct)
+    return below
+
+
+def verified_targets(records: Iterable[EpisodeRecord]) -> list[PolicyTarget]:
+    """Return the steps of verified solutions (supervised fine-tuning, expert iteration), in equal shares at each fork."""
     found = []
     for record in records:
-        states = replay.states(record)
-        paths = [path_to(record, end) for end in ends(record, "correct")]
-        shares: dict[int, dict[str, None]] = {}
-        for path in paths:
-            for node, child in pairwise(path):
-                shares.setdefault(node, {})[record.nodes[child].text] = None
-        found += [Choice(states[node].public, even(texts)) for node, texts in shares.items()]
+        states = states_of(record)
+        steps: dict[int, dict[str, None]] = {}
+        for end in range(len(record.nodes)):
+            for node, child in pairwise(path_to(record, end)) if is_correct(record, end) else ():
+                steps.setdefault(node, {})[record.nodes[child].text] = None
+        for node, texts in steps.items():
+            found.append(PolicyTarget(states[node].public, dict.fromkeys(texts, 1 / len(texts))))
     return found
 
 
-def path_choices(
-    records: Iterable[EpisodeRecord], replay: Replay, *, answers_of: Mapping[str, Answers]
-) -> list[Choice]:
-    """Return the steps of every line that ends in one of the answers given for its problem.
+def path_targets(
+    records: Iterable[EpisodeRecord], *, answers_of: Mapping[str, Answers]
+) -> list[PolicyTarget]:
+    """Return the steps of every path that ends in one of the answers given for its problem.
 
-    Each fork's steps have the samples as shares that went on to those answers, and it weighs as much as they are.
+    At each fork, a step's share is the fraction of samples that continued through it to such an answer; the fork's
+    weight is the number of these samples.
     """
     found = []
     for record in records:
@@ -137,89 +102,99 @@ def path_choices(
                     samples[on_path] += max(1, node.visits)
         if not any(samples):
             continue
-        states = replay.states(record)
+        states = states_of(record)
         for fork, children in enumerate(children_of(record)):
             shares = {
                 record.nodes[c].text: samples[c] / samples[fork] for c in children if samples[c]
             }
             if shares:
-                found.append(Choice(states[fork].public, shares, float(samples[fork])))
+                found.append(PolicyTarget(states[fork].public, shares, float(samples[fork])))
     return found
 
 
-def visit_choices(
-    records: Iterable[EpisodeRecord], replay: Replay, *, temperature: float = 1.0
-) -> list[Choice]:
-    """Return AlphaZero's policy target: at each node that has visited children, their visits as shares."""
+def visit_targets(
+    records: Iterable[EpisodeRecord], *, temperature: float = 1.0
+) -> list[PolicyTarget]:
+    """Return AlphaZero's policy targets: at each node with two visited children or more, their visits as shares."""
     found = []
     for record in records:
-        states = replay.states(record)
+        states = states_of(record)
         for node, children in enumerate(children_of(record)):
             visits = {
-                c: record.nodes[c].visits ** (1 / temperature)
+                record.nodes[c].text: record.nodes[c].visits ** (1 / temperature)
                 for c in children
                 if record.nodes[c].visits
             }
             total = math.fsum(visits.values())
             if len(visits) > 1:
-                found.append(
-                    Choice(
-                        states[node].public,
-                        {record.nodes[c].text: v / total for c, v in visits.items()},
-                    )
-                )
+                shares = {text: count / total for text, count in visits.items()}
+                found.append(PolicyTarget(states[node].public, shares))
     return found
 
 
-def preferences(records: Iterable[EpisodeRecord], replay: Replay) -> list[Preference]:
-    """Return forks where one step has a correct end below it and another only incorrect ones."""
+def preferences(records: Iterable[EpisodeRecord]) -> list[Preference]:
+    """Return the forks at which one step has a correct end below it and another only incorrect ones."""
     found = []
     for record in records:
-        states, below = replay.states(record), decided_below(record)
+        states, below = states_of(record), ends_below(record)
         for node, children in enumerate(children_of(record)):
-            good = [c for c in children if below[c][0]]
-            bad = [c for c in children if below[c][1] and not below[c][0]]
-            for chosen, rejected in zip(good, bad):
-                found.append(
-                    Preference(
-                        states[node].public, record.nodes[chosen].text, record.nodes[rejected].text
-                    )
-                )
+            good = [record.nodes[c].text for c in children if any(below[c])]
+            bad = [record.nodes[c].text for c in children if below[c] and not any(below[c])]
+            found += [Preference(states[node].public, *texts) for texts in zip(good, bad)]
     return found
 
 
-def judged_steps(
+def step_values(
     records: Iterable[EpisodeRecord],
-    replay: Replay,
     *,
-    labels: Labels = Labels.MONTE_CARLO,
+    labels: StepLabels = StepLabels.MONTE_CARLO,
     hard: bool = False,
-) -> list[Judged]:
-    """Return the board after each step with its label. Steps that a source cannot judge are left out."""
+) -> list[ValueTarget]:
+    """Return a value target for each step that the source of labels can judge."""
     found = []
     for record in records:
-        states = replay.states(record)
-        for node, label in step_labels(record, replay, states, labels).items():
-            found += judged(states[node], float(label > 0) if hard else label)
+        states = states_of(record)
+        for node, label in step_labels(record, labels).items():
+            found += _value_target(states[node], float(label > 0) if hard else label)
     return found
 
 
-def step_labels(
-    record: EpisodeRecord, replay: Replay, states: list[State], labels: Labels
-) -> dict[int, float]:
-    """Return a label for each node that can be judged."""
-    below = decided_below(record)
+def end_values(records: Iterable[EpisodeRecord]) -> list[ValueTarget]:
+    """Return the last step of every decided end with its verdict: an outcome reward model's data."""
+    found = []
+    for record in records:
+        states = states_of(record)
+        for end in range(1, len(record.nodes)):
+            if (correct := is_correct(record, end)) is not None:
+                found += _value_target(states[end], float(correct))
+    return found
+
+
+def path_values(records: Iterable[EpisodeRecord]) -> list[ValueTarget]:
+    """Return AlphaZero's value targets: each step on the chosen path with the episode's outcome."""
+    found = []
+    for record in records:
+        if (correct := episode_is_correct(record)) is not None:
+            states = states_of(record)
+            for node in record.path[1:]:
+                found += _value_target(states[node], float(correct))
+    return found
+
+
+def step_labels(record: EpisodeRecord, labels: StepLabels) -> dict[int, float]:
+    """Return a label for each node that the source of labels can judge."""
+    below = ends_below(record)
     sampled = {
-        node: len(good) / (len(good) + len(bad))
-        for node, (good, bad) in enumerate(below)
-        if node and (good or bad)
+        node: sum(outcomes) / len(outcomes)
+        for node, outcomes in enumerate(below)
+        if node and outcomes
     }
-    if labels is Labels.MONTE_CARLO:
+    if labels is StepLabels.MONTE_CARLO:
         return sampled
-    if labels is Labels.FIRST_ERROR:
+    if labels is StepLabels.FIRST_ERROR:
         return _first_errors(record, sampled)
-    exact = _exact(record, replay, states)
-    if labels is Labels.VERIFIER:
+    exact = _verified_steps(record)
+    if labels is StepLabels.VERIFIER:
         return exact
     return {
         node: exact[node]
@@ -228,82 +203,55 @@ def step_labels(
     }
 
 
-def judged(state: State, label: float) -> list[Judged]:
-    """Return the example of a state's last step; none for a step that was refused, which scores 0 unread."""
-    reading = reading_of(state)
-    return [] if reading is None else [Judged(reading, label)]
+def require_step_verdicts(records: Sequence[EpisodeRecord], labels: StepLabels) -> None:
+    """Raise `TrainingError` if the labels need step verdicts and the records hold none."""
+    needed = labels in (StepLabels.VERIFIER, StepLabels.AGREEMENT)
+    if needed and not any(node.step_verdict for record in records for node in record.nodes):
+        env_ids = ", ".join(sorted({record.env_id for record in records}))
+        raise TrainingError(
+            f"the records of {env_ids} hold no step verdicts: the environment has no step verifier, or the run was "
+            f"not verified step by step; choose labels {StepLabels.MONTE_CARLO} or {StepLabels.FIRST_ERROR}"
+        )
 
 
-def outcomes(records: Iterable[EpisodeRecord], replay: Replay) -> list[Judged]:
-    """Return the board of every decided end with its verdict: an outcome reward model's data."""
-    found = []
-    for record in records:
-        states = replay.states(record)
-        for verdict in ("correct", "incorrect"):
-            for end in ends(record, verdict):
-                found += judged(states[end], float(verdict == "correct"))
-    return found
-
-
-def path_outcomes(records: Iterable[EpisodeRecord], replay: Replay) -> list[Judged]:
-    """Return AlphaZero's value target: each board on the chosen path with the episode's verdict."""
-    found = []
-    for record in records:
-        if record.verdict in ("correct", "incorrect"):
-            states = replay.states(record)
-            for node in record.path[1:]:
-                found += judged(states[node], float(record.verdict == "correct"))
-    return found
-
-
-def even(texts: Iterable[str]) -> dict[str, float]:
-    """Return an equal share for each text."""
-    found = list(texts)
-    return dict.fromkeys(found, 1 / len(found))
-
-
-def require(examples: list[Any], what: str) -> list[Any]:
-    """Return the examples; raises `TrainingError` where there are none."""
+def require(examples: list[Example], problem: str) -> list[Example]:
+    """Return the examples; raises `TrainingError` if there are none: "the records hold {problem}"."""
     if not examples:
         raise TrainingError(
-            f"the records hold {what}; play more episodes, easier ones, or with a wider search"
+            f"the records hold {problem}; play more episodes, easier ones, or with a wider search"
         )
     return examples
 
 
-def require_both_classes(examples: list[Judged]) -> list[Judged]:
-    """Return the examples; raises `TrainingError` where all labels say the same."""
-    require(examples, "no step that could be judged")
-    if all(e.label >= 0.5 for e in examples) or all(e.label < 0.5 for e in examples):
-        side = "good" if examples[0].label >= 0.5 else "bad"
+def require_both_classes(labels: Sequence[float]) -> None:
+    """Raise `TrainingError` unless some labels are good and some are bad."""
+    require(list(labels), "no step that could be judged")
+    if len({label >= 0.5 for label in labels}) == 1:
+        side = "good" if labels[0] >= 0.5 else "bad"
         raise TrainingError(
-            f"all {len(examples)} labels are {side}; a reward model needs both: mix levels or searches"
+            f"all {len(labels)} labels are {side}; a reward model needs both: mix levels or searches"
         )
-    return examples
 
 
-def _exact(record: EpisodeRecord, replay: Replay, states: list[State]) -> dict[int, float]:
-    verifier = replay.env(record).step_verifier
-    if verifier is None:
-        raise TrainingError(
-            f"{record.env_id} has no step verifier; choose labels monte_carlo or first_error"
-        )
-    nodes = [node for node in range(len(states)) if states[node].steps]
-    verdicts = verifier.verify_steps(
-        [replay.problem(record)] * len(nodes), [states[node] for node in nodes]
-    )
+def _value_target(state: State, label: float) -> list[ValueTarget]:
+    """Return the target of a state's last step; none for a step that was refused, which scores 0 unread."""
+    reading = reading_of(state) if state.steps else None
+    return [] if reading is None else [ValueTarget(reading, label)]
+
+
+def _verified_steps(record: EpisodeRecord) -> dict[int, float]:
     return {
-        node: float(v[-1].correct)
-        for node, v in zip(nodes, verdicts)
-        if v[-1].status is not Status.UNDECIDED
+        node: float(found.step_verdict == "correct")
+        for node, found in enumerate(record.nodes)
+        if found.step_verdict in ("correct", "incorrect")
     }
 
 
 def _first_errors(record: EpisodeRecord, sampled: Mapping[int, float]) -> dict[int, float]:
     """Label each decided path up to the first step below which no end is correct; later steps are not judged."""
     found: dict[int, float] = {}
-    for verdict in ("correct", "incorrect"):
-        for end in ends(record, verdict):
+    for end in range(1, len(record.nodes)):
+        if is_correct(record, end) is not None:
             path = path_to(record, end)[1:]
             first = next((at for at, node in enumerate(path) if not sampled[node]), len(path))
             found |= dict.fromkeys(path[:first], 1.0) | dict.fromkeys(path[first : first + 1], 0.0)

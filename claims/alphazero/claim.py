@@ -21,15 +21,18 @@ from stepgym.claims.imitation import demonstrations, known_facts, train_imitatio
 from stepgym.claims.jobs import run_jobs
 from stepgym.plugins.names import unknown_name
 from stepgym.records.atomic import write_whole
-from stepgym.selfplay import ledger
-from stepgym.selfplay.curves import bands, write_curves
-from stepgym.selfplay.loop import Generation, finish, run_loop, seldom, train_policy
+from stepgym.selfplay import costs
+from stepgym.selfplay.loop import Generation, run_generations, run_loop
 from stepgym.selfplay.loop_config import LoopConfig
-from stepgym.selfplay.loop_episodes import Tell, evaluate
 from stepgym.selfplay.loop_folder import read_log
+from stepgym.selfplay.loop_learn import train_policy
+from stepgym.selfplay.loop_page import bands, write_loop_page
+from stepgym.selfplay.loop_play import evaluate
 from stepgym.selfplay.teachers import Form, Teacher
-from stepgym.training.fit import Schedule, TrainingError
+from stepgym.training.progress import progress_lines
+from stepgym.training.types import OnProgress, Schedule, TrainingError
 
+Tell = Callable[[str], None]
 SHAPE = net.Shape(32, 1, 4)
 SCRATCH_SHAPE = net.Shape(64, 3, 4)
 LEVEL = 6
@@ -96,7 +99,7 @@ def one_seed(
     """Run the arms of one seed as far as they are not there yet; return the lines of each."""
     folder = out / f"seed-{seed}"
     start = folder / "start"
-    if any(arm != "scratch" for arm in arms) and not (start / ledger.FILE).is_file():
+    if any(arm != "scratch" for arm in arms) and not (start / costs.FILE).is_file():
         schedule = Schedule(imitation_steps, 5e-3)
         train_imitation(
             start,
@@ -129,20 +132,22 @@ def one_seed(
     facts = partial(facts_known, known=known_facts(KNOWN, seed, modulus=MODULUS))
     lines: dict[str, list[dict[str, Any]]] = {}
     for arm in arms:
-        told = partial(_tell_arm, tell, seed, arm)
+        progress = progress_lines(tell, prefix=f"seed {seed} {arm}: ", every_s=20.0)
         if arm == "imitation":
             lines[arm] = more_imitation(
                 replace(common, out=str(folder / arm)),
                 folder / "vote",
                 num_demonstrations,
                 report=facts,
-                tell=told,
+                progress=progress,
             )
         elif arm == "scratch":
-            lines[arm] = run_loop(_scratch(common, folder), tell=told)
+            lines[arm] = run_loop(_scratch(common, folder), progress=progress)
         else:
             lines[arm] = run_loop(
-                replace(common, out=str(folder / arm), **SELF_PLAY[arm]), tell=told, report=facts
+                replace(common, out=str(folder / arm), **SELF_PLAY[arm]),
+                progress=progress,
+                report=facts,
             )
     return lines
 
@@ -151,7 +156,7 @@ def write_results(
     out: Path, curves: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
 ) -> dict[str, Any]:
     """Write `results.json`, the picture and the page; return the results by arm."""
-    write_curves(out, curves)
+    write_loop_page(out, curves)
     results = {arm: _summary(seeds) for arm, seeds in curves.items()}
     write_whole(out / "results.json", json.dumps(results, indent=2) + "\n")
     return results
@@ -161,15 +166,15 @@ def _summary(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     first, last = [lines[0] for lines in seeds], [lines[-1] for lines in seeds]
     found: dict[str, Any] = {what: bands(seeds, what) for what in ("greedy", "searched")}
     for what, outcomes in (("greedy", "solved"), ("searched", "searched_solved")):
-        if all(outcomes in line for line in last):  # loops of before kept what greedy solves alone
-            found[f"{what}_last_ci"] = list(bootstrap_groups([line[outcomes] for line in last]))
+        decided = [[one for one in line[outcomes] if one is not None] for line in last]
+        found[f"{what}_last_ci"] = list(bootstrap_groups(decided))
         found[f"{what}_by_seed"] = [[line[what] for line in side] for side in (first, last)]
     if "report" in last[0]:
         found["facts"] = {
             name: sum(line["report"][name] for line in last) / len(last)
             for name in last[0]["report"]
         }
-    found["ledger"] = [ledger.total(lines) for lines in seeds]
+    found["costs"] = [costs.total_costs(lines) for lines in seeds]
     return found
 
 
@@ -195,11 +200,11 @@ def more_imitation(
     num_demonstrations: int,
     *,
     report: Callable[[Generation], Mapping[str, Any]],
-    tell: Tell,
+    progress: OnProgress,
 ) -> list[dict[str, Any]]:
     """Spend the FLOPs that the loop in `model` spent on play and training on fresh demonstrations instead, so many a
     generation."""
-    budget = [line["ledger"] for line in read_log(model)]
+    budget = [line["costs"] for line in read_log(model)]
     if len(budget) <= config.generations:
         raise TrainingError(
             f"the arm `imitation` spends what `vote` spent in {config.generations} generations, and {model} has"
@@ -209,7 +214,7 @@ def more_imitation(
 
     def generation(number: int, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         name = f"generation-{number}"
-        folder, now_and_then = Path(config.out) / name, seldom(tell, name.replace("-", " "))
+        folder = Path(config.out) / name
         demos = demonstrations(
             num_demonstrations,
             level=LEVEL,
@@ -218,7 +223,7 @@ def more_imitation(
             modulus=MODULUS,
         )
         allowed = budget[number]["play"]["flops"] + budget[number]["train"]["flops"]
-        clock = ledger.Clock()
+        clock = costs.Stopwatch()
         steps = math.ceil(config.steps * allowed / budget[number]["train"]["flops"])
         cost = train_policy(
             config,
@@ -227,21 +232,21 @@ def more_imitation(
             folder / net.POLICY,
             seed=number,
             steps=steps,
-            tell=now_and_then,
+            progress=progress,
         )
         cost |= {"seconds": clock.lap()}
-        figures = evaluate(config, name, tell=now_and_then)
+        figures = evaluate(config, name, progress=progress)
         spent = {"train": cost, "test": {**figures.pop("test"), "seconds": clock.lap()}}
         return {
             "generation": number,
             "policy": name,
             **figures,
-            "lessons": len(demos),
-            "ledger": spent,
+            "targets": len(demos),
+            "costs": spent,
             "report": report(Generation(config, number, folder, [], None)),
         }
 
-    return finish(config, generation, tell=tell)
+    return run_generations(config, generation, progress=progress)
 
 
 def _scratch(common: LoopConfig, folder: Path) -> LoopConfig:
@@ -268,7 +273,3 @@ def _scratch(common: LoopConfig, folder: Path) -> LoopConfig:
         learning_rate=2e-3,
         batch=128,
     )
-
-
-def _tell_arm(tell: Tell, seed: int, arm: str, line: str) -> None:
-    tell(f"seed {seed} {arm}: {line}")

@@ -25,14 +25,17 @@ from stepgym.agents.types import EpisodeRecord, Policy
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem
 from stepgym.records.atomic import write_whole
+from stepgym.records.kept_settings import KeptSettings
 from stepgym.records.near_duplicates import likeness
 from stepgym.records.run_folder import RunFolder, episode_key, read_episodes
-from stepgym.records.types import EpisodeKey, RunConfig
+from stepgym.records.types import RunConfig
+from stepgym.selfplay.play import play_into
+from stepgym.training.config import SMOLLM2, TrainConfig, is_language_model
 from stepgym.training.examples import require
-from stepgym.training.fit import Progress, TrainingError
-from stepgym.training.kinds import Kind
-from stepgym.training.language import SMOLLM2, Trained, is_language_model
-from stepgym.training.run import TrainConfig, train
+from stepgym.training.language_models import save_language_model
+from stepgym.training.progress import progress_lines
+from stepgym.training.train import train
+from stepgym.training.types import OnProgress, TrainerKind, TrainingError
 
 Tell = Callable[[str], None]
 HELD_OUT_SEED, PLAY_SEED = 700_000, 500_000
@@ -72,7 +75,7 @@ class Generation:
 
 
 def run_generation(
-    config: Generation, *, tell: Tell = print, progress: Progress | None = None
+    config: Generation, *, tell: Tell = print, progress: OnProgress | None = None
 ) -> dict[str, Any]:
     """Play, train each arm, measure; return and write `results.json`. Raises `TrainingError`, `LossNotFinite`."""
     if not is_language_model(config.init):
@@ -114,8 +117,7 @@ def start_model(config: Generation) -> str:
         return config.init
     folder = Path(config.out) / "start"
     if not (folder / "tokenizer.json").is_file():
-        loaded = Trained(*load_language_model(smollm2_file(), device="cpu"))
-        loaded.save(loaded.model, folder)
+        save_language_model(*load_language_model(smollm2_file(), device="cpu"), folder)
     return f"hf:{folder}"
 
 
@@ -145,29 +147,25 @@ def self_play(
         policy=config.init,
         policy_settings={"temperature": config.temperature},
         seed=seed,
+        see_verdicts=False,
     )
     chosen = _others(env, test, config.episodes)
     clock, started = Path(config.out) / "play.json", time.monotonic()
     seconds = json.loads(clock.read_text(encoding="utf-8"))["seconds"] if clock.is_file() else 0.0
-    with RunFolder(Path(config.out) / "run", about) as folder:
-        left = [problem for problem in chosen if EpisodeKey(problem.id) not in folder.done]
-        if left:
-            for record in iter_solve(
-                left,
-                env=env,
-                agent="best_of_n",
-                agent_settings={"n": config.samples},
-                seed=seed,
-                see_verdicts=False,
-                policy=_policy(config, start, seed, temperature=config.temperature, **settings),
-                verify_all=True,
-                num_parallel=_parallel(config),
-            ):
-                folder.append(record)
-                if len(folder.done) % 16 == 0:
-                    tell(f"  played {len(folder.done)} of {len(chosen)} problems")
-                write_whole(clock, json.dumps({"seconds": seconds + time.monotonic() - started}))
-    records = list(read_episodes(Path(config.out) / "run"))
+    run = Path(config.out) / "run"
+    done = {r.problem_id for r in read_episodes(run)} if (run / "run.json").is_file() else set()
+    if any(problem.id not in done for problem in chosen):
+        for _ in play_into(
+            run,
+            about,
+            chosen,
+            env=env,
+            policy=_policy(config, start, seed, temperature=config.temperature, **settings),
+            num_parallel=_parallel(config),
+            progress=progress_lines(tell, prefix="  "),
+        ):
+            write_whole(clock, json.dumps({"seconds": seconds + time.monotonic() - started}))
+    records = list(read_episodes(run))
     solved = sum(any(node.verdict == "correct" for node in record.nodes) for record in records)
     play = {"problems": len(records), "solved_by_any_sample": solved / len(records)}
     play |= json.loads(clock.read_text(encoding="utf-8")) if clock.is_file() else {}
@@ -182,23 +180,23 @@ def train_arm(
     arm: str,
     start: str,
     records: Sequence[EpisodeRecord],
-    progress: Progress | None,
+    progress: OnProgress | None,
 ) -> None:
     """Train one arm into its folder; `dpo` and `grpo` need that of `sft` to be finished."""
     out = Path(config.out)
-    run, init, kind = out / "run", start, Kind.SFT
+    run, init, kind = out / "run", start, TrainerKind.SFT
     if arm == "unverified":
         run = _all_approved(out / "run-unverified", records)
     elif arm != "sft":
-        kind, init = Kind(arm), f"hf:{out / 'sft'}"
+        kind, init = TrainerKind(arm), f"hf:{out / 'sft'}"
     train(
         TrainConfig(
             kind=kind,
             out=str(out / arm),
-            runs=() if kind is Kind.GRPO else (str(run),),
+            runs=() if kind is TrainerKind.GRPO else (str(run),),
             init=init,
             steps=config.steps,
-            batch=config.batch if kind is not Kind.GRPO else max(config.batch, config.group),
+            batch=config.batch if kind is not TrainerKind.GRPO else max(config.batch, config.group),
             learning_rate=config.learning_rate * ARMS[arm],
             lora=config.lora,
             device=config.device,
@@ -210,7 +208,7 @@ def train_arm(
             max_new_tokens=config.max_new_tokens,
             max_steps=config.max_steps,
             variant="dr_grpo",
-            apart=str(out / "held-out.json"),
+            exclude_prompts=str(out / "held-out.json"),
         ),
         progress=progress,
     )
@@ -355,16 +353,8 @@ def _same_config(out: Path, config: Generation) -> None:
 
     Further arms are no other settings.
     """
-    file = out / "config.json"
-    plain = json.loads(json.dumps(asdict(replace(config, out="", device="", arms=()))))
-    begun = file.is_file() and _measured_file(config, "before").is_file()
-    before = json.loads(file.read_text(encoding="utf-8")) if begun else plain
-    changed = [
-        f"{k} was {before.get(k)!r}, is now {v!r}" for k, v in plain.items() if before.get(k) != v
-    ]
-    if changed:
-        raise TrainingError(
-            f"{out} holds a generation with other settings: {'; '.join(changed)}; choose another --out"
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole(file, json.dumps(plain, indent=2) + "\n")
+    kept = KeptSettings(file=out / "config.json", what="a generation", error=TrainingError)
+    settings = asdict(config)
+    if _measured_file(config, "before").is_file():
+        kept.check(settings, free=("out", "device", "arms"))
+    kept.write({**settings, "out": "", "device": "", "arms": []})

@@ -9,6 +9,7 @@ import click
 
 from stepgym.claims.command_line import report
 from stepgym.cli.options import resumable
+from stepgym.cli.progress import show_progress
 
 
 @click.command("llm-generation")
@@ -65,10 +66,9 @@ from stepgym.cli.options import resumable
 def command(as_json: bool, **given: Any) -> None:
     """A real language model plays arithmetic, learns from what the verifier approves, and is measured before and after."""
     from stepgym.claims.llm_generation.claim import Generation, run_generation
-    from stepgym.cli.train import show_tenths
 
     with resumable():
-        results = run_generation(Generation(**given), tell=report, progress=show_tenths())
+        results = run_generation(Generation(**given), tell=report, progress=show_progress())
     if as_json:
         click.echo(json.dumps(results))
         return

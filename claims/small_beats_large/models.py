@@ -16,10 +16,13 @@ from stepgym.agents.embedded.reward import EmbeddedRewardModel
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord
 from stepgym.claims import imitation
+from stepgym.claims.shipped_models import training as shipped_models
 from stepgym.envs.registry import load_env
-from stepgym.training import embedded, examples
-from stepgym.training.boards import table_of, train_choices, train_judged
-from stepgym.training.fit import Progress, Schedule
+from stepgym.training import examples
+from stepgym.training.config import TRAINING_SEED
+from stepgym.training.embedded_trainers import table_of, train_targets, train_values
+from stepgym.training.progress import progress_lines
+from stepgym.training.types import OnProgress, Schedule, ValueTarget
 
 Tell = Callable[[str], None]
 SMALL, LARGE = net.Shape(24, 2, 2), net.Shape(80, 4, 4)
@@ -56,15 +59,15 @@ class Family:
 
 def train_countdown(folder: Path, seed: int, steps: int, tell: Tell = print) -> Contestants:
     """Imitate an exact solver; the reward model learns what is in reach of boards that the small policy visits."""
-    settings = embedded.Settings(
+    settings = shipped_models.Settings(
         seed=seed,
         num_problems=min(6000, 20 * steps),
         policy_schedule=Schedule(steps, 5e-3),
         prm_shape=SMALL,
     )
-    boards = embedded.training_boards(settings)
+    boards = shipped_models.training_boards(settings)
     for name, shape in (("small", SMALL), ("large", LARGE)):
-        embedded.train_policy(
+        shipped_models.train_policy(
             settings._replace(policy_shape=shape),
             boards,
             out=folder / name,
@@ -73,7 +76,7 @@ def train_countdown(folder: Path, seed: int, steps: int, tell: Tell = print) -> 
     small = EmbeddedPolicy(folder / "small", seed=seed)
     for name, prm_steps in (("prm", 2 * steps), ("weak", min(WEAK_STEPS, steps))):
         schedule = Schedule(prm_steps, 5e-3)
-        embedded.train_prm(
+        shipped_models.train_prm(
             settings._replace(prm_schedule=schedule),
             boards,
             small,
@@ -103,7 +106,7 @@ def train_sums(folder: Path, seed: int, steps: int, tell: Tell = print) -> Conte
         model = net.build(net.POLICY, shape, imitation.GAME, seed=seed)
         progress = _telling(tell, folder / name)
         schedule = Schedule(steps, 7e-3)
-        train_choices(
+        train_targets(
             model,
             lessons,
             schedule=schedule,
@@ -113,24 +116,22 @@ def train_sums(folder: Path, seed: int, steps: int, tell: Tell = print) -> Conte
             progress=progress,
         )
     small = EmbeddedPolicy(folder / "small", seed=seed)
-    judged: list[examples.Judged] = []
+    judged: list[ValueTarget] = []
     if not all((folder / name / "model.safetensors").is_file() for name in ("prm", "weak")):
-        judged = examples.judged_steps(
-            _attempts(small, seed, max(2, num_problems // 8)), examples.Replay()
-        )
+        judged = examples.step_values(_attempts(small, seed, max(2, num_problems // 8)))
     for name, prm_steps in (("prm", max(1, 3 * steps // 8)), ("weak", min(WEAK_STEPS, steps))):
         if judged:
             random.Random(seed).shuffle(judged)
             model = net.build(net.PRM, SMALL, imitation.GAME, seed=seed)
             schedule, progress = Schedule(prm_steps, 5e-3), _telling(tell, folder / name)
-            train_judged(
+            train_values(
                 model, judged, schedule=schedule, seed=seed, out=folder / name, progress=progress
             )
     return _load(folder, seed, temperature=SUMS_TEMPERATURE)
 
 
 def _attempts(small: EmbeddedPolicy, seed: int, num_problems: int) -> list[EpisodeRecord]:
-    env = load_env("stepgym/ModularSums-v0", level=SUMS_LEVEL, seed=embedded.TRAINING_SEED + seed)
+    env = load_env("stepgym/ModularSums-v0", level=SUMS_LEVEL, seed=TRAINING_SEED + seed)
     problems = [env.problems[i] for i in range(num_problems)]
     settings = {"n": 16, "pick": "vote"}
     return list(
@@ -147,16 +148,8 @@ def _attempts(small: EmbeddedPolicy, seed: int, num_problems: int) -> list[Episo
     )
 
 
-def _telling(tell: Tell, folder: Path) -> Progress:
-    """Tell of every fifth of a training."""
-
-    def progress(step: int, steps: int, metrics: dict[str, float]) -> None:
-        if step == steps or step % max(50, steps // 5 // 50 * 50) == 0:
-            tell(
-                f"{folder.parent.name} {folder.name}: step {step} of {steps}, loss {metrics['loss']:.3f}"
-            )
-
-    return progress
+def _telling(tell: Tell, folder: Path) -> OnProgress:
+    return progress_lines(tell, prefix=f"{folder.parent.name} {folder.name}: ")
 
 
 def _load(folder: Path, seed: int, *, temperature: float) -> Contestants:

@@ -30,10 +30,9 @@ from stepgym.envs.registry import load_env
 from stepgym.envs.types import Step
 from stepgym.plugins.errors import UserError
 from stepgym.records.atomic import write_whole
-from stepgym.training.boards import table_of, train_choices
-from stepgym.training.embedded import TRAINING_SEED
-from stepgym.training.examples import Choice
-from stepgym.training.fit import Schedule
+from stepgym.training.config import TRAINING_SEED
+from stepgym.training.embedded_trainers import table_of, train_targets
+from stepgym.training.types import PolicyTarget, Schedule
 
 Tell = Callable[[str], None]
 Outcomes = dict[str, dict[str, list[list[int]]]]
@@ -177,7 +176,7 @@ def _train_and_measure(
         tell(f"seed {seed}: training on {place.name}")
         model = net.build(net.POLICY, SHAPE, _game(place), seed=seed)
         out = folder / place.name.replace(" ", "-").replace(",", "")
-        train_choices(
+        train_targets(
             model,
             lessons[place.name],
             schedule=Schedule(settings["steps"], 5e-3),
@@ -195,7 +194,7 @@ def _train_and_measure(
             own = copy.deepcopy(model)
             own.config.stepgym_game = _game(place)
             schedule = Schedule(settings["adapt_steps"], 3e-3, warmup=10)
-            train_choices(own, lessons[place.name], schedule=schedule, seed=seed + 1)
+            train_targets(own, lessons[place.name], schedule=schedule, seed=seed + 1)
             return EmbeddedPolicy(model=own, seed=seed)
 
         return player
@@ -220,7 +219,7 @@ def _game(place: Place) -> str:
     return "countdown" if "Countdown" in place.env_id else "modular_sums"
 
 
-def demonstrations(place: Place, num_problems: int, seed: int) -> list[Choice]:
+def demonstrations(place: Place, num_problems: int, seed: int) -> list[PolicyTarget]:
     """Return the steps of one random solution of each training problem."""
     rng, found = random.Random(seed), []
     env = load_env(place.env_id, seed=TRAINING_SEED + seed, **place.options)
@@ -228,7 +227,7 @@ def demonstrations(place: Place, num_problems: int, seed: int) -> list[Choice]:
         state = env.domain.initial(env.problems[index])
         while not state.done:
             text = _good_step(state.public, rng)
-            found.append(Choice(state.public, {text: 1.0}))
+            found.append(PolicyTarget(state.public, {text: 1.0}))
             state = env.domain.advance([state], [Step(text)])[0]
     return found
 

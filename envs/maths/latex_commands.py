@@ -221,6 +221,8 @@ def _environment(parser: Parser) -> Node:
     rows = _rows(parser)
     parser.advance()
     _environment_name(parser)
+    if not rows:
+        raise Unreadable("an empty environment")
     if parser.braced_system or name in ("cases", "rcases", "dcases"):
         parser.braced_system = False
         return _cases(rows)

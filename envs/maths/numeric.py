@@ -115,6 +115,32 @@ def _at_points(a: Node, b: Node, names: list[str], rng: Draws, *, real: bool) ->
     return True if seen >= 3 else None
 
 
+def same_at(a: Node, b: Node, point: dict[str, Fraction]) -> bool | None:
+    """Compare two expressions at one real point; `None` where they are not both defined.
+
+    They agree if they do to 200 bits behind the point, however large they are: a small term must not be lost.
+    """
+    size = height(a) + height(b) + 64
+    nodes = num_nodes(a) + num_nodes(b)
+    spend(nodes)
+    bits = _bits_before_point(a, point)
+    if bits is None or bits > MAX_HEIGHT:
+        return None
+    spend(nodes * balls.step_cost(300 + 2 * (size + bits)))
+    return _at_point(a, b, point, size + bits, real=True)
+
+
+def _bits_before_point(node: Node, point: dict[str, Fraction]) -> int | None:
+    with balls.working_precision(96):
+        values: dict[str, Any] = {name: balls.to_ball(value) for name, value in point.items()}
+        values[balls.REAL] = True
+        try:
+            mantissa, exponent = abs(balls.evaluate(node, values)).mid().man_exp()
+        except (balls.NoBall, NotRational, ValueError, RecursionError):
+            return None
+    return max(0, int(exponent) + int(mantissa).bit_length())
+
+
 def _draw(rng: Draws, which: int) -> Fraction:
     low, high = _RANGES[which % len(_RANGES)]
     grain = 1 << 40

@@ -9,6 +9,9 @@ Schirra 2001) and so a proof, as long as D * h stays below `MAX_PRECISION`; with
 known, and agreement to at least 512 bits stands for it. Numeric rung with symbols: agreement to 200 bits beyond h at
 five or more points drawn over both signs; an analytic difference that is not zero vanishes at a random point with
 probability below the grain of the draw, 2^-40 per point.
+
+Expressions with absolute values, roots, logarithms, floors and the like are not analytic: for them, `piecewise.py`
+adds points in every piece, or leaves the pair undecided.
 """
 
 from __future__ import annotations
@@ -59,12 +62,76 @@ def same_scalar(a: Node, b: Node, rng: Draws) -> Word:
         pass
     if (has(a, "k") and _infinite(a)) or (has(b, "k") and _infinite(b)):
         return Word(_same_infinity(a, b), "structural")
-    if names and _wants_whole(a, b):
-        return _whole_points(a, b, names, rng)
     from stepgym.envs.maths import numeric  # loads python-flint
 
-    equal = numeric.same_closed(a, b) if not names else numeric.same_open(a, b, sorted(names), rng)
-    return Word(equal, "numeric")
+    if not names:
+        return Word(numeric.same_closed(a, b), "numeric")
+    if _wants_whole(a, b):
+        word = _whole_points(a, b, names, rng)
+        whole = frozenset(names & _WHOLE_NAMES)
+    else:
+        word = Word(numeric.same_open(a, b, sorted(names), rng), "numeric")
+        whole = frozenset()
+    return word if not word.equal else Word(_in_every_piece(a, b, names, whole, rng), "numeric")
+
+
+def _in_every_piece(
+    a: Node, b: Node, names: set[str], whole: frozenset[str], rng: Draws
+) -> bool | None:
+    """Two expressions that agree at random points: do they agree wherever their formulas may change?"""
+    from stepgym.envs.maths import numeric, piecewise  # load python-flint
+
+    if not (piecewise.is_piecewise(a) or piecewise.is_piecewise(b)):
+        return True
+
+    def same(point: dict[str, Fraction]) -> bool | None:
+        values = {name: v.numerator if v.denominator == 1 else v for name, v in point.items()}
+        try:
+            return exact(a, values) == exact(b, values)
+        except Undefined:
+            return None
+        except NotRational:
+            return numeric.same_at(a, b, point)
+
+    found = piecewise.agree(a, b, names, same, rng, whole=whole)
+    return found if found is not None else _same_outside_pieces(a, b, rng)
+
+
+def _same_outside_pieces(a: Node, b: Node, rng: Draws) -> bool | None:
+    """`True` if the two are equal with each piecewise function, up to its argument's form, as a letter of its own."""
+    from stepgym.envs.maths import piecewise  # loads python-flint
+
+    letters: dict[Node, Node] = {}
+    for part in dict.fromkeys(piecewise.pieces(a) + piecewise.pieces(b)):
+        assert isinstance(part, tuple)
+        alike = (
+            letter
+            for other, letter in letters.items()
+            if isinstance(other, tuple) and _same_part(part, other, rng)
+        )
+        letters[part] = next(alike, ("v", f"#part {len(letters)}"))
+    if any(part in (a, b) for part in letters):
+        return True if letters.get(a, a) == letters.get(b, b) else None
+    x, y = (_with_letters(node, letters) for node in (a, b))
+    return True if same_scalar(x, y, rng).equal else None
+
+
+def _same_part(a: tuple[Any, ...], b: tuple[Any, ...], rng: Draws) -> bool:
+    if a[:2] != b[:2] or a[0] != "f" or len(a[2]) != len(b[2]):
+        return a[0] == b[0] != "f" and all(
+            same_scalar(x, y, rng).equal is True for x, y in zip(a[1:], b[1:])
+        )
+    if a[1] in ("abs", "norm") and same_scalar(a[2][0], ("-", b[2][0]), rng).equal:
+        return True
+    return all(same_scalar(x, y, rng).equal is True for x, y in zip(a[2], b[2]))
+
+
+def _with_letters(node: Any, letters: dict[Node, Node]) -> Any:
+    if not isinstance(node, tuple):
+        return node
+    if node in letters:
+        return letters[node]
+    return tuple(_with_letters(item, letters) for item in node)
 
 
 def _rational(a: Node, b: Node) -> Word | None:
@@ -129,7 +196,7 @@ def _wants_whole(a: Node, b: Node) -> bool:
                 return True
             if n[0] in ("sum", "prod") and symbols(n):
                 return True
-            if n[0] == "^" and symbols(n[2]) and _negative(n[1]):
+            if n[0] == "^" and symbols(n[2]) <= _WHOLE_NAMES and symbols(n[2]) and _negative(n[1]):
                 return True
             if n[0] == "f" and n[1] in ("sin", "cos") and symbols(n) & _WHOLE_NAMES and has(n, "k"):
                 return True

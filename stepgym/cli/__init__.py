@@ -21,6 +21,7 @@ COMMANDS = {
     "loop": "Repeat: play, verify, train, evaluate, keep the better policy.",
     "reproduce": "Reproduce published results on this machine.",
     "eval": "Measure an agent on an environment: solved share, interval, compute.",
+    "compare": "Compare two runs problem by problem.",
     "watch": "Watch a reward model: quality, over-optimisation, largest errors, alarms.",
     "view": "Write a self-contained HTML page of search trees.",
     "serve": "Serve the page of a run to this machine while the run is written.",

@@ -11,7 +11,7 @@ from stepgym.plugins.names import load_dotted, unknown_name
 
 
 class LazyGroup(click.Group):
-    """A group whose `members` map a command to its dotted path and its line of help."""
+    """A group whose `members` map a name to a dotted path and a line of help; it may have other commands as well."""
 
     def __init__(
         self, *args: Any, members: Mapping[str, tuple[str, str]], noun: str, **settings: Any
@@ -21,14 +21,19 @@ class LazyGroup(click.Group):
         self.noun = noun
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.members)
+        return [*self.commands, *self.members]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+        if cmd_name in self.commands:
+            return self.commands[cmd_name]
         if cmd_name not in self.members:
-            ctx.fail(str(unknown_name(self.noun, cmd_name, self.members, dotted=False)))
+            known = self.list_commands(ctx)
+            ctx.fail(str(unknown_name(self.noun, cmd_name, known, dotted=False)))
         command: click.Command = load_dotted(self.members[cmd_name][0])
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        lines = [(name, each.get_short_help_str(80)) for name, each in self.commands.items()]
+        lines += [(name, line) for name, (_, line) in self.members.items()]
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in self.members.items()])
+            formatter.write_dl(lines)

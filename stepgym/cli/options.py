@@ -16,6 +16,7 @@ from stepgym.agents.types import Budget
 from stepgym.envs.registry import full_id
 from stepgym.plugins.errors import UserError
 from stepgym.sandbox.types import SandboxError
+from stepgym.training.types import LossNotFinite
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -186,8 +187,6 @@ def user_errors() -> Iterator[None]:
 @contextmanager
 def resumable() -> Iterator[None]:
     """Handle errors like `user_errors`, for a command that can be resumed after Ctrl-C or a non-finite loss."""
-    from stepgym.training.fit import LossNotFinite  # imports torch
-
     try:
         with user_errors():
             yield

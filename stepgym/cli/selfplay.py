@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as ProgressBar
 
 from stepgym.cli.options import (
     AGENT,
@@ -27,6 +27,7 @@ from stepgym.cli.options import (
 from stepgym.records.types import RunBusyError
 from stepgym.sandbox.types import SandboxError
 from stepgym.selfplay.play import selfplay
+from stepgym.training.types import Progress
 
 
 @click.command("selfplay")
@@ -60,7 +61,7 @@ def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any)
                 agent_settings=dict(given.pop("agent_option")),
                 policy_settings=dict(given.pop("policy_option")),
                 num_parallel=parallel,
-                on_episode=progress.add,
+                progress=progress.show,
                 **given,
             )
     except RunBusyError as error:
@@ -91,7 +92,7 @@ class _Progress:
 
     def __init__(self, total: int, *, quiet: bool) -> None:
         console = Console(stderr=True)
-        self._bar = Progress(
+        self._bar = ProgressBar(
             TextColumn("self-play"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -101,14 +102,12 @@ class _Progress:
             disable=quiet or not console.is_terminal,
         )
         self._task = self._bar.add_task("", total=total, verdicts="")
-        self._verdicts: Counter[str] = Counter()
         self.num_new = 0
 
-    def add(self, record: Any) -> None:
-        self.num_new += 1
-        self._verdicts[record.verdict] += 1
-        words = " ".join(f"{count} {verdict}" for verdict, count in self._verdicts.most_common())
-        self._bar.update(self._task, advance=1, verdicts=words)
+    def show(self, now: Progress) -> None:
+        self.num_new = int(sum(now.figures.values()))
+        words = " ".join(f"{count:.0f} {verdict}" for verdict, count in now.figures.items())
+        self._bar.update(self._task, completed=now.done, verdicts=words)
 
     def __enter__(self) -> None:
         self._bar.start()

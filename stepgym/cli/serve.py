@@ -1,38 +1,32 @@
-"""`stepgym serve`: show a run in the browser while it is written."""
+"""`stepgym serve`: web servers on this machine."""
 
 from __future__ import annotations
 
 import click
 
-from stepgym.cli.options import user_errors
-from stepgym.plugins.errors import UserError
-from stepgym.serving.live_page import LivePageServer
+from stepgym.cli.lazy_group import LazyGroup
+
+SERVERS = {
+    "page": (
+        "stepgym.cli.serve_page:command",
+        "The search trees of a run folder; `stepgym serve DIR` is the same.",
+    ),
+    "chat": (
+        "stepgym.cli.serve_chat:command",
+        "An OpenAI-compatible endpoint that thinks by search.",
+    ),
+    "openenv": ("stepgym.cli.serve_openenv:command", "An environment for OpenEnv's clients."),
+}
 
 
-@click.command("serve")
-@click.argument("folder", metavar="DIR", type=click.Path())
-@click.option(
-    "--port",
-    default=8000,
-    show_default=True,
-    type=click.IntRange(0, 65535),
-    help="Port; 0 takes any free one.",
-)
-def command(folder: str, port: int) -> None:
-    """Serve the search trees of a run folder to a browser on this machine; reload the page to see new episodes.
+class ServerGroup(LazyGroup):
+    """A group that takes a folder in place of a member's name."""
 
-    Listens on the loopback address only.
-    """
-    with user_errors():
-        try:
-            server = LivePageServer(folder, port=port)
-        except OSError as error:
-            raise UserError(
-                f"cannot listen on port {port} ({error.strerror}); --port 0 takes a free one"
-            ) from error
-    click.echo(f"{server.url}   Press Ctrl-C to stop.")
-    with server:
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            click.echo("")
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        known = {*self.members, "-h", "--help"}
+        return super().parse_args(ctx, args if not args or args[0] in known else ["page", *args])
+
+
+@click.group(cls=ServerGroup, members=SERVERS, noun="server")
+def command() -> None:
+    """Serve a run's page, a chat endpoint or an environment."""

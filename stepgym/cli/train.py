@@ -3,52 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from stepgym.cli.options import resumable
-from stepgym.training.kinds import Kind, has
+from stepgym.cli.lazy_group import LazyGroup
+from stepgym.cli.options import resumable, setting
+from stepgym.cli.progress import show_progress
+from stepgym.training.config import TrainConfig, has_setting
+from stepgym.training.types import TrainerKind
 
-Progress = Callable[[int, int, dict[str, float]], None]
-"""Called with the step, the number of steps and the metrics."""
 
-
-@click.group()
+@click.group(
+    cls=LazyGroup,
+    members={
+        "embedded": (
+            "stepgym.claims.shipped_models.command:command",
+            "Train the embedded Countdown policy and reward model from scratch.",
+        )
+    },
+    noun="trainer",
+)
 def command() -> None:
     """Train a policy or a reward model."""
-
-
-@command.command()
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Folder for policy/ and prm/; run the same command to continue.",
-)
-@click.option("--seed", default=0, show_default=True, help="Seed of data, weights and batches.")
-@click.option("--quick", is_flag=True, help="Train for a hundredth of the steps, as a test.")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def embedded(out: Path, seed: int, quick: bool, as_json: bool) -> None:
-    """Train the embedded Countdown policy and reward model from scratch."""
-    import torch
-
-    # This imports torch.
-    from stepgym.training.embedded import Settings, train_embedded
-
-    torch.set_num_threads(1)
-    settings = Settings(seed=seed)
-    if quick:
-        settings = settings._replace(
-            num_problems=400,
-            policy_schedule=settings.policy_schedule._replace(steps=50),
-            prm_schedule=settings.prm_schedule._replace(steps=25),
-        )
-    with resumable():
-        figures = train_embedded(out, settings, progress=show_tenths())
-    print_figures(figures, as_json)
 
 
 _OPTIONS = (
@@ -83,7 +61,24 @@ _OPTIONS = (
     ),
     click.option("--env", metavar="ID", help="Environment; `stepgym envs` lists them."),
     click.option("--level", type=int, help="Level of the environment."),
+    click.option(
+        "--env-option",
+        "env_options",
+        type=setting,
+        metavar="NAME=VALUE",
+        multiple=True,
+        help="Option of the environment, such as file=PATH.",
+    ),
+    click.option(
+        "--undecidable-is-wrong/--undecidable-is-masked",
+        default=None,
+        help="How to count an answer that is undecided through its own fault: too large, unreadable, endless.",
+    ),
     click.option("--variant", help="Variant of the loss: grpo, dr_grpo or dapo."),
+    click.option(
+        "--baseline",
+        help="What an answer is compared with. group: all answers; fork: those with the same steps so far.",
+    ),
     click.option("--group", type=click.IntRange(min=2), help="Answers per problem."),
     click.option(
         "--max-new-tokens",
@@ -109,52 +104,75 @@ _OPTIONS = (
 )
 
 
-def _add(kind: Kind, summary: str) -> None:
-    """Add a trainer's command with the options that it has."""
+def _add(kind: TrainerKind, summary: str) -> None:
+    """Add a trainer's command with the options that it has_setting."""
 
     @command.command(str(kind), help=summary)
     def run(file: Path | None, as_json: bool, **given: Any) -> None:
         import torch
 
-        # These import torch.
-        from stepgym.training.language import is_language_model
-        from stepgym.training.run import read_config, train
+        from stepgym.training.config import is_language_model, read_config
+        from stepgym.training.train import train  # imports torch
 
+        if "env_options" in given:
+            given["env_options"] = dict(given["env_options"])
         with resumable():
             config = read_config(kind, file, given)
             if not is_language_model(config.init):
                 torch.set_num_threads(1)
-            figures = train(config, progress=show_tenths())
+            figures = train(config, progress=show_progress())
         print_figures(figures, as_json)
+        if not as_json:
+            click.echo(f"{'folder':16} {config.out}")
+            click.echo(f"Next: {next_command(config)}")
 
     for option in _OPTIONS:
         option(run)
-    run.params = [parameter for parameter in run.params if has(kind, str(parameter.name))]
+    run.params = [parameter for parameter in run.params if has_setting(kind, str(parameter.name))]
 
 
 for _kind, _summary in {
-    Kind.SFT: "Train a policy on the steps of verified solutions.",
-    Kind.DPO: "Train a policy on pairs of a correct and an incorrect step.",
-    Kind.PRM: "Train a process reward model on step labels from the tree or the step verifier.",
-    Kind.ORM: "Train an outcome reward model on the verdicts of answers.",
-    Kind.ALPHAZERO: "Train a policy on visit counts and a reward model on outcomes.",
-    Kind.GRPO: "Train a policy by reinforcement learning on an environment's verdicts.",
+    TrainerKind.SFT: "Train a policy on the steps of verified solutions.",
+    TrainerKind.DPO: "Train a policy on pairs of a correct and an incorrect step.",
+    TrainerKind.PRM: "Train a process reward model on step labels from the tree or the step verifier.",
+    TrainerKind.ORM: "Train an outcome reward model on the verdicts of answers.",
+    TrainerKind.ALPHAZERO: "Train a policy on visit counts and a reward model on outcomes.",
+    TrainerKind.GRPO: "Train a policy by reinforcement learning on an environment's verdicts.",
 }.items():
     _add(_kind, _summary)
 
 
-def show_tenths() -> Progress:
-    """Return a function that prints progress to standard error at every tenth of the training."""
-    last = 0
+def next_command(config: TrainConfig) -> str:
+    """Return the command that measures what was trained, on problems that it was not trained on."""
+    out, prefix = config.out, "hf" if config.of_language else "embedded"
+    policy, reward_model = f"{prefix}:{out}", None
+    if config.kind == TrainerKind.ALPHAZERO:
+        policy = f"{prefix}:{out}/policy"
+        reward_model = policy if config.shared else f"{prefix}:{out}/prm"
+    elif config.kind in (TrainerKind.PRM, TrainerKind.ORM):
+        policy = config.init if config.of_language else "embedded"
+        reward_model = f"{prefix}:{out}"
+    env, options = _environment_of(config)
+    search = f" --reward-model {reward_model} --agent beam" if reward_model else ""
+    return (
+        f"stepgym eval --env {env}{options} --policy {policy}{search} --episodes 200 --seed 700000"
+    )
 
-    def show(step: int, steps: int, metrics: dict[str, float]) -> None:
-        nonlocal last
-        before, last = last, 10 * step // steps
-        if last != before or step == steps:
-            told = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-            click.echo(f"step {step}/{steps}  {told}", err=True)
 
-    return show
+def _environment_of(config: TrainConfig) -> tuple[str, str]:
+    """Return the environment that was trained on, and its options as the command line takes them."""
+    from stepgym.records.run_folder import read_config as read_run
+
+    env, options = config.env, {"level": config.level, **config.env_options}
+    if config.runs:
+        run = read_run(config.runs[0])
+        env, options = run.env_id, dict(run.env_options)
+    words = "".join(
+        f" --level {value}" if name == "level" else f" --env-option {name}={value}"
+        for name, value in options.items()
+        if value is not None and name != "seed"
+    )
+    return env, words
 
 
 def print_figures(figures: dict[str, Any], as_json: bool) -> None:

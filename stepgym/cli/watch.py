@@ -9,21 +9,13 @@ from typing import Any
 
 import click
 
-from stepgym.agents.description import describe
 from stepgym.agents.run_setup import RunSetup, open_setup
 from stepgym.cli.eval import read_widths
-from stepgym.cli.options import (
-    ENVIRONMENT,
-    POLICY,
-    Environment,
-    add_options,
-    environment,
-    user_errors,
-)
+from stepgym.cli.options import ENVIRONMENT, POLICY, add_options, environment, user_errors
+from stepgym.cli.progress import show_progress
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.registry import Registry
-from stepgym.records.run_folder import RunFolder
-from stepgym.records.types import RunConfig
+from stepgym.records.atomic import write_whole
 from stepgym.serving.page import write_page
 
 VERIFIERS = Registry("verifier", {}, "stepgym.verifiers")
@@ -100,7 +92,7 @@ def command(as_json: bool, out: Path, widths: str, **given: Any) -> None:
             env_options=where.options,
             policy_settings=dict(given["policy_option"]),
         ) as setup:
-            result = _watch(setup, out, where, read_widths(widths), strict, before, as_json, given)
+            result = _watch(setup, out, read_widths(widths), strict, before, as_json, given)
         write_page(out / "watch-run", out / "watch-run" / "page.html")
     if as_json:
         click.echo(json.dumps(result))
@@ -120,7 +112,6 @@ def _read_before(file: Path | None) -> Any:
 def _watch(
     setup: RunSetup,
     out: Path,
-    where: Environment,
     widths: list[int],
     strict: Any,
     before: Any,
@@ -128,44 +119,33 @@ def _watch(
     given: dict[str, Any],
 ) -> dict[str, Any]:
     # These import torch.
-    from stepgym.selfplay.watch import watch
-    from stepgym.selfplay.watch_plot import draw_watch
+    from stepgym.selfplay.reward_hacking import measure_reward_hacking
+    from stepgym.selfplay.reward_hacking_plot import draw_reward_hacking
 
     assert setup.reward_model is not None
-    env = setup.env
-    config = RunConfig(
-        env_id=env.env_id,
-        env_options=where.options,
-        agent="best_of_n",
-        policy=describe(setup.policy),
-        reward_model=describe(setup.reward_model),
+    trees = out / "watch-run"
+    if (trees / "run.json").is_file():  # the run of an earlier watch is not continued
+        shutil.rmtree(trees)
+    result = measure_reward_hacking(
+        setup.env,
+        [setup.env.problems[i] for i in range(given["episodes"])],
+        policy=setup.policy,
+        reward_model=setup.reward_model,
+        widths=widths,
+        aggregation=given["aggregation"],
+        strict=strict,
+        before=before,
         seed=given["seed"],
-        see_verdicts=False,
-        agent_settings={"n": max(widths), "pick": "score", "aggregation": given["aggregation"]},
+        trees=trees,
+        progress=None if quiet else show_progress(),
     )
-    if (out / "watch-run" / "run.json").is_file():  # the run of an earlier watch is not continued
-        shutil.rmtree(out / "watch-run")
-    with RunFolder(out / "watch-run", config) as folder:
-        result = watch(
-            env,
-            [env.problems[i] for i in range(given["episodes"])],
-            policy=setup.policy,
-            reward_model=setup.reward_model,
-            widths=widths,
-            aggregation=given["aggregation"],
-            strict=strict,
-            before=before,
-            seed=given["seed"],
-            on_record=folder.append,
-            tell=(lambda line: None) if quiet else (lambda line: click.echo(line, err=True)),
-        )
-    (out / "watch.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
-    draw_watch(result, out / "watch.png")
+    write_whole(out / "watch.json", json.dumps(result, indent=1) + "\n")
+    draw_reward_hacking(result, out / "watch.png")
     return result
 
 
 def _print(result: dict[str, Any], out: Path) -> None:
-    from stepgym.selfplay.watch_plot import shown_auc  # imports torch
+    from stepgym.selfplay.reward_hacking_plot import shown_auc  # imports torch
 
     steps, strict, shape = result["steps"], result["strict"], result["shape"]
     click.echo(

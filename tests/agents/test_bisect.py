@@ -6,11 +6,13 @@ from itertools import pairwise
 
 import pytest
 
-from stepgym.agents import EpisodeRecord, load_search, solve
+from stepgym.agents import EpisodeRecord, load_search
 from stepgym.agents.search.bisect import next_probe
+from stepgym.agents.solving import iter_solve
 from stepgym.envs.registry import load_env
 from stepgym.records.tree import ends, path_to
-from stepgym.training.examples import Labels, Replay, step_labels
+from stepgym.training.examples import step_labels
+from stepgym.training.types import StepLabels
 
 ROLLOUTS = 6
 
@@ -19,13 +21,14 @@ def play(agent: str, **settings: int) -> list[EpisodeRecord]:
     env = load_env("stepgym/Countdown-v0", level=4, seed=700_000)
     problems = [env.problems[i] for i in range(25)]
     return list(
-        solve(
+        iter_solve(
             problems,
             env=env,
             agent=agent,
             agent_settings=settings,
             policy="embedded",
             see_verdicts=True,
+            verify_all=True,
         )
     )
 
@@ -63,11 +66,10 @@ def test_labels_are_nearer_the_truth_than_those_of_plain_samples_for_as_many_tok
     """The step verifier knows from which boards the target is in reach."""
 
     def agreement(played: list[EpisodeRecord]) -> tuple[float, float]:
-        replay, right, total = Replay(), 0, 0
+        right, total = 0, 0
         for record in played:
-            states = replay.states(record)
-            exact = step_labels(record, replay, states, Labels.VERIFIER)
-            found = step_labels(record, replay, states, Labels.FIRST_ERROR)
+            exact = step_labels(record, StepLabels.VERIFIER)
+            found = step_labels(record, StepLabels.FIRST_ERROR)
             right += sum(exact[node] == label for node, label in found.items() if node in exact)
             total += sum(node in exact for node in found)
         return right / total, sum(record.usage["visible_tokens"] for record in played) / len(played)

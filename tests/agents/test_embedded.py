@@ -279,7 +279,7 @@ def test_a_broken_folder_is_named(tmp_path: Path, damage: str, message: str) -> 
 
 def test_the_shipped_models_are_worth_searching_with() -> None:
     """Floors well under the measured figures: greedy is fair, the reward model tells good boards from bad."""
-    from stepgym.training.embedded import measure
+    from stepgym.claims.shipped_models.training import measure
 
     figures = measure(POLICY, PRM, seed=3, num_problems=150)
     assert 0.2 < figures["greedy"] < 0.8

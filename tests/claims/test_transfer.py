@@ -19,22 +19,22 @@ from stepgym.claims.transfer.claim import (
 from stepgym.cli import main
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Step
-from stepgym.training.boards import choice_rows
+from stepgym.training.embedded_trainers import target_rows
 
 
 @pytest.mark.parametrize("place", FAMILIES.values(), ids=lambda place: place.name)
 def test_demonstrated_steps_are_verified_steps_and_no_held_out_problems(place: object) -> None:
     env = load_env(place.env_id, seed=900_000, **place.options)  # type: ignore[attr-defined]
     choices = demonstrations(place, 5, 0)  # type: ignore[arg-type]
-    rows, illegal = choice_rows(
+    rows, illegal = target_rows(
         "countdown" if "Countdown" in env.env_id else "modular_sums", choices
     )  # type: ignore[operator]
-    assert not illegal and {row.example for row in rows} <= set(range(len(choices)))
+    assert not illegal and {row.target for row in rows} <= set(range(len(choices)))
     at = 0
     for index in range(5):
         state = env.domain.initial(env.problems[index])
         while not state.done:
-            (text,) = choices[at].target
+            (text,) = choices[at].shares
             state, at = env.domain.advance([state], [Step(text)])[0], at + 1
         verdicts = env.step_verifier.verify_steps([env.problems[index]], [state])[0]  # type: ignore[union-attr]
         assert all(verdict.correct for verdict in verdicts)

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stepgym.agents.embedded import net
 from stepgym.agents.embedded.net import CheckpointError
@@ -20,22 +22,20 @@ from stepgym.claims.imitation import demonstrations, known_facts, train_imitatio
 from stepgym.cli import main
 from stepgym.envs.families.modular_sums import MODULUS
 from stepgym.records.run_folder import read_config
-from stepgym.selfplay.curves import bands
 from stepgym.selfplay.loop import (
     Generation,
-    buffered,
-    judged_of,
-    lessons_of,
     level_after,
     next_level,
     run_loop,
-    seldom,
+    successes,
     worse_p_value,
 )
 from stepgym.selfplay.loop_config import LoopConfig, read_loop_config
-from stepgym.selfplay.loop_episodes import evaluate, held_out, play
-from stepgym.selfplay.loop_folder import policy_folder, read_log
-from stepgym.training.fit import Schedule, TrainingError
+from stepgym.selfplay.loop_folder import START, model_home, read_log
+from stepgym.selfplay.loop_learn import policy_targets, replay_buffer, value_targets
+from stepgym.selfplay.loop_page import bands
+from stepgym.selfplay.loop_play import evaluate, held_out, outcomes_of, play
+from stepgym.training.types import Progress, Schedule, TrainingError
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +65,13 @@ def config(start: Path, out: Path, **changes: object) -> LoopConfig:
 
 @pytest.fixture(scope="module")
 def episodes(start: Path, tmp_path_factory: pytest.TempPathFactory) -> list[EpisodeRecord]:
-    return play(config(start, tmp_path_factory.mktemp("play")), 1, str(start))
+    return play(config(start, tmp_path_factory.mktemp("play")), 1, START)
 
 
 def test_demonstrations_are_right_and_use_known_facts_alone() -> None:
     known = known_facts(0.5, 0)
     for choice in demonstrations(40, level=2, known=known, seed=0):
-        (text,) = choice.target
+        (text,) = choice.shares
         a, b, c = (int(word) for word in text.replace("+", " ").replace("=", " ").split())
         assert (a + b) % MODULUS == c
         assert tuple(sorted((a, b))) in known
@@ -79,22 +79,22 @@ def test_demonstrations_are_right_and_use_known_facts_alone() -> None:
 
 def test_a_loop_goes_on_where_it_stopped(start: Path, tmp_path: Path) -> None:
     once = run_loop(config(start, tmp_path / "a"))
-    told: list[str] = []
-    assert run_loop(config(start, tmp_path / "a"), tell=told.append) == once
+    told: list[Progress] = []
+    assert run_loop(config(start, tmp_path / "a"), progress=told.append) == once
     assert told == [], "nothing is done twice"
     more = run_loop(config(start, tmp_path / "a", generations=2))
     assert more[:2] == once
     assert [line["generation"] for line in more] == [0, 1, 2]
-    assert all(line["ledger"]["train"]["flops"] > 0 for line in more[1:])
+    assert all(line["costs"]["train"]["flops"] > 0 for line in more[1:])
     with pytest.raises(TrainingError, match="episodes was 6, is now 7"):
         run_loop(config(start, tmp_path / "a", episodes=7))
 
 
 def test_a_generation_cut_short_replays_no_finished_episode(start: Path, tmp_path: Path) -> None:
-    first = play(config(start, tmp_path), 1, str(start))
+    first = play(config(start, tmp_path), 1, START)
     file = tmp_path / "generation-1" / "run" / "episodes.jsonl"
     file.write_text("".join(file.read_text().splitlines(keepends=True)[:2]))
-    again = play(config(start, tmp_path), 1, str(start))
+    again = play(config(start, tmp_path), 1, START)
     assert [r.problem_id for r in again] == [r.problem_id for r in first]
     assert [r.created for r in again[:2]] == [r.created for r in first[:2]]
 
@@ -108,10 +108,42 @@ def test_a_generation_cut_short_replays_no_finished_episode(start: Path, tmp_pat
         ([1, 1, 0, 0], [0, 1, 0, 0], True),  # worse by one of four: chance
     ],
 )
-def test_the_gate_turns_down_only_what_is_worse_at_95_percent(
+def test_the_gate_rejects_only_what_is_worse_at_95_percent(
     old: list[int], new: list[int], accepted: bool
 ) -> None:
     assert (worse_p_value(old, new) > 0.05) is accepted
+
+
+@given(
+    st.lists(st.tuples(*2 * [st.sampled_from([0, 1, None])]), max_size=12),
+    st.lists(st.sampled_from([0, 1, None]), max_size=4),
+)
+def test_masked_problems_do_not_move_the_gate(pairs: list[Any], masked: list[Any]) -> None:
+    """What one of the two did not decide counts neither for nor against it."""
+    old, new = [o for o, _ in pairs], [n for _, n in pairs]
+    decided = [(o, n) for o, n in pairs if o is not None and n is not None]
+    alone = worse_p_value([o for o, _ in decided], [n for _, n in decided])
+    assert worse_p_value(old + [None] * len(masked), new + masked) == alone
+
+
+@pytest.mark.parametrize("teacher", ["verifier", "vote"])
+def test_undecided_and_failed_episodes_are_in_no_success_rate(
+    start: Path, episodes: list[EpisodeRecord], teacher: str
+) -> None:
+    settings = config(start, Path("unused"), teacher=teacher, env="stepgym/ModularSums-v0")
+    failed = [replace(record, verdict="failed") for record in episodes]
+    assert successes(settings, [*episodes, *failed]) == successes(settings, episodes)
+    assert outcomes_of([*episodes, *failed]).share == outcomes_of(episodes).share
+    assert outcomes_of([*episodes, *failed]).failed == len(failed)
+    undecided = [replace(record, verdict="undecided") for record in episodes]
+    silent = [replace(record, verdict="no_answer") for record in episodes]
+    assert outcomes_of(silent).share == 0, "a missing answer is wrong"
+    if teacher == "verifier":
+        assert successes(settings, [*episodes, *undecided]) == successes(settings, episodes)
+        assert next_level(replace(settings, band=(0.4, 0.8)), 2, successes(settings, failed)) == 2
+        assert successes(settings, silent) == [False] * len(silent)
+    with pytest.raises(TrainingError, match=r"no episode on .* was decided"):
+        outcomes_of(undecided)
 
 
 def test_the_gate_counts_any_number_of_problems() -> None:
@@ -120,34 +152,23 @@ def test_the_gate_counts_any_number_of_problems() -> None:
 
 
 def test_a_moved_loop_goes_on(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its start beside it or not, and named as it is or by a path, as loops of before named their policies."""
+    """With its start beside it, named by another path than before."""
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
     monkeypatch.chdir(here)
     shutil.copytree(start, "start")
     made = config(Path("start"), Path("loop"), replay=1)
-    (first, second) = run_loop(made)
-    assert second["policy"] == "generation-1", "nothing is turned down"
-    for line, policy in ((second, "generation-1"), (second, "loop/generation-1"), (first, "start")):
-        shutil.copytree(here, there, dirs_exist_ok=True)
-        log = there / "loop" / "loop.jsonl"
-        log.write_text(json.dumps(first) + "\n" + json.dumps({**line, "policy": policy}) + "\n")
-        if "/" in policy:
-            settings = there / "loop" / "config.json"
-            settings.write_text(
-                json.dumps(
-                    {k: v for k, v in json.loads(settings.read_text()).items() if k != "beside"}
-                )
-            )
-        monkeypatch.chdir("/")
-        moved = replace(made, out=str(there / "loop"), init=str(there / "start"), generations=2)
-        assert run_loop(moved)[2]["generation"] == 2
-        wanted = there / ("start" if line is first else "loop/generation-1")
-        assert (
-            policy_folder(moved, str(read_config(there / "loop" / "generation-2" / "run").policy))
-            == wanted
-        )
-        shutil.rmtree(there)
+    (_, second) = run_loop(made)
+    assert second["policy"] == "generation-1", "nothing is rejected"
+    monkeypatch.chdir("/")
+    here.rename(there)
+    moved = replace(made, out=str(there / "loop"), init=str(there / "start"), generations=2)
+    assert run_loop(moved)[2]["generation"] == 2
+    played = read_config(there / "loop" / "generation-2" / "run").policy
+    assert model_home(moved, played) == there / "loop" / "generation-1"
+    assert model_home(moved, START) == there / "start"
+    with pytest.raises(TrainingError, match=r"init was .\.\./start., is now "):
+        run_loop(replace(moved, init=str(start)))
 
 
 def test_a_loop_that_starts_at_a_generation_of_another_goes_on_when_both_are_moved(
@@ -164,7 +185,7 @@ def test_a_loop_that_starts_at_a_generation_of_another_goes_on_when_both_are_mov
     lines = run_loop(
         replace(two, out=str(tmp_path / "there" / "two"), init=str(begun), generations=1)
     )
-    assert read_config(tmp_path / "there" / "two" / "generation-1" / "run").policy == str(begun)
+    assert read_config(tmp_path / "there" / "two" / "generation-1" / "run").policy == START
     assert [line["policy"] for line in lines] == ["start", "generation-1"]
 
 
@@ -177,11 +198,9 @@ def test_a_loop_without_the_reward_model_that_it_is_to_train_keeps_nothing(
 
 
 def test_a_run_cut_short_goes_on_in_a_moved_loop(start: Path, tmp_path: Path) -> None:
-    made = config(start, tmp_path / "a")
-    play(made, 2, str(start))
-    run = tmp_path / "a" / "generation-2" / "run" / "run.json"
-    run.write_text(run.read_text().replace(str(start), "before/start"))
-    assert len(play(made, 2, str(start))) == 6
+    play(config(start, tmp_path / "a"), 2, START)
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert len(play(config(start, tmp_path / "b"), 2, START)) == 6
 
 
 def test_a_log_cut_short_loses_its_last_line_alone(start: Path, tmp_path: Path) -> None:
@@ -209,14 +228,14 @@ def test_a_mistake_costs_no_folder(start: Path, tmp_path: Path) -> None:
 def test_a_policy_of_another_game_is_said_to_be_one(start: Path, tmp_path: Path) -> None:
     with pytest.raises(
         TrainingError,
-        match=r"every episode on stepgym/ModularSums-v0 failed, the first with: .*only plays Countdown",
+        match=r"no episode on stepgym/ModularSums-v0 was decided \(5 failed\).*only plays Countdown",
     ):
         run_loop(config(start, tmp_path, init="embedded"))
 
 
 def test_a_loop_starts_from_what_a_trainer_wrote(start: Path, tmp_path: Path) -> None:
     """A folder with `policy/`, or the policy's own."""
-    whole, own = (evaluate(config(init, tmp_path), str(init)) for init in (start, start / "policy"))
+    whole, own = (evaluate(config(init, tmp_path), START) for init in (start, start / "policy"))
     assert whole == own
 
 
@@ -245,12 +264,12 @@ def test_settings_that_make_no_sense_are_named(tmp_path: Path, settings: str, sa
         read_loop_config(file)
 
 
-def test_a_generation_tells_how_far_it_is(start: Path, tmp_path: Path) -> None:
-    told: list[str] = []
-    play(config(start, tmp_path), 1, str(start), tell=seldom(told.append, "generation 1", 0.0))
-    assert told == [f"generation 1: played {number} of 6 problems" for number in range(1, 7)]
-    seldom(told.append, "generation 1", 60.0)("played 6 of 6 problems")
-    assert len(told) == 6, "but not all the time"
+def test_a_generation_reports_its_progress(start: Path, tmp_path: Path) -> None:
+    told: list[Progress] = []
+    play(config(start, tmp_path), 1, START, progress=told.append)
+    assert [(now.task, now.done, now.total) for now in told] == [
+        ("generation 1: play", number, 6) for number in range(1, 7)
+    ]
 
 
 def test_the_command_writes_curves(start: Path, tmp_path: Path) -> None:
@@ -307,7 +326,7 @@ def test_self_play_runs_every_arm(claim: tuple[Path, dict[str, Any]]) -> None:
     assert (out / "curves.png").is_file()
 
 
-def test_intervals_count_the_spread_between_trainings_and_lines_of_before_can_be_summed_up(
+def test_intervals_count_the_spread_between_trainings_and_leave_masked_problems_out(
     tmp_path: Path,
 ) -> None:
     """Three trainings that differ: problems alone, pooled, would say .55 to .72."""
@@ -317,19 +336,17 @@ def test_intervals_count_the_spread_between_trainings_and_lines_of_before_can_be
                 "generation": 0,
                 "greedy": share,
                 "searched": share,
-                "solved": solved,
+                "solved": [*solved, None],
                 "searched_solved": solved,
             }
         ]
         for share in (0.4, 0.6, 0.9)
         for solved in [[int(i < 50 * share) for i in range(50)]]
     ]
-    low, high = write_results(tmp_path, {"vote": seeds})["vote"]["searched_last_ci"]
+    results = write_results(tmp_path, {"vote": seeds})["vote"]
+    low, high = results["searched_last_ci"]
     assert low < 0.5 and high > 0.78
-    for (line,) in seeds:
-        del line["searched_solved"]
-    before = write_results(tmp_path, {"vote": seeds})["vote"]
-    assert "searched_last_ci" not in before and "greedy_last_ci" in before
+    assert results["greedy_last_ci"] == results["searched_last_ci"]
     assert (
         json.loads((tmp_path / "results.json").read_text())["vote"]["searched_by_seed"]
         == [[0.4, 0.6, 0.9]] * 2
@@ -350,13 +367,13 @@ def test_more_imitation_needs_as_many_generations_of_votes(
 
 
 def test_every_phase_has_its_seconds_tokens_and_flops(claim: tuple[Path, dict[str, Any]]) -> None:
-    (vote,) = claim[1]["vote"]["ledger"]
+    (vote,) = claim[1]["vote"]["costs"]
     assert vote.keys() == {"imitation", "play", "train", "test"}
     assert all(cost[unit] > 0 for cost in vote.values() for unit in ("seconds", "tokens", "flops"))
 
 
 def test_more_imitation_spends_what_self_play_spent(claim: tuple[Path, dict[str, Any]]) -> None:
-    (vote,), (control,) = claim[1]["vote"]["ledger"], claim[1]["imitation"]["ledger"]
+    (vote,), (control,) = claim[1]["vote"]["costs"], claim[1]["imitation"]["costs"]
     assert control["train"]["flops"] >= 0.95 * (vote["play"]["flops"] + vote["train"]["flops"])
 
 
@@ -403,24 +420,7 @@ def test_the_curriculum_keeps_the_band(start: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("last", "level"),
-    [
-        ({}, 2),  # the start
-        ({"curriculum": 4}, 4),
-        (
-            {
-                "curriculum": {
-                    "level": 3,
-                    "lowest": 1,
-                    "highest": 5,
-                    "low": 0.4,
-                    "high": 0.8,
-                    "window": 6,
-                    "recent": [True],
-                }
-            },
-            3,
-        ),
-    ],
+    [({}, 2), ({"curriculum": 4}, 4)],  # the first is the start
 )
 def test_the_level_to_play_stands_in_the_last_line(
     start: Path, last: dict[str, Any], level: int
@@ -449,18 +449,18 @@ def test_no_lesson_is_from_a_held_out_problem(start: Path, episodes: list[Episod
     settings = config(start, Path("unused"), teacher="random")
     asked = {problem.prompt for problem in held_out(settings)}
     inside = [replace(record, prompt=prompt) for record, prompt in zip(episodes, asked)]
-    buffer = buffered(settings, 1, {1: inside})
+    buffer = replay_buffer(settings, 1, {1: inside})
     with pytest.raises(TrainingError, match="nothing that teacher random approves"):
-        lessons_of(settings, buffer)
+        policy_targets(settings, buffer)
     with pytest.raises(TrainingError, match="no step that could be judged"):
-        judged_of(settings, buffer)
-    assert judged_of(settings, buffered(settings, 1, {1: episodes})), "others are learned from"
+        value_targets(buffer)
+    assert value_targets(replay_buffer(settings, 1, {1: episodes})), "others are learned from"
 
 
-def test_the_watch_reports_on_each_generation_and_needs_a_reward_model(
+def test_reward_hacking_is_reported_on_each_generation_and_needs_a_reward_model(
     start: Path, tmp_path: Path
 ) -> None:
-    report = "stepgym.selfplay.generation_watch:watch_generation"
+    report = "stepgym.selfplay.loop_reports:reward_hacking"
     common = {
         "report": report,
         "agent_settings": {"n": 8},
@@ -470,7 +470,7 @@ def test_the_watch_reports_on_each_generation_and_needs_a_reward_model(
     }
     lines = run_loop(config(start, tmp_path / "a", own_reward_model=True, held_out=3, **common))
     assert lines[1]["report"].keys() == {"alarms", "auc"}
-    assert (tmp_path / "a" / "generation-1" / "watch.json").is_file()
-    assert lines[1]["ledger"]["reward_model"]["flops"] > 0
+    assert (tmp_path / "a" / "generation-1" / "reward_hacking.json").is_file()
+    assert lines[1]["costs"]["reward_model"]["flops"] > 0
     with pytest.raises(TrainingError, match="set own_reward_model = true"):
         run_loop(config(start, tmp_path / "b", held_out=3, **common))

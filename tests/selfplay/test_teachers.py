@@ -22,6 +22,7 @@ from stepgym.envs.expressions import evaluate
 from stepgym.envs.families.countdown_rules import play
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import State
+from stepgym.records.loader import Environments, states_of
 from stepgym.records.near_duplicates import likeness, without_near_duplicates
 from stepgym.records.tree import ends, path_to
 from stepgym.selfplay.teachers import (
@@ -30,13 +31,14 @@ from stepgym.selfplay.teachers import (
     Teacher,
     agreement,
     answer_votes,
-    approve,
-    lessons,
+    approved_answers,
+    approved_targets,
     right_answers,
 )
-from stepgym.training.examples import Replay
-from stepgym.training.fit import TrainingError
-from stepgym.training.merged import merged_choices
+from stepgym.training.merged_states import merged_targets
+from stepgym.training.types import TrainingError
+
+ENVIRONMENTS = Environments()
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +58,6 @@ def episodes() -> list[EpisodeRecord]:
             verify_all=True,
         )
     )
-
-
-def replay() -> Replay:
-    return Replay(options={"modulus": 5})
 
 
 def relabelled(records: list[EpisodeRecord]) -> list[EpisodeRecord]:
@@ -86,8 +84,8 @@ def test_a_teacher_without_labels_sees_none(
     episodes: list[EpisodeRecord], teacher: Teacher, form: Form
 ) -> None:
     approval = Approval(teacher=teacher, form=form, most_agreed=0.5)
-    assert lessons(approval, episodes, replay()) == lessons(
-        approval, relabelled(episodes), replay()
+    assert approved_targets(approval, episodes, ENVIRONMENTS) == approved_targets(
+        approval, relabelled(episodes), ENVIRONMENTS
     )
 
 
@@ -97,7 +95,9 @@ def test_shuffled_rewards_leak_no_label(episodes: list[EpisodeRecord]) -> None:
     rewarded = {(r.problem_id, (answer,)) for r in episodes for answer in right_answers(r)}
     hits, asked = 0, 0
     for seed in range(40):
-        found = approve(Approval(teacher=Teacher.SHUFFLED), episodes, replay=replay(), seed=seed)
+        found = approved_answers(
+            Approval(teacher=Teacher.SHUFFLED), episodes, ENVIRONMENTS, seed=seed
+        )
         hits += len(set(found.items()) & rewarded)
         asked += len(found)
     assert hits / asked == pytest.approx(len(rewarded) / len(pairs), abs=0.05)
@@ -108,9 +108,9 @@ def test_the_verifier_approves_right_answers_and_the_vote_the_most_frequent(
 ) -> None:
     for record in episodes:
         alone = [record]
-        right = approve(Approval(teacher=Teacher.VERIFIER), alone, replay=replay())
+        right = approved_answers(Approval(teacher=Teacher.VERIFIER), alone, ENVIRONMENTS)
         assert set(right.values()) <= {(record.reference,)}
-        (voted,) = approve(Approval(teacher=Teacher.VOTE), alone, replay=replay()).values()
+        (voted,) = approved_answers(Approval(teacher=Teacher.VOTE), alone, ENVIRONMENTS).values()
         assert answer_votes(record)[voted] == max(answer_votes(record).values())
 
 
@@ -133,14 +133,16 @@ def countdowns() -> list[EpisodeRecord]:
 
 
 def test_every_verified_end_is_learned_from(countdowns: list[EpisodeRecord]) -> None:
-    approved = approve(Approval(teacher=Teacher.VERIFIER), countdowns, replay=Replay())
+    approved = approved_answers(Approval(teacher=Teacher.VERIFIER), countdowns, ENVIRONMENTS)
     assert max(map(len, approved.values())) > 1, "a problem here has many right answers"
     for record in countdowns:
         taken = {
-            choice.board: set(choice.target)
-            for choice in lessons(Approval(), [record], Replay()).get(record.problem_id, [])
+            choice.public: set(choice.shares)
+            for choice in approved_targets(Approval(), [record], ENVIRONMENTS).get(
+                record.problem_id, []
+            )
         }
-        states = Replay().states(record)
+        states = states_of(record)
         for end in ends(record, "correct"):
             assert all(
                 record.nodes[b].text in taken[states[a].public]
@@ -150,7 +152,7 @@ def test_every_verified_end_is_learned_from(countdowns: list[EpisodeRecord]) -> 
 
 def test_votes_count_what_the_verifier_calls_the_same(countdowns: list[EpisodeRecord]) -> None:
     """Expressions of equal value are one vote, and all of them are learned from."""
-    voted = approve(Approval(teacher=Teacher.VOTE), countdowns, replay=Replay())
+    voted = approved_answers(Approval(teacher=Teacher.VOTE), countdowns, ENVIRONMENTS)
     for record in countdowns:
         values: Counter[Fraction] = Counter()
         for node in record.nodes:
@@ -159,7 +161,7 @@ def test_votes_count_what_the_verifier_calls_the_same(countdowns: list[EpisodeRe
         approved = voted[record.problem_id]
         assert {value(answer) for answer in approved} == {value(approved[0])}
         assert values[value(approved[0])] == max(values.values())
-        assert agreement(record, Replay().same(record)) == pytest.approx(
+        assert agreement(record, ENVIRONMENTS.same(record)) == pytest.approx(
             max(values.values()) / values.total()
         )
     assert max(map(len, voted.values())) > 1
@@ -177,20 +179,20 @@ def test_merging_takes_an_approved_answer_however_a_line_spells_it(
     """A step that reaches the target from a supported board is a lesson though its line is another's."""
     for record in countdowns:
         approved = right_answers(record)
-        for choice in merged_choices(
-            [record], Replay(), answers_of={record.problem_id: approved[:1]}, min_support=1
+        for choice in merged_targets(
+            [record], ENVIRONMENTS, answers_of={record.problem_id: approved[:1]}, min_support=1
         ):
-            left, target = choice.board  # type: ignore[misc]
+            left, target = choice.public  # type: ignore[misc]
             if len(left) == 2:
-                domain = Replay().env(record).domain
-                stands = State(record.prompt, public=choice.board)
+                domain = ENVIRONMENTS.of(record).domain
+                stands = State(record.prompt, public=choice.public)
                 reaches = [t for t in domain.legal_steps(stands) if play(left, t) == (target,)]
-                assert set(choice.target) == set(reaches)
+                assert set(choice.shares) == set(reaches)
 
 
 def test_on_sums_every_answer_is_one_of_its_own(episodes: list[EpisodeRecord]) -> None:
     for record in episodes:
-        assert answer_votes(record, replay().same(record)) == answer_votes(record)
+        assert answer_votes(record, ENVIRONMENTS.same(record)) == answer_votes(record)
         assert all(len(answers) == 1 for answers in answer_votes(record))
 
 
@@ -200,13 +202,13 @@ def test_a_lesson_ends_in_what_its_teacher_approves(
 ) -> None:
     """And the oracle's has no wrong step at all."""
     approval = Approval(teacher=teacher)
-    approved = approve(approval, episodes, replay=replay(), seed=1)
-    found = lessons(approval, episodes, replay(), seed=1)
+    approved = approved_answers(approval, episodes, ENVIRONMENTS, seed=1)
+    found = approved_targets(approval, episodes, ENVIRONMENTS, seed=1)
     assert found.keys() <= approved.keys() and len(found) > 5
     votes = {record.problem_id: answer_votes(record) for record in episodes}
     right = {record.problem_id: record.reference for record in episodes}
     for problem, choices in found.items():
-        steps = [(choice.board, text) for choice in choices for text in choice.target]
+        steps = [(choice.public, text) for choice in choices for text in choice.shares]
         ends = {str(parsed(text)[2]) for board, text in steps if len(board[0]) == 1}  # type: ignore[index]
         assert ends == set(approved[problem])
         if teacher in (Teacher.VERIFIER, Teacher.ORACLE):
@@ -228,10 +230,10 @@ def test_a_lesson_ends_in_what_its_teacher_approves(
 def test_the_most_agreed_problems_come_first(
     episodes: list[EpisodeRecord], share: float, least: float
 ) -> None:
-    chosen = approve(
+    chosen = approved_answers(
         Approval(teacher=Teacher.VOTE, most_agreed=share, min_agreement=least),
         episodes,
-        replay=replay(),
+        ENVIRONMENTS,
     )
     agreed = {r.problem_id: agreement(r) for r in episodes}
     assert len(chosen) <= max(1, round(share * len(episodes)))
@@ -246,19 +248,19 @@ def test_merged_lessons_are_legal_share_out_to_one_and_join_supported_boards(
 ) -> None:
     for record in episodes:
         passed: Counter[object] = Counter()
-        for node, state in zip(record.nodes, replay().states(record)):
+        for node, state in zip(record.nodes, states_of(record)):
             if not state.done:
                 passed[state.public] += node.visits
-        for choice in merged_choices(
+        for choice in merged_targets(
             [record],
-            replay(),
+            ENVIRONMENTS,
             answers_of={record.problem_id: (record.reference,)},
             min_support=support,
         ):
-            remaining, running, modulus = choice.board  # type: ignore[misc]
-            assert passed[choice.board] >= support
-            assert sum(choice.target.values()) == pytest.approx(1)
-            for text in choice.target:
+            remaining, running, modulus = choice.public  # type: ignore[misc]
+            assert passed[choice.public] >= support
+            assert sum(choice.shares.values()) == pytest.approx(1)
+            for text in choice.shares:
                 a, b, c = parsed(text)
                 left = list(remaining)
                 for number in (a, b) if running is None else (b,):
@@ -275,35 +277,32 @@ def test_merging_finds_steps_that_no_sample_took(episodes: list[EpisodeRecord]) 
     """With the right answers known, some of them: that is what paths cannot teach."""
     answers_of = {r.problem_id: (r.reference,) for r in episodes}
     found = {
-        (c.board, text)
-        for c in merged_choices(episodes, replay(), answers_of=answers_of, min_support=2)
-        for text in c.target
+        (c.public, text)
+        for c in merged_targets(episodes, ENVIRONMENTS, answers_of=answers_of, min_support=2)
+        for text in c.shares
     }
     taken = {
         (state.public, record.nodes[child].text)
         for record in episodes
         for child, node in enumerate(record.nodes)
         if node.parent >= 0
-        for state in [replay().states(record)[node.parent]]
+        for state in [states_of(record)[node.parent]]
     }
     assert found - taken
 
 
 def test_a_domain_without_legal_steps_is_told_so(episodes: list[EpisodeRecord]) -> None:
-    class Bare(Replay):
+    class Bare(Environments):
         """Hides the list of legal steps."""
 
-        def env(self, record: EpisodeRecord) -> Any:
-            known = super().env(record)
+        def of(self, record: EpisodeRecord) -> Any:
+            known = super().of(record)
             domain = SimpleNamespace(initial=known.domain.initial, advance=known.domain.advance)
             return SimpleNamespace(domain=domain, problems=known.problems, verifier=known.verifier)
 
     with pytest.raises(TrainingError, match="does not list its legal steps; learn from paths"):
-        merged_choices(
-            episodes[:1],
-            Bare(options={"modulus": 5}),
-            answers_of={episodes[0].problem_id: ("0",)},
-            min_support=1,
+        merged_targets(
+            episodes[:1], Bare(), answers_of={episodes[0].problem_id: ("0",)}, min_support=1
         )
 
 

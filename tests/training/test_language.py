@@ -24,20 +24,18 @@ from stepgym.agents.types import EpisodeRecord, NodeRecord
 from stepgym.claims.llm_generation import claim as llm_generation
 from stepgym.cli import main
 from stepgym.envs.registry import load_env
-from stepgym.envs.types import State, Step
+from stepgym.envs.types import Problem, State, Step
 from stepgym.records.near_duplicates import likeness
 from stepgym.records.run_folder import RunFolder, read_episodes
 from stepgym.records.types import RunConfig
-from stepgym.training import fit, rollouts
-from stepgym.training.fit import LossNotFinite, TrainingError
-from stepgym.training.played import Played, read_runs
-from stepgym.training.preference_texts import preference_texts
-from stepgym.training.run import TrainConfig, playground, read_config, train
+from stepgym.training import fit, grpo, language_grpo
+from stepgym.training.config import TrainConfig, read_config
+from stepgym.training.language_examples import preference_rows
+from stepgym.training.language_models import learned_log_probs
+from stepgym.training.train import train, training_env
+from stepgym.training.types import LossNotFinite, Progress, TrainingError
 
 ENV = "stepgym/Math-v0"
-needs_trl = pytest.mark.skipif(
-    importlib.util.find_spec("trl") is None, reason="pip install 'stepgym[train]'"
-)
 needs_peft = pytest.mark.skipif(
     importlib.util.find_spec("peft") is None, reason="pip install 'stepgym[train]'"
 )
@@ -162,17 +160,17 @@ def test_sft_writes_a_policy(model: str, run: str, tmp_path: Path, lora: int) ->
 def test_a_run_cut_short_ends_as_the_one_that_was_not(
     model: str, run: str, tmp_path: Path, lora: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fit, "_CHECKPOINT_SECONDS", -1.0)  # after every step
+    monkeypatch.setattr(fit, "CHECKPOINT_SECONDS", -1.0)  # after every step
 
-    def stop(step: int, steps: int, values: dict[str, float]) -> None:
-        if step == 4:
+    def stop(progress: Progress) -> None:
+        if progress.done == 4:
             raise KeyboardInterrupt
 
     settings = config("sft", model, tmp_path / "cut", runs=(run,), lora=lora, steps=6, batch=2)
     with pytest.raises(KeyboardInterrupt):
         train(settings, progress=stop)
     seen: list[int] = []
-    train(settings, progress=lambda step, steps, values: seen.append(step))
+    train(settings, progress=lambda progress: seen.append(progress.done))
     assert seen == [4, 5, 6]
     train(replace(settings, out=str(tmp_path / "whole")))
     whole = weights(tmp_path / "whole")
@@ -195,47 +193,72 @@ def test_reward_trainers_write_a_reward_model(
     assert all(0 < score < 1 for score in scores)
 
 
-@needs_trl
 @pytest.mark.parametrize("lora", [0, pytest.param(4, marks=needs_peft)])
 def test_dpo_moves_the_chosen_over_the_rejected(
     model: str, run: str, tmp_path: Path, lora: int
 ) -> None:
     out = tmp_path / "out"
-    figures = train(config("dpo", model, out, runs=(run,), lora=lora, steps=6, beta=0.1))
+    settings = config("dpo", model, out, runs=(run,), lora=lora, steps=6, beta=0.1)
+    figures = train(settings)
     assert figures["examples"] == 4
     assert figures["loss"] < math.log(2)
+    assert figures["accuracy"] == 1
     assert moved(model, out) > 0
-    assert not (out / "trl").exists(), "what TRL resumes from is gone when it is done"
-    assert train(config("dpo", model, out, runs=(run,), lora=lora, steps=6, beta=0.1)) == figures
+    assert train(settings)["steps"] == 6, "a finished run is not repeated"
 
 
-def test_preferences_leave_out_what_stops_for_a_reply(model: str, run: str) -> None:
+def test_preferences_learn_neither_shared_steps_nor_replies(model: str, run: str) -> None:
     tokenizer = load_language_model(model.removeprefix("hf:"), device="cpu").tokenizer
-    [played] = read_runs([run])
-    silent, *_ = played.records
-    nodes = [*silent.nodes[:2], replace(silent.nodes[2], reply="noted"), *silent.nodes[3:]]
-    said = Played([silent, replace(silent, nodes=tuple(nodes))], played.replay)
-    [pair] = preference_texts([said], tokenizer)
-    assert pair["chosen"] == f"<answer>{silent.reference}</answer>" and pair["prompt"].endswith(
-        "First.\n\n"
+    plain = next(iter(read_episodes(run)))
+    first = replace(plain.nodes[1], reply="shared reply")
+    more = (
+        replace(plain.nodes[2], answer=None, verdict=None, text="So.", reply="own reply"),
+        replace(plain.nodes[3]),
+        replace(plain.nodes[2], parent=2),
     )
+    record = replace(plain, nodes=(plain.nodes[0], first, *more))
+    [pair] = preference_rows([record], tokenizer)
+    texts = [tokenizer.decode(row.ids) for row in pair]
+    learned = [
+        tokenizer.decode([t for t, target in zip(row.ids, row.targets) if target == 1])
+        for row in pair
+    ]
+    assert all("First." in text and "shared reply" in text for text in texts)
+    assert "own reply" in texts[0]
+    answer = f"<answer>{plain.reference}</answer>"
+    assert learned == [f"So.\n\n{answer}<eos>", "<answer>77</answer><eos>"]
 
 
-@needs_trl
+def rewarded_by_length(answers: Any) -> Any:
+    """A random model solves nothing; a reward for odd lengths gives the update something to do."""
+    return lambda env, episodes, **settings: [
+        answer._replace(reward=float(len(episode.ids) % 2))
+        for answer, episode in zip(answers(env, episodes, **settings), episodes)
+    ]
+
+
 @pytest.mark.parametrize(
-    ("variant", "lora"),
-    [("grpo", 0), ("dr_grpo", 0), ("dapo", 0), pytest.param("dapo", 4, marks=needs_peft)],
+    ("variant", "baseline", "lora"),
+    [
+        ("grpo", "group", 0),
+        ("dr_grpo", "fork", 0),
+        ("dapo", "group", 0),
+        pytest.param("dapo", "group", 4, marks=needs_peft),
+    ],
 )
 def test_grpo_plays_an_environment(
-    model: str, tmp_path: Path, variant: str, lora: int, monkeypatch: pytest.MonkeyPatch
+    model: str,
+    tmp_path: Path,
+    variant: str,
+    baseline: str,
+    lora: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # A random model solves nothing; a reward for the even lengths gives the update something to do.
-    monkeypatch.setattr(
-        rollouts, "rewards", lambda env, episodes: [float(len(e.ids) % 2) for e in episodes]
-    )
+    monkeypatch.setattr(language_grpo, "answers_of", rewarded_by_length(language_grpo.answers_of))
     out = tmp_path / "out"
     given = {
         "variant": variant,
+        "baseline": baseline,
         "group": 4,
         "batch": 8,
         "steps": 2,
@@ -244,6 +267,7 @@ def test_grpo_plays_an_environment(
     }
     figures = train(config("grpo", model, out, env=ENV, lora=lora, **given))
     assert 0 <= figures["reward"] <= 1
+    assert figures["undecided"] == figures["failed"] == 0
     assert moved(model, out) > 0
     assert len((out / "metrics.jsonl").read_text().splitlines()) == 2
 
@@ -272,20 +296,26 @@ class Verbose:
         return found
 
 
-def test_grpo_keeps_problems_apart(model: str, tmp_path: Path) -> None:
+def prompts_of(problems: list[Problem]) -> list[str]:
+    return [problem.prompt for problem in problems]
+
+
+def test_grpo_excludes_held_out_problems(model: str, tmp_path: Path) -> None:
     env, file = load_env(ENV, level=1, seed=4), tmp_path / "apart.json"
     settings = config("grpo", model, tmp_path, env=ENV)
-    all_of_them = rollouts.playable(env, settings, 100)
+    all_of_them = prompts_of(language_grpo.playable(env, settings, 100))
     apart = sorted(all_of_them)[:30]
     a, b = next(prompt.split()[1:4:2] for prompt in apart if "+" in prompt)
     file.write_text(json.dumps(apart))
-    left = rollouts.playable(env, replace(settings, apart=str(file)), 100)
+    left = prompts_of(
+        language_grpo.playable(env, replace(settings, exclude_prompts=str(file)), 100)
+    )
     assert len(all_of_them) == 100
     assert not set(apart) & set(left)
     assert not [prompt for prompt in left if prompt.startswith(f"Compute {b[:-1]} + {a}.")], (
         "nor the twin of one"
     )
-    seeds = {playground(replace(settings, seed=seed)).problems[0].prompt for seed in (0, 1)}
+    seeds = {training_env(replace(settings, seed=seed)).problems[0].prompt for seed in (0, 1)}
     assert not seeds & {load_env(ENV, level=1, seed=seed).problems[0].prompt for seed in (0, 1)}, (
         "what others measure on"
     )
@@ -299,7 +329,7 @@ def test_episodes_are_the_text_that_the_policy_read(model: str) -> None:
         loaded, temperature=1.0, top_p=1.0, max_new_tokens=5, delimiters=("q",)
     )
     problems = [env.problems[0]] * 3 + [env.problems[1]] * 3
-    episodes = rollouts.play(policy, env, problems, max_steps=4)
+    episodes = language_grpo.play(policy, env, problems, max_steps=4)
     assert len({tuple(episode.ids) for episode in episodes}) == 6, "each is a sample of its own"
     for episode in episodes:
         text = loaded.tokenizer.decode(episode.ids)
@@ -313,67 +343,63 @@ def test_episodes_are_the_text_that_the_policy_read(model: str) -> None:
         assert learned.startswith(first.text) and text.rstrip("q").endswith(second.text.rstrip("q"))
 
 
-@needs_trl
+def test_sampled_log_probs_are_those_of_the_update(model: str) -> None:
+    """Tokens are learned as they were sampled: the policy's own log-probabilities are found again."""
+    env = load_env(ENV, level=1, seed=4)
+    env.domain = Verbose()
+    loaded = load_language_model(model.removeprefix("hf:"), device="cpu")
+    policy = TransformersPolicy(loaded, temperature=1.0, top_p=1.0, max_new_tokens=5)
+    episodes = language_grpo.play(policy, env, [env.problems[i] for i in range(4)], max_steps=4)
+    with torch.no_grad():
+        found = learned_log_probs(loaded.model, [episode.row for episode in episodes])
+    sampled = [step.log_prob for episode in episodes for step in episode.state.steps]
+    sizes = [len(step) for episode in episodes for step in episode.steps]
+    for part, log_prob in zip(torch.split(found, sizes), sampled, strict=True):
+        assert float(part.sum()) == pytest.approx(log_prob, abs=1e-4)
+
+
 def test_grpo_that_was_cut_short_goes_on(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        rollouts, "rewards", lambda env, episodes: [float(len(e.ids) % 2) for e in episodes]
+    monkeypatch.setattr(fit, "CHECKPOINT_SECONDS", -1.0)  # after every step
+    monkeypatch.setattr(language_grpo, "answers_of", rewarded_by_length(language_grpo.answers_of))
+    settings = config(
+        "grpo", model, tmp_path / "cut", group=4, batch=4, steps=4, max_new_tokens=6, max_steps=1
     )
-    out = tmp_path / "out"
-    settings = config("grpo", model, out, group=4, batch=4, steps=8, max_new_tokens=6, max_steps=1)
 
-    def stop(step: int, steps: int, values: dict[str, float]) -> None:
-        if step == 5:
+    def stop(progress: Progress) -> None:
+        if progress.done == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         train(settings, progress=stop)
-    kept = out / "trl" / "checkpoint-4" / "model.safetensors"
-    whole = kept.read_bytes()
-    kept.write_bytes(whole[:-100])
-    with pytest.raises(TrainingError, match="checkpoint-4 is cut short"):
-        train(settings)
-    kept.write_bytes(whole)
     seen: list[int] = []
-    train(settings, progress=lambda step, steps, values: seen.append(step))
-    assert seen[0] == 5, "step 4 was the last checkpoint"
-    assert seen[-1] == 8
+    train(settings, progress=lambda progress: seen.append(progress.done))
+    assert seen == [3, 4]
+    whole = tmp_path / "whole"
+    train(replace(settings, out=str(whole)))
+    assert weights(whole).keys() == weights(tmp_path / "cut").keys()
+    for name, weight in weights(tmp_path / "cut").items():
+        assert torch.allclose(weight, weights(whole)[name], atol=1e-5), name
 
 
-@needs_trl
 def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    play, calls = rollouts.play, []
+    monkeypatch.setattr(fit, "CHECKPOINT_SECONDS", -1.0)  # after every step
+    monkeypatch.setattr(language_grpo, "answers_of", rewarded_by_length(language_grpo.answers_of))
+    objective, calls = grpo.objective, []
 
-    def poisoned(policy: TransformersPolicy, *args: Any, **given: Any) -> Any:
-        episodes = play(policy, *args, **given)
+    def poisoned(*given: Any, **settings: Any) -> torch.Tensor:
         calls.append(1)
-        if len(calls) == 6:
-            policy.model.lm_head.weight.data[:] = math.nan
-        return episodes
+        return objective(*given, **settings) * (math.nan if len(calls) == 3 else 1.0)
 
-    monkeypatch.setattr(rollouts, "play", poisoned)
+    monkeypatch.setattr(grpo, "objective", poisoned)
     out = tmp_path / "out"
     settings = config("grpo", model, out, group=4, batch=4, steps=8, max_new_tokens=6, max_steps=1)
     with pytest.raises(LossNotFinite, match="last good checkpoint is in"):
         train(settings)
     assert all(torch.isfinite(weight).all() for weight in weights(out).values())
-
-
-def test_a_missing_package_names_the_extra(
-    model: str, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    there = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *a: None if name == "trl" else there(name, *a)
-    )
-    for kind in ("dpo", "grpo"):
-        with pytest.raises(
-            TrainingError, match=r"needs the package trl: pip install 'stepgym\[train\]'"
-        ):
-            train(config(kind, model, tmp_path / kind, runs=(run,)))
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
@@ -476,11 +502,9 @@ def test_arms_are_trained_in_an_order_of_their_own(
     ("kind", "verdict", "message"),
     [
         ("sft", "incorrect", "no correct episode"),  # nothing to imitate
-        ("prm", "correct", "labels are of one class"),  # nothing to tell apart
-        ("orm", "incorrect", "labels are of one class"),
-        pytest.param(
-            "dpo", "correct", "no fork", marks=needs_trl
-        ),  # nothing to prefer over anything
+        ("prm", "correct", "labels are good"),  # nothing to tell apart
+        ("orm", "incorrect", "labels are bad"),
+        ("dpo", "correct", "no fork"),  # nothing to prefer over anything
     ],
 )
 def test_records_that_teach_nothing_are_named(
@@ -523,7 +547,7 @@ def test_the_command_trains_a_language_model(model: str, run: str, tmp_path: Pat
 
 
 def test_alphazero_is_for_embedded_models(model: str, run: str, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="embedded models alone"):
+    with pytest.raises(TrainingError, match="only embedded models"):
         train(config("alphazero", model, tmp_path, runs=(run,)))
 
 

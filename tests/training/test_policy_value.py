@@ -25,21 +25,26 @@ from stepgym.cli import main
 from stepgym.envs.registry import load_env
 from stepgym.records.run_folder import RunFolder
 from stepgym.records.types import RunConfig
-from stepgym.training.examples import Choice, Judged
-from stepgym.training.fit import Schedule, TrainingError
-from stepgym.training.kinds import Kind
-from stepgym.training.policy_value import train_policy_value
-from stepgym.training.run import read_config
+from stepgym.training.config import read_config
+from stepgym.training.embedded_trainers import train_policy_value
+from stepgym.training.types import (
+    PolicyTarget,
+    Progress,
+    Schedule,
+    TrainerKind,
+    TrainingError,
+    ValueTarget,
+)
 
 CHOICES = [
-    Choice(((3, 4, 5), 35), {"4 + 3": 1.0}),
-    Choice(((2, 3, 7), 42), {"2 * 3": 0.75, "7 - 2": 0.25}),
+    PolicyTarget(((3, 4, 5), 35), {"4 + 3": 1.0}),
+    PolicyTarget(((2, 3, 7), 42), {"2 * 3": 0.75, "7 - 2": 0.25}),
 ] * 4
 JUDGED = [
-    Judged(((5, 7), 35), 1.0),
-    Judged(((1, 3), 35), 0.0),
-    Judged(((6, 7), 42), 1.0),
-    Judged(((3, 5), 42), 0.0),
+    ValueTarget(((5, 7), 35), 1.0),
+    ValueTarget(((1, 3), 35), 0.0),
+    ValueTarget(((6, 7), 42), 1.0),
+    ValueTarget(((3, 5), 42), 0.0),
 ] * 2
 SHIPPED = EmbeddedPolicy()
 
@@ -83,13 +88,13 @@ def test_the_policy_stays_one_that_transformers_loads_alone(headed: Path) -> Non
         ("countdown", CHOICES, JUDGED),  # both heads read boards
         (
             "modular_sums",  # the value head reads the addition, the policy head the board
-            [Choice(((3, 9, 20), None, 31), {"3 + 9 = 12": 1.0})] * 4,
-            [Judged((3, 9, 12), 1.0), Judged((3, 9, 13), 0.0)] * 2,
+            [PolicyTarget(((3, 9, 20), None, 31), {"3 + 9 = 12": 1.0})] * 4,
+            [ValueTarget((3, 9, 12), 1.0), ValueTarget((3, 9, 13), 0.0)] * 2,
         ),
     ],
 )
 def test_joint_training_lowers_both_losses(
-    game: str, choices: list[Choice], judged: list[Judged]
+    game: str, choices: list[PolicyTarget], judged: list[ValueTarget]
 ) -> None:
     model = tiny(game)
     first = train_policy_value(model, choices, judged, schedule=Schedule(1, 1e-9), batch=4)
@@ -100,7 +105,9 @@ def test_joint_training_lowers_both_losses(
     assert last.policy_loss < 0.7 * first.policy_loss
     assert last.value_loss < 0.3 * first.value_loss
     assert last.fit.loss == pytest.approx(last.policy_loss + last.value_loss)
-    good, bad = EmbeddedRewardModel(model=model).score_boards([judged[0].board, judged[1].board])
+    good, bad = EmbeddedRewardModel(model=model).score_boards(
+        [judged[0].reading, judged[1].reading]
+    )
     assert good > 0.8 > 0.2 > bad
 
 
@@ -123,8 +130,8 @@ def test_a_run_cut_short_and_taken_up_again_is_the_run_that_was_not(tmp_path: Pa
     class Stop(Exception):
         pass
 
-    def stop(step: int, steps: int, metrics: dict[str, float]) -> None:
-        if step == 12:
+    def stop(progress: Progress) -> None:
+        if progress.done == 12:
             raise Stop
 
     schedule = Schedule(20, 1e-2, warmup=2, checkpoint_every=5, report_every=4)
@@ -231,7 +238,7 @@ def test_the_command_line_trains_one_network_and_plays_with_it(tmp_path: Path) -
 def test_only_alphazero_is_shared(tmp_path: Path) -> None:
     file = tmp_path / "train.toml"
     file.write_text('out = "x"\nshared = true\n')
-    assert read_config(Kind.ALPHAZERO, file, {"shared": None}).shared
-    assert not read_config(Kind.ALPHAZERO, file, {"shared": False}).shared
+    assert read_config(TrainerKind.ALPHAZERO, file, {"shared": None}).shared
+    assert not read_config(TrainerKind.ALPHAZERO, file, {"shared": False}).shared
     with pytest.raises(TrainingError, match="unknown sft setting 'shared'"):
-        read_config(Kind.SFT, file, {})
+        read_config(TrainerKind.SFT, file, {})

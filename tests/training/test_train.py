@@ -17,19 +17,29 @@ from stepgym.agents.embedded.policy import EmbeddedPolicy
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord
 from stepgym.cli import main
-from stepgym.cli.train import show_tenths
 from stepgym.envs.registry import load_env
 from stepgym.records.run_folder import RunFolder
 from stepgym.records.types import RecordError, RunConfig
 from stepgym.selfplay.play import selfplay
-from stepgym.training import boards, examples
+from stepgym.selfplay.step_quality import auc
+from stepgym.training import embedded_trainers, examples
 from stepgym.training import fit as fitting
-from stepgym.training.embedded import auc
-from stepgym.training.examples import Choice, Judged, Labels, Preference, Replay
-from stepgym.training.fit import LossNotFinite, Schedule, TrainingError, fit
-from stepgym.training.grpo import Variant, roll_out, train_grpo
-from stepgym.training.kinds import ONLY_FOR
-from stepgym.training.run import TrainConfig, read_config, train
+from stepgym.training.config import ONLY_FOR, TrainConfig, read_config
+from stepgym.training.embedded_grpo import sample_answers, train_embedded_grpo
+from stepgym.training.fit import fit
+from stepgym.training.train import train
+from stepgym.training.types import (
+    Baseline,
+    GrpoVariant,
+    LossNotFinite,
+    PolicyTarget,
+    Preference,
+    Progress,
+    Schedule,
+    StepLabels,
+    TrainingError,
+    ValueTarget,
+)
 
 SHAPE = net.Shape(16, 1, 2)
 BOARD = ((3, 4, 5), 35)
@@ -66,8 +76,8 @@ def share(model: Any, board: Any, text: str) -> float:
 
 def test_a_policy_takes_on_the_shares_it_is_shown() -> None:
     model = policy()
-    boards.train_choices(
-        model, [Choice(BOARD, {GOOD: 0.75, BAD: 0.25})] * 8, schedule=QUICK, batch=8
+    embedded_trainers.train_targets(
+        model, [PolicyTarget(BOARD, {GOOD: 0.75, BAD: 0.25})] * 8, schedule=QUICK, batch=8
     )
     assert share(model, BOARD, GOOD) == pytest.approx(0.75, abs=0.05)
     assert share(model, BOARD, BAD) == pytest.approx(0.25, abs=0.05)
@@ -75,69 +85,71 @@ def test_a_policy_takes_on_the_shares_it_is_shown() -> None:
 
 def test_a_step_of_several_tokens_is_learned_as_one() -> None:
     model, board = policy("modular_sums"), ((3, 9, 20), None, 31)
-    boards.train_choices(model, [Choice(board, {"3 + 9 = 12": 1.0})] * 8, schedule=QUICK, batch=8)
+    embedded_trainers.train_targets(
+        model, [PolicyTarget(board, {"3 + 9 = 12": 1.0})] * 8, schedule=QUICK, batch=8
+    )
     assert share(model, board, "3 + 9 = 12") > 0.9
 
 
 def test_preferences_move_one_step_over_the_other() -> None:
     model = policy()
     before = share(model, BOARD, GOOD) / share(model, BOARD, BAD)
-    boards.train_preferences(model, [Preference(BOARD, GOOD, BAD)] * 4, schedule=QUICK)
+    embedded_trainers.train_preferences(model, [Preference(BOARD, GOOD, BAD)] * 4, schedule=QUICK)
     assert share(model, BOARD, GOOD) / share(model, BOARD, BAD) > 10 * before
 
 
 def test_a_reward_model_tells_its_classes_apart() -> None:
     model = net.build(net.PRM, SHAPE, "countdown")
     good, bad = ((7, 5), 35), ((1, 3), 35)
-    boards.train_judged(model, [Judged(good, 1.0), Judged(bad, 0.0)] * 4, schedule=QUICK)
+    embedded_trainers.train_values(
+        model, [ValueTarget(good, 1.0), ValueTarget(bad, 0.0)] * 4, schedule=QUICK
+    )
     high, low = torch.sigmoid(net.board_logits(model, [good, bad])).tolist()
     assert high > 0.9 > 0.1 > low
 
 
-@pytest.mark.parametrize("variant", list(Variant))
-def test_grpo_raises_the_share_of_verified_answers(variant: Variant) -> None:
+@pytest.mark.parametrize("baseline", list(Baseline))
+@pytest.mark.parametrize("variant", list(GrpoVariant))
+def test_grpo_raises_the_share_of_verified_answers(
+    variant: GrpoVariant, baseline: Baseline
+) -> None:
     env = load_env("Countdown-v0", level=1, seed=1)
     model = policy()
     problems = [env.problems[i] for i in range(1000, 1100)]
 
     def solved() -> float:
-        ends = roll_out(EmbeddedPolicy(model=model, distinct=False), env, problems, 4)
-        return sum(reward for _, reward in ends) / len(ends)
+        groups = sample_answers(EmbeddedPolicy(model=model, distinct=False), env, problems, 4)
+        rewards = [answer.reward for group in groups for answer in group]
+        return sum(rewards) / len(rewards)
 
     before = solved()
-    train_grpo(model, env, schedule=Schedule(40, 1e-2, warmup=5), variant=variant)
+    schedule = Schedule(40, 1e-2, warmup=5)
+    train_embedded_grpo(model, env, schedule=schedule, variant=variant, baseline=baseline)
     assert solved() > before + 0.03
 
 
-def test_replay_gives_the_boards_that_search_saw(records: list[EpisodeRecord]) -> None:
-    replay = Replay()
-    for record in records:
-        for node, state in zip(record.nodes, replay.states(record)):
-            assert state.answer == node.answer
-
-
-@pytest.mark.parametrize("labels", list(Labels))
-def test_labels_of_every_source_are_shares(records: list[EpisodeRecord], labels: Labels) -> None:
-    judged = examples.judged_steps(records, Replay(), labels=labels)
+@pytest.mark.parametrize("labels", list(StepLabels))
+def test_labels_of_every_source_are_shares(
+    records: list[EpisodeRecord], labels: StepLabels
+) -> None:
+    judged = examples.step_values(records, labels=labels)
     assert judged
     assert all(0 <= e.label <= 1 for e in judged)
-    hard = examples.judged_steps(records, Replay(), labels=labels, hard=True)
+    hard = examples.step_values(records, labels=labels, hard=True)
     assert [e.label for e in hard] == [float(e.label > 0) for e in judged]
 
 
 def test_agreement_keeps_a_part_of_the_samples_and_first_error_stops_at_it(
     records: list[EpisodeRecord],
 ) -> None:
-    replay = Replay()
     for record in records:
-        states = replay.states(record)
         sampled, exact, agreed, first = (
-            examples.step_labels(record, replay, states, labels)
+            examples.step_labels(record, labels)
             for labels in (
-                Labels.MONTE_CARLO,
-                Labels.VERIFIER,
-                Labels.AGREEMENT,
-                Labels.FIRST_ERROR,
+                StepLabels.MONTE_CARLO,
+                StepLabels.VERIFIER,
+                StepLabels.AGREEMENT,
+                StepLabels.FIRST_ERROR,
             )
         )
         assert agreed.keys() <= sampled.keys()
@@ -149,20 +161,20 @@ def test_agreement_keeps_a_part_of_the_samples_and_first_error_stops_at_it(
 
 
 def test_visits_are_shares_of_siblings(records: list[EpisodeRecord]) -> None:
-    choices = examples.visit_choices(records, Replay())
+    choices = examples.visit_targets(records)
     assert choices
-    assert all(math.fsum(c.target.values()) == pytest.approx(1) for c in choices)
+    assert all(math.fsum(c.shares.values()) == pytest.approx(1) for c in choices)
 
 
 def test_a_run_cut_short_ends_as_the_one_that_was_not(tmp_path: Path) -> None:
     rows = [
-        Choice(((a, b), a * b), {f"{max(a, b)} * {min(a, b)}": 1.0})
+        PolicyTarget(((a, b), a * b), {f"{max(a, b)} * {min(a, b)}": 1.0})
         for a in range(2, 9)
         for b in range(a, 9)
     ]
     schedule = Schedule(20, 1e-2, warmup=2, checkpoint_every=7)
     whole, cut = policy(), policy()
-    boards.train_choices(whole, rows, schedule=schedule, batch=4, out=tmp_path / "whole")
+    embedded_trainers.train_targets(whole, rows, schedule=schedule, batch=4, out=tmp_path / "whole")
 
     class Stop(Exception):
         pass
@@ -176,43 +188,41 @@ def test_a_run_cut_short_ends_as_the_one_that_was_not(tmp_path: Path) -> None:
             raise Stop
         return loss(step)
 
-    laid, _ = boards.choice_rows("countdown", rows)
-    rows_of = boards.batches(len(laid), 4, 0)
-
-    def loss(step: int) -> torch.Tensor:
-        return boards.cross_entropies(cut, [laid[i] for i in rows_of(step).tolist()]).mean()
+    loss = embedded_trainers.targets_loss(cut, rows, 4, 0)
 
     with pytest.raises(Stop):
         fit(cut, kill, schedule=schedule, out=tmp_path / "cut")
     again = policy()
-    boards.train_choices(again, rows, schedule=schedule, batch=4, out=tmp_path / "cut")
+    embedded_trainers.train_targets(again, rows, schedule=schedule, batch=4, out=tmp_path / "cut")
     for a, b in zip(whole.parameters(), again.parameters()):
         assert torch.allclose(a, b, atol=1e-5)
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
-    rows, schedule = [Choice(BOARD, {GOOD: 1.0})], Schedule(4, 1e-3)
-    boards.train_choices(policy(), rows, schedule=schedule, out=tmp_path)
+    rows, schedule = [PolicyTarget(BOARD, {GOOD: 1.0})], Schedule(4, 1e-3)
+    embedded_trainers.train_targets(policy(), rows, schedule=schedule, out=tmp_path)
     with pytest.raises(
         TrainingError,
         match=r"steps was 4, is now 8; learning_rate was 0\.001, is now 0\.01; choose",
     ):
-        boards.train_choices(policy(), rows, schedule=Schedule(8, 1e-2), out=tmp_path)
+        embedded_trainers.train_targets(policy(), rows, schedule=Schedule(8, 1e-2), out=tmp_path)
     other = net.build(net.POLICY, SHAPE, "countdown", seed=1)
     with pytest.raises(TrainingError, match="another run: digest of the first weights was "):
-        boards.train_choices(other, rows, schedule=schedule, out=tmp_path)
-    assert boards.train_choices(policy(), rows, schedule=schedule, out=tmp_path).steps == 4
+        embedded_trainers.train_targets(other, rows, schedule=schedule, out=tmp_path)
+    assert (
+        embedded_trainers.train_targets(policy(), rows, schedule=schedule, out=tmp_path).steps == 4
+    )
 
 
 def test_grpo_goes_on_from_between_two_groups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both updates on a group of rollouts belong together: the group itself is not kept."""
-    monkeypatch.setattr(fitting, "_CHECKPOINT_SECONDS", -1.0)  # after every step that may have one
+    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", -1.0)  # after every step that may have one
     env, models = load_env("Countdown-v0", level=1, seed=1), {}
 
-    def stop(step: int, steps: int, values: dict[str, float]) -> None:
-        if step == 4:
+    def stop(progress: Progress) -> None:
+        if progress.done == 4:
             raise KeyboardInterrupt
 
     settings: dict[str, Any] = {
@@ -221,11 +231,11 @@ def test_grpo_goes_on_from_between_two_groups(
         "problems_per_step": 4,
     }
     with pytest.raises(KeyboardInterrupt):
-        train_grpo(policy(), env, **settings, out=tmp_path / "cut", progress=stop)
+        train_embedded_grpo(policy(), env, **settings, out=tmp_path / "cut", progress=stop)
     for name in ("cut", "whole"):
         models[name] = policy()
-        done = train_grpo(models[name], env, **settings, out=tmp_path / name)
-        assert 0 <= done.reward <= 1 and done.num_problems == 12
+        done = train_embedded_grpo(models[name], env, **settings, out=tmp_path / name)
+        assert 0 <= done.reward <= 1 and done.num_problems == (8 if name == "cut" else 12)
     assert '"reward"' in (tmp_path / "whole" / "metrics.jsonl").read_text()
     for a, b in zip(models["cut"].parameters(), models["whole"].parameters()):
         assert torch.allclose(a, b, atol=1e-6)
@@ -245,12 +255,12 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tmp_path: Path
 
 
 def test_a_cut_training_state_is_named(tmp_path: Path) -> None:
-    rows = [Choice(BOARD, {GOOD: 1.0})]
-    boards.train_choices(policy(), rows, schedule=Schedule(4, 1e-3), out=tmp_path)
+    rows = [PolicyTarget(BOARD, {GOOD: 1.0})]
+    embedded_trainers.train_targets(policy(), rows, schedule=Schedule(4, 1e-3), out=tmp_path)
     state = tmp_path / "training_state.safetensors"
     state.write_bytes(state.read_bytes()[:-50])
     with pytest.raises(TrainingError, match="cut short"):
-        boards.train_choices(policy(), rows, schedule=Schedule(8, 1e-3), out=tmp_path)
+        embedded_trainers.train_targets(policy(), rows, schedule=Schedule(8, 1e-3), out=tmp_path)
 
 
 def run_folder(path: Path, records: list[EpisodeRecord]) -> Path:
@@ -331,24 +341,20 @@ def test_a_run_is_played_again_with_its_own_options(tmp_path: Path, kind: str) -
     )
 
 
-def test_a_folder_of_an_earlier_version_goes_on_and_none_is_written_over_itself(
+def test_a_folder_is_resumed_on_another_device_and_none_is_overwritten_by_its_own_training(
     tmp_path: Path, records: list[EpisodeRecord]
 ) -> None:
-    config = TrainConfig(
-        kind="sft",
-        runs=(str(run_folder(tmp_path / "run", records)),),
-        out=str(tmp_path / "out"),
-        steps=2,
-    )
+    run, out = run_folder(tmp_path / "run", records), tmp_path / "out"
+    config = TrainConfig(kind="sft", runs=(str(run),), out=str(out), steps=2)
     train(config)
-    file = tmp_path / "out" / "train.json"
-    written = {
-        name: value for name, value in json.loads(file.read_text()).items() if name != "shared"
-    }
-    file.write_text(json.dumps({**written, "device": ""}))
+    file = out / "train.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "device": "cuda"}))
     train(config)
     with pytest.raises(TrainingError, match="init and out are the same folder"):
         train(replace(config, init=config.out))
+    file.write_text("{")
+    with pytest.raises(TrainingError, match=r"train\.json: not JSON"):
+        train(config)
 
 
 def test_settings_come_from_toml_and_flags_count_more(tmp_path: Path) -> None:
@@ -370,8 +376,8 @@ def test_settings_come_from_toml_and_flags_count_more(tmp_path: Path) -> None:
         ({"steps": 0}, "steps is 1 or more, not 0"),
         ({"learning_rate": math.nan}, "learning_rate is more than 0 and finite, not nan"),
         ({"runs": (3,)}, r"runs is a list of folders, not \(3,\)"),
-        ({"lora": 8}, "lora is for language models alone, and init is 'embedded'"),
-        ({"device": "cuda"}, "device is for language models alone"),
+        ({"lora": 8}, "lora is only for language models, and init is 'embedded'"),
+        ({"device": "cuda"}, "device is only for language models"),
         ({"labels": "mc"}, "unknown labels 'mc'"),
     ],
 )
@@ -391,20 +397,6 @@ def test_a_mistake_does_not_spoil_the_folder(tmp_path: Path, records: list[Episo
     train(replace(config, runs=(str(run),)))
     with pytest.raises(TrainingError, match="seed was 0, is now 1"):
         train(replace(config, runs=(str(run),), seed=1))
-
-
-def test_progress_is_shown_on_crossing_a_tenth(capsys: pytest.CaptureFixture[str]) -> None:
-    show = show_tenths()
-    for step, steps in (
-        (50, 125),
-        (60, 125),
-        (62, 125),
-        (125, 125),
-        (25, 25),
-    ):  # and of a short training after it
-        show(step, steps, {"loss": 0.5})
-    told = [line.split()[1] for line in capsys.readouterr().err.splitlines()]
-    assert told == ["50/125", "125/125", "25/25"]
 
 
 def test_a_trainer_shows_and_takes_its_own_settings_alone(tmp_path: Path) -> None:
@@ -436,21 +428,27 @@ def test_rows_as_tensors_lose_what_rows_one_by_one_lose() -> None:
     """One forward pass of a step serves the choice of each of its tokens, and padding serves none."""
     sums = net.build(net.POLICY, net.Shape(16, 1, 2), "modular_sums")
     choices = [
-        Choice(((2, 3, 4), None, 7), {"2 + 3 = 5": 0.5, "2 + 4 = 6": 0.25, "3 + 4 = 0": 0.25}),
-        Choice(
+        PolicyTarget(
+            ((2, 3, 4), None, 7), {"2 + 3 = 5": 0.5, "2 + 4 = 6": 0.25, "3 + 4 = 0": 0.25}
+        ),
+        PolicyTarget(
             ((4,), 5, 7), {"5 + 4 = 2": 1.0}, 3.0
         ),  # the only pair there is: nothing but the result is learned
-        Choice(((1, 1), 5, 7), {"5 + 1 = 6": 1.0}),
+        PolicyTarget(((1, 1), 5, 7), {"5 + 1 = 6": 1.0}),
     ]
-    rows, strange = boards.choice_rows("modular_sums", choices)
-    table = boards.tabulate(rows)
-    at, rank = torch.nonzero(table.rows >= 0, as_tuple=True)
-    part = table.rows[at, rank]
-    together = boards.table_cross_entropies(sums, table, torch.arange(len(table.tokens)), at, part)
+    rows, strange = embedded_trainers.target_rows("modular_sums", choices)
+    table = embedded_trainers.make_table(rows)
+    part, together = embedded_trainers.cross_entropies(sums, table, torch.arange(len(table.tokens)))
+    alone = [
+        embedded_trainers.cross_entropies(
+            sums,
+            embedded_trainers.make_table([row._replace(sequence=row.tokens)]),
+            torch.tensor([0]),
+        )[1]
+        for row in rows
+    ]
     assert strange == 0
     assert sorted(part.tolist()) == list(range(len(rows)))
     assert len(table.tokens) == 5, "three pairs on the first board, one on each other"
-    assert [row.weight for row in rows if row.example == 1] == [3.0]
-    assert torch.allclose(
-        together, boards.cross_entropies(sums, [rows[i] for i in part.tolist()]), atol=1e-5
-    )
+    assert [row.weight for row in rows if row.target == 1] == [3.0]
+    assert torch.allclose(together, torch.cat([alone[i] for i in part.tolist()]), atol=1e-5)

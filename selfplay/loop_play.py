@@ -1,0 +1,177 @@
+"""What a loop plays: a generation's problems into its run folder, and the held-out ones that measure every policy."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from stepgym.agents.embedded import net
+from stepgym.agents.embedded.policy import EmbeddedPolicy
+from stepgym.agents.embedded.reward import EmbeddedRewardModel
+from stepgym.agents.solving import iter_solve
+from stepgym.agents.types import EpisodeRecord
+from stepgym.envs.reasoning_env import ReasoningEnv
+from stepgym.envs.registry import load_env
+from stepgym.envs.types import Problem
+from stepgym.records.run_folder import read_episodes
+from stepgym.records.types import RunConfig
+from stepgym.selfplay import costs
+from stepgym.selfplay.loop_config import LoopConfig
+from stepgym.selfplay.loop_folder import model_home
+from stepgym.selfplay.play import play_into
+from stepgym.training.examples import count_undecidable_as_wrong, episode_is_correct
+from stepgym.training.types import OnProgress, Progress, TrainingError
+
+PLAY_SEED, HELD_OUT_SEED = 500_000, 700_000
+"""Problem seeds of self-play and of evaluation; no two sets of different seeds share their draws."""
+
+
+class Outcomes(NamedTuple):
+    """How a set of episodes ended, problem by problem."""
+
+    solved: list[int | None]
+    """1 for correct, 0 for incorrect or no answer, `None` for UNDECIDED or failed: masked."""
+    undecided: int
+    failed: int
+
+    @property
+    def share(self) -> float:
+        """The share of the decided episodes that are solved; at least one is decided."""
+        decided = [one for one in self.solved if one is not None]
+        return sum(decided) / len(decided)
+
+
+def play(
+    config: LoopConfig,
+    generation: int,
+    policy: str,
+    *,
+    level: int | None = None,
+    progress: OnProgress | None = None,
+) -> list[EpisodeRecord]:
+    """Play the generation's problems into its run folder and return all episodes.
+
+    `policy` is named as in a line of the log. Raises `TrainingError` if no episode is decided.
+    """
+    level = config.level if level is None else level
+    seed = PLAY_SEED + 1000 * config.seed + generation
+    env = load_env(config.env, level=level, seed=seed, **config.env_options)
+    folder = Path(config.out) / f"generation-{generation}" / "run"
+    about = RunConfig(
+        env_id=env.env_id,
+        env_options={"level": level, **config.env_options},
+        agent=config.agent,
+        agent_settings=dict(config.agent_settings),
+        policy=policy,
+        seed=seed,
+        policy_settings={"temperature": config.temperature},
+        reward_model=policy if config.own_reward_model else None,
+        see_verdicts=config.see_verdicts,
+    )
+    for _ in play_into(
+        folder,
+        about,
+        [env.problems[i] for i in range(config.episodes)],
+        env=env,
+        policy=_policy(config, policy, seed),
+        reward_model=_reward_model(config, policy),
+        progress=progress,
+        task=f"generation {generation}: play",
+    ):
+        pass
+    records = read_generation(config, generation)
+    outcomes_of(records)
+    return records
+
+
+def read_generation(config: LoopConfig, generation: int) -> list[EpisodeRecord]:
+    """Return the episodes that a generation has played, UNDECIDED ones as the config counts them."""
+    records = list(read_episodes(Path(config.out) / f"generation-{generation}" / "run"))
+    wrong = config.undecidable_is_wrong
+    return [count_undecidable_as_wrong(record) for record in records] if wrong else records
+
+
+def outcomes_of(records: Sequence[EpisodeRecord]) -> Outcomes:
+    """Return how episodes ended. Raises `TrainingError` if none is decided, as with a policy of another game."""
+    correct = [episode_is_correct(record) for record in records]
+    verdicts = Counter(record.verdict for record in records)
+    if all(one is None for one in correct):
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+        why = next((r.note or r.reason for r in records if r.note or r.reason), "no reason given")
+        raise TrainingError(
+            f"no episode on {records[0].env_id if records else 'no environment'} was decided ({counts}); the first: {why}"
+        )
+    solved = [None if one is None else int(one) for one in correct]
+    return Outcomes(solved, verdicts["undecided"], verdicts["failed"])
+
+
+def held_out_env(config: LoopConfig) -> ReasoningEnv:
+    """Make the environment of the held-out problems."""
+    seed = HELD_OUT_SEED + config.seed
+    return load_env(config.env, level=config.level, seed=seed, **config.env_options)
+
+
+def held_out(config: LoopConfig) -> list[Problem]:
+    """Return the problems that every generation is measured on and none learns from."""
+    problems = held_out_env(config).problems
+    return [problems[i] for i in range(config.held_out)]
+
+
+def evaluate(
+    config: LoopConfig, name: str, *, progress: OnProgress | None = None
+) -> dict[str, Any]:
+    """Return the share solved on the held-out problems, greedy and with the loop's search, problem by problem, and
+    what both cost. Raises `TrainingError` if no episode is decided."""
+    env, problems = held_out_env(config), held_out(config)
+    policy = _policy(config, name, config.seed)
+
+    def measured(agent: str, settings: Mapping[str, Any]) -> list[EpisodeRecord]:
+        records = []
+        for record in iter_solve(
+            problems,
+            env=env,
+            agent=agent,
+            agent_settings=settings,
+            policy=policy,
+            seed=config.seed,
+            reward_model=_reward_model(config, name),
+            see_verdicts=config.see_verdicts,
+        ):
+            records.append(record)
+            if progress is not None:
+                task = f"{name}: measure {agent}"
+                progress(Progress(task, len(records), len(problems), "problems"))
+        wrong = config.undecidable_is_wrong
+        return [count_undecidable_as_wrong(record) for record in records] if wrong else records
+
+    sides = {
+        "greedy": measured("greedy", {}),
+        "searched": measured(config.agent, config.agent_settings),
+    }
+    outcomes = {side: outcomes_of(records) for side, records in sides.items()}
+    cost = {side: costs.playing_cost(records) for side, records in sides.items()}
+    return {
+        "greedy": outcomes["greedy"].share,
+        "searched": outcomes["searched"].share,
+        "solved": outcomes["greedy"].solved,
+        "searched_solved": outcomes["searched"].solved,
+        "undecided": sum(one.undecided for one in outcomes.values()),
+        "failed": sum(one.failed for one in outcomes.values()),
+        "test": {
+            **{unit: sum(one[unit] for one in cost.values()) for unit in ("tokens", "flops")},
+            "flops_a_problem": {side: one["flops"] / len(problems) for side, one in cost.items()},
+        },
+    }
+
+
+def _policy(config: LoopConfig, name: str, seed: int) -> EmbeddedPolicy:
+    folder = net.model_folder(model_home(config, name), net.POLICY)
+    return EmbeddedPolicy(folder, seed=seed, temperature=config.temperature)
+
+
+def _reward_model(config: LoopConfig, name: str) -> EmbeddedRewardModel | None:
+    if not config.own_reward_model:
+        return None
+    return EmbeddedRewardModel(net.model_folder(model_home(config, name), net.PRM))

@@ -1,0 +1,13 @@
+"""Progress on standard error: a line now and then, the same on a terminal and in a log."""
+
+from __future__ import annotations
+
+import click
+
+from stepgym.training.progress import progress_lines
+from stepgym.training.types import OnProgress
+
+
+def show_progress(*, every_s: float = 5.0) -> OnProgress:
+    """Return what prints how far a task is: what is done of what, rate, time left, latest figures."""
+    return progress_lines(lambda line: click.echo(line, err=True), every_s=every_s)

@@ -1,0 +1,68 @@
+"""A loopback chat server that solves Countdown from the conversation, for peers that need a model."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from stepgym.envs.families.countdown import random_solution
+
+TASK = re.compile(r"Reach (\d+) from the numbers ([\d, ]+)\.")
+
+
+def next_step(messages: list[dict[str, object]]) -> str:
+    """Return the first step of a solution that the conversation does not hold yet."""
+    match = TASK.search(json.dumps(messages))
+    if match is None:
+        return "<answer>42</answer>"
+    numbers = [int(number) for number in match[2].split(",")]
+    steps = random_solution(numbers, int(match[1]), random.Random(match[0]))
+    said = sum(message["role"] == "assistant" for message in messages)
+    return steps[min(said, len(steps) - 1)]
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers `/chat/completions`."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        message = {"role": "assistant", "content": next_step(body["messages"])}
+        choices = [
+            {"index": i, "message": message, "finish_reason": "stop"}
+            for i in range(body.get("n") or 1)
+        ]
+        usage = {"prompt_tokens": 50, "completion_tokens": 5, "total_tokens": 55}
+        reply = {"id": "r", "object": "chat.completion", "created": 0, "model": "mock"}
+        if body.get("stream"):
+            delta = [{"index": 0, "delta": message, "finish_reason": "stop"}]
+            chunk = {**reply, "object": "chat.completion.chunk", "choices": delta, "usage": usage}
+            data = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode()
+        else:
+            data = json.dumps({**reply, "choices": choices, "usage": usage}).encode()
+        self.send_response(200)
+        kind = "text/event-stream" if body.get("stream") else "application/json"
+        self.send_header("content-type", kind)
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@pytest.fixture
+def chat_url() -> Iterator[str]:
+    """The base URL of the server."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()

@@ -1,0 +1,113 @@
+"""TRL with the real package: an environment as a tool, and reward functions."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepgym.interop.trl import StepTool, code_reward, maths_reward, spec
+
+TESTS = "def check(square):\n    assert square(3) == 9\n"
+
+
+def message(text: str) -> list[dict[str, Any]]:
+    return [{"role": "assistant", "content": text}]
+
+
+def test_the_data_set_has_a_row_per_problem() -> None:
+    rows = spec("stepgym/Countdown-v0", num_problems=5, level=1)["train_dataset"]
+    assert rows["index"] == [0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match="has 164 problems"):
+        spec("stepgym/HumanEval-v0", num_problems=165, sandbox="local")
+
+
+def test_the_tool_plays_and_pays() -> None:
+    tool = spec("stepgym/Countdown-v0", level=1)["environment_factory"]()
+    assert isinstance(tool, StepTool)
+    prompt = tool.reset(index=2, prompt="a column of the row")
+    assert "target" in prompt.lower() or "reach" in prompt.lower()
+    tool.step("1 + 1000")
+    assert tool.get_reward() == 0.0
+    with pytest.raises(ValueError, match="over"):
+        tool.step("1 + 1")
+
+
+def test_maths_reward_masks_what_is_undecided() -> None:
+    reward = maths_reward()
+    hard = "\\sum_{k=1}^{10^{40}} k^{k}"
+    given = reward([message("so \\boxed{1/2}"), "3", hard], answer=["0.5", "2", hard + "+1"])
+    assert given[:2] == [1.0, 0.0]
+    assert given[2] is None
+    with pytest.raises(ValueError, match="no column 'answer'; it has: solution"):
+        reward(["1"], solution=["1"])
+
+
+def test_code_reward_reads_fences() -> None:
+    reward = code_reward(sandbox="local")
+    fenced = "Here it is:\n```python\ndef square(x):\n    return x * x\n```\n"
+    wrong = "def square(x):\n    return x"
+    columns = {"tests": [TESTS, TESTS], "entry_point": ["square", "square"]}
+    assert reward([message(fenced), wrong], **columns) == [1.0, 0.0]
+
+
+@pytest.mark.slow
+def test_grpo_trains_on_an_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environ, "TRL_EXPERIMENTAL_SILENCE", "1")
+    trl = pytest.importorskip("trl")
+    tokenizer, model = tiny_model(Path(trl.__file__).parent / "chat_templates" / "qwen3.jinja")
+    trainer = trl.GRPOTrainer(
+        model=model,
+        processing_class=tokenizer,
+        args=trl.GRPOConfig(
+            output_dir=str(tmp_path),
+            max_steps=1,
+            per_device_train_batch_size=4,
+            num_generations=4,
+            max_completion_length=16,
+            report_to="none",
+            use_cpu=True,
+            bf16=False,
+            disable_tqdm=True,
+            logging_steps=1,
+            save_strategy="no",
+        ),
+        **spec("stepgym/Countdown-v0", num_problems=4, level=1),
+    )
+    trainer.train()
+    assert trainer.state.log_history[0]["rewards/StepTool/mean"] == 0.0
+    assert {type(env) for env in trainer.environments} == {StepTool}
+
+
+def tiny_model(template: Path) -> tuple[Any, Any]:
+    """Return a byte tokenizer with a chat template that knows tools, and a Qwen3 of 64 dimensions."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    inner = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(letters)}, merges=[]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    inner.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, eos_token="<|im_end|>", pad_token="<|endoftext|>"
+    )
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
+    tokenizer.add_tokens(["<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"])
+    tokenizer.chat_template = template.read_text()
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        tie_word_embeddings=True,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return tokenizer, Qwen3ForCausalLM(config)

@@ -1,0 +1,244 @@
+"""One call for every trainer: which records, which model to start from, where the result goes.
+
+`embedded` and folders of embedded models are trained on public data and steps; `smollm2` and `hf:NAME_OR_FOLDER` are
+language models, trained on token rows.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from stepgym.agents.embedded import net, value_head
+from stepgym.agents.embedded.policy import WEIGHTS
+from stepgym.agents.types import EpisodeRecord
+from stepgym.envs.reasoning_env import ReasoningEnv
+from stepgym.envs.registry import load_env
+from stepgym.records.kept_settings import KeptSettings
+from stepgym.training import embedded_trainers as embedded
+from stepgym.training import examples
+from stepgym.training.config import TRAINING_SEED, TrainConfig
+from stepgym.training.embedded_grpo import train_embedded_grpo
+from stepgym.training.examples import (
+    read_runs,
+    require,
+    require_both_classes,
+    require_step_verdicts,
+)
+from stepgym.training.fit import figures_of
+from stepgym.training.grpo import GrpoFit
+from stepgym.training.types import (
+    Baseline,
+    GrpoVariant,
+    OnProgress,
+    StepLabels,
+    TrainerKind,
+    TrainingError,
+    ValueTarget,
+)
+
+
+def train(config: TrainConfig, *, progress: OnProgress | None = None) -> dict[str, Any]:
+    """Train and return figures. Raises `TrainingError`, `LossNotFinite`, `RecordError`, `CheckpointError`.
+
+    The settings are kept in `train.json`; a second call with the same settings resumes. Figures that a run finished
+    before no longer knows are left out. A run that ends before its first checkpoint leaves no folder.
+    """
+    out = Path(config.out)
+    if Path(config.init.removeprefix("hf:")).resolve() == out.resolve():
+        raise TrainingError(
+            f"init and out are the same folder, {config.out}: training would overwrite the model it starts from"
+        )
+    if out.exists() and not out.is_dir():
+        raise TrainingError(f"out is {config.out}, which is a file; name a folder")
+    kept = KeptSettings(file=out / "train.json", what="a run", error=TrainingError)
+    settings = asdict(config)
+    if _has_checkpoint(out):
+        kept.check(settings, free=("out", "device"))
+    with _no_half_folder(out):
+        kept.write({**settings, "out": ""})
+        figures = _train(config, progress)
+    return {name: value for name, value in figures.items() if value == value}  # NaN is not JSON
+
+
+def training_env(config: TrainConfig) -> ReasoningEnv:
+    """Make the environment that GRPO plays; its problem seeds are reserved for training."""
+    level = {} if config.level is None else {"level": config.level}
+    return load_env(config.env, seed=TRAINING_SEED + config.seed, **level, **config.env_options)
+
+
+def load_start(kind: str, init: str) -> Any:
+    """Load the embedded model to start from: the shipped one, a folder, or the `policy/` or `prm/` in it."""
+    return net.load(kind, _start_folder(kind, init))
+
+
+def _start_folder(kind: str, init: str) -> Path:
+    return net.model_folder(WEIGHTS if init == "embedded" else Path(init), kind)
+
+
+def _train(config: TrainConfig, progress: OnProgress | None) -> dict[str, Any]:
+    if config.kind == TrainerKind.GRPO:
+        return _train_grpo(config, progress)
+    records = read_runs(config.runs, undecidable_is_wrong=config.undecidable_is_wrong)
+    if config.kind == TrainerKind.PRM:
+        require_step_verdicts(records, StepLabels(config.labels))
+    if config.of_language:
+        return _train_language_model(config, records, progress)
+    return _train_embedded(config, records, progress)
+
+
+def _train_grpo(config: TrainConfig, progress: OnProgress | None) -> dict[str, Any]:
+    env = training_env(config)
+    try:
+        if config.of_language:
+            from stepgym.training.language_grpo import train_language_grpo  # loads transformers
+
+            done = train_language_grpo(config, env, progress=progress)
+        else:
+            done = _train_embedded_grpo(config, env, progress)
+    finally:
+        env.close()
+    counts = {"undecided": done.undecided, "failed": done.failed}
+    return {**figures_of(done.fit, done.num_problems), "reward": done.reward, **counts}
+
+
+def _train_embedded_grpo(
+    config: TrainConfig, env: ReasoningEnv, progress: OnProgress | None
+) -> GrpoFit:
+    return train_embedded_grpo(
+        load_start(net.POLICY, config.init),
+        env,
+        variant=GrpoVariant(config.variant),
+        baseline=Baseline(config.baseline),
+        group=config.group,
+        problems_per_step=max(1, config.batch // config.group),
+        undecidable_is_wrong=config.undecidable_is_wrong,
+        seed=config.seed,
+        schedule=config.schedule,
+        out=Path(config.out),
+        progress=progress,
+        task="train grpo",
+    )
+
+
+def _train_language_model(
+    config: TrainConfig, records: Sequence[EpisodeRecord], progress: OnProgress | None
+) -> dict[str, Any]:
+    from stepgym.training import language_trainers as language  # loads transformers
+
+    match TrainerKind(config.kind):
+        case TrainerKind.SFT:
+            return language.train_language_sft(config, records, progress=progress)
+        case TrainerKind.DPO:
+            return language.train_language_dpo(config, records, progress=progress)
+        case TrainerKind.PRM | TrainerKind.ORM:
+            labels = [_node_labels(config, record) for record in records]
+            return language.train_language_reward(config, records, labels, progress=progress)
+        case _:
+            raise TrainingError(
+                "alphazero trains only embedded models; for a language model: sft, dpo, grpo, prm, orm"
+            )
+
+
+def _node_labels(config: TrainConfig, record: EpisodeRecord) -> dict[int, float]:
+    """Return the labels of a record's nodes that a language reward model learns."""
+    if config.kind == TrainerKind.ORM:
+        ends = {end: examples.is_correct(record, end) for end in range(1, len(record.nodes))}
+        return {end: float(correct) for end, correct in ends.items() if correct is not None}
+    labels = examples.step_labels(record, StepLabels(config.labels))
+    return {node: float(label > 0) for node, label in labels.items()} if config.hard else labels
+
+
+def _train_embedded(
+    config: TrainConfig, records: Sequence[EpisodeRecord], progress: OnProgress | None
+) -> dict[str, Any]:
+    out = Path(config.out)
+    common: dict[str, Any] = {
+        "schedule": config.schedule,
+        "batch": config.batch,
+        "seed": config.seed,
+        "progress": progress,
+        "task": f"train {config.kind}",
+    }
+    match TrainerKind(config.kind):
+        case TrainerKind.SFT:
+            targets = require(examples.verified_targets(records), "no correct episode")
+            done = embedded.train_targets(
+                load_start(net.POLICY, config.init), targets, out=out, **common
+            )
+            return figures_of(done, len(targets))
+        case TrainerKind.DPO:
+            pairs = require(
+                examples.preferences(records),
+                "no fork with a correct and an incorrect end below it",
+            )
+            done = embedded.train_preferences(
+                load_start(net.POLICY, config.init), pairs, beta=config.beta, out=out, **common
+            )
+            return figures_of(done, len(pairs))
+        case TrainerKind.ALPHAZERO:
+            return _train_alphazero(config, records, common)
+        case kind:
+            labels = StepLabels(config.labels)
+            steps = partial(examples.step_values, labels=labels, hard=config.hard)
+            values = _both(
+                examples.end_values(records) if kind is TrainerKind.ORM else steps(records)
+            )
+            done = embedded.train_values(
+                load_start(net.PRM, config.init), values, out=out, **common
+            )
+            return figures_of(done, len(values))
+
+
+def _train_alphazero(
+    config: TrainConfig, records: Sequence[EpisodeRecord], common: dict[str, Any]
+) -> dict[str, Any]:
+    out = Path(config.out)
+    targets = require(examples.visit_targets(records), "no node with two visited children")
+    values = _both(examples.path_values(records))
+    if config.shared:
+        model = value_head.load(_start_folder(net.POLICY, config.init))
+        joint = embedded.train_policy_value(model, targets, values, out=out / net.POLICY, **common)
+        policy, parts = (
+            joint.fit,
+            {"policy_loss": joint.policy_loss, "value_loss": joint.value_loss},
+        )
+    else:
+        policy = embedded.train_targets(
+            load_start(net.POLICY, config.init), targets, out=out / net.POLICY, **common
+        )
+        value = embedded.train_values(
+            load_start(net.PRM, config.init), values, out=out / net.PRM, **common
+        )
+        parts = {"value_loss": value.loss}
+    return {**figures_of(policy, len(targets)), **parts, "value_examples": len(values)}
+
+
+def _both(values: list[ValueTarget]) -> list[ValueTarget]:
+    require_both_classes([value.label for value in values])
+    return values
+
+
+def _has_checkpoint(out: Path) -> bool:
+    return out.is_dir() and any(out.rglob("*.safetensors"))
+
+
+@contextmanager
+def _no_half_folder(out: Path) -> Iterator[None]:
+    """Remove what was written if there is no checkpoint when an error or Ctrl-C ends the training."""
+    before = set(out.iterdir()) if out.is_dir() else None
+    try:
+        yield
+    except BaseException:
+        if not _has_checkpoint(out):
+            for path in out.iterdir() if out.is_dir() else ():
+                if path not in (before or ()):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if before is None and out.is_dir():
+                out.rmdir()
+        raise

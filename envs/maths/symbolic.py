@@ -56,8 +56,6 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
         "arg": "arg",
         "sqrt": "sqrt",
         "sign": "sign",
-        "gcd": "gcd",
-        "lcm": "lcm",
         "double_factorial": "factorial2",
     }.items()
 }

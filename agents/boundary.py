@@ -28,19 +28,7 @@ from stepgym.agents.types import (
     SearchTree,
     SharesBudget,
 )
-from stepgym.envs.types import (
-    AnswerEquivalence,
-    AnswerKeys,
-    AnswerPairEquivalence,
-    Domain,
-    Problem,
-    State,
-    Status,
-    Step,
-    StepVerifier,
-    Verdict,
-    Verifier,
-)
+from stepgym.envs.types import Domain, Problem, State, Status, Step, StepVerifier, Verdict, Verifier
 from stepgym.sandbox.types import SandboxError
 
 MAX_STEP_CHARS = 200_000
@@ -339,15 +327,12 @@ def verify_steps(
 
 
 def answer_keys(
-    verifier: object, answers: Sequence[str], *, owners: Sequence[int]
+    answer_key: Callable[[str], Hashable], answers: Sequence[str], *, owners: Sequence[int]
 ) -> Sequence[Hashable | Failure]:
-    """Return each answer's key (see `AnswerKeys`): the text itself if the verifier cannot compare answers."""
-    if not isinstance(verifier, AnswerKeys):
-        can_compare = isinstance(verifier, AnswerEquivalence | AnswerPairEquivalence)
-        return [None] * len(answers) if can_compare else list(answers)
+    """Return each answer's key; see `stepgym.envs.types.AnswerKeys`."""
 
     def call(answers: Sequence[str]) -> list[Hashable]:
-        keys = [verifier.answer_key(answer) for answer in answers]
+        keys = [answer_key(answer) for answer in answers]
         set(keys)  # raises `TypeError` unless all are hashable
         return keys
 
@@ -355,17 +340,17 @@ def answer_keys(
 
 
 def same_answers(
-    verifier: object, pairs: Sequence[tuple[str, str]], *, owners: Sequence[int]
+    same_pairs: Callable[[Sequence[tuple[str, str]]], list[bool]],
+    pairs: Sequence[tuple[str, str]],
+    *,
+    owners: Sequence[int],
 ) -> Sequence[bool | Failure]:
-    """Return for each pair of answers whether the verifier calls them the same."""
+    """Return for each pair of answers whether they are the same."""
 
     def call(pairs: Sequence[tuple[str, str]]) -> list[bool]:
-        if isinstance(verifier, AnswerPairEquivalence):
-            found = verifier.same_pairs(pairs)
-            _check_length(found, pairs, "comparisons for", "pairs of answers")
-            return list(map(bool, found))
-        assert isinstance(verifier, AnswerEquivalence), "answers without keys need a comparison"
-        return [bool(verifier.same(a, b)) for a, b in pairs]
+        found = same_pairs(pairs)
+        _check_length(found, pairs, "comparisons for", "pairs of answers")
+        return list(map(bool, found))
 
     return call_isolated(call, owners, "verifier", items=(pairs,))
 

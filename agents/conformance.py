@@ -32,9 +32,9 @@ from stepgym.agents.types import (
     SearchTree,
     SharesBudget,
 )
+from stepgym.envs.families.words import SameWord, WordsDomain, WordsVerifier
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import LegalSteps, State, Step
-from stepgym.envs.words import SameWord, WordsDomain, WordsVerifier
 from stepgym.plugins.contract import Clause, Finding, check_clauses
 
 MAX_ROUNDS = 5000

@@ -8,11 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import groupby, islice
 from operator import is_, itemgetter
 
 from stepgym.agents import boundary
-from stepgym.agents.answer_groups import AnswerGroups, group_answers
+from stepgym.agents.answer_groups import AnswerComparison, AnswerGroups, group_answers
 from stepgym.agents.boundary import Failure
 from stepgym.agents.costs import (
     charge_sandbox,
@@ -57,6 +58,25 @@ class SearchComponents:
     """For each problem."""
     run_budget: Budget = NO_LIMIT
     """For all problems together."""
+
+    # Looked up once per run, because `isinstance` of a protocol is slow.
+
+    @cached_property
+    def policy_parameters(self) -> int:
+        return num_parameters(self.policy)
+
+    @cached_property
+    def reward_model_parameters(self) -> int:
+        return num_parameters(self.reward_model)
+
+    @cached_property
+    def domain_uses_sandbox(self) -> bool:
+        return uses_sandbox(self.domain)
+
+    @cached_property
+    def comparison(self) -> AnswerComparison:
+        """How votes compare answers."""
+        return AnswerComparison.of(self.verifier)
 
 
 @dataclass(slots=True)
@@ -211,7 +231,7 @@ def _propose(
             asked[node] = before + n
         owners += [owner] * len(one.requests)
     offers, faults = boundary.propose(components.policy, views, wanted, owners=owners, again=again)
-    size = num_parameters(components.policy)
+    size = components.policy_parameters
     expansions: list[Expansion] = []
     counts = []
     at = 0
@@ -261,7 +281,7 @@ def _advance(
         for owner, state in zip(owners, after)
         if isinstance(state, State) and state.steps[-1].reply
     ]
-    if replied and uses_sandbox(components.domain):
+    if replied and components.domain_uses_sandbox:
         seconds = time.perf_counter() - started
         charge_sandbox([one.tree for one in searches], [owner for owner, _ in replied], seconds)
     for owner, step in replied:
@@ -288,7 +308,8 @@ def _score(
     given = boundary.score(components.reward_model, states, owners=own, again=again) if good else []
     for owner in set(own):
         searches[owner].tree.usage.model_calls += 1
-    _charge_reading(components.reward_model, searches, states, own)
+    if components.reward_model_parameters:
+        _charge_reading(components, searches, states, own)
     if len(good) == len(after):
         return given
     scores: list[float | Failure | None] = [None] * len(after)
@@ -298,18 +319,16 @@ def _score(
 
 
 def _charge_reading(
-    reward_model: RewardModel,
+    components: SearchComponents,
     searches: Sequence[ProblemSearch],
     states: Sequence[State],
     owners: Sequence[int],
 ) -> None:
     """Charge each search the FLOPs of scoring its states; `owners` is in order."""
-    size = num_parameters(reward_model)
-    if not size:
-        return
+    model, size = components.reward_model, components.reward_model_parameters
     for owner, items in groupby(zip(owners, states), key=itemgetter(0)):
         tree, own = searches[owner].tree, [state for _, state in items]
-        read = boundary.attempt(lambda: tokens_read(reward_model, tree, own), "reward model")  # noqa: B023 (called at once)
+        read = boundary.attempt(lambda: tokens_read(model, tree, own), "reward model")  # noqa: B023 (called at once)
         if isinstance(read, Failure):
             boundary.note(tree, ROOT, read.reason)
             read = tokens_read(None, tree, own)
@@ -327,7 +346,7 @@ def _group_and_verify(
         trees,
         [one.groups for one in searches],
         [nodes for _, nodes, _ in answered],
-        verifier=components.verifier,
+        comparison=components.comparison,
     )
     if components.verifier is not None and components.see_verdicts:
         verify_nodes(

@@ -104,7 +104,7 @@ def start_searches(
         if tree.states[ROOT].end is not None:
             tree.status[ROOT] = NodeStatus.ENDED
     return [
-        ProblemSearch(problem, tree, known_groups(tree, components.verifier))
+        ProblemSearch(problem, tree, known_groups(tree, components.comparison))
         for problem, tree in zip(problems, trees, strict=True)
     ]
 

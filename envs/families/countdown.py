@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple, Unpack
 
@@ -134,11 +135,13 @@ class CountdownVerifier:
         ]
 
     def same(self, a: str, b: str) -> bool:
-        """Two answers are the same vote when their values are equal."""
-        left, right = _read_answer(a), _read_answer(b)
-        if left is None or right is None:
-            return a.strip() == b.strip()
-        return left.value == right.value
+        """Return whether two answers are one vote: equal values, or equal texts if they are no expressions."""
+        return self.answer_key(a) == self.answer_key(b)
+
+    def answer_key(self, answer: str) -> Fraction | str:
+        """Return the answer's value, or its text if it is no expression."""
+        found = _read_answer(answer)
+        return answer.strip() if found is None else found.value
 
     def _verify(self, problem: Problem, answer: str) -> Verdict:
         numbers, target = board(problem)

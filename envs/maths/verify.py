@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -22,6 +23,8 @@ from stepgym.envs.maths.options import DEFAULT, MathOptions, Percent
 from stepgym.envs.maths.question import VETO_REASONS, Adjusted, Case, adjust, veto
 from stepgym.envs.maths.textual import is_plain_choice
 from stepgym.envs.types import Fault, Problem, Status, Verdict
+
+_PLAIN_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 FAILURE = "failure"
 """`Verdict.decided_by` of a pair on which the verifier itself failed."""
@@ -180,9 +183,25 @@ def _verdict(decision: Decision, found: Extraction) -> Verdict:
     return Verdict(decision.status, score, decision.reason, decision.rung, details, fault)
 
 
+def same_answers(pairs: Sequence[tuple[str, str]]) -> list[bool]:
+    """Return for each pair whether its answers are the same with either one as the reference; votes group by it."""
+    same = [
+        verdict.correct
+        for verdict in verify_answers([a for a, _ in pairs], references=[b for _, b in pairs])
+    ]
+    left = [pair for pair, found in zip(pairs, same) if found]
+    reverse = iter(verify_answers([b for _, b in left], references=[a for a, _ in left]))
+    return [found and next(reverse).correct for found in same]
+
+
 def same_answer(a: str, b: str) -> bool:
-    """Whether two answers are the same with either one as the reference; votes group answers by it."""
-    return verify_answer(a, reference=b).correct and verify_answer(b, reference=a).correct
+    """Return whether two answers are the same with either one as the reference."""
+    return same_answers([(a, b)])[0]
+
+
+def answer_key(answer: str) -> int | None:
+    """Return the value of a plain integer, by which votes group answers without comparing them; `None` for the rest."""
+    return int(answer) if _PLAIN_INTEGER.fullmatch(answer) else None
 
 
 class MathVerifier:
@@ -215,8 +234,16 @@ class MathVerifier:
         return [found[i] for i in range(len(problems))]
 
     def same(self, a: str, b: str) -> bool:
-        """Whether two answers are the same."""
+        """Return whether two answers are the same."""
         return same_answer(a, b)
+
+    def same_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
+        """Return for each pair of answers whether they are the same, in one call."""
+        return same_answers(pairs)
+
+    def answer_key(self, answer: str) -> int | None:
+        """Return the value of a plain integer, `None` for any other answer."""
+        return answer_key(answer)
 
     def _options_for(self, problem: Problem) -> MathOptions:
         own = problem.task.get("options")

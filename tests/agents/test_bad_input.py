@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from stepgym.agents import solve
+from stepgym.agents import Budget, Usage, solve
 from stepgym.agents.boundary import MAX_STEP_CHARS, usable
 from stepgym.agents.policies.scripted import spelling_policy, spelling_reward
 from stepgym.agents.registry import SEARCHES
 from stepgym.agents.types import EpisodeRecord, PolicyError
-from stepgym.envs.types import Problem, State, Step, Verdict
-from stepgym.envs.words import SameWord, WordsDomain, same_word_env
+from stepgym.envs.families.words import SameWord, WordsDomain, WordsVerifier, same_word_env
+from stepgym.envs.types import Problem, State, Status, Step, Verdict
 from stepgym.sandbox.types import SandboxError
 
 SPELLING = spelling_policy()
@@ -82,6 +85,13 @@ def test_one_bad_problem_costs_no_other(
         (Step("a", log_prob="x"), "log-probability 'x'; taken as unknown"),  # type: ignore[arg-type]
         (Step("a", num_tokens=-3), "num_tokens -3; taken as 0"),
         (Step("a", num_tokens=None), "num_tokens None; taken as 0"),  # type: ignore[arg-type]
+        (Step("a", num_tokens=1.5), "num_tokens 1.5; taken as 0"),  # type: ignore[arg-type]
+        (Step("a", num_tokens=True), "num_tokens True; taken as 0"),
+        (Step("a", num_prompt_tokens=None), "num_prompt_tokens None; taken as 0"),  # type: ignore[arg-type]
+        (Step("a", num_prompt_tokens=-1), "num_prompt_tokens -1; taken as 0"),
+        (Step("a", num_prompt_tokens="9"), "num_prompt_tokens '9'; taken as 0"),  # type: ignore[arg-type]
+        (Step("a", num_tokens=3, num_reasoning_tokens=-1), "num_reasoning_tokens -1; taken as 0"),
+        (Step("a", num_reasoning_tokens=4), "4 reasoning tokens of 0 tokens; taken as all of them"),
     ],
 )
 def test_a_bad_figure_is_mended_and_noted(step: Step, fault: str) -> None:
@@ -91,6 +101,33 @@ def test_a_bad_figure_is_mended_and_noted(step: Step, fault: str) -> None:
     record = run(BadPolicy([step]))[1]
     assert record.verdict == "incorrect"
     assert fault in record.note
+
+
+ANYTHING = st.one_of(
+    st.none(), st.integers(-5, 5), st.floats(), st.booleans(), st.text(max_size=2), st.just([1])
+)
+
+
+@given(ANYTHING, ANYTHING, ANYTHING)
+def test_no_count_spends_a_negative_number_of_tokens_or_another_problems_budget(
+    tokens: Any, prompt: Any, reasoning: Any
+) -> None:
+    step = Step("a", num_tokens=tokens, num_prompt_tokens=prompt, num_reasoning_tokens=reasoning)
+    first, bad, last = run(BadPolicy([step]), run_budget=Budget(new_tokens=10_000))
+    alone = run()
+    assert (first.nodes, last.nodes) == (alone[0].nodes, alone[2].nodes)
+    usage = Usage(**bad.usage)  # type: ignore[arg-type]
+    assert min(usage.prompt_tokens, usage.visible_tokens, usage.reasoning_tokens) >= 0
+    counts = (tokens, prompt, reasoning)
+    good = all(type(n) is int and n >= 0 for n in counts) and reasoning <= tokens
+    assert good == ("policy returned" not in bad.note)
+
+
+def test_counts_of_other_integer_types_are_accepted() -> None:
+    np = pytest.importorskip("numpy")
+    proposal = usable([Step("a", num_tokens=np.int64(3), num_prompt_tokens=np.int32(2))], 1)
+    assert proposal.fault == ""
+    assert [(type(s.num_tokens), s.num_tokens) for s in proposal.steps] == [(int, 3)]
 
 
 def test_repeated_and_surplus_steps() -> None:
@@ -151,6 +188,69 @@ def test_a_bad_reward_model_fails_the_problem_it_is_bad_on(scores: Any, agent: s
     assert bad.verdict == "failed"
     assert "reward model" in bad.note
     assert {first.verdict, last.verdict} <= {"correct", "incorrect"}
+
+
+@pytest.mark.parametrize("see_verdicts", [False, True])
+@pytest.mark.parametrize("continuous", [False, True])
+@pytest.mark.parametrize(
+    ("verdict", "note"),
+    [
+        (None, "returned None instead of a Verdict"),
+        ("correct", "returned 'correct' instead of a Verdict"),
+        (Verdict("correct"), "instead of a Verdict"),  # type: ignore[arg-type]
+        (Verdict(Status.INCORRECT, math.nan), "returned score nan"),
+        (Verdict(Status.CORRECT, None), "TypeError"),  # type: ignore[arg-type]
+        (Verdict(Status.CORRECT, 2.0), "returned score 2.0"),
+    ],
+)
+def test_what_is_no_verdict_is_undecided(
+    verdict: Any, note: str, continuous: bool, see_verdicts: bool
+) -> None:
+    class Bad(WordsVerifier):
+        def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
+            good = super().verify(problems, answers)
+            return [verdict if p.prompt == CULPRIT else v for p, v in zip(problems, good)]
+
+    records = solve(
+        same_word_env(verifier=Bad()),
+        agent="mcts",
+        policy=SPELLING,
+        continuous=continuous,
+        see_verdicts=see_verdicts,
+        agent_settings={"simulations": 200},
+    )
+    assert records[1].verdict == "undecided"
+    assert note in records[1].note
+    assert {records[0].verdict, records[2].verdict} == {"correct" if see_verdicts else "incorrect"}
+
+
+@pytest.mark.parametrize("number", [None, -1, 1.5, "7"])
+def test_a_reply_without_a_count_of_tokens_fails_its_problem(number: Any) -> None:
+    class Replying(WordsDomain):
+        def _advance(self, state: State, step: Step) -> State:
+            if state.prompt == CULPRIT:
+                step = replace(step, reply="so be it", num_reply_tokens=number)
+            return super()._advance(state, step)
+
+    records = solve(same_word_env(domain=Replying()), agent="beam", policy=SPELLING)
+    assert [record.verdict for record in records] == ["incorrect", "failed", "incorrect"]
+    assert f"num_reply_tokens={number!r}" in records[1].note
+
+
+def test_a_reward_model_that_cannot_count_what_it_reads_is_charged_the_whole_path() -> None:
+    class Model:
+        num_parameters = 10
+
+        def score(self, states: Sequence[State]) -> list[list[float]]:
+            return [[0.5] for _ in states]
+
+    class Uncountable(Model):
+        def tokens_read(self, states: Sequence[State]) -> list[int]:
+            return [None] * len(states)  # type: ignore[list-item]
+
+    plain, bad = run(values=Model()), run(values=Uncountable())
+    assert [record.usage["flops"] for record in plain] == [record.usage["flops"] for record in bad]
+    assert "reward model: TypeError" in bad[0].note
 
 
 def test_a_failing_domain_and_verifier_are_data_too() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,7 +15,8 @@ from stepgym.agents.policies.scripted import RandomLegalPolicy, RandomRewardMode
 from stepgym.agents.registry import SEARCHES
 from stepgym.agents.search.puct import MCTSMemory
 from stepgym.agents.types import NO_PARENT, ROOT, NodeStatus
-from stepgym.envs.words import SameWord, same_word_env
+from stepgym.envs.families.words import SameWord, WordsDomain, same_word_env
+from stepgym.envs.types import State
 
 ENV = same_word_env()
 MCTS_SETTINGS: list[dict[str, Any]] = [
@@ -153,3 +155,58 @@ def test_usage_is_what_the_policy_said(name: str) -> None:
         )
         assert tree.usage.wall_s > 0
         assert asdict(tree.usage)["tool_tokens"] == 0
+
+
+@pytest.mark.parametrize("name", ["best_of_n", "mcts"])
+def test_both_drivers_charge_the_same(name: str) -> None:
+    """A reward model says itself what it reads; the merged calls of the continuous driver must ask it."""
+
+    class ReadsTen(RandomRewardModel):
+        def tokens_read(self, states: Sequence[State]) -> list[int]:
+            return [10] * len(states)
+
+    def flops(continuous: bool) -> list[float]:
+        problems = SameWord(count=3)
+        trees = run_search(
+            [problems[i] for i in range(3)],
+            domain=ENV.domain,
+            policy=RandomLegalPolicy(),
+            reward_model=ReadsTen(num_parameters=5),
+            search=load_search(name),
+            continuous=continuous,
+        )
+        assert [tree.usage.flops for tree in trees] == [
+            2 * 5 * 10 * (len(tree) - 1) for tree in trees
+        ]
+        return [tree.usage.flops for tree in trees]
+
+    assert flops(False) == flops(True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.integers(1, 4),
+    st.integers(1, 5),
+    st.booleans(),
+    st.booleans(),
+)
+def test_adaptive_ends_and_spends_no_more_than_its_probes_or_its_budget(
+    steps: int, probe: int, stages: int, count: int, see: bool, scored: bool
+) -> None:
+    """The default settings overspend on deep problems: four probes of a long word take more than 64 steps."""
+    problems = SameWord("abcdabcd", count)
+    search = load_search("adaptive", steps=steps, probe=probe, stages=stages)
+    trees = run_search(
+        [problems[i] for i in range(count)],
+        domain=WordsDomain(8),
+        policy=RandomLegalPolicy(),
+        reward_model=RandomRewardModel() if scored else None,
+        search=search,
+        verifier=ENV.verifier,
+        see_verdicts=see,
+    )
+    spent = sum(sum(tree.asked) for tree in trees)
+    assert not any(tree.notes for tree in trees)
+    assert spent <= max(count * probe * 8, count * steps + count * stages * 4 * 8)

@@ -18,8 +18,8 @@ from stepgym.agents.search.answers import has_verified
 from stepgym.agents.search.attempts import AttemptsMemory
 from stepgym.agents.tree_reuse import subtree
 from stepgym.agents.types import ROOT, NodeStatus
+from stepgym.envs.families.words import SameWord, WordsDomain, same_word_env
 from stepgym.envs.types import End, Problem, State, Step
-from stepgym.envs.words import SameWord, WordsDomain, same_word_env
 
 SPELLING = spelling_policy()
 

@@ -11,9 +11,9 @@ import pytest
 
 from stepgym.agents import Budget, iter_solve, solve
 from stepgym.agents.policies.scripted import RandomLegalPolicy, spelling_policy, spelling_reward
+from stepgym.envs.families.words import SameWord, WordsVerifier, same_word_env
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.types import Problem, State, Step, Verdict
-from stepgym.envs.words import SameWord, WordsVerifier, same_word_env
 
 SPELLING = spelling_policy()
 

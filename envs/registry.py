@@ -94,6 +94,12 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
         None,
         "file=PATH with prompt, tests, entry_point; otherwise a few that ship with the package",
     ),
+    EnvironmentCard(
+        "stepgym/Mixture-v0",
+        "stepgym.envs.mixture:make",
+        None,
+        "members={ID: weight, ...}; otherwise fractions and Countdown",
+    ),
     *(
         EnvironmentCard(
             f"stepgym/{name}-v0",

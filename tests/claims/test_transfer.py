@@ -92,6 +92,6 @@ def test_policies_of_ones_own_make_a_matrix(tmp_path: Path) -> None:
     cells = json.loads(done.stdout.splitlines()[-1])["as_is"]
     assert [cell["solved"] for cell in cells if cell["on"].startswith("stepgym/Mod")] == [0, 0]
     alone = CliRunner().invoke(main, call)
-    assert alone.exit_code == 2 and "go together" in alone.output
+    assert alone.exit_code == 2 and "need each other" in alone.output
     with pytest.raises(ValueError, match="should look like"):
         read_task("stepgym/Countdown-v0,3")

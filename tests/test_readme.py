@@ -25,10 +25,13 @@ DOCUMENTS = [
             "claims",
             "environments",
             "grading",
+            "interop",
             "learning",
             "policies",
             "records",
             "sandbox",
+            "serving",
+            "step-verification",
         )
     ),
 ]

@@ -14,6 +14,7 @@ from stepgym.plugins.names import load_dotted
 from stepgym.plugins.registry import Prefix, Registry, make
 
 if TYPE_CHECKING:
+    # Imports Gymnasium, which `import stepgym` must not.
     from stepgym.envs.reasoning_env import ReasoningEnv
 
 NAMESPACE = "stepgym/"

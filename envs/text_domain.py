@@ -23,6 +23,7 @@ from stepgym.envs.tokens import (
 )
 from stepgym.envs.types import End, Problem, SegmentKind, State, Step
 from stepgym.plugins.errors import UserError
+from stepgym.sandbox import open_sandbox
 from stepgym.sandbox.types import ExecutionResult, Limits, Outcome, Program, Sandbox
 
 INSTRUCTIONS = "Reason step by step. Give the final answer as <answer>...</answer>."
@@ -123,8 +124,6 @@ class TextDomain:
                 [Program(source, limits=self.tool_limits) for source in sources]
             )
         if self._open is None:
-            from stepgym.sandbox import open_sandbox
-
             self._open = open_sandbox(self.sandbox)
         return self._open.run([Program(source, limits=self.tool_limits) for source in sources])
 

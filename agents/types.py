@@ -148,6 +148,7 @@ class Request(NamedTuple):
     view: State | None = None
 
 
+@runtime_checkable
 class Search(Protocol):
     """A tree policy: it decides which nodes grow next, and never calls a model.
 
@@ -322,6 +323,9 @@ class EpisodeRecord:
     decided_by: str = ""
     """The check that decided the verdict (`Verdict.decided_by`)."""
     note: str = ""
+    calls: tuple[Mapping[str, Any], ...] = ()
+    """The model calls of an agent that drives itself, in order (`stepgym.agents.episode.ModelCall`). Tool results in
+    their messages are foreign text; no trainer learns them."""
     usage: Mapping[str, float] = field(default_factory=dict)
     agent: Mapping[str, Any] = field(default_factory=dict)
     """Name and every setting of agent, policy (with its tokenizer's name and hash), reward model and budget."""

@@ -96,14 +96,17 @@ class MixedDomain:
             found |= {place: _tagged(state, member) for place, state in zip(places, after)}
         return [found[place] for place in range(len(states))]
 
-    def legal_steps(self, state: State) -> list[str]:
-        """Return the legal steps of the member; a text domain has none to list, so that its list is empty."""
-        domain = self.members[_tag(state.public).member].env.domain
-        return domain.legal_steps(_untagged(state)) if isinstance(domain, LegalSteps) else []
-
     def close(self) -> None:
         for member in self.members:
             member.env.close()
+
+
+class MixedGames(MixedDomain):
+    """A mixture whose members all list their legal steps."""
+
+    def legal_steps(self, state: State) -> list[str]:
+        domain = self.members[_tag(state.public).member].env.domain
+        return domain.legal_steps(_untagged(state)) if isinstance(domain, LegalSteps) else []
 
 
 @dataclass(frozen=True)
@@ -156,10 +159,11 @@ def mixture(
     if not members:
         raise SettingError("a mixture has at least one member; give members={'Fractions-v0': 1}")
     made = tuple(_member(name, given, seed) for name, given in members.items())
+    listed = all(isinstance(member.env.domain, LegalSteps) for member in made)
     verifiers: list[StepVerifier | None] = [member.env.step_verifier for member in made]
     return ReasoningEnv(
         MixedProblems(made, tuple(member.env.problems for member in made), seed),
-        domain=MixedDomain(made),
+        domain=MixedGames(made) if listed else MixedDomain(made),
         verifier=MixedVerifier(made),
         step_verifier=MixedStepVerifier(made) if all(verifiers) else None,
         **common,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.agents.description import describe
-from stepgym.agents.run_setup import open_setup
+from stepgym.agents.run_setup import AnyAgent, open_setup
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import Budget, EpisodeRecord, Policy, RewardModel, Search
 from stepgym.envs.reasoning_env import ReasoningEnv
@@ -106,7 +106,7 @@ def play_into(
     env: Environment,
     policy: Policy,
     reward_model: RewardModel | None = None,
-    agent: Search | None = None,
+    agent: AnyAgent | None = None,
     agent_name: str | None = None,
     num_parallel: int = 64,
     continuous: bool = False,

@@ -68,8 +68,12 @@ def train(config: TrainConfig, *, progress: OnProgress | None = None) -> dict[st
 
 def training_env(config: TrainConfig) -> ReasoningEnv:
     """Make the environment that GRPO plays; its problem seeds are reserved for training."""
-    level = {} if config.level is None else {"level": config.level}
-    return load_env(config.env, seed=TRAINING_SEED + config.seed, **level, **config.env_options)
+    options: dict[str, Any] = {"max_steps": config.max_steps} if config.of_language else {}
+    if config.level is not None:
+        options["level"] = config.level
+    return load_env(
+        config.env, seed=TRAINING_SEED + config.seed, **{**options, **config.env_options}
+    )
 
 
 def load_start(kind: str, init: str) -> Any:

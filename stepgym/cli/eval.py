@@ -155,7 +155,7 @@ def _curve(out: str, widths: list[int], as_json: bool, limit: Any, run: dict[str
         continuous=run["continuous"],
         seed=run["seed"],
         see_verdicts=run["see_verdicts"],
-        on_point=None if as_json else _print_point,
+        progress=None if as_json else _print_point,
     )
     target = Path(out).with_suffix("") if out.endswith((".png", ".json")) else Path(out)
     target.parent.mkdir(parents=True, exist_ok=True)

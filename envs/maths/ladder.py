@@ -16,6 +16,7 @@ from stepgym.envs.maths.effort import STEPS, TooMuchWork, limited_to
 from stepgym.envs.maths.measures import LastRung
 from stepgym.envs.maths.options import MathOptions
 from stepgym.envs.maths.reading import Reading, quick_decimal, quick_number, read
+from stepgym.envs.maths.simplified import fault
 from stepgym.envs.maths.textual import compare_texts
 from stepgym.envs.types import Fault, Status
 
@@ -150,8 +151,6 @@ def _simplified_or(
 ) -> Decision:
     if not options.simplified or decision.status is not Status.CORRECT:
         return decision
-    from stepgym.envs.maths.simplified import fault
-
     node = read(answer).node
     found = fault(node) if node is not None else None
     return (

@@ -2,7 +2,7 @@
 
 A session is a cache over its cells. At most `max_live` have a process; the least recently used gives its process up
 and is rebuilt by running its cells again when it is next used. So is a session whose runner died, or whose fork was
-refused. A cell whose output then differs from the first time is counted (`PooledSession.num_differences`).
+refused. A runner that cannot keep sessions apart (no PID namespace, no Landlock, no seccomp) has one at a time. A cell whose output then differs from the first time is counted (`PooledSession.num_differences`).
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ class SessionRunner:
         self.open_runner = open_runner
         self.lock = threading.RLock()
         self.client: RunnerClient | None = None
+        self.single = False
+        """Whether it cannot keep sessions apart, so that it has one at a time and no forks."""
         self.generation = 0
         """How many runners this has had; the sessions of an earlier one are gone."""
         self.num_live = 0
@@ -72,7 +74,8 @@ class SessionRunner:
         if self.closed:
             raise SandboxError(CLOSED)
         if self.client is None:
-            self.client = self._opened()
+            self.make_room()
+        assert self.client is not None
         while self.unused and kind != "drop":
             generation, number = self.unused.popleft()
             self.drop(generation, number)
@@ -107,16 +110,15 @@ class SessionRunner:
         self.generation += 1
         self.num_live = 0
 
-    def _opened(self) -> RunnerClient:
-        client = self.open_runner()
-        hello = client.hello
-        if not (hello.get("exact") and hello["seccomp"] and hello["landlock"]):
-            client.close()
-            raise SandboxError(
-                "this machine cannot keep sessions apart (it needs Landlock, seccomp and PID namespaces); "
-                "use the docker sandbox"
-            )
-        return client
+    def make_room(self) -> None:
+        """Before another session starts: give up a runner that can keep only one."""
+        if self.client is None and not self.closed:
+            self.client = self.open_runner()
+            hello = self.client.hello
+            self.single = not (hello["exact"] and hello["seccomp"] and hello["landlock"])
+        elif self.single and self.num_live:
+            self.forget(close=True)
+            self.make_room()
 
 
 class SessionPool:
@@ -232,6 +234,8 @@ class PooledSession:
         other = PooledSession(self.pool, self.files, self.limits, last=self.last)
         if self.is_live:
             with contextlib.suppress(RunnerLost), self._live() as runner:
+                if runner.single:
+                    return other
                 about = {"session": self.number, "child": other.number}
                 if runner.do("fork", {}, self.limits, **about).refused is None:
                     other._now_in(runner)
@@ -284,6 +288,7 @@ class PooledSession:
 
     def _rebuild(self, runner: SessionRunner) -> None:
         """Start a process and run the cells again."""
+        runner.make_room()
         self.number = next(self.pool.numbers)
         files = {name: bytes(content) for name, content in self.files.items()}
         answer = runner.do("open", {"files": files}, self.limits, session=self.number)

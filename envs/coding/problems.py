@@ -15,7 +15,7 @@ from stepgym.envs.coding.styles import TestsError, read_tests
 from stepgym.envs.coding.verifier import CodingVerifier
 from stepgym.envs.files import DataFileError, Row, find_column, read_rows
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
-from stepgym.envs.text_domain import TextDomain
+from stepgym.envs.text_domain import TextDomain, ToolKind
 from stepgym.envs.types import Problem, ProblemSet
 from stepgym.plugins.errors import UserError
 from stepgym.sandbox.types import Sandbox
@@ -140,7 +140,7 @@ def make_humaneval(
     level: int | None = None,
     seed: int = 0,
     instructions: str = INSTRUCTIONS,
-    tools: bool = True,
+    tools: bool | ToolKind = True,
     sandbox: str | Sandbox = "auto",
     **common: Unpack[CommonOptions],
 ) -> ReasoningEnv:
@@ -158,7 +158,7 @@ def make_code(
     seed: int = 0,
     file: str | Path | None = None,
     instructions: str = INSTRUCTIONS,
-    tools: bool = True,
+    tools: bool | ToolKind = True,
     sandbox: str | Sandbox = "auto",
     **common: Unpack[CommonOptions],
 ) -> ReasoningEnv:
@@ -176,10 +176,15 @@ def _no_level(name: str, level: int | None) -> None:
 
 
 def _env(
-    problems: ProblemSet, tools: bool, sandbox: str | Sandbox, common: CommonOptions
+    problems: ProblemSet, tools: bool | ToolKind, sandbox: str | Sandbox, common: CommonOptions
 ) -> ReasoningEnv:
     max_steps = common.pop("max_steps", 32)
-    domain = TextDomain(max_steps=max_steps, sandbox=sandbox if tools else None, whole_answer=True)
+    domain = TextDomain(
+        max_steps=max_steps,
+        sandbox=sandbox if tools else None,
+        whole_answer=True,
+        tools=tools if isinstance(tools, str) else "python",
+    )
     return ReasoningEnv(problems, domain=domain, verifier=CodingVerifier(sandbox), **common)
 
 

@@ -64,7 +64,11 @@ POLICY = (
 )
 AGENT = (
     click.option(
-        "--agent", default="greedy", show_default=True, metavar="NAME", help="Search method."
+        "--agent",
+        default="greedy",
+        show_default=True,
+        metavar="NAME",
+        help="Search method, or your own search or agent: PACKAGE.MODULE:THING.",
     ),
     settings_option("--agent-option", "Setting of the agent, such as n=8."),
     *POLICY,

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 import copy
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import is_dataclass, replace
-from typing import Any, NamedTuple, TypeVar
-
-from stepgym.agents.randomness import derive_seed
-from stepgym.agents.registry import load_policy, load_reward_model, load_search
-from stepgym.agents.types import Policy, RewardModel, Search, Seeded
-=======
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeGuard
+from dataclasses import is_dataclass, replace
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 from stepgym.agents.agent_runs import AgentLike
 from stepgym.agents.episode import Agent
+from stepgym.agents.randomness import derive_seed
 from stepgym.agents.registry import SEARCHES, load_policy, load_reward_model
-from stepgym.agents.types import Policy, RewardModel, Search
->>>>>>> main
+from stepgym.agents.types import Policy, RewardModel, Search, Seeded
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Environment, Problem, Wrapped
 from stepgym.plugins.errors import UserError
@@ -134,8 +125,7 @@ def agent_name(agent: str | AnyAgent | type) -> str:
     """Return the name of an agent for records: the name it is given by, that of the function, or its class."""
     if isinstance(agent, str):
         return agent
-<<<<<<< HEAD
-    return load_search(agent, **{"seed": seed, **(settings or {})})
+    return agent.__name__ if is_function(agent) or isinstance(agent, type) else type(agent).__name__
 
 
 def attempt_seed(seed: int, attempt: int) -> int:
@@ -152,14 +142,6 @@ def reseeded(plug_in: T, seed: int) -> T:
     copied = copy.copy(plug_in)
     copied.seed = seed
     return copied
-
-
-def agent_name(agent: str | Search) -> str:
-    """Return the name of an agent for records: its name, or its class."""
-    return agent if isinstance(agent, str) else type(agent).__name__
-=======
-    return agent.__name__ if is_function(agent) or isinstance(agent, type) else type(agent).__name__
->>>>>>> main
 
 
 def unwrapped(env: Any) -> Any:

@@ -125,12 +125,12 @@ def measure_curve(
     budget: Budget | None = None,
     num_parallel: int | None = None,
     continuous: bool = False,
-    on_point: Callable[[Point], object] | None = None,
+    progress: Callable[[Point], object] | None = None,
 ) -> Curve:
     """Measure greedy and every method at every width on the same problems; the first point is greedy's.
 
     Controls are left out if they cannot run: random scores without a reward model, random play without legal steps.
-    `budget` limits each problem of each point; `num_parallel=None` is all problems at once. `on_point` is called with
+    `budget` limits each problem of each point; `num_parallel=None` is all problems at once. `progress` is called with
     each point as soon as it is measured.
     """
     has_legal_steps = isinstance(env.domain, LegalSteps)
@@ -157,8 +157,8 @@ def measure_curve(
             continuous=continuous,
         )
         points.append(make_point(method, width, list(records), seed=seed))
-        if on_point is not None:
-            on_point(points[-1])
+        if progress is not None:
+            progress(points[-1])
     warnings = tuple(over_optimised(points, seed=seed))
     return Curve(env_id=env.env_id, episodes=len(problems), points=tuple(points), warnings=warnings)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ def make_record(
     attempt: int = 0,
     step_verdicts: Mapping[int, Status] | None = None,
     agent: Mapping[str, Any] | None = None,
+    calls: Sequence[Mapping[str, Any]] = (),
 ) -> EpisodeRecord:
     """Make the record of a finished search that chose node `best`; `verdict` is that of its answer, if it has one.
 
@@ -55,6 +56,7 @@ def make_record(
         reason=verdict.reason if verdict is not None else "",
         decided_by=verdict.decided_by if verdict is not None else "",
         note=notes[:4000],
+        calls=tuple(calls),
         usage={f.name: getattr(tree.usage, f.name) for f in dataclasses.fields(tree.usage)},
         agent=dict(agent or {}),
         versions={"stepgym": package_version(), "python": platform.python_version()},

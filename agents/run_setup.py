@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import copy
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from dataclasses import is_dataclass, replace
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
-from stepgym.agents.registry import load_policy, load_reward_model, load_search
-from stepgym.agents.types import Policy, RewardModel, Search
+from stepgym.agents.agent_runs import AgentLike
+from stepgym.agents.episode import Agent
+from stepgym.agents.randomness import derive_seed
+from stepgym.agents.registry import SEARCHES, load_policy, load_reward_model
+from stepgym.agents.types import Policy, RewardModel, Search, Seeded
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Environment, Problem, Wrapped
 from stepgym.plugins.errors import UserError
+from stepgym.plugins.registry import make
 from stepgym.sandbox import open_sandbox
 
+T = TypeVar("T")
 MAX_LISTED = 1_000_000
 """Problem sets up to this size are solved as a whole unless `episodes` limits them."""
+
+
+AnyAgent = Search | AgentLike
+"""What can be given as an agent: a search, an agent that drives itself, or a class of either."""
 
 
 class RunSetup(NamedTuple):
@@ -22,7 +34,7 @@ class RunSetup(NamedTuple):
 
     env: Any
     """A `ReasoningEnv`."""
-    agent: Search
+    agent: AnyAgent
     agent_name: str
     """As records name the agent: the name it was made by, or its class."""
     policy: Policy
@@ -33,7 +45,7 @@ class RunSetup(NamedTuple):
 def open_setup(
     env: Any,
     *,
-    agent: str | Search,
+    agent: str | AnyAgent | type,
     policy: str | Policy,
     reward_model: str | RewardModel | None = None,
     seed: int = 0,
@@ -50,7 +62,7 @@ def open_setup(
     options = {"seed": seed, **(env_options or {})}
     made = load_env(env, **options) if isinstance(env, str) else None
     try:
-        search = make_agent(agent, seed=seed, settings=agent_settings)
+        made_agent = make_agent(agent, seed=seed, settings=agent_settings)
         if made is not None and isinstance(options.get("sandbox"), str):
             open_sandbox(options["sandbox"]).close()
         if isinstance(reward_model, str):
@@ -58,26 +70,78 @@ def open_setup(
         if isinstance(policy, str):
             policy = load_policy(policy, **{"seed": seed, **(policy_settings or {})})
         where = made if made is not None else unwrapped(env)
-        yield RunSetup(where, search, agent_name(agent), policy, reward_model)
+        yield RunSetup(where, made_agent, agent_name(agent), policy, reward_model)
     finally:
         if made is not None:
             made.close()
 
 
-def make_agent(agent: str | Search, *, seed: int, settings: Mapping[str, Any] | None) -> Search:
-    """Return the agent itself, or make it by name; `seed` is passed on if it accepts one."""
-    if not isinstance(agent, str):
-        if settings:
-            raise UserError(
-                f"agent_settings={dict(settings)!r} need an agent by name, not {agent!r}"
-            )
+def make_agent(
+    agent: str | AnyAgent | type, *, seed: int, settings: Mapping[str, Any] | None = None
+) -> AnyAgent:
+    """Return the agent itself, or make it by its name or from its class; `seed` is passed on if it accepts one.
+
+    A function is an agent if its first parameter has no default. Raises `UserError` for what is no agent.
+    """
+    given = dict(settings or {})
+    found = SEARCHES.find(agent) if isinstance(agent, str) else agent
+    if is_function(found) and takes_argument(found):
+        if given:
+            raise UserError(f"agent_settings={given!r}: the agent {found!r} is a function")
+        return found
+    if isinstance(agent, str) and (
+        isinstance(found, type) or not isinstance(found, Search | Agent)
+    ):
+        found = SEARCHES.load(agent, **{"seed": seed, **given})
+    elif isinstance(agent, type):
+        found = make(f"agent {agent.__name__!r}", agent, given)
+    elif given:
+        raise UserError(f"agent_settings={given!r} need an agent by name, not {agent!r}")
+    if isinstance(found, Search | Agent):
+        return found
+    raise UserError(
+        f"{agent!r} is no agent: a search has select, backup and best; an agent has act(episode), or is a function of "
+        "an environment"
+    )
+
+
+def is_function(thing: object) -> TypeGuard[Callable[[Any], Any]]:
+    """Return whether a thing is a plain function or method."""
+    return inspect.isfunction(thing) or inspect.ismethod(thing)
+
+
+def takes_argument(function: Callable[..., Any]) -> bool:
+    """Return whether a function must be given its first argument."""
+    parameters = list(inspect.signature(function).parameters.values())
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return (
+        bool(parameters)
+        and parameters[0].kind in positional
+        and parameters[0].default is inspect.Parameter.empty
+    )
+
+
+def agent_name(agent: str | AnyAgent | type) -> str:
+    """Return the name of an agent for records: the name it is given by, that of the function, or its class."""
+    if isinstance(agent, str):
         return agent
-    return load_search(agent, **{"seed": seed, **(settings or {})})
+    return agent.__name__ if is_function(agent) or isinstance(agent, type) else type(agent).__name__
 
 
-def agent_name(agent: str | Search) -> str:
-    """Return the name of an agent for records: its name, or its class."""
-    return agent if isinstance(agent, str) else type(agent).__name__
+def attempt_seed(seed: int, attempt: int) -> int:
+    """Return the seed of the `attempt`-th attempt at each problem; that of the first is `seed` itself."""
+    return seed if attempt == 0 else derive_seed(seed, "attempt", attempt) % 2**31
+
+
+def reseeded(plug_in: T, seed: int) -> T:
+    """Return a copy of a policy or search that draws with another seed; itself if it has none."""
+    if not isinstance(plug_in, Seeded):
+        return plug_in
+    if is_dataclass(plug_in) and not isinstance(plug_in, type):
+        return replace(plug_in, seed=seed)
+    copied = copy.copy(plug_in)
+    copied.seed = seed
+    return copied
 
 
 def unwrapped(env: Any) -> Any:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from stepgym.agents import boundary
+from stepgym.agents.agent_runs import run_agent
 from stepgym.agents.boundary import Failure
 from stepgym.agents.continuous import stream_continuous
 from stepgym.agents.description import describe
+from stepgym.agents.episode import ModelCall
 from stepgym.agents.record import make_record
 from stepgym.agents.registry import load_policy, load_reward_model
 from stepgym.agents.rounds import ProblemSearch, RunProgress, SearchComponents, verify_nodes
+from stepgym.agents.run_setup import AnyAgent, choose_problems, make_agent
 from stepgym.agents.run_setup import agent_name as name_of
-from stepgym.agents.run_setup import choose_problems, make_agent
 from stepgym.agents.searching import bind_domain, grow_trees, start_searches
 from stepgym.agents.types import (
     NO_LIMIT,
@@ -41,7 +44,7 @@ from stepgym.envs.types import (
 def solve(
     problems: str | Any | Sequence[Problem],
     *,
-    agent: str | Search = "greedy",
+    agent: str | AnyAgent | type = "greedy",
     policy: str | Policy = "embedded",
     reward_model: str | RewardModel | None = None,
     budget: Budget | None = None,
@@ -94,7 +97,7 @@ def iter_solve(
     problems: Iterable[Problem],
     *,
     env: Environment,
-    agent: str | Search = "greedy",
+    agent: str | AnyAgent | type = "greedy",
     policy: str | Policy = "embedded",
     reward_model: str | RewardModel | None = None,
     budget: Budget | None = None,
@@ -115,9 +118,10 @@ def iter_solve(
     each group, either way. `budget` limits each problem, `run_budget` all of them together, grading included. With
     `verify_all` every answer and step in a tree gets its verdict, not only the chosen answer. `attempt` numbers the
     records of repeated attempts; give each attempt a seed of its own. `agent_name` is what records call an agent that
-    is given as an object.
+    is given as an object. An `agent` is a search, or drives itself (`stepgym.agents.episode.Agent`); the model that it
+    calls through its episode's endpoint is `policy`.
     """
-    search = make_agent(agent, seed=seed, settings=agent_settings)
+    made = make_agent(agent, seed=seed, settings=agent_settings)
     policy = load_policy(policy, seed=seed) if isinstance(policy, str) else policy
     if isinstance(reward_model, str):
         reward_model = load_reward_model(reward_model, seed=seed)
@@ -125,7 +129,7 @@ def iter_solve(
         see_verdicts = not needs_reference(env.verifier)
     about = {
         "agent": agent_name or name_of(agent),
-        "search": describe(search),
+        "search": describe(made),
         "policy": describe(policy),
         "reward_model": describe(reward_model),
         "budget": describe(budget),
@@ -134,11 +138,24 @@ def iter_solve(
         "see_verdicts": see_verdicts,
         "continuous": continuous,
     }
+    make = partial(make_records, env=env, agent=about, verify_all=verify_all, attempt=attempt)
+    if not isinstance(made, Search):
+        for one in run_agent(
+            made,
+            iter(problems),
+            env=env,
+            policy=bind_domain(policy, env.domain),
+            budget=budget,
+            see_verdicts=see_verdicts,
+            num_parallel=num_parallel,
+        ):
+            yield from make([one.problem], [one.tree], bests=[one.best], calls=[one.calls])
+        return
     components = SearchComponents(
         env.domain,
         bind_domain(policy, env.domain),
         bind_domain(reward_model, env.domain),
-        search,
+        made,
         env.verifier,
         see_verdicts,
         budget or NO_LIMIT,
@@ -148,15 +165,9 @@ def iter_solve(
     for done in _play(
         components, progress, iter(problems), num_parallel=num_parallel, continuous=continuous
     ):
-        records = make_records(
-            [one.problem for one in done],
-            [one.tree for one in done],
-            search=search,
-            env=env,
-            agent=about,
-            verify_all=verify_all,
-            attempt=attempt,
-        )
+        trees = [one.tree for one in done]
+        bests = [_best(made, tree) for tree in trees]
+        records = make([one.problem for one in done], trees, bests=bests)
         progress.retire(done)
         yield from records
 
@@ -192,18 +203,18 @@ def make_records(
     problems: Sequence[Problem],
     trees: Sequence[SearchTree],
     *,
-    search: Search,
+    bests: Sequence[int],
     env: Environment,
     agent: Mapping[str, Any] | None = None,
     verify_all: bool = False,
     attempt: int = 0,
+    calls: Sequence[Sequence[ModelCall]] | None = None,
 ) -> list[EpisodeRecord]:
-    """Verify each tree's chosen answer in one call, and make the records.
+    """Verify each tree's chosen answer, at the node in `bests`, in one call, and make the records.
 
     With `verify_all` every answer in the trees is verified, and every step if the environment has a step verifier.
     Sandbox time is charged to the trees' usage.
     """
-    bests = [_best(search, tree) for tree in trees]
     nodes = [
         (at, node)
         for at, (tree, best) in enumerate(zip(trees, bests))
@@ -224,8 +235,11 @@ def make_records(
             attempt=attempt,
             step_verdicts=verdicts,
             agent=agent,
+            calls=[call.as_json() for call in own_calls],
         )
-        for tree, problem, best, verdicts in zip(trees, problems, bests, step_verdicts)
+        for tree, problem, best, verdicts, own_calls in zip(
+            trees, problems, bests, step_verdicts, calls or [()] * len(trees)
+        )
     ]
 
 

@@ -148,6 +148,7 @@ class Request(NamedTuple):
     view: State | None = None
 
 
+@runtime_checkable
 class Search(Protocol):
     """A tree policy: it decides which nodes grow next, and never calls a model.
 
@@ -231,6 +232,13 @@ class CountsTokensRead(Protocol):
     def tokens_read(self, states: Sequence[State]) -> list[int]:
         """Return how many tokens it reads to score each state by itself."""
         ...
+
+
+@runtime_checkable
+class Seeded(Protocol):
+    """A policy or search that draws at random; another `seed` gives another attempt."""
+
+    seed: int
 
 
 @runtime_checkable
@@ -322,6 +330,9 @@ class EpisodeRecord:
     decided_by: str = ""
     """The check that decided the verdict (`Verdict.decided_by`)."""
     note: str = ""
+    calls: tuple[Mapping[str, Any], ...] = ()
+    """The model calls of an agent that drives itself, in order (`stepgym.agents.episode.ModelCall`). Tool results in
+    their messages are foreign text; no trainer learns them."""
     usage: Mapping[str, float] = field(default_factory=dict)
     agent: Mapping[str, Any] = field(default_factory=dict)
     """Name and every setting of agent, policy (with its tokenizer's name and hash), reward model and budget."""

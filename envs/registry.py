@@ -14,6 +14,7 @@ from stepgym.plugins.names import load_dotted
 from stepgym.plugins.registry import Prefix, Registry, make
 
 if TYPE_CHECKING:
+    # Imports Gymnasium, which `import stepgym` must not.
     from stepgym.envs.reasoning_env import ReasoningEnv
 
 NAMESPACE = "stepgym/"
@@ -31,24 +32,50 @@ class EnvironmentCard(NamedTuple):
     """Where the problems come from, in a few words."""
 
 
+FAMILIES: dict[str, tuple[str, str]] = {
+    "Countdown": ("countdown", "reach a target from numbers"),
+    "ModularSums": ("modular_sums", "sums modulo a prime"),
+    "Fractions": ("fractions", "chains of fractions"),
+    "Powers": ("powers", "sums of powers and roots"),
+    "Quadratics": ("quadratics", "quadratic equations"),
+    "Polynomials": ("polynomials", "products of polynomials"),
+    "Inequalities": ("inequalities", "whole numbers that satisfy inequalities"),
+    "Sequences": ("sequences", "terms of sequences"),
+    "Divisors": ("divisors", "greatest common divisors, least common multiples"),
+    "ModularPowers": ("modular_powers", "powers modulo a number"),
+    "Diophantine": ("diophantine", "linear equations in whole numbers"),
+    "Primes": ("primes", "prime factorisations"),
+    "Combinatorics": ("combinatorics", "committees, arrangements, lattice paths, distributions"),
+    "Probability": ("probability", "urns and dice"),
+    "Derivatives": ("derivatives", "derivatives at a point"),
+    "Integrals": ("integrals", "definite integrals of polynomials"),
+    "Limits": ("limits", "limits of rational functions"),
+    "Extrema": ("extrema", "largest and smallest values on an interval"),
+    "Determinants": ("determinants", "determinants of matrices"),
+    "Trigonometry": ("trigonometry", "exact values of sines and cosines"),
+    "LatticePolygons": ("lattice_polygons", "areas of polygons"),
+    "Logarithms": ("logarithms", "sums of logarithms"),
+    "ComplexNumbers": ("complex_numbers", "products of complex numbers"),
+    "NumberBases": ("number_bases", "numbers in other bases"),
+    "WordProblems": ("word_problems", "shopping, work and travel, with distractors"),
+    "ShortestPaths": ("shortest_paths", "shortest paths in graphs"),
+    "Knapsack": ("knapsack", "the most valuable choice under a weight limit"),
+    "Satisfiability": ("satisfiability", "assignments that satisfy a formula"),
+    "PredictOutput": ("predict_output", "the output of Python programs"),
+    "Sudoku": ("sudoku", "sudoku from 4 by 4 to 9 by 9"),
+    "GraphColouring": ("graph_colouring", "colourings of graphs"),
+    "Hanoi": ("hanoi", "tower of Hanoi"),
+    "SlidingTiles": ("sliding_tiles", "sliding tiles"),
+}
+"""Family -> its module in `stepgym.envs.families`, and what its problems are. Each is `stepgym/NAME-v0`."""
+
+
 ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
     EnvironmentCard(
         "stepgym/Math-v0",
         "stepgym.envs.maths.problems:make",
         10,
         "procedural: arithmetic to linear systems; or file=PATH with questions and answers",
-    ),
-    EnvironmentCard(
-        "stepgym/Countdown-v0",
-        "stepgym.envs.families.countdown:make",
-        10,
-        "procedural: reach a target from numbers",
-    ),
-    EnvironmentCard(
-        "stepgym/ModularSums-v0",
-        "stepgym.envs.families.modular_sums:make",
-        10,
-        "procedural: sums modulo a prime",
     ),
     EnvironmentCard(
         "stepgym/Words-v0",
@@ -103,6 +130,21 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
         "stepgym.envs.benchmarks.apps:make",
         None,
         "file=PATH of APPS, TACO or PRIME; otherwise a few examples",
+    ),
+    EnvironmentCard(
+        "stepgym/Mixture-v0",
+        "stepgym.envs.mixture:make",
+        None,
+        "members={ID: weight, ...}; otherwise fractions and Countdown",
+    ),
+    *(
+        EnvironmentCard(
+            f"stepgym/{name}-v0",
+            f"stepgym.envs.families.{module}:make",
+            10,
+            f"procedural: {summary}",
+        )
+        for name, (module, summary) in FAMILIES.items()
     ),
 )
 PREFIXES = {

@@ -2,7 +2,8 @@ r"""Free text, for mathematics and code: a step is whatever the policy writes up
 
 `<answer>` or `\boxed{}` in visible text ends the episode with that answer; so does a step that the policy itself
 called its last. Python between `<tool_call>` and `</tool_call>` is run in a sandbox and its output comes back as the
-step's reply, between `<tool_result>` and `</tool_result>`. A tool result in the policy's own text is plain text.
+step's reply, between `<tool_result>` and `</tool_result>`. The interpreter stays from call to call, as in a notebook. A
+tool result in the policy's own text is plain text.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 from stepgym.envs.tokens import (
     TOOL_RESULT,
@@ -21,10 +22,14 @@ from stepgym.envs.tokens import (
     parse,
     visible_text,
 )
+from stepgym.envs.tool_sessions import ToolSessions
 from stepgym.envs.types import End, Problem, SegmentKind, State, Step
 from stepgym.plugins.errors import UserError
+from stepgym.plugins.names import unknown_name
+from stepgym.sandbox import open_sandbox
 from stepgym.sandbox.types import ExecutionResult, Limits, Outcome, Program, Sandbox
 
+ToolKind = Literal["python", "python_fresh"]
 INSTRUCTIONS = "Reason step by step. Give the final answer as <answer>...</answer>."
 TOOL_INSTRUCTIONS = (
     "Python between <tool_call> and </tool_call> is run, and what it prints comes back."
@@ -50,9 +55,12 @@ class TextDomain:
         tool_limits: Limits = TOOL_LIMITS,
         max_reply_chars: int = 4_000,
         whole_answer: bool = False,
+        tools: ToolKind = "python",
     ) -> None:
         """`sandbox` is where tool calls run: a name, or one that the caller opened and closes; with `None` they are text.
 
+        With `tools="python"`, variables and files of one call are there in the next, and the value of a call's last
+        expression is shown. With `"python_fresh"`, each call is a program of its own.
         `whole_answer` is for code: an episode also ends with the first closed block of Python, and where the policy
         ends without marking an answer, all its visible text is the answer. Else its last step is.
         """
@@ -63,7 +71,11 @@ class TextDomain:
         self.tool_limits = tool_limits
         self.max_reply_chars = max_reply_chars
         self.whole_answer = whole_answer
+        if tools not in get_args(ToolKind):
+            raise unknown_name("kind of tools", tools, get_args(ToolKind))
+        self.tools = tools
         self._open: Sandbox | None = None
+        self._sessions: ToolSessions | None = None
 
     def initial(self, problem: Problem) -> State:
         return State(problem.prompt, public=problem.public)
@@ -74,18 +86,21 @@ class TextDomain:
             [] if state.done else self._calls(step)
             for state, step in zip(states, steps, strict=True)
         ]
-        outputs = iter(self._run([source for found in calls for source in found]))
+        outputs = iter(self._run(states, calls))
         replied = [self._with_reply(step, found, outputs) for step, found in zip(steps, calls)]
         return [self._advance(state, step) for state, step in zip(states, replied)]
 
     def close(self) -> None:
         """Close the sandbox if a tool call opened it; the next one opens it again."""
+        if self._sessions is not None:
+            self._sessions.close()
+            self._sessions = None
         if self._open is not None:
             self._open.close()
             self._open = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": None}
+        return {**self.__dict__, "_open": None, "_sessions": None}
 
     def _advance(self, state: State, step: Step) -> State:
         if state.done:
@@ -115,18 +130,33 @@ class TextDomain:
             return []
         return [tool_source(s.text) for s in parse(step.text) if s.kind is SegmentKind.TOOL_CALL]
 
-    def _run(self, sources: Sequence[str]) -> list[ExecutionResult]:
-        if not sources or self.sandbox is None:
+    def _run(
+        self, states: Sequence[State], calls: Sequence[Sequence[str]]
+    ) -> list[ExecutionResult]:
+        """Run the calls of all states and return the results in order."""
+        if self.sandbox is None or not any(calls):
             return []
-        if not isinstance(self.sandbox, str):
-            return self.sandbox.run(
+        if self.tools == "python_fresh":
+            sources = [source for found in calls for source in found]
+            return self._sandbox().run(
                 [Program(source, limits=self.tool_limits) for source in sources]
             )
-        if self._open is None:
-            from stepgym.sandbox import open_sandbox
+        if self._sessions is None:
+            self._sessions = ToolSessions(self._sandbox(), self.tool_limits)
+        jobs = [
+            (tuple(source for step in state.steps for source in self._calls(step)), tuple(found))
+            for state, found in zip(states, calls)
+            if found
+        ]
+        return [result for results in self._sessions.run(jobs) for result in results]
 
-            self._open = open_sandbox(self.sandbox)
-        return self._open.run([Program(source, limits=self.tool_limits) for source in sources])
+    def _sandbox(self) -> Sandbox:
+        if isinstance(self.sandbox, str):
+            if self._open is None:
+                self._open = open_sandbox(self.sandbox)
+            return self._open
+        assert self.sandbox is not None
+        return self.sandbox
 
     def _with_reply(
         self, step: Step, calls: Sequence[str], outputs: Iterator[ExecutionResult]

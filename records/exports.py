@@ -4,27 +4,52 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from stepgym.plugins.errors import UserError
-from stepgym.records.rows import Row, rows
+from stepgym.agents.policies.layout import Layout
+from stepgym.agents.policies.loading import load_tokenizer
+from stepgym.agents.types import EpisodeRecord
+from stepgym.records.rollouts import mean_rewards
+from stepgym.records.rows import nodes, preference, problems, sft, steps, tokens
+from stepgym.records.rows.options import Columns, Row, RowOptions
 from stepgym.records.run_folder import read_episodes
-from stepgym.records.types import ExportFormat
+from stepgym.records.types import Advantage, ExportFormat, TextLayout
 
 SUFFIXES = (".parquet", ".jsonl")
 _ROWS_PER_GROUP = 2000
 
-# What makes two rows the same example, whichever episode they came from; formats that are not listed keep all.
-_IDENTITY = {
-    ExportFormat.SFT: ("prompt", "completion"),
-    ExportFormat.PREFERENCE: ("prompt", "chosen", "rejected"),
-    ExportFormat.STEPS: ("prompt", "completions", "labels"),
-    ExportFormat.OPENRLHF: ("input", "label"),
-    ExportFormat.VERL: ("prompt", "reward_model"),
-}
+
+class Family(NamedTuple):
+    """What makes the rows of a format."""
+
+    rows: Callable[[EpisodeRecord, RowOptions], Iterator[Row]]
+    columns: Columns
+    identity: Sequence[str] = ()
+    """Columns in which equal rows are one example, whichever episode they came from; none keeps all rows."""
+
+
+def family(kind: ExportFormat, layout: TextLayout) -> Family:
+    """Return what makes the rows of a format in a layout; raises `ValueError` if they do not go together."""
+    match kind:
+        case ExportFormat.SFT:
+            return Family(sft.rows, sft.COLUMNS[layout], sft.IDENTITY[layout])
+        case ExportFormat.PREFERENCE:
+            if layout is TextLayout.TOKENS:
+                raise ValueError("preferences are text; choose layout chat or plain")
+            return Family(preference.rows, preference.COLUMNS[layout], preference.IDENTITY)
+        case ExportFormat.STEPS:
+            return Family(steps.rows, steps.COLUMNS, steps.IDENTITY)
+        case ExportFormat.OPENRLHF:
+            return Family(steps.openrlhf_rows, steps.OPENRLHF_COLUMNS, steps.OPENRLHF_IDENTITY)
+        case ExportFormat.TOKENS:
+            return Family(tokens.rows, tokens.COLUMNS)
+        case ExportFormat.TREE:
+            return Family(nodes.rows, nodes.COLUMNS)
+        case ExportFormat.VERL:
+            return Family(problems.verl_rows, problems.VERL_COLUMNS, problems.VERL_IDENTITY)
 
 
 def export(
@@ -32,34 +57,49 @@ def export(
     out: str | Path,
     *,
     kind: ExportFormat = ExportFormat.SFT,
+    layout: TextLayout = TextLayout.CHAT,
+    model: str | None = None,
+    retokenise: bool = False,
+    advantages: Advantage = Advantage.GROUP,
     dedup: bool = True,
     learn_reasoning: bool = True,
 ) -> int:
     """Write the rows of all `runs` to `out` (`.parquet` or `.jsonl`) and return how many there are.
 
-    The file appears when it is whole. A half surrogate in a model's text, which no other reader takes, becomes `?`.
+    `model` (`hf:NAME_OR_FOLDER`, `smollm2`) names the tokenizer for token rows; recorded tokens need none. The file
+    appears when it is whole. A half surrogate in a model's text, which no other reader takes, becomes `?`.
     """
     target = Path(out)
     if target.suffix not in SUFFIXES:
-        raise UserError(
+        raise ValueError(
             f"cannot tell the format of {str(out)!r}: the name should end in {' or '.join(SUFFIXES)}"
         )
-    every = (
-        row
-        for run in runs
-        for record in read_episodes(run)
-        for row in rows(record, kind, learn_reasoning=learn_reasoning)
+    made = family(kind, layout)
+    is_grouped = kind is ExportFormat.TOKENS and advantages is Advantage.GROUP
+    options = RowOptions(
+        layout=layout,
+        tokens=None if model is None else Layout(load_tokenizer(model)),
+        retokenise=retokenise,
+        learn_reasoning=learn_reasoning,
+        advantages=advantages,
+        mean_rewards=mean_rewards(_episodes(runs)) if is_grouped else {},
     )
-    wanted = map(_utf8, _distinct(every, _IDENTITY[kind]) if dedup and kind in _IDENTITY else every)
+    every = (row for record in _episodes(runs) for row in made.rows(record, options))
+    wanted = map(_utf8, _distinct(every, made.identity) if dedup and made.identity else every)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.draft")
     try:
         write = _write_parquet if target.suffix == ".parquet" else _write_jsonl
-        count = write(wanted, draft, kind)
+        count = write(wanted, draft, made.columns)
         draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
     return count
+
+
+def _episodes(runs: Sequence[str | Path]) -> Iterator[EpisodeRecord]:
+    for run in runs:
+        yield from read_episodes(run)
 
 
 def _distinct(every: Iterable[Row], names: Sequence[str]) -> Iterator[Row]:
@@ -80,7 +120,7 @@ def _utf8(value: Any) -> Any:
     return [_utf8(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _write_jsonl(every: Iterable[Row], target: Path, kind: ExportFormat) -> int:
+def _write_jsonl(every: Iterable[Row], target: Path, columns: Columns) -> int:
     count = 0
     with target.open("w", encoding="utf-8", newline="\n") as file:
         for row in every:
@@ -89,11 +129,12 @@ def _write_jsonl(every: Iterable[Row], target: Path, kind: ExportFormat) -> int:
     return count
 
 
-def _write_parquet(every: Iterable[Row], target: Path, kind: ExportFormat) -> int:
+def _write_parquet(every: Iterable[Row], target: Path, columns: Columns) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = _schema(kind)
+    # The schema is given, so that an empty or all-null column has its type too.
+    schema = pa.schema([(name, _arrow(kind)) for name, kind in columns.items()])
     count = 0
     stream = iter(every)
     with pq.ParquetWriter(target, schema, compression="zstd") as writer:
@@ -103,70 +144,11 @@ def _write_parquet(every: Iterable[Row], target: Path, kind: ExportFormat) -> in
     return count
 
 
-def _schema(kind: ExportFormat) -> Any:
-    """Return the Arrow schema, said once here so that an empty or all-null column has its type all the same."""
+def _arrow(kind: Any) -> Any:
     import pyarrow as pa
 
-    text, whole, real, yes = pa.string(), pa.int64(), pa.float64(), pa.bool_()
-    span = pa.struct([("start", whole), ("end", whole), ("kind", text), ("learn", yes)])
-    problem = [("env_id", text), ("problem_id", text), ("level", whole)]
-    columns: dict[ExportFormat, list[tuple[str, Any]]] = {
-        ExportFormat.SFT: [
-            *problem,
-            *[
-                ("prompt", text),
-                ("completion", text),
-                ("spans", pa.list_(span)),
-                ("answer", text),
-                ("selected", yes),
-            ],
-        ],
-        ExportFormat.PREFERENCE: [
-            *problem,
-            *[("prompt", text), ("chosen", text), ("rejected", text), ("num_shared_steps", whole)],
-        ],
-        ExportFormat.STEPS: [
-            *problem,
-            *[("prompt", text), ("completions", pa.list_(text)), ("replies", pa.list_(text))],
-            *[("labels", pa.list_(yes)), ("values", pa.list_(real)), ("correct", yes)],
-        ],
-        ExportFormat.TREE: [
-            *problem,
-            *[
-                ("node", whole),
-                ("parent", whole),
-                ("depth", whole),
-                ("prompt", text),
-                ("text", text),
-                ("reply", text),
-            ],
-            *[
-                ("log_prob", real),
-                ("num_tokens", whole),
-                ("prior", real),
-                ("score", real),
-                ("visits", whole),
-            ],
-            *[
-                ("value", real),
-                ("status", text),
-                ("answer", text),
-                ("verdict", text),
-                ("selected", yes),
-            ],
-        ],
-        ExportFormat.VERL: [
-            ("data_source", text),
-            ("prompt", pa.list_(pa.struct([("role", text), ("content", text)]))),
-            ("ability", text),
-            ("reward_model", pa.struct([("style", text), ("ground_truth", text)])),
-            (
-                "extra_info",
-                pa.struct(
-                    [("index", whole), ("level", whole), ("problem_id", text), ("verdict", text)]
-                ),
-            ),
-        ],
-        ExportFormat.OPENRLHF: [("input", text), ("label", pa.list_(text))],
-    }
-    return pa.schema(columns[kind])
+    if isinstance(kind, list):
+        return pa.list_(_arrow(kind[0]))
+    if isinstance(kind, dict):
+        return pa.struct([(name, _arrow(inner)) for name, inner in kind.items()])
+    return {"text": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}[kind]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from stepgym.agents.policies.layout import Layout
@@ -50,16 +51,24 @@ def rollouts(
     return [rollout for record in records for rollout in rollouts_of(record)]
 
 
-def rollouts_of(record: EpisodeRecord, layout: Layout | None = None) -> list[Rollout]:
-    """Return the finished paths of a record's tree as tokens.
+def rollouts_of(record: EpisodeRecord) -> list[Rollout]:
+    """Return the finished paths of a record's tree as tokens; paths of which a step has no tokens are left out."""
+    return [rollout for _, rollout in ended_rollouts(record)]
 
-    With a `layout` the paths' texts are tokenised by it. Without one, paths of which a step has no tokens are left out.
+
+def ended_rollouts(
+    record: EpisodeRecord, layout: Layout | None = None, *, ends: Iterable[int] | None = None
+) -> list[tuple[int, Rollout]]:
+    """Return the rollouts with the node at which each ends, of all finished paths or of those that end in `ends`.
+
+    With a `layout` the paths' texts are tokenised by it.
     """
+    wanted = _finished(record) if ends is None else ends
     if layout is not None:
         states = states_of(record)
-        return [_laid_out(record, node, states[node], layout) for node in _finished(record)]
+        return [(end, _laid_out(record, end, states[end], layout)) for end in wanted]
     contexts = contexts_of(record)
-    return [rollout for node in _finished(record) for rollout in _sampled(record, node, contexts)]
+    return [(end, rollout) for end in wanted for rollout in _sampled(record, end, contexts)]
 
 
 def check_tokenizer(record: EpisodeRecord, described: dict[str, str]) -> None:
@@ -199,19 +208,21 @@ def _sampled(
 
 
 def _laid_out(record: EpisodeRecord, end: int, state: State, layout: Layout) -> Rollout:
-    """Return a path's rollout as a layout tokenises its text."""
-    segments = layout.segments(state)
+    """Return a path's rollout as a layout tokenises its text, ended by an end token."""
+    steps = tuple(replace(step, token_ids=None) for step in state.steps)
+    segments = layout.segments(replace(state, steps=steps))
     prompt = segments[0].ids + segments[1].ids
-    nodes = iter(path_to(record, end)[1:])
+    path = path_to(record, end)[1:]
     pieces: list[_Piece] = []
     read: tuple[int, ...] = ()
     for segment in segments[2:]:
-        if segment.is_own:
-            log_probs, forced = None, (False,) * len(segment.ids)
-            pieces.append(_Piece(next(nodes), read, segment.ids, log_probs, forced))
-            read = ()
-        else:
+        if not segment.is_own:
             read += segment.ids
+            continue
+        is_last = len(pieces) == len(path) - 1
+        ids = layout.final_ids(steps[-1]) if is_last else segment.ids
+        pieces.append(_Piece(path[len(pieces)], read, ids, None, (False,) * len(ids)))
+        read = ()
     return _join(record, end, prompt, pieces)
 
 

@@ -61,6 +61,41 @@ class RunConfig:
     """Name and hash of the policy's tokenizer, if its records hold tokens."""
 
 
+VERDICTS_FILE = "verdicts.jsonl"
+"""In a run folder: what verifying anew changed. The first line is a header, each further one a `VerdictChange`."""
+
+
+class VerdictChange(NamedTuple):
+    """A new verdict on a recorded answer that differs from the recorded one."""
+
+    problem_id: str
+    attempt: int
+    node: int
+    answer: str
+    reference: str
+    before: str
+    """The recorded verdict; `not verified` if there was none."""
+    verdict: str
+    score: float
+    reason: str
+    decided_by: str
+    fault: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reverification:
+    """What verifying a run anew found."""
+
+    run: str
+    episodes: int
+    answers: int
+    """All answers in the trees."""
+    changed: Mapping[str, int]
+    """Kind of change (`incorrect -> correct`) -> answers, largest first."""
+    changes: tuple[VerdictChange, ...]
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
     """A run folder in figures."""
@@ -122,11 +157,22 @@ class Advantage(Enum):
     """At each fork, the mean reward below the step minus the mean below the fork; each step is learned once."""
 
 
+class TextLayout(Enum):
+    """How an export lays out what a policy reads and writes."""
+
+    CHAT = "chat"
+    """Messages; a policy with a chat template reads the same."""
+    PLAIN = "plain"
+    """One text; a policy without a chat template reads the same."""
+    TOKENS = "tokens"
+    """Token ids with labels."""
+
+
 class ExportFormat(Enum):
     """What a run folder can be turned into."""
 
     SFT = "sft"
-    """One row per verified solution: prompt, completion, and which spans of it to learn from."""
+    """Verified solutions: prompt and completion, or token ids and labels."""
     PREFERENCE = "preference"
     """One row per fork where one way led to a verified answer and the other to a refuted one."""
     STEPS = "steps"
@@ -135,6 +181,8 @@ class ExportFormat(Enum):
     """One row per node: state, step, prior, visits, value (what search improves a policy with)."""
     VERL = "verl"
     """One row per problem in verl's columns, the ground truth for its reward function included."""
+    TOKENS = "tokens"
+    """One row per finished path: token ids, labels, advantages, ends of steps."""
     OPENRLHF = "openrlhf"
     """The step labels in OpenRLHF's PRM columns: a placeholder token after each step."""
 
@@ -145,5 +193,5 @@ class Span(NamedTuple):
     start: int
     end: int
     kind: str
-    """The value of a `SegmentKind`, or `reply` for what the environment said."""
+    """The value of a `SegmentKind`, or `delimiter`."""
     learn: bool

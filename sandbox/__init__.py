@@ -10,6 +10,7 @@ from stepgym.sandbox.types import (
     Program,
     Sandbox,
     SandboxError,
+    Session,
 )
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "Program",
     "Sandbox",
     "SandboxError",
+    "Session",
     "open_sandbox",
 ]

@@ -141,6 +141,20 @@ def _apart(opener: Opener) -> None:
     assert result.report is not None and result.report.endswith("[]]"), f"found {result}"
 
 
+def _sessions(opener: Opener) -> None:
+    with opener() as sandbox:
+        session = sandbox.open_session(files={"a.txt": b"1"})
+        session.run("x = int(open('a.txt').read())")
+        other = session.fork()
+        other.run("x += 1; open('a.txt', 'w').write('2')")
+        failed = session.run("y = 5\n1 / 0")
+        found = session.run("x, y, open('a.txt').read()").stdout, other.run("x").stdout
+        session.close()
+        other.close()
+    assert failed.outcome is Outcome.ERROR and "line 2" in failed.stderr, f"found {failed}"
+    assert found == ("(1, 5, '1')\n", "2\n"), f"found {found}"
+
+
 def _closing(opener: Opener) -> None:
     sandbox = opener()
     sandbox.close()
@@ -168,6 +182,7 @@ CLAUSES = (
     Clause("A tester calls its own candidate and its report comes back.", _pairs),
     Clause("A candidate that dies or a tester that hangs spoils no other pair.", _pair_faults),
     Clause("Candidate and tester share no folder.", _apart),
+    Clause("A session keeps its state, shows values, and its fork goes its own way.", _sessions),
     Clause("Closing twice is fine; afterwards only SandboxError is raised.", _closing),
 )
 ANSWERING = (CLAUSES[1], CLAUSES[-1])

@@ -28,6 +28,10 @@ from stepgym.sandbox.runner import wire
 from stepgym.sandbox.runner_client import RunnerClient, RunnerLost
 from stepgym.sandbox.types import SandboxError
 
+SESSION_MIB = 2
+"""Memory that a container of sessions has for each, on top of that of others."""
+READABLE = ["/usr", "/lib", "/lib64", "/bin", "/etc", "/opt", "/dev"]
+"""What sessions may read: everything but /proc and each other's files."""
 START_S = 30.0
 OWNER, NOBODY = "stepgym.owner", "65534:65534"
 WAY_OUT = "start it (for example `systemctl start docker`), or use the local sandbox"
@@ -39,6 +43,7 @@ class DockerSandbox(PooledSandbox):
     `memory_mib`, `cpus`, `num_processes` and `disk_mib` bound each container, whatever a program's own limits say.
     `image` replaces the images that are built here; it must hold the runner as they do. `packages` names the Python
     packages that programs can import, numpy by default; see `stepgym.sandbox.packages`.
+    At most `max_sessions` sessions have a process at a time.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class DockerSandbox(PooledSandbox):
         num_processes: int = 128,
         disk_mib: int = 128,
         packages: Sequence[str] | None = None,
+        max_sessions: int = 500,
     ) -> None:
         self.image, self.runtime = image, runtime
         self.memory_mib, self.cpus, self.num_processes, self.disk_mib = (
@@ -67,8 +73,13 @@ class DockerSandbox(PooledSandbox):
         self.image_lock = threading.Lock()
         with engine_faults():
             remove_leftovers(self.client)
+        self.max_sessions = max_sessions
         super().__init__(
-            workers=workers, max_programs=max_programs, packages=packages, options=options
+            workers=workers,
+            max_programs=max_programs,
+            packages=packages,
+            max_sessions=max_sessions,
+            options=options,
         )
 
     @property
@@ -154,7 +165,9 @@ class DockerSandbox(PooledSandbox):
         )
 
     def _host_config(self, kind: str, channel: Path) -> dict[str, Any]:
-        memory = f"{self.memory_mib}m"
+        sessions = self.max_sessions if kind == "session" else 0
+        memory = f"{self.memory_mib + SESSION_MIB * sessions}m"
+        disk, inodes = (4 * self.disk_mib, 65536) if sessions else (self.disk_mib, 8192)
         run_written = "exec" if kind == "tools" else "noexec"
         config: dict[str, Any] = self.client.api.create_host_config(
             network_mode="none",
@@ -162,12 +175,12 @@ class DockerSandbox(PooledSandbox):
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             ipc_mode="none",
-            pids_limit=self.num_processes,
+            pids_limit=self.num_processes + sessions,
             mem_limit=memory,
             memswap_limit=memory,
             nano_cpus=int(self.cpus * 1e9),
             tmpfs={
-                "/tmp": f"rw,nosuid,nodev,{run_written},size={self.disk_mib}m,nr_inodes=8192,mode=1777",
+                "/tmp": f"rw,nosuid,nodev,{run_written},size={disk}m,nr_inodes={inodes},mode=1777",
                 "/dev/shm": "rw,nosuid,nodev,noexec,size=16m,nr_inodes=1024,mode=1777",
             },
             binds={str(channel): {"bind": "/channel", "mode": "ro"}},
@@ -192,7 +205,8 @@ def runner_options(kind: str, preload: Sequence[str] = ()) -> dict[str, Any]:
     return {
         "socket": "/channel/s",
         "folder": "/tmp",
-        "readable": ["/"],
+        "readable": READABLE if kind == "session" else ["/"],
+        "sessions": kind == "session",
         "packages": [
             f"{docker_image.INSIDE}/site",
             *([f"{docker_image.INSIDE}/packages"] if kind == "tester" else []),

@@ -66,6 +66,7 @@ class LocalSandbox(PooledSandbox):
     """Programs in confined processes of this machine. `namespaces=False` does without namespaces.
 
     `packages` names the Python packages that programs can import, numpy by default; see `stepgym.sandbox.packages`.
+    At most `max_sessions` sessions have a process at a time.
 
     Where the kernel cannot protect files (Landlock, Linux 5.13) it warns and continues.
     `demand_file_protection=True`, which `auto` passes, raises `SandboxError` instead.
@@ -79,6 +80,7 @@ class LocalSandbox(PooledSandbox):
         namespaces: bool = True,
         demand_file_protection: bool = False,
         packages: Sequence[str] | None = None,
+        max_sessions: int = 500,
     ) -> None:
         self.namespaces = namespaces
         self.demand_file_protection = demand_file_protection
@@ -88,6 +90,7 @@ class LocalSandbox(PooledSandbox):
             workers=workers,
             max_programs=max_programs,
             packages=packages,
+            max_sessions=max_sessions,
             options={"namespaces": namespaces, "demand_file_protection": demand_file_protection},
         )
 
@@ -134,7 +137,8 @@ class LocalSandbox(PooledSandbox):
             readable += TOOLS
         return {
             "folder": folder,
-            "readable": ["/"],
+            "readable": readable if kind == "session" else ["/"],
+            "sessions": kind == "session",
             "outer_readable": readable,
             "namespaces": self.namespaces,
             "packages": paths,

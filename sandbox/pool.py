@@ -8,14 +8,15 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType, TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from stepgym.sandbox.languages import check_language
 from stepgym.sandbox.packages import find as find_packages
 from stepgym.sandbox.runner_client import RunnerClient
-from stepgym.sandbox.types import ExecutionResult, Pair, PairResult, Program, SandboxError
+from stepgym.sandbox.sessions import PooledSession, SessionPool
+from stepgym.sandbox.types import ExecutionResult, Limits, Pair, PairResult, Program, SandboxError
 from stepgym.sandbox.worker import CLOSED, Worker
 
 Task = TypeVar("Task")
@@ -46,6 +47,7 @@ class PooledSandbox:
         workers: int | None,
         max_programs: int,
         packages: Sequence[str] | None,
+        max_sessions: int,
         options: dict[str, Any],
     ) -> None:
         if workers is not None and workers < 1:
@@ -54,13 +56,18 @@ class PooledSandbox:
         self.max_programs = max_programs
         self.packages = find_packages(packages)
         self.options = {"workers": workers, "max_programs": max_programs, "packages": packages}
-        self.options |= options
+        self.options |= {"max_sessions": max_sessions, **options}
         self.closed = False
+        self.sessions = SessionPool(
+            lambda: self.open_runner("session", sorted(self.packages.modules & {"numpy"})),
+            num_runners=self.workers,
+            max_live=max_sessions,
+        )
         self._make_workers()
         _OPEN.add(self)
 
     def open_runner(self, kind: str, preload: Sequence[str] = ()) -> RunnerClient:
-        """Start a runner for `kind` "python", "tester" or "tools" that has loaded the modules `preload`.
+        """Start a runner for `kind` "python", "tester", "tools" or "session" that has loaded the modules `preload`.
 
         Raises `RunnerLost` when this runner was ended before it was ready, `SandboxError` when none can start.
         """
@@ -76,9 +83,18 @@ class PooledSandbox:
         """See `Sandbox.run_pairs`."""
         return self._map(Worker.run_pair, pairs)
 
+    def open_session(
+        self, *, files: Mapping[str, bytes] = MappingProxyType({}), limits: Limits | None = None
+    ) -> PooledSession:
+        """See `Sandbox.open_session`."""
+        if self.closed:
+            raise SandboxError(CLOSED)
+        return PooledSession(self.sessions, dict(files), limits or Limits())
+
     def close(self) -> None:
         """See `Sandbox.close`. Programs of other threads are ended; their `run` raises `SandboxError`."""
         self.closed = True
+        self.sessions.close()
         for worker in self.all_workers:
             worker.stop()
         # A runner is closed only after the thread that used it has returned its worker.
@@ -110,6 +126,7 @@ class PooledSandbox:
         """In a forked child: leave the parent's runners alone. No other thread runs yet, so no lock is needed."""
         for worker in self.all_workers:
             worker.forget()
+        self.sessions.forget()
         self._make_workers()
 
     def _make_workers(self) -> None:

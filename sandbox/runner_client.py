@@ -76,6 +76,8 @@ class Stage:
     address_space: bool = True
     more: bool = False
     """Whether another stage follows that needs this one's files."""
+    about: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Which sessions a stage of a session concerns."""
 
 
 class RunningStage:
@@ -136,6 +138,7 @@ class RunningStage:
                 "limits": limits,
             }
             message.update(address_space=self.stage.address_space, more=self.stage.more)
+            message.update(self.stage.about)
             self.heard = time.monotonic()
             self.runner.send(message, self.theirs)
         finally:

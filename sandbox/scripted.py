@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
-from stepgym.sandbox.types import ExecutionResult, Outcome, Pair, PairResult, Program, SandboxError
+from stepgym.sandbox.types import (
+    ExecutionResult,
+    Limits,
+    Outcome,
+    Pair,
+    PairResult,
+    Program,
+    SandboxError,
+)
 
 Script = Mapping[str, ExecutionResult] | Callable[[Program], ExecutionResult]
 
@@ -44,6 +52,13 @@ class ScriptedSandbox:
         self.asked_pairs += pairs
         return [self.pairs(pair) if self.pairs else self._answer_pair(pair) for pair in pairs]
 
+    def open_session(
+        self, *, files: Mapping[str, bytes] = MappingProxyType({}), limits: Limits | None = None
+    ) -> ScriptedSession:
+        """See `Sandbox.open_session`. A cell is answered like a program with the same source."""
+        self._refuse_when_closed()
+        return ScriptedSession(self, limits or Limits())
+
     def close(self) -> None:
         """See `Sandbox.close`."""
         self.closed = True
@@ -71,3 +86,30 @@ class ScriptedSandbox:
     def _refuse_when_closed(self) -> None:
         if self.closed:
             raise SandboxError("this sandbox is closed; open another")
+
+
+class ScriptedSession:
+    """A session that runs nothing; `cells` has what was asked, in order, its forks' parents' cells included."""
+
+    def __init__(
+        self, sandbox: ScriptedSandbox, limits: Limits, *, cells: Sequence[str] = ()
+    ) -> None:
+        self.sandbox = sandbox
+        self.limits = limits
+        self.cells = list(cells)
+        self.closed = False
+
+    def run(self, code: str, *, limits: Limits | None = None) -> ExecutionResult:
+        """See `Session.run`."""
+        if self.closed:
+            raise SandboxError("this session is closed; open another")
+        self.cells.append(code)
+        return self.sandbox.run([Program(code, limits=limits or self.limits)])[0]
+
+    def fork(self) -> ScriptedSession:
+        """See `Session.fork`."""
+        return ScriptedSession(self.sandbox, self.limits, cells=self.cells)
+
+    def close(self) -> None:
+        """See `Session.close`."""
+        self.closed = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import NamedTuple, Protocol, Self
 
 
@@ -106,8 +106,29 @@ class SandboxError(RuntimeError):
     """The backend failed (no engine, no image, a lost container): never the program's fault."""
 
 
+class Session(Protocol):
+    """A Python interpreter that stays: variables, imports and files of one call are there in the next."""
+
+    def run(self, code: str, *, limits: Limits | None = None) -> ExecutionResult:
+        """Run a cell. The value of its last expression is shown on standard output, as in a notebook.
+
+        A cell that is over a limit is interrupted: the result has its outcome and what it printed, and the session
+        goes on with what the cell had done. A cell that ends the process itself is undone. `limits` are those of this
+        cell, by default the session's; its memory limit cannot be changed.
+        """
+        ...
+
+    def fork(self) -> Session:
+        """Return a session with the same variables and files, apart from this one from here on."""
+        ...
+
+    def close(self) -> None:
+        """End the session; a second call does nothing."""
+        ...
+
+
 class Sandbox(Protocol):
-    """A place that runs untrusted programs."""
+    """What runs untrusted programs."""
 
     def run(self, programs: Sequence[Program]) -> list[ExecutionResult]:
         """Run all programs and return their results in the same order; raises only `SandboxError`."""
@@ -115,6 +136,12 @@ class Sandbox(Protocol):
 
     def run_pairs(self, pairs: Sequence[Pair]) -> list[PairResult]:
         """Run all pairs and return their results in the same order; raises only `SandboxError`."""
+        ...
+
+    def open_session(
+        self, *, files: Mapping[str, bytes] = MappingProxyType({}), limits: Limits | None = None
+    ) -> Session:
+        """Open a session whose working folder holds `files` (relative path -> content)."""
         ...
 
     def close(self) -> None:

@@ -109,7 +109,7 @@ def measure_reward_hacking(
         seed=seed,
         see_verdicts=False,
         num_parallel=64,
-        on_point=measured,
+        progress=measured,
     )
     about = RunConfig(
         env_id=str(getattr(env, "env_id", "") or ""),

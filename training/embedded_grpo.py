@@ -1,20 +1,20 @@
-"""GRPO for the embedded models: a group of answers to each problem, sampled side by side, rewarded by the verifier."""
+"""GRPO for the embedded models: the units that are learned are steps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Unpack
 
 from torch import Tensor
 
 from stepgym.agents.embedded import net
 from stepgym.agents.embedded.policy import EmbeddedPolicy
-from stepgym.envs.types import Problem
+from stepgym.agents.types import EpisodeRecord
+from stepgym.records.loader import public_data
 from stepgym.training import grpo
-from stepgym.training.embedded_trainers import step_log_probs, step_rows
+from stepgym.training.embedded_trainers import TargetRow, step_log_probs, step_rows
 from stepgym.training.fit import FitOptions
-from stepgym.training.grpo import Answer, GrpoFit, rewards_of
+from stepgym.training.grpo import GrpoFit, LearnedPath, Played, Units
 from stepgym.training.types import Baseline, GrpoVariant
 
 
@@ -33,17 +33,32 @@ def train_embedded_grpo(
 ) -> GrpoFit:
     """Improve the policy on the problems of `env` in place; see `grpo.train_grpo`."""
 
-    def sample(problems: range, *, step: int) -> list[list[Answer]]:
-        policy = EmbeddedPolicy(model=model, distinct=False, seed=seed + step)
-        asked = [env.problems[i] for i in problems]
-        return sample_answers(policy, env, asked, group, undecidable_is_wrong=undecidable_is_wrong)
+    def sample(step: int, problems: range) -> Played:
+        return grpo.play(
+            [env.problems[i] for i in problems],
+            env=env,
+            policy=EmbeddedPolicy(model=model, distinct=False, seed=seed + step),
+            group=group,
+            baseline=baseline,
+            undecidable_is_wrong=undecidable_is_wrong,
+        )
 
-    def log_probs(answers: Sequence[Answer]) -> Tensor:
-        return step_log_probs(model, [rows for answer in answers for rows in answer.sample])
+    def units_of(record: EpisodeRecord, paths: Sequence[LearnedPath]) -> list[list[Units]]:
+        nodes = sorted({node for path in paths for node in path.nodes})
+        parents = [record.nodes[record.nodes[node].parent] for node in nodes]
+        steps = [(public_data(p.public), record.nodes[n].text) for n, p in zip(nodes, parents)]
+        rows = dict(zip(nodes, step_rows(model.config.stepgym_game, steps)))
+        return [
+            [Units((1,) * len(path.nodes), [rows[node] for node in path.nodes])] for path in paths
+        ]
+
+    def log_probs(samples: Sequence[list[list[TargetRow]]]) -> Tensor:
+        return step_log_probs(model, [rows for path in samples for rows in path])
 
     return grpo.train_grpo(
         model,
         sample,
+        units_of,
         log_probs,
         variant=variant,
         baseline=baseline,
@@ -52,44 +67,3 @@ def train_embedded_grpo(
         save=net.save,
         **options,
     )
-
-
-def sample_answers(
-    policy: EmbeddedPolicy,
-    env: Any,
-    problems: Sequence[Problem],
-    group: int,
-    *,
-    undecidable_is_wrong: bool = False,
-) -> list[list[Answer]]:
-    """Return `group` independent answers to each problem; their samples are the rows of each step."""
-    asked = [problem for problem in problems for _ in range(group)]
-    states = [env.domain.initial(problem) for problem in asked]
-    steps: list[list[tuple[Any, str]]] = [[] for _ in asked]
-    failed: set[int] = set()
-    while live := [i for i, state in enumerate(states) if not state.done and i not in failed]:
-        drawn = [replace(states[i], draw=i % group) for i in live]
-        for i, proposed in zip(live, policy.propose(drawn, [1] * len(live))):
-            if not proposed:
-                failed.add(i)
-                continue
-            steps[i].append((states[i].public, proposed[0].text))
-            [states[i]] = env.domain.advance([states[i]], proposed[:1])
-    rewards = rewards_of(
-        env.verifier,
-        asked,
-        [state.answer for state in states],
-        undecidable_is_wrong=undecidable_is_wrong,
-    )
-    rows = iter(step_rows(policy.game, [step for taken in steps for step in taken]))
-    answers = [
-        Answer(
-            steps=tuple(text for _, text in taken),
-            sizes=(1,) * len(taken),
-            reward=None if i in failed else reward,
-            masked_as="failed" if i in failed else "undecided",
-            sample=[next(rows) for _ in taken],
-        )
-        for i, (taken, reward) in enumerate(zip(steps, rewards))
-    ]
-    return [answers[at : at + group] for at in range(0, len(answers), group)]

@@ -1,53 +1,74 @@
 """GRPO (Shao et al. 2024): sample answers to a problem, verify them, and raise the better ones above their baseline.
 
-What is shared by the embedded models (`embedded_grpo`) and language models (`language_grpo`): rewards, advantages,
-weights and the clipped objective. Answers that are UNDECIDED or failed are masked: they are in no baseline, no loss
-and no success rate, and are counted apart.
+What the embedded models (`embedded_grpo`) and language models (`language_grpo`) share: problems are played into
+records, whose decided paths get advantages and weights. Paths that are UNDECIDED or failed are masked: they are in no
+baseline, no loss and no success rate, and are counted apart. A path without an answer is wrong.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple, Protocol, Unpack
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Unpack
 
 import torch
 from torch import Tensor
 
-from stepgym.envs.types import Fault, Problem, Status, Verifier
+from stepgym.agents.search.best_of_n import BestOfN
+from stepgym.agents.solving import iter_solve
+from stepgym.agents.types import EpisodeRecord, Policy, Search
+from stepgym.envs.types import Environment, Problem
+from stepgym.records.tree import children_of, path_to
+from stepgym.training.examples import count_undecidable_as_wrong, is_correct
 from stepgym.training.fit import FitOptions, fit
+from stepgym.training.tree_sampling import TreeSampling
 from stepgym.training.types import Baseline, Fit, GrpoVariant
 
 _EPSILON = 1e-4
 """Added to a deviation before dividing by it."""
 
 
-class Answer(NamedTuple):
-    """One sampled answer to a problem."""
+class LearnedPath(NamedTuple):
+    """A decided path of a record."""
 
-    steps: tuple[Hashable, ...]
-    """What tells each step from its siblings; answers that begin with equal steps share them."""
+    nodes: tuple[int, ...]
+    """Without the root."""
+    advantages: tuple[float, ...]
+    """One per node."""
+    share: float
+    """Of all samples of the problem that are decided."""
+
+
+class Units(NamedTuple):
+    """What of a path is learned: tokens for language models, steps for embedded models."""
+
     sizes: tuple[int, ...]
-    """The units of each step that are learned: tokens for language models, 1 for embedded models."""
-    reward: float | None
-    """`None` masks the answer."""
-    masked_as: str = ""
-    """Why it is masked: `undecided` or `failed`."""
-    sample: Any = None
-    """What the model's trainer needs to compute the log-probabilities of the units."""
+    """The number of units of each node."""
+    sample: Any
+    """What the trainer needs to compute the units' log-probabilities."""
+
+
+UnitsOf = Callable[[EpisodeRecord, Sequence[LearnedPath]], Sequence[Sequence[Units]]]
+"""Returns the units of each path of a record, in one part or several."""
 
 
 class Batch(NamedTuple):
-    """One step's data: decided answers, and for each of their units its advantage and its share in the mean."""
+    """The samples to learn from, and for each of their units its advantage and its weight in the mean."""
 
-    answers: list[Answer]
+    samples: list[Any]
     advantages: Tensor
     weights: Tensor
+
+
+class Played(NamedTuple):
+    """The records of one step."""
+
+    records: list[EpisodeRecord]
     reward: float
-    """Mean over the decided answers; NaN if there are none."""
+    """The share of the decided samples that are correct; NaN if none is decided."""
     masked: Counter[str]
-    num_problems: int
+    """How many samples are `undecided` or `failed`."""
 
 
 class GrpoFit(NamedTuple):
@@ -55,98 +76,111 @@ class GrpoFit(NamedTuple):
 
     fit: Fit
     reward: float
-    """Mean over the decided answers of the last report; NaN for a run that was finished before."""
+    """Mean over the steps of the last report; NaN for a run that was finished before."""
     undecided: int
     failed: int
     num_problems: int
     """How many were asked since the run was started or resumed."""
 
 
-class Sampler(Protocol):
-    """Samples a group of answers to each of some problems, given by their numbers in the environment."""
-
-    def __call__(self, problems: range, *, step: int) -> list[list[Answer]]: ...
-
-
-def rewards_of(
-    verifier: Verifier,
+def play(
     problems: Sequence[Problem],
-    answers: Sequence[str | None],
     *,
+    env: Environment,
+    policy: Policy,
+    group: int,
+    baseline: Baseline = Baseline.GROUP,
     undecidable_is_wrong: bool = False,
-) -> list[float | None]:
-    """Return 1 for a correct answer, 0 for an incorrect or missing one, `None` for an UNDECIDED one.
-
-    With `undecidable_is_wrong`, an answer that is UNDECIDED through its own fault is worth 0 as well.
-    """
-    given = [at for at, answer in enumerate(answers) if answer is not None]
-    verdicts = verifier.verify([problems[at] for at in given], [str(answers[at]) for at in given])
-    rewards: list[float | None] = [0.0] * len(answers)
-    for at, verdict in zip(given, verdicts):
-        decided = verdict.status is not Status.UNDECIDED or (
-            undecidable_is_wrong and verdict.fault is Fault.ANSWER
+) -> Played:
+    """Sample `group` answers to each problem, independent ones or, to compare steps at forks, as a tree."""
+    search: Search = BestOfN(n=group) if baseline is Baseline.GROUP else TreeSampling(paths=group)
+    records = list(
+        iter_solve(
+            problems,
+            env=env,
+            agent=search,
+            policy=policy,
+            see_verdicts=False,
+            verify_all=True,
+            num_parallel=len(problems),
         )
-        rewards[at] = float(verdict.correct) if decided else None
-    return rewards
+    )
+    if undecidable_is_wrong:
+        records = [count_undecidable_as_wrong(record) for record in records]
+    masked: Counter[str] = Counter()
+    rewards: list[tuple[bool, int]] = []
+    for record in records:
+        for node, children in enumerate(children_of(record)):
+            correct, found = is_correct(record, node), record.nodes[node]
+            if correct is not None:
+                rewards.append((correct, max(1, found.visits)))
+            elif not children:
+                masked["undecided" if found.end else "failed"] += max(1, found.visits)
+    total = sum(count for _, count in rewards)
+    reward = sum(correct * count for correct, count in rewards) / total if total else math.nan
+    return Played(records, reward, masked)
 
 
-def advantages(answers: Sequence[Answer], *, baseline: Baseline, scaled: bool) -> list[list[float]]:
-    """Return the advantage of each step of decided answers to one problem.
+def learned_paths(record: EpisodeRecord, *, baseline: Baseline, scaled: bool) -> list[LearnedPath]:
+    """Return the decided paths of a record with their advantages.
 
-    `group`: an answer's reward minus the mean of all. `fork`: at each fork of the tree that the answers make, the
-    mean reward of the answers through a step minus the mean of those through the fork; steps after it up to the next
-    fork inherit that. Answers that share no step have the same advantages either way. `scaled` divides by the
-    deviation of the rewards that the baseline is the mean of.
+    `group`: the path's reward minus the mean over all samples. `fork`: at each fork of the tree, the mean reward of
+    the samples through a step minus the mean of those through the fork; the steps after it up to the next fork
+    inherit that. Paths that share no step have the same advantages either way. `scaled` divides by the deviation of
+    what the mean is over.
     """
-    rewards = [_reward(answer) for answer in answers]
-    found = [[0.0] * len(answer.steps) for answer in answers]
-    if baseline is Baseline.GROUP:
-        return [
-            [_advantage([reward], rewards, scaled)] * len(answer.steps)
-            for answer, reward in zip(answers, rewards)
-        ]
-    waiting = [(list(range(len(answers))), 0, 0.0)]
-    while waiting:
-        members, depth, inherited = waiting.pop()
-        siblings: dict[Hashable, list[int]] = {}
-        for i in members:
-            steps = answers[i].steps
-            key = ("step", steps[depth]) if depth < len(steps) else ("end", i)
-            siblings.setdefault(key, []).append(i)
-        below = [rewards[i] for i in members]
-        for same in siblings.values():
-            through = [rewards[i] for i in same]
-            own = _advantage(through, below, scaled) if len(siblings) > 1 else inherited
-            going_on = [i for i in same if depth < len(answers[i].steps)]
-            for i in going_on:
-                found[i][depth] = own
-            if going_on:
-                waiting.append((going_on, depth + 1, own))
-    return found
+    tree = _decided_tree(record)
+    paths = []
+    for end, reward in tree.rewards.items():
+        nodes = tuple(path_to(record, end)[1:])
+        if baseline is Baseline.FORK:
+            found = tuple(_advantage_at_fork(tree, node, scaled) for node in nodes)
+        else:
+            found = (_scaled(reward - tree.value[0], tree.deviation, scaled),) * len(nodes)
+        paths.append(LearnedPath(nodes, found, tree.share[end]))
+    return paths
 
 
 def make_batch(
-    groups: Sequence[Sequence[Answer]], *, variant: GrpoVariant, baseline: Baseline = Baseline.GROUP
+    records: Sequence[EpisodeRecord],
+    units_of: UnitsOf,
+    *,
+    variant: GrpoVariant,
+    baseline: Baseline = Baseline.GROUP,
 ) -> Batch:
-    """Weigh the answers of some groups; each group holds the answers to one problem."""
-    masked = Counter(a.masked_as for group in groups for a in group if a.reward is None)
-    decided = [[answer for answer in group if answer.reward is not None] for group in groups]
-    answers = [answer for group in decided for answer in group]
-    num_units = sum(sum(answer.sizes) for answer in answers)
-    per_unit: list[float] = []
+    """Weigh the decided paths of some records.
+
+    Each problem weighs as much as it has decided samples. `grpo` takes the mean over each path and then over paths,
+    the other variants the mean over all units.
+    """
+    scaled = variant is not GrpoVariant.DR_GRPO
+    samples: list[Any] = []
+    advantages: list[float] = []
     weights: list[float] = []
-    for group in decided:
-        scaled = variant is not GrpoVariant.DR_GRPO
-        for answer, of_steps in zip(group, advantages(group, baseline=baseline, scaled=scaled)):
-            for size, advantage in zip(answer.sizes, of_steps):
-                per_unit += [advantage] * size
-            size = sum(answer.sizes)
-            share = 1 / (len(answers) * size) if variant is GrpoVariant.GRPO and size else 0.0
-            weights += [share if variant is GrpoVariant.GRPO else 1 / num_units] * size
-    reward = sum(map(_reward, answers)) / len(answers) if answers else math.nan
-    return Batch(
-        answers, torch.tensor(per_unit), torch.tensor(weights), reward, masked, len(groups)
-    )
+    for record in records:
+        num_decided = sum(
+            max(1, node.visits)
+            for at, node in enumerate(record.nodes)
+            if is_correct(record, at) is not None
+        )
+        paths = learned_paths(record, baseline=baseline, scaled=scaled)
+        for path, parts in zip(paths, units_of(record, paths), strict=True):
+            size = sum(sum(part.sizes) for part in parts)
+            weight = path.share * num_decided
+            if variant is GrpoVariant.GRPO and size:
+                weight /= size
+            per_unit = [
+                advantage
+                for advantage, count in zip(
+                    path.advantages, (count for part in parts for count in part.sizes), strict=True
+                )
+                for _ in range(count)
+            ]
+            samples += [part.sample for part in parts if sum(part.sizes)]
+            advantages += per_unit
+            weights += [weight] * size
+    total = sum(weights)
+    return Batch(samples, torch.tensor(advantages), torch.tensor(weights) / (total or 1.0))
 
 
 def objective(
@@ -162,8 +196,9 @@ def objective(
 
 def train_grpo(
     model: Any,
-    sample: Sampler,
-    log_probs: Callable[[Sequence[Answer]], Tensor],
+    sample: Callable[[int, range], Played],
+    units_of: UnitsOf,
+    log_probs: Callable[[Sequence[Any]], Tensor],
     *,
     variant: GrpoVariant,
     baseline: Baseline,
@@ -175,50 +210,45 @@ def train_grpo(
 ) -> GrpoFit:
     """Improve the policy in place; `inner` updates are made on each batch. No problem is asked in two batches.
 
-    DAPO draws up to three times as many problems until half of the groups disagree; groups that agree are left out.
+    `sample` plays problems, given by their numbers; `log_probs` gives those of the units of some samples. DAPO draws
+    up to three times as many problems until half of them have answers that disagree; the others are left out.
     """
-    current: dict[int, tuple[Batch, Tensor]] = {}
+    current: dict[int, tuple[Batch, Tensor | None]] = {}
     recent: deque[float] = deque(maxlen=max(1, options["schedule"].report_every // inner))
     masked: Counter[str] = Counter()
     num_problems = 0
     rounds = 3 if variant is GrpoVariant.DAPO else 1
 
     def draw(number: int) -> Batch:
-        kept: list[list[Answer]] = []
-        seen: list[list[Answer]] = []
+        nonlocal num_problems
+        kept: list[EpisodeRecord] = []
         for again in range(rounds):
             first = (number * rounds + again) * problems_per_step
-            seen += sample(range(first, first + problems_per_step), step=number)
-            kept = [group for group in seen if rounds == 1 or _disagrees(group)]
+            played = sample(number, range(first, first + problems_per_step))
+            num_problems += len(played.records)
+            masked.update(played.masked)
+            if not math.isnan(played.reward):
+                recent.append(played.reward)
+            kept += [record for record in played.records if rounds == 1 or _disagrees(record)]
             if 2 * len(kept) >= problems_per_step:
                 break
-        whole = make_batch(seen, variant=variant, baseline=baseline)
-        batch = whole if rounds == 1 else make_batch(kept, variant=variant, baseline=baseline)
-        return batch._replace(
-            reward=whole.reward, masked=whole.masked, num_problems=whole.num_problems
-        )
+        return make_batch(kept, units_of, variant=variant, baseline=baseline)
 
     def loss(step: int) -> Tensor:
-        nonlocal num_problems
         number = step // inner
         if number not in current:
-            model.eval()
-            batch = draw(number)
-            model.train()
-            num_problems += batch.num_problems
-            masked.update(batch.masked)
-            if batch.reward == batch.reward:
-                recent.append(batch.reward)
-            if not len(batch.weights):
-                current.clear()
-                return _no_loss(model)
-            new = log_probs(batch.answers)
             current.clear()
-            current[number] = batch, new.detach()
-        else:
-            batch = current[number][0]
-            new = log_probs(batch.answers)
-        return objective(new, current[number][1], batch, variant=variant, clip=clip)
+            model.eval()
+            current[number] = draw(number), None
+            model.train()
+        batch, old = current[number]
+        if not batch.samples:
+            return _no_loss(model)
+        new = log_probs(batch.samples)
+        if old is None:
+            old = new.detach()
+            current[number] = batch, old
+        return objective(new, old, batch, variant=variant, clip=clip)
 
     def reward() -> float:
         return sum(recent) / len(recent) if recent else math.nan
@@ -231,20 +261,74 @@ def train_grpo(
     return GrpoFit(done, reward(), masked["undecided"], masked["failed"], num_problems)
 
 
-def _advantage(through: Sequence[float], below: Sequence[float], scaled: bool) -> float:
-    mean = sum(below) / len(below)
-    gain = sum(through) / len(through) - mean
-    spread = math.sqrt(sum((reward - mean) ** 2 for reward in below) / len(below))
-    return gain / (spread + _EPSILON) if scaled else gain
+class _DecidedTree(NamedTuple):
+    """The part of a record's tree that decided ends lie below."""
+
+    rewards: dict[int, float]
+    """Decided end -> its reward."""
+    value: dict[int, float]
+    """Node -> the mean reward of the samples through it."""
+    share: dict[int, float]
+    """Node -> its share of the samples."""
+    siblings: dict[int, list[int]]
+    """Node -> itself and its siblings."""
+    spread: dict[int, float]
+    """Node -> the deviation of its siblings' values, itself included."""
+    parent: list[int]
+    deviation: float
+    """Of the rewards of all samples."""
 
 
-def _disagrees(group: Sequence[Answer]) -> bool:
-    return len({answer.reward for answer in group if answer.reward is not None}) > 1
+def _decided_tree(record: EpisodeRecord) -> _DecidedTree:
+    outcomes = {node: is_correct(record, node) for node in range(len(record.nodes))}
+    rewards = {node: float(correct) for node, correct in outcomes.items() if correct is not None}
+    value, siblings, spread = dict(rewards), dict[int, list[int]](), dict[int, float]()
+    drawn = [max(1, node.visits) for node in record.nodes]
+    children = children_of(record)
+    for node in reversed(range(len(record.nodes))):
+        kept = [child for child in children[node] if child in value]
+        if kept:
+            value[node] = _mean([value[c] for c in kept], [drawn[c] for c in kept])
+            deviation = _deviation([value[c] for c in kept], [drawn[c] for c in kept])
+            siblings |= dict.fromkeys(kept, kept)
+            spread |= dict.fromkeys(kept, deviation)
+    share = {0: 1.0}
+    for node in range(1, len(record.nodes)):
+        if node in value:
+            total = sum(drawn[sibling] for sibling in siblings[node])
+            share[node] = share[record.nodes[node].parent] * drawn[node] / total
+    deviation = _deviation(list(rewards.values()), [share[end] for end in rewards])
+    parents = [node.parent for node in record.nodes]
+    return _DecidedTree(rewards, value, share, siblings, spread, parents, deviation)
 
 
-def _reward(answer: Answer) -> float:
-    assert answer.reward is not None, "masked answers are dropped first"
-    return answer.reward
+def _advantage_at_fork(tree: _DecidedTree, node: int, scaled: bool) -> float:
+    """Return the advantage of the last step at a fork on the way to a node; 0 before the first fork."""
+    while node and len(tree.siblings[node]) == 1:
+        node = tree.parent[node]
+    if not node:
+        return 0.0
+    return _scaled(tree.value[node] - tree.value[tree.parent[node]], tree.spread[node], scaled)
+
+
+def _scaled(gain: float, deviation: float, scaled: bool) -> float:
+    return gain / (deviation + _EPSILON) if scaled else gain
+
+
+def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
+    return sum(v * w for v, w in zip(values, weights)) / sum(weights)
+
+
+def _deviation(values: Sequence[float], weights: Sequence[float]) -> float:
+    if not values:
+        return 0.0
+    mean = _mean(values, weights)
+    return math.sqrt(_mean([(value - mean) ** 2 for value in values], weights))
+
+
+def _disagrees(record: EpisodeRecord) -> bool:
+    found = {is_correct(record, node) for node in range(len(record.nodes))}
+    return {True, False} <= found
 
 
 def _no_loss(model: Any) -> Tensor:

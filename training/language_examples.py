@@ -10,14 +10,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from stepgym.agents.policies import prompts
-from stepgym.agents.types import EpisodeRecord, NodeRecord
+from stepgym.agents.policies.layout import Layout
+from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.tokens import shown_reply
-from stepgym.records.rows import forks
+from stepgym.envs.types import State
+from stepgym.records.loader import step_of
+from stepgym.records.rows.preference import forks
 from stepgym.records.tree import path_to
 from stepgym.training.examples import is_correct, require
 from stepgym.training.language_models import UNLABELLED, TokenRow
 
-POLICY_DELIMITER = "\n\n"
 REWARD_DELIMITER = "\n"
 
 
@@ -30,8 +32,9 @@ class PreferenceRows(NamedTuple):
 
 def verified_rows(records: Iterable[EpisodeRecord], tokenizer: Any) -> list[TokenRow]:
     """Return a row for each verified path, equal ones once."""
+    layout = Layout(tokenizer)
     rows = {
-        policy_row(tokenizer, record, path_to(record, end)): None
+        policy_row(layout, record, path_to(record, end)): None
         for record in records
         for end in range(1, len(record.nodes))
         if is_correct(record, end)
@@ -41,11 +44,11 @@ def verified_rows(records: Iterable[EpisodeRecord], tokenizer: Any) -> list[Toke
 
 def preference_rows(records: Iterable[EpisodeRecord], tokenizer: Any) -> list[PreferenceRows]:
     """Return for each fork the best path to a correct end over the best-valued path to an incorrect one."""
-    pairs = []
+    layout, pairs = Layout(tokenizer), []
     for record in records:
         for shared, good, bad in forks(record):
             chosen, rejected = (
-                policy_row(tokenizer, record, path, num_shared=len(shared)) for path in (good, bad)
+                policy_row(layout, record, path, num_shared=len(shared)) for path in (good, bad)
             )
             pairs.append(PreferenceRows(chosen, rejected))
     return require(pairs, "no fork with a correct and an incorrect end below it")
@@ -67,18 +70,26 @@ def reward_rows(
 
 
 def policy_row(
-    tokenizer: Any, record: EpisodeRecord, path: Sequence[int], *, num_shared: int = 1
+    layout: Layout, record: EpisodeRecord, path: Sequence[int], *, num_shared: int = 1
 ) -> TokenRow:
-    """Return a path as the policy reads it; the own tokens of all nodes but the first `num_shared` are learned."""
-    first = prompts.head(tokenizer, record.prompt, system=prompts.SYSTEM, template=None)
-    ids = [token for piece in first for token in prompts.segment_ids(tokenizer, piece)]
-    targets = [UNLABELLED] * len(ids)
-    for number, at in enumerate(path):
-        if number:
-            own, reply = _step_ids(tokenizer, record.nodes[at], last=at == path[-1])
-            ids += [*own, *reply]
+    """Return a path as the policy reads it; the own tokens of all nodes but the first `num_shared` are learned.
+
+    Steps that were sampled with this tokenizer keep their tokens.
+    """
+    steps = tuple(step_of(record.nodes[at]) for at in path[1:])
+    ids: list[int] = []
+    targets: list[float] = []
+    number = 0
+    for segment in layout.segments(State(record.prompt, steps)):
+        number += segment.is_own
+        if segment.is_own and number == len(steps):
+            own = layout.final_ids(steps[-1])
+            ids += own
             targets += [1.0 if number >= num_shared else UNLABELLED] * len(own)
-            targets += [UNLABELLED] * len(reply)
+            break
+        learned = segment.is_own and number >= num_shared
+        ids += segment.ids
+        targets += [1.0 if learned else UNLABELLED] * len(segment.ids)
     return TokenRow(tuple(ids), tuple(targets))
 
 
@@ -97,20 +108,6 @@ def reward_row(
         targets += [UNLABELLED] * (len(words) - 1) + [labels.get(at, UNLABELLED)]
         reply = shown_reply(node.reply) + "\n" if node.reply else ""
     return TokenRow(tuple(ids), tuple(targets))
-
-
-def _step_ids(
-    tokenizer: Any, node: NodeRecord, *, last: bool
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the tokens of a step, as the policy reads them, and of its reply; the last step ends the text."""
-    if last:
-        end = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
-        return (*_ids(tokenizer, node.text), *end), ()
-    reply = shown_reply(node.reply) + POLICY_DELIMITER if node.reply else ""
-    return (
-        prompts.segment_ids(tokenizer, node.text + POLICY_DELIMITER),
-        prompts.segment_ids(tokenizer, reply) if reply else (),
-    )
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:

@@ -55,7 +55,7 @@ def train(config: TrainConfig, *, progress: OnProgress | None = None) -> dict[st
             f"init and out are the same folder, {config.out}: training would overwrite the model it starts from"
         )
     if out.exists() and not out.is_dir():
-        raise TrainingError(f"out is {config.out}, which is a file; name a folder")
+        raise TrainingError(f"out is a file, {config.out}; name a folder")
     kept = KeptSettings(file=out / "train.json", what="a run", error=TrainingError)
     settings = asdict(config)
     if _has_checkpoint(out):
@@ -68,8 +68,12 @@ def train(config: TrainConfig, *, progress: OnProgress | None = None) -> dict[st
 
 def training_env(config: TrainConfig) -> ReasoningEnv:
     """Make the environment that GRPO plays; its problem seeds are reserved for training."""
-    level = {} if config.level is None else {"level": config.level}
-    return load_env(config.env, seed=TRAINING_SEED + config.seed, **level, **config.env_options)
+    options: dict[str, Any] = {"max_steps": config.max_steps} if config.of_language else {}
+    if config.level is not None:
+        options["level"] = config.level
+    return load_env(
+        config.env, seed=TRAINING_SEED + config.seed, **{**options, **config.env_options}
+    )
 
 
 def load_start(kind: str, init: str) -> Any:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from stepgym.agents.chat_backends import BackendError
 from stepgym.agents.description import without_secrets
 from stepgym.agents.policies import prompts
 from stepgym.agents.policies.chat_client import ChatClient, ChatError, Choice, Completion
@@ -116,6 +117,34 @@ class ChatPolicy:
             "system": self.system,
             "tokenizer": {"name": self._client.model, "hash": ""},
         }
+
+    @property
+    def model(self) -> str:
+        """The served model's name."""
+        return self._client.model
+
+    def complete_chat(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Pass a chat-completion request on to the server, for agents that drive themselves.
+
+        Only the model's name is set, and tokens are asked for if `return_token_ids` is on. Raises `BackendError`.
+        """
+        import openai
+
+        body = {**request, "model": self.model, "stream": False}
+        body.pop("stream_options", None)
+        if self.return_token_ids:
+            body = {"return_token_ids": True, "logprobs": True, **body}
+        try:
+            response: Any = self._client.client.post("/chat/completions", body=body, cast_to=object)
+        except openai.APIStatusError as error:
+            raise BackendError(error.status_code, error.message, kind="upstream_error") from error
+        except (openai.OpenAIError, ValueError) as error:
+            raise BackendError(
+                502, f"{self._client.where}: {error}", kind="upstream_error"
+            ) from error
+        if not isinstance(response, Mapping):
+            raise BackendError(502, f"no chat completion: {response!r:.200}", kind="upstream_error")
+        return response
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         """Return up to `counts[i]` steps for `states[i]`; raises `PolicyError` with the rest where a request failed."""

@@ -21,8 +21,8 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from stepgym.agents.policies import prompts
-from stepgym.envs.tokens import shown_reply
-from stepgym.envs.types import State, Step
+from stepgym.envs.tokens import parse, shown_reply
+from stepgym.envs.types import SegmentKind, State, Step
 
 DELIMITER = "\n\n"
 _MARKERS = ("stepgym first question", "stepgym first answer", "stepgym second question")
@@ -69,7 +69,7 @@ class Layout:
         )
         is_chat = template is None and bool(getattr(tokenizer, "chat_template", None))
         self.turns = _turns(tokenizer, system) if is_chat else None
-        self.ids_of = lru_cache(100_000)(partial(prompts.segment_ids, tokenizer))
+        self.ids_of = lru_cache(100_000)(partial(_text_ids, tokenizer))
         self._sampled = lru_cache(100_000)(self._read_sampled)
 
     def head(self, prompt: str) -> tuple[str, str]:
@@ -101,7 +101,7 @@ class Layout:
         if step.token_ids is not None and self._sampled(step.token_ids, step.text) is not None:
             ids = step.token_ids
         else:
-            ids = tuple(self.tokenizer(step.text, add_special_tokens=False).input_ids)
+            ids = tuple(self.tokenizer(_utf8(step.text), add_special_tokens=False).input_ids)
         end = self.tokenizer.eos_token_id
         return ids if end is None or (ids and ids[-1] in self.end_ids) else (*ids, end)
 
@@ -134,6 +134,15 @@ class Layout:
         )
         return text
 
+    def is_reasoning(self, ids: Sequence[int]) -> list[bool]:
+        """Return for each token whether it lies inside internal reasoning, its own tags included."""
+        whole, at, found = self.decode(ids), 0, []
+        spans = [(s.start, s.end) for s in parse(whole) if s.kind is SegmentKind.REASONING]
+        for token in ids:
+            found.append(any(start <= at < end for start, end in spans))
+            at += len(self.decode([token]))
+        return found
+
     def describe_tokenizer(self) -> dict[str, str]:
         """Return name and hash of the tokenizer; equal hashes mean equal tokens for equal texts."""
         return describe_tokenizer(self.tokenizer)
@@ -150,6 +159,15 @@ def describe_tokenizer(tokenizer: Any) -> dict[str, str]:
     name = str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)
     digest = hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
     return {"name": name.rstrip("/").rpartition("/")[2], "hash": digest}
+
+
+def _text_ids(tokenizer: Any, text: str) -> tuple[int, ...]:
+    return prompts.segment_ids(tokenizer, _utf8(text))
+
+
+def _utf8(text: str) -> str:
+    """Return the text with `?` for a half surrogate, which tokenizers refuse."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _turns(tokenizer: Any, system: str | None) -> Turns | None:

@@ -98,6 +98,24 @@ def _forget_blocks(model: Any) -> None:
             del model.config.quantization_config
 
 
+def load_tokenizer(name: str) -> Any:
+    """Load the tokenizer alone of `smollm2`, or of `hf:NAME_OR_FOLDER` (the `hf:` may be left out).
+
+    Raises `FileNotFoundError` as `load_model` does.
+    """
+    import transformers
+
+    source = smollm2_file() if name == "smollm2" else name.removeprefix("hf:")
+    where, options = _where(source)
+    try:
+        with _quiet(words="gguf_file" in options):
+            return transformers.AutoTokenizer.from_pretrained(where, **options)
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"no tokenizer to load from {name!r}: {str(error).splitlines()[0]}"
+        ) from error
+
+
 def _where(source: str | Path) -> tuple[str, dict[str, Any]]:
     path = Path(source).expanduser()
     if path.suffix == ".gguf":

@@ -12,7 +12,7 @@ from stepgym.envs.coding.styles import TestsError, read_tests
 from stepgym.envs.coding.verifier import CodingVerifier
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
 from stepgym.envs.rows import Row
-from stepgym.envs.text_domain import TextDomain
+from stepgym.envs.text_domain import TextDomain, ToolKind
 from stepgym.envs.types import Problem
 from stepgym.plugins.errors import UserError
 from stepgym.sandbox.types import Sandbox
@@ -23,7 +23,7 @@ INSTRUCTIONS = "Write the Python code. Give all of it in one ```python block."
 class CodeOptions(CommonOptions, total=False):
     """The options that every environment of code problems takes besides its own."""
 
-    tools: bool
+    tools: bool | ToolKind
     sandbox: str | Sandbox
     strict: bool
     leave_out: str | Path | list[str]
@@ -100,7 +100,12 @@ def code_env(problems: CodeSet, **options: Unpack[CodeOptions]) -> ReasoningEnv:
     shared = CommonOptions.__annotations__
     common = cast(CommonOptions, {key: options[key] for key in shared if key in options})  # type: ignore[literal-required]
     max_steps = common.pop("max_steps", 32)
-    domain = TextDomain(max_steps=max_steps, sandbox=sandbox if tools else None, whole_answer=True)
+    domain = TextDomain(
+        max_steps=max_steps,
+        sandbox=sandbox if tools else None,
+        whole_answer=True,
+        tools=tools if isinstance(tools, str) else "python",
+    )
     verifier = CodingVerifier(sandbox, strict=strict)
     return ReasoningEnv(problems, domain=domain, verifier=verifier, **common)
 

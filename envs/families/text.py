@@ -10,7 +10,7 @@ from stepgym.envs.maths.verify import MathVerifier
 from stepgym.envs.problem_sets import Draft, Generator, ProceduralSet
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
 from stepgym.envs.steps.verifier import FreeTextStepVerifier
-from stepgym.envs.text_domain import INSTRUCTIONS, TextDomain
+from stepgym.envs.text_domain import INSTRUCTIONS, TextDomain, ToolKind
 from stepgym.sandbox.types import Sandbox
 
 
@@ -23,6 +23,7 @@ class Maker(Protocol):
         level: int = 1,
         seed: int = 0,
         sandbox: str | Sandbox | None = "auto",
+        tools: ToolKind = "python",
         **common: Unpack[CommonOptions],
     ) -> ReasoningEnv: ...
 
@@ -35,12 +36,13 @@ def text_family(name: str, generate: Generator) -> Maker:
         level: int = 1,
         seed: int = 0,
         sandbox: str | Sandbox | None = "auto",
+        tools: ToolKind = "python",
         **common: Unpack[CommonOptions],
     ) -> ReasoningEnv:
         max_steps = common.pop("max_steps", 32)
         return ReasoningEnv(
             ProceduralSet(name, generate, level, seed),
-            domain=TextDomain(max_steps=max_steps, sandbox=sandbox),
+            domain=TextDomain(max_steps=max_steps, sandbox=sandbox, tools=tools),
             verifier=MathVerifier(),
             step_verifier=FreeTextStepVerifier(),
             **common,

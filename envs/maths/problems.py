@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import NamedTuple, Unpack
 
 from stepgym.envs.expressions import evaluate
+from stepgym.envs.files import load_file_set
 from stepgym.envs.maths.linear import read_sides
 from stepgym.envs.maths.verify import MathVerifier
 from stepgym.envs.problem_sets import Draft, ProceduralSet
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
-from stepgym.envs.text_domain import INSTRUCTIONS, TextDomain
+from stepgym.envs.text_domain import INSTRUCTIONS, TextDomain, ToolKind
 from stepgym.envs.tokens import final_answer, visible_text
 from stepgym.envs.types import Problem, ProblemSet, State, Status, Step, StepVerifier, Verdict
 from stepgym.plugins.errors import UserError
@@ -184,12 +185,14 @@ def make(
     answer: str | None = None,
     instructions: str = INSTRUCTIONS,
     sandbox: str | Sandbox | None = "auto",
+    tools: ToolKind = "python",
     **common: Unpack[CommonOptions],
 ) -> ReasoningEnv:
     """Make `stepgym/Math-v0`: procedural at a level (1 where none is given), or the questions of a data file.
 
     `question` and `answer` name the file's columns, `instructions` stand behind each of its questions. The policy's
     Python runs in the sandbox called `sandbox`; with `None` its tool calls are plain text.
+    `tools` says whether the interpreter stays between calls (`"python"`) or not (`"python_fresh"`).
     """
     verifier = MathVerifier()
     max_steps = common.pop("max_steps", 32)
@@ -205,8 +208,6 @@ def make(
             raise UserError(
                 f"a data file has no levels: give file={str(file)!r} or level={level!r}, not both"
             )
-        from stepgym.envs.files import load_file_set
-
         chosen = load_file_set(
             file,
             name=NAME,
@@ -217,7 +218,7 @@ def make(
         )
     return ReasoningEnv(
         chosen,
-        domain=TextDomain(max_steps=max_steps, sandbox=sandbox),
+        domain=TextDomain(max_steps=max_steps, sandbox=sandbox, tools=tools),
         verifier=verifier,
         step_verifier=step_verifier,
         **common,

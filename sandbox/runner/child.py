@@ -142,7 +142,7 @@ def run(header: tuple[Any, ...], descriptors: list[int], line: _socket.socket) -
         else:
             code = _run_python(payload["source"], payload["args"])
     except SystemExit as ending:
-        code = _exit_code(ending.code)
+        code = exit_code(ending.code)
     except BaseException as error:  # noqa: BLE001 - the boundary: the program's failure becomes its exit status
         HINT[0] = hint_of(error)
         _show(error)
@@ -186,7 +186,8 @@ def _run_python(source: str, args: list[str]) -> int:
     return 0
 
 
-def _exit_code(code: object) -> int:
+def exit_code(code: object) -> int:
+    """Return the exit status that the argument of `SystemExit` stands for; print it if it is a message."""
     if code is None:
         return 0
     if isinstance(code, int):
@@ -231,15 +232,15 @@ def _wind_down(code: int, folder: str | None) -> int:
     except BaseException as error:  # noqa: BLE001 - the boundary: a failing exit handler is a failing program
         HINT[0] = HINT[0] or hint_of(error)
         code = code or 120
-    flushed = _flush(sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    flushed = flush(sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
     if folder is not None:
         _destroy_modules(folder)
-        flushed = _flush(sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__) and flushed
+        flushed = flush(sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__) and flushed
     confine.LIBC.fflush(None)
     return code if flushed else code or 120
 
 
-def _flush(*streams: Any) -> bool:
+def flush(*streams: Any) -> bool:
     """Flush the streams that are still open; false when one fails."""
     well = True
     for stream in streams:

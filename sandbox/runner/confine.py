@@ -118,6 +118,7 @@ _OTHERS = "prlimit64 302 261|sched_setaffinity 203 122|ioctl 16 29|clone 56 220|
 _MACHINES = {"x86_64": (1, 0xC000003E), "aarch64": (2, 0xC00000B7)}
 ALLOW, ERRNO, NOTIFY = 0x7FFF0000, 0x00050000, 0x7FC00000
 EPERM, EAGAIN, ENOSYS = 1, 11, 38
+SIGNAL_CALLS = ("kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
 NEW_NAMESPACES = 0x7E020080
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 
@@ -201,12 +202,14 @@ def enter_common_filter() -> bool:
     return program is not None and _seccomp_call(program, 0)() == 0
 
 
-def seccomp_filter(*, fork: int, keep_modes: bool, only_pid: int | None = None) -> bytes | None:
+def seccomp_filter(
+    *, fork: int, keep_modes: bool, only_pid: int | None = None, signals: int | None = None
+) -> bytes | None:
     """Build what a child adds to the common filter; `None` on a machine whose call numbers are not in the table.
 
     `fork` is the verdict on new processes and threads, `keep_modes` refuses changes of modes, owners and times
     of files (Landlock does not), `only_pid` refuses signals to any other process (for kernels whose Landlock
-    does not scope signals). Of two filters the stricter verdict counts, and a refusal is stricter than a question.
+    does not scope signals), `signals` is the verdict on signals instead. Of two filters the stricter verdict counts, and a refusal is stricter than a question.
     """
     column, architecture = _MACHINES.get(platform.machine(), (0, 0))
     if not column:
@@ -217,7 +220,11 @@ def seccomp_filter(*, fork: int, keep_modes: bool, only_pid: int | None = None) 
     for name in ("fork", "vfork"):
         if name in other:
             program.answer(other[name], fork)
-    if only_pid is not None:
+    if signals is not None:
+        for name in SIGNAL_CALLS:
+            program.answer(other[name], signals)
+        program.answer(other["pidfd_send_signal"], ERRNO | EPERM)
+    elif only_pid is not None:
         program.answer_unless(other["kill"], 0, only_pid, ERRNO | EPERM)
         program.answer_unless(other["tgkill"], 0, only_pid, ERRNO | EPERM)
         for name in ("tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal"):
@@ -228,15 +235,30 @@ def seccomp_filter(*, fork: int, keep_modes: bool, only_pid: int | None = None) 
     return bytes(program.code)
 
 
-def seccomp_entry(*, keep_modes: bool, only_own: bool) -> Callable[[], int | None]:
+def signal_calls() -> frozenset[int]:
+    """Return the numbers of the calls that send signals to a process given by number."""
+    column, _ = _MACHINES.get(platform.machine(), (0, 0))
+    numbers = _numbers(_OTHERS, column) if column else {}
+    return frozenset(numbers[name] for name in SIGNAL_CALLS if name in numbers)
+
+
+def seccomp_entry(
+    *, keep_modes: bool, only_own: bool, ask_about_signals: bool = False
+) -> Callable[[], int | None]:
     """Prepare the call that puts a process under the filter, for good.
 
     The call returns the descriptor on which the kernel asks about each new process, `None` where it does not ask
-    and refuses them all. `only_own` refuses signals to other processes.
+    and refuses them all. `only_own` refuses signals to other processes; with `ask_about_signals` the kernel asks
+    about them too.
     """
 
     def prepare(pid: int | None) -> Callable[[], int | None]:
-        asking = seccomp_filter(fork=NOTIFY, keep_modes=keep_modes, only_pid=pid)
+        asking = seccomp_filter(
+            fork=NOTIFY,
+            keep_modes=keep_modes,
+            only_pid=pid,
+            signals=NOTIFY if ask_about_signals else None,
+        )
         refusing = seccomp_filter(fork=ERRNO | EAGAIN, keep_modes=keep_modes, only_pid=pid)
         if asking is None or refusing is None:
             return lambda: None

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from stepgym.sandbox.runner import child, wire
-from stepgym.sandbox.runner.prefork import WaitingChild
+from stepgym.sandbox.runner.prefork import ChildProcess
 from stepgym.sandbox.runner.work_folder import Disk
 
 TICK_S = 0.05
@@ -55,7 +55,7 @@ class Execution:
     def __init__(
         self,
         surroundings: Surroundings,
-        process: WaitingChild,
+        process: ChildProcess,
         message: dict[str, Any],
         begin: float,
     ) -> None:

@@ -10,6 +10,6 @@ for _name in ("stepgym", "stepgym.sandbox", "stepgym.sandbox.runner"):
     sys.modules[_name] = types.ModuleType(_name)
     sys.modules[_name].__path__ = [__file__.rpartition("/")[0]]
 
-from stepgym.sandbox.runner import supervisor  # noqa: E402
+from stepgym.sandbox.runner import start  # noqa: E402
 
-supervisor.main(int(sys.argv[1]), sys.argv[2])
+start.main(int(sys.argv[1]), sys.argv[2])

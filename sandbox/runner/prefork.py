@@ -155,19 +155,67 @@ def _close_all_but(*kept: int) -> None:
     os.closerange(first, MAX_DESCRIPTOR)
 
 
-class WaitingChild:
-    """The supervisor's end of one child: it waits for its program, then runs it."""
+class ChildProcess:
+    """The supervisor's end of one confined process."""
 
-    def __init__(self, server: ForkServer, *, others: Callable[[], set[str]] | None) -> None:
-        self.server = server
+    def __init__(self, line: socket.socket, *, others: Callable[[], set[str]] | None) -> None:
+        self.line = line
         self.others = others
         """Lists the processes in /proc that belong to no program; `None` where /proc shows others too."""
         self.pid = 0
         self.limit: ProcessLimit | None = None
         self.ending: int | None = None
         """A descriptor that is readable once the process has ended; `None` where the kernel has none."""
+
+    def watch(self, pid: int) -> None:
+        """Remember the process number and get a descriptor that tells of its end."""
+        self.pid = pid
+        try:
+            self.ending = os.pidfd_open(pid)
+        except OSError:
+            self.ending = None
+
+    @property
+    def childless(self) -> bool:
+        """Whether the process certainly started no other: the kernel asked about none."""
+        return (
+            self.limit is not None
+            and self.limit.descriptor is not None
+            and not self.limit.ever_granted
+        )
+
+    def group(self) -> list[str]:
+        """List the numbers of the program's processes; only the first where /proc shows others too."""
+        if self.others is None:
+            return [str(self.pid)]
+        others = self.others()
+        return [name for name in os.listdir("/proc") if name.isdigit() and name not in others]
+
+    def close(self) -> None:
+        """Forget the process, which is dead or about to be."""
+        self.line.close()
+        if self.limit:
+            self.limit.close()
+        if self.ending is not None:
+            os.close(self.ending)
+            self.ending = None
+
+
+class WaitingChild(ChildProcess):
+    """One child that the fork server makes: it waits for its program, then runs it."""
+
+    def __init__(
+        self,
+        server: ForkServer,
+        *,
+        others: Callable[[], set[str]] | None,
+        signal_calls: frozenset[int] = frozenset(),
+    ) -> None:
+        self.server = server
+        self.signal_calls = signal_calls
         server.start()
-        self.line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        super().__init__(line, others=others)
         server.order(theirs)
         theirs.close()
 
@@ -193,41 +241,13 @@ class WaitingChild:
         """Receive the process number and the descriptor on which the kernel will ask about each fork."""
         if self.limit is not None:
             return True
-        self.pid = self.server.receive()
-        listener = wire.receive_descriptor(self.line) if self.pid else None
+        pid = self.server.receive()
+        listener = wire.receive_descriptor(self.line) if pid else None
         if listener is None:
             return False
-        try:
-            self.ending = os.pidfd_open(self.pid)
-        except OSError:
-            self.ending = None
-        self.limit = ProcessLimit(*listener, others=self.others)
+        self.watch(pid)
+        self.limit = ProcessLimit(*listener, others=self.others, signal_calls=self.signal_calls)
         return True
-
-    def group(self) -> list[str]:
-        """List the numbers of the program's processes; only the first where /proc shows others too."""
-        if self.others is None:
-            return [str(self.pid)]
-        others = self.others()
-        return [name for name in os.listdir("/proc") if name.isdigit() and name not in others]
-
-    @property
-    def childless(self) -> bool:
-        """Whether the process certainly started no other: the kernel asked about none."""
-        return (
-            self.limit is not None
-            and self.limit.descriptor is not None
-            and not self.limit.ever_granted
-        )
-
-    def close(self) -> None:
-        """Forget the process, which is dead or about to be."""
-        self.line.close()
-        if self.limit:
-            self.limit.close()
-        if self.ending is not None:
-            os.close(self.ending)
-            self.ending = None
 
 
 def fork() -> int:

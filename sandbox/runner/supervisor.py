@@ -9,45 +9,20 @@ from __future__ import annotations
 
 import _socket
 import contextlib
-import gc
 import json
 import os
 import signal
 import socket
-import sys
 import time
 from typing import Any, NoReturn
 
-from stepgym.sandbox.runner import child, confine, namespaces, resident_tester, wire
+from stepgym.sandbox.runner import child, confine, resident_tester, wire
 from stepgym.sandbox.runner.execution import Execution, OutOfMemoryCounter, Surroundings
 from stepgym.sandbox.runner.prefork import Confinement, ForkServer, WaitingChild
 from stepgym.sandbox.runner.work_folder import Disk, empty
 
 MAX_STILLBORN = 8
 SHARED_MEMORY = "/dev/shm"
-PRELOADED = [
-    "abc",
-    "bisect",
-    "collections",
-    "collections.abc",
-    "contextlib",
-    "copy",
-    "enum",
-    "functools",
-    "heapq",
-    "io",
-    "itertools",
-    "json",
-    "math",
-    "operator",
-    "random",
-    "re",
-    "string",
-    "struct",
-    "time",
-    "typing",
-]
-"""What programs import most. Each module loaded here makes every fork slower, so rarer ones are left out."""
 
 
 class Options:
@@ -66,6 +41,8 @@ class Options:
         self.preload: list[str] = given.get("preload", [])
         """Modules of these packages to load before any program comes."""
         self.tester: bool = given.get("tester", False)
+        self.sessions: bool = given.get("sessions", False)
+        """Whether this runner keeps sessions instead of running programs."""
         self.run_written: bool = given.get("run_written", False)
         """Whether programs may run files they wrote (compiled languages)."""
         self.tmpfs_mib: int | None = given.get("tmpfs_mib")
@@ -93,9 +70,11 @@ class Supervisor:
         """Whether /proc shows what is inside, and nothing else, so that processes can be counted."""
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would hide how a child ended
-        self.writable = [options.folder, *([SHARED_MEMORY] if options.shared_memory else [])]
+        self.writable = self.writable_folders()
         ruleset = confine.landlock_ruleset(
-            options.readable, [*self.writable, "/dev/null"], exec_writable=options.run_written
+            self.readable_folders(),
+            [*self.writable, "/dev/null"],
+            exec_writable=options.run_written,
         )
         scoped = confine.landlock_abi() >= confine.SCOPE_SIGNALS_ABI
         confinement = Confinement(
@@ -103,7 +82,9 @@ class Supervisor:
             ruleset=ruleset,
             enter_landlock=confine.landlock_entry(ruleset),
             enter_seccomp=confine.seccomp_entry(
-                keep_modes=keep_modes, only_own=not (scoped or self.alone)
+                keep_modes=keep_modes,
+                only_own=not (scoped or self.alone),
+                ask_about_signals=self.asks_about_signals,
             ),
         )
         self.fork_server = ForkServer(
@@ -118,6 +99,17 @@ class Supervisor:
         )
         self.waiting: WaitingChild | None = None
         """The child that waits for the next program; a tester also waits between two of its programs."""
+
+    asks_about_signals = False
+    """Whether the kernel asks about each signal that a program sends."""
+
+    def readable_folders(self) -> list[str]:
+        """List the folders that programs may read."""
+        return self.options.readable
+
+    def writable_folders(self) -> list[str]:
+        """List the folders that programs may write, which are emptied after each program."""
+        return [self.options.folder, *([SHARED_MEMORY] if self.options.shared_memory else [])]
 
     def serve(self) -> None:
         """Run programs until the host hangs up."""
@@ -228,80 +220,3 @@ class Descendants:
         if self.descriptor is None:
             return []
         return [int(word) for word in os.pread(self.descriptor, 1 << 16, 0).split()]
-
-
-def _warm(folder: str) -> None:
-    """Do once here what every child will do, so that the interpreter has filled its caches before it is copied."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    for _ in range(20):
-        wire.send(
-            ours,
-            {"op": "run", "names": ["payload"], "limits": {"wall_s": 1.0, "max_processes": None}},
-            [0, 1],
-        )
-        wire.close_all(wire.receive(theirs)[1])
-        wire.pass_on(ours, ("candidate", ["payload"], {"wall_s": 1.0}, True), [0, 1])
-        wire.close_all(wire.take_over(theirs)[1])
-        child.rehearse()
-        empty(folder)
-    ours.close()
-    theirs.close()
-
-
-def main(descriptor: int, text: str) -> None:
-    """Connect to the host (through `descriptor`, or a socket the options name), confine this process, warm it, serve."""
-    options = Options(text)
-    control = socket.socket(
-        socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=None if options.socket else descriptor
-    )
-    if options.socket:
-        control.connect(options.socket)
-    gained: list[str] = []
-    if options.namespaces:
-        gained = namespaces.enter(options.folder, options.tmpfs_mib, options.run_written, control)
-        options.shared_memory = "shared memory" in gained
-    confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
-    confine.prctl(confine.PR_SET_CHILD_SUBREAPER, 1)
-    sys.path.extend(options.packages)
-    for name in PRELOADED:
-        __import__(name)
-    for name in options.preload:
-        with contextlib.suppress(ImportError):  # the program that imports it will say so
-            __import__(name)
-    import builtins
-    from _sitebuiltins import Quitter
-
-    builtins.exit = Quitter("exit", "Ctrl-D")
-    builtins.quit = Quitter("quit", "Ctrl-D")
-    sys.set_int_max_str_digits(0)
-    os.chdir(options.folder)
-    descendants = Descendants()
-    if options.outer_readable is not None:
-        # A /proc of the runner's own shows only what is inside.
-        own = ["/proc"] if "proc" in gained else []
-        outer = confine.landlock_ruleset(
-            [*options.outer_readable, *own],
-            [options.folder, "/dev/null", *([SHARED_MEMORY] if options.shared_memory else [])],
-            exec_writable=options.run_written,
-        )
-        if enter := confine.landlock_entry(outer):
-            enter()
-        if outer is not None:
-            os.close(outer)
-    confine.drop_capabilities()
-    confine.prctl(confine.PR_SET_DUMPABLE, 0)
-    # Landlock does not protect modes and owners of files; unless the mounts are read-only, no program may change any.
-    keep_modes = options.outer_readable is not None and "read-only" not in gained
-    supervisor = Supervisor(options, control, descendants, keep_modes=keep_modes)
-    child.lower_fixed_limits()
-    _warm(options.folder)
-    gc.collect()
-    gc.freeze()
-    if hasattr(confine.LIBC, "malloc_trim"):
-        confine.LIBC.malloc_trim(0)  # a child gets fresh pages faster than copies of free ones
-    seccomp = confine.enter_common_filter()
-    wire.send(
-        control,
-        {"op": "hello", "landlock": confine.landlock_abi(), "seccomp": seccomp, "gained": gained},
-    )
-    supervisor.serve()

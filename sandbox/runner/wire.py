@@ -18,7 +18,9 @@ from typing import Any
 MAX_MESSAGE_BYTES = 1 << 16
 MAX_DESCRIPTORS = 8
 PARTING = struct.Struct("=BQ")
-"""A candidate's last word: its exit status and the most memory it held, in bytes."""
+"""What a candidate says last: its exit status and the most memory it held, in bytes."""
+CELL_DONE = struct.Struct("=BBQ")
+"""What a session says after a cell: its exit status, the key of a hint, and the most memory it held, in bytes."""
 RIGHTS_BYTES = socket.CMSG_SPACE(4 * MAX_DESCRIPTORS)
 
 

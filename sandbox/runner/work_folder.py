@@ -50,9 +50,9 @@ class Disk:
 
     MAX_ENTRIES = 4096
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, *, own: bool = True) -> None:
         self.folder = folder
-        self.own = os.stat(folder).st_dev != os.stat(os.path.dirname(folder)).st_dev
+        self.own = own and os.stat(folder).st_dev != os.stat(os.path.dirname(folder)).st_dev
 
     def used(self) -> int:
         """Bytes in use; a folder with too many entries to count is beyond any limit."""

@@ -11,6 +11,10 @@ SERVERS = {
         "stepgym.cli.serve_page:command",
         "The search trees of a run folder; `stepgym serve DIR` is the same.",
     ),
+    "chat": (
+        "stepgym.cli.serve_chat:command",
+        "An OpenAI-compatible endpoint that thinks by search.",
+    ),
     "openenv": ("stepgym.cli.serve_openenv:command", "An environment for OpenEnv's clients."),
 }
 
@@ -25,4 +29,4 @@ class ServerGroup(LazyGroup):
 
 @click.group(cls=ServerGroup, members=SERVERS, noun="server")
 def command() -> None:
-    """Serve a run's page or an environment. Servers listen on the loopback address only."""
+    """Serve a run's page, a chat endpoint or an environment."""

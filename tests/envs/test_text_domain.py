@@ -96,6 +96,44 @@ def test_python_is_run_and_its_output_comes_back() -> None:
         domain.close()
 
 
+def call(source: str) -> Step:
+    return Step(f"<tool_call>{source}</tool_call>")
+
+
+def shown(state: State) -> str:
+    return state.steps[-1].reply.removeprefix("<tool_result>").removesuffix("</tool_result>")
+
+
+def test_the_interpreter_stays_and_branches_with_the_states() -> None:
+    domain = TextDomain(sandbox="local")
+    try:
+        root = advance(domain, call("x = [1]\nopen('f', 'w').write('a')"))
+        [one, two] = domain.advance([root, root], [call("x.append(2); x"), call("x.append(3); x")])
+        assert (shown(one), shown(two)) == ("[1, 2]", "[1, 3]")
+        deeper = domain.advance([one, two, root], [call("x, open('f').read()")] * 3)
+        assert [shown(state) for state in deeper] == [
+            "([1, 2], 'a')",
+            "([1, 3], 'a')",
+            "([1], 'a')",
+        ]
+        assert domain.advance([root], [call("x.append(2); x")]) == [one]
+    finally:
+        domain.close()
+    assert domain.advance([one], [call("x")])[0].steps[-1].reply.count("[1, 2]") == 1, "rebuilt"
+    domain.close()
+
+
+def test_fresh_tools_forget() -> None:
+    domain = TextDomain(sandbox="local", tools="python_fresh")
+    try:
+        state = advance(domain, call("x = 1"), call("print(x)"))
+        assert "NameError" in state.steps[-1].reply
+    finally:
+        domain.close()
+    with pytest.raises(ValueError, match=r"unknown kind of tools 'pyhton'; did you mean 'python'"):
+        TextDomain(tools="pyhton")  # type: ignore[arg-type]
+
+
 def test_without_a_sandbox_calls_are_plain_text() -> None:
     state = advance(TextDomain(sandbox=None), Step("<tool_call>print(1)</tool_call>"))
     assert state.steps[-1].reply == "" and state.end is None

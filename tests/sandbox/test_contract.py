@@ -28,6 +28,7 @@ class _Kept:
 
     def __init__(self, inner: Sandbox) -> None:
         self.run, self.run_pairs = inner.run, inner.run_pairs
+        self.open_session = inner.open_session
 
     def close(self) -> None:
         """Leave the shared sandbox open."""

@@ -27,13 +27,15 @@ from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem, State, Step
 from stepgym.records.near_duplicates import likeness
 from stepgym.records.run_folder import RunFolder, read_episodes
+from stepgym.records.tree import path_to
 from stepgym.records.types import RunConfig
 from stepgym.training import fit, grpo, language_grpo
 from stepgym.training.config import TrainConfig, read_config
 from stepgym.training.language_examples import preference_rows
+from stepgym.training.language_grpo import token_units
 from stepgym.training.language_models import learned_log_probs
 from stepgym.training.train import train, training_env
-from stepgym.training.types import LossNotFinite, Progress, TrainingError
+from stepgym.training.types import Baseline, LossNotFinite, Progress, TrainingError
 
 ENV = "stepgym/Math-v0"
 needs_peft = pytest.mark.skipif(
@@ -229,12 +231,11 @@ def test_preferences_learn_neither_shared_steps_nor_replies(model: str, run: str
     assert learned == [f"So.\n\n{answer}<eos>", "<answer>77</answer><eos>"]
 
 
-def rewarded_by_length(answers: Any) -> Any:
-    """A random model solves nothing; a reward for odd lengths gives the update something to do."""
-    return lambda env, episodes, **settings: [
-        answer._replace(reward=float(len(episode.ids) % 2))
-        for answer, episode in zip(answers(env, episodes, **settings), episodes)
-    ]
+def odd_is_correct(record: EpisodeRecord, node: int) -> bool | None:
+    """A random model solves nothing; paths of odd length count as correct to give the update something to do."""
+    if record.nodes[node].end is None:
+        return None
+    return len("".join(record.nodes[at].text for at in path_to(record, node))) % 2 == 1
 
 
 @pytest.mark.parametrize(
@@ -254,7 +255,7 @@ def test_grpo_plays_an_environment(
     lora: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(language_grpo, "answers_of", rewarded_by_length(language_grpo.answers_of))
+    monkeypatch.setattr(grpo, "is_correct", odd_is_correct)
     out = tmp_path / "out"
     given = {
         "variant": variant,
@@ -321,48 +322,44 @@ def test_grpo_excludes_held_out_problems(model: str, tmp_path: Path) -> None:
     )
 
 
-def test_episodes_are_the_text_that_the_policy_read(model: str) -> None:
+@pytest.mark.parametrize("baseline", list(Baseline))
+def test_grpo_learns_the_tokens_that_were_sampled_and_no_others(
+    model: str, baseline: Baseline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The policy's own log-probabilities are found again; replies are read but not learned."""
+    monkeypatch.setattr(grpo, "is_correct", odd_is_correct)
     env = load_env(ENV, level=1, seed=4)
     env.domain = Verbose()
     loaded = load_language_model(model.removeprefix("hf:"), device="cpu")
     policy = TransformersPolicy(
         loaded, temperature=1.0, top_p=1.0, max_new_tokens=5, delimiters=("q",)
     )
-    problems = [env.problems[0]] * 3 + [env.problems[1]] * 3
-    episodes = language_grpo.play(policy, env, problems, max_steps=4)
-    assert len({tuple(episode.ids) for episode in episodes}) == 6, "each is a sample of its own"
-    for episode in episodes:
-        text = loaded.tokenizer.decode(episode.ids)
-        assert "noted" in text, "the reply to the first step stands there"
-        learned = loaded.tokenizer.decode([t for t, own in zip(episode.ids, episode.own) if own])
-        assert "noted" not in learned, "and is not learned"
-        assert loaded.tokenizer.decode(episode.prompt_ids) == "".join(
-            policy.layout.head(episode.problem.prompt)
-        )
-        first, second = episode.state.steps
-        assert learned.startswith(first.text) and text.rstrip("q").endswith(second.text.rstrip("q"))
-
-
-def test_sampled_log_probs_are_those_of_the_update(model: str) -> None:
-    """Tokens are learned as they were sampled: the policy's own log-probabilities are found again."""
-    env = load_env(ENV, level=1, seed=4)
-    env.domain = Verbose()
-    loaded = load_language_model(model.removeprefix("hf:"), device="cpu")
-    policy = TransformersPolicy(loaded, temperature=1.0, top_p=1.0, max_new_tokens=5)
-    episodes = language_grpo.play(policy, env, [env.problems[i] for i in range(4)], max_steps=4)
-    with torch.no_grad():
-        found = learned_log_probs(loaded.model, [episode.row for episode in episodes])
-    sampled = [step.log_prob for episode in episodes for step in episode.state.steps]
-    sizes = [len(step) for episode in episodes for step in episode.steps]
-    for part, log_prob in zip(torch.split(found, sizes), sampled, strict=True):
-        assert float(part.sum()) == pytest.approx(log_prob, abs=1e-4)
+    problems = [env.problems[i] for i in range(2)]
+    played = grpo.play(problems, env=env, policy=policy, group=4, baseline=baseline)
+    for record in played.records:
+        paths = grpo.learned_paths(record, baseline=baseline, scaled=False)
+        assert len(paths) >= 3, "all that did not end before the second step"
+        for path, (units,) in zip(paths, token_units(record, paths), strict=True):
+            row = units.sample
+            text = loaded.tokenizer.decode(row.ids)
+            own = [t for t, target in zip(row.ids, row.targets) if target == 1]
+            assert "noted" in text, "the reply to the first step stands there"
+            assert "noted" not in loaded.tokenizer.decode(own), "and is not learned"
+            assert text.startswith("".join(policy.layout.head(record.prompt)))
+            nodes = [record.nodes[at] for at in path.nodes]
+            assert own == [token for node in nodes for token in node.token_ids]
+            assert units.sizes == tuple(len(node.token_ids) for node in nodes)
+            with torch.no_grad():
+                found = learned_log_probs(loaded.model, [row])
+            sampled = [x for node in nodes for x in node.token_log_probs]
+            assert torch.allclose(found, torch.tensor(sampled), atol=1e-4)
 
 
 def test_grpo_that_was_cut_short_goes_on(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fit, "CHECKPOINT_SECONDS", -1.0)  # after every step
-    monkeypatch.setattr(language_grpo, "answers_of", rewarded_by_length(language_grpo.answers_of))
+    monkeypatch.setattr(grpo, "is_correct", odd_is_correct)
     settings = config(
         "grpo", model, tmp_path / "cut", group=4, batch=4, steps=4, max_new_tokens=6, max_steps=1
     )
@@ -387,7 +384,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fit, "CHECKPOINT_SECONDS", -1.0)  # after every step
-    monkeypatch.setattr(language_grpo, "answers_of", rewarded_by_length(language_grpo.answers_of))
+    monkeypatch.setattr(grpo, "is_correct", odd_is_correct)
     objective, calls = grpo.objective, []
 
     def poisoned(*given: Any, **settings: Any) -> torch.Tensor:
@@ -439,7 +436,7 @@ def test_a_generation_is_measured_on_problems_that_it_never_played(
         lora=0,
         device="cpu",
     )
-    results = llm_generation.run_generation(settings, tell=lambda line: None)
+    results = llm_generation.run_generation(settings, write_line=lambda line: None)
     assert [row["name"] for row in results["methods"]] == [
         "before",
         "after sft",
@@ -458,10 +455,12 @@ def test_a_generation_is_measured_on_problems_that_it_never_played(
         for node in record.nodes
     )
     seen = len(asked)
-    again = llm_generation.run_generation(settings, tell=lambda line: None)
+    again = llm_generation.run_generation(settings, write_line=lambda line: None)
     assert len(asked) == seen, "nothing is played or measured twice"
     assert again == results, "what play took, too"
-    part = llm_generation.run_generation(replace(settings, arms=("sft",)), tell=lambda line: None)
+    part = llm_generation.run_generation(
+        replace(settings, arms=("sft",)), write_line=lambda line: None
+    )
     assert part == results, "an arm that is not asked for again stays"
     with pytest.raises(TrainingError, match="samples was 4, is now 5"):
         llm_generation.run_generation(replace(settings, samples=5))
@@ -487,7 +486,7 @@ def test_arms_are_trained_in_an_order_of_their_own(
         out=str(tmp_path), init=model, episodes=4, samples=4, held_out=4, device="cpu"
     )
     for arms in (("dpo", "unverified"), ("sft", "dpo")):
-        llm_generation.run_generation(replace(settings, arms=arms), tell=lambda line: None)
+        llm_generation.run_generation(replace(settings, arms=arms), write_line=lambda line: None)
     after = f"hf:{tmp_path / 'sft'}"
     assert inits == [
         ("sft", model),

@@ -22,10 +22,10 @@ from stepgym.records.run_folder import RunFolder
 from stepgym.records.types import RecordError, RunConfig
 from stepgym.selfplay.play import selfplay
 from stepgym.selfplay.step_quality import auc
-from stepgym.training import embedded_trainers, examples
+from stepgym.training import embedded_trainers, examples, grpo
 from stepgym.training import fit as fitting
 from stepgym.training.config import ONLY_FOR, TrainConfig, read_config
-from stepgym.training.embedded_grpo import sample_answers, train_embedded_grpo
+from stepgym.training.embedded_grpo import train_embedded_grpo
 from stepgym.training.fit import fit
 from stepgym.training.train import train
 from stepgym.training.types import (
@@ -118,9 +118,8 @@ def test_grpo_raises_the_share_of_verified_answers(
     problems = [env.problems[i] for i in range(1000, 1100)]
 
     def solved() -> float:
-        groups = sample_answers(EmbeddedPolicy(model=model, distinct=False), env, problems, 4)
-        rewards = [answer.reward for group in groups for answer in group]
-        return sum(rewards) / len(rewards)
+        policy = EmbeddedPolicy(model=model, distinct=False)
+        return grpo.play(problems, env=env, policy=policy, group=4).reward
 
     before = solved()
     schedule = Schedule(40, 1e-2, warmup=5)

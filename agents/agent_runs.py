@@ -1,0 +1,227 @@
+"""Runs agents that drive themselves: one thread per episode, and whatever an agent does is a record.
+
+An agent that raises, hangs or does not end has failed on its problem, with a note; the others go on. A thread cannot
+be ended from outside: one that hangs is left behind, and its episode refuses further steps and model calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from stepgym.agents import boundary
+from stepgym.agents.boundary import Failure
+from stepgym.agents.chat_backends import backend_of
+from stepgym.agents.endpoint import RecordingServer
+from stepgym.agents.episode import Agent, Episode, EpisodeTree, ModelCall
+from stepgym.agents.episode_env import EpisodeEnv
+from stepgym.agents.types import NO_LIMIT, ROOT, Budget, NodeStatus, Policy, SearchTree
+from stepgym.envs.types import Environment, Problem, State
+from stepgym.sandbox.types import SandboxError
+
+TIMEOUT_S = 600.0
+"""For an episode without a time limit of its own."""
+AHEAD = 4
+"""Episodes that may be finished or running before the first is done, in multiples of those that run at once."""
+
+AgentLike = Agent | Callable[[Any], Any]
+"""An agent, or a function: of the episode if its parameter is named `episode`, else of a Gymnasium environment."""
+
+
+@dataclass(slots=True)
+class AgentEpisode:
+    """One problem's episode: running, or finished."""
+
+    shared: EpisodeTree
+    episode: Episode
+    deadline: float
+    slots: threading.Semaphore
+    """Released once the episode is finished."""
+    finished: threading.Event = field(default_factory=threading.Event)
+    lost_sandbox: SandboxError | None = None
+
+    @property
+    def problem(self) -> Problem:
+        return self.shared.problem
+
+    @property
+    def tree(self) -> SearchTree:
+        return self.shared.tree
+
+    @property
+    def calls(self) -> list[ModelCall]:
+        return self.shared.calls
+
+    @property
+    def best(self) -> int:
+        """The node that the agent ended at; if it is not an end, the last end that has an answer."""
+        tree, node = self.tree, self.episode.node
+        if tree.states[node].done or tree.status[ROOT] is NodeStatus.FAILED:
+            return node
+        answered = [at for at, state in enumerate(tree.states) if state.answer is not None]
+        return answered[-1] if answered else node
+
+
+def run_agent(
+    agent: AgentLike,
+    problems: Iterator[Problem],
+    *,
+    env: Environment,
+    policy: Policy | None = None,
+    budget: Budget | None = None,
+    see_verdicts: bool = True,
+    num_parallel: int = 64,
+) -> Iterator[AgentEpisode]:
+    """Let an agent play problems, `num_parallel` at a time, and yield the finished episodes in order.
+
+    `policy` is what the episodes' endpoints serve. `budget.wall_s` is also the time after which an agent counts as
+    hanging (`TIMEOUT_S` without it). Raises `SandboxError` if the environment's sandbox is lost.
+    """
+    budget = budget or NO_LIMIT
+    server = None if policy is None else RecordingServer(backend_of(policy))
+    slots = threading.Semaphore(num_parallel)
+    running: deque[AgentEpisode] = deque()
+    try:
+        while True:
+            for problem in islice(problems, AHEAD * num_parallel - len(running)):
+                _wait_for_slot(slots, running)
+                running.append(
+                    _start(
+                        agent,
+                        problem,
+                        env=env,
+                        server=server,
+                        budget=budget,
+                        see_verdicts=see_verdicts,
+                        slots=slots,
+                    )
+                )
+                if running[0].finished.is_set():
+                    break
+            if not running:
+                return
+            first = running.popleft()
+            _wait(first)
+            if first.lost_sandbox is not None:
+                raise first.lost_sandbox
+            if server is not None:
+                server.forget(first.shared)
+            yield first
+    finally:
+        for one in running:
+            one.shared.stopped = "the run has ended"
+        if server is not None:
+            server.close()
+
+
+def _start(
+    agent: AgentLike,
+    problem: Problem,
+    *,
+    env: Environment,
+    server: RecordingServer | None,
+    budget: Budget,
+    see_verdicts: bool,
+    slots: threading.Semaphore,
+) -> AgentEpisode:
+    state = boundary.attempt(lambda: env.domain.initial(problem), "domain")
+    tree = SearchTree(problem.id, [state if isinstance(state, State) else State(problem.prompt)])
+    shared = EpisodeTree(
+        env,
+        problem,
+        tree,
+        budget,
+        see_verdicts,
+        model="" if server is None else server.backend.model,
+    )
+    if server is not None:
+        shared.serve = lambda episode: server.url(episode, shared)
+    timeout_s = TIMEOUT_S if budget.wall_s is None else budget.wall_s
+    one = AgentEpisode(shared, Episode(shared), time.perf_counter() + timeout_s, slots)
+    if isinstance(state, Failure):
+        _finish(one, state)
+    else:
+        thread = threading.Thread(target=_play, args=(agent, one), daemon=True)
+        thread.start()
+    return one
+
+
+def _play(agent: AgentLike, one: AgentEpisode) -> None:
+    """Play one episode to its end, in a thread of its own."""
+    failure = None
+    try:
+        result = boundary.attempt(lambda: _act(agent, one.episode), "agent")
+        if isinstance(result, Failure):
+            failure = result
+        elif result is not None and not one.episode.done:
+            one.episode.answer(result)
+    except SandboxError as error:
+        one.lost_sandbox = error
+    except BaseException as error:  # noqa: BLE001 - `sys.exit` in an agent ends its episode, not the run
+        failure = Failure(f"agent: {type(error).__name__}: {error}"[: boundary.MAX_REASON_CHARS])
+    _finish(one, failure)
+
+
+def _act(agent: AgentLike, episode: Episode) -> str | None:
+    """Call the agent, wherever it takes an episode or an environment and whether it is a coroutine or not."""
+    if isinstance(agent, Agent):
+        result: Any = agent.act(episode)
+    else:
+        result = agent(episode if takes_episode(agent) else EpisodeEnv(episode))
+    if inspect.isawaitable(result):
+        result = asyncio.run(_awaited(result))
+    if result is not None and not isinstance(result, str | int | float):
+        return None  # an agent may return whatever it wants; only text and numbers are answers
+    return None if result is None or isinstance(result, bool) else str(result)
+
+
+async def _awaited(result: Any) -> Any:
+    return await result
+
+
+def takes_episode(function: Callable[..., Any]) -> bool:
+    """Return whether the first parameter of a function is named `episode`."""
+    parameters = list(inspect.signature(function).parameters)
+    return bool(parameters) and parameters[0] == "episode"
+
+
+def _finish(one: AgentEpisode, failure: Failure | None) -> None:
+    """Close an episode, once; an agent that fails after the end of its episode is only noted."""
+    shared = one.shared
+    with shared.lock:
+        if one.finished.is_set():
+            return
+        shared.tree.usage.wall_s = time.perf_counter() - shared.started
+        shared.stopped = shared.stopped or "the agent has ended"
+        if failure is not None:
+            boundary.note(shared.tree, one.episode.node, failure.reason)
+            if not one.episode.done:
+                shared.tree.status[one.episode.node] = NodeStatus.FAILED
+        one.finished.set()
+    one.slots.release()
+
+
+def _wait(one: AgentEpisode) -> None:
+    """Wait until an episode is finished, at most to its deadline."""
+    if not one.finished.wait(max(0.0, one.deadline - time.perf_counter())):
+        _time_out(one)
+
+
+def _wait_for_slot(slots: threading.Semaphore, running: deque[AgentEpisode]) -> None:
+    """Wait until an episode may start; those whose time is over make room."""
+    while not slots.acquire(timeout=0.05):
+        for one in running:
+            if time.perf_counter() > one.deadline:
+                _time_out(one)
+
+
+def _time_out(one: AgentEpisode) -> None:
+    seconds = time.perf_counter() - one.shared.started
+    _finish(one, Failure(f"agent: no end after {seconds:.1f} s"))

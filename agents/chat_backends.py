@@ -1,0 +1,183 @@
+"""What answers an episode's model calls: a policy in this process, or an OpenAI-compatible server.
+
+A policy sees a conversation as a state: the first user message is the prompt, each assistant message a step, and what
+comes between two assistant messages (tool results, further user messages) the reply to the first. A policy that needs
+the environment's data (`State.public`) gets that of the episode. A repeated request gets new samples; temperature 0
+asks for the likeliest step. All other options but `n` are the policy's own, and `tools` are not shown to it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from stepgym.agents import boundary
+from stepgym.agents.continuous import CallMerger
+from stepgym.agents.costs import num_parameters
+from stepgym.agents.types import Policy
+from stepgym.envs.types import State, Step
+
+MERGE_WINDOW_S = 0.001
+MAX_CHOICES = 128
+
+
+class BackendError(Exception):
+    """A call that cannot be answered: the HTTP status and a message for the caller."""
+
+    def __init__(self, status: int, message: str, *, kind: str = "invalid_request_error") -> None:
+        super().__init__(message)
+        self.status, self.kind = status, kind
+
+
+class ChatBackend(Protocol):
+    """What answers chat completions."""
+
+    model: str
+    num_parameters: int
+
+    def complete(self, request: Mapping[str, Any], *, state: State) -> Mapping[str, Any]:
+        """Return the body of a chat completion; `state` is where the episode stands. Raises `BackendError`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class CompletesChats(Protocol):
+    """A policy in front of a server: requests are passed on to it as they are."""
+
+    @property
+    def model(self) -> str: ...
+
+    def complete_chat(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the server's response to a chat-completion request. Raises `BackendError`."""
+        ...
+
+
+class ServerBackend:
+    """Passes requests on through a policy that is in front of a server."""
+
+    def __init__(self, policy: CompletesChats) -> None:
+        self._policy = policy
+        self.model = policy.model
+        self.num_parameters = num_parameters(policy)
+
+    def complete(self, request: Mapping[str, Any], *, state: State) -> Mapping[str, Any]:
+        response = self._policy.complete_chat(request)
+        if not isinstance(response, Mapping) or not isinstance(response.get("choices"), list):
+            raise BackendError(502, f"no chat completion: {response!r:.200}", kind="upstream_error")
+        return response
+
+    def close(self) -> None:
+        pass
+
+
+class PolicyBackend:
+    """Asks a policy for one step per choice. Concurrent calls become one batch."""
+
+    model = "policy"
+
+    def __init__(self, policy: Policy) -> None:
+        self.num_parameters = num_parameters(policy)
+        self._policy = policy
+        self._merge = CallMerger(self._propose, lambda: MAX_CHOICES, window_s=MERGE_WINDOW_S)
+
+    def _propose(self, asked: list[Any]) -> list[tuple[list[Step], str]]:
+        states, counts = [state for state, _ in asked], [count for _, count in asked]
+        steps, faults = boundary.propose(
+            self._policy, states, counts, owners=list(range(len(asked)))
+        )
+        return [(own, faults.get(at, "")) for at, own in enumerate(steps)]
+
+    def complete(self, request: Mapping[str, Any], *, state: State) -> Mapping[str, Any]:
+        count = request.get("n") or 1
+        if not boundary.is_count(count) or not 1 <= count <= MAX_CHOICES:
+            raise BackendError(400, f"n={count!r:.80}: a whole number from 1 to {MAX_CHOICES}")
+        seen = conversation_state(request.get("messages"), state)
+        ((steps, fault),) = self._merge([(seen, count)])
+        if not steps:
+            raise BackendError(502, fault or "the policy proposed nothing", kind="upstream_error")
+        return completion(self.model, steps)
+
+    def close(self) -> None:
+        self._merge.close()
+
+
+def backend_of(policy: Policy) -> ChatBackend:
+    """Return what serves a policy to agents."""
+    if isinstance(policy, CompletesChats):
+        return ServerBackend(policy)
+    return PolicyBackend(policy)
+
+
+def conversation_state(messages: object, state: State) -> State:
+    """Return a conversation as a policy sees it. Raises `BackendError` for what is no conversation."""
+    if not isinstance(messages, list) or not messages:
+        raise BackendError(400, "messages: a list of messages is needed")
+    before: list[str] = []
+    steps: list[Step] = []
+    replies: list[list[str]] = []
+    for message in messages:
+        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+            raise BackendError(400, f"a message needs a role and content, not {message!r:.200}")
+        text = message_text(message)
+        if message["role"] == "assistant":
+            steps.append(Step(text))
+            replies.append([])
+        elif replies:
+            replies[-1].append(text)
+        else:
+            before.append(text)
+    shown = [
+        Step(step.text, reply="\n".join(reply)) for step, reply in zip(steps, replies, strict=True)
+    ]
+    return State("\n\n".join(before), tuple(shown), public=state.public, draw=state.draw)
+
+
+def message_text(message: Mapping[str, Any]) -> str:
+    """Return a message's text: its content, or the text parts of it, and its tool calls as JSON."""
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [content]
+    texts = [
+        part if isinstance(part, str) else str(part.get("text") or "")
+        for part in parts
+        if isinstance(part, str | Mapping)
+    ]
+    calls = message.get("tool_calls")
+    if isinstance(calls, Sequence) and calls:
+        texts.append(json.dumps([call.get("function") for call in calls if call], default=str))
+    return "\n".join(text for text in texts if text)
+
+
+def completion(model: str, steps: Sequence[Step]) -> dict[str, Any]:
+    """Return the body of a chat completion with one choice per step."""
+    choices = []
+    for index, step in enumerate(steps):
+        choice: dict[str, Any] = {
+            "index": index,
+            "message": {"role": "assistant", "content": step.text},
+            "finish_reason": "stop",
+        }
+        if step.token_ids is not None:
+            choice["token_ids"] = list(step.token_ids)
+            choice["token_log_probs"] = list(step.token_log_probs or ())
+        choices.append(choice)
+    prompt, new = sum(s.num_prompt_tokens for s in steps), sum(s.num_tokens for s in steps)
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": choices,
+        "usage": {
+            "prompt_tokens": prompt,
+            "completion_tokens": new,
+            "total_tokens": prompt + new,
+            "completion_tokens_details": {
+                "reasoning_tokens": sum(s.num_reasoning_tokens for s in steps)
+            },
+        },
+    }

@@ -1,0 +1,106 @@
+"""Token rows: what a policy read and wrote, for trainers that take ids (supervised, GRPO and its like)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from stepgym.agents.policies.layout import Layout
+from stepgym.agents.types import EpisodeRecord
+from stepgym.records.rollouts import (
+    check_tokenizer,
+    ended_rollouts,
+    group_advantages,
+    tokenizer_of,
+    tree_token_advantages,
+)
+from stepgym.records.rows.options import PROBLEM, Columns, Row, RowOptions, problem_columns
+from stepgym.records.types import Advantage, RecordError, Rollout
+
+IGNORED = -100
+"""The label of a token that is not learned, as PyTorch's cross-entropy and all trainers know it."""
+COLUMNS: Columns = {
+    **PROBLEM,
+    "attempt": "int",
+    "input_ids": ["int"],
+    "labels": ["int"],
+    "advantages": ["float"],
+    "log_probs": ["float"],
+    "step_ends": ["int"],
+    "step_rewards": ["float"],
+    "reward": "float",
+    "verdict": "text",
+    "count": "int",
+}
+
+
+def rows(record: EpisodeRecord, options: RowOptions) -> Iterator[Row]:
+    """Yield one row per finished path that has something to learn; undecided paths have not.
+
+    `labels`, `advantages` and `log_probs` have one entry per entry of `input_ids`; `step_ends` are indices into it.
+    """
+    rollouts = [rollout for _, rollout in token_rollouts(record, options)]
+    if options.advantages is Advantage.TREE:
+        advantages = tree_token_advantages(rollouts, record)
+    else:
+        mean = options.mean_rewards.get(record.problem_id, 0.0)
+        advantages = [group_advantages(rollout, mean) for rollout in rollouts]
+    for rollout, row in zip(rollouts, advantages):
+        labels = [
+            IGNORED if advantage is None else label
+            for label, advantage in zip(labelled(rollout, options), row)
+        ]
+        if all(label == IGNORED for label in labels):
+            continue
+        before = len(rollout.prompt_ids)
+        yield {
+            **problem_columns(record),
+            "attempt": record.attempt,
+            "input_ids": [*rollout.prompt_ids, *rollout.ids],
+            "labels": [IGNORED] * before + labels,
+            "advantages": [0.0] * before + [advantage or 0.0 for advantage in row],
+            "log_probs": [None] * before + list(rollout.log_probs),
+            "step_ends": [before + end for end in rollout.step_ends],
+            "step_rewards": list(rollout.step_rewards),
+            "reward": rollout.reward,
+            "verdict": rollout.verdict,
+            "count": rollout.count,
+        }
+
+
+def token_rollouts(
+    record: EpisodeRecord, options: RowOptions, *, ends: Collection[int] | None = None
+) -> list[tuple[int, Rollout]]:
+    """Return the record's rollouts with their end nodes, only those in `ends` if given, in the order of `ends`.
+
+    Recorded tokens are taken as they are. A layout tokenises the text of records without tokens, and of others only
+    with `retokenise`. Raises `RecordError` for records without tokens if there is no layout.
+    """
+    layout: Layout | None = options.tokens
+    recorded = any(node.token_ids is not None for node in record.nodes)
+    if recorded and layout is not None and not options.retokenise:
+        check_tokenizer(record, layout.describe_tokenizer())
+    if recorded and (layout is None or _same_tokenizer(record, layout)):
+        layout = None
+    elif layout is None and len(record.nodes) > 1:
+        raise RecordError(
+            f"record {record.problem_id} holds no tokens; name the model whose tokenizer makes them: --model hf:NAME"
+        )
+    return ended_rollouts(record, layout, ends=ends)
+
+
+def labelled(rollout: Rollout, options: RowOptions) -> list[int]:
+    """Return the label of each token after the prompt: the policy's own ones, with or without internal reasoning."""
+    learned = list(rollout.is_own)
+    if not options.learn_reasoning:
+        if options.tokens is None:
+            raise ValueError(
+                "to mask internal reasoning its tokens must be read: name the model that played, --model hf:NAME"
+            )
+        reasoning = options.tokens.is_reasoning(rollout.ids)
+        learned = [own and not hidden for own, hidden in zip(learned, reasoning)]
+    return [token if own else IGNORED for token, own in zip(rollout.ids, learned)]
+
+
+def _same_tokenizer(record: EpisodeRecord, layout: Layout) -> bool:
+    mine = tokenizer_of(record)
+    return mine is None or mine.get("hash") == layout.describe_tokenizer()["hash"]

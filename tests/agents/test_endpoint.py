@@ -1,0 +1,452 @@
+"""The recording endpoint: real clients call it, every call is on the episode, and bad use is a proper error."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+import pytest
+
+from stepgym.agents import Budget, solve
+from stepgym.agents.endpoint import MAX_IN_FLIGHT
+from stepgym.agents.episode import Episode
+from stepgym.agents.policies.chat_policy import ChatPolicy
+from stepgym.agents.policies.scripted import ScriptedPolicy
+from stepgym.agents.types import EpisodeRecord, Policy
+from stepgym.envs.families.words import same_word_env
+from stepgym.envs.types import State, Step
+from stepgym.records.schema import from_line, to_line
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "step",
+        "description": "Take one step.",
+        "parameters": {"type": "object", "properties": {"text": {"type": "string"}}},
+    },
+}
+
+
+def spells(state: State) -> list[Step]:
+    """The next letter of `cab`, with tokens."""
+    letter = "cab"[len(state.steps) % 3]
+    token = Step(
+        letter,
+        log_prob=-0.5,
+        num_tokens=1,
+        num_prompt_tokens=5,
+        token_ids=(ord(letter),),
+        token_log_probs=(-0.5,),
+    )
+    return [token] * 4
+
+
+def run(agent: Callable[[Episode], Any], policy: Policy | None = None, **settings: Any) -> Any:
+    count = settings.pop("count", 1)
+    return solve(
+        same_word_env(count=count), agent=agent, policy=policy or ScriptedPolicy(spells), **settings
+    )
+
+
+def client_of(episode: Episode) -> openai.OpenAI:
+    return openai.OpenAI(base_url=episode.endpoint, api_key="none", max_retries=0)
+
+
+def chats(episode: Episode) -> None:
+    """An agent on the openai package: asks, steps, and shows the environment's reply as a user message."""
+    with client_of(episode) as client:
+        messages: list[Any] = [{"role": "user", "content": episode.prompt}]
+        while not episode.done:
+            reply = client.chat.completions.create(
+                model=episode.model, messages=messages, tools=[TOOL]
+            )
+            text = reply.choices[0].message.content or ""
+            result = episode.step(text)
+            messages += [
+                {"role": "assistant", "content": text},
+                {"role": "user", "content": result.text or "ok"},
+            ]
+
+
+def test_every_call_is_recorded_with_messages_tools_usage_and_tokens() -> None:
+    (record,) = run(chats)
+    assert record.verdict == "correct"
+    assert [call["node"] for call in record.calls] == [0, 1, 2]
+    assert [len(call["request"]["messages"]) for call in record.calls] == [1, 3, 5]
+    assert all(
+        call["request"]["tools"] == [TOOL] and call["status"] == 200 for call in record.calls
+    )
+    assert [tuple(call["token_ids"]) for call in record.calls] == [(99,), (97,), (98,)]
+    assert [node.token_ids for node in record.nodes[1:]] == [(99,), (97,), (98,)]
+    assert [node.token_log_probs for node in record.nodes[1:]] == [(-0.5,)] * 3
+    assert record.usage["model_calls"] == 3
+    assert (record.usage["visible_tokens"], record.usage["prompt_tokens"]) == (3, 15)
+    again = from_line(to_line(record))
+    assert to_line(again) == to_line(record)
+
+
+def test_streams_are_recorded_too() -> None:
+    def streams(episode: Episode) -> None:
+        with client_of(episode) as client:
+            for letter in "cab":
+                messages: list[Any] = [{"role": "user", "content": "go"}]
+                for earlier in "cab"["cab".index(letter) :: -1][1:]:
+                    messages.insert(1, {"role": "assistant", "content": earlier})
+                stream = client.chat.completions.create(
+                    model=episode.model,
+                    messages=messages,
+                    stream=True,
+                    stream_options={"include_usage": True},
+                )
+                chunks = list(stream)
+                text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+                assert chunks[-1].usage is not None and chunks[-1].usage.completion_tokens == 1
+                episode.step(text)
+
+    (record,) = run(streams)
+    assert record.verdict == "correct", record.note
+    assert [call["status"] for call in record.calls] == [200] * 3
+
+
+def test_the_models_are_listed_and_repeated_requests_get_new_samples() -> None:
+    def asks(episode: Episode) -> str:
+        with client_of(episode) as client:
+            assert [model.id for model in client.models.list()] == [episode.model]
+            texts = [
+                client.chat.completions.create(
+                    model=episode.model, messages=[{"role": "user", "content": "go"}], n=2
+                )
+                for _ in range(2)
+            ]
+        return "".join(c.message.content or "" for reply in texts for c in reply.choices)
+
+    (record,) = run(asks, ScriptedPolicy(lambda state: list("abcd")))
+    assert record.answer == "abcd"
+
+
+def test_a_spent_budget_is_status_402_and_steps_are_still_allowed() -> None:
+    seen: list[openai.APIStatusError] = []
+
+    def spends(episode: Episode) -> None:
+        with client_of(episode) as client:
+            for _ in range(5):
+                try:
+                    client.chat.completions.create(
+                        model=episode.model, messages=[{"role": "user", "content": "go"}]
+                    )
+                except openai.APIStatusError as error:
+                    seen.append(error)
+                    break
+        for letter in "cab":
+            episode.step(letter)
+
+    (record,) = run(spends, budget=Budget(new_tokens=2))
+    assert record.verdict == "correct"
+    assert [call["status"] for call in record.calls] == [200, 200, 402]
+    assert seen[0].status_code == 402 and "budget is spent" in str(seen[0])
+    assert record.usage["model_calls"] == 2
+
+
+def raw(episode: Episode, method: str, path: str, body: bytes = b"", **headers: str) -> Any:
+    """Send a request as it is; return status and JSON body."""
+    url = urlsplit(episode.endpoint)
+    connection = http.client.HTTPConnection(url.hostname or "", url.port or 0, timeout=20)
+    try:
+        connection.request(method, url.path + path, body, headers)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+GOOD = {"model": "policy", "messages": [{"role": "user", "content": "go"}]}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "message"),
+    [
+        ("POST", "/chat/completions", b"{", 400, "the body is no JSON"),
+        ("POST", "/chat/completions", b"[1]", 400, "no JSON object"),
+        ("POST", "/chat/completions", b"\xff", 400, "the body is no JSON"),
+        ("POST", "/chat/completions", {**GOOD, "model": "gpt-5"}, 404, "no model 'gpt-5'"),
+        ("POST", "/chat/completions", {"messages": []}, 404, "no model None"),
+        ("POST", "/chat/completions", {"model": "policy"}, 400, "a list of messages is needed"),
+        ("POST", "/chat/completions", {**GOOD, "messages": [7]}, 400, "a message needs a role"),
+        ("POST", "/chat/completions", {**GOOD, "n": -1}, 400, "n=-1"),
+        ("POST", "/chat/completions", {**GOOD, "n": 10**9}, 400, "n=1000000000"),
+        ("POST", "/chat/completions", {**GOOD, "n": "2"}, 400, "n='2'"),
+        ("POST", "/responses", GOOD, 404, "is not served"),
+        ("GET", "/chat/completions", b"", 404, "is not served"),
+        ("GET", "/models/../..", b"", 404, "is not served"),
+    ],
+)
+def test_bad_requests_are_json_errors_and_the_episode_goes_on(
+    method: str, path: str, body: Any, status: int, message: str
+) -> None:
+    found: list[Any] = []
+
+    def asks(episode: Episode) -> str:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        found.append(raw(episode, method, path, data))
+        assert raw(episode, "POST", "/chat/completions", json.dumps(GOOD).encode())[0] == 200
+        return "cab"
+
+    (record,) = run(asks)
+    ((code, answer),) = found
+    assert code == status
+    assert message in answer["error"]["message"] and answer["error"]["type"]
+    assert record.verdict == "correct", record.note
+
+
+def test_another_path_is_no_episode() -> None:
+    found: list[Any] = []
+
+    def asks(episode: Episode) -> str:
+        url = urlsplit(episode.endpoint)
+        connection = http.client.HTTPConnection(url.hostname or "", url.port or 0, timeout=20)
+        connection.request("POST", "/somebody-else/v1/chat/completions", json.dumps(GOOD))
+        found.append(connection.getresponse().status)
+        return "cab"
+
+    run(asks)
+    assert found == [404]
+
+
+def test_an_ended_episode_is_served_no_longer() -> None:
+    urls: list[Episode] = []
+
+    def keeps(episode: Episode) -> str:
+        if urls:
+            found.append(raw(urls[0], "POST", "/chat/completions", json.dumps(GOOD).encode()))
+        else:
+            urls.append(episode)
+            assert episode.endpoint
+        return "cab"
+
+    found: list[Any] = []
+    first, second = run(keeps, count=2, num_parallel=1)
+    ((status, answer),) = found
+    assert status in (402, 404) and "error" in answer
+    assert (first.verdict, second.verdict) == ("correct", "correct")
+
+
+def test_a_policy_that_fails_is_an_error_to_the_agent() -> None:
+    def broken(state: State) -> list[Step]:
+        raise RuntimeError("out of memory")
+
+    def asks(episode: Episode) -> str:
+        status, answer = raw(episode, "POST", "/chat/completions", json.dumps(GOOD).encode())
+        return f"{status} {answer['error']['message']}"
+
+    (record,) = run(asks, ScriptedPolicy(broken))
+    assert record.answer == "502 policy: RuntimeError: out of memory"
+    assert [call["status"] for call in record.calls] == [502]
+
+
+def test_a_connection_closed_in_the_middle_of_a_stream_harms_nobody() -> None:
+    def closes(episode: Episode) -> str:
+        if episode.prompt == "word 1":
+            url = urlsplit(episode.endpoint)
+            connection = http.client.HTTPConnection(url.hostname or "", url.port or 0)
+            body = json.dumps({**GOOD, "stream": True})
+            connection.request("POST", url.path + "/chat/completions", body)
+            connection.close()
+            connection = http.client.HTTPConnection(url.hostname or "", url.port or 0)
+            connection.putrequest("POST", url.path + "/chat/completions")
+            connection.putheader("content-length", "1000")
+            connection.endheaders(b"{")
+            connection.close()
+        chats(episode)
+        return "cab"
+
+    assert [record.verdict for record in run(closes, count=3)] == ["correct"] * 3
+
+
+def test_a_flood_gets_status_429_and_the_others_go_on() -> None:
+    release = threading.Event()
+
+    def slow(state: State) -> list[Step]:
+        if state.prompt == "flood":
+            release.wait(10)
+        return spells(state)
+
+    def floods(episode: Episode) -> Any:
+        if episode.prompt != "word 0":
+            return "cab"
+        body = json.dumps({**GOOD, "messages": [{"role": "user", "content": "flood"}]}).encode()
+        codes: list[int] = []
+        threads = [
+            threading.Thread(
+                target=lambda: codes.append(raw(episode, "POST", "/chat/completions", body)[0])
+            )
+            for _ in range(MAX_IN_FLIGHT + 8)
+        ]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + 10
+        while codes.count(429) < 8 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        release.set()
+        for thread in threads:
+            thread.join()
+        return f"{codes.count(200)} {codes.count(429)}"
+
+    first, second = run(floods, ScriptedPolicy(slow), count=2)
+    assert first.answer == f"{MAX_IN_FLIGHT} 8"
+    assert second.verdict == "correct"
+
+
+def test_thirty_two_agents_side_by_side_with_every_call_recorded() -> None:
+    records: Sequence[EpisodeRecord] = run(chats, count=32, num_parallel=32)
+    assert [record.verdict for record in records] == ["correct"] * 32
+    assert [len(record.calls) for record in records] == [3] * 32
+    for record in records:
+        assert record.calls[0]["request"]["messages"][0]["content"] == record.prompt
+
+
+def test_the_endpoint_adds_little_time_to_a_call() -> None:
+    """Measured without a client library: a request, the policy, the record and the response."""
+    times: list[float] = []
+
+    def asks(episode: Episode) -> str:
+        url = urlsplit(episode.endpoint)
+        connection = http.client.HTTPConnection(url.hostname or "", url.port or 0)
+        for number in range(200):
+            body = json.dumps({**GOOD, "user": str(number)})
+            started = time.perf_counter()
+            connection.request("POST", url.path + "/chat/completions", body)
+            connection.getresponse().read()
+            times.append(time.perf_counter() - started)
+        return "cab"
+
+    run(asks)
+    assert statistics.median(times) < 0.02, "2 ms on an idle machine; ten times that under load"
+
+
+class Upstream(BaseHTTPRequestHandler):
+    """A chat server that calls the tool `step` with the next letter, and gives tokens."""
+
+    requests: list[Any]
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.requests.append(request)
+        if request["messages"][0]["content"] == "refuse":
+            self._send(400, {"error": {"message": "context too long", "code": 400}})
+            return
+        letter = "cab"[sum(m["role"] == "tool" for m in request["messages"])]
+        call = {"name": "step", "arguments": json.dumps({"text": letter})}
+        message = {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": f"call-{letter}", "type": "function", "function": call}],
+        }
+        choice = {
+            "index": 0,
+            "message": message,
+            "finish_reason": "tool_calls",
+            "token_ids": [1, 2],
+            "logprobs": {"content": [{"logprob": -1.0}, {"logprob": -2.0}]},
+        }
+        usage = {"prompt_tokens": 11, "completion_tokens": 2, "total_tokens": 13}
+        self._send(
+            200,
+            {"id": "x", "object": "chat.completion", "created": 0, "model": "served"}
+            | {"choices": [choice], "usage": usage},
+        )
+
+    def _send(self, status: int, answer: Mapping[str, Any]) -> None:
+        data = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@pytest.fixture
+def upstream() -> Iterator[tuple[ChatPolicy, list[Any]]]:
+    requests: list[Any] = []
+    handler = type("Handler", (Upstream,), {"requests": requests})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}/v1#served"
+    yield ChatPolicy(url, return_token_ids=True, max_retries=0), requests
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def calls_tools(episode: Episode) -> None:
+    """A tool-calling loop as users of the openai package write it."""
+    with client_of(episode) as client:
+        messages: list[Any] = [{"role": "user", "content": episode.prompt}]
+        while not episode.done:
+            message = (
+                client.chat.completions.create(
+                    model=episode.model,
+                    messages=messages,
+                    tools=[TOOL],  # type: ignore[list-item]
+                )
+                .choices[0]
+                .message
+            )
+            messages.append(message.model_dump(exclude_none=True))
+            for call in message.tool_calls or ():
+                text = json.loads(call.function.arguments)["text"]  # type: ignore[union-attr]
+                result = episode.step(text)
+                messages.append(
+                    {"role": "tool", "tool_call_id": call.id, "content": result.text or "ok"}
+                )
+
+
+def test_a_served_models_calls_are_passed_on_and_recorded(
+    upstream: tuple[ChatPolicy, list[Any]],
+) -> None:
+    policy, requests = upstream
+    (record,) = run(calls_tools, policy)
+    assert record.verdict == "correct"
+    assert all(r["tools"] == [TOOL] and r["return_token_ids"] for r in requests)
+    assert [tuple(call["token_ids"]) for call in record.calls] == [(1, 2)] * 3
+    assert [tuple(call["token_log_probs"]) for call in record.calls] == [(-1.0, -2.0)] * 3
+    assert (record.usage["prompt_tokens"], record.usage["visible_tokens"]) == (33, 6)
+    tools = [m for m in record.calls[-1]["request"]["messages"] if m["role"] == "tool"]
+    assert [m["content"] for m in tools] == ["ok", "ok"], "foreign text is kept"
+    assert all(node.token_ids is None for node in record.nodes), "a tool call is no step's own text"
+
+
+def test_a_servers_refusal_reaches_the_agent(upstream: tuple[ChatPolicy, list[Any]]) -> None:
+    def refused(episode: Episode) -> str:
+        with client_of(episode) as client, pytest.raises(openai.BadRequestError) as raised:
+            client.chat.completions.create(
+                model=episode.model, messages=[{"role": "user", "content": "refuse"}]
+            )
+        return "cab" if "context too long" in str(raised.value) else str(raised.value)
+
+    (record,) = run(refused, upstream[0])
+    assert record.answer == "cab"
+
+
+def test_a_dead_server_is_an_error_to_the_agent() -> None:
+    def asks(episode: Episode) -> str:
+        with client_of(episode) as client, pytest.raises(openai.APIStatusError) as raised:
+            client.chat.completions.create(
+                model=episode.model, messages=[{"role": "user", "content": "go"}]
+            )
+        return str(raised.value.status_code)
+
+    (record,) = run(asks, ChatPolicy("http://127.0.0.1:9#served", max_retries=0))
+    assert record.answer == "502"

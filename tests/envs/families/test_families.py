@@ -1,0 +1,115 @@
+"""Every family, because it is listed: worked solutions, step verifiers, seeds and levels."""
+
+from __future__ import annotations
+
+import pytest
+
+from stepgym.envs.families.game import GameDomain
+from stepgym.envs.reasoning_env import ReasoningEnv
+from stepgym.envs.registry import FAMILIES, load_env
+from stepgym.envs.types import Problem, State, Status, Step
+
+
+def family(name: str, level: int, seed: int = 0) -> ReasoningEnv:
+    return load_env(f"{name}-v0", level=level, seed=seed)
+
+
+def first(env: ReasoningEnv, count: int = 4) -> list[Problem]:
+    return [env.problems[i] for i in range(count)]
+
+
+def solved(problem: Problem) -> State:
+    return State(problem.prompt, tuple(Step(text) for text in problem.solution))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_worked_solutions_are_played_to_a_correct_answer(name: str) -> None:
+    for level in (1, 4, 7, 10):
+        env = family(name, level)
+        for problem in first(env, 2):
+            env.reset(options={"problem": problem})
+            for step in problem.solution:
+                *_, info = env.step(step)
+            assert info.get("verdict") == "correct", (problem.prompt, problem.solution, info)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_no_step_of_a_worked_solution_is_called_incorrect(name: str) -> None:
+    for level in (1, 5, 10):
+        env = family(name, level)
+        problems = first(env)
+        assert env.step_verifier is not None
+        for problem, verdicts in zip(
+            problems, env.step_verifier.verify_steps(problems, [solved(p) for p in problems])
+        ):
+            for text, verdict in zip(problem.solution, verdicts, strict=True):
+                assert verdict.status is not Status.INCORRECT, (problem.prompt, text, verdict)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_changed_answer_is_incorrect(name: str) -> None:
+    env = family(name, 5)
+    for problem in first(env):
+        last = problem.reference[-1]
+        changed = problem.reference[:-1] + ("2" if last == "1" else "1")
+        [verdict] = env.verifier.verify([problem], [changed])
+        assert verdict.status is Status.INCORRECT, (problem.prompt, changed)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_seeds_share_nothing_beyond_chance_at_the_highest_level(name: str) -> None:
+    drawn = [{p.prompt for p in first(family(name, 10, seed), 15)} for seed in range(3)]
+    assert all(len(prompts) >= 14 for prompts in drawn)
+    assert len(set.union(*drawn)) >= sum(map(len, drawn)) - 2
+
+
+def difficulty(env: ReasoningEnv) -> float:
+    """Return the mean length of the worked solution: steps for games, characters for text."""
+    game = isinstance(env.domain, GameDomain)
+    lengths = [len(p.solution) if game else len("".join(p.solution)) for p in first(env, 40)]
+    return sum(lengths) / len(lengths)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_worked_solutions_grow_with_the_level(name: str) -> None:
+    low, middle, high = (difficulty(family(name, level)) for level in (1, 5, 10))
+    assert low < high and low <= middle * 1.1 and middle <= high * 1.1, (low, middle, high)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_reference_does_not_stand_in_the_prompt_by_construction(name: str) -> None:
+    problems = first(family(name, 8), 10)
+    assert not all(p.reference in p.prompt for p in problems)
+
+
+@pytest.mark.parametrize("name", ["Hanoi", "SlidingTiles"])
+def test_a_step_away_from_the_goal_is_incorrect_if_no_move_is_to_spare(name: str) -> None:
+    env = family(name, 10)
+    assert env.step_verifier is not None
+    for problem in first(env):
+        start = env.domain.initial(problem)
+        shortest = problem.solution[0]
+        steps = [text for text in env.domain.legal_steps(start) if text != shortest]  # type: ignore[attr-defined]
+        states = env.domain.advance([start] * len(steps), [Step(text) for text in steps])
+        verdicts = env.step_verifier.verify_steps([problem] * len(states), states)
+        there = env.domain.advance([start], [Step(shortest)])
+        [[good]] = env.step_verifier.verify_steps([problem], there)
+        assert good.correct
+        assert any(verdict.status is Status.INCORRECT for [verdict] in verdicts)
+
+
+def test_a_value_that_leaves_sudoku_without_a_solution_is_incorrect() -> None:
+    env = family("Sudoku", 4)
+    assert env.step_verifier is not None
+    seen = set()
+    for problem in first(env, 6):
+        start = env.domain.initial(problem)
+        steps = env.domain.legal_steps(start)  # type: ignore[attr-defined]
+        states = env.domain.advance([start] * len(steps), [Step(text) for text in steps])
+        for text, [verdict] in zip(
+            steps, env.step_verifier.verify_steps([problem] * len(states), states)
+        ):
+            seen.add(verdict.status)
+            if text in problem.solution:
+                assert verdict.correct, (problem.prompt, text)
+    assert seen == {Status.CORRECT, Status.INCORRECT}

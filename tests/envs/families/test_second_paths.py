@@ -1,0 +1,417 @@
+"""References of the families by a second path: read from the question's words alone, solved by another method.
+
+Nothing of the generators is imported. SymPy, brute force and Python's own evaluator take the place of the formulas.
+STEPGYM_FAMILY_ITEMS=1000 checks a thousand items of each level instead of a few.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+from collections import Counter
+from collections.abc import Callable
+from fractions import Fraction
+from itertools import combinations, permutations, product
+from math import gcd
+
+import pytest
+import sympy
+
+from stepgym.envs.families.game import GameDomain
+from stepgym.envs.registry import FAMILIES, load_env
+
+NUM_ITEMS = int(os.environ.get("STEPGYM_FAMILY_ITEMS", "4"))
+X = sympy.Symbol("x")
+
+
+def symbolic(text: str) -> sympy.Expr:
+    """Read plain maths: `2x^2(x - 1)`, `log_8(4)`, `3 sin(30°)`."""
+    text = re.sub(r"log_(\d+)\(([^)]*)\)", r"log(\2, \1)", text)
+    text = re.sub(r"(sin|cos)\((-?\d+)°\)", r"\1(\2*pi/180)", text)
+    text = text.replace("^", "**")
+    text = re.sub(r"(\d)\s*(x|\(|sin|cos)", r"\1*\2", text)
+    text = re.sub(r"(x|\))\(", r"\1*(", text)
+    return sympy.sympify(text, locals={"x": X}, rational=True)
+
+
+def question_of(prompt: str) -> str:
+    return prompt.rpartition("\n\nReason step by step")[0]
+
+
+def numbers(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"(?<![\w.])-?\d+", text)]
+
+
+def found(pattern: str, text: str) -> str:
+    match = re.search(pattern, text, re.DOTALL)
+    assert match is not None, (pattern, text)
+    return next(group for group in match.groups() if group is not None)
+
+
+def arithmetic(q: str) -> object:
+    text = found(
+        r"(?:What is|Calculate|value of|Evaluate|Compute) (.*?)(?:\?|\.(?: Give| |$)|; log|$)", q
+    )
+    return symbolic(text)
+
+
+def fractions(q: str) -> object:
+    text = found(r"(?:What is|Calculate|value of) (.*?)(?:\?|\.)", q)
+    return eval(re.sub(r"\d+", lambda m: f"F({m.group()})", text), {"F": Fraction})
+
+
+def quadratics(q: str) -> object:
+    left, right = found(r"(?:Solve|for which) (.*?)\.", q).split(" = ")
+    roots = sympy.solve(sympy.Eq(symbolic(left), symbolic(right)), X)
+    return ", ".join(str(root) for root in sorted(roots))
+
+
+def polynomials(q: str) -> object:
+    text = found(r"(?:Expand|Write) (\(.*\)) (?:and|as)", q)
+    return sympy.expand(symbolic(text))
+
+
+def sequences(q: str) -> object:
+    a, b, c, d = (
+        int(n) for n in found(r"(?:begins|terms are) ([-\d, ]+)", q).strip(", ").split(",")
+    )
+    index = int(found(r"(?:term number|with number) (\d+)", q))
+    terms = [a, b, c, d]
+    while len(terms) < index:
+        if "differs from" in q:
+            terms.append(terms[-1] + (b - a))
+        elif "times the same" in q:
+            terms.append(terms[-1] * b // a)
+        elif "differences" in q:
+            terms.append(3 * terms[-1] - 3 * terms[-2] + terms[-3])
+        else:
+            terms.append(terms[-1] + terms[-2])
+    return terms[index - 1]
+
+
+def divisors(q: str) -> object:
+    given = numbers(q)
+    if "greatest" in q:
+        return max(k for k in range(1, min(given) + 1) if all(n % k == 0 for n in given))
+    multiple = max(given)
+    while any(multiple % n for n in given):
+        multiple += max(given)
+    return multiple
+
+
+def modular_powers(q: str) -> object:
+    base, exponent = (int(n) for n in re.findall(r"(\d+)\^(\d+)", q)[0])
+    modulus = int(found(r"(?:divided by|modulo) (\d+)", q))
+    value = 1
+    for _ in range(exponent):
+        value = value * base % modulus
+    return value
+
+
+def diophantine(q: str) -> object:
+    if "divisible" in q:
+        c, a, b = (
+            int(n) for n in re.findall(r"such that (-?\d+) - (\d+)x is divisible by (\d+)", q)[0]
+        )
+    else:
+        a, b, c = (int(n) for n in re.findall(r"(\d+)x \+ (\d+)y = (-?\d+)", q)[0])
+    return next(x for x in range(1, b + 1) if (c - a * x) % b == 0)
+
+
+def primes(q: str) -> object:
+    n = max(numbers(q))
+    if "common factor" in q:
+        return sympy.totient(n)
+    if "How many positive" in q:
+        return sympy.divisor_count(n)
+    return sympy.divisor_sigma(n) if "sum" in q else max(sympy.primefactors(n))
+
+
+def combinatorics(q: str) -> object:
+    if "committee" in q:
+        women, men = (int(found(rf"(\d+) {who}", q)) for who in ("women", "men"))
+        size, least = (
+            int(found(r"of (\d+) people|committee of (\d+)", q)),
+            int(found(r"least (\d+)|with (\d+) or more", q)),
+        )
+        people = [1] * women + [0] * men
+        return (
+            sum(sum(chosen) >= least for chosen in combinations(people, size))
+            if len(people) < 18
+            else None
+        )
+    if "letters of" in q:
+        left = Counter(found(r"letters of ([A-Z]+)", q))
+
+        def orders(counts: tuple[int, ...]) -> int:
+            if not any(counts):
+                return 1
+            key = tuple(sorted(counts))
+            if key not in seen:
+                seen[key] = sum(
+                    orders((*key[:k], key[k] - 1, *key[k + 1 :])) for k in range(len(key)) if key[k]
+                )
+            return seen[key]
+
+        seen: dict[tuple[int, ...], int] = {}
+        return orders(tuple(left.values()))
+    if "unit right" in q:
+        right, up = (int(n) for n in re.findall(r"to \((\d+), (\d+)\)", q)[0])
+        hole = re.findall(r"point \((\d+), (\d+)\)", q)
+        blocked = tuple(map(int, hole[0])) if hole else None
+        ways = {}
+        for x in range(right + 1):
+            for y in range(up + 1):
+                total = 1 if (x, y) == (0, 0) else ways.get((x - 1, y), 0) + ways.get((x, y - 1), 0)
+                ways[x, y] = 0 if (x, y) == blocked else total
+        return ways[right, up]
+    sweets, children = int(found(r"(\d+) equal", q)), int(found(r"(\d+) children", q))
+    least = int(found(r"least (\d+)", q))
+    counts = {0: 1}
+    for _ in range(children):
+        after: Counter[int] = Counter()
+        for total, number in counts.items():
+            for share in range(least, sweets - total + 1):
+                after[total + share] += number
+        counts = dict(after)
+    return counts[sweets]
+
+
+def probability(q: str) -> object:
+    if "blue" in q:
+        red, blue = int(found(r"(\d+) red and", q)), int(found(r"(\d+) blue", q))
+        drawn = int(found(r"(\d+) are drawn|(\d+) balls are taken", q))
+        wanted = int(found(r"exactly (\d+)", q))
+        # One ball after the other, with the probability of each state.
+        states = {0: Fraction(1)}
+        for number in range(drawn):
+            after: dict[int, Fraction] = {}
+            for taken, share in states.items():
+                left = red + blue - number
+                after[taken + 1] = after.get(taken + 1, Fraction(0)) + share * Fraction(
+                    red - taken, left
+                )
+                after[taken] = after.get(taken, Fraction(0)) + share * Fraction(
+                    blue - number + taken, left
+                )
+            states = after
+        return states[wanted]
+    count = int(found(r"(\d+) dice|(\d+) fair dice", q))
+    sides = int(found(r"1 to (\d+)|of (\d+) sides", q))
+    target = int(found(r"sum is (\d+)|sum of (\d+)", q))
+    rolls = [sum(roll) for roll in product(range(1, sides + 1), repeat=count)]
+    good = sum(roll >= target if "or more" in q else roll == target for roll in rolls)
+    return Fraction(good, len(rolls))
+
+
+def derivatives(q: str) -> object:
+    text = found(r"f\(x\) = (.*?)\. What|y = (.*?) at x|derivative of (.*?) with", q)
+    point = int(found(r"f'\((-?\d+)\)|at x = (-?\d+)", q))
+    return sympy.diff(symbolic(text), X).subs(X, point)
+
+
+def integrals(q: str) -> object:
+    text = found(r"integral of (.*?) (?:from|with)", q)
+    low, high = numbers(found(r"(x = .*)\?|between (.*?)\.", q))
+    return sympy.integrate(symbolic(text), (X, low, high))
+
+
+def limits(q: str) -> object:
+    text = found(r"limit of (.*?) (?:as|for) x", q)
+    return sympy.limit(symbolic(text), X, int(found(r"(?:approaches|x to) (-?\d+)", q)))
+
+
+def extrema(q: str) -> object:
+    text = found(r"value of (.*?) for x|value that (.*?) takes", q)
+    low, high = numbers(found(r"for x from (.*), ends|interval \[(.*?)\]", q))
+    f = symbolic(text)
+    inner = [x for x in sympy.solve(sympy.diff(f, X), X) if x.is_real and low < x < high]
+    values = [f.subs(X, x) for x in (low, high, *inner)]
+    return max(values) if "largest" in q else min(values)
+
+
+def determinants(q: str) -> object:
+    rows = found(r"rows are (.*)\.|rows (.*)\?", q)
+    matrix = [[int(n) for n in row.split(",")] for row in rows.split(";")]
+    total = 0
+    for order in permutations(range(len(matrix))):
+        sign = (-1) ** sum(a > b for a, b in combinations(order, 2))
+        for row, column in enumerate(order):
+            sign *= matrix[row][column]
+        total += sign
+    return total
+
+
+def lattice_polygons(q: str) -> object:
+    """Pick's theorem: count the lattice points inside and on the border."""
+    corners = [(int(x), int(y)) for x, y in re.findall(r"\((-?\d+), (-?\d+)\)", q)]
+    sides = list(zip(corners, [*corners[1:], corners[0]]))
+    border = sum(gcd(u - x, v - y) for (x, y), (u, v) in sides)
+    inside = 0
+    for x in range(min(x for x, _ in corners), max(x for x, _ in corners) + 1):
+        for y in range(min(y for _, y in corners), max(y for _, y in corners) + 1):
+            if any(
+                (u - a) * (y - b) == (v - b) * (x - a)
+                and min(a, u) <= x <= max(a, u)
+                and min(b, v) <= y <= max(b, v)
+                for (a, b), (u, v) in sides
+            ):
+                continue
+            crossings = sum(
+                (b > y) != (v > y) and x < a + Fraction((u - a) * (y - b), v - b)
+                for (a, b), (u, v) in sides
+            )
+            inside += crossings % 2
+    return Fraction(2 * inside + border - 2, 2)
+
+
+def logarithms(q: str) -> object:
+    return sympy.nsimplify(
+        sympy.N(arithmetic(q), 30), rational=True, tolerance=sympy.Rational(1, 10**20)
+    )
+
+
+def trigonometry(q: str) -> object:
+    return symbolic(found(r"(?:What is|value of) (.*?)(?:\?|\.$)", q))
+
+
+def complex_numbers(q: str) -> object:
+    text = found(r"(?:Write|What is) (.*?)(?: in the form|\? Give)", q)
+    text = (
+        re.sub(r"(\d*)i", lambda m: f"{m.group(1) or 1}j", text)
+        .replace("^", "**")
+        .replace(")(", ")*(")
+    )
+    value = eval(text)
+    return f"{round(value.real)} + ({round(value.imag)})i"
+
+
+def number_bases(q: str) -> object:
+    base = int(found(r"base (\d+)", q))
+    if "base 10" in q or len(set(re.findall(r"base (\d+)", q))) == 2:
+        value, target = (
+            int(found(r"number (\d+)|^(\d+) is", q), base),
+            int(re.findall(r"base (\d+)", q)[-1]),
+        )
+    else:
+        a, operator, b = re.findall(r"(\d+) ([+*]) (\d+)", q)[0]
+        value, target = eval(f"{int(a, base)} {operator} {int(b, base)}"), base
+    return "".join(str(value // target**k % target) for k in range(40)).rstrip("0")[::-1]
+
+
+def inequalities(q: str) -> object:
+    text = found(r"satisfy (.*)\?|for which (.*)\.", q)
+    text = re.sub(r"(\d)x", r"\1*x", text).replace("^", "**")
+    code = compile(text, "inequality", "eval")
+    return sum(bool(eval(code, {"x": x})) for x in range(-2000, 2001))
+
+
+def word_problems(q: str) -> object:
+    if "coins" in q:
+        total = sum(Fraction(int(n) * int(p)) for n, p in re.findall(r"buys (\d+) \w+ at (\d+)", q))
+        for percent in re.findall(r"takes (\d+) percent", q):
+            total -= total * int(percent) / 100
+        return int(found(r"pays with (\d+)", q)) - total
+    if "fence" in q:
+        return 1 / sum(Fraction(1, int(hours)) for hours in re.findall(r"fence in (\d+) hours", q))
+    legs = [(int(h), int(s)) for h, s in re.findall(r"runs for (\d+) hours at (\d+)", q)]
+    length = sum(hours * speed for hours, speed in legs)
+    return Fraction(length, sum(hours for hours, _ in legs)) if "average" in q else length
+
+
+def shortest_paths(q: str) -> object:
+    """Floyd and Warshall: all distances at once."""
+    distance = {}
+    for a, b, size in re.findall(r"([A-Z])-([A-Z]) (\d+)", q):
+        distance[a, b] = distance[b, a] = int(size)
+    towns = {town for pair in distance for town in pair}
+    for via in towns:
+        for a in towns:
+            for b in towns:
+                if (a, via) in distance and (via, b) in distance:
+                    through = distance[a, via] + distance[via, b]
+                    distance[a, b] = min(distance.get((a, b), through), through)
+    (pair,) = re.findall(r"from ([A-Z]) to ([A-Z])\?", q)
+    return distance[pair]
+
+
+def knapsack(q: str) -> object:
+    things = [(int(w), int(v)) for w, v in re.findall(r"\((\d+), (\d+)\)", q)]
+    limit = int(found(r"at most (\d+) kilograms|sum to (\d+)", q))
+    best = 0
+    for taken in product((0, 1), repeat=len(things)):
+        weight = sum(w for (w, _), t in zip(things, taken) if t)
+        if weight <= limit:
+            best = max(best, sum(v for (_, v), t in zip(things, taken) if t))
+    return best
+
+
+def satisfiability(q: str) -> object:
+    text = found(r"is this true: (.*)\?|formula (.*)\?", q)
+    letters = sorted(
+        set(re.findall(r"\b[A-F]\b", found(r"^Each of (.*?) is|false to (.*?) satisfy", q)))
+    )
+    code = compile(text, "formula", "eval")
+    return sum(
+        bool(eval(code, dict(zip(letters, v)))) for v in product((True, False), repeat=len(letters))
+    )
+
+
+def predict_output(q: str) -> object:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(found(r"```\n(.*?)\n```", q), {})
+    return printed.getvalue().strip()
+
+
+SECOND_PATHS: dict[str, Callable[[str], object]] = {
+    "Fractions": fractions,
+    "Powers": arithmetic,
+    "Quadratics": quadratics,
+    "Polynomials": polynomials,
+    "Inequalities": inequalities,
+    "Sequences": sequences,
+    "Divisors": divisors,
+    "ModularPowers": modular_powers,
+    "Diophantine": diophantine,
+    "Primes": primes,
+    "Combinatorics": combinatorics,
+    "Probability": probability,
+    "Derivatives": derivatives,
+    "Integrals": integrals,
+    "Limits": limits,
+    "Extrema": extrema,
+    "Determinants": determinants,
+    "Trigonometry": trigonometry,
+    "LatticePolygons": lattice_polygons,
+    "Logarithms": logarithms,
+    "ComplexNumbers": complex_numbers,
+    "NumberBases": number_bases,
+    "WordProblems": word_problems,
+    "ShortestPaths": shortest_paths,
+    "Knapsack": knapsack,
+    "Satisfiability": satisfiability,
+    "PredictOutput": predict_output,
+}
+"""Family -> question to answer; `None` where the second path would take too long."""
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_has_a_second_path_or_an_exact_verifier(name: str) -> None:
+    """A game's verifier plays the answer by the rules, so that its reference needs no second path."""
+    game = isinstance(load_env(f"{name}-v0").domain, GameDomain)
+    assert game != (name in SECOND_PATHS)
+
+
+@pytest.mark.parametrize("name", SECOND_PATHS)
+def test_references_are_right_by_a_second_path(name: str) -> None:
+    for level in range(1, 11):
+        env = load_env(f"{name}-v0", level=level, seed=level, sandbox=None)
+        problems = [env.problems[i] for i in range(NUM_ITEMS)]
+        answers = {p: SECOND_PATHS[name](question_of(p.prompt)) for p in problems}
+        checked = {p: str(answer) for p, answer in answers.items() if answer is not None}
+        verdicts = env.verifier.verify(list(checked), list(checked.values()))
+        for (problem, answer), verdict in zip(checked.items(), verdicts):
+            assert verdict.correct, (problem.prompt, problem.reference, answer, verdict.reason)

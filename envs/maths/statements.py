@@ -105,6 +105,7 @@ _LEADING_WORD = re.compile(r"(?<![\w\\])[^\W\d_][^\W\d_A-Z]{2,}(?=[\s:=,.]|\Z)")
 _CHOICE_CONCLUDED = re.compile(
     r"\b(?:so|hence|thus|therefore),? (?:it is |it['’]s |the answer is )?[*(]{0,3}([A-J])\W{0,6}\Z"
 )
+_ORDINAL = re.compile(r"\d+(?:st|nd|rd|th)")
 _SIGN_WORD = re.compile(r"(?:\A|(?<=\s))(?:minus|negative)\Z")
 _NAMED = re.compile(
     r"\W{0,3}(?:it|this|that|the [a-z]+(?: [a-z]+){0,3}) (?:is|are|was) ([A-Za-z]+(?: [A-Za-z]+){0,2})\W{0,3}\Z",
@@ -176,6 +177,8 @@ def stated(text: str, start: int, end: int, *, only: bool = False) -> Stated | N
     if hedged(_marked(skeletons, chosen)):
         return None
     found = _taken(text, runs[chosen])
+    if _ORDINAL.fullmatch(found.text) and skeletons[chosen + 1][:1].isalpha():
+        return None  # `the 42nd prime`
     return found if sign is None else found._replace(text=f"-{found.text}")
 
 

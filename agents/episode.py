@@ -100,6 +100,7 @@ class EpisodeTree:
     """Returns the URL of an endpoint for an episode; `None` if the run has no model."""
     model: str = ""
     calls: list[ModelCall] = field(default_factory=list)
+    calls_in_flight: int = 0
     num_steps: int = 0
     """Steps so far, repeated ones included."""
     started: float = field(default_factory=time.perf_counter)
@@ -164,11 +165,14 @@ class Episode:
 
         Raises `RuntimeError` if the run has no policy to serve.
         """
-        if self._endpoint is None:
-            if self._shared.serve is None:
-                raise RuntimeError("this run has no policy to serve: give solve(..., policy=...)")
-            self._endpoint = self._shared.serve(self)
-        return self._endpoint
+        with self._shared.lock:  # threads of one agent get one URL
+            if self._endpoint is None:
+                if self._shared.serve is None:
+                    raise RuntimeError(
+                        "this run has no policy to serve: give solve(..., policy=...)"
+                    )
+                self._endpoint = self._shared.serve(self)
+            return self._endpoint
 
     @property
     def calls(self) -> list[ModelCall]:

@@ -24,6 +24,7 @@ DOCUMENTS = [
         for name in (
             "claims",
             "environments",
+            "evaluation",
             "grading",
             "interop",
             "learning",

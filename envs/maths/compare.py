@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from stepgym.envs.maths import lists, matrices, realsets, relations
+from stepgym.envs.maths import ellipsis, lists, matrices, realsets, relations
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.effort import spend
 from stepgym.envs.maths.exact import NotRational, exact
@@ -128,6 +128,8 @@ class Judge:
             return bool(a == b)
         if self.depth == 1 and _is_name(a) and _is_name(b):
             return bool(a == b)  # AB and BA name different things
+        if has(a, "dots") or has(b, "dots"):
+            return self.patterns(a, b)
         a, b = _imaginary(a, b)
         return self.scalars.same(a, b, top=self.depth == 1)
 
@@ -172,7 +174,8 @@ class Judge:
             and len(p_items) != len(q_items)
         ):
             return False
-        counted = _kind(a) == _kind(b) == "list" and len(p_items) == len(q_items)
+        same_length = _kind(a) == _kind(b) == "list" and len(p_items) == len(q_items)
+        counted = same_length or (_kind(a) == "list" and _repeats(p_items))
         return self.unordered(p_items, q_items, counted=counted)
 
     def _system_against(self, one: lists.System, whole: Any, swapped: bool) -> bool | None:
@@ -218,6 +221,8 @@ class Judge:
     ) -> bool | None:
         """Match the items of two collections in any order; repeated items count once, unless `counted`."""
         x, y = lists.exact_values(a), lists.exact_values(b)
+        if counted and len(a) != len(b):
+            return False
         if x is not None and y is not None:
             self.scalars.used("rational")
             if sorted(x) == sorted(y) if counted else set(x) == set(y):
@@ -299,6 +304,17 @@ class Judge:
                 continue
             return self.same(other, meant) if swapped else self.same(meant, other)
         return None
+
+    def patterns(self, a: Node, b: Node) -> bool | None:
+        """Two sums or products with an ellipsis."""
+        if a == b:
+            return True
+        p, q = ellipsis.pattern(a), ellipsis.pattern(b)
+        if p is None or q is None or p.operator != q.operator:
+            return False if (p is None) is (q is None) else None
+        if (p.first, p.step) != (q.first, q.step):
+            return False
+        return self.all_same([(p.body, q.body), (p.last, q.last)])
 
     def sequences(self, a: Any, b: Any) -> bool | None:
         """Numbers in a row, and lists with the same order."""
@@ -545,6 +561,11 @@ class Judge:
 
 _ORDERINGS = frozenset(("<", ">", "<=", ">=", "!="))
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+
+
+def _repeats(items: Sequence[Node]) -> bool:
+    """Whether a list names some item more than once, so that its repetitions count: prime factors."""
+    return len(set(items)) < len(items)
 
 
 def _is_name(node: Any) -> bool:

@@ -225,6 +225,7 @@ _TOKEN = re.compile(
       | 0x[0-9A-Fa-f]++(?![A-Za-z]) | 0b[01]++(?![\dA-Za-z])
       | \d++\s++\d++\s*+/\s*+\d++(?![\d.])
       | \d{1,3}(?:(?:\{,\}|\\,|\\!|,\\[,!]\s?|\\\s|\s)\d{3}(?!\d)){1,40}+(?:\.\d++)?
+      | \d++\{,\}(?:\d{1,2}|\d{4,9})(?!\d)
       | [1-9]\d{0,2}(?:,\d{3}){1,40}+(?:\.\d++)?+(?!\d|,\d|\{)
       | (?>\d++\.\d*|\.\d+)(?:\\(?:over|under)line\s*+\{\d++\}|\\dot\s*+(?:\{\d\}|\d)(?:\d*+\\dot\s*+(?:\{\d\}|\d))?|(?<=\.)\(\d++\)|(?<=\.\d)\(\d++\)|(?<=\.\d\d)\(\d++\))
       | \d*+\.\d++(?:\\[lc]?dots[cb]?|\.\.\.)
@@ -338,6 +339,9 @@ def _word(word: str, tokens: list[Token], text: str, match: re.Match[str]) -> No
     joint = _between_numbers(word, before, text, start, end)
     if joint is not None:
         tokens.extend(joint)
+        return
+    if word == "log" and end < len(text) and text[end].isdigit():
+        tokens += [("fn", "log"), ("op", "_")]  # log2(8)
         return
     known = WORDS.get(word) or WORDS.get(word.lower() if not after_number else "")
     if word == "in" and after_number and _QUANTITY_END.match(text, end):

@@ -18,6 +18,7 @@ _VARIABLES = re.compile(r"[xyz]+\Z|[a-zA-Z]{1,2}\Z")
 _YES_NO = re.compile(r"(yes|no|true|false)[,.;] ")
 _BUT = re.compile(r"\b(?:but|unless|except|only|if|when|sometimes|yes|no|true|false|or|and)\b")
 """Words after which "yes, ..." is no plain yes."""
+_DIFFERENCE = re.compile(r"[a-z]{1,2}(?:\s?-\s?[a-z]{1,2})+\Z")
 _IN_DOLLARS = re.compile(r"\s*\$\s*[a-z]{1,4}\s*\$\s*\Z")
 _FILLER = re.compile(r"\A(?:any|all|every|each) |(?<=\w) numbers?\Z")
 """Words that change nothing: "any odd number" is "odd"."""
@@ -152,7 +153,9 @@ def words(text: str) -> str | None:
         "," in stripped and _is_letters(stripped)
     ):
         return None
-    if "(" in stripped or "/" in stripped or _is_formula(stripped) or _IN_DOLLARS.match(text):
+    if "(" in stripped or "/" in stripped or _is_formula(stripped):
+        return None
+    if _IN_DOLLARS.match(text) or _DIFFERENCE.match(stripped):
         return None
     lowered = _ARTICLE.sub("", stripped.lower()).strip() or stripped.lower()
     if re.search(r"\b(?:or|and|pi|sqrt|infty|inf)\b", lowered) and _is_letters(

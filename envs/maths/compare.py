@@ -16,7 +16,7 @@ from stepgym.envs.maths.effort import spend
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.measures import LastRung, ScalarJudge
 from stepgym.envs.maths.options import MathOptions
-from stepgym.envs.maths.tree import Node, has, substitute, symbols, walk
+from stepgym.envs.maths.tree import Node, has, substitute, symbols, vocabulary, walk
 
 _COLLECTIONS = frozenset(
     (
@@ -35,6 +35,12 @@ _COLLECTIONS = frozenset(
         "text",
     )
 )
+_BEYOND_SCALARS = (
+    _COLLECTIONS
+    | frozenset("seq mat call +- -+ where R Z N Q C R+ R- R* Z+ Z- N+ Q+".split())
+    | frozenset(matrices.UNIT_VECTORS)
+)
+"""What a scalar's tree does not hold; a letter of the same name only costs time."""
 
 
 class Judge:
@@ -67,6 +73,9 @@ class Judge:
             self.depth -= 1
             return None
         try:
+            words = vocabulary(a) | vocabulary(b)
+            if words.isdisjoint(_BEYOND_SCALARS):
+                return self._same_scalars(a, b)
             return self._same(lists.plain_form(a), lists.plain_form(b))
         finally:
             self.depth -= 1
@@ -126,10 +135,13 @@ class Judge:
             return self.ratios(a, b)
         if _is_number_set(a) or _is_number_set(b):
             return bool(a == b)
-        if self.depth == 1 and _is_name(a) and _is_name(b):
-            return bool(a == b)  # AB and BA name different things
         if has(a, "dots") or has(b, "dots"):
             return self.patterns(a, b)
+        return self._same_scalars(a, b)
+
+    def _same_scalars(self, a: Node, b: Node) -> bool | None:
+        if self.depth == 1 and _is_name(a) and _is_name(b):
+            return a == b  # AB and BA name different things
         a, b = _imaginary(a, b)
         return self.scalars.same(a, b, top=self.depth == 1)
 
@@ -581,7 +593,8 @@ def _imaginary(a: Node, b: Node) -> tuple[Node, Node]:
     """Read an engineer's `j` as the imaginary unit, if the other side has `i` and none has both."""
     for one, other in ((a, b), (b, a)):
         if (
-            "j" in symbols(one)
+            isinstance(one, tuple)
+            and "j" in symbols(one)
             and "j" not in symbols(other)
             and ("k", "i") in walk(other)
             and ("k", "i") not in walk(one)

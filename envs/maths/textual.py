@@ -227,7 +227,7 @@ def choice(text: str) -> str | None:
 
 def is_plain_choice(text: str) -> bool:
     """A bare letter from A to J, at most in brackets."""
-    return bool(re.match(r"\(?[A-J]\)?\.?\Z", unwrap(text).strip()))
+    return bool(_HAS_CHOICE.search(text, 0, 200) and _PLAIN_CHOICE.match(unwrap(text).strip()))
 
 
 def time_of_day(text: str) -> tuple[int, bool] | None:
@@ -309,6 +309,8 @@ def _is_clock(text: str, time: tuple[int, bool] | None) -> bool:
     return time is not None and ":" in text and (time[1] or ":0" in text)
 
 
+_HAS_CHOICE = re.compile(r"(?<![A-Za-z])[A-J](?![A-Za-z])")
+_PLAIN_CHOICE = re.compile(r"\(?[A-J]\)?\.?\Z")
 _LOWER_CHOICE = re.compile(r"\(?[a-j]\)?\.?\Z")
 
 

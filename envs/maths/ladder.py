@@ -33,7 +33,9 @@ class Decision(NamedTuple):
 
 
 _YES_TEXT = Decision(Status.CORRECT, "text")
-_SQUASH = re.compile(r"\\(?:left|right|displaystyle|[,;:!])(?![A-Za-z])|[\s$]+")
+_SIZING = re.compile(r"\\(?:left|right|displaystyle)(?![A-Za-z])")
+_SPACING = re.compile(r"(?:\\[,;:!]|[\s$])+")
+_LOOSE = re.compile(r" (?![\w.])|(?<![\w.]) ")
 _THOUSANDS = re.compile(r"\d,[1-9]\d{2}(?!\d)")
 """What may be a list as well as one number; no list is written `1,000`."""
 _DECIMAL_COMMA = re.compile(r"\s*-?(?:\d{4,},\d{1,2}|0,\d{3,})\s*\Z")
@@ -82,8 +84,8 @@ def decide(
 
 
 def squash(text: str) -> str:
-    """A text without spacing and sizing, which change nothing."""
-    squashed = _SQUASH.sub("", text)
+    """A text without spacing and sizing that change nothing; a blank between letters or digits stays."""
+    squashed = _LOOSE.sub("", _SPACING.sub(" ", _SIZING.sub("", text)))
     return squashed if squashed.endswith("..") else squashed.rstrip(".")
 
 

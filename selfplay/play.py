@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from stepgym.agents.description import describe
+from stepgym.agents.description import describe, tokenizer_of
 from stepgym.agents.run_setup import AnyAgent, open_setup
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import Budget, EpisodeRecord, Policy, RewardModel, Search
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.types import Environment, Problem
 from stepgym.plugins.errors import UserError
+from stepgym.records.group_commit import written
 from stepgym.records.run_folder import RunFolder
 from stepgym.records.statistics import summarise
 from stepgym.records.types import EpisodeKey, RunConfig, RunSummary
@@ -118,11 +119,13 @@ def play_into(
     `config` says how. An agent that is made already may be given as `agent`, with the name that records call it. The figures of
     `progress` count the new episodes by verdict. Raises as `RunFolder` does.
     """
+    if config.tokenizer is None:
+        config = replace(config, tokenizer=tokenizer_of(describe(policy)))
     limits: dict[str, Any] = dict(config.budget)
     with RunFolder(path, config) as folder:
         left = [problem for problem in problems if EpisodeKey(problem.id) not in folder.done]
         verdicts: Counter[str] = Counter()
-        for record in iter_solve(
+        records = iter_solve(
             left,
             env=env,
             agent=config.agent if agent is None else agent,
@@ -136,8 +139,8 @@ def play_into(
             num_parallel=num_parallel,
             continuous=continuous,
             verify_all=True,
-        ):
-            folder.append(record)
+        )
+        for record in written(folder, records):
             verdicts[record.verdict] += 1
             if progress is not None:
                 done = len(problems) - len(left) + verdicts.total()

@@ -12,6 +12,7 @@ import builtins
 import contextlib
 import errno
 import gc
+import itertools
 import linecache
 import marshal
 import mmap
@@ -31,6 +32,8 @@ HINT = mmap.mmap(-1, 1)
 """One byte shared with the runner: which limit an uncaught exception looked like, 0 for none."""
 HINTS = {0: None, 1: "memory", 2: "processes", 3: "disk", 4: "missing"}
 MAIN = "main.py"
+NUM_MODULES = 1 << 30
+"""How many modules the runner has loaded; set when it is warm."""
 PARTING_LINE = 100
 
 
@@ -234,7 +237,8 @@ def _wind_down(code: int, folder: str | None) -> int:
         code = code or 120
     flushed = flush(sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
     if folder is not None:
-        _destroy_modules(folder)
+        with contextlib.suppress(BaseException):  # a program may have put anything into sys.modules
+            _destroy_modules(folder)
         flushed = flush(sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__) and flushed
     confine.LIBC.fflush(None)
     return code if flushed else code or 120
@@ -256,15 +260,22 @@ def flush(*streams: Any) -> bool:
 def _destroy_modules(folder: str) -> None:
     """Destroy the program's own modules, so that destructors run and open files are flushed."""
     here = os.path.join(folder, "")
-    for name, module in list(sys.modules.items()):
+    # The newest come last; a look at all of them would copy a page for each.
+    newest = list(itertools.islice(reversed(sys.modules), max(0, len(sys.modules) - NUM_MODULES)))
+    for name in ["__main__", *newest]:
+        module = sys.modules[name]
         path = getattr(module, "__file__", None)
         if name == "__main__" or (type(path) is str and path.startswith(here)):
             del sys.modules[name]
-            names = vars(module)
-            for private in (True, False):  # in the interpreter's order
-                for key in list(names):
-                    if key != "__builtins__" and (key[:1] == "_" and key[1:2] != "_") is private:
-                        names[key] = None
-            names.clear()
-    del module, names
+            _clear(vars(module))
+    del module
     gc.collect()
+
+
+def _clear(names: dict[str, Any]) -> None:
+    """Clear a module's names in the order in which the interpreter does."""
+    for private in (True, False):
+        for key in list(names):
+            if key != "__builtins__" and (key[:1] == "_" and key[1:2] != "_") is private:
+                names[key] = None
+    names.clear()

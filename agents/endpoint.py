@@ -25,7 +25,7 @@ from stepgym.sandbox.types import SandboxError
 
 MAX_BODY_BYTES = 32 << 20
 MAX_IN_FLIGHT = 32
-"""Calls of one episode at the same time; more get status 429."""
+"""Calls of one episode at the same time, forks included; more get status 429."""
 IDLE_S = 60.0
 """After this time without a request, a connection is closed."""
 
@@ -36,7 +36,6 @@ class RecordingServer:
     def __init__(self, backend: ChatBackend) -> None:
         self.backend = backend
         self._episodes: dict[str, tuple[Episode, EpisodeTree]] = {}
-        self._in_flight: dict[str, int] = {}
         self._lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"owner": self})
         self._server = _Server(("127.0.0.1", 0), handler)
@@ -76,15 +75,16 @@ class RecordingServer:
             return 200, {"object": "list", "data": [model]}
         if method != "POST" or path != "chat/completions":
             return _error(404, f"{method} {path} is not served; served: POST chat/completions")
-        with self._lock:
-            if self._in_flight.get(key, 0) >= MAX_IN_FLIGHT:
+        episode, shared = found
+        with shared.lock:
+            if shared.calls_in_flight >= MAX_IN_FLIGHT:
                 return _error(429, f"more than {MAX_IN_FLIGHT} calls at once", "rate_limit_error")
-            self._in_flight[key] = self._in_flight.get(key, 0) + 1
+            shared.calls_in_flight += 1
         try:
-            return self._complete(*found, body)
+            return self._complete(episode, shared, body)
         finally:
-            with self._lock:
-                self._in_flight[key] -= 1
+            with shared.lock:
+                shared.calls_in_flight -= 1
 
     def _complete(
         self, episode: Episode, shared: EpisodeTree, body: bytes

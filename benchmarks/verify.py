@@ -1,10 +1,13 @@
 """Side by side: this package's verifier and Math-Verify on the same pairs, in one process and one run.
 
     python benchmarks/verify.py [FILE.jsonl ...] [--json] [--repeats 3] [--disagreements OUT.jsonl]
+    python benchmarks/verify.py --completions gsm8k_test.jsonl
 
-Each line of a file holds `reference`, `answer` and `expected`. Without files, the pairs in `benchmarks/data` are used.
-The two take turns on the whole file, `--repeats` times, so that both meet the same load of the machine. Math-Verify gets both texts between
-dollar signs, as its own tests do, or as they are where they hold delimiters, and counts as undecided when it raises.
+Each line of a file holds `reference`, `answer` and `expected`; without files, the pairs in `benchmarks/data` are used.
+`--completions` takes GSM8K's file and makes whole completions of its worked solutions: right and wrong ones, in the
+endings that models write. The two verifiers take turns on each file, `--repeats` times, so that both run under the
+same load of the machine. Math-Verify gets bare answers between dollar signs, as in its own tests, and completions as
+they are. It counts as undecided if it raises.
 """
 
 from __future__ import annotations
@@ -51,9 +54,34 @@ def peer(reference: str, answer: str) -> bool | None:
 def _delimited(text: str) -> str:
     return (
         text
-        if "$" in text or "\\boxed" in text or "\\(" in text or len(text) > 200
+        if "$" in text or "\\boxed" in text or "\\(" in text or "\n" in text or len(text) > 200
         else f"${text}$"
     )
+
+
+ENDINGS = (
+    "\n#### {}",
+    "\nThe answer is {}.",
+    "\n\nTherefore, the answer is $\\boxed{{{}}}$.",
+    "\n\n**Answer:** {}",
+    "\nA: {}",
+    "\nSo the total is {}.",
+)
+"""How a completion ends: as GSM8K writes, as models write after few examples, with a box, as a chat, as a sentence."""
+
+
+def completions(path: Path, num_solutions: int) -> list[dict[str, Any]]:
+    """Make one right and one wrong completion of each of GSM8K's worked solutions, the endings in turn."""
+    rows: list[dict[str, Any]] = []
+    with path.open(encoding="utf-8") as lines:
+        for i, line in zip(range(num_solutions), lines):
+            worked, _, number = json.loads(line)["answer"].rpartition("####")
+            reference, ending = number.strip(), ENDINGS[i % len(ENDINGS)]
+            wrong = str(int(reference.replace(",", "")) + 1 + i % 9)
+            for answer, expected in ((reference, True), (wrong, False)):
+                text = worked.strip() + ending.format(answer)
+                rows.append({"reference": reference, "answer": text, "expected": expected})
+    return rows
 
 
 def timed(function: Any, row: dict[str, Any]) -> Outcome:
@@ -88,7 +116,11 @@ def measure(rows: list[dict[str, Any]], repeats: int) -> dict[str, list[list[Out
 
 
 def summarise(rows: list[dict[str, Any]], outcomes: list[list[Outcome]]) -> dict[str, Any]:
-    """Counts and times of one verifier: medians over repeats; the mean rate also per repeat, for its spread."""
+    """Counts and times of one verifier.
+
+    The rate comes from the pairs' median times over the repeats, because single pairs are interrupted on a busy
+    machine; its spread comes from the repeats' whole times.
+    """
     said = [repeats[0].said for repeats in outcomes]
     times = sorted(statistics.median(o.microseconds for o in repeats) for repeats in outcomes)
     totals = [sum(repeats[i].microseconds for repeats in outcomes) for i in range(len(outcomes[0]))]
@@ -100,7 +132,7 @@ def summarise(rows: list[dict[str, Any]], outcomes: list[list[Outcome]]) -> dict
         "undecided": sum(s is None for s in said),
         "median_us": round(statistics.median(times), 1),
         "p99_us": round(times[min(len(times) - 1, int(len(times) * 0.99))], 1),
-        "pairs_per_second": round(1e6 * len(rows) / statistics.median(totals), 1),
+        "pairs_per_second": round(1e6 * len(rows) / sum(times), 1),
         "pairs_per_second_spread": [
             round(1e6 * len(rows) / t, 1) for t in (max(totals), min(totals))
         ],
@@ -129,6 +161,8 @@ def _commit() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("files", nargs="*", type=Path, default=list(DEFAULT_FILES))
+    parser.add_argument("--completions", type=Path, help="GSM8K's JSONL file of solutions")
+    parser.add_argument("--solutions", type=int, default=600, help="How many of them are used")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--disagreements", type=Path, default=Path("verify-disagreements.jsonl"))
@@ -140,9 +174,12 @@ def main() -> None:
         "files": {},
     }
     with given.disagreements.open("w", encoding="utf-8") as lines:
-        for path in given.files:
-            rows = [json.loads(line) for line in path.open(encoding="utf-8") if line.strip()]
-            rows = [row for row in rows if isinstance(row.get("expected"), bool)]
+        for path in [given.completions] if given.completions else given.files:
+            if given.completions:
+                rows = completions(path, given.solutions)
+            else:
+                rows = [json.loads(line) for line in path.open(encoding="utf-8") if line.strip()]
+                rows = [row for row in rows if isinstance(row.get("expected"), bool)]
             results = measure(rows, given.repeats)
             summary: dict[str, Any] = {
                 name: summarise(rows, outcomes) for name, outcomes in results.items()

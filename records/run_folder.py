@@ -1,4 +1,5 @@
-"""A run folder: `run.json` describes the run, `episodes.jsonl` holds one line per finished episode.
+"""A run folder: `run.json` describes the run, `episodes.jsonl` holds one line per finished episode,
+`verdicts.jsonl` the verdicts that differ since the run was verified anew (`stepgym.records.reverify`).
 
 Append-only. Each line is on the disk before its episode counts as done, so that Ctrl-C, `kill -9` or a power cut lose
 only episodes in flight. One writer at a time; any number of readers, also while it is written. The lock is the
@@ -12,8 +13,8 @@ import json
 import os
 import platform
 import warnings
-from collections.abc import Iterator
-from dataclasses import asdict, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields, replace
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -22,23 +23,28 @@ from typing import Any, Self
 from stepgym.agents.description import describe
 from stepgym.agents.types import EpisodeRecord
 from stepgym.records.atomic import cut_torn_line, write_whole
-from stepgym.records.schema import from_line, to_line
+from stepgym.records.schema import from_line, object_of, to_line
 from stepgym.records.types import (
     RUN_FORMAT,
+    VERDICTS_FILE,
     EpisodeKey,
     RecordError,
     RunBusyError,
     RunConfig,
     RunMismatchError,
     SchemaError,
+    VerdictChange,
 )
 
 
 class RunFolder:
     """A run folder open for writing: made if there is none, continued if its settings are the same."""
 
-    def __init__(self, path: str | Path, config: RunConfig) -> None:
-        """Raises `RunMismatchError` for a run with other settings, `RunBusyError` while another process writes."""
+    def __init__(self, path: str | Path, config: RunConfig, *, keep_failed: bool = True) -> None:
+        """Open the folder; without `keep_failed`, episodes that failed are moved to `failed.jsonl`, to be played again.
+
+        Raises `RunMismatchError` for a run with other settings, `RunBusyError` while another process writes.
+        """
         self.path = Path(path)
         self.config = config
         if not (self.path / "run.json").exists() and not _is_free(self.path):
@@ -48,6 +54,8 @@ class RunFolder:
         try:
             _check_or_write_config(self.path, config)
             cut_torn_line(self.path / "episodes.jsonl")
+            if not keep_failed:
+                _set_failed_aside(self.path)
             self.done = {episode_key(record) for record in read_episodes(self.path)}
             """The episodes that are on the disk."""
             self._file = os.open(
@@ -119,18 +127,60 @@ def read_header(path: str | Path) -> dict[str, Any]:
     return data
 
 
-def read_episodes(path: str | Path) -> Iterator[EpisodeRecord]:
+def read_episodes(path: str | Path, *, recorded: bool = False) -> Iterator[EpisodeRecord]:
     """Yield the finished episodes in the order they were written.
 
-    A last line without its end is an episode still being written, and is left out; any other broken line raises
-    `RecordError` with file and line.
+    If the run was verified anew, with the new verdicts; `recorded` gives those of the time. A last line without its
+    end is an episode still being written, and is left out; any other broken line raises `RecordError` with file and
+    line.
     """
     file = Path(path) / "episodes.jsonl"
     if not file.exists():
         read_config(path)
         return
+    changes = {} if recorded else read_changes(path)
     for where, line in episode_lines(file):
-        yield from_line(line, where=where)
+        record = from_line(line, where=where)
+        yield with_verdicts(record, changes.get(episode_key(record), ()))
+
+
+def read_changes(path: str | Path) -> dict[EpisodeKey, list[VerdictChange]]:
+    """Return the verdicts that verifying anew changed, by episode; none if that was never done."""
+    file = Path(path) / VERDICTS_FILE
+    found: dict[EpisodeKey, list[VerdictChange]] = {}
+    if file.exists():
+        for number, (where, line) in enumerate(episode_lines(file)):
+            if number:
+                try:
+                    change = VerdictChange(**object_of(line, where))
+                except TypeError as error:
+                    raise RecordError(f"{where}: not a changed verdict: {error}") from error
+                found.setdefault(EpisodeKey(change.problem_id, change.attempt), []).append(change)
+    return found
+
+
+def with_verdicts(record: EpisodeRecord, changes: Sequence[VerdictChange]) -> EpisodeRecord:
+    """Return the record with changed verdicts; one on the chosen answer changes the episode's too."""
+    if not changes:
+        return record
+    nodes = list(record.nodes)
+    for change in changes:
+        if not 0 <= change.node < len(nodes):
+            raise RecordError(
+                f"{VERDICTS_FILE} names node {change.node} of {record.problem_id}, which has {len(nodes)} nodes; "
+                "run `stepgym verify` again"
+            )
+        nodes[change.node] = replace(nodes[change.node], verdict=change.verdict, fault=change.fault)
+        if change.node == record.path[-1]:
+            record = replace(
+                record,
+                verdict=change.verdict,
+                fault=change.fault,
+                score=change.score,
+                reason=change.reason,
+                decided_by=change.decided_by,
+            )
+    return replace(record, nodes=tuple(nodes))
 
 
 def episode_lines(file: Path) -> Iterator[tuple[str, str]]:
@@ -171,6 +221,21 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _set_failed_aside(path: Path) -> None:
+    """Move failed episodes to `failed.jsonl`. Killed in between, they are in both files, and moved again next time."""
+    file = path / "episodes.jsonl"
+    if not file.exists():
+        return
+    kept: list[str] = []
+    failed: list[str] = []
+    for where, line in episode_lines(file):
+        (failed if from_line(line, where=where).verdict == "failed" else kept).append(line)
+    if failed:
+        with (path / "failed.jsonl").open("a", encoding="utf-8") as stream:
+            stream.writelines(failed)
+        write_whole(file, "".join(kept))
 
 
 def _is_free(path: Path) -> bool:

@@ -61,6 +61,41 @@ class RunConfig:
     """Name and hash of the policy's tokenizer, if its records hold tokens."""
 
 
+VERDICTS_FILE = "verdicts.jsonl"
+"""In a run folder: what verifying anew changed. The first line is a header, each further one a `VerdictChange`."""
+
+
+class VerdictChange(NamedTuple):
+    """A new verdict on a recorded answer that differs from the recorded one."""
+
+    problem_id: str
+    attempt: int
+    node: int
+    answer: str
+    reference: str
+    before: str
+    """The recorded verdict; `not verified` if there was none."""
+    verdict: str
+    score: float
+    reason: str
+    decided_by: str
+    fault: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reverification:
+    """What verifying a run anew found."""
+
+    run: str
+    episodes: int
+    answers: int
+    """All answers in the trees."""
+    changed: Mapping[str, int]
+    """Kind of change (`incorrect -> correct`) -> answers, largest first."""
+    changes: tuple[VerdictChange, ...]
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
     """A run folder in figures."""

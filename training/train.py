@@ -55,7 +55,7 @@ def train(config: TrainConfig, *, progress: OnProgress | None = None) -> dict[st
             f"init and out are the same folder, {config.out}: training would overwrite the model it starts from"
         )
     if out.exists() and not out.is_dir():
-        raise TrainingError(f"out is {config.out}, which is a file; name a folder")
+        raise TrainingError(f"out is a file, {config.out}; name a folder")
     kept = KeptSettings(file=out / "train.json", what="a run", error=TrainingError)
     settings = asdict(config)
     if _has_checkpoint(out):

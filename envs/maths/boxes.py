@@ -32,22 +32,23 @@ class Boxed(NamedTuple):
     """The text ends inside the box."""
 
 
-_BOX = re.compile(r"\\+(?:boxed|fbox)\s{0,8}(?=[{\w\\])")
+_BOX = re.compile(r"\\+(?:boxed|fbox|framebox)\s{0,8}(?=[{\w\\])")
 _BRACE = re.compile(r"\\?[{}]")
 _BARE_CONTENT = re.compile(r"\\[dt]?frac\s?\w\s?\w|\\[A-Za-z]+(?:\{[^{}]*\})*|\w+")
 _BETWEEN = re.compile(
     r"(?:\s|[$,;.()\[\]&+]|\\[\[\]();,!]|\\quad|\\qquad|and|or|和|或|、|，|\\text\{[^{}]{0,40}\}|\\\\|[a-z]{1,12}\s+and|[A-Za-z](?:_\{?\d\}?)?\s*=)*+\Z"
 )
 _PERCENT_AFTER = re.compile(r"\s{0,4}\$?\s{0,4}(?:percent|pct|\\?%)")
-_SIGN_BEFORE = re.compile(r"(?:\A|[\s$=([{,:]|\\[(\[])(-|−|\\pm|±)\s{0,2}\Z")
-_BOX_COMMAND = re.compile(r"\\+(?:boxed|fbox)\s*(?=\{)")
+_SIGN_BEFORE = re.compile(r"(?:\A|[\s$=([{,:]|\\[(\[])(-|−|\\pm|±)\s{0,2}\Z|(?:\A|\s)(-|−)\$\Z")
+_FACTOR = re.compile(r"[\w.\\{}]+")
+_BOX_COMMAND = re.compile(r"\\+(?:boxed|fbox|framebox)\s*(?=\{)")
 MAX_BOXES = 21
 """At most so many boxes before the last can be parts of its answer."""
 
 
 def find_boxed(text: str, start: int, end: int) -> Boxed | None:
     """Return the answer that the boxes between two offsets hold, or `None` without a box."""
-    if text.find("boxed", start, end) < 0 and text.find("fbox", start, end) < 0:
+    if text.find("box", start, end) < 0:
         return None
     matches = _last_boxes(text, start, end)
     if not matches:
@@ -86,7 +87,11 @@ def _last_boxes(text: str, start: int, end: int) -> list[re.Match[str]]:
         at = text.rfind("box", start, at)
         if at < 0:
             break
-        begin = at - 1 if text[at - 1 : at] == "f" else at
+        begin = at
+        for name in ("frame", "f"):
+            if text.endswith(name, 0, at):
+                begin = at - len(name)
+                break
         while begin > start and begin > at - 8 and text[begin - 1] == "\\":
             begin -= 1
         match = _BOX.match(text, begin, end) if text[begin] == "\\" else None
@@ -125,14 +130,11 @@ def _closing_brace(text: str, opening: int, end: int) -> int:
 def _signed(text: str, box: Box) -> str:
     """Return a box's content with the sign that stands before the box."""
     content = text[box.inner_start : box.inner_end].strip()
-    sign = _SIGN_BEFORE.search(text[max(0, box.start - 8) : box.start])
-    if sign is None or not content:
+    found = _SIGN_BEFORE.search(text[max(0, box.start - 8) : box.start])
+    if found is None or not content:
         return content
-    return (
-        f"{sign.group(1)}{content}"
-        if re.fullmatch(r"[\w.\\{}]+", content)
-        else f"{sign.group(1)}({content})"
-    )
+    sign = found.group(1) or found.group(2)
+    return f"{sign}{content}" if _FACTOR.fullmatch(content) else f"{sign}({content})"
 
 
 def _shared_formula(text: str, first: int, last: Box) -> Boxed | None:

@@ -138,12 +138,18 @@ def _from_object(text: str) -> str | None:
         value = json.loads(text, parse_float=str, parse_int=str)
     except (ValueError, RecursionError):
         return None
+    return _field(value)
+
+
+def _field(value: object) -> str | None:
+    """Return the answer's field of an object, or of an object in that field."""
     by_name = (
         {str(key).lower(): found for key, found in value.items()} if isinstance(value, dict) else {}
     )
     for key in _JSON_KEYS:
         if key in by_name:
-            return _as_text(by_name[key])
+            inner = by_name[key]
+            return _field(inner) if isinstance(inner, dict) else _as_text(inner)
     return None
 
 

@@ -30,9 +30,11 @@ from stepgym.envs.maths.statements import (
     Stated,
     has_words,
     is_sentence,
+    named,
     said_yes_or_no,
     stated,
     stated_choice,
+    word_leads,
 )
 
 
@@ -58,15 +60,17 @@ CUT_OFF = "boxed, cut off"
 HEDGED = "a sentence that states no one answer"
 MAX_BARE_CHARS = 20_000
 """A longer text without a marked answer is not looked at for sentences."""
-_TAIL_CHARS = 4000
+_TAIL_CHARS = 2000
 """How much of a text's end the ways without a mark look at."""
 
 _SIMPLE = re.compile(r"[\s0-9+\-*/^().,$%=]{0,40}[A-Za-z]?[\s0-9+\-*/^().,$%=]{0,40}\Z")
 _PLAIN = re.compile(
-    r"(?>\\[A-Za-z]+|[^A-Za-z<#\n\\`\u0250-\U0010ffff]|\\[^A-Za-z(\[]|[A-Za-z](?![A-Za-z])){0,400}+\Z"
+    r"(?>\\[A-Za-z]+|[^A-Za-z<#\n\\`\u00c0-\U0010ffff]|\\[^A-Za-z(\[]|[A-Za-z](?![A-Za-z])){0,400}+\Z"
 )
 """Commands, digits and single letters only: nothing in it can announce an answer."""
-_LABEL = re.compile(r"\s{0,8}(?:(?:A|Ans)\s?[:=]|=)\s?(?=\S)")
+_LABEL = re.compile(
+    r"\s{0,8}(?:(?:A|Ans)\s?[:=]|=>?|\\(?:Rightarrow|therefore|implies)(?![a-z])|[→⇒∴])\s?(?=\S)"
+)
 _EMPHASISED = re.compile(r"\s{0,8}\*([^*\n]{1,100})\*\s{0,8}\Z")
 _STYLE = re.compile(
     r"\\displaystyle(?![A-Za-z])|\\color\s?(?:\{[A-Za-z]*\}|\[[^\]]*\]\{[^}]*\})|\\textcolor\s?\{[A-Za-z]*\}"
@@ -78,6 +82,10 @@ _ANSWER_LABEL = re.compile(
     r"[\s*_]{0,6}(?:the\s)?(?:final\s)?(?:answer|ans|result)(?:\sis)?[\s*_]{0,4}[:=]?[\s*_]{0,6}(?=\S)",
     re.IGNORECASE,
 )
+_ENVIRONMENT = re.compile(
+    r"\\begin\{(?P<name>align|aligned|equation|gather|displaymath|center)(?P<star>\*?)\}(?P<inner>.{1,2000}?)\\end\{(?P=name)(?P=star)\}",
+    re.DOTALL,
+)
 _HEADING = re.compile(
     r"\W{0,4}(?:step|part|case|solution|approach|method|problem|question|explanation)\b|.*:\W{0,4}\Z",
     re.IGNORECASE,
@@ -88,9 +96,14 @@ _SENTENCE_END = re.compile(
 _BOUNDARY = re.compile(
     r"(?<!\\)[.!?](?:[\"'”*)]{0,3})(?=\s+(?:[A-Z\"*<\[\\($]|\d))|[。！？；।۔]|\n[ \t]*|<\|step_end\|>"
 )
-_BOILERPLATE = re.compile(r"I hope (?:it|this) is correct|\bNote:[^\n]{0,400}\Z|Let me know if")
+_BOILERPLATE = ("I hope it is correct", "I hope this is correct", "Let me know if", "Note:")
+"""What may follow the last sentence; a note counts only as the last line."""
 _BOLD = re.compile(r"(?<![\w)\]}*])\*\*(?=[^\s*])[^*\n]{1,400}+(?<!\s)\*\*(?![\w(*])")
 """`**42**`, but not the powers of `(x)**2 + y**2`."""
+_LOWER_LETTER = re.compile(r"\(?[a-j][).]?")
+_THREE_WORDS = re.compile(r"\b[a-z]{2,} [a-z]{2,} [a-z]{2,}\b")
+_DIGIT = re.compile(r"\d")
+_SHORT_CHARS = 120
 _EDGES = " \t\r\n*_\"'`"
 
 
@@ -101,10 +114,15 @@ CHOICE = Kind(is_choice=True)
 
 def extract_answer(text: str, *, kind: Kind = ANSWER) -> Extraction:
     """Find the answer in a completion; never raises, and a bare answer is found as it stands."""
-    if (_SIMPLE.match(text) or _PLAIN.match(text)) and "box" not in text and "**" not in text:
+    if (
+        not kind.is_choice
+        and (_SIMPLE.match(text) or _PLAIN.match(text))
+        and "box" not in text
+        and "**" not in text
+    ):
         if "*" in text and (inner := _EMPHASISED.match(text)) is not None:
             return Extraction(inner.group(1), inner.span(1), "bare")
-        label = None if kind.is_choice or kind.is_reference else _LABEL.match(text)
+        label = None if kind.is_reference else _LABEL.match(text)
         begin = label.end() if label else 0
         return Extraction(text[begin:], (begin, len(text)), "answer is" if label else "bare")
     seen = visible(text)
@@ -276,6 +294,10 @@ def _last_phrase(text: str, lowered: str, start: int, end: int, kind: Kind) -> P
 def _announced(text: str, phrase: Phrase, end: int, kind: Kind) -> Extraction:
     begin = phrase.end
     window = min(end, begin + _TAIL_CHARS)
+    environment = _ENVIRONMENT.match(text, begin, window)
+    if environment is not None:
+        start, stop_at = environment.span("inner")
+        return Extraction(text[start:stop_at].strip(), (start, stop_at), "answer is")
     formula = next(iter(find_formulas(text, begin, window)), None) if text[begin] in "$\\" else None
     opens = formula is not None and formula.start == begin
     stop = _SENTENCE_END.search(text, formula.end if formula and opens else begin, window)
@@ -311,17 +333,23 @@ def _is_stated(piece: str, kind: Kind) -> bool:
         return len(piece) > 3
     if not has_words(piece):
         return False
-    return is_sentence(piece) or says_operation(piece) or not _is_readable(piece)
+    if is_sentence(piece) or says_operation(piece) or word_leads(piece):
+        return not _is_date_or_time(piece)
+    return not _is_readable(piece)
 
 
 def _is_readable(piece: str) -> bool:
     # The parser and its tables load with the first text that needs them.
     from stepgym.envs.maths.reading import read
-    from stepgym.envs.maths.textual import choice, date, time_of_day
+    from stepgym.envs.maths.textual import choice
 
-    if read(piece).node is not None:
-        return True
-    return bool(choice(piece) or time_of_day(piece) or date(piece))
+    return read(piece).node is not None or bool(choice(piece)) or _is_date_or_time(piece)
+
+
+def _is_date_or_time(piece: str) -> bool:
+    from stepgym.envs.maths.textual import date, time_of_day  # most answers need none of it
+
+    return bool(time_of_day(piece) or date(piece))
 
 
 def _stated(text: str, start: int, end: int, kind: Kind) -> Stated | None:
@@ -365,7 +393,9 @@ def _bare(seen: Visible, kind: Kind) -> Extraction | None:
     if stripped[:1] == "`" == stripped[-1:] and len(stripped) > 2:
         return _narrowed(text, start, end, "bare", kind)
     whole = Extraction(text[start:end], (start, end), "bare")
-    if kind.is_reference or len(stripped) > MAX_BARE_CHARS:
+    if kind.is_reference:
+        return _stated_reference(text, start, end) or whole
+    if len(stripped) > MAX_BARE_CHARS:
         return whole
     if kind.is_choice:
         if len(stripped) > 200:
@@ -373,19 +403,46 @@ def _bare(seen: Visible, kind: Kind) -> Extraction | None:
         chosen = stated_choice(text, start, end)
         if chosen is not None:
             return Extraction(chosen.text, chosen.span, chosen.how)
+        if _LOWER_LETTER.fullmatch(stripped):
+            return whole._replace(text=stripped.upper())
         return None if is_sentence(stripped) else whole
-    if "\n\n" in stripped or _is_stated(stripped, kind):
+    if len(stripped) > _SHORT_CHARS and _is_prose(stripped):
         return None
-    return whole
+    label = _LABEL.match(text, start, end)
+    if label is not None:
+        start = label.end()
+        whole = Extraction(text[start:end], (start, end), "answer is")
+    name = named(text, start, end)
+    if name is not None:
+        return Extraction(name.text, name.span, name.how)
+    return None if "\n\n" in stripped or _is_stated(text[start:end].strip(), kind) else whole
+
+
+def _is_prose(piece: str) -> bool:
+    """Return whether a longer text is plainly prose: three words in a row, numbers, and no LaTeX."""
+    return "\\" not in piece and bool(_THREE_WORDS.search(piece)) and bool(_DIGIT.search(piece))
+
+
+def _stated_reference(text: str, start: int, end: int) -> Extraction | None:
+    """Return the one value that a reference in a plain sentence states: `There are 3 ways.`"""
+    if end - start > 400 or not is_sentence(text[start:end]) or _is_readable(text[start:end]):
+        return None
+    found = stated(text, start, end, only=True)
+    return None if found is None else Extraction(found.text, found.span, found.how)
 
 
 def _said(seen: Visible, kind: Kind) -> Extraction | None:
     """What the last sentence states, boilerplate after it left out."""
     text, start, end = seen
     start = max(start, end - _TAIL_CHARS)
-    boilerplate = _BOILERPLATE.search(text, start, end)
-    if boilerplate is not None and text[start : boilerplate.start()].strip():
-        end = boilerplate.start()
+    for opening in _BOILERPLATE:
+        at = text.find(opening, start, end)
+        if (
+            at > start
+            and text[start:at].strip()
+            and (opening[-1] != ":" or "\n" not in text[at:end])
+        ):
+            end = at
     while end > start and text[end - 1] in _EDGES:
         end -= 1
     begins = [start, *(match.end() for match in _BOUNDARY.finditer(text, start, end))]

@@ -18,22 +18,43 @@ _CONTRAST = re.compile(
 )
 """`42, not 24` states 42."""
 
-_ANYWHERE = re.compile(
-    r"\b(?:not|never|neither|nor|cannot|except|excluding|unless|either|wrong|incorrect|false|untrue|no|don|isn|"
-    r"assume|assuming|suppose|supposing|imagine|pretend|whether|unsure)\b|n['’]t\b|"
+_WORD = re.compile(r"[^\W\d_]+")
+_HEDGES = frozenset(
+    """
+    not never neither nor cannot except excluding unless either wrong incorrect false untrue no don isn
+    assume assuming suppose supposing imagine pretend whether unsure unlikely hardly nobody nothing
+    between range ranges ranging rhymes
+    nicht kein keine weder oder weniger kleiner größer grösser höher niedriger
+    pas jamais sauf aucun inférieur inférieure supérieur supérieure ni excepto menos menor mayor
+    não maior minore maggiore mniej więcej bukan atau kurang lebih değil veya không hoặc
+    не нет или меньше больше кроме ليس ليست أو یا
+    """.split()
+)
+"""Words that hedge wherever they stand in a sentence, in languages that part their words by blanks."""
+_HEDGES_WITHOUT_BLANKS = re.compile(
+    r"नहीं|(?<!\S)या(?!\S)|নয়|(?<!\S)বা(?!\S)|نہیں|より|보다|もしくは|か@|不是|不等于|并非|或者|小于|大于|少于|多于|"
+    r"ではな|じゃな|ありません|または|未満|아니|아닙|또는|미만|초과"
+)
+_PHRASE_WORDS = frozenset(
+    """
+    let but other different than by such e example instance same answer differ differs away far apart close near
+    next similar n t
+    """.split()
+)
+"""Words without which none of the phrases stands in a sentence."""
+_PHRASES = re.compile(
+    r"\A\W*let (?!me\b|us\b)|n['’]t\b|"
     r"\b(?:anything|all|everything) (?:else )?but\b|\bother than\b|\bdifferent from\b|"
     r"\b(?:more|less|greater|fewer|larger|smaller|bigger|higher|lower|bounded) (?:than|by)\b[^@]{0,24}@|"
     r"@[^@#]{0,12}\b(?:more|less|greater|fewer|larger|smaller|bigger|higher|lower) than\b|"
-    r"\b(?:between|range|ranges|ranging)\b|\bsuch as\b|\be\.g\.|\bfor (?:example|instance)\b|"
+    r"\bsuch as\b|\be\.g\.|\bfor (?:example|instance)\b|"
     r"\bsame as the\b|\banswer\b(?!\W{0,4}(?:of |as |to be |is |would be )?\W{0,3}@)[^@]{0,60}@|"
-    r"\b(?:differs?|different|away|far|apart) from\b|\b(?:close|near|next|similar) to\b|\brhymes\b|\?\W{0,4}\Z|"
-    r"\b(?:nicht|kein|keine|weder|oder|weniger|pas|jamais|sauf|ni|excepto|menos|menor|mayor|maior|não|bukan|"
-    r"atau|kurang|lebih|не|нет|или|меньше|больше|кроме|değil|veya|không|hoặc|नहीं|या|নয়|বা|نہیں|ليس|ليست|أو|aucun)\b|"
-    r"不是|不等于|并非|或者|小于|大于|少于|多于|ではな|じゃな|ありません|または|未満|아니|아닙|또는|미만|초과"
+    r"\b(?:differs?|different|away|far|apart) from\b|\b(?:close|near|next|similar) to\b"
 )
+_QUESTION = re.compile(r"\?\W{0,4}\Z")
 _BEFORE = re.compile(
     r"(?:\b(?:at least|at most|no (?:more|less|fewer)|up to|over|under|above|below|beyond|exceeds?|exceeding|"
-    r"nearly|almost|within|until|past|like|including|besides|≤|≥|<|>|"
+    r"nearly|almost|within|until|past|after|before|following|preceding|like|including|besides|≤|≥|<|>|"
     r"(?:square|cube|root|half|third|quarter|double|multiple|factor|divisor|power|percent|negative|inverse|"
     r"reciprocal|opposite|logarithm|log|factorial|fraction|multiples|factors|divisors|powers|%|#%?|one|any|two|some) of|"
     r"twice|thrice|half|double|triple|minus|plus|times|negative)"
@@ -41,13 +62,14 @@ _BEFORE = re.compile(
 )
 _AFTER = re.compile(
     r"@\W{0,3}(?:to #|through #|times #|plus|minus|divided|multiplied|squared|cubed|factorial|mod|modulo|or|"
-    r"and above|and below|and up)\b|#\s{0,2}(?:to|through)\s{0,2}@|\bfrom\b[^#@]{0,30}#[^#@]{0,30}\bto\b[^#@]{0,12}@|@\s{0,2}(?:-|–|~|\.\.)\s{0,2}#|#\s{0,2}[–~]\s{0,2}@"
+    r"and above|and below|and up|and so on|etc|halves|thirds|fourths|fifths|sixths|eighths|tenths|hundredths|"
+    r"thousandths|tens)\b|#\s{0,2}(?:to|through)\s{0,2}@|\bfrom\b[^#@]{0,30}#[^#@]{0,30}\bto\b[^#@]{0,12}@|@\s{0,2}(?:-|–|~|\.\.)\s{0,2}#|#\s{0,2}[–~]\s{0,2}@"
 )
 _ALTERNATIVES = re.compile(
-    r"#[^@]{0,60}\b(?:or|ou|o|oder|или|atau)\b[^@]{0,60}@|@[^#]{0,60}\b(?:or|ou|o|oder|или|atau)\b[^#]{0,60}#"
+    r"[#@]\s{0,2}(?:或|或者|还是|か|もしくは|또는|혹은|या|বা|یا)\s{0,2}[#@]|#[^@]{0,60}\b(?:or|ou|o|oder|или|atau)\b[^@]{0,60}@|@[^#]{0,60}\b(?:or|ou|o|oder|или|atau)\b[^#]{0,60}#"
 )
 _UNCERTAIN = re.compile(
-    r"\b(?:maybe|perhaps|possibly|possible|might|could|may|guess|candidates?|options?|choices?|alternatively|also|both|peut-être|vielleicht|quizás?|talvez)\b"
+    r"可能|也许|或许|かもしれ|아마|\b(?:maybe|perhaps|possibly|possible|might|could|may|guess|candidates?|options?|choices?|alternatively|also|both|peut-être|vielleicht|quizás?|talvez)\b"
 )
 _LABELS = re.compile(r"(?<!\w)\(?[A-Ha-h][).:]\s{0,3}\S")
 _LETTERS = re.compile(r"(?<![\w\\])\(?[A-H]\)?(?![\w'’])")
@@ -68,7 +90,14 @@ def hedged(skeleton: str) -> bool:
     contrast = _CONTRAST.search(skeleton)
     if contrast is not None and "@" in skeleton[: contrast.start()]:
         skeleton = skeleton[: contrast.start()]
-    if _ANYWHERE.search(skeleton) or _BEFORE.search(skeleton) or _AFTER.search(skeleton):
+    words = set(_WORD.findall(skeleton))
+    if not words.isdisjoint(_HEDGES) or _QUESTION.search(skeleton):
+        return True
+    if not words.isdisjoint(_PHRASE_WORDS) and _PHRASES.search(skeleton):
+        return True
+    if not skeleton.isascii() and _HEDGES_WITHOUT_BLANKS.search(skeleton):
+        return True
+    if _BEFORE.search(skeleton) or _AFTER.search(skeleton):
         return True
     if "#" not in skeleton:
         return False
@@ -90,26 +119,30 @@ _NEGATED_BEFORE = re.compile(
     r"\s{1,3}(?:the answer\s)?(?:to be\s)?(?:equal to\s)?[$*\\(\[{ ]{0,8}\Z",
     re.IGNORECASE,
 )
+_OR_AFTER = re.compile(
+    r"[$*\\)\]}.,; ]{0,8}or\b(?: (?:maybe|perhaps|possibly|even|is it|it is|else))?[ $*\\(\[]{0,6}\d"
+)
 _NEGATED_AFTER = re.compile(
     r"[$*\\)\]}.,; ]{0,8}(?:is|was)(?:n['’]t| not| wrong| incorrect| false| never)\b", re.IGNORECASE
 )
 
 
 def negated(text: str, start: int, end: int) -> bool:
-    """Return whether the words right around a stretch deny it: `not \\boxed{4}`, `\\boxed{4} is wrong`."""
+    """Return whether the words right around a box deny it: `not \\boxed{4}`, `\\boxed{4} is wrong`, `or 5`."""
     return bool(
         _NEGATED_BEFORE.search(text[max(0, start - 60) : start])
+        or _OR_AFTER.match(text, end, min(len(text), end + 40))
         or _NEGATED_AFTER.match(text, end, min(len(text), end + 40))
     )
 
 
 _DOUBT = re.compile(
-    r"\b(?:not|never|false|wrong|untrue|incorrect|suppose|assume|if|unless|imagine|whether|doubt|deny|pretend)\b|n['’]t\b",
+    r"\b(?:not|never|nobody|no one|hardly|wrong|common|false|wrong|untrue|incorrect|suppose|assume|if|unless|imagine|whether|doubt|deny|pretend)\b|n['’]t\b",
     re.IGNORECASE,
 )
 _CLAUSE_END = re.compile(r"[.!?;:,\n]")
 _OPERATION = re.compile(
-    r"\b(?:plus|minus|times|divided|multiplied|squared|cubed|factorial|modulo|twice|half of|or|not|either|maybe|except|than|at least|at most)\b",
+    r"\b(?:plus|minus|times|divided|multiplied|squared|cubed|factorial|modulo|halves|thirds|fourths|fifths|tenths|hundredths|thousandths|tens|twice|half of|or|not|either|maybe|except|than|at least|at most)\b",
     re.IGNORECASE,
 )
 

@@ -68,19 +68,21 @@ _OPERAND = re.compile(r"\s{0,3}[-−+(\[{$]{0,3}(?:\d|\\|[a-zA-Z](?![a-zA-Z]))")
 _SENTENCE_WORDS = re.compile(
     r"\b(?:it|is|are|was|were|will|be|the|we|so|thus|there|therefore|hence|then|total|value|answer|that|which|because|has|have|"
     r"he|she|they|you|gives?|gets?|means|equals|think|believe|must|should|makes?|needs?|costs?|took|takes?|would|result|"
-    r"final|finally|here|correct|option|choice)\b|['’]s\b",
+    r"final|finally|here|correct|option|choice|got|only|just|exactly|sum|let)\b|['’]s\b",
     re.IGNORECASE,
 )
 _STATING = re.compile(
     r"\b(?:is|are|was|were|be|equals?|gives?|giving|makes?|gets?|totals?|has|have|had|needs?|costs?|pays?|earns?|spends?|saves?|"
     r"takes?|left|becomes?|yields?|to|exactly|about|approximately|only|of|total|profit)\s?(?:about |approximately |exactly |only |simply |just |now |then |therefore |thus )?\Z"
 )
+_CONTRAST = re.compile(r"\W*(?:and )?(?:not|rather than|instead of)(?: just)?\W*")
 _NUMBER_WORDS = (
     "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|"
     "eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|million"
 )
+_PART_WORDS = "half|halves|thirds?|quarters?|fourths?|fifths?|sixths?|eighths?|tenths?"
 _SAID_NUMBER = re.compile(
-    rf"\b(?:is|are|equals|has|have|of)\s((?:{_NUMBER_WORDS})(?:[-\s](?:and\s)?(?:{_NUMBER_WORDS}))*)\b",
+    rf"\b(?:is|are|equals|has|have|of)\s((?:{_NUMBER_WORDS})(?:[-\s](?:and\s)?(?:{_NUMBER_WORDS}))*(?:[-\s](?:{_PART_WORDS}))?)\b",
     re.IGNORECASE,
 )
 _YES_NO = re.compile(r"\W{0,4}(yes|no|true|false)\b[,.;:]?\s", re.IGNORECASE)
@@ -95,10 +97,21 @@ _CHOICE_LAST = re.compile(
     r"(?:\b(?:option|choice|answer|letter|statement)\s|"
     r"\b(?:is|be|choose|pick|select|it['’]s|say|are)\s(?:option |choice |answer )?)"
     r"[*$({\[\\text ]{0,9}([A-J])(?=[\W_]{0,6}\Z)|"
-    r"(?<![\w)])\(([A-J])\)(?=\W{0,6}\Z)|"
-    r"\A\W{0,3}(?:option|choice)?\s?[*(]{0,3}([A-J])[*)]{0,3} (?:is|must be) (?:the )?(?:correct|right|answer|true)\b",
+    r"(?<![\w)])\(([A-J])\)(?=\W{0,6}\Z)|[选選]\s?\(?([A-J])\)?\W{0,4}\Z|"
+    r"\A\W{0,3}(?:(?:so|thus|hence|therefore|then),?\s)?(?:option|choice)?\s?[*(]{0,3}([A-J])[*)]{0,3} (?:is|must be) (?:the )?(?:correct|right|answer|true)\b",
     re.IGNORECASE,
 )
+_LEADING_WORD = re.compile(r"(?<![\w\\])[^\W\d_][^\W\d_A-Z]{2,}(?=[\s:=,.]|\Z)")
+_CHOICE_CONCLUDED = re.compile(
+    r"\b(?:so|hence|thus|therefore),? (?:it is |it['’]s |the answer is )?[*(]{0,3}([A-J])\W{0,6}\Z"
+)
+_ORDINAL = re.compile(r"\d+(?:st|nd|rd|th)")
+_SIGN_WORD = re.compile(r"(?:\A|(?<=\s))(?:minus|negative)\Z")
+_NAMED = re.compile(
+    r"\W{0,3}(?:it|this|that|the [a-z]+(?: [a-z]+){0,3}) (?:is|are|was) ([A-Za-z]+(?: [A-Za-z]+){0,2})\W{0,3}\Z",
+    re.IGNORECASE,
+)
+_NUMBER_OR_FORMULA = re.compile(r"[\d#\\]")
 _RIGHT_SIDE = re.compile(r"(?<![<>!:=\\])=(?!=)")
 _VARIABLE = re.compile(r"[A-Za-z]|\\(?:alpha|beta|gamma|theta|lambda|mu|phi|omega)")
 
@@ -110,7 +123,24 @@ def is_sentence(text: str) -> bool:
 
 def has_words(text: str) -> bool:
     """Return whether a word of two letters or more stands outside formulas and commands, units left out."""
-    return any(_is_word(word) for word in _LETTERS.findall(_words_only(text)))
+    text = _words_only(text)
+    return _holds_other_script(text) or any(_is_word(word) for word in _LETTERS.findall(text))
+
+
+def word_leads(text: str) -> bool:
+    """Return whether a word stands before the first number or formula of a text: `Total 42`, `also 42`."""
+    text = _words_only(text)
+    number = _NUMBER_OR_FORMULA.search(text)
+    if number is None:
+        return False
+    before = text[: number.start()]
+    return _holds_other_script(before) or any(
+        word.lower() not in _NAMES for word in _LEADING_WORD.findall(before)
+    )
+
+
+def _holds_other_script(text: str) -> bool:
+    return not text.isascii() and any(c >= "\u0900" and c.isalpha() for c in text)
 
 
 def _words_only(text: str) -> str:
@@ -122,8 +152,11 @@ def _words_only(text: str) -> str:
     return text
 
 
-def stated(text: str, start: int, end: int) -> Stated | None:
-    """Return what the sentence between two offsets states as its answer, or `None`."""
+def stated(text: str, start: int, end: int, *, only: bool = False) -> Stated | None:
+    """Return what the sentence between two offsets states as its answer, or `None`.
+
+    With `only`, it must be the only value in the sentence and stand right behind a verb.
+    """
     start = max(start, end - MAX_CHARS)
     sentence = text[start:end]
     if lists_options(sentence):
@@ -134,16 +167,26 @@ def stated(text: str, start: int, end: int) -> Stated | None:
         return _in_words(sentence, start)
     skeletons = _skeleton(tokens, runs, text)
     chosen = _chosen(runs, skeletons)
+    if only and (len(runs) > 1 or not _STATING.search(skeletons[0])):
+        return None
+    sign = _SIGN_WORD.search(skeletons[chosen])
+    if sign is not None and (chosen == 0 or sign.start() > 0) and len(runs[chosen].parts) == 1:
+        skeletons[chosen] = skeletons[chosen][: sign.start()].rstrip()
+    else:
+        sign = None
     if hedged(_marked(skeletons, chosen)):
         return None
-    return _taken(text, runs[chosen])
+    found = _taken(text, runs[chosen])
+    if _ORDINAL.fullmatch(found.text) and skeletons[chosen + 1][:1].isalpha():
+        return None  # `the 42nd prime`
+    return found if sign is None else found._replace(text=f"-{found.text}")
 
 
 def stated_choice(text: str, start: int, end: int) -> Stated | None:
     """Return the letter that a sentence chooses (`I think it's (D).`), or `None`."""
     sentence = text[max(start, end - MAX_CHARS) : end]
     offset = end - len(sentence)
-    match = _CHOICE_FIRST.match(sentence)
+    match = _CHOICE_FIRST.match(sentence) or _CHOICE_CONCLUDED.search(sentence)
     if match is None:
         match = _CHOICE_LAST.search(sentence)
         if match is None or num_letters(sentence) > 1:
@@ -163,6 +206,14 @@ def said_yes_or_no(text: str, start: int, end: int) -> Stated | None:
     if match is None or _BUT.search(text, match.end(), end):
         return None
     return Stated(match.group(1), match.span(1), "yes or no")
+
+
+def named(text: str, start: int, end: int) -> Stated | None:
+    """Return the name that a sentence without numbers gives: `It is Monday.`"""
+    match = _NAMED.fullmatch(text, start, min(end, start + 100)) if end - start <= 100 else None
+    if match is None or is_unit(match.group(1)):
+        return None
+    return Stated(match.group(1), match.span(1), "name")
 
 
 def _in_words(sentence: str, start: int) -> Stated | None:
@@ -229,6 +280,8 @@ def _ends_in_number(text: str, token: _Token) -> bool:
 
 def _is_mathematics(piece: str, after_number: bool) -> bool:
     words = _LETTERS.findall(_COMMAND.sub(" ", piece) if "\\" in piece else piece)
+    if _holds_other_script(piece):
+        return False
     if not words:
         return True
     if after_number and (piece.lower() in _SCALES or all(is_unit(word) for word in words)):
@@ -338,10 +391,13 @@ def _words(tokens: list[_Token], text: str) -> str:
 
 
 def _chosen(runs: list[_Run], pieces: list[str]) -> int:
-    for i in range(len(runs) - 1, -1, -1):
+    last = len(runs) - 1
+    if last > 0 and _CONTRAST.fullmatch(pieces[last]):  # `42, not 24`
+        last -= 1
+    for i in range(last, -1, -1):
         if _STATING.search(pieces[i]):
             return i
-    return len(runs) - 1
+    return last
 
 
 def _marked(pieces: list[str], chosen: int) -> str:

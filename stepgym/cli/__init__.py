@@ -15,6 +15,7 @@ COMMANDS = {
     "solve": "Solve problems with any agent and show the steps.",
     "selfplay": "Generate a self-play dataset in a run folder; the same command resumes it.",
     "runs": "Summarise run folders: counts by verdict, tokens, seconds.",
+    "verify": "Verify the answers of a stored run anew; list what changed.",
     "migrate": "Rewrite run folders of an earlier schema.",
     "export": "Turn a run folder into training data (sft, preference, steps, tree).",
     "train": "Train a policy or a reward model on records.",

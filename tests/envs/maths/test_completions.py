@@ -10,6 +10,7 @@ import json
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -261,6 +262,18 @@ def test_an_answer_that_is_only_mentioned_does_not_count(
 ) -> None:
     verdict = verify_answer(completion(style, solution, str(number)), reference=str(number))
     assert not verdict.correct, verdict
+
+
+SENTENCES = [
+    json.loads(line) for line in (Path(__file__).parent / "sentences.jsonl").open(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("row", SENTENCES, ids=lambda row: ascii(row["answer"])[-40:])
+def test_a_sentence_states_its_reference_or_does_not(row: dict[str, Any]) -> None:
+    verdict = verify_answer(row["answer"], reference=row["reference"])
+    assert verdict.correct is row["correct"], verdict
+    assert not verify_answer(row["answer"], reference="7919").correct
 
 
 def _rows(name: str) -> list[dict[str, str]]:

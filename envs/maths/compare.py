@@ -641,6 +641,8 @@ def _ratio_parts(node: Node) -> Sequence[Node] | None:
         return parts
     if _kind(node) in _COLLECTIONS:
         return None
+    if isinstance(node, int):
+        return None  # 42 to 1 is not 42
     return (node[1], node[2]) if isinstance(node, tuple) and node[0] == "/" else (node, 1)
 
 

@@ -403,7 +403,7 @@ def _between_numbers(
     if before[0] != "num":
         return None
     if word in ("st", "nd", "rd", "th") and text[start - 1].isdigit():
-        return []
+        return [] if _RANK_ENDS.match(text, end) else [("text", word)]
     if word == "out" and _OF_NUMBER.match(text, end):
         return [("op", "/")]
     if word in ("in", "to") and _NUMBER_FOLLOWS.match(text, end):
@@ -432,6 +432,10 @@ _TEMPERATURES = ("celsius", "fahrenheit")
 _QUANTITY_END = re.compile(
     r"(?:\s?\^\s?\{?-?\d\}?)?(?:\s?[/*]\s?[A-Za-z]{1,4}(?:\^\{?-?\d\}?)?)?[\s.$)}]{0,8}\Z"
 )
+_RANK_ENDS = re.compile(
+    r"\s{0,4}(?:days?|years?|months?|weeks?|hours?|terms?|places?|positions?|floor|grade)?[\s.$)}]{0,8}\Z"
+)
+"""What may follow an ordinal that stands for its number: the 15th day, but not the 15th prime."""
 _NUMBER_FOLLOWS = re.compile(r"\s{1,4}\d|\s{0,4}10\s?(?:\^|\*\*)")
 _OF_NUMBER = re.compile(r"\s{1,4}of\s{1,4}\d")
 _OPENS = re.compile(r"\s{0,4}(?:[(\[{]|\\left|\\\{)")

@@ -405,6 +405,8 @@ class Judge:
         return self.unordered(a[2], renamed[2])
 
     def ratios(self, a: Any, b: Any) -> bool | None:
+        if isinstance(a, int):
+            return False  # an answer of 42 to 1 does not say 42
         first, second = _ratio_parts(a), _ratio_parts(b)
         if first is None or second is None or len(first) != len(second):
             return False
@@ -641,8 +643,6 @@ def _ratio_parts(node: Node) -> Sequence[Node] | None:
         return parts
     if _kind(node) in _COLLECTIONS:
         return None
-    if isinstance(node, int):
-        return None  # 42 to 1 is not 42
     return (node[1], node[2]) if isinstance(node, tuple) and node[0] == "/" else (node, 1)
 
 

@@ -221,7 +221,7 @@ WORDS: dict[str, Token] = (
 
 _TOKEN = re.compile(
     r"""(?P<space>(?:\s|\\[,;:!\s/>]|~|\$|\\[()\[\]](?!\]))+)
-  | (?P<num>[0-9A-Fa-f]{2,}+(?=_(?:16|\{16\}))
+  | (?P<num>[0-9A-Fa-f]{2,40}+(?=_(?:16|\{16\}))
       | 0x[0-9A-Fa-f]++(?![A-Za-z]) | 0b[01]++(?![\dA-Za-z])
       | \d++\s++\d++\s*+/\s*+\d++(?![\d.])
       | \d{1,3}(?:(?:\{,\}|\\,|\\!|,\\[,!]\s?|\\\s|\s)\d{3}(?!\d)){1,40}+(?:\.\d++)?
@@ -274,6 +274,8 @@ def lex(text: str, *, thousands: bool = True) -> list[Token]:
     if len(text) > MAX_CHARS:
         raise Unreadable(f"{len(text)} characters", too_large=True)
     text = plain(text)
+    if len(text) > 3 * MAX_CHARS:
+        raise Unreadable(f"{len(text)} characters", too_large=True)
     tokens: list[Token] = []
     depth = 0
     position = 0

@@ -539,6 +539,10 @@ class Judge:
             return self.all_same([(a[2][0], b[2][0]), (a[2][-1], b[2][-1])])
         first, second = relations.assignment(a), relations.assignment(b)
         if first is not None and second is not None and relations.same_name(first, second):
+            for chain in (a, b):
+                true = self.is_true_chain(chain) if len(chain[2]) > 2 else True
+                if not true:
+                    return true
             return self.same(first.value, relations.aligned(first, second))
         if a[1] == b[1] == ("=",):
             return self._equation(a, b, closed=not symbols(a) | symbols(b))

@@ -511,9 +511,10 @@ def _text(content: str, tokens: list[Token], *, math: bool) -> None:
         tokens.append(("unit", words))
     elif _MATHS_IN_TEXT.match(words):
         tokens.extend(lex(content)[:-1])
-    elif (lowered in FUNCTIONS and not (tokens and tokens[-1][0] in ("num", "unit"))) or (
-        math and (lowered in WORDS or words in COMMANDS)
-    ):
+    elif (
+        lowered in FUNCTIONS
+        and not (lowered in ("min", "sec") and tokens and tokens[-1][0] == "num")
+    ) or (math and (lowered in WORDS or words in COMMANDS)):
         tokens.append(COMMANDS.get(words) or WORDS[lowered])
     elif lowered in ("percent", "pct", "percentage", "degrees", "degree", "pi"):
         tokens.append(WORDS[lowered])

@@ -20,10 +20,9 @@ from stepgym.sandbox import open_sandbox
 START, GOAL = [3, 1, 4, 1, 5, 9, 2, 6], [5, 5, 6, 14, 11, 8]
 OPERATIONS = [
     "[x * x for x in xs]",
-    "xs[::-1]",
-    "sorted(xs)",
     "[x for x in xs if x > 4]",
     "[a + b for a, b in zip(xs, xs[1:])]",
+    "sorted(xs)",
 ]
 FIRST_CELL = f"table = sorted(range(200_000), key=lambda x: x % 1009)\nxs = {START}; xs"
 TESTS = f"def check(candidate):\n    assert candidate({START}) == {GOAL}\n"

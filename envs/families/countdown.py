@@ -30,7 +30,7 @@ Board = tuple[tuple[int, ...], int]
 
 
 class Level(NamedTuple):
-    """How hard: how many numbers, the largest of them, and the range of the target."""
+    """The difficulty: how many numbers, the largest of them, and the range of the target."""
 
     num_numbers: int
     largest: int
@@ -55,7 +55,7 @@ _CLAIM = re.compile(r"(.*?)=\s*([0-9]{1,18})\s*", re.DOTALL)
 
 
 def generate(rng: random.Random, level: int) -> Draft:
-    """Draw numbers and play legal steps at random, until the result is in the level's range: it is the target."""
+    """Draw numbers and play random legal steps until the result is in the level's range; the result is the target."""
     shape = LEVELS[level - 1]
     while True:
         numbers = [rng.randint(1, shape.largest) for _ in range(shape.num_numbers)]
@@ -72,7 +72,7 @@ def generate(rng: random.Random, level: int) -> Draft:
 
 
 def prompt(numbers: Sequence[int], target: int) -> str:
-    """Return the question in words, with the rules."""
+    """Return the question with the rules."""
     shown = ", ".join(map(str, numbers))
     return (
         f"Reach {target} from the numbers {shown}. Use each number exactly once, with + - * /. "
@@ -87,7 +87,7 @@ def problems(level: int = 3, seed: int = 0) -> ProceduralSet:
 
 
 def random_solution(numbers: Sequence[int], target: int, rng: random.Random) -> list[str] | None:
-    """Return the steps of one solution (`None` where there is none), each drawn evenly from those that keep the target reachable."""
+    """Return the steps of a random solution, `None` if there is none; each step is drawn from those that keep the target reachable."""
     left = tuple(sorted(numbers))
     if not reachable(left, target):
         return None
@@ -125,7 +125,7 @@ def board(item: State | Problem) -> Board:
 
 @dataclass(frozen=True)
 class CountdownVerifier:
-    """Reads an expression exactly: each number used once, the value is the target. `= target` behind it is allowed."""
+    """Checks an expression exactly: each number is used once and the value is the target. It may end in `= target`."""
 
     needs_reference = False
 
@@ -160,7 +160,7 @@ class CountdownVerifier:
 
 @dataclass(frozen=True)
 class CountdownStepVerifier:
-    """A step is right when it is legal and the target can still be reached after it; exact, by search."""
+    """A step is right if it is legal and the target can still be reached, which is decided exactly."""
 
     def verify_steps(
         self, problems: Sequence[Problem], states: Sequence[State]

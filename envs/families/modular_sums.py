@@ -25,7 +25,7 @@ NAME = "stepgym/ModularSums-v0"
 NUM_LEVELS = 10
 MODULUS = 31
 Sum = tuple[tuple[int, ...], int | None, int]
-"""`State.public`: the numbers still to be added (ascending), the running result, the modulus."""
+"""`State.public`: the numbers still to be added (ascending), the running result (`None` at first), the modulus."""
 
 _STEP = re.compile(r"\s*([0-9]{1,9})\s*\+\s*([0-9]{1,9})\s*=\s*([0-9]{1,9})\s*")
 
@@ -62,7 +62,7 @@ def running_sum(item: State | Problem) -> Sum:
 
 
 def play(board: Sum, text: str) -> Sum | str:
-    """Return the board after a step, or the reason why it is illegal; whether `c` is right is not looked at."""
+    """Return the position after a step, or the reason why it is illegal; whether `c` is right does not matter."""
     remaining, running, modulus = board
     match = _STEP.fullmatch(visible_text(text))
     if match is None:
@@ -126,7 +126,7 @@ class ModularSumsVerifier:
 
 @dataclass(frozen=True)
 class ModularSumsStepVerifier:
-    """A step is right when it is legal and its own addition holds, whatever stood before it."""
+    """A step is right if it is legal and its own addition is, whatever the earlier steps were."""
 
     def verify_steps(
         self, problems: Sequence[Problem], states: Sequence[State]
@@ -173,6 +173,6 @@ def make(
 
 
 def _plain(answer: str) -> str:
-    """Return a whole number without sign, spaces and leading zeros; other text stays as it is."""
+    """Return a whole number without spaces and leading zeros; other text is only stripped."""
     text = answer.strip()
     return str(int(text)) if text.isascii() and text.isdigit() and len(text) < 20 else text

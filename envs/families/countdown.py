@@ -25,7 +25,7 @@ from stepgym.envs.tokens import final_answer
 from stepgym.envs.types import Problem, State, Verdict
 
 NAME = "stepgym/Countdown-v0"
-Board = tuple[tuple[int, ...], int]
+Position = tuple[tuple[int, ...], int]
 """`State.public`: the numbers left, ascending, and the target."""
 
 
@@ -66,9 +66,9 @@ def generate(rng: random.Random, level: int) -> Draft:
             steps.append(move.text)
             left = move.left
         if shape.low <= left[0] <= shape.high:
-            board = (tuple(sorted(numbers)), left[0])
+            position = (tuple(sorted(numbers)), left[0])
             question, reference = prompt(numbers, left[0]), expression(numbers, steps)
-            return Draft(question, reference, board, solution=tuple(steps))
+            return Draft(question, reference, position, solution=tuple(steps))
 
 
 def prompt(numbers: Sequence[int], target: int) -> str:
@@ -104,22 +104,22 @@ def random_solution(numbers: Sequence[int], target: int, rng: random.Random) -> 
 class CountdownDomain(GameDomain):
     """The rules of Countdown."""
 
-    def play(self, position: Board, text: str) -> Board | str:
+    def play(self, position: Position, text: str) -> Position | str:
         left, target = position
         after = play(left, text)
         return after if isinstance(after, str) else (after, target)
 
-    def moves(self, position: Board) -> list[str]:
+    def moves(self, position: Position) -> list[str]:
         """Return every legal step once; `a + b` and `a * b` with the larger number first."""
         return [move.text for move in moves(position[0])]
 
-    def answer(self, position: Board, texts: Sequence[str]) -> str:
+    def answer(self, position: Position, texts: Sequence[str]) -> str:
         return expression(originals(position[0], texts), texts)
 
 
-def board(item: State | Problem) -> Board:
+def position(item: State | Problem) -> Position:
     """Return the numbers left and the target."""
-    found: Board = item.public  # type: ignore[assignment]
+    found: Position = item.public  # type: ignore[assignment]
     return found
 
 
@@ -144,7 +144,7 @@ class CountdownVerifier:
         return answer.strip() if found is None else found.value
 
     def _verify(self, problem: Problem, answer: str) -> Verdict:
-        numbers, target = board(problem)
+        numbers, target = position(problem)
         found = _read_answer(answer)
         if found is None:
             return wrong("not an expression of numbers with + - * /", "expression")
@@ -170,7 +170,7 @@ class CountdownStepVerifier:
         ]
 
     def _verify(self, problem: Problem, state: State) -> list[Verdict]:
-        left, target = board(problem)
+        left, target = position(problem)
         verdicts: list[Verdict] = []
         for step in state.steps:
             answer = final_answer(step.text)

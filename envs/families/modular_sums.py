@@ -43,8 +43,8 @@ def generate(rng: random.Random, level: int, *, modulus: int = MODULUS) -> Draft
         after = (running + number) % modulus
         solution.append(f"{running} + {number} = {after}")
         running = after
-    board = (tuple(sorted(numbers)), None, modulus)
-    return Draft(prompt, str(running), board, solution=tuple(solution))
+    position = (tuple(sorted(numbers)), None, modulus)
+    return Draft(prompt, str(running), position, solution=tuple(solution))
 
 
 def problems(level: int = 3, seed: int = 0, *, modulus: int = MODULUS) -> ProceduralSet:
@@ -61,9 +61,9 @@ def running_sum(item: State | Problem) -> Sum:
     return found
 
 
-def play(board: Sum, text: str) -> Sum | str:
+def play(position: Sum, text: str) -> Sum | str:
     """Return the position after a step, or the reason why it is illegal; whether `c` is right does not matter."""
-    remaining, running, modulus = board
+    remaining, running, modulus = position
     match = _STEP.fullmatch(visible_text(text))
     if match is None:
         return "not a step of the form `a + b = c`"
@@ -136,21 +136,21 @@ class ModularSumsStepVerifier:
         ]
 
     def _verify(self, problem: Problem, state: State) -> list[Verdict]:
-        board = running_sum(problem)
+        position = running_sum(problem)
         verdicts: list[Verdict] = []
         for step in state.steps:
             answer = final_answer(step.text)
             if answer is not None:
                 verdicts += ModularSumsVerifier().verify([problem], [answer])
                 continue
-            after = play(board, step.text)
+            after = play(position, step.text)
             if isinstance(after, str):
                 verdicts.append(wrong(after, "rules"))
                 continue
-            left = sum(board[0]) + (board[1] or 0) - sum(after[0])
-            holds = after[1] == left % board[2]
+            left = sum(position[0]) + (position[1] or 0) - sum(after[0])
+            holds = after[1] == left % position[2]
             verdicts.append(right("", "addition") if holds else wrong("", "addition"))
-            board = after
+            position = after
         return verdicts
 
 

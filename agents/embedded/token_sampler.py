@@ -1,6 +1,6 @@
 """Sampling steps token by token: all samples of all states in one batch, one forward pass for each token of a step.
 
-Only the prefixes that are drawn are read; scoring every legal step of a board would read them all.
+Only the prefixes that are drawn are read; scoring every legal step of a position would read them all.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stepgym.agents.embedded.games import GAMES, MOST_TOKENS
 _REMEMBERED = 50_000
 _BATCH = 2048
 Prefix = tuple[Hashable, tuple[int, ...]]
-"""A board, and the tokens of a step so far."""
+"""A position, and the tokens of a step so far."""
 
 
 class Following(NamedTuple):
@@ -60,7 +60,7 @@ class TokenSampler:
         streams: Sequence[random.Random],
         asked: Sequence[tuple[int, int]],
     ) -> list[list[SampledStep]]:
-        """Return samples for each board: numbers `first` to `first + count` of its random stream (`asked` is the two)."""
+        """Return samples for each position: numbers `first` to `first + count` of its random stream (`asked` is the two)."""
         drawn = [
             [SampledStep(public, uniforms) for uniforms in _uniforms(stream, first, count)]
             for public, stream, (first, count) in zip(publics, streams, asked, strict=True)

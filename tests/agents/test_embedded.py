@@ -296,7 +296,7 @@ def test_models_of_one_seed_are_equal() -> None:
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
-@given(boards | sums, st.integers(0, 3))
+@given(positions | sums, st.integers(0, 3))
 @settings(max_examples=30, deadline=None)
 def test_log_probs_recomputed_from_a_steps_tokens_are_its_own(public: object, seed: int) -> None:
     """In single precision, over what may be written next: as a trainer recomputes them from a record."""

@@ -26,7 +26,7 @@ from stepgym.training.fit import fit
 from stepgym.training.grpo import LearnedPath, Units
 from stepgym.training.language_models import UNLABELLED, TokenRow
 from stepgym.training.language_trainers import reward_loss
-from stepgym.training.metrics import METRICS, Metrics
+from stepgym.training.metrics import METRICS, open_metrics
 from stepgym.training.types import (
     Baseline,
     GrpoVariant,
@@ -320,11 +320,15 @@ def test_a_reward_models_loss_is_finite_whatever_is_labelled(targets: list[list[
         assert loss.item() == 0 and not model.table.weight.grad.any()
 
 
-def test_metrics_are_closed_when_the_loss_is_not_finite(
+def test_tensorboards_writer_is_closed_when_the_loss_is_not_finite(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    writer = pytest.importorskip("torch.utils.tensorboard.writer")
     closed = []
-    monkeypatch.setattr(Metrics, "close", lambda self: closed.append(self.file))
+    close = writer.SummaryWriter.close
+    monkeypatch.setattr(
+        writer.SummaryWriter, "close", lambda self: (closed.append(self.log_dir), close(self))
+    )
     model = torch.nn.Linear(1, 1)
 
     def loss(step: int) -> torch.Tensor:
@@ -332,7 +336,7 @@ def test_metrics_are_closed_when_the_loss_is_not_finite(
 
     with pytest.raises(LossNotFinite):
         fit(model, loss, schedule=Schedule(3), out=tmp_path)
-    assert closed == [tmp_path / METRICS]
+    assert closed == [str(tmp_path / "tensorboard")]
 
 
 @given(kept=st.integers(0, 6), torn=st.binary(max_size=20))
@@ -340,14 +344,14 @@ def test_metrics_are_closed_when_the_loss_is_not_finite(
 def test_metrics_go_on_after_a_torn_line(kept: int, torn: bytes, tmp_path_factory: Any) -> None:
     """Whatever the end of the file is, the lines are those of a run that was never interrupted."""
     out = tmp_path_factory.mktemp("metrics")
-    with Metrics(out) as metrics:
+    with open_metrics(out) as report:
         for step in range(1, 7):
-            metrics.write(step, {"loss": 1.0})
+            report(step, {"loss": 1.0})
     with (out / METRICS).open("ab") as file:
         file.write(torn.replace(b"\n", b""))
-    with Metrics(out, first=kept) as metrics:
+    with open_metrics(out, first=kept) as report:
         for step in range(kept + 1, 9):
-            metrics.write(step, {"loss": 1.0})
+            report(step, {"loss": 1.0})
     lines = [json.loads(line) for line in (out / METRICS).read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 9))
 

@@ -76,6 +76,7 @@ def run_agent(
     env: Environment,
     policy: Policy | None = None,
     budget: Budget | None = None,
+    see_verdicts: bool = True,
     num_parallel: int = 64,
 ) -> Iterator[AgentEpisode]:
     """Let an agent play problems, `num_parallel` at a time, and yield the finished episodes in order.
@@ -92,7 +93,15 @@ def run_agent(
             for problem in islice(problems, AHEAD * num_parallel - len(running)):
                 _wait_for_slot(slots, running)
                 running.append(
-                    _start(agent, problem, env=env, server=server, budget=budget, slots=slots)
+                    _start(
+                        agent,
+                        problem,
+                        env=env,
+                        server=server,
+                        budget=budget,
+                        see_verdicts=see_verdicts,
+                        slots=slots,
+                    )
                 )
                 if running[0].finished.is_set():
                     break
@@ -119,12 +128,18 @@ def _start(
     env: Environment,
     server: RecordingServer | None,
     budget: Budget,
+    see_verdicts: bool,
     slots: threading.Semaphore,
 ) -> AgentEpisode:
     state = boundary.attempt(lambda: env.domain.initial(problem), "domain")
     tree = SearchTree(problem.id, [state if isinstance(state, State) else State(problem.prompt)])
     shared = EpisodeTree(
-        env, problem, tree, budget, model="" if server is None else server.backend.model
+        env,
+        problem,
+        tree,
+        budget,
+        see_verdicts,
+        model="" if server is None else server.backend.model,
     )
     if server is not None:
         shared.serve = lambda episode: server.url(episode, shared)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from stepgym.agents.agent_runs import AgentEpisode, run_agent
 from stepgym.agents.policies.scripted import RandomLegalPolicy, RandomRewardModel, ScriptedPolicy
 from stepgym.agents.run_setup import unwrapped
 from stepgym.agents.searching import bind_domain, run_search
@@ -58,6 +59,14 @@ def check_reward_model(reward_model: Any, *, env: Any = None) -> list[Finding]:
     states = [state for state in _states(where) if state.steps]
     return check_clauses(
         tried, [Clause(sentence, partial(check, states)) for sentence, check in REWARD_CLAUSES]
+    )
+
+
+def check_agent(agent: Any, *, env: Any = None) -> list[Finding]:
+    """Check an agent that drives itself on problems of `env` (an environment or its id; default: Words)."""
+    where = _environment("stepgym/Words-v0" if env is None else env)
+    return check_clauses(
+        agent, [Clause(sentence, partial(check, where)) for sentence, check in AGENT_CLAUSES]
     )
 
 
@@ -308,4 +317,52 @@ SEARCH_CLAUSES: tuple[tuple[str, Callable[[Any], None]], ...] = (
         _survives_a_barren_policy,
     ),
     ("It does not change the shape of the tree.", _leaves_the_tree_whole),
+)
+
+NUM_AGENT_PROBLEMS = 3
+AGENT_TIMEOUT_S = 60.0
+
+
+def _play(
+    env: Any, agent: Any, problems: Sequence[int], policy: Policy | None
+) -> list[AgentEpisode]:
+    return list(
+        run_agent(
+            agent,
+            iter([env.problems[i] for i in problems]),
+            env=env,
+            policy=policy,
+            budget=Budget(wall_s=AGENT_TIMEOUT_S),
+        )
+    )
+
+
+def _policy_for(env: Any) -> Policy:
+    """Return what the endpoint serves: random legal steps if the domain lists them, else the same text each time."""
+    lists_steps = isinstance(env.domain, LegalSteps)
+    if not lists_steps:
+        return ScriptedPolicy(lambda state: ["I do not know."])
+    policy: Policy = bind_domain(RandomLegalPolicy(), env.domain)
+    return policy
+
+
+def _ends(env: Any, agent: Any) -> None:
+    for one in _play(env, agent, range(NUM_AGENT_PROBLEMS), _policy_for(env)):
+        assert not one.tree.notes, "; ".join(one.tree.notes.values())
+
+
+def _takes_a_step_or_answers(env: Any, agent: Any) -> None:
+    for one in _play(env, agent, range(NUM_AGENT_PROBLEMS), _policy_for(env)):
+        assert len(one.tree) > 1, f"no step and no answer on {one.problem.id}"
+
+
+def _side_by_side(env: Any, agent: Any) -> None:
+    for one in _play(env, agent, [0] * NUM_AGENT_PROBLEMS, _policy_for(env)):
+        assert not one.tree.notes, "; ".join(one.tree.notes.values())
+
+
+AGENT_CLAUSES: tuple[tuple[str, Callable[[Any, Any], None]], ...] = (
+    (f"It ends by itself, without an error, within {AGENT_TIMEOUT_S:.0f} s.", _ends),
+    ("It takes a step or gives an answer.", _takes_a_step_or_answers),
+    ("It plays several episodes at the same time.", _side_by_side),
 )

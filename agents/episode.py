@@ -1,7 +1,8 @@
 """`Episode`: what an agent holds while it works on one problem by itself.
 
-Every step goes into the episode's tree, which becomes the record. A fork is another path in the same tree. What the
-agent learns of a verdict is the reward and its status, never the reason, which may quote the reference.
+Every step goes into the episode's tree, which becomes the record. A fork is another path in the same tree. An agent sees
+the reward and the status of a verdict, never its reason, which may quote the reference. If it must not use verdicts, it
+sees only the one that ends the episode.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from stepgym.agents import boundary
 from stepgym.agents.boundary import Failure
 from stepgym.agents.costs import charge_sandbox, uses_sandbox
-from stepgym.agents.expansion import add_nodes
+from stepgym.agents.expansion import add_child
 from stepgym.agents.rounds import verify_nodes
 from stepgym.agents.types import NO_LIMIT, ROOT, Budget, NodeStatus, SearchTree
 from stepgym.envs.rewards import Rewards
@@ -93,6 +94,8 @@ class EpisodeTree:
     problem: Problem
     tree: SearchTree
     budget: Budget = NO_LIMIT
+    see_verdicts: bool = True
+    """Whether the ends of forks show their verdict. If not, the episode is over once its own path has ended."""
     serve: Callable[[Episode], str] | None = None
     """Returns the URL of an endpoint for an episode; `None` if the run has no model."""
     model: str = ""
@@ -125,9 +128,10 @@ class EpisodeTree:
 class Episode:
     """One problem, played by an agent. Safe to use from several threads if each has a fork of its own."""
 
-    def __init__(self, shared: EpisodeTree, node: int = ROOT) -> None:
+    def __init__(self, shared: EpisodeTree, node: int = ROOT, *, is_fork: bool = False) -> None:
         self._shared = shared
         self._node = node
+        self._is_fork = is_fork
         self._endpoint: str | None = None
 
     @property
@@ -173,7 +177,7 @@ class Episode:
 
     def fork(self) -> Episode:
         """Return another episode at the same state; from here on they go apart, in the same tree."""
-        return Episode(self._shared, self._node)
+        return Episode(self._shared, self._node, is_fork=True)
 
     def restart(self, start: Episode) -> None:
         """Go back to where another episode of the same tree stands."""
@@ -238,16 +242,14 @@ class Episode:
                 raise EpisodeOverError(f"the episode was stopped: {shared.stopped}")
             shared.num_steps += 1
             tree.visits[ROOT] += self._node == ROOT
-            known = {tree.states[child].steps[-1]: child for child in tree.children[self._node]}
-            child = known.get(after.steps[-1])
-            if child is None:
-                child = add_nodes(tree, [after], [None])
-                tree.parent.append(self._node)
-                tree.children[self._node] = [*tree.children[self._node], child]
+            self._node = child = add_child(tree, self._node, after)
             tree.visits[child] += 1
-            self._node = child
         if after.answer is not None and child not in tree.verdicts:
             verify_nodes(shared.env.verifier, [shared.problem], [tree], nodes=[(0, child)])
+        if after.done and not shared.see_verdicts:
+            if self._is_fork:
+                return StepResult(after.steps[-1].reply, 0.0, True)
+            shared.stopped = shared.stopped or "the episode is over"
         return StepResult(self._reply(after), self._reward(after), after.done)
 
     def _reply(self, state: State) -> str:

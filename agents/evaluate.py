@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from stepgym.agents.intervals import Interval, wilson
-from stepgym.agents.solving import solve
 from stepgym.agents.types import EpisodeRecord, Usage
 
 
@@ -32,13 +30,6 @@ class Evaluation:
     def as_json(self) -> dict[str, Any]:
         """Return the JSON object that `stepgym eval --json` prints."""
         return {**asdict(self), "ci": list(self.ci)}
-
-
-def evaluate(problems: Any, **settings: Any) -> Evaluation:
-    """Solve problems, with the settings of `stepgym.agents.solve`, and summarise the records."""
-    started = time.perf_counter()
-    records = solve(problems, **settings)
-    return summarise(records, wall_s=time.perf_counter() - started)
 
 
 def summarise(records: Sequence[EpisodeRecord], *, wall_s: float | None = None) -> Evaluation:

@@ -182,3 +182,14 @@ def add_nodes(
             tree.status[child] = FAILED
             tree.notes[child] = score.reason
     return first
+
+
+def add_child(tree: SearchTree, node: int, state: State) -> int:
+    """Return the child of `node` with the last step of `state`; a new one unless an equal step was taken before."""
+    for child in tree.children[node]:
+        if tree.states[child].steps[-1] == state.steps[-1]:
+            return child
+    child = add_nodes(tree, [state], [None])
+    tree.parent.append(node)
+    tree.children[node] = [*tree.children[node], child]
+    return child

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeGuard
+from dataclasses import is_dataclass, replace
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 from stepgym.agents.agent_runs import AgentLike
 from stepgym.agents.episode import Agent
+from stepgym.agents.randomness import derive_seed
 from stepgym.agents.registry import SEARCHES, load_policy, load_reward_model
-from stepgym.agents.types import Policy, RewardModel, Search
+from stepgym.agents.types import Policy, RewardModel, Search, Seeded
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Environment, Problem, Wrapped
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.registry import make
 from stepgym.sandbox import open_sandbox
 
+T = TypeVar("T")
 MAX_LISTED = 1_000_000
 """Problem sets up to this size are solved as a whole unless `episodes` limits them."""
 
@@ -122,6 +126,22 @@ def agent_name(agent: str | AnyAgent | type) -> str:
     if isinstance(agent, str):
         return agent
     return agent.__name__ if is_function(agent) or isinstance(agent, type) else type(agent).__name__
+
+
+def attempt_seed(seed: int, attempt: int) -> int:
+    """Return the seed of the `attempt`-th attempt at each problem; that of the first is `seed` itself."""
+    return seed if attempt == 0 else derive_seed(seed, "attempt", attempt) % 2**31
+
+
+def reseeded(plug_in: T, seed: int) -> T:
+    """Return a copy of a policy or search that draws with another seed; itself if it has none."""
+    if not isinstance(plug_in, Seeded):
+        return plug_in
+    if is_dataclass(plug_in) and not isinstance(plug_in, type):
+        return replace(plug_in, seed=seed)
+    copied = copy.copy(plug_in)
+    copied.seed = seed
+    return copied
 
 
 def unwrapped(env: Any) -> Any:

@@ -146,6 +146,7 @@ def iter_solve(
             env=env,
             policy=bind_domain(policy, env.domain),
             budget=budget,
+            see_verdicts=see_verdicts,
             num_parallel=num_parallel,
         ):
             yield from make([one.problem], [one.tree], bests=[one.best], calls=[one.calls])

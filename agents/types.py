@@ -235,6 +235,13 @@ class CountsTokensRead(Protocol):
 
 
 @runtime_checkable
+class Seeded(Protocol):
+    """A policy or search that draws at random; another `seed` gives another attempt."""
+
+    seed: int
+
+
+@runtime_checkable
 class NeedsDomain(Protocol):
     """A policy or reward model that needs the environment's domain (random legal play does)."""
 

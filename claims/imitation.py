@@ -1,4 +1,4 @@
-"""Where a loop on modular sums starts: a policy that imitates demonstrators who know only part of the addition table."""
+"""Imitation of demonstrators who know only part of the addition table: the start of loops on modular sums."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def demonstrations(
     seed: int,
     modulus: int = MODULUS,
 ) -> list[PolicyTarget]:
-    """Return right steps of random orders that need only known facts; a demonstrator who is stuck stops there."""
+    """Return correct steps in random order that use only known facts; a demonstrator stops if no known fact applies."""
     source, rng = problems(level, TRAINING_SEED + seed, modulus=modulus), random.Random(seed)
     found = []
     for index in range(num_problems):

@@ -1,4 +1,4 @@
-"""Independent trainings side by side: one process each, one thread per process."""
+"""Independent trainings in parallel: one process each, one thread per process."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ Result = TypeVar("Result")
 
 
 def run_jobs(function: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> list[Result]:
-    """Return the results in order; with more than one job, function and items must be such as can be pickled.
+    """Return the results in order; with more than one job, function and items must be picklable.
 
-    Ctrl-C, an error in one job, or the end of this process ends the others where they are: jobs that keep what they have
-    done go on from there.
+    Ctrl-C, an error in one job, or the end of this process ends the other jobs at once.
     """
     if min(jobs, len(items)) <= 1:
         return [function(item) for item in items]
@@ -28,9 +27,7 @@ def run_jobs(function: Callable[[Item], Result], items: Sequence[Item], jobs: in
     )
     try:
         return list(pool.map(function, items))
-    except (
-        BaseException
-    ):  # Ctrl-C above all: whatever it is goes on up, and no job goes on without its caller
+    except BaseException:  # Ctrl-C above all; re-raised once the other jobs are ended
         for process in multiprocessing.active_children():
             if process not in others:
                 process.terminate()
@@ -40,10 +37,7 @@ def run_jobs(function: Callable[[Item], Result], items: Sequence[Item], jobs: in
 
 
 def _begin() -> None:
-    """One thread; and Ctrl-C in a terminal, which goes to every process, is for the first one to answer.
-
-    A first one that was killed answers nothing, and its workers end by themselves.
-    """
+    """Limit torch to one thread and leave Ctrl-C to the parent process; end if the parent ends."""
     import torch
 
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -14,6 +14,7 @@ from stepgym.plugins.names import load_dotted
 from stepgym.plugins.registry import Prefix, Registry, make
 
 if TYPE_CHECKING:
+    # Imports Gymnasium, which `import stepgym` must not.
     from stepgym.envs.reasoning_env import ReasoningEnv
 
 NAMESPACE = "stepgym/"
@@ -93,6 +94,12 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
         "stepgym.envs.coding.problems:make_code",
         None,
         "file=PATH with prompt, tests, entry_point; otherwise a few that ship with the package",
+    ),
+    EnvironmentCard(
+        "stepgym/Mixture-v0",
+        "stepgym.envs.mixture:make",
+        None,
+        "members={ID: weight, ...}; otherwise fractions and Countdown",
     ),
     *(
         EnvironmentCard(

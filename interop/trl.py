@@ -12,9 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from stepgym.envs.coding import grade
+from stepgym.envs.coding.extraction import extract_code
+from stepgym.envs.maths import verify_answers
 from stepgym.envs.session import EnvSession, shared_env
 from stepgym.envs.types import Status, Verdict
 from stepgym.plugins.errors import UserError
+from stepgym.sandbox import open_sandbox
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -82,8 +86,6 @@ def maths_reward(*, reference_column: str = "answer") -> RewardFunction:
     """Return a reward function: 1 if the completion's answer equals the reference, 0 if not, `None` if undecided."""
 
     def maths(completions: Sequence[Completion], **columns: Any) -> list[float | None]:
-        from stepgym.envs.maths import verify_answers
-
         references = _column(columns, reference_column)
         return _rewards(verify_answers(_texts(completions), references=references))
 
@@ -100,10 +102,6 @@ def code_reward(*, sandbox: str = "auto") -> RewardFunction:
 
     def code(completions: Sequence[Completion], **columns: Any) -> list[float | None]:
         import atexit
-
-        from stepgym.envs.coding import grade
-        from stepgym.envs.coding.extraction import extract_code
-        from stepgym.sandbox import open_sandbox
 
         if not opened:
             opened.append(open_sandbox(sandbox))

@@ -16,6 +16,8 @@ from typing import Any
 
 import verifiers.v1 as vf
 
+from stepgym.agents import solve
+from stepgym.agents.policies.chat_policy import ChatPolicy
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.session import EnvSession, shared_env
 from stepgym.envs.text_domain import INSTRUCTIONS, TextDomain
@@ -105,9 +107,6 @@ class StepgymHarness(vf.Harness[StepgymHarnessConfig]):
         mcp_urls: Any,
         data: StepgymData,
     ) -> Any:
-        from stepgym.agents import solve
-        from stepgym.agents.policies.chat_policy import ChatPolicy
-
         env = shared_env(data.env_id, **data.env_options)
         policy = ChatPolicy(f"{endpoint}#{ctx.model}", api_key=secret)
         [record] = await asyncio.to_thread(

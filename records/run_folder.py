@@ -40,8 +40,11 @@ from stepgym.records.types import (
 class RunFolder:
     """A run folder open for writing: made if there is none, continued if its settings are the same."""
 
-    def __init__(self, path: str | Path, config: RunConfig) -> None:
-        """Raises `RunMismatchError` for a run with other settings, `RunBusyError` while another process writes."""
+    def __init__(self, path: str | Path, config: RunConfig, *, keep_failed: bool = True) -> None:
+        """Open the folder; without `keep_failed`, episodes that failed are moved to `failed.jsonl`, to be played again.
+
+        Raises `RunMismatchError` for a run with other settings, `RunBusyError` while another process writes.
+        """
         self.path = Path(path)
         self.config = config
         if not (self.path / "run.json").exists() and not _is_free(self.path):
@@ -51,6 +54,8 @@ class RunFolder:
         try:
             _check_or_write_config(self.path, config)
             cut_torn_line(self.path / "episodes.jsonl")
+            if not keep_failed:
+                _set_failed_aside(self.path)
             self.done = {episode_key(record) for record in read_episodes(self.path)}
             """The episodes that are on the disk."""
             self._file = os.open(
@@ -216,6 +221,21 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _set_failed_aside(path: Path) -> None:
+    """Move failed episodes to `failed.jsonl`. Killed in between, they are in both files, and moved again next time."""
+    file = path / "episodes.jsonl"
+    if not file.exists():
+        return
+    kept: list[str] = []
+    failed: list[str] = []
+    for where, line in episode_lines(file):
+        (failed if from_line(line, where=where).verdict == "failed" else kept).append(line)
+    if failed:
+        with (path / "failed.jsonl").open("a", encoding="utf-8") as stream:
+            stream.writelines(failed)
+        write_whole(file, "".join(kept))
 
 
 def _is_free(path: Path) -> bool:

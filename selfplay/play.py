@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -9,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.agents.description import describe
-from stepgym.agents.run_setup import AnyAgent, open_setup
+from stepgym.agents.run_setup import MAX_LISTED, AnyAgent, attempt_seed, open_setup, reseeded
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import Budget, EpisodeRecord, Policy, RewardModel, Search
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.types import Environment, Problem
 from stepgym.plugins.errors import UserError
+from stepgym.records.accuracy import DECIDED
 from stepgym.records.run_folder import RunFolder
 from stepgym.records.statistics import summarise
 from stepgym.records.types import EpisodeKey, RunConfig, RunSummary
@@ -29,7 +31,7 @@ def selfplay(
     policy: str | Policy = "embedded",
     reward_model: str | RewardModel | None = None,
     budget: Budget | None = None,
-    episodes: int = 100,
+    episodes: int | None = 100,
     seed: int = 0,
     level: int | None = None,
     env_options: Mapping[str, Any] | None = None,
@@ -38,14 +40,19 @@ def selfplay(
     see_verdicts: bool | None = None,
     num_parallel: int = 16,
     continuous: bool = False,
+    attempts: int = 1,
+    keep_failed: bool = False,
     progress: OnProgress | None = None,
 ) -> RunSummary:
     """Play the first `episodes` problems of `env` into the folder `out` and return a summary of the folder.
 
-    The same call resumes; a larger `episodes` extends the run. `num_parallel` problems are searched side by side and
+    `episodes=None` plays all of a finite set, and a number beyond its size means all of it. Each problem is played
+    `attempts` times, with another seed each time. The same call resumes; a larger `episodes` or `attempts` extends the run.
+    Episodes that failed are played again, unless `keep_failed`. `num_parallel` problems are searched side by side and
     are what an interruption loses (with `continuous`, which lets them run ahead of each other, up to four times as
     many). `see_verdicts` is as in `stepgym.agents.solve`. `progress` is called once each episode is on the disk; its
-    figures count the new episodes by verdict. Raises `ValueError` for unknown names and settings and `SandboxError`
+    figures are the number of new episodes, the share of the decided ones that is correct, counts of undecided and failed
+    ones, and new tokens per second. Raises `ValueError` for unknown names and settings and `SandboxError`
     for a sandbox in `env_options` that cannot be opened, before anything is written; `SandboxError` also for a sandbox
     that is lost during the run, `RunMismatchError` if `out` holds a run with other settings, `RunBusyError` while
     another process writes.
@@ -76,25 +83,25 @@ def selfplay(
         agent_settings=agent_settings,
         policy_settings=policy_settings,
     ) as setup:
-        problems = setup.env.problems
-        if episodes > len(problems):
-            raise UserError(
-                f"episodes={episodes}, but {setup.env.env_id} has {len(problems)} problems"
-            )
-        for _ in play_into(
-            out,
-            config,
-            [problems[index] for index in range(episodes)],
-            env=setup.env,
-            agent=setup.agent,
-            agent_name=setup.agent_name,
-            policy=setup.policy,
-            reward_model=setup.reward_model,
-            num_parallel=num_parallel,
-            continuous=continuous,
-            progress=progress,
-        ):
-            pass
+        problems = first_problems(setup.env, episodes)
+        for attempt in range(attempts):
+            for _ in play_into(
+                out,
+                config,
+                problems,
+                env=setup.env,
+                agent=setup.agent,
+                agent_name=setup.agent_name,
+                policy=setup.policy,
+                reward_model=setup.reward_model,
+                num_parallel=num_parallel,
+                continuous=continuous,
+                attempt=attempt,
+                keep_failed=keep_failed or attempt > 0,  # set aside once, when the run is opened
+                progress=progress,
+                task="self-play" if attempts == 1 else f"attempt {attempt + 1} of {attempts}",
+            ):
+                pass
     return summarise(out)
 
 
@@ -110,40 +117,88 @@ def play_into(
     agent_name: str | None = None,
     num_parallel: int = 64,
     continuous: bool = False,
+    attempt: int = 0,
+    keep_failed: bool = True,
     progress: OnProgress | None = None,
     task: str = "self-play",
 ) -> Iterator[EpisodeRecord]:
     """Play the problems that a run folder does not hold yet; yield each episode once it is on the disk.
 
-    `config` says how. An agent that is made already may be given as `agent`, with the name that records call it. The figures of
-    `progress` count the new episodes by verdict. Raises as `RunFolder` does.
+    `config` says how. `attempt` numbers the attempts at a problem; the policy and the agent draw with a seed of its own.
+    Without `keep_failed`, episodes that failed before are played again. An agent that is made already may be given as `agent`, with the name that records call it. `progress`
+    is called as in `selfplay`. Raises as `RunFolder` does.
     """
     limits: dict[str, Any] = dict(config.budget)
-    with RunFolder(path, config) as folder:
-        left = [problem for problem in problems if EpisodeKey(problem.id) not in folder.done]
-        verdicts: Counter[str] = Counter()
+    seed = attempt_seed(config.seed, attempt)
+    with RunFolder(path, config, keep_failed=keep_failed) as folder:
+        left = [
+            problem for problem in problems if EpisodeKey(problem.id, attempt) not in folder.done
+        ]
+        tally = _Tally()
         for record in iter_solve(
             left,
             env=env,
-            agent=config.agent if agent is None else agent,
+            agent=config.agent if agent is None else reseeded(agent, seed) if attempt else agent,
             agent_settings=config.agent_settings if agent is None else None,
             agent_name=agent_name,
-            policy=policy,
+            policy=reseeded(policy, seed) if attempt else policy,
             reward_model=reward_model,
             budget=Budget(**limits) if limits else None,
-            seed=config.seed,
+            seed=seed,
+            attempt=attempt,
             see_verdicts=config.see_verdicts,
             num_parallel=num_parallel,
             continuous=continuous,
             verify_all=True,
         ):
             folder.append(record)
-            verdicts[record.verdict] += 1
+            tally.add(record)
             if progress is not None:
-                done = len(problems) - len(left) + verdicts.total()
-                figures = {name: float(count) for name, count in verdicts.most_common()}
-                progress(Progress(task, done, len(problems), "episodes", figures))
+                done = len(problems) - len(left) + tally.verdicts.total()
+                progress(Progress(task, done, len(problems), "episodes", tally.figures()))
             yield record
+
+
+class _Tally:
+    """Counts new episodes as they come."""
+
+    def __init__(self) -> None:
+        self.verdicts: Counter[str] = Counter()
+        self._new_tokens = 0.0
+        self._started = time.monotonic()
+
+    def add(self, record: EpisodeRecord) -> None:
+        self.verdicts[record.verdict] += 1
+        self._new_tokens += record.usage.get("visible_tokens", 0)
+        self._new_tokens += record.usage.get("reasoning_tokens", 0)
+
+    def figures(self) -> dict[str, float]:
+        decided = sum(self.verdicts[verdict] for verdict in DECIDED)
+        found = {"new": float(self.verdicts.total())}
+        if decided:
+            found["solved"] = self.verdicts["correct"] / decided
+        found |= {
+            name: float(self.verdicts[name])
+            for name in ("undecided", "failed")
+            if self.verdicts[name]
+        }
+        seconds = time.monotonic() - self._started
+        if self._new_tokens and seconds > 0:
+            found["tokens/s"] = self._new_tokens / seconds
+        return found
+
+
+def first_problems(env: Environment, episodes: int | None) -> list[Problem]:
+    """Return the first problems of an environment, all of a finite set for `None`.
+
+    Raises `UserError` if all of an endless set are asked for.
+    """
+    size = len(env.problems)
+    if episodes is None and size > MAX_LISTED:
+        raise UserError(f"{env.problems.name} is endless: say how many episodes to play")
+    return [
+        env.problems[index] for index in range(size if episodes is None else min(episodes, size))
+    ]
 
 
 def describe_env(env: ReasoningEnv) -> dict[str, Any]:

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
+from stepgym.agents.policies.chat_policy import NO_PREFILL
 from stepgym.agents.policies.writing import Opening, Stop, Writer, Written
 from stepgym.agents.randomness import derive_seed
+from stepgym.agents.registry import load_policy
 from stepgym.agents.types import Policy, PolicyError
 from stepgym.envs.tokens import THINK, THINK_END
 from stepgym.envs.types import State, Step
@@ -48,8 +50,6 @@ class BudgetForcingPolicy:
         if THINK_END not in close:
             raise ValueError(f"close {close!r} must hold {THINK_END}")
         if getattr(policy, "continuation", "prefill") != "prefill":
-            from stepgym.agents.policies.chat_policy import NO_PREFILL
-
             raise ValueError(f"budget forcing: {NO_PREFILL}")
         self.policy = policy
         self.max_thinking_tokens, self.num_waits, self.wait, self.close = (
@@ -221,8 +221,6 @@ def load(
     **settings: Any,
 ) -> BudgetForcingPolicy:
     """Make the policy `budget_forcing:NAME` stands for; other settings are those of the policy inside."""
-    from stepgym.agents.registry import load_policy
-
     if name.startswith("chat:"):
         settings.setdefault("continuation", "prefill")
     inner: Any = load_policy(name, seed=seed, **settings)

@@ -1,7 +1,7 @@
-"""Claim B, `stepgym reproduce alphazero`: self-play improves the policy, small enough for any machine.
+"""`stepgym reproduce alphazero`: self-play improves a policy that imitates imperfect demonstrators.
 
 Trains from scratch, writes `results.json`, a picture and a page into its folder, and can be stopped: each seed and
-arm that is finished is not run again. What does not hold is reported like what does.
+arm that is finished is not run again. Negative results are reported like positive ones.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from stepgym.selfplay.teachers import Form, Teacher
 from stepgym.training.progress import progress_lines
 from stepgym.training.types import OnProgress, Schedule, TrainingError
 
-Tell = Callable[[str], None]
+WriteLine = Callable[[str], None]
 SHAPE = net.Shape(32, 1, 4)
 SCRATCH_SHAPE = net.Shape(64, 3, 4)
 LEVEL = 6
-"""Sums of eight numbers."""
+"""Problems are sums of eight numbers."""
 MODULUS = 19
-"""Smaller than the environment's default, so that the table is learned in minutes: 190 facts instead of 496."""
+"""Smaller than the environment's default: the addition table has 190 facts instead of 496 and is learned in minutes."""
 GENERATIONS = 8
 KNOWN = 0.62
 """Share of the addition table that the demonstrators know."""
@@ -51,7 +51,7 @@ SELF_PLAY: Mapping[str, Mapping[str, Any]] = {
     "shuffled": {"teacher": Teacher.SHUFFLED, "form": Form.BOTH},
     "oracle": {"teacher": Teacher.ORACLE},
 }
-"""Arm -> what differs; all start from the same policy, play as much and train as long."""
+"""Arm -> its settings; all arms start from the same policy, play the same episodes and train for the same steps."""
 ARMS = (*SELF_PLAY, "imitation", "scratch")
 
 
@@ -62,23 +62,23 @@ def self_play_improves(
     arms: Sequence[str] = ARMS,
     first_seed: int = 0,
     jobs: int = 1,
-    tell: Tell = print,
+    write_line: WriteLine = print,
     **settings: int | None,
 ) -> dict[str, Any]:
-    """Start from imitation of demonstrators who know part of the addition table, then learn without them.
+    """Imitate demonstrators who know part of the addition table, then learn by self-play without them.
 
-    Arms: `vote` uses no label at all; `verifier` only the verifier's word on whole answers; `scratch` starts at random
-    weights on Countdown, the verifier its teacher, the level raised by the curriculum. Controls: `vote-paths` and
-    `rejection` learn the lines alone that end in the voted and in the verified answer, `imitation` spends what `vote`
-    spends on more demonstrations, `random` and `shuffled` are taught nothing, `oracle` has every step judged. The
-    held-out problems of a seed are the same in every generation and arm, and the gate turns nothing down, so that
-    controls are free to get worse. `settings` are those of `one_seed`; `jobs` processes share the seeds, and then
-    `tell` must be a function that can be pickled. The order of `arms` is not theirs: `imitation` comes after `vote`.
+    Arms: `vote` uses no labels; `verifier` uses verdicts on whole answers; `scratch` starts from random weights on
+    Countdown, learns from verdicts, and a curriculum raises the level. Controls: `vote-paths` and `rejection` learn only
+    the solutions that end in the voted or the verified answer; `imitation` spends the FLOPs of `vote` on more
+    demonstrations; `random` and `shuffled` get no information; `oracle` has every step verified. All generations and
+    arms of a seed share the held-out problems, and no policy is rejected, so that controls may get worse. `settings` are
+    those of `one_seed`. `jobs` processes share the seeds; `write_line` must then be picklable. `imitation` always runs
+    after `vote`.
     """
     for arm in set(arms) - set(ARMS):
         raise unknown_name("arm", arm, ARMS, dotted=False)
     arms = [arm for arm in ARMS if arm in arms]
-    run = partial(one_seed, out=out, arms=arms, tell=tell, **settings)  # type: ignore[arg-type]
+    run = partial(one_seed, out=out, arms=arms, write_line=write_line, **settings)  # type: ignore[arg-type]
     found = run_jobs(run, range(first_seed, first_seed + seeds), jobs)
     return write_results(out, {arm: [of_seed[arm] for of_seed in found] for arm in arms})
 
@@ -88,7 +88,7 @@ def one_seed(
     *,
     out: Path,
     arms: Sequence[str],
-    tell: Tell,
+    write_line: WriteLine,
     generations: int | None = None,
     episodes: int = 400,
     held_out: int = 200,
@@ -96,7 +96,7 @@ def one_seed(
     steps: int = 300,
     num_demonstrations: int = 4000,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Run the arms of one seed as far as they are not there yet; return the lines of each."""
+    """Run the unfinished arms of one seed; return the log lines of each arm."""
     folder = out / f"seed-{seed}"
     start = folder / "start"
     if any(arm != "scratch" for arm in arms) and not (start / costs.FILE).is_file():
@@ -132,7 +132,7 @@ def one_seed(
     facts = partial(facts_known, known=known_facts(KNOWN, seed, modulus=MODULUS))
     lines: dict[str, list[dict[str, Any]]] = {}
     for arm in arms:
-        progress = progress_lines(tell, prefix=f"seed {seed} {arm}: ", every_s=20.0)
+        progress = progress_lines(write_line, prefix=f"seed {seed} {arm}: ", every_s=20.0)
         if arm == "imitation":
             lines[arm] = more_imitation(
                 replace(common, out=str(folder / arm)),
@@ -155,7 +155,7 @@ def one_seed(
 def write_results(
     out: Path, curves: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
 ) -> dict[str, Any]:
-    """Write `results.json`, the picture and the page; return the results by arm."""
+    """Write `results.json`, the figure and the page; return the results by arm."""
     write_loop_page(out, curves)
     results = {arm: _summary(seeds) for arm, seeds in curves.items()}
     write_whole(out / "results.json", json.dumps(results, indent=2) + "\n")
@@ -179,7 +179,7 @@ def _summary(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
 
 
 def facts_known(generation: Generation, *, known: frozenset[tuple[int, int]]) -> dict[str, float]:
-    """Return which share of the addition table the policy has right: of the demonstrated facts, and of the others."""
+    """Return the share of the addition table that the policy has right, of the demonstrated facts and of the others."""
     policy = EmbeddedPolicy(generation.folder / net.POLICY)
     right: dict[bool, list[bool]] = {True: [], False: []}
     pairs = [(a, b) for a in range(MODULUS) for b in range(MODULUS)]
@@ -202,8 +202,7 @@ def more_imitation(
     report: Callable[[Generation], Mapping[str, Any]],
     progress: OnProgress,
 ) -> list[dict[str, Any]]:
-    """Spend the FLOPs that the loop in `model` spent on play and training on fresh demonstrations instead, so many a
-    generation."""
+    """Spend the FLOPs of the loop in `model` on training with new demonstrations, generation by generation."""
     budget = [line["costs"] for line in read_log(model)]
     if len(budget) <= config.generations:
         raise TrainingError(
@@ -250,7 +249,7 @@ def more_imitation(
 
 
 def _scratch(common: LoopConfig, folder: Path) -> LoopConfig:
-    """Return the loop that starts at random weights, on Countdown; makes its start."""
+    """Write random weights and return the settings of the loop on Countdown that starts from them."""
     start = folder / "scratch-start"
     if not (start / net.POLICY / "config.json").is_file():
         net.save(

@@ -1,4 +1,4 @@
-"""`stepgym reproduce alphazero`: the command of this claim."""
+"""`stepgym reproduce alphazero`: options and output of this claim."""
 
 from __future__ import annotations
 
@@ -23,24 +23,38 @@ ARMS = (
     "imitation",
     "scratch",
 )
-"""As in `stepgym.claims.alphazero.claim`, which is too heavy to import for `--help`; a test compares the two."""
+"""The same as in `stepgym.claims.alphazero.claim`, which imports torch; a test compares the two."""
 
 
 @click.command("alphazero")
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs/alphazero"), show_default=True
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("runs/alphazero"),
+    show_default=True,
+    help="Folder for results; run the same command to continue.",
 )
-@click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1))
-@click.option("--first-seed", default=0, show_default=True, type=click.IntRange(min=0))
-@click.option("--generations", type=click.IntRange(min=1), help="In place of each arm's own.")
+@click.option(
+    "--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="Number of seeds."
+)
+@click.option(
+    "--first-seed", default=0, show_default=True, type=click.IntRange(min=0), help="First seed."
+)
+@click.option("--generations", type=click.IntRange(min=1), help="In task of each arm's own.")
 @click.option(
     "--episodes",
     default=400,
     show_default=True,
     type=click.IntRange(min=1),
-    help="Problems played a generation.",
+    help="Problems played per generation.",
 )
-@click.option("--held-out", default=200, show_default=True, type=click.IntRange(min=1))
+@click.option(
+    "--held-out",
+    default=200,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Held-out problems.",
+)
 @click.option(
     "--arm",
     "arms",
@@ -58,15 +72,16 @@ ARMS = (
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def command(as_json: bool, arms: tuple[str, ...], **given: Any) -> None:
-    """Self-play without labels makes the policy better; the same with a random teacher does not."""
+    """Improve a policy by self-play without labels, and compare with a random teacher and other controls."""
     use_one_thread()
+    # Imports torch.
     from stepgym.claims.alphazero.claim import self_play_improves
 
     with resumable():
         for arm in set(arms) - {*ARMS, "all"}:
             raise unknown_name("arm", arm, (*ARMS, "all"), dotted=False)
         chosen = ARMS if "all" in arms else arms
-        results = self_play_improves(**given, arms=chosen, tell=report)
+        results = self_play_improves(**given, arms=chosen, write_line=report)
     if as_json:
         click.echo(json.dumps(results))
         return

@@ -1,10 +1,10 @@
 """One generation of self-play with a real language model, measured before and after: `stepgym reproduce llm-generation`.
 
-The model answers arithmetic problems several times each; what the verifier approves is what it learns from (expert
-iteration: STaR, Zelikman et al. 2022; ReST-EM, Singh et al. 2023). No two held-out problems are alike (the same words
-and numbers in any order), and none like them is played. Arms: `sft` on verified answers; `unverified` on all answers,
-right or wrong, the control that shows what the verifier adds; `dpo` and `grpo` go on from the result of `sft`, which is
-trained for them. Resumable: each part that is there is not repeated, and arms may be added.
+The model answers arithmetic problems several times each and learns from the answers that the verifier accepts (expert
+iteration: STaR, Zelikman et al. 2022; ReST-EM, Singh et al. 2023). Held-out problems differ in words or numbers from each
+other and from all played ones. Arms: `sft` on verified answers; `unverified` on all answers, the control that shows the
+verifier's effect; `dpo` and `grpo` continue from the result of `sft`. Finished parts are not repeated, and arms may be
+added later.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from stepgym.training.progress import progress_lines
 from stepgym.training.train import train
 from stepgym.training.types import OnProgress, TrainerKind, TrainingError
 
-Tell = Callable[[str], None]
+WriteLine = Callable[[str], None]
 HELD_OUT_SEED, PLAY_SEED = 700_000, 500_000
 ARMS = {"sft": 1.0, "unverified": 1.0, "dpo": 0.1, "grpo": 0.25}
-"""What the learning rate is multiplied with."""
+"""Arm -> factor of the learning rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +55,9 @@ class Generation:
     episodes: int = 60
     """Problems played."""
     samples: int = 8
-    """Answers to each."""
+    """Answers per problem."""
     temperature: float = 1.0
-    """Of the play; measured is what the policy finds likeliest."""
+    """Of play; measurements are greedy."""
     held_out: int = 200
     max_new_tokens: int = 24
     """Of one step."""
@@ -75,7 +75,7 @@ class Generation:
 
 
 def run_generation(
-    config: Generation, *, tell: Tell = print, progress: OnProgress | None = None
+    config: Generation, *, write_line: WriteLine = print, progress: OnProgress | None = None
 ) -> dict[str, Any]:
     """Play, train each arm, measure; return and write `results.json`. Raises `TrainingError`, `LossNotFinite`."""
     if not is_language_model(config.init):
@@ -90,16 +90,18 @@ def run_generation(
     test = held_out(config)
     start, shown = start_model(config), EXAMPLES if config.init == SMOLLM2 else ()
     _keep_held_out(out, [problem.prompt for problem in test])
-    rows = [measured(config, "before", "before", start, test, tell, examples=shown)]
+    rows = [measured(config, "before", "before", start, test, write_line, examples=shown)]
     if shown:
-        rows.append(measured(config, "before, without examples", "before-bare", start, test, tell))
-    records, play = self_play(config, start, test, tell, examples=shown)
+        rows.append(
+            measured(config, "before, without examples", "before-bare", start, test, write_line)
+        )
+    records, play = self_play(config, start, test, write_line, examples=shown)
     needed = {*config.arms, *(("sft",) if {"dpo", "grpo"} & {*config.arms} else ())}
     arms = [arm for arm in ARMS if arm in needed or _measured_file(config, arm).is_file()]
     for arm in arms:
         if arm in needed:
             train_arm(config, arm, start, records, progress)
-        rows.append(measured(config, f"after {arm}", arm, f"hf:{out / arm}", test, tell))
+        rows.append(measured(config, f"after {arm}", arm, f"hf:{out / arm}", test, write_line))
     settings = asdict(replace(config, arms=tuple(arms)))
     results = {
         "settings": settings,
@@ -122,7 +124,7 @@ def start_model(config: Generation) -> str:
 
 
 def held_out(config: Generation) -> list[Problem]:
-    """Return problems to measure on, no two alike; at most two thirds of what a level has, to leave some to play."""
+    """Return different problems to measure on, at most two thirds of those at a level, so that some are left to play."""
     env = load_env(
         config.env, level=config.level, seed=HELD_OUT_SEED + config.seed, max_steps=config.max_steps
     )
@@ -134,9 +136,9 @@ def held_out(config: Generation) -> list[Problem]:
 
 
 def self_play(
-    config: Generation, start: str, test: Iterable[Problem], tell: Tell, **settings: Any
+    config: Generation, start: str, test: Iterable[Problem], write_line: WriteLine, **settings: Any
 ) -> tuple[list[EpisodeRecord], dict[str, Any]]:
-    """Play problems that are not like those held out into `out/run`; return the records and what became of them."""
+    """Play problems unlike the held-out ones into `out/run`; return the records and a summary."""
     seed = PLAY_SEED + config.seed
     env = load_env(config.env, level=config.level, seed=seed, max_steps=config.max_steps)
     about = RunConfig(
@@ -162,14 +164,14 @@ def self_play(
             env=env,
             policy=_policy(config, start, seed, temperature=config.temperature, **settings),
             num_parallel=_parallel(config),
-            progress=progress_lines(tell, prefix="  "),
+            progress=progress_lines(write_line, prefix="  "),
         ):
             write_whole(clock, json.dumps({"seconds": seconds + time.monotonic() - started}))
     records = list(read_episodes(run))
     solved = sum(any(node.verdict == "correct" for node in record.nodes) for record in records)
     play = {"problems": len(records), "solved_by_any_sample": solved / len(records)}
     play |= json.loads(clock.read_text(encoding="utf-8")) if clock.is_file() else {}
-    tell(
+    write_line(
         f"played {len(records)} problems: {solved / len(records):.3f} solved by one of {config.samples} answers"
     )
     return records, play
@@ -182,7 +184,7 @@ def train_arm(
     records: Sequence[EpisodeRecord],
     progress: OnProgress | None,
 ) -> None:
-    """Train one arm into its folder; `dpo` and `grpo` need that of `sft` to be finished."""
+    """Train one arm into its folder; `dpo` and `grpo` start from the finished arm `sft`."""
     out = Path(config.out)
     run, init, kind = out / "run", start, TrainerKind.SFT
     if arm == "unverified":
@@ -220,7 +222,7 @@ def measured(
     key: str,
     policy: str,
     problems: Sequence[Problem],
-    tell: Tell,
+    write_line: WriteLine,
     **settings: Any,
 ) -> dict[str, Any]:
     """Return which problems the policy solves greedily, from `measured-KEY.json` where that is there."""
@@ -244,7 +246,7 @@ def measured(
         ):
             records.append(record)
             if len(records) % 32 == 0:
-                tell(f"  {name}: {len(records)} of {len(problems)} problems")
+                write_line(f"  {name}: {len(records)} of {len(problems)} problems")
         row = {
             "name": name,
             "solved": [int(record.verdict == "correct") for record in records],
@@ -254,7 +256,7 @@ def measured(
         }
         write_whole(file, json.dumps(row) + "\n")
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    tell(f"{name}: {sum(found['solved']) / len(found['solved']):.3f}")
+    write_line(f"{name}: {sum(found['solved']) / len(found['solved']):.3f}")
     return found
 
 

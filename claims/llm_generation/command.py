@@ -13,36 +13,45 @@ from stepgym.cli.progress import show_progress
 
 
 @click.command("llm-generation")
-@click.option("--out", default="runs/llm-generation", show_default=True)
+@click.option(
+    "--out",
+    default="runs/llm-generation",
+    show_default=True,
+    help="Folder for results; run the same command to continue.",
+)
 @click.option(
     "--init",
     default="smollm2",
     show_default=True,
     help="Language model to start from: smollm2 or hf:NAME_OR_FOLDER.",
 )
-@click.option("--env", default="stepgym/Math-v0", show_default=True)
-@click.option("--level", default=1, show_default=True)
+@click.option("--env", default="stepgym/Math-v0", show_default=True, help="Environment.")
+@click.option("--level", default=1, show_default=True, help="Level of the environment.")
 @click.option(
     "--arm",
     "arms",
     multiple=True,
     default=("sft",),
     show_default=True,
-    help="sft, unverified (the control), dpo, grpo.",
+    help="Training method: sft, unverified (the control), dpo, grpo; may be repeated.",
 )
 @click.option(
     "--episodes", default=60, show_default=True, type=click.IntRange(min=1), help="Problems played."
 )
 @click.option(
-    "--samples", default=8, show_default=True, type=click.IntRange(min=1), help="Answers to each."
+    "--samples",
+    default=8,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Answers per problem.",
 )
-@click.option("--temperature", default=1.0, show_default=True, help="Of the play.")
+@click.option("--temperature", default=1.0, show_default=True, help="Sampling temperature in play.")
 @click.option(
     "--held-out",
     default=200,
     show_default=True,
     type=click.IntRange(min=1),
-    help="Problems measured on, none of them played.",
+    help="Held-out problems.",
 )
 @click.option(
     "--steps",
@@ -51,8 +60,14 @@ from stepgym.cli.progress import show_progress
     type=click.IntRange(min=1),
     help="Training steps of each arm.",
 )
-@click.option("--batch", default=8, show_default=True, type=click.IntRange(min=1))
-@click.option("--learning-rate", default=2e-4, show_default=True)
+@click.option(
+    "--batch",
+    default=8,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Examples per training step.",
+)
+@click.option("--learning-rate", default=2e-4, show_default=True, help="Learning rate of sft.")
 @click.option(
     "--lora",
     default=16,
@@ -61,14 +76,15 @@ from stepgym.cli.progress import show_progress
     help="Rank of low-rank adapters; 0 trains the whole model.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Seed of problems and training.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def command(as_json: bool, **given: Any) -> None:
-    """A real language model plays arithmetic, learns from what the verifier approves, and is measured before and after."""
+    """Train a language model on its own verified answers to arithmetic, and measure it before and after."""
+    # Imports torch.
     from stepgym.claims.llm_generation.claim import Generation, run_generation
 
     with resumable():
-        results = run_generation(Generation(**given), tell=report, progress=show_progress())
+        results = run_generation(Generation(**given), write_line=report, progress=show_progress())
     if as_json:
         click.echo(json.dumps(results))
         return

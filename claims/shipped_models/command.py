@@ -25,7 +25,7 @@ from stepgym.cli.train import print_figures
 def command(out: Path, seed: int, quick: bool, as_json: bool) -> None:
     """Train the embedded Countdown policy and reward model from scratch."""
     use_one_thread()
-    from stepgym.claims.shipped_models.training import Settings, train_embedded
+    from stepgym.claims.shipped_models.training import Settings, train_embedded  # imports torch
 
     settings = Settings(seed=seed)
     if quick:

@@ -1,9 +1,9 @@
-"""Claim A, `stepgym reproduce small-beats-14x`: a small model that searches against a large one that does not.
+"""`stepgym reproduce small-beats-14x`: a small model with search against a large model without (Snell et al. 2024).
 
-(Snell et al. 2024, arXiv:2408.03314.) Both are trained from scratch on the same demonstrations for the same steps.
-Then every search gets the widest setting with which the small one, on no problem, spends more FLOPs than the large
-one's greedy answer costs on average. Settings are chosen by FLOPs alone, never by results. Each seed and family that
-is finished is not run again. What does not hold is reported like what does.
+Both models (arXiv:2408.03314 gives the idea) are trained from scratch on the same demonstrations for the same number of
+steps. Each search then gets the widest setting at which the small model spends, on every problem, at most the FLOPs of
+the large model's average greedy answer. Settings are chosen by FLOPs alone, never by results. Finished seeds and
+families are not run again. Negative results are reported like positive ones.
 """
 
 from __future__ import annotations
@@ -20,26 +20,27 @@ from stepgym.agents.intervals import bootstrap_groups
 from stepgym.agents.registry import load_policy, load_reward_model
 from stepgym.agents.solving import iter_solve
 from stepgym.claims.jobs import run_jobs
-from stepgym.claims.pictures import draw_claim
-from stepgym.claims.small_beats_large.models import FAMILIES, HELD_OUT, Contestants, Family
+from stepgym.claims.small_beats_large.figure import draw_figure
+from stepgym.claims.small_beats_large.models import FAMILIES, HELD_OUT, Family, TrainedModels
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem
 from stepgym.plugins.errors import UserError
 from stepgym.records.atomic import write_whole
+from stepgym.records.kept_settings import KeptSettings
 
-Tell = Callable[[str], None]
+WriteLine = Callable[[str], None]
 Settings = Mapping[str, Any]
 PILOT = 24
-"""Problems on which a width is sought before it is tried on all."""
+"""Problems on which a width is searched for before it is tried on all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """One row of the table: who plays and how.
+    """One row of the table: a policy, a search and how its width is chosen.
 
-    `ladder` is the settings from narrow to wide, of which the widest that fits is taken. `on_average` lets single
-    problems cost more than the large one's answer, as long as all together do not. `like` names the row whose
-    settings are taken instead, whatever they cost. A row for one kind of family names it in `verifier`.
+    `ladder` lists settings from narrow to wide; the widest that fits the FLOPs is used. `on_average` bounds the mean FLOPs
+    instead of those of each problem. `like` names the row whose settings are used instead, whatever they cost.
+    `verifier` limits a row to families with (True) or without (False) a verifier at test time.
     """
 
     name: str
@@ -54,9 +55,9 @@ class Method:
 
 
 WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32, 40, 48)
-STOPPED = (*WIDTHS, 64, 96, 128, 192, 256)
-"""Where most problems stop early."""
-SQUARES = (
+WIDTHS_IF_STOPPED = (*WIDTHS, 64, 96, 128, 192, 256)
+"""Widths for searches that stop early on most problems."""
+BEAM_SHAPES = (
     (1, 2),
     (1, 3),
     (2, 2),
@@ -71,8 +72,8 @@ SQUARES = (
     (7, 7),
     (8, 8),
 )
-RULE = {True: "last", False: "prod"}
-"""How a path's scores become one, with and without a verifier: on Countdown the last board says it all."""
+AGGREGATION = {True: "last", False: "prod"}
+"""How the scores of a path are combined, with and without a verifier: on Countdown the last position decides."""
 
 
 def _best_of(widths: Sequence[int] = WIDTHS, /, **more: Any) -> tuple[Settings, ...]:
@@ -81,9 +82,9 @@ def _best_of(widths: Sequence[int] = WIDTHS, /, **more: Any) -> tuple[Settings, 
 
 def methods(verifier: bool) -> list[Method]:
     """Return the rows for a family with a verifier at test time, or without one."""
-    rule = {"aggregation": RULE[verifier]}
-    beams = tuple({"width": a, "expand": b, **rule} for a, b in SQUARES)
-    dvts = tuple({"subtrees": a, "expand": b, **rule} for a, b in SQUARES)
+    rule = {"aggregation": AGGREGATION[verifier]}
+    beams = tuple({"width": a, "expand": b, **rule} for a, b in BEAM_SHAPES)
+    dvts = tuple({"subtrees": a, "expand": b, **rule} for a, b in BEAM_SHAPES)
     mcts = tuple({"simulations": n, "width": 4, **rule} for n in WIDTHS)
     stopped: dict[str, Any] = {"agent": "best_of_n", "sees_verdicts": True, "verifier": True}
     first, beam, vote = "best-of-N to the first verified", "beam with PRM", "majority vote"
@@ -94,7 +95,7 @@ def methods(verifier: bool) -> list[Method]:
         Method(name=first, ladder=_best_of(wave=1), **stopped),
         Method(
             name=f"{first}, FLOPs equal on average",
-            ladder=_best_of(STOPPED, wave=1),
+            ladder=_best_of(WIDTHS_IF_STOPPED, wave=1),
             on_average=True,
             **stopped,
         ),
@@ -168,8 +169,8 @@ def methods(verifier: bool) -> list[Method]:
     return [method for method in found if method.verifier in (None, verifier)]
 
 
-class Played(NamedTuple):
-    """One method on all problems: 1 for each solved, and what each cost in FLOPs."""
+class Outcome(NamedTuple):
+    """One method on all problems: 1 for each solved problem, and the FLOPs of each."""
 
     settings: Settings
     solved: list[int]
@@ -184,14 +185,14 @@ def small_beats_large(
     num_problems: int = 200,
     steps: int | None = None,
     jobs: int = 1,
-    tell: Tell = print,
+    write_line: WriteLine = print,
 ) -> dict[str, Any]:
     """Train, play and compare; write `results.json` and `figure.png` and return the results.
 
-    `jobs` processes share the seeds and families between them; then `tell` must be a function that can be pickled.
+    `jobs` processes share the seeds and families; `write_line` must then be a function that can be pickled.
     """
     todo = [(family, seed) for seed in range(seeds) for family in families]
-    run = partial(one_seed, out=out, num_problems=num_problems, steps=steps, tell=tell)
+    run = partial(one_seed, out=out, num_problems=num_problems, steps=steps, write_line=write_line)
     rows = dict(zip(todo, run_jobs(run, todo, jobs)))
     results: dict[str, Any] = {"problems": num_problems, "seeds": seeds, "families": []}
     for name in families:
@@ -201,30 +202,29 @@ def small_beats_large(
             seconds = [rows[name, seed]["seconds"] for seed in range(seeds)]
             results["families"].append({**about, "seconds": seconds, "methods": pooled(of_seeds)})
     write_whole(out / "results.json", json.dumps(results, indent=1))
-    draw_claim(out / "figure.png", results["families"])
+    draw_figure(out / "figure.png", results["families"])
     return results
 
 
 def one_seed(
-    job: tuple[str, int], *, out: Path, num_problems: int, steps: int | None, tell: Tell
+    job: tuple[str, int], *, out: Path, num_problems: int, steps: int | None, write_line: WriteLine
 ) -> dict[str, Any]:
-    """Train one family's models with one seed and play all methods at all its levels, unless that is there already."""
+    """Train one family's models with one seed and play all methods at all its levels; a finished seed is read."""
     family, seed = FAMILIES[job[0]], job[1]
     folder = out / f"{family.name}-{seed}"
     about = {"problems": num_problems, "steps": steps or family.steps}
+    kept = KeptSettings(file=folder / "settings.json", what="a run", error=UserError)
+    kept.check(about)
     file = folder / "rows.json"
     if file.is_file():
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if {name: found.get(name) for name in about} == about:
-            return found
-        raise UserError(
-            f"{folder} holds a run with {found.get('problems')} problems and {found.get('steps')} steps; choose another --out"
-        )
+        finished: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return finished
+    kept.write(about)
     started = time.perf_counter()
-    who = family.train(folder, seed, about["steps"], tell)
+    models = family.train(folder, seed, about["steps"], write_line)
     trained = time.perf_counter()
     levels = {
-        str(level): play_methods(family, who, level, seed, num_problems, tell)
+        str(level): play_methods(family, models, level, seed, num_problems, write_line)
         for level in family.levels
     }
     seconds = {"train": trained - started, "play": time.perf_counter() - trained}
@@ -234,18 +234,31 @@ def one_seed(
 
 
 def play_methods(
-    family: Family, who: Contestants, level: int, seed: int, num_problems: int, tell: Tell
+    family: Family,
+    models: TrainedModels,
+    level: int,
+    seed: int,
+    num_problems: int,
+    write_line: WriteLine,
 ) -> list[dict[str, Any]]:
     """Return one row per method."""
     env = load_env(family.env_id, level=level, seed=HELD_OUT + seed)
     problems = [env.problems[i] for i in range(num_problems)]
-    policies = {"small": who.small, "large": who.large, "random": load_policy("random", seed=seed)}
-    values = {"prm": who.prm, "weak": who.weak, "random": load_reward_model("random", seed=seed)}
-    played: dict[str, Played] = {}
+    policies = {
+        "small": models.small,
+        "large": models.large,
+        "random": load_policy("random", seed=seed),
+    }
+    values = {
+        "prm": models.prm,
+        "weak": models.weak,
+        "random": load_reward_model("random", seed=seed),
+    }
+    played: dict[str, Outcome] = {}
     rows = []
     for method in methods(family.verifier):
 
-        def play(settings: Settings, chosen: Sequence[Problem], method: Method = method) -> Played:
+        def play(settings: Settings, chosen: Sequence[Problem], method: Method = method) -> Outcome:
             records = list(
                 iter_solve(
                     chosen,
@@ -259,7 +272,9 @@ def play_methods(
                 )
             )
             costs = [float(record.usage.get("flops", 0.0)) for record in records]
-            return Played(settings, [int(record.verdict == "correct") for record in records], costs)
+            return Outcome(
+                settings, [int(record.verdict == "correct") for record in records], costs
+            )
 
         if method.like or not played:
             result = play(played[method.like].settings if method.like else {}, problems)
@@ -277,24 +292,24 @@ def play_methods(
             }
         )
         share, mean = sum(result.solved) / num_problems, sum(result.flops) / num_problems / 1e6
-        tell(
+        write_line(
             f"{family.name} {level}, seed {seed}  {method.name:58} {share:.3f}  {mean:8.2f} MFLOP  {_shown(result.settings)}"
         )
     return rows
 
 
 def widest(
-    play: Callable[[Settings, Sequence[Problem]], Played],
+    play: Callable[[Settings, Sequence[Problem]], Outcome],
     method: Method,
     problems: Sequence[Problem],
     allowance: float,
-) -> Played:
-    """Return the play with the widest settings that keep to the allowance; the narrowest where none does.
+) -> Outcome:
+    """Return the outcome of the widest settings within the allowance of FLOPs, or of the narrowest if none fit.
 
-    A few problems say where to begin; what counts is what all of them cost.
+    The search starts from the cost on a few problems; the cost on all of them decides.
     """
 
-    def fits(result: Played) -> bool:
+    def fits(result: Outcome) -> bool:
         spent = sum(result.flops) / len(result.flops) if method.on_average else max(result.flops)
         return spent <= allowance
 
@@ -313,9 +328,9 @@ def widest(
 
 
 def pooled(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """Join the seeds: the share solved and its difference to the large one's greedy, problem by problem.
+    """Pool the seeds: the share solved, and its difference from the large model's greedy answers, problem by problem.
 
-    Intervals are of 95%, by bootstrap over problems and seeds.
+    Intervals are 95%, by bootstrap over problems and seeds.
     """
     found = []
     baseline = [rows[0] for rows in seeds]

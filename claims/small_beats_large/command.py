@@ -1,4 +1,4 @@
-"""`stepgym reproduce small-beats-14x`: the command of this claim."""
+"""`stepgym reproduce small-beats-14x`: options and output of this claim."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ from stepgym.cli.options import resumable
     type=click.Path(path_type=Path),
     default=Path("runs/small-beats-14x"),
     show_default=True,
+    help="Folder for results; run the same command to continue.",
 )
-@click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1))
+@click.option(
+    "--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="Number of seeds."
+)
 @click.option(
     "--family",
     "families",
@@ -27,6 +30,7 @@ from stepgym.cli.options import resumable
     type=click.Choice(["countdown", "sums"]),
     default=("countdown", "sums"),
     show_default=True,
+    help="Families of problems.",
 )
 @click.option(
     "--problems",
@@ -34,7 +38,7 @@ from stepgym.cli.options import resumable
     default=200,
     show_default=True,
     type=click.IntRange(min=1),
-    help="Fresh problems a seed and level.",
+    help="Held-out problems per seed and level.",
 )
 @click.option(
     "--steps",
@@ -50,12 +54,13 @@ from stepgym.cli.options import resumable
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def command(as_json: bool, **given: Any) -> None:
-    """A small model that searches against one of 15 times its size that does not, at equal test-time FLOPs."""
+    """Compare a small model with search to one of 15 times its size without, at equal test-time FLOPs."""
     use_one_thread()
+    # Imports torch.
     from stepgym.claims.small_beats_large.claim import small_beats_large
 
     with resumable():
-        results = small_beats_large(**given, tell=report)
+        results = small_beats_large(**given, write_line=report)
     if as_json:
         click.echo(json.dumps(results))
         return

@@ -1,5 +1,6 @@
-"""Who meets in claim A: per family two policies of different size, trained on the same demonstrations for the same
-steps, and the small one's step reward models. Everything is trained from scratch and resumes in its folder.
+"""The models of this claim: for each family a small and a large policy and the small one's process reward models.
+
+All are trained from scratch, on the same demonstrations for the same number of steps, and training resumes in its folder.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ from stepgym.training.embedded_trainers import table_of, train_targets, train_va
 from stepgym.training.progress import progress_lines
 from stepgym.training.types import OnProgress, Schedule, ValueTarget
 
-Tell = Callable[[str], None]
+WriteLine = Callable[[str], None]
 SMALL, LARGE = net.Shape(24, 2, 2), net.Shape(80, 4, 4)
 WEAK_STEPS = 30
-"""Steps of the weak reward model, which shows what a bad one does to search."""
+"""Training steps of the weak reward model, the control for reward model quality."""
 HELD_OUT = 700_000
-"""Problem seeds from here on are for measuring."""
+"""The first seed of held-out problems."""
 
 
-class Contestants(NamedTuple):
+class TrainedModels(NamedTuple):
     """The trained models of one family and seed."""
 
     small: EmbeddedPolicy
@@ -43,22 +44,24 @@ class Contestants(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """A kind of problem on which the claim is tried."""
+    """A kind of problem on which the claim is tested."""
 
     name: str
     env_id: str
     levels: tuple[int, ...]
-    """Where it is measured: the claim's own level first, then harder ones."""
+    """Levels measured: that of the training problems first, then harder ones."""
     verifier: bool
-    """Whether a search may see the verifier at test time."""
+    """Whether a search may use the verifier at test time."""
     steps: int
-    """Training steps of each policy, unless others are asked for."""
-    train: Callable[[Path, int, int, Tell], Contestants]
-    """Folder, seed, steps, and who hears how far it is."""
+    """Default number of training steps of each policy."""
+    train: Callable[[Path, int, int, WriteLine], TrainedModels]
+    """Called with folder, seed, steps and a function that prints a line."""
 
 
-def train_countdown(folder: Path, seed: int, steps: int, tell: Tell = print) -> Contestants:
-    """Imitate an exact solver; the reward model learns what is in reach of boards that the small policy visits."""
+def train_countdown(
+    folder: Path, seed: int, steps: int, write_line: WriteLine = print
+) -> TrainedModels:
+    """Imitate an exact solver; the reward model learns whether the target can be reached from positions that the small policy visits."""
     settings = shipped_models.Settings(
         seed=seed,
         num_problems=min(6000, 20 * steps),
@@ -71,7 +74,7 @@ def train_countdown(folder: Path, seed: int, steps: int, tell: Tell = print) -> 
             settings._replace(policy_shape=shape),
             boards,
             out=folder / name,
-            progress=_telling(tell, folder / name),
+            progress=_progress(write_line, folder / name),
         )
     small = EmbeddedPolicy(folder / "small", seed=seed)
     for name, prm_steps in (("prm", 2 * steps), ("weak", min(WEAK_STEPS, steps))):
@@ -81,7 +84,7 @@ def train_countdown(folder: Path, seed: int, steps: int, tell: Tell = print) -> 
             boards,
             small,
             out=folder / name,
-            progress=_telling(tell, folder / name),
+            progress=_progress(write_line, folder / name),
         )
     return _load(folder, seed, temperature=1.0)
 
@@ -92,23 +95,23 @@ SUMS_KNOWN = 0.65
 SUMS_TEMPERATURE = 1.0
 
 
-def train_sums(folder: Path, seed: int, steps: int, tell: Tell = print) -> Contestants:
+def train_sums(folder: Path, seed: int, steps: int, write_line: WriteLine = print) -> TrainedModels:
     """Imitate demonstrators who know 65% of the additions; the reward model learns from verdicts on final answers.
 
-    Its labels are Monte-Carlo (how often a step led to a right sum, over the small policy's own attempts at the
-    demonstrations' problems): no step is verified, at training or test time.
+    Its labels are Monte-Carlo estimates: the share of the small policy's own attempts in which a step led to a correct
+    sum. No single step is verified, neither in training nor at test time.
     """
     num_problems = min(SUMS_DEMONSTRATIONS, 4 * steps)
     known = imitation.known_facts(SUMS_KNOWN, seed)
     demonstrated = imitation.demonstrations(num_problems, level=SUMS_LEVEL, known=known, seed=seed)
-    lessons = table_of(imitation.GAME, demonstrated)
+    targets = table_of(imitation.GAME, demonstrated)
     for name, shape in (("small", SMALL), ("large", LARGE)):
         model = net.build(net.POLICY, shape, imitation.GAME, seed=seed)
-        progress = _telling(tell, folder / name)
+        progress = _progress(write_line, folder / name)
         schedule = Schedule(steps, 7e-3)
         train_targets(
             model,
-            lessons,
+            targets,
             schedule=schedule,
             batch=64,
             seed=seed,
@@ -116,16 +119,21 @@ def train_sums(folder: Path, seed: int, steps: int, tell: Tell = print) -> Conte
             progress=progress,
         )
     small = EmbeddedPolicy(folder / "small", seed=seed)
-    judged: list[ValueTarget] = []
+    step_targets: list[ValueTarget] = []
     if not all((folder / name / "model.safetensors").is_file() for name in ("prm", "weak")):
-        judged = examples.step_values(_attempts(small, seed, max(2, num_problems // 8)))
+        step_targets = examples.step_values(_attempts(small, seed, max(2, num_problems // 8)))
     for name, prm_steps in (("prm", max(1, 3 * steps // 8)), ("weak", min(WEAK_STEPS, steps))):
-        if judged:
-            random.Random(seed).shuffle(judged)
+        if step_targets:
+            random.Random(seed).shuffle(step_targets)
             model = net.build(net.PRM, SMALL, imitation.GAME, seed=seed)
-            schedule, progress = Schedule(prm_steps, 5e-3), _telling(tell, folder / name)
+            schedule, progress = Schedule(prm_steps, 5e-3), _progress(write_line, folder / name)
             train_values(
-                model, judged, schedule=schedule, seed=seed, out=folder / name, progress=progress
+                model,
+                step_targets,
+                schedule=schedule,
+                seed=seed,
+                out=folder / name,
+                progress=progress,
             )
     return _load(folder, seed, temperature=SUMS_TEMPERATURE)
 
@@ -148,16 +156,16 @@ def _attempts(small: EmbeddedPolicy, seed: int, num_problems: int) -> list[Episo
     )
 
 
-def _telling(tell: Tell, folder: Path) -> OnProgress:
-    return progress_lines(tell, prefix=f"{folder.parent.name} {folder.name}: ")
+def _progress(write_line: WriteLine, folder: Path) -> OnProgress:
+    return progress_lines(write_line, prefix=f"{folder.parent.name} {folder.name}: ")
 
 
-def _load(folder: Path, seed: int, *, temperature: float) -> Contestants:
+def _load(folder: Path, seed: int, *, temperature: float) -> TrainedModels:
     small, large = (
         EmbeddedPolicy(folder / name, seed=seed, temperature=temperature)
         for name in ("small", "large")
     )
-    return Contestants(
+    return TrainedModels(
         small, large, *(EmbeddedRewardModel(folder / name) for name in ("prm", "weak"))
     )
 

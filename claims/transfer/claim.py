@@ -1,9 +1,9 @@
-"""Transfer: what was learned on one family, measured on all others (`stepgym reproduce transfer`).
+"""`stepgym reproduce transfer`: train on one task, measure on all of them.
 
-Any policies on any environments make a matrix (`measure`). By itself the command trains tiny models, one per family,
-that share one vocabulary, and asks two things of each: what it solves on the other families as it is, and after the
-same short training there that a fresh model gets. Steps are written over the legal ones alone, so that a family whose
-steps a model never saw is not lost at the form; the row of a fresh model shows what that is worth.
+`measure` plays any policies on any environments. By default the command trains one tiny model per task, all with one
+vocabulary, and measures each on every task twice: as trained, and after a short training on that task, which a fresh
+model gets too. Models choose among the legal steps only, so that no task is lost because of its format; the row of the
+fresh model shows how much that alone solves.
 """
 
 from __future__ import annotations
@@ -23,48 +23,50 @@ from stepgym.agents.intervals import bootstrap_groups
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import Policy
 from stepgym.claims.jobs import run_jobs
-from stepgym.claims.pictures import draw_matrices
-from stepgym.claims.small_beats_large.models import HELD_OUT
+from stepgym.claims.transfer.heat_map import draw_heat_map
 from stepgym.envs.families import countdown, modular_sums
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Step
 from stepgym.plugins.errors import UserError
 from stepgym.records.atomic import write_whole
+from stepgym.records.kept_settings import KeptSettings
 from stepgym.training.config import TRAINING_SEED
 from stepgym.training.embedded_trainers import table_of, train_targets
 from stepgym.training.types import PolicyTarget, Schedule
 
-Tell = Callable[[str], None]
+WriteLine = Callable[[str], None]
 Outcomes = dict[str, dict[str, list[list[int]]]]
 """Row -> column -> one list per seed: 1 for each solved problem."""
 SHAPE = net.Shape(32, 2, 4)
 FRESH = "fresh model"
+HELD_OUT = 700_000
+"""The first seed of held-out problems."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """An environment with its options: a column of the matrix."""
+class Task:
+    """An environment with its options: one column of the matrix."""
 
     name: str
     env_id: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-FAMILIES = {
-    place.name: place
-    for place in (
-        Place("countdown, 3 numbers", "stepgym/Countdown-v0", {"level": 2}),
-        Place("countdown, 4 numbers", "stepgym/Countdown-v0", {"level": 3}),
-        Place("countdown, 5 numbers", "stepgym/Countdown-v0", {"level": 5}),
-        Place("3 numbers mod 31", "stepgym/ModularSums-v0", {"level": 1}),
-        Place("5 numbers mod 31", "stepgym/ModularSums-v0", {"level": 3}),
-        Place("5 numbers mod 17", "stepgym/ModularSums-v0", {"level": 3, "modulus": 17}),
+TASKS = {
+    task.name: task
+    for task in (
+        Task("countdown, 3 numbers", "stepgym/Countdown-v0", {"level": 2}),
+        Task("countdown, 4 numbers", "stepgym/Countdown-v0", {"level": 3}),
+        Task("countdown, 5 numbers", "stepgym/Countdown-v0", {"level": 5}),
+        Task("3 numbers mod 31", "stepgym/ModularSums-v0", {"level": 1}),
+        Task("5 numbers mod 31", "stepgym/ModularSums-v0", {"level": 3}),
+        Task("5 numbers mod 17", "stepgym/ModularSums-v0", {"level": 3, "modulus": 17}),
     )
 }
 
 
-def place_of(text: str) -> Place:
-    """Read `ID,NAME=VALUE,...`; values are JSON where they can be. Raises `ValueError`."""
+def read_task(text: str) -> Task:
+    """Read `ID,NAME=VALUE,...`; a value is JSON if it parses, otherwise text. Raises `UserError`."""
     env_id, *rest = text.split(",")
     options: dict[str, Any] = {}
     for part in rest:
@@ -75,23 +77,23 @@ def place_of(text: str) -> Place:
             options[name] = json.loads(value)
         except ValueError:
             options[name] = value
-    return Place(text, env_id, options)
+    return Task(text, env_id, options)
 
 
 def measure(
-    policies: Mapping[str, Callable[[Place], Policy]],
-    places: Sequence[Place],
+    policies: Mapping[str, Callable[[Task], Policy]],
+    tasks: Sequence[Task],
     *,
     num_problems: int = 200,
     seed: int = 0,
     agent: str = "greedy",
     agent_settings: Mapping[str, Any] | None = None,
-    tell: Tell = lambda line: None,
+    write_line: WriteLine = lambda line: None,
 ) -> dict[str, dict[str, list[int]]]:
-    """Play every policy on every place's held-out problems; a policy that cannot play there solves nothing."""
+    """Play every policy on the held-out problems of every task; a policy that cannot play a task solves none of them."""
     found: dict[str, dict[str, list[int]]] = {name: {} for name in policies}
-    for place in places:
-        env = load_env(place.env_id, seed=HELD_OUT + seed, **place.options)
+    for task in tasks:
+        env = load_env(task.env_id, seed=HELD_OUT + seed, **task.options)
         try:
             problems = [env.problems[i] for i in range(min(num_problems, len(env.problems)))]
             for name, policy in policies.items():
@@ -101,14 +103,16 @@ def measure(
                         env=env,
                         agent=agent,
                         agent_settings=agent_settings,
-                        policy=policy(place),
+                        policy=policy(task),
                         seed=seed,
                         see_verdicts=False,
                     )
                 )
-                found[name][place.name] = [int(record.verdict == "correct") for record in records]
+                found[name][task.name] = [int(record.verdict == "correct") for record in records]
                 failed = next((f"  ({r.note[:100]})" for r in records if r.verdict == "failed"), "")
-                tell(f"{name:24} on {place.name:24} {_share(found[name][place.name]):.3f}{failed}")
+                write_line(
+                    f"{name:24} on {task.name:24} {_share(found[name][task.name]):.3f}{failed}"
+                )
         finally:
             env.close()
     return found
@@ -121,11 +125,11 @@ def reproduce_transfer(
     num_problems: int = 200,
     steps: int = 600,
     adapt_steps: int = 60,
-    families: Sequence[str] = tuple(FAMILIES),
+    families: Sequence[str] = tuple(TASKS),
     jobs: int = 1,
-    tell: Tell = print,
+    write_line: WriteLine = print,
 ) -> dict[str, Any]:
-    """Train one tiny model per family and measure both matrices; write `results.json` and `heatmap.png`.
+    """Train one tiny model per task and measure both matrices; write `results.json` and `heatmap.png`.
 
     A finished seed is not run again; `jobs` processes share the seeds.
     """
@@ -138,7 +142,7 @@ def reproduce_transfer(
         "families": list(families),
     }
     for found in run_jobs(
-        partial(_one_seed, out=out, settings=settings, tell=tell), range(seeds), jobs
+        partial(_one_seed, out=out, settings=settings, write_line=write_line), range(seeds), jobs
     ):
         as_is.append(found["as_is"])
         adapted.append(found["adapted"])
@@ -151,78 +155,83 @@ def reproduce_transfer(
     return write_transfer(out, results)
 
 
-def _one_seed(seed: int, *, out: Path, settings: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
-    """Return what one seed's models solve, from its file where that is there."""
-    file = out / f"seed-{seed}" / "outcomes.json"
+def _one_seed(
+    seed: int, *, out: Path, settings: Mapping[str, Any], write_line: WriteLine
+) -> dict[str, Any]:
+    """Return what one seed's models solve; a finished seed is read from its file."""
+    folder = out / f"seed-{seed}"
+    kept = KeptSettings(file=folder / "settings.json", what="a run", error=UserError)
+    kept.check(settings)
+    file = folder / "outcomes.json"
     if not file.is_file():
-        found = _train_and_measure(file.parent, seed, settings, tell)
-        write_whole(file, json.dumps({**settings, **found}))
-    kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    if {name: kept[name] for name in settings} != settings:
-        raise UserError(f"{file.parent} holds a run with other settings; choose another --out")
-    return kept
+        kept.write(settings)
+        write_whole(file, json.dumps(_train_and_measure(folder, seed, settings, write_line)))
+    outcomes: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return outcomes
 
 
 def _train_and_measure(
-    folder: Path, seed: int, settings: Mapping[str, Any], tell: Tell
+    folder: Path, seed: int, settings: Mapping[str, Any], write_line: WriteLine
 ) -> dict[str, Any]:
-    places = [FAMILIES[name] for name in settings["families"]]
-    lessons = {
-        place.name: table_of(_game(place), demonstrations(place, 3 * settings["steps"], seed))
-        for place in places
+    tasks = [TASKS[name] for name in settings["families"]]
+    targets = {
+        task.name: table_of(_game(task), demonstrations(task, 3 * settings["steps"], seed))
+        for task in tasks
     }
-    models: dict[str, Any] = {FRESH: net.build(net.POLICY, SHAPE, _game(places[0]), seed=seed)}
-    for place in places:
-        tell(f"seed {seed}: training on {place.name}")
-        model = net.build(net.POLICY, SHAPE, _game(place), seed=seed)
-        out = folder / place.name.replace(" ", "-").replace(",", "")
+    models: dict[str, Any] = {FRESH: net.build(net.POLICY, SHAPE, _game(tasks[0]), seed=seed)}
+    for task in tasks:
+        write_line(f"seed {seed}: training on {task.name}")
+        model = net.build(net.POLICY, SHAPE, _game(task), seed=seed)
+        out = folder / task.name.replace(" ", "-").replace(",", "")
         train_targets(
             model,
-            lessons[place.name],
+            targets[task.name],
             schedule=Schedule(settings["steps"], 5e-3),
             seed=seed,
             out=out,
         )
-        models[place.name] = model
-    common: dict[str, Any] = {"num_problems": settings["problems"], "seed": seed, "tell": tell}
-    as_is = measure(
-        {name: _player(model, seed) for name, model in models.items()}, places, **common
-    )
+        models[task.name] = model
+    common: dict[str, Any] = {
+        "num_problems": settings["problems"],
+        "seed": seed,
+        "write_line": write_line,
+    }
+    as_is = measure({name: _player(model, seed) for name, model in models.items()}, tasks, **common)
 
-    def taught(model: Any) -> Callable[[Place], Policy]:
-        def player(place: Place) -> Policy:
+    def adapted_on(model: Any) -> Callable[[Task], Policy]:
+        def player(task: Task) -> Policy:
             own = copy.deepcopy(model)
-            own.config.stepgym_game = _game(place)
+            own.config.stepgym_game = _game(task)
             schedule = Schedule(settings["adapt_steps"], 3e-3, warmup=10)
-            train_targets(own, lessons[place.name], schedule=schedule, seed=seed + 1)
+            train_targets(own, targets[task.name], schedule=schedule, seed=seed + 1)
             return EmbeddedPolicy(model=own, seed=seed)
 
         return player
 
-    tell(f"seed {seed}: the same models after {settings['adapt_steps']} steps on each family")
-    adapted = measure({name: taught(model) for name, model in models.items()}, places, **common)
+    write_line(f"seed {seed}: the same models after {settings['adapt_steps']} steps on each family")
+    adapted = measure({name: adapted_on(model) for name, model in models.items()}, tasks, **common)
     return {"as_is": as_is, "adapted": adapted}
 
 
-def _player(model: Any, seed: int) -> Callable[[Place], Policy]:
-    """Return how a model plays a place: the game is the place's, whatever the model was trained on."""
+def _player(model: Any, seed: int) -> Callable[[Task], Policy]:
+    """Return a function from a task to the model as its policy, whatever task the model was trained on."""
 
-    def player(place: Place) -> Policy:
+    def player(task: Task) -> Policy:
         own = copy.deepcopy(model)
-        own.config.stepgym_game = _game(place)
+        own.config.stepgym_game = _game(task)
         return EmbeddedPolicy(model=own, seed=seed)
 
     return player
 
 
-def _game(place: Place) -> str:
-    return "countdown" if "Countdown" in place.env_id else "modular_sums"
+def _game(task: Task) -> str:
+    return "countdown" if "Countdown" in task.env_id else "modular_sums"
 
 
-def demonstrations(place: Place, num_problems: int, seed: int) -> list[PolicyTarget]:
+def demonstrations(task: Task, num_problems: int, seed: int) -> list[PolicyTarget]:
     """Return the steps of one random solution of each training problem."""
     rng, found = random.Random(seed), []
-    env = load_env(place.env_id, seed=TRAINING_SEED + seed, **place.options)
+    env = load_env(task.env_id, seed=TRAINING_SEED + seed, **task.options)
     for index in range(num_problems):
         state = env.domain.initial(env.problems[index])
         while not state.done:
@@ -254,7 +263,7 @@ def _by_seed(seeds: Sequence[Mapping[str, Mapping[str, list[int]]]]) -> Outcomes
 
 
 def matrix(outcomes: Outcomes) -> list[dict[str, Any]]:
-    """Return the cells: share solved with its 95% interval, and against the fresh model's row where there is one."""
+    """Return the cells: the share solved with its 95% interval, and the difference from the fresh model, if it has a row."""
     cells = []
     for row, columns in outcomes.items():
         for column, groups in columns.items():
@@ -285,7 +294,7 @@ def write_transfer(out: Path, results: dict[str, Any]) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / "results.json", json.dumps(results, indent=1))
     titles = {"as_is": "as trained", "adapted": f"after {results.get('adapt_steps')} steps there"}
-    draw_matrices(
+    draw_heat_map(
         out / "heatmap.png",
         {title: results[name] for name, title in titles.items() if name in results},
     )

@@ -1,4 +1,4 @@
-"""`stepgym reproduce transfer`: the command of this claim."""
+"""`stepgym reproduce transfer`: options and output of this claim."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from stepgym.agents.registry import load_policy
 from stepgym.claims.command_line import report, use_one_thread
 from stepgym.cli.options import resumable
 from stepgym.plugins.errors import UserError
@@ -15,7 +16,11 @@ from stepgym.plugins.errors import UserError
 
 @click.command("transfer")
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs/transfer"), show_default=True
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("runs/transfer"),
+    show_default=True,
+    help="Folder for results; run the same command to continue.",
 )
 @click.option(
     "--policy",
@@ -29,38 +34,43 @@ from stepgym.plugins.errors import UserError
     "envs",
     multiple=True,
     metavar="ID[,NAME=VALUE...]",
-    help="With --policy: where; stepgym/Countdown-v0,level=3.",
+    help="With --policy: an environment, such as Countdown-v0,level=3; may be repeated.",
 )
 @click.option(
     "--agent",
     default="greedy",
     show_default=True,
     metavar="NAME",
-    help="With --policy: how to search.",
+    help="With --policy: search method.",
 )
 @click.option(
     "--seeds",
     default=3,
     show_default=True,
     type=click.IntRange(min=1),
-    help="Trainings; with --policy, sets of problems.",
+    help="Number of seeds of training; with --policy, of problems.",
 )
 @click.option(
-    "--problems", "num_problems", default=200, show_default=True, type=click.IntRange(min=1)
+    "--problems",
+    "num_problems",
+    default=200,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Held-out problems per task and seed.",
 )
 @click.option(
     "--steps",
     default=600,
     show_default=True,
     type=click.IntRange(min=1),
-    help="Training steps on each family.",
+    help="Training steps on each task.",
 )
 @click.option(
     "--adapt-steps",
     default=60,
     show_default=True,
     type=click.IntRange(min=1),
-    help="Steps on the family that is measured.",
+    help="Training steps of the adaptation to each task.",
 )
 @click.option(
     "--jobs",
@@ -73,19 +83,20 @@ from stepgym.plugins.errors import UserError
 def command(
     as_json: bool, policies: tuple[str, ...], envs: tuple[str, ...], agent: str, **given: Any
 ) -> None:
-    """Train on one family, measure on all; or measure policies of your own on any environments."""
+    """Train on one task, measure on all; or measure your own policies on any environments."""
     use_one_thread()
+    # Imports torch.
     from stepgym.claims.transfer.claim import reproduce_transfer
 
     with resumable():
         if bool(policies) != bool(envs):
             raise UserError(
-                "--policy and --env go together: which policies, and on which environments"
+                "--policy and --env need each other: give the policies and the environments"
             )
         results = (
             _transfer_of(policies, envs, agent, given)
             if policies
-            else reproduce_transfer(**given, tell=report)
+            else reproduce_transfer(**given, write_line=report)
         )
     if as_json:
         click.echo(json.dumps(results))
@@ -100,15 +111,20 @@ def command(
 def _transfer_of(
     policies: tuple[str, ...], envs: tuple[str, ...], agent: str, given: dict[str, Any]
 ) -> dict[str, Any]:
-    from stepgym.agents.registry import load_policy
-    from stepgym.claims.transfer.claim import matrix, measure, place_of, write_transfer
+    # Imports torch.
+    from stepgym.claims.transfer.claim import matrix, measure, read_task, write_transfer
 
-    places = [place_of(env) for env in envs]
+    tasks = [read_task(env) for env in envs]
     loaded = {name: load_policy(name, seed=0) for name in policies}
-    players = {name: (lambda place, policy=policy: policy) for name, policy in loaded.items()}
+    players = {name: (lambda task, policy=policy: policy) for name, policy in loaded.items()}
     found = [
         measure(
-            players, places, num_problems=given["num_problems"], seed=seed, agent=agent, tell=report
+            players,
+            tasks,
+            num_problems=given["num_problems"],
+            seed=seed,
+            agent=agent,
+            write_line=report,
         )
         for seed in range(given["seeds"])
     ]

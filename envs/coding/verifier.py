@@ -9,6 +9,7 @@ from typing import Any, Self
 from stepgym.envs.coding.extraction import solution_source
 from stepgym.envs.coding.grading import LIMITS, grade
 from stepgym.envs.types import Problem, Status, Verdict
+from stepgym.sandbox import open_sandbox
 from stepgym.sandbox.types import Limits, Sandbox
 
 
@@ -63,8 +64,6 @@ class CodingVerifier:
         if not isinstance(self.sandbox, str):
             return self.sandbox
         if self._opened is None:
-            from stepgym.sandbox import open_sandbox
-
             self._opened = open_sandbox(self.sandbox, **self.options)
         return self._opened
 

@@ -195,7 +195,11 @@ def _log(value: Any) -> Any:
     return value.log()
 
 
-def _log_base(base: Any, value: Any) -> Any:
+def _log_base(*arguments: Any) -> Any:
+    """The logarithm to a base, or the natural one without a base."""
+    if len(arguments) == 1:
+        return _log(arguments[0])
+    base, value = arguments
     bottom = _log(base)
     if bottom.contains(0):
         raise NoBall("a logarithm to the base of what may be one")
@@ -302,6 +306,9 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "arg": lambda a: acb(a.arg()),
     "arcsec": lambda a: (1 / a).acos(),
     "arccsc": lambda a: (1 / a).asin(),
+    "arcsech": lambda a: (1 / a).acosh(),
+    "arccsch": lambda a: (1 / a).asinh(),
+    "arccoth": lambda a: (1 / a).atanh(),
     "exp": lambda a: _of_sane_size(a.exp()),
 }
 

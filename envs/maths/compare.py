@@ -16,7 +16,7 @@ from stepgym.envs.maths.effort import spend
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.measures import LastRung, ScalarJudge
 from stepgym.envs.maths.options import MathOptions
-from stepgym.envs.maths.tree import Node, has, substitute, symbols
+from stepgym.envs.maths.tree import Node, has, substitute, symbols, walk
 
 _COLLECTIONS = frozenset(
     (
@@ -85,6 +85,8 @@ class Judge:
         kind_b = b[0] if isinstance(b, tuple) else ""
         if kind_a == "text" or kind_b == "text":
             return bool(a == b)
+        if kind_a == "seq" or kind_b == "seq":
+            return self.sequences(a, b)
         if kind_a == "rel" or kind_b == "rel":
             return self.relation(a, b)
         if kind_a == "list" or kind_b == "list":
@@ -94,7 +96,13 @@ class Judge:
         if kind_a == "mod" or kind_b == "mod":
             return self.congruence(a, b)
         if has(a, "mat") or has(b, "mat"):
-            return self.matrix(a, b)
+            a, b = matrices.determinants(a), matrices.determinants(b)
+            if has(a, "mat") or has(b, "mat"):
+                return self.matrix(a, b)
+        if kind_a == "call" or kind_b == "call":
+            found = self.labelled(a, b)
+            if found is not None:
+                return found
         if has(a, "group") or has(b, "group"):
             a, b = matrices.as_group(a), matrices.as_group(b)
             kind_a, kind_b = _kind(a), _kind(b)
@@ -118,6 +126,9 @@ class Judge:
             return self.ratios(a, b)
         if _is_number_set(a) or _is_number_set(b):
             return bool(a == b)
+        if self.depth == 1 and _is_name(a) and _is_name(b):
+            return bool(a == b)  # AB and BA name different things
+        a, b = _imaginary(a, b)
         return self.scalars.same(a, b, top=self.depth == 1)
 
     def list_pair(self, a: Node, b: Node) -> bool | None:
@@ -161,7 +172,8 @@ class Judge:
             and len(p_items) != len(q_items)
         ):
             return False
-        return self.unordered(p_items, q_items)
+        counted = _kind(a) == _kind(b) == "list" and len(p_items) == len(q_items)
+        return self.unordered(p_items, q_items, counted=counted)
 
     def _system_against(self, one: lists.System, whole: Any, swapped: bool) -> bool | None:
         """Named values against a bare tuple or a list in the same order."""
@@ -201,12 +213,14 @@ class Judge:
             return False
         return realsets.equal(p, q, self.same)
 
-    def unordered(self, a: Sequence[Node], b: Sequence[Node]) -> bool | None:
-        """Pair the items of two collections off in any order; repeated items count once."""
+    def unordered(
+        self, a: Sequence[Node], b: Sequence[Node], *, counted: bool = False
+    ) -> bool | None:
+        """Match the items of two collections in any order; repeated items count once, unless `counted`."""
         x, y = lists.exact_values(a), lists.exact_values(b)
         if x is not None and y is not None:
             self.scalars.used("rational")
-            if set(x) == set(y):
+            if sorted(x) == sorted(y) if counted else set(x) == set(y):
                 return True
             if not any(_kind(item) in ("dec", "*", "-") for item in (*a, *b)):
                 return False
@@ -217,10 +231,10 @@ class Judge:
             found = self.all_same(list(zip(in_order[0], in_order[1])))
             if found:
                 return True
-        return self._covers(a, b)
+        return self._covers(a, b, counted)
 
-    def _covers(self, a: Sequence[Node], b: Sequence[Node]) -> bool | None:
-        """Every item of each side has its equal on the other."""
+    def _covers(self, a: Sequence[Node], b: Sequence[Node], counted: bool) -> bool | None:
+        """Every item of each side has its equal on the other; one of its own, if `counted`."""
         if len(a) * len(b) > 40_000:
             return None
         unknown = False
@@ -228,6 +242,8 @@ class Judge:
         for x in a:
             found_any = False
             for i, y in enumerate(b):
+                if counted and i in met:
+                    continue
                 found = self.same(x, y)
                 if found:
                     met.add(i)
@@ -238,16 +254,58 @@ class Judge:
             if not found_any:
                 return None if unknown else False
         for i, y in enumerate(b):
-            if i not in met and not any(self.same(x, y) for x in a):
+            if i not in met and (counted or not any(self.same(x, y) for x in a)):
                 return None if unknown else False
         return True
 
-    def is_true_chain(self, relation: Any) -> bool:
-        """Whether closed sides of a chain of equalities agree; a chain that names a symbol may hold slips of the pen."""
+    def is_true_chain(self, relation: Any) -> bool | None:
+        """Whether every link of a chain of equalities holds, after the name that it may begin with."""
         sides = relation[2]
-        if symbols(sides[0]) or _kind(sides[0]) == "unit":
-            return True
-        return all(self.same(x, y) is True for x, y in pairwise(sides))
+        if relations.assignment(relation) is not None or _kind(sides[0]) == "unit":
+            sides = sides[1:]
+        return self._all_links(sides)
+
+    def _before_rounding(self, sides: Sequence[Node]) -> Node | None:
+        """The exact value in `x = 5/3 = 1.67`; `None` if the last side is no rounding of the one before."""
+        if len(sides) < 3 or _kind(sides[-1]) != "dec" or self.same(sides[-2], sides[-1]):
+            return None
+        return sides[-2]
+
+    def _all_links(self, sides: Sequence[Node]) -> bool | None:
+        unknown = False
+        for x, y in pairwise(sides):
+            found = self.same(x, y)
+            if not found and (self.same(y, x) or self.scalars.rounds_to(x, y)):
+                continue
+            if found is False:
+                return False
+            unknown |= found is None
+        return None if unknown else True
+
+    def labelled(self, a: Any, b: Any) -> bool | None:
+        """A point with its name, `A(1, 2)`, or a number of combinations or permutations, `C(5, 2)`."""
+        for one, other, swapped in ((a, b, False), (b, a, True)):
+            if _kind(one) != "call" or len(one[2]) != 2 or not one[1].isupper():
+                continue
+            n, k = one[2]
+            if _kind(other) == "group":
+                meant: Node = ("group", "(", ")", one[2])
+            elif one[1] == "C" and _kind(other) not in (*_COLLECTIONS, "call"):
+                meant = ("f", "binom", (n, k))
+            elif one[1] == "P" and _kind(other) not in (*_COLLECTIONS, "call"):
+                bottom: Node = ("f", "factorial", (("+", n, ("-", k)),))
+                meant = ("/", ("f", "factorial", (n,)), bottom)
+            else:
+                continue
+            return self.same(other, meant) if swapped else self.same(meant, other)
+        return None
+
+    def sequences(self, a: Any, b: Any) -> bool | None:
+        """Numbers in a row, and lists with the same order."""
+        if not {_kind(a), _kind(b)} <= {"seq", "list"}:
+            return False
+        p, q = (side[1] if side[0] == "seq" else lists.parts_of(side) for side in (a, b))
+        return self.all_same(list(zip(p, q))) if len(p) == len(q) else False
 
     def groups(self, a: Any, b: Any) -> bool | None:
         """Tuples, points and intervals."""
@@ -382,12 +440,17 @@ class Judge:
             return self.congruence(a, b)
         reference, other, is_a = (a, b, True) if _kind(a) == "rel" else (b, a, False)
         if _kind(other) == "list":
-            return self.list_pair(a, b)
+            return self._zero_product(reference, other) or self.list_pair(a, b)
+        if other == ("set", ()) and set(reference[1]) == {"="} and not symbols(reference):
+            true = self.is_true_chain(reference)
+            return None if true is None else not true  # 0 = 3 has no solution
         named = relations.assignment(reference)
         if named is not None:
-            if self.is_true_chain(reference):
-                return self.same(named.value, other) if is_a else self.same(other, named.value)
-            return False
+            true = self.is_true_chain(reference)
+            if not true:
+                return true
+            value = self._before_rounding(reference[2]) or named.value
+            return self.same(value, other) if is_a else self.same(other, value)
         tuple_value = lists.tuple_assignment(reference)
         if tuple_value is not None:
             return self.same(tuple_value, other) if is_a else self.same(other, tuple_value)
@@ -397,8 +460,9 @@ class Judge:
             if "~" in reference[1]:
                 return self.approximated(reference, other, is_a)
             closed = reference[2][-1]  # a computation: every equality in it must hold
-            if not self.is_true_chain(reference):
-                return False
+            true = self.is_true_chain(reference)
+            if not true:
+                return true
             return self.same(closed, other) if is_a else self.same(other, closed)
         if _kind(other) in (
             "group",
@@ -411,19 +475,37 @@ class Judge:
             return self.real_sets(a, b)
         return False
 
+    def _zero_product(self, relation: Any, whole: Any) -> bool:
+        """`ab = 0` says that `a = 0 or b = 0`, for letters."""
+        if relation[1] != ("=",) or relation[2][1] != 0 or _kind(relation[2][0]) != "*":
+            return False
+        factors = relation[2][0][1:]
+        items = [item[2][0] for item in whole[2] if _kind(item) == "rel" and item[2][1:] == (0,)]
+        return (
+            whole[1] == "or"
+            and len(items) == len(whole[2])
+            and all(_kind(factor) == "v" for factor in factors)
+            and set(items) == set(factors)
+        )
+
     def approximated(self, relation: Any, other: Node, is_a: bool) -> bool | None:
         """`5/3 ~ 1.67` says 5/3, as long as the decimal is its rounding."""
         at = relation[1].index("~")
         exactly, rounded = relation[2][at], relation[2][at + 1]
         if len(relation[2]) != at + 2 or not self.scalars.rounds_to(exactly, rounded):
             return False
-        if at and not self.is_true_chain(("rel", relation[1][:at], relation[2][: at + 1])):
-            return False
+        if at:
+            true = self.is_true_chain(("rel", relation[1][:at], relation[2][: at + 1]))
+            if not true:
+                return true
         return self.same(exactly, other) if is_a else self.same(other, exactly)
 
     def both_relations(self, a: Any, b: Any) -> bool | None:
         tuples = lists.tuple_assignment(a), lists.tuple_assignment(b)
         if tuples[0] is not None and tuples[1] is not None:
+            systems = lists.system(a), lists.system(b)
+            if systems[0] and systems[1] and set(systems[0].names) == set(systems[1].names):
+                return self.list_pair(a, b)
             return self.all_same([(a[2][0], b[2][0]), (a[2][-1], b[2][-1])])
         first, second = relations.assignment(a), relations.assignment(b)
         if first is not None and second is not None and relations.same_name(first, second):
@@ -463,6 +545,29 @@ class Judge:
 
 _ORDERINGS = frozenset(("<", ">", "<=", ">=", "!="))
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+
+
+def _is_name(node: Any) -> bool:
+    """Two to four capital letters in a row: `AB`."""
+    return (
+        _kind(node) == "*"
+        and 3 <= len(node) <= 5
+        and all(_kind(f) == "v" and len(f[1]) == 1 and f[1].isupper() for f in node[1:])
+    )
+
+
+def _imaginary(a: Node, b: Node) -> tuple[Node, Node]:
+    """Read an engineer's `j` as the imaginary unit, if the other side has `i` and none has both."""
+    for one, other in ((a, b), (b, a)):
+        if (
+            "j" in symbols(one)
+            and "j" not in symbols(other)
+            and ("k", "i") in walk(other)
+            and ("k", "i") not in walk(one)
+        ):
+            unit: dict[str, Node] = {"j": ("k", "i")}
+            return substitute(a, unit), substitute(b, unit)
+    return a, b
 
 
 def _kind(node: Node) -> str:

@@ -102,6 +102,7 @@ _OUTER: dict[str, Callable[[Node], Node]] = {
     "cos": lambda u: ("-", _f("sin", u)),
     "tan": lambda u: ("/", 1, ("^", _f("cos", u), 2)),
     "ln": lambda u: ("/", 1, u),
+    "log": lambda u: ("/", 1, u),
     "sqrt": lambda u: ("/", 1, ("*", 2, _f("sqrt", u))),
     "arctan": lambda u: ("/", 1, ("+", 1, ("^", u, 2))),
     "arcsin": lambda u: ("/", 1, _f("sqrt", ("+", 1, ("-", ("^", u, 2))))),

@@ -51,6 +51,8 @@ def number_node(text: str) -> Node | None:
     """The node of a number as written, or `None` where it is too large to hold."""
     if text.isdigit() and text.isascii():
         return read_int(text) if len(text) <= MAX_DIGITS else None
+    if text[:2] in ("0x", "0b"):
+        return int(text, 0) if len(text) < 4000 else None
     mixed = _MIXED.match(text)
     if mixed:
         whole, top, bottom = (read_int(part) for part in mixed.groups())

@@ -177,8 +177,11 @@ def _double_factorial(value: Number) -> int:
     return math.prod(range(n, 0, -2))
 
 
-def _logarithm(base: Number, value: Number) -> Number:
-    """`log_base(value)` where it is a whole number or its reciprocal is."""
+def _logarithm(*arguments: Number) -> Number:
+    """`log_base(value)`, if it is a whole number or its reciprocal is; without a base it is natural."""
+    if len(arguments) == 1:
+        return _ln(arguments[0])
+    base, value = arguments
     if base <= 0 or base == 1 or value <= 0:
         raise NotRational("a logarithm without a real value")
     sign = 1

@@ -340,7 +340,7 @@ def _is_readable(piece: str) -> bool:
 
 
 def _is_date_or_time(piece: str) -> bool:
-    from stepgym.envs.maths.textual import date, time_of_day
+    from stepgym.envs.maths.textual import date, time_of_day  # most answers need none of it
 
     return bool(time_of_day(piece) or date(piece))
 

@@ -16,6 +16,7 @@ from stepgym.envs.maths.effort import STEPS, TooMuchWork, limited_to
 from stepgym.envs.maths.measures import LastRung
 from stepgym.envs.maths.options import MathOptions
 from stepgym.envs.maths.reading import Reading, quick_decimal, quick_number, read
+from stepgym.envs.maths.simplified import fault
 from stepgym.envs.maths.textual import compare_texts
 from stepgym.envs.types import Fault, Status
 
@@ -32,7 +33,9 @@ class Decision(NamedTuple):
 
 
 _YES_TEXT = Decision(Status.CORRECT, "text")
-_SQUASH = re.compile(r"\\(?:left|right|displaystyle|[,;:!])(?![A-Za-z])|[\s$]+")
+_SIZING = re.compile(r"\\(?:left|right|displaystyle)(?![A-Za-z])")
+_SPACING = re.compile(r"(?:\\[,;:!]|[\s$])+")
+_LOOSE = re.compile(r" (?![\w.])|(?<![\w.]) ")
 _THOUSANDS = re.compile(r"\d,[1-9]\d{2}(?!\d)")
 """What may be a list as well as one number; no list is written `1,000`."""
 _DECIMAL_COMMA = re.compile(r"\s*-?(?:\d{4,},\d{1,2}|0,\d{3,})\s*\Z")
@@ -81,8 +84,8 @@ def decide(
 
 
 def squash(text: str) -> str:
-    """A text without spacing and sizing, which change nothing."""
-    squashed = _SQUASH.sub("", text)
+    """A text without spacing and sizing that change nothing; a blank between letters or digits stays."""
+    squashed = _LOOSE.sub("", _SPACING.sub(" ", _SIZING.sub("", text)))
     return squashed if squashed.endswith("..") else squashed.rstrip(".")
 
 
@@ -148,8 +151,6 @@ def _simplified_or(
 ) -> Decision:
     if not options.simplified or decision.status is not Status.CORRECT:
         return decision
-    from stepgym.envs.maths.simplified import fault
-
     node = read(answer).node
     found = fault(node) if node is not None else None
     return (

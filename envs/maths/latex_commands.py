@@ -115,14 +115,29 @@ def _take_differential(body: Node) -> tuple[str, Node]:
     raise Unreadable("an integral without its differential")
 
 
+def _side(parser: Parser) -> str:
+    """Take `^+` or `^-` off the end of a limit's bound."""
+    tokens, at = parser.tokens, parser.at
+    close = next((i for i in range(at, len(tokens)) if tokens[i] == ("op", "}")), 0)
+    start = close - 2
+    if tokens[start - 1 : start + 1] == [("op", "^"), ("op", "{")]:
+        start, close = start - 1, close + 1
+    sign = tokens[close - 2 if start < close - 2 else close - 1]
+    if start <= at or tokens[start] != ("op", "^") or sign not in (("op", "+"), ("op", "-")):
+        return ""
+    del tokens[start:close]
+    return sign[1]
+
+
 def _limit(parser: Parser) -> Node:
+    side = _side(parser)
     low, _ = _bounds(parser)
     if not (isinstance(low, tuple) and low[0] == "rel" and low[1] == ("->",)):
         raise Unreadable("a limit that goes nowhere")
     variable, to = low[2]
     if not (isinstance(variable, tuple) and variable[0] == "v"):
         raise Unreadable("a limit of something else than a letter")
-    return ("lim", variable[1], to, "", parser.product())
+    return ("lim", variable[1], to, side, parser.product())
 
 
 def _styled(parser: Parser) -> Node:
@@ -162,9 +177,19 @@ def _conjugate(parser: Parser) -> Node:
     return ("f", "conj", (node,))
 
 
+_SIGNED = {">0": "+", "<0": "-", "!=0": "*"}
+"""`\\mathbb{Q}_{>0}` is `\\mathbb{Q}^+`."""
+
+
 def _board(parser: Parser) -> Node:
     node = parser.argument()
     if isinstance(node, tuple) and node[0] in ("v", "k") and node[1] in "RZNQC":
+        bound = [value for _, value in parser.tokens[parser.at : parser.at + 5]]
+        if parser.value == "_" and bound[1] == "{" and (found := _SIGNED.get("".join(bound[2:4]))):
+            while parser.value != "}":
+                parser.advance()
+            parser.advance()
+            return ("k", node[1] + found)
         if (
             parser.kind == "op"
             and parser.value in ("^", "_")

@@ -38,8 +38,8 @@ GREEK = (
 ).split()
 FUNCTIONS = (
     "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth sech csch asin acos atan "
-    "arcsinh arccosh arctanh asinh acosh atanh ln log lg exp sqrt cbrt abs floor ceil gcd lcm max min Re Im arg "
-    "det tr binom factorial sgn sign mod cis"
+    "arcsinh arccosh arctanh arcsech arccsch arccoth asinh acosh atanh ln log lg exp sqrt cbrt abs floor ceil gcd lcm max min Re Im arg "
+    "det tr binom perm factorial sgn sign mod cis"
 ).split()
 _ALIASES = {
     "asin": "arcsin",
@@ -51,6 +51,18 @@ _ALIASES = {
     "tg": "tan",
     "ctg": "cot",
     "cosec": "csc",
+    "cosech": "csch",
+    "asec": "arcsec",
+    "acsc": "arccsc",
+    "acot": "arccot",
+    "asech": "arcsech",
+    "acsch": "arccsch",
+    "acoth": "arccoth",
+    "arccosec": "arccsc",
+    "nCr": "binom",
+    "binomial": "binom",
+    "nchoosek": "binom",
+    "nPr": "perm",
     "arctg": "arctan",
     "sgn": "sign",
     "ceiling": "ceil",
@@ -118,6 +130,7 @@ COMMANDS |= {
     "colon": ("op", ":"),
     "sqrt": ("cmd", "sqrt"),
     "over": ("cmd", "over"),
+    "forall": ("where", "forall"),
     "emptyset": ("cmd", "emptyset"),
     "varnothing": ("cmd", "emptyset"),
     "degree": ("cmd", "deg"),
@@ -175,6 +188,7 @@ _AND = {
 WHERE_WORDS = frozenset("if for where when with given while as such whenever".split())
 WORDS: dict[str, Token] = (
     {
+        "forall": ("where", "forall"),
         "and": ("sep", "and"),
         "or": ("sep", "or"),
         "oo": ("k", "inf"),
@@ -207,7 +221,8 @@ WORDS: dict[str, Token] = (
 
 _TOKEN = re.compile(
     r"""(?P<space>(?:\s|\\[,;:!\s/>]|~|\$|\\[()\[\]](?!\]))+)
-  | (?P<num>(?=[A-F]*+\d)[0-9A-F]{2,}+(?=_(?:16|\{16\}))
+  | (?P<num>[0-9A-Fa-f]{2,}+(?=_(?:16|\{16\}))
+      | 0x[0-9A-Fa-f]++(?![A-Za-z]) | 0b[01]++(?![\dA-Za-z])
       | \d++\s++\d++\s*+/\s*+\d++(?![\d.])
       | \d{1,3}(?:(?:\{,\}|\\,|\\!|,\\[,!]\s?|\\\s|\s)\d{3}(?!\d)){1,40}+(?:\.\d++)?
       | [1-9]\d{0,2}(?:,\d{3}){1,40}+(?:\.\d++)?+(?!\d|,\d|\{)
@@ -314,26 +329,31 @@ def lex(text: str, *, thousands: bool = True) -> list[Token]:
 
 def _word(word: str, tokens: list[Token], text: str, match: re.Match[str]) -> None:
     """A run of letters: a name that is known, a unit after a number, single letters, or words."""
+    start, end = match.span()
+    before: Token = tokens[-1] if tokens else ("", "")
     if len(word) == 1:
-        unit = word in _LETTER_UNITS and bool(tokens) and _after_dollar(text, match.start())
-        tokens.append(
-            ("unit", word)
-            if unit and (tokens[-1][0] == "num" or tokens[-1] in _ENDS_QUANTITY)
-            else _letter(word)
-        )
+        tokens.append(_single(word, tokens, before, text, start, end))
         return
-    after_number = (bool(tokens) and tokens[-1] in _ENDS_QUANTITY) or (
-        bool(tokens) and tokens[-1][0] in ("num", "unit")
-    )
+    after_number = before in _ENDS_QUANTITY or before[0] in ("num", "unit")
+    joint = _between_numbers(word, before, text, start, end)
+    if joint is not None:
+        tokens.extend(joint)
+        return
     known = WORDS.get(word) or WORDS.get(word.lower() if not after_number else "")
+    if word == "in" and after_number and _QUANTITY_END.match(text, end):
+        known = ("unit", word)
     if known is not None and not (after_number and word in ("min", "sec")):
         tokens.append(known)
         return
-    spaced = match.start() > 0 and text[match.start() - 1] in " ~}$"
-    if after_number and (
-        is_unit(word) or (spaced and len(word) >= 3 and not set(word) <= set("xyzabcn"))
-    ):
+    spaced = start > 0 and text[start - 1] in " ~}$"
+    if is_unit(word) and (after_number or (spaced and before == ("k", "pi") and word != "hr")):
         tokens.append(("unit", word))
+        return
+    if after_number and spaced and len(word) >= 3 and not set(word) <= set("xyzabcn"):
+        tokens.append(("unit", word))
+        return
+    if word.lower() in _TEMPERATURES and before in (("cmd", "deg"), ("cmd", "circ")):
+        tokens.append(("v", word[0].upper()))
         return
     joined = _JOINED.match(word)
     if joined:
@@ -344,10 +364,54 @@ def _word(word: str, tokens: list[Token], text: str, match: re.Match[str]) -> No
     if prefixed:
         tokens.append(WORDS[prefixed.group(1)])
         tokens.extend(_letter(letter) for letter in prefixed.group(2))
+    elif text.startswith("(", end) and _names_a_function(word):
+        tokens.append(("call", word))
     elif len(word) <= 4:
         tokens.extend(_letter(letter) for letter in word)
     else:
         tokens.append(("text", word))
+
+
+def _single(
+    letter: str, tokens: list[Token], before: Token, text: str, start: int, end: int
+) -> Token:
+    """A single letter: a unit, a union, a times sign between numbers, or a symbol."""
+    ends_operand = before[0] == "num" or before in _ENDS_QUANTITY or before == ("k", "pi")
+    if letter == "U" and before in _CLOSERS and _OPENS.match(text, end):
+        return ("op", "cup")
+    if letter in "xX" and before[0] == "num" and _NUMBER_FOLLOWS.match(text, end):
+        return ("op", "*")
+    if letter in _LETTER_UNITS and ends_operand:
+        spaced = text[start - 1] in " ~" and letter in _SPACED_UNITS
+        if _after_dollar(text, start) or (spaced and _QUANTITY_END.match(text, end)):
+            return ("unit", letter)
+        if before == ("op", "/") and tokens[-2:-1] and tokens[-2][0] == "unit":
+            return ("unit", letter)
+    return _letter(letter)
+
+
+def _between_numbers(
+    word: str, before: Token, text: str, start: int, end: int
+) -> list[Token] | None:
+    """Words that join numbers, and the letters of ordinals: `3 to 5`, `1 in 4`, `1 out of 4`, `15th`."""
+    if word == "of" and before == ("op", "/"):
+        return []
+    if before[0] != "num":
+        return None
+    if word in ("st", "nd", "rd", "th") and text[start - 1].isdigit():
+        return []
+    if word == "out" and _OF_NUMBER.match(text, end):
+        return [("op", "/")]
+    if word in ("in", "to") and _NUMBER_FOLLOWS.match(text, end):
+        return [("op", "/" if word == "in" else ":")]
+    return None
+
+
+def _names_a_function(word: str) -> bool:
+    """Whether an unknown word before a bracket is a function's name and no product of letters."""
+    if len(word) == 2:
+        return word[0].isupper() and word[1].islower()
+    return not set(word) <= set("abcdxyz")
 
 
 def _after_dollar(text: str, position: int) -> bool:
@@ -357,7 +421,17 @@ def _after_dollar(text: str, position: int) -> bool:
     return text[max(0, position - 2) : position].rstrip(" ").endswith("$")
 
 
-_LETTER_UNITS = frozenset("m s g h t N J L l W V A K F")
+_LETTER_UNITS = frozenset("m s g h t N J L l W V A K F".split())
+_SPACED_UNITS = frozenset("m s g h L N J W V K".split())
+"""Letters that a blank makes a unit at the end of a quantity: `5 m`, but not `5m` or `5 t`."""
+_TEMPERATURES = ("celsius", "fahrenheit")
+_QUANTITY_END = re.compile(
+    r"(?:\s?\^\s?\{?-?\d\}?)?(?:\s?[/*]\s?[A-Za-z]{1,4}(?:\^\{?-?\d\}?)?)?[\s.$)}]{0,8}\Z"
+)
+_NUMBER_FOLLOWS = re.compile(r"\s{1,4}\d|\s{0,4}10\s?(?:\^|\*\*)")
+_OF_NUMBER = re.compile(r"\s{1,4}of\s{1,4}\d")
+_OPENS = re.compile(r"\s{0,4}(?:[(\[{]|\\left|\\\{)")
+_CLOSERS = (("op", ")"), ("op", "]"), ("op", "}"), ("op", "\\}"))
 _ENDS_QUANTITY = (("op", ")"), ("op", "}"), ("op", "/"), ("op", "%"))
 
 
@@ -427,7 +501,9 @@ def _text(content: str, tokens: list[Token], *, math: bool) -> None:
         tokens.append(("unit", words))
     elif _MATHS_IN_TEXT.match(words):
         tokens.extend(lex(content)[:-1])
-    elif math and (lowered in WORDS or words in COMMANDS):
+    elif (lowered in FUNCTIONS and not (tokens and tokens[-1][0] in ("num", "unit"))) or (
+        math and (lowered in WORDS or words in COMMANDS)
+    ):
         tokens.append(COMMANDS.get(words) or WORDS[lowered])
     elif lowered in ("percent", "pct", "percentage", "degrees", "degree", "pi"):
         tokens.append(WORDS[lowered])

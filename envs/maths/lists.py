@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, NamedTuple, cast
 
 from stepgym.envs.maths import quantities, relations
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.tree import Node, has, symbols
+
+_SETS = frozenset("set where_set cup cap setminus group".split())
+MAX_SIGNS = 4
+"""An expression with more plus-minus signs is not written out."""
 
 
 def plain_form(node: Node) -> Node:
@@ -19,6 +24,8 @@ def plain_form(node: Node) -> Node:
         return plain_form(inner)
     if node[0] == "list":
         return _plain_list(node)
+    if node[0] == "+" and len(node) == 3 and _kind(node[1]) in _SETS and _kind(node[2]) == "-":
+        return ("setminus", node[1], node[2][1])
     if (
         node[0] == "rel"
         and node[1] == ("in",)
@@ -30,7 +37,7 @@ def plain_form(node: Node) -> Node:
         branches = spread(node)
         if len(branches) == 1 and node[0] == "rel":
             return _all_equal(node)
-        if len(branches) == 2:
+        if len(branches) > 1:
             excluded = isinstance(node, tuple) and node[0] == "rel" and "!=" in node[1]
             return ("list", "and" if excluded else "or", tuple(branches))
     return node
@@ -50,24 +57,46 @@ def _all_equal(node: Any) -> Node:
 
 
 def spread(node: Node) -> list[Node]:
-    """The two readings of an expression with plus-minus, all signs turned together; else the node itself."""
+    """The readings of an expression with plus-minus signs; the node itself if it has none.
+
+    The signs are independent, unless a minus-plus says that they turn together.
+    """
     if not has(node, "+-", "-+") or (
-        isinstance(node, tuple) and node[0] in ("group", "set", "where_set", "mat")
+        isinstance(node, tuple) and node[0] in ("set", "where_set", "mat")
     ):
         return [node]
-    return [_choose(node, "+-"), _choose(node, "-+")]
+    if has(node, "-+"):
+        return [_choose(node, (sign,) * MAX_SIGNS) for sign in (1, -1)]
+    count = _num_signs(node)
+    if count > MAX_SIGNS:
+        return [node]
+    return [_choose(node, signs) for signs in product((1, -1), repeat=count)]
 
 
-def _choose(node: Any, plus: str) -> Any:
+def _num_signs(node: Any) -> int:
     if not isinstance(node, tuple):
-        return node
-    if node and node[0] in ("+-", "-+"):
-        left, right = _choose(node[1], plus), _choose(node[2], plus)
-        signed = right if node[0] == plus else ("-", right)
-        return signed if left == 0 else ("+", left, signed)
-    if node and node[0] in ("v", "k", "dec", "unit", "text", "base"):
-        return node
-    return tuple(_choose(item, plus) for item in node)
+        return 0
+    return (node[:1] == ("+-",)) + sum(map(_num_signs, node))
+
+
+def _choose(node: Any, signs: tuple[int, ...]) -> Any:
+    """`node` with its plus-minus signs chosen, in the order of writing; minus-plus takes the other sign."""
+    left = iter(signs)
+
+    def chosen(part: Any) -> Any:
+        if not isinstance(part, tuple):
+            return part
+        if part and part[0] in ("+-", "-+"):
+            first = chosen(part[1])
+            sign = next(left) * (1 if part[0] == "+-" else -1)
+            second = chosen(part[2])
+            signed = second if sign > 0 else ("-", second)
+            return signed if first == 0 else ("+", first, signed)
+        if part and part[0] in ("v", "k", "dec", "unit", "text", "base"):
+            return part
+        return tuple(chosen(item) for item in part)
+
+    return chosen(node)
 
 
 def _plain_list(node: Any) -> Node:

@@ -80,6 +80,29 @@ def _product(node: Any) -> Rows | None:
     return result
 
 
+def determinants(node: Any) -> Any:
+    """`node` with the determinants of its matrices written out; larger than 4 by 4 they stay."""
+    if not isinstance(node, tuple) or not has(node, "mat"):
+        return node
+    if node[:2] == ("f", "det"):
+        rows = rows_of(node[2][0])
+        if rows is not None and len(rows) <= 4 and all(len(row) == len(rows) for row in rows):
+            return _determinant(rows)
+        return node
+    return tuple(determinants(item) for item in node)
+
+
+def _determinant(rows: Rows) -> Node:
+    if len(rows) == 1:
+        return rows[0][0]
+    terms: list[Node] = []
+    for column, entry in enumerate(rows[0]):
+        minor = [row[:column] + row[column + 1 :] for row in rows[1:]]
+        term: Node = ("*", entry, _determinant(minor))
+        terms.append(("-", term) if column % 2 else term)
+    return ("+", *terms)
+
+
 def as_vector(rows: Rows) -> list[Node] | None:
     """The entries of a single row or column."""
     if len(rows) == 1:

@@ -12,7 +12,7 @@ from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.options import MathOptions, Percent
 from stepgym.envs.maths.scalars import same_scalar
-from stepgym.envs.maths.tree import Node, has, substitute, symbols
+from stepgym.envs.maths.tree import Node, has, substitute, symbols, walk
 
 LastRung = Callable[[Node, Node], bool | None]
 _MONEY = (("money", 1),)
@@ -45,7 +45,10 @@ class ScalarJudge:
             return False  # a unit alone is no number
         p, q = quantities.split(a), quantities.split(b)
         if p.value is a and q.value is b:
-            return self.values(a, b)
+            found = self.values(a, b)
+            if found is False and has(a, "deg") is not has(b, "deg"):
+                return self.values(_without_degrees(a), _without_degrees(b))
+            return found
         return self.measures(p, q, a, b)
 
     def measures(
@@ -57,6 +60,8 @@ class ScalarJudge:
             return False
         if p.percent or q.percent:
             return self.percentages(p, q, a, b)
+        if (p.degrees and _is_radian(q)) or (q.degrees and _is_radian(p)):
+            return self.values(_in_radians(p), _in_radians(q))
         if p.degrees or q.degrees:
             return self.angles(p, q)
         if p.unit is not None and q.unit is not None:
@@ -72,8 +77,7 @@ class ScalarJudge:
             unit = p.unit or q.unit
             if unit is not None and unit.dimensions == _MONEY and unit.factor >= 100:  # $5 million
                 spelt = [("*", unit.factor, s.value) if s.unit else s.value for s in (p, q)]
-                if self.values(*spelt):
-                    return True
+                return self.values(*spelt)
             return self.values(p.value, q.value)
         factor_a, factor_b = (
             (p.unit.factor if p.unit else 1),
@@ -110,11 +114,7 @@ class ScalarJudge:
             return self.values(p.value, q.value)
         if not (self.options.units_required and p.degrees) and self.values(p.value, q.value):
             return True
-        turn: Node = ("/", ("k", "pi"), 180)
-        return self.values(
-            ("*", p.value, turn) if p.degrees else p.value,
-            ("*", q.value, turn) if q.degrees else q.value,
-        )
+        return self.values(_in_radians(p), _in_radians(q))
 
     def values(self, a: Node, b: Node) -> bool | None:
         """Two unitless values: equal, or a decimal that the other rounds to."""
@@ -131,11 +131,17 @@ class ScalarJudge:
             self.used("symbolic")
             return self.last_rung(a, b)
         if word.equal is False:
-            p, q = families.name_constants(a), families.name_constants(b)
-            if (p, q) != (a, b) and same_scalar(p, q, self.rng).equal:
-                return True
+            for convention in (_decimal_logarithms, _short_arccot, families.name_constants):
+                p, q = convention(a), convention(b)
+                if (p, q) != (a, b) and same_scalar(p, q, self.rng).equal:
+                    return True
             called_alike = families.rename_constants(a, b)
-            if called_alike is not None and same_scalar(a, called_alike, self.rng).equal:
+            if (
+                called_alike is not None
+                and _are_arbitrary(a, symbols(a) - symbols(b))
+                and _are_arbitrary(b, symbols(b) - symbols(a))
+                and same_scalar(a, called_alike, self.rng).equal
+            ):
                 return True
             return self._up_to_constant(a, b) or self._constant_left_out(a, b)
         return word.equal
@@ -151,6 +157,9 @@ class ScalarJudge:
                     abs(value - wanted.value) <= self.options.float_tolerance * abs(wanted.value)
                 )
         if wanted is not None and given is not None:
+            longer = max(wanted.digits, given.digits)
+            if longer in quantities.DOUBLE_DIGITS and _is_double_of(wanted.value, given.value):
+                return True
             short = wanted if wanted.place >= given.place else given
             return (
                 short.digits >= quantities.MIN_DECIMAL_DIGITS
@@ -165,6 +174,10 @@ class ScalarJudge:
         if decimal.digits < least:
             return False
         value = _closed_value(other)
+        if value is not None and decimal.digits in quantities.DOUBLE_DIGITS:
+            exactly = value.value if isinstance(value, _Irrational) else value
+            if _is_double_of(exactly, decimal.value):
+                return True
         if value is None or (
             isinstance(value, (int, Fraction)) and quantities.terminates(Fraction(value))
         ):
@@ -223,6 +236,69 @@ class ScalarJudge:
             if word.equal is not None:
                 return word.equal
         return False
+
+
+def _is_double_of(exactly: Fraction, written: Fraction) -> bool:
+    return abs(exactly - written) <= quantities.DOUBLE_ERROR * abs(exactly)
+
+
+def _is_radian(quantity: quantities.Quantity) -> bool:
+    return quantity.unit is not None and quantity.unit.dimensions == (("angle", 1),)
+
+
+def _in_radians(quantity: quantities.Quantity) -> Node:
+    turn: Node = ("/", ("k", "pi"), 180)
+    return ("*", quantity.value, turn) if quantity.degrees else quantity.value
+
+
+def _without_degrees(node: Any) -> Any:
+    return _mapped(node, lambda part: 1 if part == ("deg",) else part)
+
+
+def _decimal_logarithms(node: Any) -> Any:
+    """Logarithms without a base read to base ten."""
+    return _mapped(node, lambda n: ("f", "log", (10, n[2][0])) if _is_bare_log(n) else n)
+
+
+def _is_bare_log(node: tuple[Any, ...]) -> bool:
+    return node[:2] == ("f", "log") and len(node[2]) == 1
+
+
+def _short_arccot(node: Any) -> Any:
+    """The other convention for arccot: arctan of the reciprocal."""
+    return _mapped(
+        node, lambda n: ("f", "arctan", (("/", 1, n[2][0]),)) if n[:2] == ("f", "arccot") else n
+    )
+
+
+def _mapped(node: Any, change: Callable[[tuple[Any, ...]], Any]) -> Any:
+    """The tree with `change` applied to every tuple, from the leaves up."""
+    if not isinstance(node, tuple) or not node:
+        return node
+    if node[0] in ("v", "k", "dec", "unit", "text", "base"):
+        return node
+    inner = tuple(_mapped(item, change) for item in node)
+    return change(node if inner == node else inner)
+
+
+def _are_arbitrary(node: Node, names: set[str]) -> bool:
+    """Whether these letters are constants of integration: terms of their own, or factors of an exponential or wave."""
+    terms = node[1:] if isinstance(node, tuple) and node[0] == "+" else (node,)
+    for name in names:
+        holders = [term for term in terms if name in symbols(term)]
+        if len(holders) != 1:
+            return False
+        term = holders[0]
+        alone = term in (("v", name), ("-", ("v", name)))
+        if not alone and not (isinstance(term, tuple) and _is_wave(term)):
+            return False
+    return True
+
+
+def _is_wave(term: Node) -> bool:
+    return has(term, "f") or any(
+        isinstance(n, tuple) and n[0] == "^" and bool(symbols(n[2])) for n in walk(term)
+    )
 
 
 def _is_measure(quantity: quantities.Quantity) -> bool:

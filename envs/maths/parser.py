@@ -20,6 +20,7 @@ _COMBINATIONS = re.compile(r"C_\d{1,4}\Z")
 _STYLE = frozenset(
     "boxed boldsymbol bm mathbf mathcal mathscr mathit mathsf mathfrak pmb vec overrightarrow".split()
 )
+_TEMPERATURES = {"C": "celsius", "F": "fahrenheit"}
 _BASE_NAMES = {
     "two": "2",
     "three": "3",
@@ -35,9 +36,9 @@ _BASE_NAMES = {
     "hex": "16",
 }
 _VARIADIC = frozenset("gcd lcm max min".split())
-_ARITIES = {"binom": (2,), "mod": (2,), "log": (1, 2)}
+_ARITIES = {"binom": (2,), "perm": (2,), "mod": (2,), "log": (1, 2)}
 """How many arguments a function takes, if not exactly one."""
-_STARTS = frozenset(("num", "v", "k", "fn", "unit"))
+_STARTS = frozenset(("num", "v", "k", "fn", "unit", "call"))
 _STARTING_COMMANDS = (
     frozenset(
         "frac binom binomfn sqrt emptyset begin lfloor lceil sum prod int lim dots bar overline hat widehat tilde mathbb dot deg underbrace overbrace underline".split()
@@ -61,6 +62,7 @@ class Parser:
         self.bars = 0
         self.integrals = 0
         self.in_set = False
+        self.reversed = False  # inside `]1, 2[`
         self.braced_system = False
         self.degree_sign = False
         self.relations = False
@@ -116,6 +118,9 @@ class Parser:
                 elif self.value == ";" and separator == ",":
                     separator = ";"
                 self.advance()
+            elif self.kind == "where" and self.value == "forall" and not parts:
+                self.advance()
+                conditions.append(self.relation())  # for all x > 0, ...
             elif self.kind == "where":
                 self.advance()
                 into = conditions
@@ -264,6 +269,8 @@ class Parser:
                 continue
             if not self.starts_factor():
                 break
+            if self.kind == "num" and self.tokens[self.at - 1][0] == "num":
+                return self.sequence(factors)
             following = self.power()
             if isinstance(following, tuple) and following[0] == "rel" and following[1] == ("in",):
                 continue  # "(k in Z)" after an answer says where a letter runs
@@ -274,6 +281,13 @@ class Parser:
             else:
                 factors.append(following)
         return factors[0] if len(factors) == 1 else ("*", *factors)
+
+    def sequence(self, factors: list[Node]) -> Node:
+        """Numbers with nothing but blanks between them are a sequence, not a product."""
+        items = [factors[0] if len(factors) == 1 else ("*", *factors)]
+        while self.kind == "num":
+            items.append(self.power())
+        return ("seq", tuple(items))
 
     def unary(self) -> Node:
         if self.kind == "op" and self.value in ("-", "+"):
@@ -290,6 +304,10 @@ class Parser:
         if self.kind == "op" and self.value == "^":
             self.advance()
             exponent = self.exponent()
+            if exponent is None and self.degree_sign and self.value in _TEMPERATURES:
+                scale = _TEMPERATURES[self.value]
+                self.advance()
+                return ("*", node, ("unit", scale))
             if exponent is None:  # a degree sign or an ordinal's letters
                 return self.postfix(
                     ("*", self.of_arc(node), ("deg",)) if self.degree_sign else node
@@ -314,7 +332,7 @@ class Parser:
                 return self.tokens[self.at + 1] not in (("cmd", "mod"), ("cmd", "pmod"))
             if value == "|":
                 return self.bars == 0 and not self.in_set
-            return value in ("{", "[", "\\{")
+            return value in ("{", "\\{") or (value == "[" and not self.reversed)
         return kind == "cmd" and value in _STARTING_COMMANDS
 
     def argument(self) -> Node:
@@ -406,7 +424,11 @@ class Parser:
                     continue
             elif self.kind == "cmd" and self.value == "deg":
                 self.advance()
-                node = ("*", node, ("deg",))
+                unit: Node = ("deg",)
+                if self.value in _TEMPERATURES:
+                    unit = ("unit", _TEMPERATURES[self.value])
+                    self.advance()
+                node = ("*", node, unit)
                 continue
             elif self.kind == "cmd" and self.value == "choose":
                 self.advance()
@@ -475,6 +497,12 @@ class Parser:
             return ("unit", value)
         if kind == "cmd":
             return self.command()
+        if kind == "call":
+            self.advance()
+            self.advance()
+            arguments, _, _ = self.parts((")",))
+            self.expect(")")
+            return ("call", value, tuple(arguments))
         if kind == "text":
             raise Unreadable(f"words: {value}")
         raise Unreadable(f"unexpected {value!r}" if value else "it ends too early")
@@ -508,14 +536,33 @@ class Parser:
         if (
             self.kind == "op"
             and self.value == "("
-            and name.rstrip("'")[:1] in ("f", "g", "h", "F", "G", "H")
             and len(name.rstrip("'")) < 4
+            and (
+                name.rstrip("'")[:1] in ("f", "g", "h", "F", "G", "H")
+                or self.defines_function()
+                or (name in ("A", "B", "C", "D", "P", "Q", "R") and self.takes_numbers())
+            )
         ):
             self.advance()
             arguments, _, _ = self.parts((")",))
             self.expect(")")
             return ("call", name, tuple(arguments))
         return node
+
+    def defines_function(self) -> bool:
+        """Whether `(t) =` stands here: the letter before it names a function."""
+        following = self.tokens[self.at + 1 : self.at + 4]
+        return (
+            len(following) == 3
+            and following[0][0] == "v"
+            and following[1] == ("op", ")")
+            and following[2] == ("rel", "=")
+        )
+
+    def takes_numbers(self) -> bool:
+        """Whether `(5, 2)` stands here: a point's coordinates or the numbers of a combination."""
+        kinds = [kind for kind, _ in self.tokens[self.at + 1 : self.at + 5]]
+        return kinds[:3] == ["num", "sep", "num"] and self.tokens[self.at + 4] == ("op", ")")
 
     def function(self) -> Node:
         name = self.value
@@ -539,8 +586,9 @@ class Parser:
             node: Node = ("f", "log", (base, *arguments))
         elif name == "lg":
             node = ("f", "log", (10, *arguments))
-        elif name == "log" and len(arguments) == 1:
-            node = ("f", "ln", arguments)
+        elif name == "perm":
+            n, k = arguments
+            node = ("/", ("f", "factorial", (n,)), ("f", "factorial", (("+", n, ("-", k)),)))
         elif name == "cbrt":
             node = ("f", "root", (3, *arguments))
         elif name == "cis":
@@ -561,6 +609,9 @@ class Parser:
             "sinh",
             "cosh",
             "tanh",
+            "sech",
+            "csch",
+            "coth",
         ):
             return ("f", "arc" + name, arguments)
         return ("^", node, outer)
@@ -685,8 +736,9 @@ class Parser:
             self.advance()
             self.leave()
             return ("group", opening, closing, ())
+        reversed_, self.reversed = self.reversed, opening == "]"
         parts, _, conditions = self.parts(closers)
-        self.bars, self.in_set = bars, in_set
+        self.bars, self.in_set, self.reversed = bars, in_set, reversed_
         closing = self.value if self.kind == "op" else ")" if opening == "(" else "]"
         self.expect(closing)
         self.leave()

@@ -21,16 +21,23 @@ from flint import fmpz_poly
 from stepgym.envs.maths import balls
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.exact import NotRational, exact
-from stepgym.envs.maths.polynomials import coefficients
-from stepgym.envs.maths.tree import Node, children, substitute, symbols, walk
+from stepgym.envs.maths.polynomials import coefficients, split_fraction
+from stepgym.envs.maths.tree import Node, children, has, substitute, symbols, walk
 
 Same = Callable[[dict[str, Fraction]], bool | None]
 """Whether two expressions agree at a point; `None` if they are not both defined there."""
 
-_WITHOUT_ZEROS = frozenset("factorial double_factorial exp sec csc".split())
+_WITHOUT_ZEROS = frozenset("factorial double_factorial exp sec csc cosh sech csch".split())
 _STEPPED = frozenset("floor ceil mod gcd lcm".split())
 _OF_ARGUMENT = frozenset("abs norm sign sqrt ln arg".split())
-_RECIPROCALS = {"sec": "cos", "csc": "sin", "cot": "tan"}
+_RECIPROCALS = {
+    "sec": "cos",
+    "csc": "sin",
+    "cot": "tan",
+    "sech": "cosh",
+    "csch": "sinh",
+    "coth": "tanh",
+}
 _MAX_PLACES = 40
 _MAX_LINES = 12
 """Draws of the other letters, of which two must give a line on which both expressions are defined."""
@@ -295,6 +302,10 @@ def _zeros(node: Any, name: str) -> set[float]:
         return set()
     if kind == "f" and node[1] in ("sqrt", "abs", "norm", "root", "sign"):
         return _zeros(node[2][-1], name)
+    if has(node, "/", "^"):
+        top, bottom = split_fraction(node)
+        if name in symbols(bottom):
+            return _zeros(top, name) | _zeros(bottom, name)
     return _zeros_of_sum(node, name)
 
 
@@ -392,6 +403,9 @@ def _inverse(atom: Any, value: float) -> Iterator[float]:
         yield from (math.atan(value) + math.pi * turn for turn in _HALF_TURNS)
     elif kind == "arctan" and abs(value) < math.pi / 2:
         yield math.tan(value)
+    elif kind == "cosh":
+        if value >= 1:
+            yield from (math.acosh(value), -math.acosh(value))
     elif kind in ("sinh", "arcsinh", "tanh", "arctanh"):
         back = {"sinh": math.asinh, "arcsinh": math.sinh, "tanh": math.atanh, "arctanh": math.tanh}
         yield back[kind](value)

@@ -99,6 +99,9 @@ def _split(node: Node) -> tuple[Node, Node]:
         and isinstance(node[2][1], int)
     ):
         return 1, ("^", node[1], node[2][1])
+    if kind == "^" and isinstance(node[2], int) and 0 < node[2] <= MAX_DEGREE:
+        base = _split(node[1])
+        return (node, 1) if base[1] == 1 else (("^", base[0], node[2]), ("^", base[1], node[2]))
     if kind == "+" and len(node) <= 8:
         parts = [_split(term) for term in node[1:]]
         num_nodes(tuple(bottom for _, bottom in parts))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple, Unpack
 
 from stepgym.envs.expressions import evaluate
+from stepgym.envs.files import load_file_set
 from stepgym.envs.maths.linear import read_sides
 from stepgym.envs.maths.verify import MathVerifier
 from stepgym.envs.problem_sets import Draft, ProceduralSet
@@ -207,8 +208,6 @@ def make(
             raise UserError(
                 f"a data file has no levels: give file={str(file)!r} or level={level!r}, not both"
             )
-        from stepgym.envs.files import load_file_set
-
         chosen = load_file_set(
             file,
             name=NAME,

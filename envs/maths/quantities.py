@@ -16,6 +16,9 @@ MIN_ROUNDED_DIGITS = 3
 """An exact answer may round to a decimal reference of at least so many significant digits."""
 MIN_DECIMAL_DIGITS = 6
 """Two decimals of different length agree when the shorter has at least so many digits and the longer rounds to it."""
+DOUBLE_DIGITS = (16, 17)
+"""A decimal of so many digits may be a double: it passes within `DOUBLE_ERROR` of the exact value."""
+DOUBLE_ERROR = Fraction(1, 2**51)
 MIN_FLOAT_DIGITS = 12
 """A decimal of at least so many digits is a computed value: it passes for the exact reference that rounds to it."""
 
@@ -163,6 +166,9 @@ def written(node: Node) -> Written | None:
     if node[0] == "-":
         inner = written(node[1])
         return inner._replace(value=-inner.value) if inner else None
+    if node[0] == "/" and node[2] == 100:  # a percentage
+        inner = written(node[1])
+        return Written(inner.value / 100, inner.place / 100, inner.digits) if inner else None
     if node[0] == "*" and len(node) == 3:
         inner = written(node[1])
         scale = node[2]

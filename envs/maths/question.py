@@ -17,6 +17,7 @@ from typing import NamedTuple
 from stepgym.envs.maths.options import QUESTION_RULES, MathOptions, Percent
 from stepgym.envs.maths.reading import quick_decimal, quick_number
 from stepgym.envs.maths.textual import choice, is_plain_choice, unwrap
+from stepgym.envs.maths.units import is_unit
 
 
 class Case(NamedTuple):
@@ -283,8 +284,6 @@ def _unit(case: Case) -> Case | None:
     """A reference without a unit has the unit that the question asks for."""
     if quick_decimal(case.reference) is None or quick_decimal(case.answer) is not None:
         return None
-    from stepgym.envs.maths.units import is_unit
-
     asked = {
         next(group for group in match.groups() if group).lower()
         for match in _UNIT_ASKED.finditer(asking(case.question))

@@ -201,7 +201,7 @@ def _ball_factor(
 ) -> bool | str | None:
     """The same with balls at real points; gives the sign of the factor."""
     from stepgym.envs.maths import balls, numeric  # loads python-flint
-    from stepgym.envs.maths.balls import NoBall
+    from stepgym.envs.maths.balls import NoBall  # loads python-flint
 
     size = height(a) + height(b)
     if size > 3_000:

@@ -61,7 +61,8 @@ def same_scalar(a: Node, b: Node, rng: Draws) -> Word:
     except (modular.NotModular, modular.Pole):
         pass
     if (has(a, "k") and _infinite(a)) or (has(b, "k") and _infinite(b)):
-        return Word(_same_infinity(a, b), "structural")
+        endless = has(a, "lim", "sum", "prod", "int") or has(b, "lim", "sum", "prod", "int")
+        return Word(None if endless else _same_infinity(a, b), "structural")
     from stepgym.envs.maths import numeric  # loads python-flint
 
     if not names:

@@ -169,7 +169,8 @@ _CHINESE_DIGITS = {c: str(i) for i, c in enumerate("零一二三四五六七八�
     "百": "100",
     "千": "1000",
 }
-_TABLE = str.maketrans(_SIGNS | {c: f"\\{name} " for c, name in _GREEK.items()})
+_CIRCLED = {chr(0x2460 + i): f" {i + 1}," for i in range(20)}
+_TABLE = str.maketrans(_SIGNS | _CIRCLED | {c: f"\\{name} " for c, name in _GREEK.items()})
 _ROOT_OF_NUMBER = re.compile(r"(\\sqrt(?:\[\d\])?) (\d+(?:\.\d+)?|[A-Za-z])")
 _CHINESE_WORDS = {
     "或": " or ",
@@ -188,8 +189,22 @@ _UNDERBRACE_RUN = re.compile(
 )
 
 
+_EATEN = {
+    "\f": ("f", "rac|orall"),
+    "\b": ("b", "inom|oxed|ar|egin|eta|ig|mod|f"),
+    "\t": ("t", "ext|imes|heta|an|frac|au|herefore"),
+    "\r": ("r", "ho|ight|angle|floor|ceil"),
+    "\v": ("v", "ec|ert|ar"),
+    "\a": ("a", "lpha|ngle|pprox|rc"),
+}
+"""Control characters that a string's escapes made of the start of a command, with what follows there."""
+_EATEN_START = re.compile("|".join(f"{c}(?=(?:{rest}))" for c, (_, rest) in _EATEN.items()))
+
+
 def plain(text: str) -> str:
     """Spell `text` in ASCII LaTeX: unicode signs, full-width forms, doubled backslashes, runs under a brace."""
+    if not text.isprintable():
+        text = _EATEN_START.sub(lambda m: "\\" + _EATEN[m.group()][0], text)
     if not text.isascii():
         text = _from_unicode(text)
     if "\\" in text:

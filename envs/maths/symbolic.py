@@ -17,6 +17,10 @@ from stepgym.envs.maths.balls import NoBall, evaluate, working_precision
 from stepgym.envs.maths.exact import NotRational
 from stepgym.envs.maths.tree import Node, has, symbols
 
+MAX_POWER_BITS = 1_000_000
+MAX_FACTORIAL = 10_000
+_GROWING = ("factorial", "double_factorial", "binom")
+
 
 class NotSymbolic(Exception):
     """No SymPy counterpart."""
@@ -56,8 +60,6 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
         "arg": "arg",
         "sqrt": "sqrt",
         "sign": "sign",
-        "gcd": "gcd",
-        "lcm": "lcm",
         "double_factorial": "factorial2",
     }.items()
 }
@@ -87,7 +89,7 @@ def build(node: Node, names: dict[str, Any]) -> Any:
     if kind == "/":
         return build(node[1], names) / build(node[2], names)
     if kind == "^":
-        return sympy.Pow(build(node[1], names), build(node[2], names))
+        return _power(build(node[1], names), build(node[2], names))
     if kind == "f":
         return _function(node, names)
     if kind in ("sum", "prod", "int", "lim"):
@@ -101,16 +103,26 @@ def build(node: Node, names: dict[str, Any]) -> Any:
     raise NotSymbolic(kind)
 
 
+def _power(base: Any, exponent: Any) -> Any:
+    if base.is_Rational and exponent.is_Integer and base not in (0, 1, -1):
+        digits = max(abs(base.p), base.q).bit_length()
+        if abs(int(exponent)) * digits > MAX_POWER_BITS:
+            raise NotSymbolic("a power too large")
+    return sympy.Pow(base, exponent)
+
+
 def _function(node: Any, names: dict[str, Any]) -> Any:
     arguments = [build(argument, names) for argument in node[2]]
     if node[1] == "root":
         return sympy.real_root(arguments[1], arguments[0])
     if node[1] == "log":
-        return sympy.log(arguments[1], arguments[0])
+        return sympy.log(*reversed(arguments))
     if node[1] == "mod":
         return sympy.Mod(*arguments)
     if node[1] not in _FUNCTIONS:
         raise NotSymbolic(node[1])
+    if node[1] in _GROWING and any(a.is_Integer and abs(a) > MAX_FACTORIAL for a in arguments):
+        raise NotSymbolic(f"{node[1]} of a number too large")
     return _FUNCTIONS[node[1]](*arguments)
 
 
@@ -121,7 +133,8 @@ def _big(node: Any, names: dict[str, Any]) -> Any:
     inner = {**names, node[1]: variable}
     body = build(node[4], inner)
     if node[0] == "lim":
-        return sympy.limit(body, variable, build(node[2], names))
+        to = build(node[2], names)
+        return sympy.limit(body, variable, to, node[3] or ("+-" if to.is_finite else "+"))
     if node[2] is None or node[3] is None:
         raise NotSymbolic("an indefinite integral")
     low, high = build(node[2], names), build(node[3], names)

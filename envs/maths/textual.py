@@ -18,9 +18,21 @@ _VARIABLES = re.compile(r"[xyz]+\Z|[a-zA-Z]{1,2}\Z")
 _YES_NO = re.compile(r"(yes|no|true|false)[,.;] ")
 _BUT = re.compile(r"\b(?:but|unless|except|only|if|when|sometimes|yes|no|true|false|or|and)\b")
 """Words after which "yes, ..." is no plain yes."""
+_IN_DOLLARS = re.compile(r"\s*\$\s*[a-z]{1,4}\s*\$\s*\Z")
+_FILLER = re.compile(r"\A(?:any|all|every|each) |(?<=\w) numbers?\Z")
+"""Words that change nothing: "any odd number" is "odd"."""
 _ARTICLE = re.compile(r"\b(?:the|a|an|is|are)\b ?")
 
+_DAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
+_MONTHS = (
+    "january february march april may june july august september october november december".split()
+)
 _SAME = {
+    **{name[:3]: name for name in (*_DAYS, *_MONTHS)},
+    "tues": "tuesday",
+    "thur": "thursday",
+    "thurs": "thursday",
+    "sept": "september",
     "true": "yes",
     "false": "no",
     "correct": "yes",
@@ -90,15 +102,23 @@ _SECOND_CHOICE = re.compile(
 )
 """Words behind a chosen letter that choose another one: `A: or B`, but not `C. Both A and B`."""
 _BRACKETED = re.compile(r"(?:\([A-H]\)[\s,;]*(?:and\s*)?){2,8}\Z")
+_SECOND_THOUGHT = re.compile(
+    r"(?<![A-Za-z])[A-HJ](?![A-Za-z])|\b(?:or|no|not|maybe|wrong|incorrect|false|neither|except)\b"
+)
 _OPTION = re.compile(
     r"(?:option|choice|answer|letter)\s*:?\s*\(?([A-Ja-j])\)?[.:]?\s*\Z", re.IGNORECASE
 )
 _TIME = re.compile(
-    r"(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?\s*(a|p)\.?\s?m\.?\Z|(\d{1,2}):(\d{2})\Z", re.IGNORECASE
+    r"(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?\s*(a|p)\.?\s?m\.?\Z|(\d{1,2}):(\d{2})(?::(\d{2}))?\Z",
+    re.IGNORECASE,
 )
-_MONTHS = (
-    "january february march april may june july august september october november december".split()
+_MATHS_WORDS = frozenset(
+    "sin cos tan cot sec csc sinh cosh tanh coth sech csch arcsin arccos arctan arccot arcsec arccsc ln log exp sqrt "
+    "pi theta alpha beta gamma lambda omega phi mu sigma rho".split()
 )
+"""Names of functions and letters, which make a mathematical text when only operators and letters stand with them."""
+_OPERATORS = re.compile(r"[\s\-*/+()]+")
+_JOINS = re.compile(r"\s*[,;&]\s*(?:and\s+)?|\s+and\s+")
 _DATE_WORD = re.compile(
     r"\A(?:(?:mon|tues|wednes|thurs|fri|satur|sun)day,?\s+)?(?:(\d{1,2})(?:st|nd|rd|th)?\s+(?:of\s+)?([a-z]{3,9})|([a-z]{3,9})\.?\s+(\d{1,2})(?:st|nd|rd|th)?)(?:,?\s+(\d{4}))?\Z"
 )
@@ -115,13 +135,16 @@ def unwrap(text: str) -> str:
 
 @lru_cache(maxsize=8192)
 def words(text: str) -> str | None:
-    """The canonical words of a text answer, or `None` where it is to be read as mathematics.
+    """The canonical words of a text answer, or `None` if it is to be read as mathematics.
 
-    Two letters are a product (`xy`), three are a word (`abc`), for an anagram must never pass; `xyz` stays a product.
+    Two letters are a product (`xy`), three are a word (`abc`), because an anagram must not pass; `xyz` stays a product.
     """
     if len(text) > 2000:
         return None
     bare = unwrap(text)
+    said = _YES_NO.match(bare.lower())
+    if said and not _BUT.search(bare.lower(), said.end()):
+        return _SAME.get(said.group(1), said.group(1))
     if not _WORDY.match(bare):
         return None
     stripped = bare.strip(_EDGES)
@@ -129,32 +152,29 @@ def words(text: str) -> str | None:
         "," in stripped and _is_letters(stripped)
     ):
         return None
-    if "(" in stripped or "/" in stripped:
+    if "(" in stripped or "/" in stripped or _is_formula(stripped) or _IN_DOLLARS.match(text):
         return None
-    said = _YES_NO.match(stripped.lower())
-    if said and not _BUT.search(stripped.lower(), said.end()):
-        return _SAME.get(said.group(1), said.group(1))
     lowered = _ARTICLE.sub("", stripped.lower()).strip() or stripped.lower()
     if re.search(r"\b(?:or|and|pi|sqrt|infty|inf)\b", lowered) and _is_letters(
         stripped.replace(" or ", ",").replace(" and ", ",")
     ):
         return None
-    if lowered in (
-        "pi",
-        "inf",
-        "oo",
-        "infty",
-        "theta",
-        "alpha",
-        "beta",
-        "lambda",
-        "omega",
-        "phi",
-        "gamma",
-    ):
+    if lowered in _MATHS_WORDS or lowered in ("inf", "oo", "infty"):
         return None
     lowered = " ".join(re.sub(r"[-.,']", " ", lowered).split())
+    if lowered not in _SAME:
+        lowered = _FILLER.sub("", lowered) or lowered
     return _SAME.get(lowered, lowered)
+
+
+def _is_formula(text: str) -> bool:
+    """Whether letters and names stand between operators: `a-b`, `csc x`, `pi r`."""
+    parts = [part for part in _OPERATORS.split(text) if part]
+    return len(parts) > 1 and all(_is_name(part) for part in parts)
+
+
+def _is_name(part: str) -> bool:
+    return part in _MATHS_WORDS or (len(part) == 1 and part.islower())
 
 
 def _is_letters(text: str) -> bool:
@@ -162,7 +182,15 @@ def _is_letters(text: str) -> bool:
 
 
 def number_in_words(text: str) -> Fraction | None:
-    """`twenty-one` is 21, `two thirds` is 2/3; `None` for anything else."""
+    """`twenty-one` is 21, `two thirds` is 2/3, `minus five` is -5; `None` for anything else."""
+    sign, _, rest = text.partition(" ")
+    if sign in ("minus", "negative") and rest:
+        value = number_in_words(rest)
+        return None if value is None else -value
+    whole, joined, part = text.rpartition(" and ")
+    if joined and part.split()[-1:] and part.split()[-1] in _PARTS:  # three and a half
+        a, b = number_in_words(whole), number_in_words(part.removeprefix("a "))
+        return None if a is None or b is None else a + b
     tokens = text.replace("-", " ").replace(" and ", " ").split()
     if not tokens or len(tokens) > 16:
         return None
@@ -173,8 +201,8 @@ def number_in_words(text: str) -> Fraction | None:
     for token in tokens:
         if token in _SMALL:
             current += _SMALL[token]
-        elif token == "hundred":
-            current = (current or 1) * 100
+        elif token in ("hundred", "dozen"):
+            current = (current or 1) * (100 if token == "hundred" else 12)
         elif token in _SCALES:
             total, current = total + (current or 1) * _SCALES[token], 0
         else:
@@ -183,10 +211,13 @@ def number_in_words(text: str) -> Fraction | None:
 
 
 def choice(text: str) -> str | None:
-    """The letter of a multiple choice, decorated or not: `A`, `(A)`, `A)`, `Option A`, `C: 12`."""
+    """The letter of a multiple choice, decorated or not: `A`, `(A)`, `A)`, `Option A`, `C: 12`.
+
+    `None` if words after the letter name another one or take it back: `A or B`, `A. Wrong`.
+    """
     bare = unwrap(text).strip()
     match = _CHOICE.match(bare.strip(".")) or _OPTION.match(bare)
-    if match is None or _SECOND_CHOICE.search(bare, match.end(1)):
+    if match is None or _SECOND_THOUGHT.search(bare, match.end(1)):
         return None
     return match.group(1).upper()
 
@@ -197,18 +228,17 @@ def is_plain_choice(text: str) -> bool:
 
 
 def time_of_day(text: str) -> tuple[int, bool] | None:
-    """Minutes after midnight, and whether morning or afternoon was said."""
-    bare = unwrap(text)
-    match = _TIME.match(bare)
+    """Seconds after midnight, and whether morning or afternoon was said."""
+    match = _TIME.match(unwrap(text))
     if match is None:
         return None
-    if match.group(5) is not None:
-        hour, minute = int(match.group(5)), int(match.group(6))
-        return (hour * 60 + minute, False) if hour < 25 and minute < 60 else None
-    hour, minute = int(match.group(1)), int(match.group(2) or 0)
-    if not 1 <= hour <= 12 or minute > 59:
+    half = match.group(4)
+    hour, minute, second = (int(g or 0) for g in match.groups()[slice(3) if half else slice(4, 7)])
+    if minute > 59 or second > 59 or not (1 <= hour <= 12 if half else hour < 25):
         return None
-    return (hour % 12 + (12 if match.group(4).lower() == "p" else 0)) * 60 + minute, True
+    if half:
+        hour = hour % 12 + (12 if half.lower() == "p" else 0)
+    return hour * 3600 + minute * 60 + second, bool(half)
 
 
 def date(text: str) -> tuple[int | None, int, int] | None:
@@ -248,11 +278,13 @@ def compare_texts(reference: str, answer: str) -> bool | None:
             return True
         if date(reference) and date(reference) == date(answer):
             return True
+        if _items(reference) and _items(reference) == _items(answer):
+            return True
         return _compare_choices(reference, answer) or False
     times = time_of_day(reference), time_of_day(answer)
     if times[0] and times[1] and (times[0][1] or times[1][1] or ":" in reference):
-        (a_minutes, a_half), (b_minutes, b_half) = times[0], times[1]
-        return a_minutes == b_minutes or (a_half != b_half and a_minutes % 720 == b_minutes % 720)
+        (a_s, a_half), (b_s, b_half) = times[0], times[1]
+        return a_s == b_s or (a_half != b_half and a_s % 43_200 == b_s % 43_200)
     if None in times and (_is_clock(reference, times[0]) or _is_clock(answer, times[1])):
         return False
     dates = date(reference), date(answer)
@@ -263,9 +295,18 @@ def compare_texts(reference: str, answer: str) -> bool | None:
     return _compare_choices(reference, answer)
 
 
+def _items(text: str) -> list[str] | None:
+    """The items of a list of words, sorted: `circle and line segment`."""
+    items = [words(item) or item for item in _JOINS.split(unwrap(text).strip(_EDGES))]
+    return sorted(items) if len(items) > 1 else None
+
+
 def _is_clock(text: str, time: tuple[int, bool] | None) -> bool:
-    """A time of day that can be no ratio: with its half of the day, or with a nought before the minutes."""
+    """Whether a time of day can be no ratio: it has its half of the day, or a zero before the minutes."""
     return time is not None and ":" in text and (time[1] or ":0" in text)
+
+
+_LOWER_CHOICE = re.compile(r"\(?[a-j]\)?\.?\Z")
 
 
 def _choices(text: str) -> tuple[str, bool] | None:
@@ -298,6 +339,8 @@ def _compare_choices(reference: str, answer: str) -> bool | None:
         return several[0][0] == several[1][0]
     if not (is_plain_choice(reference) or is_plain_choice(answer)):
         return None
+    if is_plain_choice(reference) and _LOWER_CHOICE.match(answer.strip()):
+        answer = answer.upper()
     a, b = choice(reference), choice(answer)
     if a is None or b is None:
         return None

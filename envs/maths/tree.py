@@ -11,6 +11,7 @@ A node is an `int`, a `Fraction`, or a tuple whose first item names it:
     ("rel", (op, ...), (a, b, ...))                                a chain of relations
     ("mod", relation, m)     ... modulo m                          ("base", digits, b)
     ("list", sep, (a, ...))  ("group", open, close, (a, ...))      top-level list; bracketed list
+    ("seq", (a, ...))        numbers in a row, blanks between
     ("set", (a, ...))        ("where_set", a, (condition, ...))    sets
     ("cup" | "cap" | "setminus", a, b)                             set operations
     ("mat", ((a, ...), ...)) ("ratio", (a, ...))  ("cases", ((value, condition), ...))
@@ -59,7 +60,7 @@ def _in_sequence(items: tuple[Any, ...]) -> Iterator[Node]:
 
 _NAMES = frozenset(
     "dec v k - + * / ^ +- -+ f call unit % deg rel mod base list group set where_set cup cap setminus mat ratio cases "
-    "sum prod int lim where text dots".split()
+    "sum prod int lim where text dots seq".split()
 )
 
 

@@ -56,6 +56,8 @@ volume mL 1/1000000: ml milliliter milliliters cc
 volume gal 3785411784/1000000000000: gallon gallons gal
 current A 1: ampere amperes amp amps
 temperature K 1: kelvin kelvins
+celsius C 1: celsius
+fahrenheit F 1: fahrenheit
 substance mol 1: mol mole moles
 force N 1: newton newtons
 energy J 1: j joule joules
@@ -79,6 +81,7 @@ speed mph 1: mph
         for name in names.split():
             table[name] = Unit(Fraction(factor), dimension)
     for name, count in (
+        ("dozen", 12),
         ("hundred", 100),
         ("thousand", 10**3),
         ("million", 10**6),

@@ -1,4 +1,4 @@
-"""`stepgym check`: check a policy, a search, a sandbox, an environment or a problem set against its contract."""
+"""`stepgym check`: check a policy, a search, an agent, a sandbox, an environment or a problem set against its contract."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from stepgym.agents.registry import POLICIES, REWARD_MODELS, SEARCHES
+from stepgym.agents.run_setup import is_function, takes_argument
 from stepgym.cli.options import JSON_OBJECT, settings_option, user_errors
 from stepgym.envs.registry import NAMES, full_id, load_env
 from stepgym.plugins.contract import Finding
@@ -23,6 +24,7 @@ CHECKS = {
     "propose": ("policy", "stepgym.agents.conformance:check_policy"),
     "score": ("reward model", "stepgym.agents.conformance:check_reward_model"),
     "select": ("search", "stepgym.agents.conformance:check_search"),
+    "act": ("agent", "stepgym.agents.conformance:check_agent"),
     "run": ("sandbox", "stepgym.sandbox.conformance:conformance"),
     "reset": ("environment", "stepgym.envs.conformance:check_environment"),
     "__getitem__": ("problem set", "stepgym.envs.conformance:check_problem_set"),
@@ -46,7 +48,7 @@ REGISTRIES: dict[str, Registry] = {
 )
 @settings_option("--option", "Option or setting of the thing, such as level=3.")
 @click.option(
-    "--env", "env_id", help="Environment on whose states a policy or reward model is checked."
+    "--env", "env_id", help="Environment on which a policy, a reward model or an agent is checked."
 )
 @JSON_OBJECT
 def command(
@@ -59,16 +61,19 @@ def command(
     """Check your own or a built-in object against its contract.
 
     NAME is a name that other commands take (Countdown-v0, mcts) or a dotted path PACKAGE.MODULE:THING. A class or
-    function is called with the given options; any other object is checked as it is. Its methods tell its kind: propose
-    (policy), score (reward model), select (search), run (sandbox), reset (environment, with its domain and verifier),
-    item access (problem set). The exit status is 1 if a clause is broken.
+    function is called with the given options, unless the function needs an argument, which makes it an agent; any other
+    object is checked as it is. Its methods tell its kind: propose (policy), score (reward model), select (search), act
+    (agent), run (sandbox), reset (environment, with its domain and verifier), item access (problem set). The exit
+    status is 1 if a clause is broken.
     """
     with user_errors():
         maker = _maker(name, kind, dict(option))
         thing = _call(name, maker)
         try:
             found, check = _kind(name, thing)
-            options = {"env": env_id} if env_id and found in ("policy", "reward model") else {}
+            options = (
+                {"env": env_id} if env_id and found in ("policy", "reward model", "agent") else {}
+            )
             findings: list[Finding] = load_dotted(check)(
                 maker if found == "sandbox" else thing, **options
             )
@@ -89,6 +94,8 @@ def _maker(name: str, kind: str | None, options: dict[str, Any]) -> Callable[[],
     """Return a function that makes the thing called `name`."""
     if is_dotted(name):
         found = load_dotted(name)
+        if is_function(found) and takes_argument(found):
+            return lambda: found
         if inspect.isclass(found) or inspect.isroutine(found):
             return partial(make, repr(name), found, options)
         return lambda: found
@@ -125,6 +132,8 @@ def _call(name: str, maker: Callable[[], Any]) -> Any:
 
 
 def _kind(name: str, thing: Any) -> tuple[str, str]:
+    if is_function(thing):
+        return CHECKS["act"]
     for method, check in CHECKS.items():
         if hasattr(thing, method):
             return check

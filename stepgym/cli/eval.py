@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +15,35 @@ import click
 
 from stepgym.agents.curve import measure_curve
 from stepgym.agents.curve_plot import draw_curve
-from stepgym.agents.evaluate import evaluate
-from stepgym.agents.run_setup import choose_problems, open_setup
+from stepgym.agents.evaluate import summarise
+from stepgym.agents.run_setup import MAX_LISTED, choose_problems, open_setup
+from stepgym.agents.types import Usage
+from stepgym.cli.episode_progress import EpisodeProgress
 from stepgym.cli.options import (
     AGENT,
+    ATTEMPTS,
     BUDGET,
     CONTINUOUS,
     ENVIRONMENT,
     JSON_OBJECT,
+    KEEP_FAILED,
     VERDICTS,
     add_options,
     budget,
     environment,
-    episodes_option,
     parallel_option,
+    stop_if_all_failed,
     user_errors,
 )
+from stepgym.envs.registry import load_env
 from stepgym.plugins.errors import UserError
+from stepgym.records.accuracy import Accuracy, accuracy
+from stepgym.records.run_folder import read_episodes
+from stepgym.records.types import RunBusyError
+from stepgym.selfplay.play import selfplay
+
+DEFAULT_EPISODES = 100
+"""Problems of an endless set."""
 
 
 @click.command("eval")
@@ -36,10 +51,22 @@ from stepgym.plugins.errors import UserError
     *ENVIRONMENT,
     *AGENT,
     *BUDGET,
-    episodes_option(100, "Problems to solve."),
+    click.option(
+        "--episodes",
+        type=click.IntRange(min=1),
+        help="Problems, from the first  [default: all; 100 of an endless set]",
+    ),
+    ATTEMPTS,
     parallel_option(64),
     CONTINUOUS,
     VERDICTS,
+    KEEP_FAILED,
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Run folder; the same command resumes it  [default: a dated folder under runs]",
 )
 @click.option(
     "--curve",
@@ -55,36 +82,106 @@ from stepgym.plugins.errors import UserError
     help="Widths of the curve.",
 )
 @JSON_OBJECT
-def command(as_json: bool, curve: str | None, widths: str, **given: Any) -> None:
-    """Measure an agent: the share of problems solved with its 95% interval, and the compute used."""
-    limit = budget(given)
-    with user_errors():
-        if curve:
+def command(as_json: bool, curve: str | None, widths: str, out: str | None, **given: Any) -> None:
+    """Measure an agent: accuracy with 95% intervals, and the compute used. The episodes are kept in a run folder.
+
+    With --attempts K also pass@1 to pass@K and the majority of K answers. Undecided and failed episodes are counted
+    apart, and are in no accuracy. Ctrl-C loses at most the unfinished episodes.
+    """
+    if curve:
+        with user_errors():
             _prepare_curve(given)
+            limit = budget(given)
             with open_run(given) as run:
                 _curve(curve, read_widths(widths), as_json, limit, run)
-            return
-        with open_run(given) as run:
-            result = evaluate(run.pop("problems"), budget=limit, **run)
-    if as_json:
-        click.echo(json.dumps(result.as_json()))
         return
-    usage = result.usage
-    click.echo(
-        f"solved: {result.solved:.1%} [{result.ci.low:.1%}, {result.ci.high:.1%}] of {result.episodes} problems"
+    _evaluate(out or _dated_folder(given), as_json, given)
+
+
+def _dated_folder(given: dict[str, Any]) -> str:
+    name = given["env_id"].rpartition("/")[2].replace(":", "-")
+    now = datetime.now()
+    return str(
+        Path("runs") / f"eval-{name}-{given['agent'].rpartition(':')[2]}-{now:%Y%m%d-%H%M%S}"
     )
-    click.echo(
-        f"verdicts: {', '.join(f'{count} {verdict}' for verdict, count in result.verdicts.items())}"
-    )
-    if result.first_failure:
-        click.secho(f"first failure: {result.first_failure}", fg="yellow")
-    if result.agent.get("see_verdicts"):
+
+
+def _evaluate(out: str, as_json: bool, given: dict[str, Any]) -> None:
+    limit, where = budget(given), environment(given)
+    agent_settings, policy_settings = dict(given["agent_option"]), dict(given["policy_option"])
+    progress = EpisodeProgress(quiet=as_json)
+    started = time.perf_counter()
+    try:
+        with user_errors(), progress:
+            selfplay(
+                where.id,
+                out=out,
+                agent=given["agent"],
+                policy=given["policy"],
+                reward_model=given["reward_model"],
+                budget=limit,
+                episodes=given["episodes"] or _default_episodes(where.id, where.options),
+                seed=given["seed"],
+                env_options=where.options,
+                agent_settings=agent_settings,
+                policy_settings=policy_settings,
+                see_verdicts=given["see_verdicts"],
+                num_parallel=given["parallel"],
+                continuous=given["continuous"],
+                attempts=given["attempts"],
+                keep_failed=given["keep_failed"],
+                progress=progress.show,
+            )
+    except RunBusyError as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        click.echo(
+            f"\nStopped. {progress.num_new} new episodes are kept; to continue, run the same command with --out {out}",
+            err=True,
+        )
+        raise click.exceptions.Exit(130) from None
+    records = list(read_episodes(out))
+    result, total = accuracy(records), summarise(records)
+    usage = asdict(replace(total.usage, wall_s=time.perf_counter() - started))
+    if as_json:
+        shown = {**total.as_json(), **result.as_json(), "usage": usage, "run": out}
+        click.echo(
+            json.dumps({**shown, "solved": shown["mean"]["value"], "ci": shown["mean"]["ci"]})
+        )
+    else:
+        _print(out, result, total.usage, usage["wall_s"], see=bool(total.agent.get("see_verdicts")))
+    stop_if_all_failed(out)
+
+
+def _default_episodes(env_id: str, options: dict[str, Any]) -> int | None:
+    """Return 100 for an endless problem set, else `None`: all of it."""
+    env = load_env(env_id, **options)
+    try:
+        return DEFAULT_EPISODES if len(env.problems) > MAX_LISTED else None
+    finally:
+        env.close()
+
+
+def _print(out: str, result: Accuracy, usage: Usage, seconds: float, *, see: bool) -> None:
+    rows = [("solved" if result.num_attempts <= 1 else f"avg@{result.num_attempts}", result.mean)]
+    if result.num_attempts > 1:
+        rows += [(f"pass@{k}", share) for k, share in result.pass_at.items()]
+        rows.append((f"majority@{result.num_attempts}", result.majority))
+    for name, share in rows:
+        low, high = share.ci
+        click.echo(f"{name}: {share.value:.1%} [{low:.1%}, {high:.1%}]")
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in result.verdicts.items())
+    click.echo(f"{result.num_problems} problems: {verdicts}")
+    if see:
         click.echo(
             "The search was allowed to check answers with the verifier; --no-verdicts forbids it."
         )
     click.echo(
         f"compute: {usage.new_tokens:,} new tokens ({usage.reasoning_tokens:,} reasoning), {usage.prompt_tokens:,} prompt, "
-        f"{usage.tool_tokens:,} tool; {usage.model_calls:,} model calls, {usage.flops:.3g} FLOPs, {usage.wall_s:.1f} s"
+        f"{usage.tool_tokens:,} tool; {usage.model_calls:,} model calls, {usage.flops:.3g} FLOPs, {seconds:.1f} s"
+    )
+    click.echo(
+        f"episodes: {out}   (stepgym compare {out} OTHER, stepgym view {out} --out page.html)"
     )
 
 
@@ -109,7 +206,7 @@ def open_run(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
             "agent_name": setup.agent_name,
             "policy": setup.policy,
             "reward_model": setup.reward_model,
-            "episodes": given["episodes"],
+            "episodes": given["episodes"] or DEFAULT_EPISODES,
             "seed": given["seed"],
             "see_verdicts": given["see_verdicts"],
             "num_parallel": given["parallel"],

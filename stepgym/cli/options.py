@@ -15,6 +15,7 @@ import click
 from stepgym.agents.types import Budget
 from stepgym.envs.registry import full_id
 from stepgym.plugins.errors import UserError
+from stepgym.records.run_folder import read_episodes
 from stepgym.sandbox.types import SandboxError
 from stepgym.training.types import LossNotFinite
 
@@ -63,7 +64,11 @@ POLICY = (
 )
 AGENT = (
     click.option(
-        "--agent", default="greedy", show_default=True, metavar="NAME", help="Search method."
+        "--agent",
+        default="greedy",
+        show_default=True,
+        metavar="NAME",
+        help="Search method, or your own search or agent: PACKAGE.MODULE:THING.",
     ),
     settings_option("--agent-option", "Setting of the agent, such as n=8."),
     *POLICY,
@@ -140,6 +145,20 @@ def parallel_option(default: int) -> Callable[[F], F]:
     )
 
 
+ATTEMPTS = click.option(
+    "--attempts",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Attempts at each problem, each with a seed of its own.",
+)
+KEEP_FAILED = click.option(
+    "--keep-failed",
+    is_flag=True,
+    help="Do not play episodes again that failed in an earlier run of this command.",
+)
+
+
 class Environment(NamedTuple):
     """The environment that the options name."""
 
@@ -166,6 +185,19 @@ def budget(given: dict[str, Any]) -> Budget | None:
     names = ("new_tokens", "model_calls", "flops", "wall_s", "sandbox_s")
     limits = {name: given.pop(name) for name in names}
     return Budget(**limits) if any(limit is not None for limit in limits.values()) else None
+
+
+def stop_if_all_failed(folder: str) -> None:
+    """End with exit status 1 and the reason if no episode of a run could be played."""
+    first = ""
+    for record in read_episodes(folder):
+        if record.verdict != "failed":
+            return
+        first = first or record.note or record.reason
+    if first:
+        raise click.ClickException(
+            f"every episode failed; the first: {first}\nRun the same command to play them again."
+        )
 
 
 @contextmanager

@@ -7,27 +7,27 @@ from dataclasses import asdict
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as ProgressBar
 
+from stepgym.cli.episode_progress import EpisodeProgress
 from stepgym.cli.options import (
     AGENT,
+    ATTEMPTS,
     BUDGET,
     CONTINUOUS,
     ENVIRONMENT,
+    KEEP_FAILED,
     VERDICTS,
     add_options,
     budget,
     environment,
     episodes_option,
     parallel_option,
+    stop_if_all_failed,
     user_errors,
 )
 from stepgym.records.types import RunBusyError
 from stepgym.sandbox.types import SandboxError
 from stepgym.selfplay.play import selfplay
-from stepgym.training.types import Progress
 
 
 @click.command("selfplay")
@@ -40,6 +40,8 @@ from stepgym.training.types import Progress
     CONTINUOUS,
     VERDICTS,
 )
+@ATTEMPTS
+@KEEP_FAILED
 @click.option("--out", required=True, type=click.Path(file_okay=False), help="The run folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and no progress.")
 def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any) -> None:
@@ -49,7 +51,7 @@ def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any)
     extends the run.
     """
     limit, where = budget(given), environment(given)
-    progress = _Progress(episodes, quiet=as_json)
+    progress = EpisodeProgress(quiet=as_json)
     try:
         with user_errors(), progress:
             summary = selfplay(
@@ -77,40 +79,13 @@ def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any)
         raise click.exceptions.Exit(130) from None
     if as_json:
         click.echo(json.dumps(asdict(summary)))
+        stop_if_all_failed(out)
         return
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in summary.verdicts.items())
     click.echo(f"{out}: {summary.episodes} episodes ({verdicts}), {progress.num_new} of them new")
+    stop_if_all_failed(out)
     click.echo(f"Next: stepgym export {out} --format sft   |   stepgym view {out} --out page.html")
 
 
 def _safe(count: int, out: str) -> str:
     return f"{count} new episodes are kept in {out}; run the same command to continue."
-
-
-class _Progress:
-    """The progress bar with verdicts so far; nothing is drawn on a pipe or with --json."""
-
-    def __init__(self, total: int, *, quiet: bool) -> None:
-        console = Console(stderr=True)
-        self._bar = ProgressBar(
-            TextColumn("self-play"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[verdicts]}"),
-            TimeElapsedColumn(),
-            console=console,
-            disable=quiet or not console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=total, verdicts="")
-        self.num_new = 0
-
-    def show(self, now: Progress) -> None:
-        self.num_new = int(sum(now.figures.values()))
-        words = " ".join(f"{count:.0f} {verdict}" for verdict, count in now.figures.items())
-        self._bar.update(self._task, completed=now.done, verdicts=words)
-
-    def __enter__(self) -> None:
-        self._bar.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()

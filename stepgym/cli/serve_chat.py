@@ -8,8 +8,12 @@ from typing import Any
 
 import click
 
+from stepgym.agents.registry import load_policy, load_reward_model
 from stepgym.cli.options import AGENT, add_options, user_errors
 from stepgym.plugins.errors import UserError
+from stepgym.records.run_folder import RunFolder
+from stepgym.records.types import RunConfig
+from stepgym.serving.thinking import EFFORTS, ENV_ID, Thinker
 
 
 def effort(text: str) -> tuple[str, int]:
@@ -95,14 +99,9 @@ def command(**given: Any) -> None:
 
 def _application(given: dict[str, Any], opened: ExitStack) -> Any:
     try:
-        from stepgym.serving.chat import chat_app
+        from stepgym.serving.chat import chat_app  # imports FastAPI, which may be missing
     except ImportError as error:
         raise UserError(f'{error}: pip install "stepgym[serve]"') from error
-    from stepgym.agents.registry import load_policy, load_reward_model
-    from stepgym.records.run_folder import RunFolder
-    from stepgym.records.types import RunConfig
-    from stepgym.serving.thinking import EFFORTS, ENV_ID, Thinker
-
     settings = dict(given["agent_option"])
     name = given["reward_model"]
     thinker = Thinker(

@@ -32,7 +32,7 @@ def command(
         try:
             import uvicorn
 
-            from stepgym.interop.openenv import app
+            from stepgym.interop.openenv import app  # imports OpenEnv, which may be missing
         except ImportError as error:
             raise UserError(f"{error}: pip install openenv uvicorn") from error
         application = app(full_id(env_id), max_sessions=max_sessions, **dict(env_option))

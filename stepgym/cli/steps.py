@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from stepgym.cli.options import user_errors
+from stepgym.envs.steps.processbench import measure, read_labelled
 
 
 @click.command("steps")
@@ -19,8 +20,6 @@ def command(file: Path, as_json: bool) -> None:
     FILE is JSON or JSON lines in ProcessBench's shape: `problem`, `steps`, and `label`, the index of the first
     erroneous step or -1. A step is called wrong only with a proof; each proof that contradicts a label is printed.
     """
-    from stepgym.envs.steps.processbench import measure, read_labelled
-
     with user_errors():
         figures = measure(read_labelled(file))
     if as_json:

@@ -11,7 +11,8 @@ import click
 from stepgym.cli.lazy_group import LazyGroup
 from stepgym.cli.options import resumable, setting
 from stepgym.cli.progress import show_progress
-from stepgym.training.config import TrainConfig, has_setting
+from stepgym.records.run_folder import read_config as read_run
+from stepgym.training.config import TrainConfig, has_setting, is_language_model, read_config
 from stepgym.training.types import TrainerKind
 
 
@@ -111,7 +112,6 @@ def _add(kind: TrainerKind, summary: str) -> None:
     def run(file: Path | None, as_json: bool, **given: Any) -> None:
         import torch
 
-        from stepgym.training.config import is_language_model, read_config
         from stepgym.training.train import train  # imports torch
 
         if "env_options" in given:
@@ -161,8 +161,6 @@ def next_command(config: TrainConfig) -> str:
 
 def _environment_of(config: TrainConfig) -> tuple[str, str]:
     """Return the environment that was trained on, and its options as the command line takes them."""
-    from stepgym.records.run_folder import read_config as read_run
-
     env, options = config.env, {"level": config.level, **config.env_options}
     if config.runs:
         run = read_run(config.runs[0])

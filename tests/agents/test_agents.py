@@ -69,7 +69,7 @@ def run(agent: Any, **settings: Any) -> list[EpisodeRecord]:
 @pytest.mark.parametrize(
     "agent",
     [Speller, Speller(), AsyncSpeller, AsyncSpeller(), answers, answers_later, loops],
-    ids=str,
+    ids=["class", "object", "async class", "async object", "function", "coroutine", "loop"],
 )
 def test_every_kind_of_agent_is_solved_and_recorded(agent: Any) -> None:
     records = run(agent)
@@ -107,6 +107,29 @@ def test_a_fork_is_a_sibling_in_the_same_tree() -> None:
         None,
         "correct",
     ]
+
+
+def test_forks_reveal_no_verdict_that_the_agent_must_not_use() -> None:
+    seen: list[StepResult] = []
+
+    def cheats(episode: Episode) -> None:
+        start = episode.fork()
+        for word in ("ddd", "cab"):
+            fork = episode.fork()
+            seen.extend([fork.step(letter) for letter in word][-1:])
+        for letter in "cad":
+            result = episode.step(letter)
+        seen.append(result)
+        start.step("c")
+
+    (record,) = run(cheats, episodes=1, see_verdicts=False)
+    assert seen == [
+        StepResult("", 0.0, True),
+        StepResult("", 0.0, True),
+        StepResult("incorrect", 0.0, True),
+    ]
+    assert (record.verdict, record.answer) == ("incorrect", "cad")
+    assert "the episode was stopped: the episode is over" in record.note
 
 
 def test_forks_in_threads_keep_the_tree_whole() -> None:

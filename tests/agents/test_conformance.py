@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stepgym.agents.conformance import check_policy, check_reward_model, check_search
+from stepgym.agents.conformance import check_agent, check_policy, check_reward_model, check_search
 from stepgym.agents.policies.scripted import ScriptedPolicy, ScriptedRewardModel
 from stepgym.agents.registry import SEARCHES, load_policy, load_reward_model, load_search
 from stepgym.agents.search.greedy import Greedy
@@ -90,3 +90,23 @@ def test_an_unknown_policy_hears_of_the_names_with_a_prefix() -> None:
         match=r"did you mean 'random'\? known: embedded, embedded:FOLDER, hf:NAME_OR_FOLDER",
     ):
         load_reward_model("randm")
+
+
+def test_agents_are_checked() -> None:
+    def good(env: Any) -> None:
+        env.reset()
+        env.step("a")
+
+    async def answers(episode: Any) -> str:
+        return "aaa"
+
+    def bad(episode: Any) -> None:
+        raise ValueError("boom")
+
+    def idle(episode: Any) -> None:
+        return None
+
+    assert not faults(check_agent(good))
+    assert not faults(check_agent(answers))
+    assert "boom" in faults(check_agent(bad))[0]
+    assert "no step and no answer" in faults(check_agent(idle))[0]

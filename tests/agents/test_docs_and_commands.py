@@ -1,4 +1,4 @@
-"""The page on search runs as written; the commands print what they promise."""
+"""The pages on search and agents run as written; the commands print what they promise."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ from stepgym.agents.intervals import Interval, bootstrap_mean, wilson
 from stepgym.cli.eval import command as eval_command
 from stepgym.cli.solve import command as solve_command
 
-PAGE = Path(__file__).parents[2] / "docs" / "search.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.S)
+DOCS = Path(__file__).parents[2] / "docs"
+BLOCKS = {
+    f"{page}-{number}": block
+    for page in ("search", "agents")
+    for number, block in enumerate(
+        re.findall(r"```python\n(.*?)```", (DOCS / f"{page}.md").read_text("utf-8"), flags=re.S)
+    )
+}
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
 def test_the_page_runs(block: str, tmp_path: Path) -> None:
     script = tmp_path / "block.py"
     script.write_text(block, encoding="utf-8")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stepgym.agents.intervals import bootstrap_groups
 from stepgym.claims.small_beats_large.claim import (
     Method,
-    Played,
+    Outcome,
     methods,
     small_beats_large,
     widest,
@@ -49,9 +49,9 @@ def test_seeds_that_differ_widen_the_interval() -> None:
 def test_the_widest_settings_within_the_allowance_are_taken(
     costs: list[int], allowance: int, on_average: bool, n: int
 ) -> None:
-    def play(settings: object, problems: object) -> Played:
+    def play(settings: object, problems: object) -> Outcome:
         width = settings["n"]  # type: ignore[index]
-        return Played(settings, [0] * len(problems), [width * cost for cost in problems])  # type: ignore[arg-type,attr-defined]
+        return Outcome(settings, [0] * len(problems), [width * cost for cost in problems])  # type: ignore[arg-type,attr-defined]
 
     ladder = tuple({"n": n} for n in (1, 2, 3, 4))
     method = Method(name="x", ladder=ladder, on_average=on_average)
@@ -66,7 +66,7 @@ def test_the_claim_runs_keeps_its_budget_and_resumes(tmp_path: Path, family: str
         "families": [family],
         "num_problems": 3,
         "steps": 4,
-        "tell": told.append,
+        "write_line": told.append,
     }
     results = small_beats_large(tmp_path, **settings)  # type: ignore[arg-type]
     known = {method.name: method for method in methods(family == "countdown")}
@@ -82,5 +82,5 @@ def test_the_claim_runs_keeps_its_budget_and_resumes(tmp_path: Path, family: str
     told.clear()
     assert small_beats_large(tmp_path, **settings) == results  # type: ignore[arg-type]
     assert told == []
-    with pytest.raises(ValueError, match="choose another --out"):
+    with pytest.raises(ValueError, match="other settings"):
         small_beats_large(tmp_path, **{**settings, "num_problems": 4})  # type: ignore[arg-type]

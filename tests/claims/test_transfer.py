@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from stepgym.claims.transfer.claim import (
-    FAMILIES,
     FRESH,
+    TASKS,
     demonstrations,
     matrix,
-    place_of,
+    read_task,
     reproduce_transfer,
 )
 from stepgym.cli import main
@@ -22,10 +22,10 @@ from stepgym.envs.types import Step
 from stepgym.training.embedded_trainers import target_rows
 
 
-@pytest.mark.parametrize("place", FAMILIES.values(), ids=lambda place: place.name)
-def test_demonstrated_steps_are_verified_steps_and_no_held_out_problems(place: object) -> None:
-    env = load_env(place.env_id, seed=900_000, **place.options)  # type: ignore[attr-defined]
-    choices = demonstrations(place, 5, 0)  # type: ignore[arg-type]
+@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+def test_demonstrated_steps_are_verified_steps_and_no_held_out_problems(task: object) -> None:
+    env = load_env(task.env_id, seed=900_000, **task.options)  # type: ignore[attr-defined]
+    choices = demonstrations(task, 5, 0)  # type: ignore[arg-type]
     rows, illegal = target_rows(
         "countdown" if "Countdown" in env.env_id else "modular_sums", choices
     )  # type: ignore[operator]
@@ -52,13 +52,13 @@ def test_transfer_trains_measures_draws_and_resumes(tmp_path: Path) -> None:
     names = ["countdown, 3 numbers", "3 numbers mod 31"]
     told: list[str] = []
     settings = {"seeds": 1, "num_problems": 3, "steps": 3, "adapt_steps": 2, "families": names}
-    results = reproduce_transfer(tmp_path, **settings, tell=told.append)  # type: ignore[arg-type]
+    results = reproduce_transfer(tmp_path, **settings, write_line=told.append)  # type: ignore[arg-type]
     assert {(cell["trained_on"], cell["on"]) for cell in results["adapted"]} == {
         (r, c) for r in (FRESH, *names) for c in names
     }
     assert (tmp_path / "heatmap.png").stat().st_size > 10_000
     told.clear()
-    assert reproduce_transfer(tmp_path, **settings, tell=told.append) == results  # type: ignore[arg-type]
+    assert reproduce_transfer(tmp_path, **settings, write_line=told.append) == results  # type: ignore[arg-type]
     assert told == []
 
 
@@ -92,6 +92,6 @@ def test_policies_of_ones_own_make_a_matrix(tmp_path: Path) -> None:
     cells = json.loads(done.stdout.splitlines()[-1])["as_is"]
     assert [cell["solved"] for cell in cells if cell["on"].startswith("stepgym/Mod")] == [0, 0]
     alone = CliRunner().invoke(main, call)
-    assert alone.exit_code == 2 and "go together" in alone.output
+    assert alone.exit_code == 2 and "need each other" in alone.output
     with pytest.raises(ValueError, match="should look like"):
-        place_of("stepgym/Countdown-v0,3")
+        read_task("stepgym/Countdown-v0,3")

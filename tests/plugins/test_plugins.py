@@ -155,6 +155,6 @@ def test_the_command_line_shows_a_users_mistake_as_usage_and_a_bug_as_a_tracebac
     run = ["eval", "--env", "Countdown-v0", "--policy", "random", "--episodes", "1"]
     mistake = CliRunner().invoke(main, [*run, "--agent", "mtcs"])
     assert mistake.exit_code == 2 and "did you mean 'mcts'" in mistake.output
-    monkeypatch.setattr("stepgym.cli.eval.evaluate", lambda *_, **__: int("a bug"))
+    monkeypatch.setattr("stepgym.cli.eval.selfplay", lambda *_, **__: int("a bug"))
     bug = CliRunner().invoke(main, run)
     assert isinstance(bug.exception, ValueError) and "Usage" not in bug.output

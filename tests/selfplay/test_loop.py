@@ -304,7 +304,7 @@ TINY: dict[str, Any] = {
     "imitation_steps": 20,
     "steps": 2,
     "num_demonstrations": 60,
-    "tell": lambda line: None,
+    "write_line": lambda line: None,
 }
 RUN = tuple(arm for arm in ARMS if arm != "oracle")
 """Arms that find something to learn even in four episodes of a start so green: of whole right lines there are none."""

@@ -436,7 +436,7 @@ def test_a_generation_is_measured_on_problems_that_it_never_played(
         lora=0,
         device="cpu",
     )
-    results = llm_generation.run_generation(settings, tell=lambda line: None)
+    results = llm_generation.run_generation(settings, write_line=lambda line: None)
     assert [row["name"] for row in results["methods"]] == [
         "before",
         "after sft",
@@ -455,10 +455,12 @@ def test_a_generation_is_measured_on_problems_that_it_never_played(
         for node in record.nodes
     )
     seen = len(asked)
-    again = llm_generation.run_generation(settings, tell=lambda line: None)
+    again = llm_generation.run_generation(settings, write_line=lambda line: None)
     assert len(asked) == seen, "nothing is played or measured twice"
     assert again == results, "what play took, too"
-    part = llm_generation.run_generation(replace(settings, arms=("sft",)), tell=lambda line: None)
+    part = llm_generation.run_generation(
+        replace(settings, arms=("sft",)), write_line=lambda line: None
+    )
     assert part == results, "an arm that is not asked for again stays"
     with pytest.raises(TrainingError, match="samples was 4, is now 5"):
         llm_generation.run_generation(replace(settings, samples=5))
@@ -484,7 +486,7 @@ def test_arms_are_trained_in_an_order_of_their_own(
         out=str(tmp_path), init=model, episodes=4, samples=4, held_out=4, device="cpu"
     )
     for arms in (("dpo", "unverified"), ("sft", "dpo")):
-        llm_generation.run_generation(replace(settings, arms=arms), tell=lambda line: None)
+        llm_generation.run_generation(replace(settings, arms=arms), write_line=lambda line: None)
     after = f"hf:{tmp_path / 'sft'}"
     assert inits == [
         ("sft", model),

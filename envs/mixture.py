@@ -1,0 +1,213 @@
+"""Several environments as one: each problem comes from one member, drawn by weight; `stepgym/Mixture-v0`.
+
+Item `i` is a pure function of `(seed, i)`: the member is drawn from a hash of both, and then item `i` of that member. A
+state's public data carries its member, so that steps and answers go to the right domain and verifier.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self, Unpack
+
+from stepgym.envs.problem_sets import item_random
+from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
+from stepgym.envs.registry import load_env
+from stepgym.envs.types import (
+    LegalSteps,
+    Problem,
+    ProblemSet,
+    State,
+    Step,
+    StepVerifier,
+    Verdict,
+    WithSeed,
+)
+from stepgym.plugins.settings import SettingError
+
+NAME = "stepgym/Mixture-v0"
+
+
+class Tagged(NamedTuple):
+    """Public data of a member's problem or state."""
+
+    member: int
+    public: Hashable
+
+
+class Member(NamedTuple):
+    """One environment of a mixture."""
+
+    env: ReasoningEnv
+    weight: float
+
+
+@dataclass(frozen=True)
+class MixedProblems:
+    """The problems of all members, drawn by weight."""
+
+    members: tuple[Member, ...]
+    problem_sets: tuple[ProblemSet, ...]
+    seed: int = 0
+    name: str = NAME
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+    def __getitem__(self, index: int) -> Problem:
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.name} has items 0 to {sys.maxsize - 1}, not {index!r}")
+        weights = [member.weight for member in self.members]
+        [member] = item_random(self.seed, 0, index).choices(range(len(weights)), weights)
+        problems = self.problem_sets[member]
+        problem = problems[index % len(problems)]
+        return replace(
+            problem,
+            id=f"{self.name}/{index}/{problem.id}",
+            index=index,
+            public=Tagged(member, problem.public),
+        )
+
+    def with_seed(self, seed: int) -> Self:
+        sets = tuple(
+            problems.with_seed(seed) if isinstance(problems, WithSeed) else problems
+            for problems in self.problem_sets
+        )
+        return replace(self, seed=seed, problem_sets=sets)
+
+
+@dataclass(frozen=True)
+class MixedDomain:
+    """Gives each state to its member's domain."""
+
+    members: tuple[Member, ...]
+
+    def initial(self, problem: Problem) -> State:
+        member, plain = _plain(problem)
+        return _tagged(self.members[member].env.domain.initial(plain), member)
+
+    def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
+        found: dict[int, State] = {}
+        for member, places in _grouped(states).items():
+            plain = [_untagged(states[place]) for place in places]
+            taken = [steps[place] for place in places]
+            after = self.members[member].env.domain.advance(plain, taken)
+            found |= {place: _tagged(state, member) for place, state in zip(places, after)}
+        return [found[place] for place in range(len(states))]
+
+    def close(self) -> None:
+        for member in self.members:
+            member.env.close()
+
+
+class MixedGames(MixedDomain):
+    """A mixture whose members all list their legal steps."""
+
+    def legal_steps(self, state: State) -> list[str]:
+        domain = self.members[_tag(state.public).member].env.domain
+        return domain.legal_steps(_untagged(state)) if isinstance(domain, LegalSteps) else []
+
+
+@dataclass(frozen=True)
+class MixedVerifier:
+    """Gives each problem to its member's verifier."""
+
+    members: tuple[Member, ...]
+
+    def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
+        found: dict[int, Verdict] = {}
+        for member, places in _grouped(problems).items():
+            plain = [_plain(problems[place])[1] for place in places]
+            verdicts = self.members[member].env.verifier.verify(
+                plain, [answers[place] for place in places]
+            )
+            found |= dict(zip(places, verdicts))
+        return [found[place] for place in range(len(problems))]
+
+
+@dataclass(frozen=True)
+class MixedStepVerifier:
+    """Gives each state to its member's step verifier; offered only if every member has one."""
+
+    members: tuple[Member, ...]
+
+    def verify_steps(
+        self, problems: Sequence[Problem], states: Sequence[State]
+    ) -> list[list[Verdict]]:
+        found: dict[int, list[Verdict]] = {}
+        for member, places in _grouped(problems).items():
+            verifier = self.members[member].env.step_verifier
+            assert verifier is not None
+            plain = [_plain(problems[place])[1] for place in places]
+            verdicts = verifier.verify_steps(plain, [_untagged(states[place]) for place in places])
+            found |= dict(zip(places, verdicts))
+        return [found[place] for place in range(len(problems))]
+
+
+def mixture(
+    members: Mapping[str, float | Mapping[str, Any]],
+    *,
+    seed: int = 0,
+    **common: Unpack[CommonOptions],
+) -> ReasoningEnv:
+    """Make a mixture of environments.
+
+    `members` maps each environment's id to its weight, or to a mapping with `weight` and options of the environment:
+    `{"Fractions-v0": 1, "Countdown-v0": {"weight": 2, "level": 3}}`. Raises `SettingError` and `UnknownNameError`.
+    """
+    if not members:
+        raise SettingError("a mixture has at least one member; give members={'Fractions-v0': 1}")
+    made = tuple(_member(name, given, seed) for name, given in members.items())
+    listed = all(isinstance(member.env.domain, LegalSteps) for member in made)
+    verifiers: list[StepVerifier | None] = [member.env.step_verifier for member in made]
+    return ReasoningEnv(
+        MixedProblems(made, tuple(member.env.problems for member in made), seed),
+        domain=MixedGames(made) if listed else MixedDomain(made),
+        verifier=MixedVerifier(made),
+        step_verifier=MixedStepVerifier(made) if all(verifiers) else None,
+        **common,
+    )
+
+
+def make(
+    *,
+    members: Mapping[str, float | Mapping[str, Any]] | None = None,
+    seed: int = 0,
+    **common: Unpack[CommonOptions],
+) -> ReasoningEnv:
+    """Make `stepgym/Mixture-v0`; `members` is as for `mixture`, by default fractions and Countdown."""
+    return mixture(members or {"Fractions-v0": 1, "Countdown-v0": 1}, seed=seed, **common)
+
+
+def _member(name: str, given: float | Mapping[str, Any], seed: int) -> Member:
+    options = dict(given) if isinstance(given, Mapping) else {"weight": given}
+    weight = options.pop("weight", 1)
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight > 0:
+        raise SettingError(f"the weight of {name} is a number above 0, not {weight!r}")
+    return Member(load_env(name, **{"seed": seed, **options}), float(weight))
+
+
+def _tag(public: Hashable) -> Tagged:
+    assert isinstance(public, Tagged), f"not a mixture's: {public!r}"
+    return public
+
+
+def _plain(problem: Problem) -> tuple[int, Problem]:
+    member, public = _tag(problem.public)
+    return member, replace(problem, public=public)
+
+
+def _tagged(state: State, member: int) -> State:
+    return replace(state, public=Tagged(member, state.public))
+
+
+def _untagged(state: State) -> State:
+    return replace(state, public=_tag(state.public).public)
+
+
+def _grouped(items: Sequence[Problem | State]) -> dict[int, list[int]]:
+    groups: dict[int, list[int]] = {}
+    for place, item in enumerate(items):
+        groups.setdefault(_tag(item.public).member, []).append(place)
+    return groups

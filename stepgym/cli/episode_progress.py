@@ -1,0 +1,76 @@
+"""Progress of episodes on standard error: a bar in a terminal, a line every ten seconds without one."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as ProgressBar
+
+from stepgym.training.progress import progress_lines
+from stepgym.training.types import Progress
+
+
+class EpisodeProgress:
+    """Shows what is done of what, the time left, and the latest figures. A context manager; `show` is the callback."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        console = Console(stderr=True)
+        self.num_new = 0
+        """Episodes that were finished while it showed."""
+        self._before = 0
+        self._task = ""
+        self._bar: ProgressBar | None = None
+        self._lines = None
+        if quiet:
+            return
+        if console.is_terminal:
+            self._bar = ProgressBar(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[figures]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=console,
+            )
+        else:
+            self._lines = progress_lines(lambda line: click.echo(line, err=True))
+
+    def show(self, now: Progress) -> None:
+        """Show one more finished episode."""
+        if now.task != self._task:
+            self._before, self._task = self.num_new, now.task
+            if self._bar is not None:
+                self._row = self._bar.add_task(now.task, total=now.total, figures="")
+        self.num_new = self._before + int(now.figures["new"])
+        if self._bar is not None:
+            self._bar.update(self._row, completed=now.done, figures=_words(now))
+        elif self._lines is not None:
+            self._lines(now)
+
+    def __enter__(self) -> EpisodeProgress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _words(now: Progress) -> str:
+    words = []
+    for name, value in now.figures.items():
+        if name == "solved":
+            words.append(f"solved {value:.0%}")
+        elif name != "new":
+            words.append(f"{value:.0f} {name}")
+    return ", ".join(words)

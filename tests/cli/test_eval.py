@@ -1,0 +1,109 @@
+"""`stepgym eval` as a saved run: attempts, resuming, failures that are played again, comparison."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from stepgym.cli import main
+from stepgym.records.run_folder import read_episodes
+
+COUNTDOWN = ["--env", "Countdown-v0", "--level", "1", "--policy", "random", "--episodes", "6"]
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(main, list(words))
+
+
+def test_attempts_give_pass_at_k_and_are_resumed(tmp_path: Path) -> None:
+    out = str(tmp_path / "run")
+    words = ["eval", *COUNTDOWN, "--agent", "best_of_n", "--agent-option", "n=1", "--out", out]
+    first = run(*words, "--attempts", "2", "--json")
+    assert first.exit_code == 0, first.output
+    found = json.loads(first.stdout)
+    assert set(found["pass_at"]) == {"1", "2"} and found["num_problems"] == 6
+    assert found["pass_at"]["2"]["value"] >= found["mean"]["value"] == found["solved"]
+    assert found["run"] == out and found["usage"]["visible_tokens"] >= 0
+    more = run(*words, "--attempts", "4", "--json")
+    assert set(json.loads(more.stdout)["pass_at"]) == {"1", "2", "3", "4"}
+    records = list(read_episodes(out))
+    assert sorted((r.problem_id, r.attempt) for r in records) == sorted(
+        {(r.problem_id, r.attempt) for r in records}
+    )
+    assert len(records) == 24
+    paths = {(r.problem_id, tuple(n.text for n in r.nodes)) for r in records}
+    assert len(paths) > 6  # attempts draw with seeds of their own
+
+
+def test_text_output_names_the_folder_and_the_next_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("eval", *COUNTDOWN, "--agent", "greedy", "--attempts", "2")
+    assert done.exit_code == 0, done.output
+    [folder] = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("eval-Countdown-v0-greedy-")
+    assert "avg@2" in done.output and "pass@2" in done.output and "majority@2" in done.output
+    assert f"stepgym compare runs/{folder.name}" in done.output
+
+
+def test_failed_episodes_are_played_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "flaky.py").write_text(
+        "import pathlib\n"
+        "from stepgym.envs.types import Step\n"
+        "class Flaky:\n"
+        "    def propose(self, states, counts):\n"
+        "        if not pathlib.Path('well').exists():\n"
+        "            raise RuntimeError('out of order')\n"
+        "        return [[Step('1 + 1', num_tokens=1)] for _ in states]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = ["eval", *COUNTDOWN[:4], "--policy", "flaky:Flaky", "--episodes", "3", "--out", "run"]
+    broken = run(*words)
+    assert broken.exit_code == 1
+    assert "every episode failed" in broken.output and "out of order" in broken.output
+    (tmp_path / "well").touch()
+    kept = run(*words, "--keep-failed")
+    assert kept.exit_code == 1
+    mended = run(*words)
+    assert mended.exit_code == 0, mended.output
+    verdicts = [record.verdict for record in read_episodes("run")]
+    assert len(verdicts) == 3 and "failed" not in verdicts
+    assert len((tmp_path / "run" / "failed.jsonl").read_text().splitlines()) == 3
+
+
+def test_more_episodes_than_problems_are_all_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "silent.py").write_text(
+        "from stepgym.envs.types import Step\n"
+        "class Silent:\n"
+        "    def propose(self, states, counts):\n"
+        "        return [[Step('<answer>2</answer>', num_tokens=1)] for _ in states]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = tmp_path / "problems.jsonl"
+    rows = [{"question": f"{i} + 1?", "answer": str(i + 1)} for i in range(3)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    for extra in (["--episodes", "50"], []):
+        out = str(tmp_path / f"run{len(extra)}")
+        where = ["--env", "Math-v0", "--env-option", f"file={file}", "--out", out]
+        done = run("eval", *where, "--policy", "silent:Silent", "--json", *extra)
+        assert done.exit_code == 0, done.output
+        found = json.loads(done.stdout)
+        assert found["num_problems"] == 3 and found["verdicts"] == {"incorrect": 2, "correct": 1}
+
+
+def test_two_evaluations_are_compared(tmp_path: Path) -> None:
+    for name, n in (("one", 1), ("two", 16)):
+        done = run(
+            *("eval", *COUNTDOWN, "--agent", "best_of_n", "--agent-option", f"n={n}"),
+            *("--out", str(tmp_path / name)),
+        )
+        assert done.exit_code == 0, done.output
+    found = run("compare", str(tmp_path / "one"), str(tmp_path / "two"), "--json")
+    assert json.loads(found.stdout)["difference"] >= 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,10 +132,10 @@ def test_grpo_raises_the_share_of_verified_answers(
 def test_labels_of_every_source_are_shares(
     records: list[EpisodeRecord], labels: StepLabels
 ) -> None:
-    judged = examples.step_values(records, labels=labels)
+    judged = examples.value_targets(records, partial(examples.step_labels, source=labels))
     assert judged
     assert all(0 <= e.label <= 1 for e in judged)
-    hard = examples.step_values(records, labels=labels, hard=True)
+    hard = examples.value_targets(records, partial(examples.step_labels, source=labels, hard=True))
     assert [e.label for e in hard] == [float(e.label > 0) for e in judged]
 
 

@@ -84,17 +84,20 @@ class GrpoFit(NamedTuple):
     """How many were asked since the run was started or resumed."""
 
 
+def sampler(group: int, baseline: Baseline) -> Search:
+    """Return the search that samples `group` answers: independent ones or, to compare steps at forks, a tree."""
+    return BestOfN(n=group) if baseline is Baseline.GROUP else TreeSampling(paths=group)
+
+
 def play(
     problems: Sequence[Problem],
     *,
     env: Environment,
     policy: Policy,
-    group: int,
-    baseline: Baseline = Baseline.GROUP,
+    search: Search,
     undecidable_is_wrong: bool = False,
 ) -> Played:
-    """Sample `group` answers to each problem, independent ones or, to compare steps at forks, as a tree."""
-    search: Search = BestOfN(n=group) if baseline is Baseline.GROUP else TreeSampling(paths=group)
+    """Sample answers to each problem with a search that prunes nothing: `sampler` gives one."""
     records = list(
         iter_solve(
             problems,

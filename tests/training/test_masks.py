@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from stepgym.agents.embedded import net
 from stepgym.agents.policies.scripted import ScriptedPolicy
+from stepgym.agents.search.best_of_n import BestOfN
 from stepgym.agents.types import EpisodeRecord, NodeRecord
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Fault, Problem, Status, Verdict
@@ -196,7 +197,7 @@ def test_only_the_answers_own_fault_can_count_as_wrong(fault: Fault, wrong: bool
         [env.problems[0]],
         env=env,
         policy=ScriptedPolicy(lambda state: texts),
-        group=4,
+        search=BestOfN(n=4),
         undecidable_is_wrong=wrong,
     )
     counts_as_wrong = wrong and fault is Fault.ANSWER
@@ -206,10 +207,13 @@ def test_only_the_answers_own_fault_can_count_as_wrong(fault: Fault, wrong: bool
 
 def test_a_policy_that_fails_is_masked_and_a_missing_answer_is_wrong() -> None:
     env = load_env("Math-v0", level=1, seed=3, max_steps=1)
-    silent = grpo.play([env.problems[0]], env=env, policy=ScriptedPolicy({}), group=4)
+    silent = grpo.play([env.problems[0]], env=env, policy=ScriptedPolicy({}), search=BestOfN(n=4))
     assert math.isnan(silent.reward) and silent.masked["failed"] > 0
     rambling = grpo.play(
-        [env.problems[0]], env=env, policy=ScriptedPolicy(lambda state: ["Well."] * 4), group=4
+        [env.problems[0]],
+        env=env,
+        policy=ScriptedPolicy(lambda state: ["Well."] * 4),
+        search=BestOfN(n=4),
     )
     assert rambling.reward == 0.0 and not rambling.masked
 

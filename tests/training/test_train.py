@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from stepgym.agents.embedded import net
 from stepgym.agents.embedded.policy import EmbeddedPolicy
+from stepgym.agents.search.best_of_n import BestOfN
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord
 from stepgym.cli import main
@@ -120,7 +121,7 @@ def test_grpo_raises_the_share_of_verified_answers(
 
     def solved() -> float:
         policy = EmbeddedPolicy(model=model, distinct=False)
-        return grpo.play(problems, env=env, policy=policy, group=4).reward
+        return grpo.play(problems, env=env, policy=policy, search=BestOfN(n=4)).reward
 
     before = solved()
     schedule = Schedule(40, 1e-2, warmup=5)

@@ -96,6 +96,42 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
         "file=PATH with prompt, tests, entry_point; otherwise a few that ship with the package",
     ),
     EnvironmentCard(
+        "stepgym/MBPP-v0",
+        "stepgym.envs.benchmarks.mbpp:make",
+        None,
+        "file=PATH of MBPP, full or sanitized; otherwise a few examples",
+    ),
+    EnvironmentCard(
+        "stepgym/HumanEvalPlus-v0",
+        "stepgym.envs.benchmarks.evalplus:make_humaneval_plus",
+        None,
+        "file=PATH of EvalPlus' HumanEvalPlus.jsonl.gz; otherwise a few examples",
+    ),
+    EnvironmentCard(
+        "stepgym/MBPPPlus-v0",
+        "stepgym.envs.benchmarks.evalplus:make_mbpp_plus",
+        None,
+        "file=PATH of EvalPlus' MbppPlus.jsonl.gz; otherwise a few examples",
+    ),
+    EnvironmentCard(
+        "stepgym/CRUXEval-v0",
+        "stepgym.envs.benchmarks.cruxeval:make",
+        None,
+        "file=PATH of CRUXEval; task=output or task=input; otherwise a few examples",
+    ),
+    EnvironmentCard(
+        "stepgym/LiveCodeBench-v0",
+        "stepgym.envs.benchmarks.livecodebench:make",
+        None,
+        "file=PATH of LiveCodeBench's code generation; otherwise a few examples",
+    ),
+    EnvironmentCard(
+        "stepgym/APPS-v0",
+        "stepgym.envs.benchmarks.apps:make",
+        None,
+        "file=PATH of APPS, TACO or PRIME; otherwise a few examples",
+    ),
+    EnvironmentCard(
         "stepgym/Mixture-v0",
         "stepgym.envs.mixture:make",
         None,

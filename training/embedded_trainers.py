@@ -244,7 +244,7 @@ def values_loss(
 
     def loss(step: int) -> Tensor:
         index = rows_of(step)
-        logits = net.board_logits(model, [targets[i].reading for i in index.tolist()])
+        logits = net.position_logits(model, [targets[i].reading for i in index.tolist()])
         return functional.binary_cross_entropy_with_logits(logits, labels[index])
 
     return loss

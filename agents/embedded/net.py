@@ -215,7 +215,7 @@ def move_log_probs(model: Any, layout: Layout) -> list[Tensor]:
     return list(torch.split(total, [len(p.moves) for p in layout.plans]))
 
 
-def board_logits(model: Any, readings: Sequence[Hashable]) -> Tensor:
+def position_logits(model: Any, readings: Sequence[Hashable]) -> Tensor:
     """Return a reward model's logit for each reading: how likely the game can still be won from there."""
     game = GAMES[model.config.stepgym_game]
     return last_outputs(model, [game.reading_tokens(reading) for reading in readings])[:, 0]

@@ -100,7 +100,7 @@ class EmbeddedPolicy:
         for state in states:
             require_game(self.game, state.public)
         game = GAMES[self.game]
-        # A board without a legal step is asked for none.
+        # A position without a legal step is asked for none.
         asked = [
             (state.draw or 0, count if game.following(state.public, ()) else 0)
             for state, count in zip(states, counts)
@@ -111,17 +111,17 @@ class EmbeddedPolicy:
         drawn = self._writer.write([state.public for state in states], streams, asked)
         found = []
         for state, row in zip(states, drawn):
-            board = game.prompt(state.public)
+            position = game.prompt(state.public)
             found.append(
                 [
                     Step(
                         game.text(draw.public, draw.tokens),
                         log_prob=math.fsum(draw.log_probs),
                         num_tokens=len(draw.tokens),
-                        num_prompt_tokens=0 if k else len(board),
+                        num_prompt_tokens=0 if k else len(position),
                         token_ids=draw.tokens,
                         token_log_probs=draw.log_probs,
-                        context_ids=board,
+                        context_ids=position,
                     )
                     for k, draw in enumerate(row)
                 ]
@@ -129,7 +129,7 @@ class EmbeddedPolicy:
         return found
 
     def learn_probabilities(self, publics: Sequence[Hashable]) -> None:
-        """Score all boards not scored before."""
+        """Score all positions not scored before."""
         for public in publics:
             require_game(self.game, public)
         new = [public for public in dict.fromkeys(publics) if public not in self._known]
@@ -145,7 +145,7 @@ class EmbeddedPolicy:
             )
 
     def log_probs(self, public: Hashable) -> tuple[Plan, list[float]]:
-        """Return the legal moves of a board and the log-probability of each."""
+        """Return the legal moves of a position and the log-probability of each."""
         self.learn_probabilities([public])
         return plan(self.game, public), self._known[public]
 
@@ -159,7 +159,7 @@ class EmbeddedPolicy:
             chosen = ranked[first : first + count]
         else:
             chosen = list(islice(self._order(state, log_probs), first, first + count))
-        board = GAMES[self.game].prompt(state.public)
+        position = GAMES[self.game].prompt(state.public)
         return [
             Step(
                 moves.moves[m].text,
@@ -169,7 +169,7 @@ class EmbeddedPolicy:
                 token_ids=moves.moves[m].tokens,
                 # A step of several tokens was scored as a whole here.
                 token_log_probs=(log_probs[m],) if len(moves.moves[m].tokens) == 1 else None,
-                context_ids=board,
+                context_ids=position,
             )
             for k, m in enumerate(chosen)
         ]
@@ -187,7 +187,7 @@ class EmbeddedPolicy:
 
 
 def require_game(game: str, public: Hashable) -> None:
-    """Raise `ValueError` unless `public` is a board of the game."""
+    """Raise `ValueError` unless `public` is a position of the game."""
     if not GAMES[game].plays(public):
         shown = repr(public)[:80]
         raise UserError(

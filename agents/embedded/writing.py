@@ -1,6 +1,6 @@
 """Sampling steps token by token: all draws of all states side by side, one forward pass for each token of a step.
 
-Reads only the prefixes that are really drawn, where scoring every legal step of a board reads them all.
+Reads only the prefixes that are really drawn, where scoring every legal step of a position reads them all.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stepgym.agents.embedded.games import GAMES, MOST_TOKENS
 _REMEMBERED = 50_000
 _BATCH = 2048
 Prefix = tuple[Hashable, tuple[int, ...]]
-"""A board, and the tokens of a step so far."""
+"""A position, and the tokens of a step so far."""
 
 
 class Following(NamedTuple):
@@ -60,7 +60,7 @@ class Writer:
         streams: Sequence[random.Random],
         asked: Sequence[tuple[int, int]],
     ) -> list[list[Draw]]:
-        """Return for each board the draws `first` up to `first + count` of its stream, `asked` being the two."""
+        """Return for each position the draws `first` up to `first + count` of its stream, `asked` being the two."""
         drawn = [
             [Draw(public, uniforms) for uniforms in _uniforms(stream, first, count)]
             for public, stream, (first, count) in zip(publics, streams, asked, strict=True)

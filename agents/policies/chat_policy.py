@@ -7,8 +7,9 @@ retries is missing from the result, and said in the `PolicyError` that carries t
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -128,23 +129,48 @@ class ChatPolicy:
 
         Only the model's name is set, and tokens are asked for if `return_token_ids` is on. Raises `BackendError`.
         """
+        body = self._passed_on(request, stream=False)
+        body.pop("stream_options", None)
+        with self._backend_errors():
+            response: Any = self._client.client.post("/chat/completions", body=body, cast_to=object)
+        if not isinstance(response, Mapping):
+            raise BackendError(502, f"no chat completion: {response!r:.200}", kind="upstream_error")
+        return response
+
+    def stream_chat(self, request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """Do the same with a stream; yields its chunks, with the usage in the last one."""
         import openai
 
-        body = {**request, "model": self.model, "stream": False}
-        body.pop("stream_options", None)
-        if self.return_token_ids:
-            body = {"return_token_ids": True, "logprobs": True, **body}
+        body = self._passed_on(request, stream=True)
+        body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+        with self._backend_errors():
+            stream = self._client.client.post(
+                "/chat/completions",
+                body=body,
+                cast_to=object,
+                stream=True,
+                stream_cls=openai.Stream[object],
+            )
+        with stream, self._backend_errors():
+            yield from (chunk for chunk in stream if isinstance(chunk, Mapping))
+
+    def _passed_on(self, request: Mapping[str, Any], *, stream: bool) -> dict[str, Any]:
+        tokens = {"return_token_ids": True, "logprobs": True} if self.return_token_ids else {}
+        return {**tokens, **request, "model": self.model, "stream": stream}
+
+    @contextmanager
+    def _backend_errors(self) -> Iterator[None]:
+        """Turn the client's errors into `BackendError`."""
+        import openai
+
         try:
-            response: Any = self._client.client.post("/chat/completions", body=body, cast_to=object)
+            yield
         except openai.APIStatusError as error:
             raise BackendError(error.status_code, error.message, kind="upstream_error") from error
         except (openai.OpenAIError, ValueError) as error:
             raise BackendError(
                 502, f"{self._client.where}: {error}", kind="upstream_error"
             ) from error
-        if not isinstance(response, Mapping):
-            raise BackendError(502, f"no chat completion: {response!r:.200}", kind="upstream_error")
-        return response
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         """Return up to `counts[i]` steps for `states[i]`; raises `PolicyError` with the rest where a request failed."""

@@ -68,11 +68,11 @@ def train_countdown(
         policy_schedule=Schedule(steps, 5e-3),
         prm_shape=SMALL,
     )
-    boards = shipped_models.training_boards(settings)
+    positions = shipped_models.training_positions(settings)
     for name, shape in (("small", SMALL), ("large", LARGE)):
         shipped_models.train_policy(
             settings._replace(policy_shape=shape),
-            boards,
+            positions,
             out=folder / name,
             progress=_progress(write_line, folder / name),
         )
@@ -81,7 +81,7 @@ def train_countdown(
         schedule = Schedule(prm_steps, 5e-3)
         shipped_models.train_prm(
             settings._replace(prm_schedule=schedule),
-            boards,
+            positions,
             small,
             out=folder / name,
             progress=_progress(write_line, folder / name),

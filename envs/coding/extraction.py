@@ -18,6 +18,7 @@ STATEMENT = re.compile(
     r"\s*(?:(?:async\s+def|def|class|import|from|if|for|while|with|try|return|print|raise|assert|global|lambda)\b|@|#|[)\]}]"
     r"|[\w.\[\]'\", ]+\s*(?:[-+*/%&|^]|//|\*\*|<<|>>)?=[^=]|[\w.]+\()"
 )
+ASSIGNMENT = re.compile(r"[A-Za-z_]\w*(?:\s*,\s*\w+)*\s*(?::[^=]+)?=[^=]")
 PYTHON = frozenset({"python", "py", "python3", "pycon", "ipython"})
 MARGIN_NAME = re.compile(
     r"^(?:(?:async\s+)?def|class)\s+(\w+)|^(\w+)\s*(?::[^=\n]+)?=[^=]|^import\s+(\w+)", re.MULTILINE
@@ -117,7 +118,12 @@ def solution_source(answer: str, problem: Problem) -> str:
     prompt has before the asked function (imports, helpers) stands before the answer.
     """
     prompt, entry_point = problem.task.get("prompt") or "", problem.task.get("entry_point")
+    form = problem.task.get("form") or ""
+    if form.startswith("literal"):
+        return f"ANSWER = {literal_answer(answer, of_call=form.endswith('input'))!r}\n"
     code = extract_code(answer, entry_point)
+    if form == "snippet":
+        return f"ANSWER = {code!r}\n"
     name = (entry_point or "").partition("(")[0]
     head = re.compile(rf"^(?:async\s+def|def|class)\s+{re.escape(name)}\b", re.MULTILINE)
     asked = head.search(prompt) if name else None
@@ -126,6 +132,20 @@ def solution_source(answer: str, problem: Problem) -> str:
     if defines(code, name):
         return f"{prompt[: asked.start()]}\n{code}"
     return f"{prompt}{'' if prompt.endswith(chr(10)) else chr(10)}{_body(code, _indent_of(prompt, asked.end()))}"
+
+
+def literal_answer(answer: str, *, of_call: bool) -> str:
+    """Return the literal that an answer gives: without tags, fences and `assert f(...) == ...` around it.
+
+    `of_call` takes the arguments of the call, else what it is compared with.
+    """
+    tag = re.search(r"\[ANSWER\](.*?)(?:\[/ANSWER\]|\Z)", answer, re.DOTALL)
+    text = re.sub(r"\A```\w*\n?|\n?```\Z", "", (tag[1] if tag else answer).strip()).strip()
+    asserted = re.fullmatch(r"(?:assert\s+)?f\((.*)\)\s*==\s*(.+)", text, re.DOTALL)
+    if asserted:
+        return asserted[1 if of_call else 2].strip()
+    called = re.fullmatch(r"f\((.*)\)", text, re.DOTALL)
+    return called[1].strip() if of_call and called else text
 
 
 def defines(code: str, name: str) -> bool:
@@ -172,7 +192,11 @@ def _dedent(code: str) -> str:
 def _cut(answer: str, name: str) -> str:
     """Leave out words before the first line of code and after the function."""
     lines = answer.split("\n")
-    start = next(i for i, line in enumerate(lines) if CODE_LINE.match(line) or defines(line, name))
+    start = next(
+        i
+        for i, line in enumerate(lines)
+        if CODE_LINE.match(line) or ASSIGNMENT.match(line) or line.startswith("#")
+    )
     kept = lines[start:]
     defined = next(i for i, line in enumerate(kept) if defines(line, name))
     for i in range(defined + 1, len(kept)):

@@ -9,10 +9,12 @@ processes cannot do, is UNDECIDED. Not covered: several threads of a test callin
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from stepgym.envs.coding.extraction import source_of
 from stepgym.envs.coding.one_process import one_process_program, read_one_process
@@ -37,10 +39,15 @@ from stepgym.sandbox.types import (
     Sandbox,
 )
 
-LIMITS = Limits(wall_s=6.0, memory_mib=512)
+LIMITS = Limits(cpu_s=6.0, wall_s=12.0, memory_mib=512)
 """What a candidate may use; `wall_s` is how long it may keep the tests waiting, over all calls."""
-TESTER_S = 5.0
-"""How long the tests themselves may take besides."""
+TESTER_S = 10.0
+"""CPU time that the tests themselves may use."""
+PATIENCE = 9
+"""A candidate that ran out of time on a busy machine runs again with so much more wall time and the same CPU time."""
+BUSY = 20.0
+"""Percent of the last ten seconds in which some process waited for a CPU: a machine is busy from here on."""
+PRESSURE = Path("/proc/pressure/cpu")
 TESTER_MEMORY_MIB = 1024
 MAX_SOURCE_BYTES = 8 << 20
 WORDS = {
@@ -64,13 +71,13 @@ def grade(
     preambles: Sequence[str | None] | None = None,
     strict: bool = False,
     one_process: bool = False,
-    limits: Limits = LIMITS,
+    limits: Limits | Sequence[Limits] = LIMITS,
 ) -> list[Verdict]:
     """Grade each solution by its tests, all of them in one batch; verdicts in the same order.
 
     `tests` are source text or data, see `stepgym.envs.coding.styles`; their style is recognised by their form unless
     `styles` names it. `prompts` are trusted: helper functions that tests use are taken from there and not from the
-    solution. `preambles` are trusted source that stands before the solution. `strict` makes a verdict UNDECIDED that
+    solution. `preambles` are trusted source that stands before the solution. `limits` are one for all or one each. `strict` makes a verdict UNDECIDED that
     rests on what the candidate's own classes say. `one_process` runs tests beside the solution, where a solution can
     forge the verdict; every such verdict says so.
 
@@ -87,8 +94,9 @@ def grade(
     ):
         if column is not None and (isinstance(column, str) or len(column) != count):
             raise ValueError(f"{name} must be a list as long as solutions ({count})")
+    each = [limits] * count if isinstance(limits, Limits) else list(limits)
     verdicts: dict[int, Verdict] = {}
-    pairs: dict[int, Pair] = {}
+    pairs: dict[int, PairTask] = {}
     programs: dict[int, tuple[str, Task]] = {}
     together: dict[int, Program] = {}
     for i, text in enumerate(tests):
@@ -107,15 +115,15 @@ def grade(
         if task.style == "stdio":
             programs[i] = (source, task)
         elif one_process:
-            together[i] = one_process_program(source, task, entry_point, prompt, limits=limits)
+            together[i] = one_process_program(source, task, entry_point, prompt, limits=each[i])
         else:
-            pairs[i] = _pair(source, task, entry_point, prompt, limits)
+            pairs[i] = PairTask(source, task, entry_point, prompt, each[i])
     if pairs:
-        for i, result in zip(pairs, sandbox.run_pairs(list(pairs.values()))):
-            verdicts[i] = _verdict(result, strict=strict)
+        verdicts |= zip(pairs, _grade_pairs(list(pairs.values()), sandbox, strict=strict))
     if programs:
-        verdicts.update(
-            zip(programs, grade_stdio(list(programs.values()), sandbox=sandbox, limits=limits))
+        allowed = [each[i] for i in programs]
+        verdicts |= zip(
+            programs, grade_stdio(list(programs.values()), sandbox=sandbox, limits=allowed)
         )
     if together:
         for i, run in zip(together, sandbox.run(list(together.values()))):
@@ -150,22 +158,66 @@ def _unreadable(solution: str) -> str:
 ENTRY_POINT = re.compile(r"[^\W\d]\w*(?:\(\)\.[^\W\d]\w*)?")
 
 
-def _pair(
-    solution: str, task: Task, entry_point: str | None, prompt: str | None, limits: Limits
-) -> Pair:
-    wall_s = None if limits.wall_s is None else limits.wall_s + TESTER_S
-    candidate_limits = replace(limits, wall_s=wall_s)
-    tester_limits = Limits(
-        wall_s=wall_s, memory_mib=TESTER_MEMORY_MIB, max_processes=None, output_bytes=1 << 20
-    )
-    source = tester_program(
-        task, entry_point=entry_point, prompt=prompt, candidate_s=limits.wall_s or 1e9
-    )
-    files = dict(task.data_files)
-    return Pair(
-        Program(solution, files=files, limits=candidate_limits),
-        Program(source, files=files, limits=tester_limits),
-    )
+class PairTask(NamedTuple):
+    """One solution and what it is graded by."""
+
+    solution: str
+    task: Task
+    entry_point: str | None
+    prompt: str | None
+    limits: Limits
+
+    def pair(self, patience: int = 1) -> Pair:
+        """Return the two programs. `patience` multiplies the time for which the tests wait."""
+        wall_s = None if self.limits.wall_s is None else self.limits.wall_s * patience
+        tests_s = TESTER_S if self.task.style != "reference" else self.limits.cpu_s or 1e9
+        whole_s = None if wall_s is None else wall_s + tests_s
+        candidate = replace(self.limits, wall_s=whole_s)
+        tester = Limits(
+            cpu_s=tests_s,
+            wall_s=whole_s,
+            memory_mib=TESTER_MEMORY_MIB,
+            max_processes=None,
+            output_bytes=1 << 20,
+        )
+        source = tester_program(
+            self.task,
+            entry_point=self.entry_point,
+            prompt=self.prompt,
+            candidate_s=1e9 if wall_s is None else wall_s,
+        )
+        files = dict(self.task.data_files)
+        return Pair(
+            Program(self.solution, files=files, limits=candidate),
+            Program(source, files=files, limits=tester),
+        )
+
+
+def _grade_pairs(tasks: Sequence[PairTask], sandbox: Sandbox, *, strict: bool) -> list[Verdict]:
+    results = sandbox.run_pairs([task.pair() for task in tasks])
+    late = [i for i, result in enumerate(results) if _out_of_time(result)]
+    if late and _machine_is_busy():
+        again = sandbox.run_pairs([tasks[i].pair(PATIENCE) for i in late])
+        for i, result in zip(late, again):
+            results[i] = result
+    return [_verdict(result, strict=strict) for result in results]
+
+
+def _out_of_time(result: PairResult) -> bool:
+    """Whether elapsed time, and not CPU time, ended a check."""
+    report = _read_report(result.report)
+    broken = (report or {}).get("broken")
+    if broken is not None:
+        return broken[0] == "timeout" or result.candidate.outcome is Outcome.WALL_TIME
+    return result.tester.outcome is Outcome.WALL_TIME
+
+
+def _machine_is_busy() -> bool:
+    try:
+        share = re.search(r"some avg10=([\d.]+)", PRESSURE.read_text())
+        return share is not None and float(share[1]) > BUSY
+    except OSError:  # a kernel without pressure information
+        return os.getloadavg()[0] > (os.cpu_count() or 1)
 
 
 def _verdict(result: PairResult, *, strict: bool) -> Verdict:

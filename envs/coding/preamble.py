@@ -42,11 +42,16 @@ def with_preamble(
     """
     if preamble is None:
         in_class = entry_point is not None and entry_point.partition("(")[0] == "Solution"
-        preamble = LEETCODE + _nodes(tests) if in_class else ""
+        preamble = leetcode(tests) if in_class else ""
     if not preamble:
         return solution
     first = "".join(FUTURE.findall(solution))
     return f"{first}{preamble}\n{FUTURE.sub('', solution) if first else solution}"
+
+
+def leetcode(tests: str) -> str:
+    """Return what LeetCode's editor puts before a solution."""
+    return LEETCODE + _nodes(tests)
 
 
 def _nodes(tests: str) -> str:

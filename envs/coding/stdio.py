@@ -22,7 +22,7 @@ FRACTION = re.compile(r"(?<![\w.])[+-]?\d*\.\d+(?:[eE][+-]?\d+)?(?![\w.])")
 
 
 def grade_stdio(
-    jobs: Sequence[tuple[str, Task]], *, sandbox: Sandbox, limits: Limits
+    jobs: Sequence[tuple[str, Task]], *, sandbox: Sandbox, limits: Sequence[Limits]
 ) -> list[Verdict]:
     """Grade programs by what they print; one batch of runs, one of comparisons."""
     settings = [_settings(task) for _, task in jobs]
@@ -35,7 +35,7 @@ def grade_stdio(
                     setting["language"],
                     stdin=case["stdin"],
                     files=task.data_files,
-                    limits=limits,
+                    limits=limits[number],
                 )
             )
             owners.append(number)

@@ -8,6 +8,7 @@
 | `calls` | a table `[[args, kwargs], expected]`, as Python objects or JSON |
 | `stdio` | `{"cases": [{"stdin", "stdout"}], "checker", "tolerance", "language"}`; `stdout` may list several answers |
 | `property` | `{"strategies", "reference"}`: see `stepgym.envs.coding.property` |
+| `reference` | `{"reference", "inputs", "tolerance", "equality"}`: inputs packed by `pack_inputs` |
 
 Published forms of the last but two (APPS, LiveCodeBench) are read by `stepgym.envs.coding.published_forms`.
 """
@@ -28,8 +29,8 @@ from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import unknown_name
 from stepgym.sandbox.runner.codec import Packer, Unsendable
 
-STYLES = ("check", "files", "asserts", "calls", "stdio", "property")
-NEED_ENTRY_POINT = ("check", "calls", "property")
+STYLES = ("check", "files", "asserts", "calls", "stdio", "property", "reference")
+NEED_ENTRY_POINT = ("check", "calls", "property", "reference")
 Tests = str | Mapping[str, Any] | Sequence[Any]
 
 TEST_FILE = re.compile(
@@ -48,6 +49,7 @@ HARNESS = (
     "patches",
     "test_files",
     "property_tests",
+    "reference_tests",
     "judging",
 )
 """Modules of the tester's side, each after those it imports."""
@@ -155,7 +157,13 @@ def _read_data(data: Any, style: str | None, entry_point: str | None, *, from_js
         raise TestsError(f"tests {data!r:.80} are of no known style; known: {', '.join(STYLES)}")
     if "style" in data and style is None:
         style = read_tests("", style=data["style"]).style
-    keys = (("strategies", "property"), ("cases", "stdio"), ("calls", "calls"), ("source", ""))
+    keys = (
+        ("strategies", "property"),
+        ("reference", "reference"),
+        ("cases", "stdio"),
+        ("calls", "calls"),
+        ("source", ""),
+    )
     found = next((known for key, known in keys if key in data), None)
     if found is None:
         raise TestsError(
@@ -201,7 +209,7 @@ def judging_arguments(
     options: dict[str, Any] = {"source": task.source}
     if task.style == "calls":
         options = _call_table(task)
-    elif task.style == "property":
+    elif task.style in ("property", "reference"):
         options = {key: value for key, value in task.data.items() if key != "style"}
     elif task.style == "files":
         options["support"] = dict(task.support)
@@ -268,6 +276,14 @@ def _call(number: int, call: Any, data: Mapping[str, Any]) -> tuple[list[Any], d
     if not all(isinstance(name, str) and name.isidentifier() for name in call[1]):
         return list(call), {}
     return list(call[0]), dict(call[1])
+
+
+def pack_inputs(inputs: Sequence[Sequence[Any]]) -> Any:
+    """Return lists of arguments in the JSON-able form that tests of the style `reference` take."""
+    try:
+        return Packer(_refuse).pack([list(args) for args in inputs])
+    except Unsendable as error:
+        raise TestsError(f"the inputs cannot be handed over: {error}") from None
 
 
 def _refuse(value: Any) -> Any:

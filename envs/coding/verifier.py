@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,10 +21,16 @@ class CodingVerifier:
     """
 
     def __init__(
-        self, sandbox: str | Sandbox = "auto", *, limits: Limits = LIMITS, **options: Any
+        self,
+        sandbox: str | Sandbox = "auto",
+        *,
+        limits: Limits = LIMITS,
+        strict: bool = False,
+        **options: Any,
     ) -> None:
         self.sandbox = sandbox
         self.limits = limits
+        self.strict = strict
         self.options = options
         self._opened: Sandbox | None = None
 
@@ -35,24 +42,42 @@ class CodingVerifier:
             solution_source(answer, problem)
             for problem, answer in zip(problems, answers, strict=True)
         ]
-        tasks = [problem.task for problem in problems]
+        verdicts: dict[int, Verdict] = {}
+        for one_process in (False, True):
+            chosen = [
+                i for i, p in enumerate(problems) if bool(p.task.get("one_process")) is one_process
+            ]
+            verdicts |= zip(chosen, self._grade(problems, sources, chosen, one_process))
         return [
             verdict
             if verdict.status is not Status.INCORRECT or answer.strip()
             else _nothing(verdict)
-            for verdict, answer in zip(
-                grade(
-                    sources,
-                    tests=[task["tests"] for task in tasks],
-                    entry_points=[task.get("entry_point") for task in tasks],
-                    prompts=[task.get("prompt") for task in tasks],
-                    styles=[task.get("style") for task in tasks],
-                    sandbox=self._open(),
-                    limits=self.limits,
-                ),
-                answers,
-            )
+            for answer, verdict in zip(answers, (verdicts[i] for i in range(len(problems))))
         ]
+
+    def _grade(
+        self,
+        problems: Sequence[Problem],
+        sources: Sequence[str],
+        chosen: Sequence[int],
+        one_process: bool,
+    ) -> list[Verdict]:
+        """Grade the chosen answers; a task says by `one_process` that its tests run beside the answer."""
+        if not chosen:
+            return []
+        tasks = [problems[i].task for i in chosen]
+        return grade(
+            [sources[i] for i in chosen],
+            tests=[task["tests"] for task in tasks],
+            entry_points=[task.get("entry_point") for task in tasks],
+            prompts=[task.get("prompt") for task in tasks],
+            styles=[task.get("style") for task in tasks],
+            preambles=[task.get("preamble") for task in tasks],
+            strict=self.strict,
+            one_process=one_process,
+            sandbox=self._open(),
+            limits=[replace(self.limits, **task.get("limits", {})) for task in tasks],
+        )
 
     def close(self) -> None:
         """Close the sandbox if it was opened here; the next answer opens it again."""

@@ -26,15 +26,18 @@ from stepgym.envs.maths.completions import Visible, from_json, next_question, un
 from stepgym.envs.maths.formulas import find_formulas
 from stepgym.envs.maths.hedges import leads_in_doubt, negated, retraction, says_operation
 from stepgym.envs.maths.phrases import COPULAS, Phrase, last_label, last_phrase
+from stepgym.envs.maths.reading import read
 from stepgym.envs.maths.statements import (
     Stated,
     has_words,
     is_sentence,
+    named,
     said_yes_or_no,
     stated,
     stated_choice,
     word_leads,
 )
+from stepgym.envs.maths.textual import choice, date, time_of_day
 
 
 class Extraction(NamedTuple):
@@ -99,6 +102,7 @@ _BOILERPLATE = ("I hope it is correct", "I hope this is correct", "Let me know i
 """What may follow the last sentence; a note counts only as the last line."""
 _BOLD = re.compile(r"(?<![\w)\]}*])\*\*(?=[^\s*])[^*\n]{1,400}+(?<!\s)\*\*(?![\w(*])")
 """`**42**`, but not the powers of `(x)**2 + y**2`."""
+_LOWER_LETTER = re.compile(r"\(?[a-j][).]?")
 _THREE_WORDS = re.compile(r"\b[a-z]{2,} [a-z]{2,} [a-z]{2,}\b")
 _DIGIT = re.compile(r"\d")
 _SHORT_CHARS = 120
@@ -112,10 +116,15 @@ CHOICE = Kind(is_choice=True)
 
 def extract_answer(text: str, *, kind: Kind = ANSWER) -> Extraction:
     """Find the answer in a completion; never raises, and a bare answer is found as it stands."""
-    if (_SIMPLE.match(text) or _PLAIN.match(text)) and "box" not in text and "**" not in text:
+    if (
+        not kind.is_choice
+        and (_SIMPLE.match(text) or _PLAIN.match(text))
+        and "box" not in text
+        and "**" not in text
+    ):
         if "*" in text and (inner := _EMPHASISED.match(text)) is not None:
             return Extraction(inner.group(1), inner.span(1), "bare")
-        label = None if kind.is_choice or kind.is_reference else _LABEL.match(text)
+        label = None if kind.is_reference else _LABEL.match(text)
         begin = label.end() if label else 0
         return Extraction(text[begin:], (begin, len(text)), "answer is" if label else "bare")
     seen = visible(text)
@@ -332,15 +341,10 @@ def _is_stated(piece: str, kind: Kind) -> bool:
 
 
 def _is_readable(piece: str) -> bool:
-    # The parser and its tables load with the first text that needs them.
-    from stepgym.envs.maths.reading import read
-    from stepgym.envs.maths.textual import choice
-
     return read(piece).node is not None or bool(choice(piece)) or _is_date_or_time(piece)
 
 
 def _is_date_or_time(piece: str) -> bool:
-    from stepgym.envs.maths.textual import date, time_of_day  # most answers need none of it
 
     return bool(time_of_day(piece) or date(piece))
 
@@ -396,6 +400,8 @@ def _bare(seen: Visible, kind: Kind) -> Extraction | None:
         chosen = stated_choice(text, start, end)
         if chosen is not None:
             return Extraction(chosen.text, chosen.span, chosen.how)
+        if _LOWER_LETTER.fullmatch(stripped):
+            return whole._replace(text=stripped.upper())
         return None if is_sentence(stripped) else whole
     if len(stripped) > _SHORT_CHARS and _is_prose(stripped):
         return None
@@ -403,9 +409,10 @@ def _bare(seen: Visible, kind: Kind) -> Extraction | None:
     if label is not None:
         start = label.end()
         whole = Extraction(text[start:end], (start, end), "answer is")
-    if "\n\n" in stripped or _is_stated(text[start:end].strip(), kind):
-        return None
-    return whole
+    name = named(text, start, end)
+    if name is not None:
+        return Extraction(name.text, name.span, name.how)
+    return None if "\n\n" in stripped or _is_stated(text[start:end].strip(), kind) else whole
 
 
 def _is_prose(piece: str) -> bool:

@@ -80,8 +80,9 @@ _NUMBER_WORDS = (
     "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|"
     "eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|million"
 )
+_PART_WORDS = "half|halves|thirds?|quarters?|fourths?|fifths?|sixths?|eighths?|tenths?"
 _SAID_NUMBER = re.compile(
-    rf"\b(?:is|are|equals|has|have|of)\s((?:{_NUMBER_WORDS})(?:[-\s](?:and\s)?(?:{_NUMBER_WORDS}))*)\b",
+    rf"\b(?:is|are|equals|has|have|of)\s((?:{_NUMBER_WORDS})(?:[-\s](?:and\s)?(?:{_NUMBER_WORDS}))*(?:[-\s](?:{_PART_WORDS}))?)\b",
     re.IGNORECASE,
 )
 _YES_NO = re.compile(r"\W{0,4}(yes|no|true|false)\b[,.;:]?\s", re.IGNORECASE)
@@ -96,11 +97,20 @@ _CHOICE_LAST = re.compile(
     r"(?:\b(?:option|choice|answer|letter|statement)\s|"
     r"\b(?:is|be|choose|pick|select|it['’]s|say|are)\s(?:option |choice |answer )?)"
     r"[*$({\[\\text ]{0,9}([A-J])(?=[\W_]{0,6}\Z)|"
-    r"(?<![\w)])\(([A-J])\)(?=\W{0,6}\Z)|"
-    r"\A\W{0,3}(?:option|choice)?\s?[*(]{0,3}([A-J])[*)]{0,3} (?:is|must be) (?:the )?(?:correct|right|answer|true)\b",
+    r"(?<![\w)])\(([A-J])\)(?=\W{0,6}\Z)|[选選]\s?\(?([A-J])\)?\W{0,4}\Z|"
+    r"\A\W{0,3}(?:(?:so|thus|hence|therefore|then),?\s)?(?:option|choice)?\s?[*(]{0,3}([A-J])[*)]{0,3} (?:is|must be) (?:the )?(?:correct|right|answer|true)\b",
     re.IGNORECASE,
 )
 _LEADING_WORD = re.compile(r"(?<![\w\\])[^\W\d_][^\W\d_A-Z]{2,}(?=[\s:=,.]|\Z)")
+_CHOICE_CONCLUDED = re.compile(
+    r"\b(?:so|hence|thus|therefore),? (?:it is |it['’]s |the answer is )?[*(]{0,3}([A-J])\W{0,6}\Z"
+)
+_ORDINAL = re.compile(r"\d+(?:st|nd|rd|th)")
+_SIGN_WORD = re.compile(r"(?:\A|(?<=\s))(?:minus|negative)\Z")
+_NAMED = re.compile(
+    r"\W{0,3}(?:it|this|that|the [a-z]+(?: [a-z]+){0,3}) (?:is|are|was) ([A-Za-z]+(?: [A-Za-z]+){0,2})\W{0,3}\Z",
+    re.IGNORECASE,
+)
 _NUMBER_OR_FORMULA = re.compile(r"[\d#\\]")
 _RIGHT_SIDE = re.compile(r"(?<![<>!:=\\])=(?!=)")
 _VARIABLE = re.compile(r"[A-Za-z]|\\(?:alpha|beta|gamma|theta|lambda|mu|phi|omega)")
@@ -159,16 +169,24 @@ def stated(text: str, start: int, end: int, *, only: bool = False) -> Stated | N
     chosen = _chosen(runs, skeletons)
     if only and (len(runs) > 1 or not _STATING.search(skeletons[0])):
         return None
+    sign = _SIGN_WORD.search(skeletons[chosen])
+    if sign is not None and (chosen == 0 or sign.start() > 0) and len(runs[chosen].parts) == 1:
+        skeletons[chosen] = skeletons[chosen][: sign.start()].rstrip()
+    else:
+        sign = None
     if hedged(_marked(skeletons, chosen)):
         return None
-    return _taken(text, runs[chosen])
+    found = _taken(text, runs[chosen])
+    if _ORDINAL.fullmatch(found.text) and skeletons[chosen + 1][:1].isalpha():
+        return None  # `the 42nd prime`
+    return found if sign is None else found._replace(text=f"-{found.text}")
 
 
 def stated_choice(text: str, start: int, end: int) -> Stated | None:
     """Return the letter that a sentence chooses (`I think it's (D).`), or `None`."""
     sentence = text[max(start, end - MAX_CHARS) : end]
     offset = end - len(sentence)
-    match = _CHOICE_FIRST.match(sentence)
+    match = _CHOICE_FIRST.match(sentence) or _CHOICE_CONCLUDED.search(sentence)
     if match is None:
         match = _CHOICE_LAST.search(sentence)
         if match is None or num_letters(sentence) > 1:
@@ -188,6 +206,14 @@ def said_yes_or_no(text: str, start: int, end: int) -> Stated | None:
     if match is None or _BUT.search(text, match.end(), end):
         return None
     return Stated(match.group(1), match.span(1), "yes or no")
+
+
+def named(text: str, start: int, end: int) -> Stated | None:
+    """Return the name that a sentence without numbers gives: `It is Monday.`"""
+    match = _NAMED.fullmatch(text, start, min(end, start + 100)) if end - start <= 100 else None
+    if match is None or is_unit(match.group(1)):
+        return None
+    return Stated(match.group(1), match.span(1), "name")
 
 
 def _in_words(sentence: str, start: int) -> Stated | None:

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepgym.envs.files import DataFileError, final_reference, load_file_set, read_rows
+from stepgym.envs.files import final_reference, load_file_set
 from stepgym.envs.maths import MathVerifier
 from stepgym.envs.registry import load_env
+from stepgym.envs.rows import DataFileError, read_rows
 
 GSM8K = {
     "question": "Natalia sold 48 clips, then half as many. How many?",

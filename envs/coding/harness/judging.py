@@ -10,7 +10,13 @@ import random
 import re
 import sys
 
-from stepgym.envs.coding.harness import assert_styles, call_tables, property_tests, test_files
+from stepgym.envs.coding.harness import (
+    assert_styles,
+    call_tables,
+    property_tests,
+    reference_tests,
+    test_files,
+)
 from stepgym.envs.coding.harness.binding import Declared, UnusableTestsError
 from stepgym.envs.coding.harness.failures import MAX_DIGITS, describe, is_missing_package
 from stepgym.envs.coding.harness.patches import Patches
@@ -22,6 +28,7 @@ RUNNERS = {
     "files": test_files.run_files,
     "calls": call_tables.run_calls,
     "property": property_tests.run_property,
+    "reference": reference_tests.run_reference,
 }
 
 

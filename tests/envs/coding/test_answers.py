@@ -14,7 +14,7 @@ from stepgym.envs.coding import extract_code, grade
 from stepgym.envs.coding.extraction import solution_source
 from stepgym.envs.coding.problems import code_problems, make_code
 from stepgym.envs.coding.verifier import CodingVerifier
-from stepgym.envs.files import DataFileError
+from stepgym.envs.rows import DataFileError
 from stepgym.envs.types import Problem, Status
 from stepgym.sandbox.types import Sandbox
 

@@ -1,0 +1,1 @@
+"""Named data sets: one file for each, or for each family that shares a format."""

@@ -1,0 +1,239 @@
+"""Rows of data files: JSONL, JSON and Parquet, plain or compressed with gzip or Zstandard.
+
+The format is recognised by content, not by name. An error names file, line and column. Files are read whole; a million
+rows is the size in mind.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stepgym.plugins.errors import UserError
+from stepgym.plugins.names import unknown_name
+
+GZIP, ZSTANDARD, PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
+LISTS = ("data", "rows", "examples", "train", "test")
+"""Keys under which a JSON object may hold its rows."""
+
+
+class DataFileError(UserError):
+    """A data file that cannot be used; the message names file, line, column and the way out."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a data file and where it stands."""
+
+    path: Path
+    line: int
+    """Counted from 1: of a JSON file the line, of a Parquet file the row."""
+    data: dict[str, Any]
+
+    def text(self, column: str) -> str:
+        """Return a column's text; numbers are written out. Raises `DataFileError` for anything else."""
+        if column not in self.data:
+            raise self.error(f"no column {column!r}; its columns: {', '.join(self.data) or 'none'}")
+        value = self.data[column]
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return str(value)
+        if not isinstance(value, str):
+            raise self.error(
+                f"column {column!r} is {type(value).__name__} {repr(value)[:60]}; it must be text or a number"
+            )
+        if not value.strip():
+            raise self.error(f"column {column!r} is empty; fill it or leave the row out")
+        return value
+
+    def json(self, column: str) -> Any:
+        """Return a column's data, read as JSON if the column is text. Raises `DataFileError`."""
+        value = self.data.get(column)
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise self.error(f"column {column!r} is no JSON: {error}") from error
+
+    def error(self, message: str) -> DataFileError:
+        return DataFileError(f"{self.path}, line {self.line}: {message}")
+
+
+def read_rows(path: str | Path) -> list[Row]:
+    """Read a data file; at least one row. Raises `DataFileError`."""
+    file = Path(path)
+    if not file.is_file():
+        raise DataFileError(
+            f"{file}: no such file; give the path of a JSONL, JSON or Parquet file, plain, .gz or .zst"
+        )
+    data = _decompressed(file)
+    rows = _parquet_rows(file, data) if data.startswith(PARQUET) else _json_rows(file, data)
+    if not rows:
+        raise DataFileError(f"{file}, line 1: the file is empty; it needs at least one row")
+    return rows
+
+
+def find_column(
+    row: Row, given: str | None, known: Sequence[str], role: str, *, taken: str | None = None
+) -> str:
+    """Return the column for a role: the given one, or the first known name that the row has."""
+    if given is not None:
+        if given not in row.data:
+            fault = unknown_name(f"{role} column", given, row.data, dotted=False)
+            raise row.error(str(fault))
+        return given
+    for column in known:
+        if column in row.data and column != taken:
+            return column
+    raise row.error(
+        f"no {role} column: looked for {', '.join(known)}; found {', '.join(row.data) or 'none'}; "
+        f"name it with {role}=COLUMN"
+    )
+
+
+def _decompressed(file: Path) -> bytes:
+    data = file.read_bytes()
+    try:
+        if data.startswith(GZIP):
+            return gzip.decompress(data)
+        if data.startswith(ZSTANDARD):
+            return _zstandard(file, data)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise DataFileError(f"{file}: the compressed file is broken: {error}") from error
+    return data
+
+
+def _zstandard(file: Path, data: bytes) -> bytes:
+    try:
+        import pyarrow
+    except ImportError:
+        raise DataFileError(
+            f"{file} is compressed with Zstandard, which needs pyarrow: pip install pyarrow"
+        ) from None
+    with pyarrow.CompressedInputStream(pyarrow.BufferReader(data), "zstd") as stream:
+        return bytes(stream.read())
+
+
+def _parquet_rows(file: Path, data: bytes) -> list[Row]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise DataFileError(
+            f"{file} is a Parquet file, which needs pyarrow: pip install pyarrow"
+        ) from None
+    try:
+        table = parquet.read_table(pyarrow.BufferReader(data))
+    except pyarrow.ArrowInvalid as error:
+        raise DataFileError(f"{file}: not a readable Parquet file: {error}") from error
+    return [Row(file, number, data) for number, data in enumerate(table.to_pylist(), start=1)]
+
+
+def _json_rows(file: Path, data: bytes) -> list[Row]:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        byte = error.start - data.rfind(b"\n", 0, error.start)
+        raise DataFileError(
+            f"{file}, line {line}, byte {byte}: not UTF-8 ({error.reason}); save the file as UTF-8"
+        ) from error
+    if text.lstrip().startswith("["):
+        return _array_rows(file, text)
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if len(lines) > 1 and not _is_object(lines[0][1]) and _is_object(text):
+        rows = _rows_in(file, json.loads(text))
+        if not rows:
+            raise DataFileError(f"{file}, line 1: the object holds no rows; give a list of objects")
+        return rows
+    rows = [Row(file, number, _object(file, number, line)) for number, line in lines]
+    return (_rows_in(file, rows[0].data) or rows) if len(rows) == 1 else rows
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _object(file: Path, line: int, text: str) -> dict[str, Any]:
+    try:
+        return _checked(file, line, json.loads(text), text)
+    except UserError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise _broken(file, error, line, text) from error
+
+
+def _checked(file: Path, line: int, value: Any, text: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise DataFileError(
+            f"{file}, line {line}: a {type(value).__name__}, not an object: {text[:60]!r}; "
+            "each row must be one JSON object"
+        )
+    return value
+
+
+def _broken(file: Path, error: Exception, line: int, text: str) -> DataFileError:
+    """Return the error for a row that is no JSON; `line` is where the row begins."""
+    column, fault = 1, "nested too deeply"
+    if isinstance(error, json.JSONDecodeError):
+        line, column, fault = line + error.lineno - 1, error.colno, error.msg
+    elif isinstance(error, ValueError):  # an integer of more digits than Python reads
+        return DataFileError(f"{file}, line {line}: {error}; write it as text")
+    if text.startswith("version https://git-lfs"):
+        fault = "a Git LFS pointer in place of the file; run git lfs pull"
+    return DataFileError(
+        f"{file}, line {line}, column {column}: broken JSON ({fault}): {text[:60]!r}; "
+        "each row must be one JSON object"
+    )
+
+
+def _array_rows(file: Path, text: str) -> list[Row]:
+    """Read the objects of a JSON array, each with the line on which it begins."""
+    decoder = json.JSONDecoder()
+    rows: list[Row] = []
+    place, line, counted = text.index("[") + 1, 1, 0
+    while True:
+        place = _skip(text, place, " \t\r\n,")
+        line += text.count("\n", counted, place)
+        counted = place
+        if place >= len(text):
+            raise DataFileError(f"{file}, line {line}: the array is not closed")
+        if text[place] == "]":
+            return rows
+        begin = place
+        try:
+            data, place = decoder.raw_decode(text, begin)
+        except json.JSONDecodeError as error:
+            raise _broken(file, error, 1, text[begin : begin + 60]) from error
+        except (ValueError, RecursionError) as error:
+            raise _broken(file, error, line, text[begin : begin + 60]) from error
+        _checked(file, line, data, text[begin : begin + 60])
+        rows.append(Row(file, line, data))
+
+
+def _skip(text: str, place: int, blanks: str) -> int:
+    while place < len(text) and text[place] in blanks:
+        place += 1
+    return place
+
+
+def _rows_in(file: Path, data: dict[str, Any]) -> list[Row]:
+    """Return the rows that one object holds, under a known key or by name; none if it is a row itself."""
+    for key in LISTS:
+        found = data.get(key)
+        if isinstance(found, list) and found and all(isinstance(row, dict) for row in found):
+            return [Row(file, number, row) for number, row in enumerate(found, start=1)]
+    if len(data) > 1 and all(isinstance(row, dict) for row in data.values()):
+        return [
+            Row(file, number, {"id": name, **row})
+            for number, (name, row) in enumerate(data.items(), start=1)
+        ]
+    return []

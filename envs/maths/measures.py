@@ -131,10 +131,13 @@ class ScalarJudge:
             self.used("symbolic")
             return self.last_rung(a, b)
         if word.equal is False:
-            for convention in (_decimal_logarithms, _short_arccot, families.name_constants):
+            for convention in _CONVENTIONS if has(a, "f") or has(b, "f") else ():
                 p, q = convention(a), convention(b)
                 if (p, q) != (a, b) and same_scalar(p, q, self.rng).equal:
                     return True
+            p, q = families.name_constants(a), families.name_constants(b)
+            if (p, q) != (a, b) and same_scalar(p, q, self.rng).equal:
+                return True
             called_alike = families.rename_constants(a, b)
             if (
                 called_alike is not None
@@ -269,6 +272,9 @@ def _short_arccot(node: Any) -> Any:
     return _mapped(
         node, lambda n: ("f", "arctan", (("/", 1, n[2][0]),)) if n[:2] == ("f", "arccot") else n
     )
+
+
+_CONVENTIONS = (_decimal_logarithms, _short_arccot)
 
 
 def _mapped(node: Any, change: Callable[[tuple[Any, ...]], Any]) -> Any:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from stepgym.agents import boundary
@@ -46,6 +46,15 @@ class ChatBackend(Protocol):
 
 
 @runtime_checkable
+class StreamsCompletions(Protocol):
+    """A backend that sends a completion in chunks, as it is generated."""
+
+    def stream(self, request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """Yield the chunks of a chat completion. Raises `BackendError` before the first one."""
+        ...
+
+
+@runtime_checkable
 class CompletesChats(Protocol):
     """A policy in front of a server: requests are passed on to it as they are."""
 
@@ -54,6 +63,10 @@ class CompletesChats(Protocol):
 
     def complete_chat(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the server's response to a chat-completion request. Raises `BackendError`."""
+        ...
+
+    def stream_chat(self, request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """Yield the chunks of the server's response. Raises `BackendError` before the first one."""
         ...
 
 
@@ -70,6 +83,9 @@ class ServerBackend:
         if not isinstance(response, Mapping) or not isinstance(response.get("choices"), list):
             raise BackendError(502, f"no chat completion: {response!r:.200}", kind="upstream_error")
         return response
+
+    def stream(self, request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        return self._policy.stream_chat(request)
 
     def close(self) -> None:
         pass
@@ -181,3 +197,69 @@ def completion(model: str, steps: Sequence[Step]) -> dict[str, Any]:
             },
         },
     }
+
+
+def chunks_of(response: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield a finished chat completion as the chunks of a stream, usage last."""
+    head = {name: response.get(name) for name in ("id", "created", "model")}
+    head["object"] = "chat.completion.chunk"
+    for choice in response.get("choices") or ():
+        message = dict(choice.get("message") or {})
+        if calls := message.get("tool_calls"):
+            message["tool_calls"] = [{"index": at, **call} for at, call in enumerate(calls)]
+        index = choice.get("index", 0)
+        yield {**head, "choices": [{"index": index, "delta": message, "finish_reason": None}]}
+        end = {"index": index, "delta": {}, "finish_reason": choice.get("finish_reason", "stop")}
+        yield {**head, "choices": [end]}
+    yield {**head, "choices": [], "usage": response.get("usage")}
+
+
+def join_chunks(chunks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the chat completion that a stream's chunks make; without its usage, one token per chunk of text."""
+    choices: dict[int, dict[str, Any]] = {}
+    usage: Any = None
+    num_texts = 0
+    for chunk in chunks:
+        usage = chunk.get("usage") or usage
+        for part in chunk.get("choices") or ():
+            index = part.get("index", 0)
+            message: dict[str, Any] = {"role": "assistant", "content": None}
+            choice = choices.setdefault(
+                index, {"index": index, "message": message, "finish_reason": None}
+            )
+            delta = part.get("delta") or {}
+            num_texts += bool(delta.get("content") or delta.get("tool_calls"))
+            _join_delta(choice["message"], delta)
+            if part.get("finish_reason"):
+                choice["finish_reason"] = part["finish_reason"]
+            if part.get("token_ids"):
+                choice["token_ids"] = choice.get("token_ids", []) + list(part["token_ids"])
+            if content := (part.get("logprobs") or {}).get("content"):
+                before = choice.setdefault("logprobs", {"content": []})
+                before["content"] = before["content"] + list(content)
+    first: Mapping[str, Any] = chunks[0] if chunks else {}
+    head = {name: first.get(name) for name in ("id", "created", "model")}
+    counted = {"prompt_tokens": 0, "completion_tokens": num_texts, "total_tokens": num_texts}
+    return {
+        **head,
+        "object": "chat.completion",
+        "choices": [choices[index] for index in sorted(choices)],
+        "usage": usage or counted,
+    }
+
+
+def _join_delta(message: dict[str, Any], delta: Mapping[str, Any]) -> None:
+    """Add a chunk's part of a message to what came before."""
+    for name, value in delta.items():
+        if name == "tool_calls":
+            calls = message.setdefault("tool_calls", [])
+            for part in value or ():
+                at = part.get("index", len(calls))
+                while len(calls) <= at:
+                    calls.append({"id": None, "type": "function", "function": {}})
+                call, function = calls[at], part.get("function") or {}
+                call["id"] = part.get("id") or call["id"]
+                for key in function:
+                    call["function"][key] = call["function"].get(key, "") + (function[key] or "")
+        elif isinstance(value, str) and name != "role":
+            message[name] = (message.get(name) or "") + value

@@ -52,3 +52,12 @@ def without_secrets(text: str) -> str:
     if "://" not in text:
         return text
     return re.sub(r"(?<=://)([^\s/?#]*@)?([^\s?#]*)(\?[^\s#]*)?", r"\2", text)
+
+
+def tokenizer_of(policy: Any) -> dict[str, str] | None:
+    """Return name and hash of the tokenizer in a policy's description, or in that of the policy inside it."""
+    while isinstance(policy, Mapping):
+        if isinstance(policy.get("tokenizer"), Mapping):
+            return dict(policy["tokenizer"])
+        policy = policy.get("policy")
+    return None

@@ -2,7 +2,8 @@
 
 Each episode has a URL of its own, with a secret in its path. A call counts against the episode's budget; once it is
 spent, the answer is status 402. Served are `POST chat/completions`, with and without `stream`, and `GET models`.
-Anything else is a JSON error, and so is whatever goes wrong. A stream is sent once the completion is finished.
+Anything else is a JSON error, and so is whatever goes wrong. A served model's stream is passed on as it comes; a policy
+of this process sends its text at once.
 """
 
 from __future__ import annotations
@@ -11,16 +12,23 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from stepgym.agents import boundary
-from stepgym.agents.chat_backends import BackendError, ChatBackend
+from stepgym.agents.chat_backends import (
+    BackendError,
+    ChatBackend,
+    StreamsCompletions,
+    chunks_of,
+    join_chunks,
+)
 from stepgym.agents.episode import Episode, EpisodeTree, ModelCall
 from stepgym.agents.types import Usage
+from stepgym.envs.types import State
 from stepgym.sandbox.types import SandboxError
 
 MAX_BODY_BYTES = 32 << 20
@@ -64,52 +72,36 @@ class RecordingServer:
         self._server.server_close()
         self._thread.join()
 
-    def answer(self, key: str, method: str, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
-        """Return status and body of the response to a request; calls of the model are recorded."""
+    def find(self, key: str) -> tuple[Episode, EpisodeTree] | None:
+        """Return the episode of a URL's key; `None` if there is none, or it is over."""
         with self._lock:
-            found = self._episodes.get(key)
-        if found is None:
-            return _error(404, "no such episode, or it is over")
-        if method == "GET" and path == "models":
-            model = {"id": self.backend.model, "object": "model", "owned_by": "stepgym"}
-            return 200, {"object": "list", "data": [model]}
-        if method != "POST" or path != "chat/completions":
-            return _error(404, f"{method} {path} is not served; served: POST chat/completions")
-        episode, shared = found
-        with shared.lock:
-            if shared.calls_in_flight >= MAX_IN_FLIGHT:
-                return _error(429, f"more than {MAX_IN_FLIGHT} calls at once", "rate_limit_error")
-            shared.calls_in_flight += 1
-        try:
-            return self._complete(episode, shared, body)
-        finally:
-            with shared.lock:
-                shared.calls_in_flight -= 1
+            return self._episodes.get(key)
 
-    def _complete(
-        self, episode: Episode, shared: EpisodeTree, body: bytes
-    ) -> tuple[int, dict[str, Any]]:
+    def models(self) -> dict[str, Any]:
+        """Return the body of the response to `GET models`."""
+        model = {"id": self.backend.model, "object": "model", "owned_by": "stepgym"}
+        return {"object": "list", "data": [model]}
+
+    def complete(self, episode: Episode, shared: EpisodeTree, body: bytes, *, reply: Reply) -> None:
+        """Answer a call of the model through `reply`, and record it."""
         started, node = time.perf_counter(), episode.node
         request: Mapping[str, Any] = {}
+        status, response = 200, dict[str, Any]()
         try:
-            request = self._read(body)
-            if why := shared.why_no_call():
-                raise BackendError(402, f"no further call: {why}", kind="insufficient_quota")
-            drawn = sum(
-                len(call.response["choices"])
-                for call in shared.calls
-                if call.status == 200 and call.request == request
-            )
-            draw = None if request.get("temperature") == 0 else drawn
-            state = replace(episode.state, draw=draw)
-            response = dict(self.backend.complete(request, state=state))
-            status = 200
+            with _place(shared):
+                request = self._read(body)
+                if why := shared.why_no_call():
+                    raise BackendError(402, f"no further call: {why}", kind="insufficient_quota")
+                if request.get("stream"):
+                    response = self._stream(request, episode, shared, reply)
+                else:
+                    response = dict(self.backend.complete(request, state=_asked(episode, request)))
         except BackendError as error:
-            status, response = _error(error.status, str(error), error.kind)
+            status, response = error.status, _error(str(error), error.kind)
         except SandboxError as error:
-            status, response = _error(503, f"sandbox: {error}", "server_error")
+            status, response = 503, _error(f"sandbox: {error}", "server_error")
         except Exception as error:  # noqa: BLE001 - whatever happens here is an answer to the agent
-            status, response = _error(500, f"{type(error).__name__}: {error}", "server_error")
+            status, response = 500, _error(f"{type(error).__name__}: {error}", "server_error")
         call = ModelCall(
             node=node,
             request=request,
@@ -122,7 +114,30 @@ class RecordingServer:
             shared.calls.append(call)
             if status == 200:
                 _charge(shared.tree.usage, response, self.backend.num_parameters)
-        return status, response
+        if not reply.has_begun:
+            reply.send(status, response)
+        elif status == 200:
+            reply.end_stream()
+        else:
+            reply.send_chunk(response)
+
+    def _stream(
+        self, request: Mapping[str, Any], episode: Episode, shared: EpisodeTree, reply: Reply
+    ) -> dict[str, Any]:
+        """Send the chunks of a completion as they come; return the completion, cut short if the agent has left."""
+        backend = self.backend
+        if isinstance(backend, StreamsCompletions):
+            chunks = backend.stream(request)
+        else:
+            chunks = chunks_of(backend.complete(request, state=_asked(episode, request)))
+        with_usage = bool((request.get("stream_options") or {}).get("include_usage"))
+        sent: list[Mapping[str, Any]] = []
+        for chunk in chunks:
+            sent.append(chunk)
+            shown = chunk if with_usage else {k: v for k, v in chunk.items() if k != "usage"}
+            if (chunk.get("choices") or with_usage) and not reply.send_chunk(shown):
+                break
+        return join_chunks(sent)
 
     def _read(self, body: bytes) -> dict[str, Any]:
         try:
@@ -165,65 +180,93 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("content-length", "")
         if not length.isdigit() or int(length) > MAX_BODY_BYTES:
             self.close_connection = True
-            self._send(*_error(413, f"content-length {length!r}: at most {MAX_BODY_BYTES} bytes"))
+            message = f"content-length {length!r}: at most {MAX_BODY_BYTES} bytes"
+            Reply(self).send(413, _error(message))
             return
         self._answer("POST", self.rfile.read(int(length)))
 
     def _answer(self, method: str, body: bytes) -> None:
+        reply = Reply(self)
         key, _, path = self.path.strip("/").partition("/")
         path = path.partition("?")[0].removeprefix("v1/")
-        status, response = self.owner.answer(key, method, path, body)
-        with suppress(OSError):  # the agent has closed the connection
-            if status == 200 and method == "POST" and json.loads(body).get("stream"):
-                self._stream(response, json.loads(body))
-            else:
-                self._send(status, response)
-
-    def _send(self, status: int, response: Mapping[str, Any]) -> None:
-        data = json.dumps(response).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def _stream(self, response: Mapping[str, Any], request: Mapping[str, Any]) -> None:
-        self.close_connection = True
-        self.send_response(200)
-        self.send_header("content-type", "text/event-stream")
-        self.send_header("connection", "close")
-        self.end_headers()
-        for chunk in chunks(
-            response, with_usage=bool((request.get("stream_options") or {}).get("include_usage"))
-        ):
-            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
-        self.wfile.write(b"data: [DONE]\n\n")
+        found = self.owner.find(key)
+        if found is None:
+            reply.send(404, _error("no such episode, or it is over"))
+        elif (method, path) == ("GET", "models"):
+            reply.send(200, self.owner.models())
+        elif (method, path) == ("POST", "chat/completions"):
+            self.owner.complete(*found, body, reply=reply)
+        else:
+            reply.send(404, _error(f"{method} {path} is not served; served: POST chat/completions"))
 
 
-def chunks(response: Mapping[str, Any], *, with_usage: bool) -> list[dict[str, Any]]:
-    """Return a chat completion as the chunks of a stream."""
-    head = {name: response.get(name) for name in ("id", "created", "model")}
-    head["object"] = "chat.completion.chunk"
-    found: list[dict[str, Any]] = []
-    for choice in response.get("choices") or ():
-        message = dict(choice.get("message") or {})
-        if calls := message.get("tool_calls"):
-            message["tool_calls"] = [{"index": at, **call} for at, call in enumerate(calls)]
-        index = choice.get("index", 0)
-        found.append(
-            {**head, "choices": [{"index": index, "delta": message, "finish_reason": None}]}
-        )
-        end = {"index": index, "delta": {}, "finish_reason": choice.get("finish_reason", "stop")}
-        found.append({**head, "choices": [end]})
-    if with_usage:
-        found.append({**head, "choices": [], "usage": response.get("usage")})
-    return found
+class Reply:
+    """The response to one request; a connection that the agent has closed is ignored."""
+
+    def __init__(self, handler: BaseHTTPRequestHandler) -> None:
+        self._handler = handler
+        self.has_begun = False
+
+    def send(self, status: int, response: Mapping[str, Any]) -> None:
+        """Send a JSON body."""
+        data = json.dumps(response, default=str).encode()
+        self.has_begun = True
+        with suppress(OSError):
+            self._begin(status, "application/json", ("content-length", str(len(data))))
+            self._handler.wfile.write(data)
+
+    def send_chunk(self, chunk: Mapping[str, Any]) -> bool:
+        """Send a chunk of a stream; False if the agent has closed the connection."""
+        try:
+            if not self.has_begun:
+                self.has_begun = True
+                self._handler.close_connection = True
+                self._begin(200, "text/event-stream", ("connection", "close"))
+            self._handler.wfile.write(f"data: {json.dumps(chunk, default=str)}\n\n".encode())
+            self._handler.wfile.flush()
+        except OSError:
+            return False
+        return True
+
+    def end_stream(self) -> None:
+        """Send the end of a stream."""
+        with suppress(OSError):
+            self._handler.wfile.write(b"data: [DONE]\n\n")
+
+    def _begin(self, status: int, content_type: str, header: tuple[str, str]) -> None:
+        self._handler.send_response(status)
+        self._handler.send_header("content-type", content_type)
+        self._handler.send_header(*header)
+        self._handler.end_headers()
 
 
-def _error(
-    status: int, message: str, kind: str = "invalid_request_error"
-) -> tuple[int, dict[str, Any]]:
-    return status, {"error": {"message": message, "type": kind, "param": None, "code": kind}}
+@contextmanager
+def _place(shared: EpisodeTree) -> Iterator[None]:
+    """Take one of an episode's places for calls at the same time."""
+    with shared.lock:
+        if shared.calls_in_flight >= MAX_IN_FLIGHT:
+            message = f"more than {MAX_IN_FLIGHT} calls at once"
+            raise BackendError(429, message, kind="rate_limit_error")
+        shared.calls_in_flight += 1
+    try:
+        yield
+    finally:
+        with shared.lock:
+            shared.calls_in_flight -= 1
+
+
+def _asked(episode: Episode, request: Mapping[str, Any]) -> State:
+    """Return the episode's state with the draw of a request: repeated requests get new samples."""
+    drawn = sum(
+        len(call.response["choices"])
+        for call in episode.calls
+        if call.status == 200 and call.request == request
+    )
+    return replace(episode.state, draw=None if request.get("temperature") == 0 else drawn)
+
+
+def _error(message: str, kind: str = "invalid_request_error") -> dict[str, Any]:
+    return {"error": {"message": message, "type": kind, "param": None, "code": kind}}
 
 
 def _tokens(response: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ The shipped policy plays under MCTS, with no reward model and without seeing ver
 each seed: `one` (the policy with a fresh value head), `two` (the policy, and a fresh reward model of the shipped one's
 size), `two, shipped start` (the reward model goes on from the shipped one, which learned from an exact solver: what
 `stepgym train alphazero` does by default). Measured on problems that were not played: MCTS with what was trained, which
-sees no verdicts, and the value's AUC against exact reachability, on the boards that the shipped policy visits
+sees no verdicts, and the value's AUC against exact reachability, on the positions that the shipped policy visits
 (all, and those of one number alone).
 """
 
@@ -32,7 +32,7 @@ from stepgym.envs.families.countdown_solver import reachable
 from stepgym.envs.registry import load_env
 from stepgym.selfplay.step_quality import auc
 from stepgym.training.embedded_trainers import train_targets, train_values
-from stepgym.training.examples import path_values, visit_targets
+from stepgym.training.examples import path_labels, value_targets, visit_targets
 from stepgym.training.policy_value import train_policy_value
 from stepgym.training.types import Schedule
 
@@ -43,7 +43,7 @@ Trainer = Callable[[Sequence[EpisodeRecord], Schedule, int], tuple[Any, Any]]
 def one(records: Sequence[EpisodeRecord], schedule: Schedule, seed: int) -> tuple[Any, Any]:
     """Return the models that propose and score."""
     model = value_head.load(WEIGHTS / net.POLICY)
-    choices, values = visit_targets(records), path_values(records)
+    choices, values = visit_targets(records), value_targets(records, path_labels)
     train_policy_value(model, choices, values, schedule=schedule, seed=seed)
     return model.policy, model
 
@@ -62,7 +62,7 @@ def _apart(
 ) -> tuple[Any, Any]:
     policy = net.load(net.POLICY, WEIGHTS / net.POLICY)
     train_targets(policy, visit_targets(records), schedule=schedule, seed=seed)
-    train_values(prm, path_values(records), schedule=schedule, batch=128, seed=seed)
+    train_values(prm, value_targets(records, path_labels), schedule=schedule, batch=128, seed=seed)
     return policy, prm
 
 
@@ -95,9 +95,9 @@ def measure(
     )
     seen = visited(EmbeddedPolicy(), [p.public for p in problems], random.Random(HELD_OUT))  # type: ignore[misc]
     solved = sum(record.verdict == "correct" for record in found)
-    in_reach = [reachable(*board) for board in seen]
+    in_reach = [reachable(*position) for position in seen]
     last = [i for i, (left, _) in enumerate(seen) if len(left) == 1]
-    scores = reward_model.score_boards(seen)
+    scores = reward_model.score_positions(seen)
     return {
         "arm": name,
         "seed": seed,
@@ -154,7 +154,7 @@ def _line(row: dict[str, Any]) -> str:
     low, high = row["ci"]
     return (
         f"{row['arm']:20} seed {row['seed']}  solved {row['solved']:.3f} ({low:.3f} to {high:.3f})  AUC {row['auc']:.3f}, "
-        f"on last boards {row['auc_last']:.3f}  {row['mflop']:6.1f} MFLOP  {row['training_cpu_s']:5.1f} s to train"
+        f"on last positions {row['auc_last']:.3f}  {row['mflop']:6.1f} MFLOP  {row['training_cpu_s']:5.1f} s to train"
     )
 
 

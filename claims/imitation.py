@@ -37,9 +37,9 @@ def demonstrations(
     source, rng = problems(level, TRAINING_SEED + seed, modulus=modulus), random.Random(seed)
     found = []
     for index in range(num_problems):
-        board: Sum = source[index].public  # type: ignore[assignment]
-        while board[0]:
-            remaining, running, _ = board
+        position: Sum = source[index].public  # type: ignore[assignment]
+        while position[0]:
+            remaining, running, _ = position
             if running is None:
                 pairs = [(a, b) for i, a in enumerate(remaining) for b in remaining[i + 1 :]]
             else:
@@ -49,11 +49,11 @@ def demonstrations(
                 break
             a, b = rng.choice(sure)
             c = (a + b) % modulus
-            found.append(PolicyTarget(board, {f"{a} + {b} = {c}": 1.0}))
+            found.append(PolicyTarget(position, {f"{a} + {b} = {c}": 1.0}))
             rest = list(remaining)
             for number in (a, b) if running is None else (b,):
                 rest.remove(number)
-            board = (tuple(rest), c, modulus)
+            position = (tuple(rest), c, modulus)
     return found
 
 

@@ -1,7 +1,6 @@
-"""The adaptive level: hold the success rate in a band by moving the level up and down.
+"""The adaptive level: the level moves up and down so that the success rate stays in a band.
 
-Pure data: a curriculum takes in one outcome and returns the next curriculum, so that it can be kept in a run's
-state as JSON and resumed.
+A curriculum is data: it takes one outcome and returns the next curriculum, so that a run keeps it as JSON and resumes it.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from stepgym.plugins.errors import UserError
 class Curriculum:
     """A level between `lowest` and `highest`, and the outcomes at it so far.
 
-    Once `window` outcomes are seen at a level and the success rate among the last `window` is above `high`, the next
-    level is one up; below `low`, one down; after a move the count starts anew. Inside the band the level stays.
+    After `window` outcomes at a level, the level rises by one if the success rate of the last `window` is above `high`, and
+    falls by one if it is below `low`; then the count restarts. Within the band the level stays.
     """
 
     level: int = 1
@@ -41,7 +40,7 @@ class Curriculum:
 
     @property
     def success_rate(self) -> float | None:
-        """Share of successes among the recent outcomes, `None` where there are none."""
+        """The share of successes among the recent outcomes; `None` if there are none."""
         return sum(self.recent) / len(self.recent) if self.recent else None
 
     def observe(self, success: bool) -> Self:

@@ -1,7 +1,7 @@
-"""Exact values of arithmetic expressions over whole numbers: `+ - * /`, parentheses, nothing else.
+"""Exact values of arithmetic expressions over whole numbers: `+ - * /` and parentheses.
 
-An own reader with two stacks, because `eval` runs whatever a model wrote and a recursive reader can be made to
-overflow. It never raises: what it cannot read has no value.
+The parser uses two stacks, because `eval` would run whatever a model wrote and a recursive parser could overflow the stack.
+It never raises: text that is no expression has no value.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 MAX_LENGTH = 2_000
 MAX_DIGITS = 18
-"""Of one number; longer ones are refused, so that values stay small."""
+"""Most digits of one number; longer ones are rejected."""
 
 _SPELLINGS = {
     "×": "*",
@@ -37,14 +37,14 @@ class Expression(NamedTuple):
 
 
 def plain_operators(text: str) -> str:
-    """Write other spellings of the four operations as `+ - * /`."""
+    """Return the text with other spellings of the four operations replaced by `+ - * /`."""
     for spelling, operator in _SPELLINGS.items():
         text = text.replace(spelling, operator)
     return text
 
 
 def evaluate(text: str) -> Expression | None:
-    """Return value and numbers of an expression; `None` when it is none, or divides by zero."""
+    """Return value and numbers of an expression; `None` if the text is no expression or divides by zero."""
     if len(text) > MAX_LENGTH or (tokens := _tokens(plain_operators(text))) is None:
         return None
     values: list[Fraction] = []

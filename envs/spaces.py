@@ -1,8 +1,8 @@
 """The space of all texts, for observations and actions.
 
-`gymnasium.spaces.Text` needs a character set and a length, refuses spaces and punctuation by default, and in
-`AsyncVectorEnv` with shared memory hands out the text of long ago. This one holds every `str` and has its own way
-through shared memory: a slot of `SLOT_BYTES` for each environment, read when the observation is copied.
+`gymnasium.spaces.Text` needs a character set and a length, excludes spaces and punctuation by default, and returns
+outdated text from `AsyncVectorEnv` with shared memory. This space contains every `str`. In shared memory each environment
+has a slot of `SLOT_BYTES`, which is read when the observation is copied.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class AnyText(gymnasium.Space[str]):
 class SharedTexts(Sequence[str]):
     """The texts of all environments in one shared buffer, decoded at each access.
 
-    `AsyncVectorEnv` makes its observation object once and deep-copies it at each step: the copy is a plain tuple.
+    `AsyncVectorEnv` makes its observation object once and deep-copies it at every step; the copy is a plain tuple.
     """
 
     def __init__(self, buffer: Any, num_slots: int) -> None:
@@ -95,8 +95,8 @@ def _write(space: AnyText, index: int, value: str, shared_memory: Any) -> None:
     room = SLOT_BYTES - _HEADER_BYTES
     if len(data) > room:
         raise ValueError(
-            f"an observation of {len(data)} bytes does not fit the {room} bytes of shared memory an environment has; "
-            "make the AsyncVectorEnv with shared_memory=False"
+            f"an observation of {len(data)} bytes does not fit the {room} bytes of shared memory per environment; "
+            "use AsyncVectorEnv(..., shared_memory=False)"
         )
     start = index * SLOT_BYTES
     view = memoryview(shared_memory.get_obj()).cast("B")

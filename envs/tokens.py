@@ -1,8 +1,8 @@
-"""The special tokens that tell the parts of a step apart, the parser that reads them and the one that writes them.
+"""The special tokens that separate the parts of a step, and the functions that read and write them.
 
-A policy's text is read leniently: a part that was opened and not closed (the model was cut, or stopped at the
-closing token) reaches to the end, and a closing token that closes nothing is plain text. `<tool_result>` in a
-policy's text is plain text as well: results come from the environment, in `Step.reply`, and nowhere else.
+Parsing is lenient: a part that is opened and not closed (the model was cut off, or stopped at the closing token) extends to
+the end, and a closing token without an opening one is plain text. `<tool_result>` in a policy's text is plain text too,
+because results come only from the environment, in `Step.reply`.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _ANY = re.compile("|".join(map(re.escape, SPECIAL_TOKENS)))
 
 
 def parse(text: str) -> list[Segment]:
-    """Split a policy's text into segments; they cover it without gap or overlap, whatever it holds.
+    """Split a policy's text into segments that cover it without gaps or overlaps.
 
-    The first opening token wins and everything up to its closing token belongs to it, so that a tool call or an
-    answer inside internal reasoning is reasoning.
+    The first opening token wins, and everything up to its closing token belongs to it: a tool call or an answer inside
+    internal reasoning is reasoning.
     """
     segments = []
     at = 0
@@ -59,7 +59,7 @@ def parse(text: str) -> list[Segment]:
 
 
 def step_segments(step: Step) -> list[Segment]:
-    """Return the segments of a step, the environment's reply last as a tool result (offsets count on from the text)."""
+    """Return the segments of a step, with the environment's reply last as a tool result; its offsets follow the text."""
     segments = parse(step.text)
     if step.reply:
         inner = step.reply.removeprefix(TOOL_RESULT).removesuffix(TOOL_RESULT_END)
@@ -69,16 +69,16 @@ def step_segments(step: Step) -> list[Segment]:
 
 
 def visible_text(text: str, *, strip: bool = True) -> str:
-    """Return what a user sees of a policy's text, with answers but without internal reasoning and tool calls."""
+    """Return the part of a policy's text that users see: answers, but no internal reasoning and no tool calls."""
     shown = (SegmentKind.VISIBLE, SegmentKind.ANSWER)
     words = "".join(segment.text for segment in parse(text) if segment.kind in shown)
     return words.strip() if strip else words
 
 
 def final_answer(text: str) -> str | None:
-    r"""Return the final answer in a policy's text, `None` where there is none.
+    r"""Return the final answer in a policy's text, `None` if there is none.
 
-    The last non-empty `<answer>` outside internal reasoning; else the last closed `\boxed{...}` in visible text.
+    It is the last non-empty `<answer>` outside internal reasoning, or else the last closed `\boxed{...}` in visible text.
     """
     segments = parse(text)
     given = [s.text.strip() for s in segments if s.kind is SegmentKind.ANSWER and s.text.strip()]
@@ -91,7 +91,7 @@ def final_answer(text: str) -> str | None:
 
 
 def last_boxed(text: str) -> str | None:
-    r"""Return what stands in the last `\boxed{...}` whose braces close and hold something."""
+    r"""Return the content of the last `\boxed{...}` that is closed and not empty."""
     at = len(text)
     while (at := text.rfind("\\boxed{", 0, at)) >= 0:
         start, depth = at + len("\\boxed{"), 1
@@ -110,14 +110,14 @@ def split_steps(text: str) -> list[str]:
 
 
 def neutralise(text: str) -> str:
-    """Return foreign text (a program's output) with special tokens made plain, so that it can forge nothing."""
+    """Return foreign text (a program's output) with its special tokens escaped, so that it cannot forge any."""
     return _ANY.sub(lambda token: token.group().replace("<", "&lt;"), text)
 
 
 def render(state: State, *, reasoning: bool = True) -> str:
     """Return the transcript of a state: prompt, steps with their delimiter, replies.
 
-    With `reasoning` it is all that a policy may see; without, what a user is shown.
+    With `reasoning` it is what a policy sees; without, what a user sees.
     """
     lines = [state.prompt]
     for step in state.steps:
@@ -128,7 +128,7 @@ def render(state: State, *, reasoning: bool = True) -> str:
 
 
 def shown_reply(reply: str) -> str:
-    """Return an environment's reply told apart from the policy's words: a tool's is marked already, others are now."""
+    """Return an environment's reply between tool result tokens; a tool's reply has them already."""
     return reply if reply.startswith(TOOL_RESULT) else f"{TOOL_RESULT}{reply}{TOOL_RESULT_END}"
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from stepgym.agents.description import tokenizer_of
 from stepgym.agents.policies.layout import Layout
 from stepgym.agents.run_setup import choose_problems
 from stepgym.agents.search.best_of_n import BestOfN
@@ -73,22 +74,12 @@ def ended_rollouts(
 
 def check_tokenizer(record: EpisodeRecord, described: dict[str, str]) -> None:
     """Raise `RecordError` if the record's tokens are those of another tokenizer than the one described."""
-    mine = tokenizer_of(record)
+    mine = tokenizer_of(record.agent.get("policy"))
     if mine is not None and mine.get("hash") != described["hash"]:
         raise RecordError(
             f"record {record.problem_id} has tokens of tokenizer {mine.get('name')!r} (hash {mine.get('hash')!r}), not "
             f"of {described['name']!r} (hash {described['hash']!r}); name the model that played, or tokenise its text anew"
         )
-
-
-def tokenizer_of(record: EpisodeRecord) -> dict[str, str] | None:
-    """Return name and hash of the tokenizer of a record's tokens; `None` if it has none."""
-    policy = record.agent.get("policy")
-    while isinstance(policy, dict):
-        if "tokenizer" in policy:
-            return dict(policy["tokenizer"])
-        policy = policy.get("policy")
-    return None
 
 
 def mean_rewards(records: Iterable[EpisodeRecord]) -> dict[str, float]:

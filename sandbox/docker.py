@@ -32,9 +32,15 @@ SESSION_MIB = 2
 """Memory that a container of sessions has for each, on top of that of others."""
 READABLE = ["/usr", "/lib", "/lib64", "/bin", "/etc", "/opt", "/dev"]
 """What sessions may read: everything but /proc and each other's files."""
+PATIENCE_S = 10.0
+"""How long a batch waits for an engine that has gone away."""
 START_S = 30.0
 OWNER, NOBODY = "stepgym.owner", "65534:65534"
 WAY_OUT = "start it (for example `systemctl start docker`), or use the local sandbox"
+
+
+class EngineUnavailable(SandboxError):
+    """The engine does not answer."""
 
 
 class DockerSandbox(PooledSandbox):
@@ -97,7 +103,18 @@ class DockerSandbox(PooledSandbox):
         super().after_fork()
 
     def open_runner(self, kind: str, preload: Sequence[str] = ()) -> RunnerClient:
-        """See `PooledSandbox.open_runner`."""
+        """See `PooledSandbox.open_runner`. An engine that is gone may come back within `PATIENCE_S`."""
+        give_up = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return self._open_runner(kind, preload)
+            except EngineUnavailable:
+                self._client = None
+                if self.closed or time.monotonic() >= give_up:
+                    raise
+                time.sleep(0.5)
+
+    def _open_runner(self, kind: str, preload: Sequence[str]) -> RunnerClient:
         folder = Path(tempfile.mkdtemp(prefix="stepgym-", dir=_short_folder()))
         try:
             with engine_faults(), socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
@@ -235,7 +252,8 @@ def engine_faults() -> Iterator[None]:
             way_out = (
                 "" if isinstance(error, APIError) and error.is_client_error() else f"; {WAY_OUT}"
             )
-        raise SandboxError(f"the Docker engine at {where} failed: {text[:400]}{way_out}") from error
+        kind = SandboxError if isinstance(error, APIError) else EngineUnavailable
+        raise kind(f"the Docker engine at {where} failed: {text[:400]}{way_out}") from error
     except OSError as error:
         raise SandboxError(
             f"no connection between this machine and its containers: {error}"
@@ -248,13 +266,19 @@ def _short_folder() -> str | None:
 
 
 def _start(client: Any, container: str) -> None:
-    """Start a container; `RunnerLost` when somebody removed it before."""
-    from docker.errors import NotFound
+    """Start a container; `RunnerLost` if somebody removed or killed it meanwhile."""
+    from docker.errors import APIError, NotFound
 
     try:
         client.api.start(container)
-    except NotFound as error:
-        raise RunnerLost(f"the container was removed while it started: {error}") from error
+    except APIError as error:
+        try:
+            state = client.api.inspect_container(container)["State"]
+        except NotFound:
+            state = {"Status": "removed"}
+        if error.status_code == 409 or state["Status"] in ("removed", "removing", "dead", "exited"):
+            raise RunnerLost(f"the container was ended while it started: {error}") from error
+        raise
 
 
 def _accept(listener: socket.socket, client: Any, container: str) -> socket.socket:

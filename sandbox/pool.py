@@ -151,6 +151,8 @@ class PooledSandbox:
             batch.stopped = True
             raise
         if batch.error is not None:
+            if isinstance(batch.error, SandboxError):
+                batch.error.finished = tuple(batch.found)
             raise batch.error
         return batch.results()
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType, TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 
 class Outcome(Enum):
@@ -77,7 +77,7 @@ class ExecutionResult:
     peak_memory_bytes: int | None = None
     reason: str = ""
     starved_s: float = 0.0
-    """Seconds that a program stopped for its wall time had waited for a CPU, see `Limits.wall_s`."""
+    """Seconds that a program which was stopped had waited for a CPU that other programs used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,9 @@ class PairResult(NamedTuple):
 
 class SandboxError(RuntimeError):
     """The backend failed (no engine, no image, a lost container): never the program's fault."""
+
+    finished: Sequence[Any] = ()
+    """What the batch that failed had finished: its results in order, `None` for those that are missing."""
 
 
 class Session(Protocol):

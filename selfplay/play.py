@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from stepgym.agents.description import describe
+from stepgym.agents.description import describe, tokenizer_of
 from stepgym.agents.run_setup import MAX_LISTED, AnyAgent, attempt_seed, open_setup, reseeded
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import Budget, EpisodeRecord, Policy, RewardModel, Search
@@ -17,6 +17,7 @@ from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.types import Environment, Problem
 from stepgym.plugins.errors import UserError
 from stepgym.records.accuracy import DECIDED
+from stepgym.records.group_commit import written
 from stepgym.records.run_folder import RunFolder
 from stepgym.records.statistics import summarise
 from stepgym.records.types import EpisodeKey, RunConfig, RunSummary
@@ -128,6 +129,8 @@ def play_into(
     Without `keep_failed`, episodes that failed before are played again. An agent that is made already may be given as `agent`, with the name that records call it. `progress`
     is called as in `selfplay`. Raises as `RunFolder` does.
     """
+    if config.tokenizer is None:
+        config = replace(config, tokenizer=tokenizer_of(describe(policy)))
     limits: dict[str, Any] = dict(config.budget)
     seed = attempt_seed(config.seed, attempt)
     with RunFolder(path, config, keep_failed=keep_failed) as folder:
@@ -135,7 +138,7 @@ def play_into(
             problem for problem in problems if EpisodeKey(problem.id, attempt) not in folder.done
         ]
         tally = _Tally()
-        for record in iter_solve(
+        records = iter_solve(
             left,
             env=env,
             agent=config.agent if agent is None else reseeded(agent, seed) if attempt else agent,
@@ -150,8 +153,8 @@ def play_into(
             num_parallel=num_parallel,
             continuous=continuous,
             verify_all=True,
-        ):
-            folder.append(record)
+        )
+        for record in written(folder, records):
             tally.add(record)
             if progress is not None:
                 done = len(problems) - len(left) + tally.verdicts.total()

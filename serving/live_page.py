@@ -19,12 +19,12 @@ LOOPBACK = "127.0.0.1"
 
 
 class LivePageServer(ThreadingHTTPServer):
-    """Serves a run folder's page at `/`; made anew when the run has grown."""
+    """Serves a run folder's page at `/`; the page is rebuilt when the run has grown."""
 
     daemon_threads = True
 
     def __init__(self, run: str | Path, *, port: int = 8000) -> None:
-        """`port=0` takes any free one; `url` says which. Raises `RecordError` where there is no run."""
+        """`port=0` takes any free port, which `url` shows. Raises `RecordError` if there is no run."""
         read_config(run)
         self.run = Path(run)
         self._made: tuple[tuple[int, ...], bytes] | None = None
@@ -37,11 +37,11 @@ class LivePageServer(ThreadingHTTPServer):
 
     @property
     def hosts(self) -> set[str]:
-        """What a request's Host header may say."""
+        """The accepted values of a request's Host header."""
         return {f"{name}:{self.server_port}" for name in (LOOPBACK, "localhost")}
 
     def page(self) -> bytes:
-        """Return the page of what is finished by now."""
+        """Return the page of the finished episodes."""
         file = self.run / "episodes.jsonl"
         with self._lock:
             version = _version(file)
@@ -52,7 +52,7 @@ class LivePageServer(ThreadingHTTPServer):
 
 
 def _version(file: Path) -> tuple[int, ...]:
-    """What tells one content of a file from another; of the same size they may still differ, as after a rewrite."""
+    """Return what changes if a file is rewritten: its inode, time and size."""
     try:
         stat = file.stat()
     except FileNotFoundError:
@@ -69,7 +69,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.headers.get("Host") not in self.server.hosts:
             self._send(
-                HTTPStatus.FORBIDDEN, b"this server answers its own machine only", "text/plain"
+                HTTPStatus.FORBIDDEN,
+                b"this server answers requests from its own machine only",
+                "text/plain",
             )
         elif self.path.partition("?")[0] != "/":
             self._send(HTTPStatus.NOT_FOUND, b"there is one page, at /", "text/plain")
@@ -93,4 +95,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the terminal belongs to the run."""
+        """Log nothing, because the run prints to the same terminal."""

@@ -1,6 +1,6 @@
-"""Search trees as one self-contained HTML page: data, style and script inside, nothing fetched from anywhere.
+"""Search trees as one self-contained HTML page, with data, style and script inside.
 
-What a model wrote is hostile. It travels as JSON in inert script blocks with `<` escaped, is shown as text only,
+Text written by a model is untrusted. It is stored as JSON in inert script blocks with `<` escaped, is shown as text only,
 and the page's content policy allows just the one script and the one style whose hashes it names.
 """
 
@@ -22,7 +22,7 @@ from stepgym.envs.types import SegmentKind
 from stepgym.records.run_folder import read_episodes
 
 MAX_TEXT = 8_000
-"""Characters of one text that the page carries; a longer one says how long it was."""
+"""Most characters of one text on the page; a longer one is cut and shows its length."""
 VERDICTS = ("correct", "incorrect", "undecided", "no_answer", "failed")
 
 
@@ -63,13 +63,13 @@ def page(episodes: Sequence[EpisodeRecord], *, title: str = "stepgym: search tre
 
 
 def embed(data: Any) -> str:
-    """Return JSON that cannot end or change the script block it stands in; ASCII, so no encoding can twist it."""
+    """Return ASCII JSON that cannot end or change the script block around it."""
     plain = json.dumps(data, separators=(",", ":"))
     return plain.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def index_data(episodes: Sequence[EpisodeRecord]) -> dict[str, Any]:
-    """Return what the list of episodes needs."""
+    """Return the data of the list of episodes."""
     verdicts = Counter(record.verdict for record in episodes)
     first = episodes[0] if episodes else None
     solved = f", {verdicts['correct'] / len(episodes):.0%} solved" if episodes else ""
@@ -96,7 +96,7 @@ def index_data(episodes: Sequence[EpisodeRecord]) -> dict[str, Any]:
 
 
 def episode_data(record: EpisodeRecord) -> dict[str, Any]:
-    """Return what drawing one episode needs, with one-letter keys, because there are many nodes."""
+    """Return the data of one episode, with one-letter keys because there are many nodes."""
     usage = record.usage
     cost = [f"{_tokens(record):,} tokens", f"{int(usage.get('model_calls') or 0):,} model calls"]
     if wall := usage.get("wall_s"):
@@ -116,7 +116,7 @@ def episode_data(record: EpisodeRecord) -> dict[str, Any]:
 
 
 def clip(text: str, size: int = MAX_TEXT) -> str:
-    """Return the text, or its beginning and its length."""
+    """Return the text, or its beginning and its length if it is too long."""
     return text if len(text) <= size else f"{text[:size]} … ({len(text):,} characters)"
 
 
@@ -150,7 +150,7 @@ def _tokens(record: EpisodeRecord) -> int:
 
 
 def _names(agent: Mapping[str, Any]) -> list[str]:
-    """Who played, in a few words: a description is cut to its kind."""
+    """Return the kinds of agent, policy and reward model."""
     found = []
     for part in ("agent", "policy", "reward_model"):
         name = agent.get(part)

@@ -23,7 +23,7 @@ FIRST_NUMBER = 3
 MAX_NUMBER = 199
 """Larger numbers share the token `BIG`."""
 MAX_NUMBERS = 7
-"""Numbers on a Countdown board, at most."""
+"""Numbers on a Countdown position, at most."""
 FIRST_MOVE = FIRST_NUMBER + MAX_NUMBER + 1
 MOVE_TOKEN = {
     (i, j, op): FIRST_MOVE + k
@@ -68,7 +68,7 @@ class Game(Protocol):
         """Return the step that complete tokens write."""
         ...
 
-    def boards(self, state: State) -> list[Hashable | None]:
+    def positions(self, state: State) -> list[Hashable | None]:
         """Return the public data after each step of a state; `None` for a step that was refused."""
         ...
 
@@ -98,11 +98,11 @@ class Countdown:
         )
 
     def prompt(self, public: Hashable) -> tuple[int, ...]:
-        numbers, target = cast(countdown.Board, public)
+        numbers, target = cast(countdown.Position, public)
         return number_token(target), *map(number_token, numbers)
 
     def moves(self, public: Hashable) -> tuple[Move, ...]:
-        numbers, _ = cast(countdown.Board, public)
+        numbers, _ = cast(countdown.Position, public)
         return tuple(
             Move(move.text, (self._token(numbers, move.text),))
             for move in countdown_solver.moves(numbers)
@@ -114,8 +114,8 @@ class Countdown:
     def text(self, public: Hashable, tokens: tuple[int, ...]) -> str:
         return next(move.text for move in self.moves(public) if move.tokens == tokens)
 
-    def boards(self, state: State) -> list[Hashable | None]:
-        left, target = cast(countdown.Board, state.public)
+    def positions(self, state: State) -> list[Hashable | None]:
+        left, target = cast(countdown.Position, state.public)
         texts, refused = _legal_texts(state)
         left = countdown_rules.originals(left, texts)
         found: list[Hashable | None] = []
@@ -126,8 +126,8 @@ class Countdown:
         return found + [None] * refused
 
     def readings(self, state: State) -> list[Hashable | None]:
-        """The board after the step: the numbers left say whether the target is in reach."""
-        return self.boards(state)
+        """The position after the step: the numbers left say whether the target is in reach."""
+        return self.positions(state)
 
     def reading_tokens(self, reading: Hashable) -> tuple[int, ...]:
         return self.prompt(reading)
@@ -183,7 +183,7 @@ class ModularSums:
         a, b, c = (token - FIRST_NUMBER for token in tokens)
         return f"{a} + {b} = {c}"
 
-    def boards(self, state: State) -> list[Hashable | None]:
+    def positions(self, state: State) -> list[Hashable | None]:
         remaining, _, modulus = cast(modular_sums.Sum, state.public)
         texts, refused = _legal_texts(state)
         used: list[int] = []
@@ -192,16 +192,16 @@ class ModularSums:
             a, b, c = _addition(text)
             used += [a, b] if total is None else [b if a == total else a]
             total = c
-        board: modular_sums.Sum = (tuple(sorted((*remaining, *used))), None, modulus)
+        position: modular_sums.Sum = (tuple(sorted((*remaining, *used))), None, modulus)
         found: list[Hashable | None] = []
         for text in texts:
-            after = modular_sums.play(board, text)
-            board = board if isinstance(after, str) else after
-            found.append(board)
+            after = modular_sums.play(position, text)
+            position = position if isinstance(after, str) else after
+            found.append(position)
         return found + [None] * refused
 
     def readings(self, state: State) -> list[Hashable | None]:
-        """The addition alone: the board after it does not show whether it was right, and what is left says nothing of it."""
+        """The addition alone: the position after it does not show whether it was right, and what is left says nothing of it."""
         texts, refused = _legal_texts(state)
         return [*map(_addition, texts), *[None] * refused]
 
@@ -218,7 +218,7 @@ def reading_of(state: State) -> Hashable:
 
 @lru_cache(maxsize=4096)
 def _results(a: int, b: int, modulus: int) -> tuple[Move, ...]:
-    """Return the steps that add two numbers, one for each result; boards share them."""
+    """Return the steps that add two numbers, one for each result; positions share them."""
     return tuple(
         Move(f"{a} + {b} = {c}", (number_token(a), number_token(b), number_token(c)))
         for c in range(modulus)
@@ -231,7 +231,7 @@ def _addition(text: str) -> tuple[int, int, int]:
 
 
 def _legal_texts(state: State) -> tuple[list[str], int]:
-    """Return the texts of the steps that moved the board, and how many at the end did not (0 or 1)."""
+    """Return the texts of the steps that moved the position, and how many at the end did not (0 or 1)."""
     texts = [step.text for step in state.steps]
     refused = bool(texts) and (state.end is End.STUCK or "<answer>" in texts[-1])
     return (texts[:-1], 1) if refused else (texts, 0)
@@ -247,7 +247,7 @@ def describe_vocabulary(game: str) -> dict[str, str]:
 GAMES: dict[str, Game] = {"countdown": Countdown(), "modular_sums": ModularSums()}
 
 
-class Plan(NamedTuple):
+class MoveTree(NamedTuple):
     """All legal moves of a state, laid out as rows for the model: each row is a prefix, each move a chain of choices."""
 
     moves: tuple[Move, ...]
@@ -258,12 +258,12 @@ class Plan(NamedTuple):
     choices: NDArray[np.int32]
     """`[choices, 3]`, move, row and token: a move's log-probability is the sum over its choices."""
     num_prompt_tokens: int
-    """What a sampler reads before it writes: the board once. (All moves are scored here at once, so that no draw has
-    to wait for the one before; a sampler reads nothing but the board and the steps it draws.)"""
+    """What a sampler reads before it writes: the position once. (All moves are scored here at once, so that no draw has
+    to wait for the one before; a sampler reads nothing but the position and the steps it draws.)"""
 
 
 @lru_cache(maxsize=32_768)  # one of eight numbers modulo 19 takes 28 KiB
-def plan(game: str, public: Hashable) -> Plan:
+def move_tree(game: str, public: Hashable) -> MoveTree:
     """Lay out the legal moves of a state as a prefix tree."""
     prompt, moves = GAMES[game].prompt(public), GAMES[game].moves(public)
     index: dict[tuple[int, ...], int] = {}
@@ -287,7 +287,7 @@ def plan(game: str, public: Hashable) -> Plan:
             choices.append((m, last, move.tokens[-1]))
             options[last][move.tokens[-1]] = None
     rows = tuple(prompt + prefix for prefix in index)
-    return Plan(
+    return MoveTree(
         moves,
         rows,
         tuple(map(tuple, options)),

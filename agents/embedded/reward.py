@@ -21,7 +21,7 @@ _BATCH = 1024
 class EmbeddedRewardModel:
     """Scores each step in [0, 1] by what the game says shows its worth; a refused step scores 0.
 
-    Countdown: the board after the step. Modular sums: the addition. Each is read once and
+    Countdown: the position after the step. Modular sums: the addition. Each is read once and
     remembered.
     """
 
@@ -39,16 +39,21 @@ class EmbeddedRewardModel:
         self._known: dict[Hashable, float] = {}
 
     def describe(self) -> dict[str, Any]:
-        """Return what a record says of this reward model."""
+        """Return the reward model's settings, as records keep them."""
         return {"kind": "embedded", "game": self.game, "num_parameters": self.num_parameters}
 
     def score(self, states: Sequence[State]) -> list[list[float]]:
         """Return one score per step. Raises `ValueError` for states of other games."""
         for state in states:
             require_game(self.game, state.public)
-        boards = [GAMES[self.game].readings(state) for state in states]
-        self.score_boards([board for row in boards for board in row if board is not None])
-        return [[0.0 if board is None else self._known[board] for board in row] for row in boards]
+        positions = [GAMES[self.game].readings(state) for state in states]
+        self.score_positions(
+            [position for row in positions for position in row if position is not None]
+        )
+        return [
+            [0.0 if position is None else self._known[position] for position in row]
+            for row in positions
+        ]
 
     def tokens_read(self, states: Sequence[State]) -> list[int]:
         """Return how many tokens show the last step of each state; earlier steps were read when they were the last."""
@@ -56,15 +61,15 @@ class EmbeddedRewardModel:
         lasts = [reading_of(state) if state.steps else None for state in states]
         return [0 if last is None else len(game.reading_tokens(last)) for last in lasts]
 
-    def score_boards(self, boards: Sequence[Hashable]) -> list[float]:
-        """Return the score of each board (of each reading, as `Game.readings` gives them)."""
-        new = [board for board in dict.fromkeys(boards) if board not in self._known]
+    def score_positions(self, positions: Sequence[Hashable]) -> list[float]:
+        """Return the score of each position (of each reading, as `Game.readings` gives them)."""
+        new = [position for position in dict.fromkeys(positions) if position not in self._known]
         if len(self._known) + len(new) > _REMEMBERED:
             self._known.clear()
-            new = list(dict.fromkeys(boards))
+            new = list(dict.fromkeys(positions))
         for at in range(0, len(new), _BATCH):
             part = new[at : at + _BATCH]
             with net.scoring():
-                scores = torch.sigmoid(net.board_logits(self.model, part)).tolist()
-            self._known.update((board, round(score, 9)) for board, score in zip(part, scores))
-        return [self._known[board] for board in boards]
+                scores = torch.sigmoid(net.position_logits(self.model, part)).tolist()
+            self._known.update((position, round(score, 9)) for position, score in zip(part, scores))
+        return [self._known[position] for position in positions]

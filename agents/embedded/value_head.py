@@ -1,8 +1,8 @@
-"""The policy-and-value network: an embedded policy with a second, small head that scores boards (AlphaZero, Silver et
+"""The policy-and-value network: an embedded policy with a second, small head that scores positions (AlphaZero, Silver et
 al. 2018, doi:10.1126/science.aar6404).
 
 The head's weights stand in a file of their own beside the policy's, which transformers loads as before. Policy and
-reward model of one folder are one set of weights but two readings: a board is read when it is scored and again when
+reward model of one folder are one set of weights but two readings: a position is read when it is scored and again when
 steps are proposed from it, and both are charged, as two networks would be.
 """
 
@@ -19,10 +19,10 @@ HEAD = "value_head.safetensors"
 
 
 class PolicyValueNet(nn.Module):
-    """A policy and one linear layer on its hidden state where a reading ends; `net.board_logits` reads it as a reward model."""
+    """A policy and one linear layer on its hidden state where a reading ends; `net.position_logits` reads it as a reward model."""
 
     def __init__(self, policy: Any) -> None:
-        """Begin with a head of zeros, which says 0.5 of every board."""
+        """Begin with a head of zeros, which says 0.5 of every position."""
         super().__init__()
         self.policy = policy
         self.score = nn.Linear(policy.config.hidden_size, 1)
@@ -70,5 +70,5 @@ def load(folder: Path) -> PolicyValueNet:
 
 
 def load_scorer(folder: Path) -> Any:
-    """Load what scores boards: a `prm`, or a policy that has a value head. Raises `CheckpointError`."""
+    """Load what scores positions: a `prm`, or a policy that has a value head. Raises `CheckpointError`."""
     return load(folder) if (folder / HEAD).is_file() else net.load(net.PRM, folder)

@@ -1,5 +1,5 @@
 """How the shipped embedded Countdown models are trained: a policy on an exact solver's demonstrations, then a step
-reward model on the boards that this policy visits, labelled by whether the target can still be reached.
+reward model on the positions that this policy visits, labelled by whether the target can still be reached.
 
 `stepgym train embedded` runs it; under five minutes on one core.
 """
@@ -19,7 +19,7 @@ from stepgym.agents.embedded import net
 from stepgym.agents.embedded.games import FIRST_MOVE, GAMES, MOVE_TOKEN, PAD
 from stepgym.agents.embedded.policy import EmbeddedPolicy
 from stepgym.agents.embedded.reward import EmbeddedRewardModel
-from stepgym.envs.families.countdown import Board, problems
+from stepgym.envs.families.countdown import Position, problems
 from stepgym.envs.families.countdown_solver import moves, reachable
 from stepgym.selfplay.step_quality import auc
 from stepgym.training.config import TRAINING_SEED
@@ -44,51 +44,51 @@ class Settings(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Boards as tensors: tokens (padded on the right), where each row ends, and its target."""
+    """Positions as tensors: tokens (padded on the right), where each row ends, and its target."""
 
     tokens: Tensor
     last: Tensor
     target: Tensor
 
 
-def training_boards(settings: Settings) -> list[Board]:
-    """Draw the first boards of training problems, levels mixed as in `LEVEL_SHARES`."""
-    boards = []
+def training_positions(settings: Settings) -> list[Position]:
+    """Draw the first positions of training problems, levels mixed as in `LEVEL_SHARES`."""
+    positions = []
     for level, share in LEVEL_SHARES.items():
         source = problems(level, TRAINING_SEED + settings.seed)
-        boards += [source[i].public for i in range(round(share * settings.num_problems))]
-    return boards  # type: ignore[return-value]
+        positions += [source[i].public for i in range(round(share * settings.num_problems))]
+    return positions  # type: ignore[return-value]
 
 
-def demonstrations(boards: Sequence[Board], rng: random.Random) -> list[Board]:
-    """Return the boards along one random solution of each, every step drawn evenly from those that keep it solvable."""
+def demonstrations(positions: Sequence[Position], rng: random.Random) -> list[Position]:
+    """Return the positions along one random solution of each, every step drawn evenly from those that keep it solvable."""
     found = []
-    for left, target in boards:
+    for left, target in positions:
         while len(left) > 1:
             found.append((left, target))
             left = rng.choice([move.left for move in moves(left) if reachable(move.left, target)])
     return found
 
 
-def policy_rows(boards: Sequence[Board]) -> tuple[Rows, Tensor]:
+def policy_rows(positions: Sequence[Position]) -> tuple[Rows, Tensor]:
     """Return rows whose target is an even share for each step that keeps the target reachable, and which are legal."""
-    target = torch.zeros(len(boards), len(MOVE_TOKEN))
-    legal = torch.zeros(len(boards), len(MOVE_TOKEN), dtype=torch.bool)
+    target = torch.zeros(len(positions), len(MOVE_TOKEN))
+    legal = torch.zeros(len(positions), len(MOVE_TOKEN), dtype=torch.bool)
     game = GAMES[GAME]
-    for i, board in enumerate(boards):
-        columns = [move.tokens[0] - FIRST_MOVE for move in game.moves(board)]
+    for i, position in enumerate(positions):
+        columns = [move.tokens[0] - FIRST_MOVE for move in game.moves(position)]
         keeps = torch.tensor(
-            [reachable(move.left, board[1]) for move in moves(board[0])], dtype=torch.float32
+            [reachable(move.left, position[1]) for move in moves(position[0])], dtype=torch.float32
         )
         target[i, columns] = keeps / keeps.sum()
         legal[i, columns] = True
-    tokens, last = tokenise(boards)
+    tokens, last = tokenise(positions)
     return Rows(tokens, last, target), legal
 
 
-def tokenise(boards: Sequence[Board]) -> tuple[Tensor, Tensor]:
-    """Return the boards as one token tensor, padded on the right, and where each row ends."""
-    prompts = [GAMES[GAME].prompt(board) for board in boards]
+def tokenise(positions: Sequence[Position]) -> tuple[Tensor, Tensor]:
+    """Return the positions as one token tensor, padded on the right, and where each row ends."""
+    prompts = [GAMES[GAME].prompt(position) for position in positions]
     width = max(map(len, prompts))
     tokens = torch.tensor([[*row, *[PAD] * (width - len(row))] for row in prompts])
     return tokens, torch.tensor([len(row) - 1 for row in prompts])
@@ -105,13 +105,13 @@ def hidden(model: Any, rows: Rows, index: Tensor) -> Tensor:
 
 def train_policy(
     settings: Settings,
-    boards: Sequence[Board],
+    positions: Sequence[Position],
     *,
     out: Path | None = None,
     progress: OnProgress | None = None,
 ) -> Any:
     """Return a policy trained to write the steps that keep the target reachable."""
-    rows, legal = policy_rows(demonstrations(boards, random.Random(settings.seed)))
+    rows, legal = policy_rows(demonstrations(positions, random.Random(settings.seed)))
     model = net.build(net.POLICY, settings.policy_shape, GAME, seed=settings.seed)
     rows_of = batches(len(rows.last), settings.policy_batch, settings.seed)
 
@@ -132,34 +132,36 @@ def train_policy(
     return model
 
 
-def visited(policy: EmbeddedPolicy, boards: Sequence[Board], rng: random.Random) -> list[Board]:
-    """Play each board once by the policy's probabilities; return the boards after each step, and after each a stray one."""
-    found: list[Board] = []
-    current = [board for board in boards if len(board[0]) > 1]
+def visited(
+    policy: EmbeddedPolicy, positions: Sequence[Position], rng: random.Random
+) -> list[Position]:
+    """Play each position once by the policy's probabilities; return the positions after each step, and after each a stray one."""
+    found: list[Position] = []
+    current = [position for position in positions if len(position[0]) > 1]
     while current:
         policy.learn_probabilities(current)
         after = []
-        for board in current:
-            choices = moves(board[0])
-            _, log_probs = policy.log_probs(board)
+        for position in current:
+            choices = moves(position[0])
+            _, log_probs = policy.log_probs(position)
             weights = torch.tensor(log_probs).exp().tolist()
             chosen, stray = rng.choices(choices, weights)[0], rng.choice(choices)
-            found += [(chosen.left, board[1]), (stray.left, board[1])]
-            after.append((chosen.left, board[1]))
-        current = [board for board in after if len(board[0]) > 1]
+            found += [(chosen.left, position[1]), (stray.left, position[1])]
+            after.append((chosen.left, position[1]))
+        current = [position for position in after if len(position[0]) > 1]
     return found
 
 
 def train_prm(
     settings: Settings,
-    boards: Sequence[Board],
+    positions: Sequence[Position],
     policy: EmbeddedPolicy,
     *,
     out: Path | None = None,
     progress: OnProgress | None = None,
 ) -> Any:
-    """Return a reward model trained on exact reachability of the boards that `policy` visits."""
-    seen = visited(policy, boards, random.Random(settings.seed + 1))
+    """Return a reward model trained on exact reachability of the positions that `policy` visits."""
+    seen = visited(policy, positions, random.Random(settings.seed + 1))
     tokens, last = tokenise(seen)
     labels = torch.tensor([float(reachable(left, target)) for left, target in seen])
     rows = Rows(tokens, last, labels)
@@ -186,10 +188,10 @@ def train_embedded(
     out: Path, settings: Settings, *, progress: OnProgress | None = None
 ) -> dict[str, float]:
     """Train both models into `out/policy` and `out/prm` and return what `measure` says of them."""
-    boards = training_boards(settings)
-    train_policy(settings, boards, out=out / net.POLICY, progress=progress)
+    positions = training_positions(settings)
+    train_policy(settings, positions, out=out / net.POLICY, progress=progress)
     policy = EmbeddedPolicy(out / net.POLICY)
-    train_prm(settings, boards, policy, out=out / net.PRM, progress=progress)
+    train_prm(settings, positions, policy, out=out / net.PRM, progress=progress)
     return measure(policy, EmbeddedRewardModel(out / net.PRM))
 
 
@@ -201,19 +203,19 @@ def measure(
     seed: int = 0,
     num_problems: int = 400,
 ) -> dict[str, float]:
-    """Return greedy accuracy on fresh problems of a level, and the reward model's AUC on the boards visited there."""
-    boards: list[Board] = [problems(level, seed)[i].public for i in range(num_problems)]  # type: ignore[misc]
-    seen = visited(policy, boards, random.Random(seed))
+    """Return greedy accuracy on fresh problems of a level, and the reward model's AUC on the positions visited there."""
+    positions: list[Position] = [problems(level, seed)[i].public for i in range(num_problems)]  # type: ignore[misc]
+    seen = visited(policy, positions, random.Random(seed))
     labels = [reachable(left, target) for left, target in seen]
     return {
-        "greedy": greedy_share(policy, boards),
-        "prm_auc": auc(reward_model.score_boards(seen), labels),
+        "greedy": greedy_share(policy, positions),
+        "prm_auc": auc(reward_model.score_positions(seen), labels),
     }
 
 
-def greedy_share(policy: EmbeddedPolicy, boards: Sequence[Board]) -> float:
-    """Return the share of boards from which the most likely steps reach the target."""
-    solved, current = 0, list(boards)
+def greedy_share(policy: EmbeddedPolicy, positions: Sequence[Position]) -> float:
+    """Return the share of positions from which the most likely steps reach the target."""
+    solved, current = 0, list(positions)
     while current:
         policy.learn_probabilities(current)
         after = []
@@ -225,4 +227,4 @@ def greedy_share(policy: EmbeddedPolicy, boards: Sequence[Board]) -> float:
             else:
                 solved += left == (target,)
         current = after
-    return solved / len(boards)
+    return solved / len(positions)

@@ -68,11 +68,11 @@ def train_countdown(
         policy_schedule=Schedule(steps, 5e-3),
         prm_shape=SMALL,
     )
-    boards = shipped_models.training_boards(settings)
+    positions = shipped_models.training_positions(settings)
     for name, shape in (("small", SMALL), ("large", LARGE)):
         shipped_models.train_policy(
             settings._replace(policy_shape=shape),
-            boards,
+            positions,
             out=folder / name,
             progress=_progress(write_line, folder / name),
         )
@@ -81,7 +81,7 @@ def train_countdown(
         schedule = Schedule(prm_steps, 5e-3)
         shipped_models.train_prm(
             settings._replace(prm_schedule=schedule),
-            boards,
+            positions,
             small,
             out=folder / name,
             progress=_progress(write_line, folder / name),
@@ -121,7 +121,7 @@ def train_sums(folder: Path, seed: int, steps: int, write_line: WriteLine = prin
     small = EmbeddedPolicy(folder / "small", seed=seed)
     step_targets: list[ValueTarget] = []
     if not all((folder / name / "model.safetensors").is_file() for name in ("prm", "weak")):
-        step_targets = examples.step_values(_attempts(small, seed, max(2, num_problems // 8)))
+        step_targets = examples.value_targets(_attempts(small, seed, max(2, num_problems // 8)))
     for name, prm_steps in (("prm", max(1, 3 * steps // 8)), ("weak", min(WEAK_STEPS, steps))):
         if step_targets:
             random.Random(seed).shuffle(step_targets)

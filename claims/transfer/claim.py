@@ -241,17 +241,17 @@ def demonstrations(task: Task, num_problems: int, seed: int) -> list[PolicyTarge
     return found
 
 
-def _good_step(board: Any, rng: random.Random) -> str:
-    if len(board) == 2:
-        numbers, target = board
+def _good_step(position: Any, rng: random.Random) -> str:
+    if len(position) == 2:
+        numbers, target = position
         found = countdown.random_solution(numbers, target, rng)
         assert found is not None, "problems are drawn with a solution"
         return found[0]
-    remaining, running, modulus = board
+    remaining, running, modulus = position
     a, b = rng.sample(remaining, 2) if running is None else (running, rng.choice(remaining))
     a, b = (min(a, b), max(a, b)) if running is None else (a, b)
     text = f"{a} + {b} = {(a + b) % modulus}"
-    assert not isinstance(modular_sums.play(board, text), str)
+    assert not isinstance(modular_sums.play(position, text), str)
     return text
 
 

@@ -25,12 +25,12 @@ from stepgym.envs.tokens import final_answer
 from stepgym.envs.types import Problem, State, Verdict
 
 NAME = "stepgym/Countdown-v0"
-Board = tuple[tuple[int, ...], int]
+Position = tuple[tuple[int, ...], int]
 """`State.public`: the numbers left, ascending, and the target."""
 
 
 class Level(NamedTuple):
-    """How hard: how many numbers, the largest of them, and the range of the target."""
+    """The difficulty: how many numbers, the largest of them, and the range of the target."""
 
     num_numbers: int
     largest: int
@@ -55,7 +55,7 @@ _CLAIM = re.compile(r"(.*?)=\s*([0-9]{1,18})\s*", re.DOTALL)
 
 
 def generate(rng: random.Random, level: int) -> Draft:
-    """Draw numbers and play legal steps at random, until the result is in the level's range: it is the target."""
+    """Draw numbers and play random legal steps until the result is in the level's range; the result is the target."""
     shape = LEVELS[level - 1]
     while True:
         numbers = [rng.randint(1, shape.largest) for _ in range(shape.num_numbers)]
@@ -66,13 +66,13 @@ def generate(rng: random.Random, level: int) -> Draft:
             steps.append(move.text)
             left = move.left
         if shape.low <= left[0] <= shape.high:
-            board = (tuple(sorted(numbers)), left[0])
+            position = (tuple(sorted(numbers)), left[0])
             question, reference = prompt(numbers, left[0]), expression(numbers, steps)
-            return Draft(question, reference, board, solution=tuple(steps))
+            return Draft(question, reference, position, solution=tuple(steps))
 
 
 def prompt(numbers: Sequence[int], target: int) -> str:
-    """Return the question in words, with the rules."""
+    """Return the question with the rules."""
     shown = ", ".join(map(str, numbers))
     return (
         f"Reach {target} from the numbers {shown}. Use each number exactly once, with + - * /. "
@@ -87,7 +87,7 @@ def problems(level: int = 3, seed: int = 0) -> ProceduralSet:
 
 
 def random_solution(numbers: Sequence[int], target: int, rng: random.Random) -> list[str] | None:
-    """Return the steps of one solution (`None` where there is none), each drawn evenly from those that keep the target reachable."""
+    """Return the steps of a random solution, `None` if there is none; each step is drawn from those that keep the target reachable."""
     left = tuple(sorted(numbers))
     if not reachable(left, target):
         return None
@@ -104,28 +104,28 @@ def random_solution(numbers: Sequence[int], target: int, rng: random.Random) -> 
 class CountdownDomain(GameDomain):
     """The rules of Countdown."""
 
-    def play(self, position: Board, text: str) -> Board | str:
+    def play(self, position: Position, text: str) -> Position | str:
         left, target = position
         after = play(left, text)
         return after if isinstance(after, str) else (after, target)
 
-    def moves(self, position: Board) -> list[str]:
+    def moves(self, position: Position) -> list[str]:
         """Return every legal step once; `a + b` and `a * b` with the larger number first."""
         return [move.text for move in moves(position[0])]
 
-    def answer(self, position: Board, texts: Sequence[str]) -> str:
+    def answer(self, position: Position, texts: Sequence[str]) -> str:
         return expression(originals(position[0], texts), texts)
 
 
-def board(item: State | Problem) -> Board:
+def position(item: State | Problem) -> Position:
     """Return the numbers left and the target."""
-    found: Board = item.public  # type: ignore[assignment]
+    found: Position = item.public  # type: ignore[assignment]
     return found
 
 
 @dataclass(frozen=True)
 class CountdownVerifier:
-    """Reads an expression exactly: each number used once, the value is the target. `= target` behind it is allowed."""
+    """Checks an expression exactly: each number is used once and the value is the target. It may end in `= target`."""
 
     needs_reference = False
 
@@ -144,7 +144,7 @@ class CountdownVerifier:
         return answer.strip() if found is None else found.value
 
     def _verify(self, problem: Problem, answer: str) -> Verdict:
-        numbers, target = board(problem)
+        numbers, target = position(problem)
         found = _read_answer(answer)
         if found is None:
             return wrong("not an expression of numbers with + - * /", "expression")
@@ -160,7 +160,7 @@ class CountdownVerifier:
 
 @dataclass(frozen=True)
 class CountdownStepVerifier:
-    """A step is right when it is legal and the target can still be reached after it; exact, by search."""
+    """A step is right if it is legal and the target can still be reached, which is decided exactly."""
 
     def verify_steps(
         self, problems: Sequence[Problem], states: Sequence[State]
@@ -170,7 +170,7 @@ class CountdownStepVerifier:
         ]
 
     def _verify(self, problem: Problem, state: State) -> list[Verdict]:
-        left, target = board(problem)
+        left, target = position(problem)
         verdicts: list[Verdict] = []
         for step in state.steps:
             answer = final_answer(step.text)

@@ -1,4 +1,4 @@
-"""The rules of Countdown on plain numbers: reading a step, playing it, undoing it, writing many as one expression."""
+"""The rules of Countdown on plain numbers: read a step, play it, undo it, write many steps as one expression."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STEP = re.compile(r"\s*([0-9]{1,18})\s*([-+*/])\s*([0-9]{1,18})\s*(?:=\s*([0-9]
 
 
 class Operation(NamedTuple):
-    """A step read: `a operator b`, and the result where the step states one."""
+    """A parsed step: `a operator b`, and the result if the step states one."""
 
     a: int
     operator: str
@@ -66,7 +66,7 @@ def expression(numbers: Sequence[int], steps: Sequence[str]) -> str:
 
 
 def originals(left: Sequence[int], steps: Sequence[str]) -> tuple[int, ...]:
-    """Return the numbers a game began with: the legal steps undone, from the numbers left."""
+    """Return the numbers that a game began with, by undoing its legal steps."""
     numbers = Counter(left)
     for text in reversed(steps):
         operation = read_step(text)

@@ -1,7 +1,7 @@
-"""What can be reached in Countdown: exact, and fast enough to be asked at every step (six numbers: milliseconds).
+"""Exact reachability in Countdown, fast enough to check at every step (milliseconds for six numbers).
 
-Values of up to three numbers are listed once and remembered; larger boards are decided from the target backwards,
-by splitting the numbers in two groups and undoing the last operation.
+The values of up to three numbers are listed and cached. Larger sets are decided backwards from the target: the numbers
+are split into two groups, and the last operation is undone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 OPERATORS = ("+", "-", "*", "/")
 _LISTED = 3
-"""Boards of up to this many numbers are listed in full."""
+"""Sets of up to this many numbers are listed in full."""
 
 
 class Move(NamedTuple):
@@ -24,7 +24,7 @@ class Move(NamedTuple):
 
 
 def combine(a: int, operator: str, b: int) -> int | None:
-    """Return `a operator b`, `None` where it is no whole number of 0 or more."""
+    """Return `a operator b`, `None` if it is not a whole number of 0 or more."""
     if operator == "+":
         return a + b
     if operator == "*":
@@ -35,7 +35,7 @@ def combine(a: int, operator: str, b: int) -> int | None:
 
 
 def without(left: tuple[int, ...], a: int, b: int) -> tuple[int, ...] | None:
-    """Return the numbers without `a` and `b`, `None` where they are not both there."""
+    """Return the numbers without `a` and `b`, `None` if they are not both there."""
     rest = list(left)
     for number in (a, b):
         if number not in rest:
@@ -46,7 +46,7 @@ def without(left: tuple[int, ...], a: int, b: int) -> tuple[int, ...] | None:
 
 @lru_cache(maxsize=100_000)
 def moves(left: tuple[int, ...]) -> tuple[Move, ...]:
-    """Return every legal step from an ascending board, each text once."""
+    """Return every legal step from ascending numbers, each text once."""
     found: dict[str, tuple[int, ...]] = {}
     for i, j in combinations(range(len(left)), 2):
         small, large = left[i], left[j]
@@ -62,7 +62,7 @@ def moves(left: tuple[int, ...]) -> tuple[Move, ...]:
 
 @lru_cache(maxsize=500_000)
 def reachable(left: tuple[int, ...], target: int) -> bool:
-    """Whether an ascending board can be brought down to `target`, all numbers used."""
+    """Return whether ascending numbers can reach `target`, all of them used."""
     if len(left) <= _LISTED:
         return target in _values(left)
     return any(
@@ -81,7 +81,7 @@ def _values(left: tuple[int, ...]) -> frozenset[int]:
 
 
 def _splits(left: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Yield every way to part a board in two groups, the first not larger than the second."""
+    """Yield every split of the numbers into two groups, the first not larger than the second."""
     positions = range(len(left))
     for size in range(1, len(left) // 2 + 1):
         for chosen in combinations(positions, size):

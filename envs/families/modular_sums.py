@@ -25,7 +25,7 @@ NAME = "stepgym/ModularSums-v0"
 NUM_LEVELS = 10
 MODULUS = 31
 Sum = tuple[tuple[int, ...], int | None, int]
-"""`State.public`: the numbers still to be added (ascending), the running result, the modulus."""
+"""`State.public`: the numbers still to be added (ascending), the running result (`None` at first), the modulus."""
 
 _STEP = re.compile(r"\s*([0-9]{1,9})\s*\+\s*([0-9]{1,9})\s*=\s*([0-9]{1,9})\s*")
 
@@ -43,8 +43,8 @@ def generate(rng: random.Random, level: int, *, modulus: int = MODULUS) -> Draft
         after = (running + number) % modulus
         solution.append(f"{running} + {number} = {after}")
         running = after
-    board = (tuple(sorted(numbers)), None, modulus)
-    return Draft(prompt, str(running), board, solution=tuple(solution))
+    position = (tuple(sorted(numbers)), None, modulus)
+    return Draft(prompt, str(running), position, solution=tuple(solution))
 
 
 def problems(level: int = 3, seed: int = 0, *, modulus: int = MODULUS) -> ProceduralSet:
@@ -61,9 +61,9 @@ def running_sum(item: State | Problem) -> Sum:
     return found
 
 
-def play(board: Sum, text: str) -> Sum | str:
-    """Return the board after a step, or the reason why it is illegal; whether `c` is right is not looked at."""
-    remaining, running, modulus = board
+def play(position: Sum, text: str) -> Sum | str:
+    """Return the position after a step, or the reason why it is illegal; whether `c` is right does not matter."""
+    remaining, running, modulus = position
     match = _STEP.fullmatch(visible_text(text))
     if match is None:
         return "not a step of the form `a + b = c`"
@@ -126,7 +126,7 @@ class ModularSumsVerifier:
 
 @dataclass(frozen=True)
 class ModularSumsStepVerifier:
-    """A step is right when it is legal and its own addition holds, whatever stood before it."""
+    """A step is right if it is legal and its own addition is, whatever the earlier steps were."""
 
     def verify_steps(
         self, problems: Sequence[Problem], states: Sequence[State]
@@ -136,21 +136,21 @@ class ModularSumsStepVerifier:
         ]
 
     def _verify(self, problem: Problem, state: State) -> list[Verdict]:
-        board = running_sum(problem)
+        position = running_sum(problem)
         verdicts: list[Verdict] = []
         for step in state.steps:
             answer = final_answer(step.text)
             if answer is not None:
                 verdicts += ModularSumsVerifier().verify([problem], [answer])
                 continue
-            after = play(board, step.text)
+            after = play(position, step.text)
             if isinstance(after, str):
                 verdicts.append(wrong(after, "rules"))
                 continue
-            left = sum(board[0]) + (board[1] or 0) - sum(after[0])
-            holds = after[1] == left % board[2]
+            left = sum(position[0]) + (position[1] or 0) - sum(after[0])
+            holds = after[1] == left % position[2]
             verdicts.append(right("", "addition") if holds else wrong("", "addition"))
-            board = after
+            position = after
         return verdicts
 
 
@@ -173,6 +173,6 @@ def make(
 
 
 def _plain(answer: str) -> str:
-    """Return a whole number without sign, spaces and leading zeros; other text stays as it is."""
+    """Return a whole number without spaces and leading zeros; other text is only stripped."""
     text = answer.strip()
     return str(int(text)) if text.isascii() and text.isdigit() and len(text) < 20 else text

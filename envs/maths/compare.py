@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from stepgym.envs.maths import lists, matrices, realsets, relations
+from stepgym.envs.maths import ellipsis, lists, matrices, realsets, relations
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.effort import spend
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.measures import LastRung, ScalarJudge
 from stepgym.envs.maths.options import MathOptions
-from stepgym.envs.maths.tree import Node, has, substitute, symbols, walk
+from stepgym.envs.maths.tree import Node, has, substitute, symbols, vocabulary, walk
 
 _COLLECTIONS = frozenset(
     (
@@ -35,6 +35,12 @@ _COLLECTIONS = frozenset(
         "text",
     )
 )
+_BEYOND_SCALARS = (
+    _COLLECTIONS
+    | frozenset("seq mat call +- -+ where R Z N Q C R+ R- R* Z+ Z- N+ Q+".split())
+    | frozenset(matrices.UNIT_VECTORS)
+)
+"""What a scalar's tree does not hold; a letter of the same name only costs time."""
 
 
 class Judge:
@@ -67,6 +73,9 @@ class Judge:
             self.depth -= 1
             return None
         try:
+            words = vocabulary(a) | vocabulary(b)
+            if words.isdisjoint(_BEYOND_SCALARS):
+                return self._same_scalars(a, b)
             return self._same(lists.plain_form(a), lists.plain_form(b))
         finally:
             self.depth -= 1
@@ -126,8 +135,13 @@ class Judge:
             return self.ratios(a, b)
         if _is_number_set(a) or _is_number_set(b):
             return bool(a == b)
+        if has(a, "dots") or has(b, "dots"):
+            return self.patterns(a, b)
+        return self._same_scalars(a, b)
+
+    def _same_scalars(self, a: Node, b: Node) -> bool | None:
         if self.depth == 1 and _is_name(a) and _is_name(b):
-            return bool(a == b)  # AB and BA name different things
+            return a == b  # AB and BA name different things
         a, b = _imaginary(a, b)
         return self.scalars.same(a, b, top=self.depth == 1)
 
@@ -172,7 +186,8 @@ class Judge:
             and len(p_items) != len(q_items)
         ):
             return False
-        counted = _kind(a) == _kind(b) == "list" and len(p_items) == len(q_items)
+        same_length = _kind(a) == _kind(b) == "list" and len(p_items) == len(q_items)
+        counted = same_length or (_kind(a) == "list" and _repeats(p_items))
         return self.unordered(p_items, q_items, counted=counted)
 
     def _system_against(self, one: lists.System, whole: Any, swapped: bool) -> bool | None:
@@ -218,6 +233,8 @@ class Judge:
     ) -> bool | None:
         """Match the items of two collections in any order; repeated items count once, unless `counted`."""
         x, y = lists.exact_values(a), lists.exact_values(b)
+        if counted and len(a) != len(b):
+            return False
         if x is not None and y is not None:
             self.scalars.used("rational")
             if sorted(x) == sorted(y) if counted else set(x) == set(y):
@@ -300,6 +317,17 @@ class Judge:
             return self.same(other, meant) if swapped else self.same(meant, other)
         return None
 
+    def patterns(self, a: Node, b: Node) -> bool | None:
+        """Two sums or products with an ellipsis."""
+        if a == b:
+            return True
+        p, q = ellipsis.pattern(a), ellipsis.pattern(b)
+        if p is None or q is None or p.operator != q.operator:
+            return False if (p is None) is (q is None) else None
+        if (p.first, p.step) != (q.first, q.step):
+            return False
+        return self.all_same([(p.body, q.body), (p.last, q.last)])
+
     def sequences(self, a: Any, b: Any) -> bool | None:
         """Numbers in a row, and lists with the same order."""
         if not {_kind(a), _kind(b)} <= {"seq", "list"}:
@@ -377,6 +405,8 @@ class Judge:
         return self.unordered(a[2], renamed[2])
 
     def ratios(self, a: Any, b: Any) -> bool | None:
+        if isinstance(a, int):
+            return False  # an answer of 42 to 1 does not say 42
         first, second = _ratio_parts(a), _ratio_parts(b)
         if first is None or second is None or len(first) != len(second):
             return False
@@ -509,6 +539,10 @@ class Judge:
             return self.all_same([(a[2][0], b[2][0]), (a[2][-1], b[2][-1])])
         first, second = relations.assignment(a), relations.assignment(b)
         if first is not None and second is not None and relations.same_name(first, second):
+            for chain in (a, b):
+                true = self.is_true_chain(chain) if len(chain[2]) > 2 else True
+                if not true:
+                    return true
             return self.same(first.value, relations.aligned(first, second))
         if a[1] == b[1] == ("=",):
             return self._equation(a, b, closed=not symbols(a) | symbols(b))
@@ -547,6 +581,11 @@ _ORDERINGS = frozenset(("<", ">", "<=", ">=", "!="))
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
+def _repeats(items: Sequence[Node]) -> bool:
+    """Whether a list names some item more than once, so that its repetitions count: prime factors."""
+    return len(set(items)) < len(items)
+
+
 def _is_name(node: Any) -> bool:
     """Two to four capital letters in a row: `AB`."""
     return (
@@ -560,7 +599,8 @@ def _imaginary(a: Node, b: Node) -> tuple[Node, Node]:
     """Read an engineer's `j` as the imaginary unit, if the other side has `i` and none has both."""
     for one, other in ((a, b), (b, a)):
         if (
-            "j" in symbols(one)
+            isinstance(one, tuple)
+            and "j" in symbols(one)
             and "j" not in symbols(other)
             and ("k", "i") in walk(other)
             and ("k", "i") not in walk(one)

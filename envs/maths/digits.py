@@ -25,6 +25,8 @@ _CONTINUED = re.compile(
 """`0.777...` and `0.1212...`: a cycle written often enough to know how the digits go on."""
 _MAX_CONTINUED = 120
 """Longer texts with an ellipsis are not searched for a cycle, which takes quadratic time."""
+_DECIMAL_COMMA = re.compile(r"\d+\{,\}(?:\d{1,2}|\d{4,9})\Z")
+"""`1{,}5` is one and a half; three digits after the comma are a thousand."""
 _SEPARATORS = re.compile(r"[\s,{}\\!]")
 _SCIENTIFIC = re.compile(r"([\d.]+)[eE]([+-]?\d+)\Z")
 
@@ -51,6 +53,8 @@ def number_node(text: str) -> Node | None:
     """The node of a number as written, or `None` where it is too large to hold."""
     if text.isdigit() and text.isascii():
         return read_int(text) if len(text) <= MAX_DIGITS else None
+    if "{,}" in text and _DECIMAL_COMMA.match(text):
+        text = text.replace("{,}", ".")
     if text[:2] in ("0x", "0b"):
         return int(text, 0) if len(text) < 4000 else None
     mixed = _MIXED.match(text)

@@ -35,6 +35,7 @@ class Decision(NamedTuple):
 _YES_TEXT = Decision(Status.CORRECT, "text")
 _SIZING = re.compile(r"\\(?:left|right|displaystyle)(?![A-Za-z])")
 _SPACING = re.compile(r"(?:\\[,;:!]|[\s$])+")
+_BLANK = re.compile(r"[\s$]|\\[,;:!]")
 _LOOSE = re.compile(r" (?![\w.])|(?<![\w.]) ")
 _THOUSANDS = re.compile(r"\d,[1-9]\d{2}(?!\d)")
 """What may be a list as well as one number; no list is written `1,000`."""
@@ -85,7 +86,11 @@ def decide(
 
 def squash(text: str) -> str:
     """A text without spacing and sizing that change nothing; a blank between letters or digits stays."""
-    squashed = _LOOSE.sub("", _SPACING.sub(" ", _SIZING.sub("", text)))
+    squashed = text
+    if "\\" in text:
+        squashed = _SIZING.sub("", squashed)
+    if _BLANK.search(squashed):
+        squashed = _LOOSE.sub("", _SPACING.sub(" ", squashed))
     return squashed if squashed.endswith("..") else squashed.rstrip(".")
 
 

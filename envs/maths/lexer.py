@@ -221,10 +221,11 @@ WORDS: dict[str, Token] = (
 
 _TOKEN = re.compile(
     r"""(?P<space>(?:\s|\\[,;:!\s/>]|~|\$|\\[()\[\]](?!\]))+)
-  | (?P<num>[0-9A-Fa-f]{2,}+(?=_(?:16|\{16\}))
+  | (?P<num>[0-9A-Fa-f]{2,40}+(?=_(?:16|\{16\}))
       | 0x[0-9A-Fa-f]++(?![A-Za-z]) | 0b[01]++(?![\dA-Za-z])
       | \d++\s++\d++\s*+/\s*+\d++(?![\d.])
       | \d{1,3}(?:(?:\{,\}|\\,|\\!|,\\[,!]\s?|\\\s|\s)\d{3}(?!\d)){1,40}+(?:\.\d++)?
+      | \d++\{,\}(?:\d{1,2}|\d{4,9})(?!\d)
       | [1-9]\d{0,2}(?:,\d{3}){1,40}+(?:\.\d++)?+(?!\d|,\d|\{)
       | (?>\d++\.\d*|\.\d+)(?:\\(?:over|under)line\s*+\{\d++\}|\\dot\s*+(?:\{\d\}|\d)(?:\d*+\\dot\s*+(?:\{\d\}|\d))?|(?<=\.)\(\d++\)|(?<=\.\d)\(\d++\)|(?<=\.\d\d)\(\d++\))
       | \d*+\.\d++(?:\\[lc]?dots[cb]?|\.\.\.)
@@ -273,6 +274,8 @@ def lex(text: str, *, thousands: bool = True) -> list[Token]:
     if len(text) > MAX_CHARS:
         raise Unreadable(f"{len(text)} characters", too_large=True)
     text = plain(text)
+    if len(text) > 3 * MAX_CHARS:
+        raise Unreadable(f"{len(text)} characters", too_large=True)
     tokens: list[Token] = []
     depth = 0
     position = 0
@@ -339,6 +342,9 @@ def _word(word: str, tokens: list[Token], text: str, match: re.Match[str]) -> No
     if joint is not None:
         tokens.extend(joint)
         return
+    if word == "log" and end < len(text) and text[end].isdigit():
+        tokens += [("fn", "log"), ("op", "_")]  # log2(8)
+        return
     known = WORDS.get(word) or WORDS.get(word.lower() if not after_number else "")
     if word == "in" and after_number and _QUANTITY_END.match(text, end):
         known = ("unit", word)
@@ -399,7 +405,7 @@ def _between_numbers(
     if before[0] != "num":
         return None
     if word in ("st", "nd", "rd", "th") and text[start - 1].isdigit():
-        return []
+        return [] if _RANK_ENDS.match(text, end) else [("text", word)]
     if word == "out" and _OF_NUMBER.match(text, end):
         return [("op", "/")]
     if word in ("in", "to") and _NUMBER_FOLLOWS.match(text, end):
@@ -428,6 +434,10 @@ _TEMPERATURES = ("celsius", "fahrenheit")
 _QUANTITY_END = re.compile(
     r"(?:\s?\^\s?\{?-?\d\}?)?(?:\s?[/*]\s?[A-Za-z]{1,4}(?:\^\{?-?\d\}?)?)?[\s.$)}]{0,8}\Z"
 )
+_RANK_ENDS = re.compile(
+    r"\s{0,4}(?:days?|years?|months?|weeks?|hours?|terms?|places?|positions?|floor|grade)?[\s.$)}]{0,8}\Z"
+)
+"""What may follow an ordinal that stands for its number: the 15th day, but not the 15th prime."""
 _NUMBER_FOLLOWS = re.compile(r"\s{1,4}\d|\s{0,4}10\s?(?:\^|\*\*)")
 _OF_NUMBER = re.compile(r"\s{1,4}of\s{1,4}\d")
 _OPENS = re.compile(r"\s{0,4}(?:[(\[{]|\\left|\\\{)")
@@ -501,9 +511,10 @@ def _text(content: str, tokens: list[Token], *, math: bool) -> None:
         tokens.append(("unit", words))
     elif _MATHS_IN_TEXT.match(words):
         tokens.extend(lex(content)[:-1])
-    elif (lowered in FUNCTIONS and not (tokens and tokens[-1][0] in ("num", "unit"))) or (
-        math and (lowered in WORDS or words in COMMANDS)
-    ):
+    elif (
+        lowered in FUNCTIONS
+        and not (lowered in ("min", "sec") and tokens and tokens[-1][0] == "num")
+    ) or (math and (lowered in WORDS or words in COMMANDS)):
         tokens.append(COMMANDS.get(words) or WORDS[lowered])
     elif lowered in ("percent", "pct", "percentage", "degrees", "degree", "pi"):
         tokens.append(WORDS[lowered])

@@ -10,7 +10,7 @@ from stepgym.envs.maths.tree import Node, has, substitute, symbols
 
 Rows = list[list[Node]]
 MAX_ENTRIES = 2_500
-_UNIT_VECTORS = ("unit vector i", "unit vector j", "unit vector k")
+UNIT_VECTORS = ("unit vector i", "unit vector j", "unit vector k")
 
 
 def rows_of(node: Any) -> Rows | None:
@@ -133,12 +133,12 @@ def _holds_tuple(node: Any) -> bool:
 
 def unit_vectors(node: Node) -> Node | None:
     """`i + 2j` in bold as the group (1, 2, 0); `None` where there is no unit vector."""
-    names = symbols(node) & set(_UNIT_VECTORS)
+    names = symbols(node) & set(UNIT_VECTORS)
     if not names:
         return None
     entries = []
-    for name in _UNIT_VECTORS:
-        entries.append(substitute(node, {n: (1 if n == name else 0) for n in _UNIT_VECTORS}))
+    for name in UNIT_VECTORS:
+        entries.append(substitute(node, {n: (1 if n == name else 0) for n in UNIT_VECTORS}))
     return ("group", "(", ")", tuple(entries))
 
 

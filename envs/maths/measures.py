@@ -131,10 +131,13 @@ class ScalarJudge:
             self.used("symbolic")
             return self.last_rung(a, b)
         if word.equal is False:
-            for convention in (_decimal_logarithms, _short_arccot, families.name_constants):
+            for convention in _CONVENTIONS if has(a, "f") or has(b, "f") else ():
                 p, q = convention(a), convention(b)
                 if (p, q) != (a, b) and same_scalar(p, q, self.rng).equal:
                     return True
+            p, q = families.name_constants(a), families.name_constants(b)
+            if (p, q) != (a, b) and same_scalar(p, q, self.rng).equal:
+                return True
             called_alike = families.rename_constants(a, b)
             if (
                 called_alike is not None
@@ -229,6 +232,8 @@ class ScalarJudge:
         names = symbols(p) | symbols(q)
         if not names:
             return True
+        if len(names) > 1 and symbols(a) != symbols(b):
+            return False  # among other parameters, a letter keeps its identity
         gap: Node = ("+", p, ("-", q))
         for fixed in (Fraction(3, 2), Fraction(1, 3), Fraction(9, 4)):
             word = same_scalar(gap, substitute(gap, dict.fromkeys(names, fixed)), self.rng)
@@ -271,6 +276,9 @@ def _short_arccot(node: Any) -> Any:
     )
 
 
+_CONVENTIONS = (_decimal_logarithms, _short_arccot)
+
+
 def _mapped(node: Any, change: Callable[[tuple[Any, ...]], Any]) -> Any:
     """The tree with `change` applied to every tuple, from the leaves up."""
     if not isinstance(node, tuple) or not node:
@@ -283,6 +291,8 @@ def _mapped(node: Any, change: Callable[[tuple[Any, ...]], Any]) -> Any:
 
 def _are_arbitrary(node: Node, names: set[str]) -> bool:
     """Whether these letters are constants of integration: terms of their own, or factors of an exponential or wave."""
+    if len(symbols(node) - names) > 1:
+        return False  # among other parameters, a letter keeps its identity
     terms = node[1:] if isinstance(node, tuple) and node[0] == "+" else (node,)
     for name in names:
         holders = [term for term in terms if name in symbols(term)]

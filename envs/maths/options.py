@@ -49,7 +49,7 @@ class MathOptions:
     percent: Percent = Percent.REFERENCE
     limit_s: float = 1.5
     """CPU seconds that a worker process may use for one pair."""
-    batch_limit_s: float = 20.0
+    batch_limit_s: float = 10.0
     """CPU seconds that the pairs of one call may use after each has had its first slice; see `workers.py`."""
     question_rules: tuple[str, ...] = QUESTION_RULES
     """Which rules of `question.py` apply to a pair whose question is given; `()` switches all of them off."""

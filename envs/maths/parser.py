@@ -62,7 +62,6 @@ class Parser:
         self.bars = 0
         self.integrals = 0
         self.in_set = False
-        self.reversed = False  # inside `]1, 2[`
         self.braced_system = False
         self.degree_sign = False
         self.relations = False
@@ -332,7 +331,7 @@ class Parser:
                 return self.tokens[self.at + 1] not in (("cmd", "mod"), ("cmd", "pmod"))
             if value == "|":
                 return self.bars == 0 and not self.in_set
-            return value in ("{", "\\{") or (value == "[" and not self.reversed)
+            return value in ("{", "[", "\\{")
         return kind == "cmd" and value in _STARTING_COMMANDS
 
     def argument(self) -> Node:
@@ -702,7 +701,7 @@ class Parser:
             return node
         if opening == "\\{":
             return self.set_braces()
-        if opening in ("(", "[", "]"):
+        if opening in ("(", "["):
             return self.group(opening)
         if opening in ("+-", "-+"):
             self.advance()
@@ -730,23 +729,19 @@ class Parser:
         self.advance()
         bars, self.bars = self.bars, 0
         in_set, self.in_set = self.in_set, False
-        closers = (")", "]") if opening != "]" else ("]", "[")
+        closers = (")", "]")
         if self.kind == "op" and self.value in closers:
             closing = self.value
             self.advance()
             self.leave()
             return ("group", opening, closing, ())
-        reversed_, self.reversed = self.reversed, opening == "]"
         parts, _, conditions = self.parts(closers)
-        self.bars, self.in_set, self.reversed = bars, in_set, reversed_
+        self.bars, self.in_set = bars, in_set
         closing = self.value if self.kind == "op" else ")" if opening == "(" else "]"
         self.expect(closing)
         self.leave()
         if len(parts) == 1 and not conditions and (opening, closing) in (("(", ")"), ("[", "]")):
             return parts[0]
-        if opening == "]":
-            opening = "("
-            closing = {"[": ")", "]": "]"}[closing]
         return ("group", opening, closing, tuple(parts))
 
     def set_braces(self) -> Node:

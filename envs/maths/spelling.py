@@ -189,6 +189,11 @@ _UNDERBRACE_RUN = re.compile(
 )
 
 
+_COMBINATIONS = re.compile(r"(?<![\w})])(?:\{\})?\^\{?(\d{1,4})\}?\s?C_\{?(\d{1,4})\}?")
+"""`{}^5C_2`"""
+_TURNED = re.compile(
+    r"([\[\]])(\s{0,9}[^\[\]()\s,][^\[\]()]{0,200},\s{0,9}[^\[\]()\s,][^\[\]()]{0,200})([\[\]])"
+)
 _EATEN = {
     "\f": ("f", "rac|orall"),
     "\b": ("b", "inom|oxed|ar|egin|eta|ig|mod|f"),
@@ -207,6 +212,10 @@ def plain(text: str) -> str:
         text = _EATEN_START.sub(lambda m: "\\" + _EATEN[m.group()][0], text)
     if not text.isascii():
         text = _from_unicode(text)
+    if "C" in text and "^" in text:
+        text = _COMBINATIONS.sub(r"\\binom{\1}{\2}", text)
+    if ("[" in text or "]" in text) and "," in text and _turns_brackets(text):
+        text = _TURNED.sub(_usual_brackets, text)
     if "\\" in text:
         if "\\\\" in text and ("\\begin" not in text or "\\\\begin" in text):
             text = _DOUBLED.sub(r"\\", text)
@@ -222,6 +231,17 @@ def plain(text: str) -> str:
         if "\\underbrace" in text:
             text = _UNDERBRACE_RUN.sub(_repeat_digit, text)
     return text
+
+
+def _turns_brackets(text: str) -> bool:
+    """Whether open ends of intervals are written with turned brackets: `]1, 2[`, `[1, 2[`."""
+    left, right = text.count("["), text.count("]")
+    return left != right or 0 <= text.find("]") < text.find("[")
+
+
+def _usual_brackets(match: re.Match[str]) -> str:
+    opening, inside, closing = match.groups()
+    return ("(" if opening == "]" else "[") + inside + (")" if closing == "[" else "]")
 
 
 def _from_unicode(text: str) -> str:

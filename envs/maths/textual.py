@@ -18,11 +18,14 @@ _VARIABLES = re.compile(r"[xyz]+\Z|[a-zA-Z]{1,2}\Z")
 _YES_NO = re.compile(r"(yes|no|true|false)[,.;] ")
 _BUT = re.compile(r"\b(?:but|unless|except|only|if|when|sometimes|yes|no|true|false|or|and)\b")
 """Words after which "yes, ..." is no plain yes."""
+_DIFFERENCE = re.compile(r"[a-z]{1,2}(?:\s?-\s?[a-z]{1,2})+\Z")
 _IN_DOLLARS = re.compile(r"\s*\$\s*[a-z]{1,4}\s*\$\s*\Z")
 _FILLER = re.compile(r"\A(?:any|all|every|each) |(?<=\w) numbers?\Z")
 """Words that change nothing: "any odd number" is "odd"."""
 _ARTICLE = re.compile(r"\b(?:the|a|an|is|are)\b ?")
 
+MAX_CHARS = 2_000
+"""Longer texts are no words, choices, times or dates."""
 _DAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
 _MONTHS = (
     "january february march april may june july august september october november december".split()
@@ -139,7 +142,7 @@ def words(text: str) -> str | None:
 
     Two letters are a product (`xy`), three are a word (`abc`), because an anagram must not pass; `xyz` stays a product.
     """
-    if len(text) > 2000:
+    if len(text) > MAX_CHARS:
         return None
     bare = unwrap(text)
     said = _YES_NO.match(bare.lower())
@@ -152,7 +155,9 @@ def words(text: str) -> str | None:
         "," in stripped and _is_letters(stripped)
     ):
         return None
-    if "(" in stripped or "/" in stripped or _is_formula(stripped) or _IN_DOLLARS.match(text):
+    if "(" in stripped or "/" in stripped or _is_formula(stripped):
+        return None
+    if _IN_DOLLARS.match(text) or _DIFFERENCE.match(stripped):
         return None
     lowered = _ARTICLE.sub("", stripped.lower()).strip() or stripped.lower()
     if re.search(r"\b(?:or|and|pi|sqrt|infty|inf)\b", lowered) and _is_letters(
@@ -224,7 +229,7 @@ def choice(text: str) -> str | None:
 
 def is_plain_choice(text: str) -> bool:
     """A bare letter from A to J, at most in brackets."""
-    return bool(re.match(r"\(?[A-J]\)?\.?\Z", unwrap(text).strip()))
+    return bool(_HAS_CHOICE.search(text, 0, 200) and _PLAIN_CHOICE.match(unwrap(text).strip()))
 
 
 def time_of_day(text: str) -> tuple[int, bool] | None:
@@ -267,6 +272,8 @@ _HAS_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}|[A-J]|:|\d-\d|[^\x00-\x7f]
 
 def compare_texts(reference: str, answer: str) -> bool | None:
     """Equal, different, or `None` where this is no matter of words."""
+    if len(reference) > MAX_CHARS or len(answer) > MAX_CHARS:
+        return None
     if not (_HAS_WORDS.search(reference) or _HAS_WORDS.search(answer)):
         return None
     wanted, given = words(reference), words(answer)
@@ -306,6 +313,8 @@ def _is_clock(text: str, time: tuple[int, bool] | None) -> bool:
     return time is not None and ":" in text and (time[1] or ":0" in text)
 
 
+_HAS_CHOICE = re.compile(r"(?<![A-Za-z])[A-J](?![A-Za-z])")
+_PLAIN_CHOICE = re.compile(r"\(?[A-J]\)?\.?\Z")
 _LOWER_CHOICE = re.compile(r"\(?[a-j]\)?\.?\Z")
 
 

@@ -113,6 +113,19 @@ def has(node: Node, *names: str) -> bool:
     return False
 
 
+def vocabulary(node: Node) -> set[str]:
+    """The kinds of all nodes under `node`, and the names of all symbols and functions."""
+    found: set[str] = set()
+    stack: list[Any] = [node]
+    while stack:
+        top = stack.pop()
+        if type(top) is tuple:
+            stack.extend(top)
+        elif type(top) is str:
+            found.add(top)
+    return found
+
+
 def substitute(node: Any, values: dict[str, Node]) -> Any:
     """Replace symbols; bound variables are expected not to clash."""
     if not isinstance(node, tuple):

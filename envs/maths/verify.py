@@ -28,6 +28,7 @@ _PLAIN_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 FAILURE = "failure"
 """`Verdict.decided_by` of a pair on which the verifier itself failed."""
+NOT_EXTRACTED = Extraction("", (0, 0), FAILURE)
 _log = logging.getLogger(__name__)
 
 
@@ -94,15 +95,16 @@ class _Pair:
     def __init__(
         self, reference: str, answer: str, question: str | None, options: MathOptions
     ) -> None:
-        self.given = Extraction("", (0, 0), "failure")
-        self.asked = Adjusted(Case("", reference, answer, options))
+        self.given = NOT_EXTRACTED
         try:
             wanted = extract_answer(reference, kind=REFERENCE).text
             self.given = extract_answer(answer, kind=CHOICE if is_plain_choice(wanted) else ANSWER)
             case = Case(question or "", wanted, self.given.text, options)
             self.asked = adjust(case) if question else Adjusted(case)
-            self.decision = decide(self.case.reference, self.case.answer, self.case.options)
+            case = self.asked.case
+            self.decision = decide(case.reference, case.answer, case.options)
         except Exception as error:  # noqa: BLE001 - the boundary
+            self.asked = Adjusted(Case("", reference, answer, options))
             self.decision = self._failed(error)
 
     @property

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from stepgym.agents.description import tokenizer_of
 from stepgym.agents.policies.layout import Layout
 from stepgym.agents.types import EpisodeRecord
 from stepgym.records.rollouts import (
     check_tokenizer,
     ended_rollouts,
     group_advantages,
-    tokenizer_of,
     tree_token_advantages,
 )
 from stepgym.records.rows.options import PROBLEM, Columns, Row, RowOptions, problem_columns
@@ -102,5 +102,5 @@ def labelled(rollout: Rollout, options: RowOptions) -> list[int]:
 
 
 def _same_tokenizer(record: EpisodeRecord, layout: Layout) -> bool:
-    mine = tokenizer_of(record)
+    mine = tokenizer_of(record.agent.get("policy"))
     return mine is None or mine.get("hash") == layout.describe_tokenizer()["hash"]

@@ -12,6 +12,7 @@ import builtins
 import contextlib
 import errno
 import gc
+import itertools
 import linecache
 import marshal
 import mmap
@@ -31,6 +32,8 @@ HINT = mmap.mmap(-1, 1)
 """One byte shared with the runner: which limit an uncaught exception looked like, 0 for none."""
 HINTS = {0: None, 1: "memory", 2: "processes", 3: "disk", 4: "missing"}
 MAIN = "main.py"
+NUM_MODULES = 1 << 30
+"""How many modules the runner has loaded; set when it is warm."""
 PARTING_LINE = 100
 
 
@@ -121,7 +124,7 @@ def write_files(files: dict[str, str | bytes]) -> None:
 
 def run(header: tuple[Any, ...], descriptors: list[int], line: _socket.socket) -> NoReturn:
     """Run one program of the kind the header names; never returns. A candidate says on `line` when it is done."""
-    code = 1
+    code, uses_c = 1, False
     kind, names, limits, address_space = header
     folder = os.getcwd()
     try:
@@ -140,6 +143,7 @@ def run(header: tuple[Any, ...], descriptors: list[int], line: _socket.socket) -
         elif kind == "command":
             _become(payload["command"])
         else:
+            uses_c = bool(payload["files"]) or "ctypes" in payload["source"]
             code = _run_python(payload["source"], payload["args"])
     except SystemExit as ending:
         code = exit_code(ending.code)
@@ -148,6 +152,8 @@ def run(header: tuple[Any, ...], descriptors: list[int], line: _socket.socket) -
         _show(error)
     finally:
         code = _wind_down(code, folder if kind == "program" else None)
+        if uses_c:
+            confine.LIBC.fflush(None)
         if kind == "candidate":
             _part(code)
         os._exit(code)
@@ -232,39 +238,59 @@ def _wind_down(code: int, folder: str | None) -> int:
     except BaseException as error:  # noqa: BLE001 - the boundary: a failing exit handler is a failing program
         HINT[0] = HINT[0] or hint_of(error)
         code = code or 120
-    flushed = flush(sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    flushed = flush()
     if folder is not None:
-        _destroy_modules(folder)
-        flushed = flush(sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__) and flushed
-    confine.LIBC.fflush(None)
+        with contextlib.suppress(BaseException):  # a program may have put anything into sys.modules
+            _destroy_modules(folder)
+        flushed = flush() and flushed
     return code if flushed else code or 120
 
 
-def flush(*streams: Any) -> bool:
-    """Flush the streams that are still open; false when one fails."""
-    well = True
-    for stream in streams:
-        try:
-            if stream is not None and not stream.closed:
-                stream.flush()
-        except BaseException as error:  # noqa: BLE001 - the stream may be any object of the program
-            HINT[0] = HINT[0] or hint_of(error)
-            well = False
+def flush() -> bool:
+    """Flush the standard streams, also those that the program replaced; false when one fails."""
+    well = _flushed(sys.stdout) and _flushed(sys.stderr)
+    if sys.stdout is not sys.__stdout__:
+        well = _flushed(sys.__stdout__) and well
+    if sys.stderr is not sys.__stderr__:
+        well = _flushed(sys.__stderr__) and well
     return well
+
+
+def _flushed(stream: Any) -> bool:
+    try:
+        stream.flush()
+    except BaseException as error:  # noqa: BLE001 - the stream may be any object of the program
+        try:
+            if stream is None or stream.closed:
+                return True
+        except BaseException:  # noqa: BLE001 - as above
+            return False
+        HINT[0] = HINT[0] or hint_of(error)
+        return False
+    return True
 
 
 def _destroy_modules(folder: str) -> None:
     """Destroy the program's own modules, so that destructors run and open files are flushed."""
-    here = os.path.join(folder, "")
-    for name, module in list(sys.modules.items()):
-        path = getattr(module, "__file__", None)
-        if name == "__main__" or (type(path) is str and path.startswith(here)):
-            del sys.modules[name]
-            names = vars(module)
-            for private in (True, False):  # in the interpreter's order
-                for key in list(names):
-                    if key != "__builtins__" and (key[:1] == "_" and key[1:2] != "_") is private:
-                        names[key] = None
-            names.clear()
-    del module, names
-    gc.collect()
+    own = ["__main__"]
+    if (
+        len(sys.modules) > NUM_MODULES
+    ):  # the newest come last; a look at all would copy a page for each
+        here = os.path.join(folder, "")
+        for name in itertools.islice(reversed(sys.modules), len(sys.modules) - NUM_MODULES):
+            path = getattr(sys.modules[name], "__file__", None)
+            if type(path) is str and path.startswith(here):
+                own.append(name)
+    for name in own:
+        _clear(vars(sys.modules.pop(name)))
+    # A full collection also clears the interpreter's free lists, which copies pages.
+    gc.collect(2 if any(gc.get_count()[1:]) else 0)
+
+
+def _clear(names: dict[str, Any]) -> None:
+    """Clear a module's names in the order in which the interpreter does."""
+    for private in (True, False):
+        for key in list(names):
+            if key != "__builtins__" and (key[:1] == "_" and key[1:2] != "_") is private:
+                names[key] = None
+    names.clear()

@@ -249,6 +249,7 @@ class Execution:
 
     def _kill(self, why: str) -> None:
         self.overrun = self.overrun or why
+        self.starved_s = max(self.starved_s, self._waiting())
         try:
             os.kill(self.process.pid, signal.SIGKILL)
             _, self.status, self.usage = os.wait4(self.process.pid, 0)

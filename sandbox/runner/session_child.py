@@ -113,7 +113,7 @@ class Interpreter:
         """Flush and close the output, then tell the supervisor."""
         with contextlib.suppress(OSError):
             self.folder = os.getcwd()
-        child.flush(sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+        child.flush()
         confine.LIBC.fflush(None)
         quiet = os.open("/dev/null", os.O_RDWR)
         for number in (1, 2):

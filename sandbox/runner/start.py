@@ -104,6 +104,7 @@ def main(descriptor: int, text: str) -> None:
     kind = SessionSupervisor if options.sessions else Supervisor
     supervisor = kind(options, control, descendants, keep_modes=keep_modes)
     child.lower_fixed_limits()
+    child.NUM_MODULES = len(sys.modules)
     gc.collect()
     gc.freeze()
     if hasattr(confine.LIBC, "malloc_trim"):

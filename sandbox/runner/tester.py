@@ -66,7 +66,7 @@ FILE_WORDS = re.compile(
 MAX_COUNTED = 32
 RUNNER_MODULES = frozenset(name for name in (__name__, Handle.__module__, Link.__module__))
 
-MAX_KEPT_SOURCE = 1 << 15
+MAX_KEPT_SOURCE = 1 << 17
 """Longer tests are compiled each time, so that a tester that stays does not grow."""
 
 _LIBRARIES: dict[int, types.ModuleType] = {}
@@ -565,7 +565,7 @@ def compiled(source: str, name: str) -> types.CodeType:
     return _compiled(source, name)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=128)
 def _compiled(source: str, name: str) -> types.CodeType:
     return compile(source, name, "exec", dont_inherit=True)
 

@@ -63,7 +63,7 @@ def test_visits_count_all_samples_that_pass(records: list[EpisodeRecord]) -> Non
 def test_labels_are_nearer_the_truth_than_those_of_plain_samples_for_as_many_tokens(
     records: list[EpisodeRecord],
 ) -> None:
-    """The step verifier knows from which boards the target is in reach."""
+    """The step verifier knows from which positions the target is in reach."""
 
     def agreement(played: list[EpisodeRecord]) -> tuple[float, float]:
         right, total = 0, 0

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepgym.agents.embedded import net
-from stepgym.agents.embedded.games import GAMES, MAX_NUMBERS, plan
+from stepgym.agents.embedded.games import GAMES, MAX_NUMBERS, move_tree
 from stepgym.agents.embedded.policy import WEIGHTS, EmbeddedPolicy
 from stepgym.agents.embedded.reward import EmbeddedRewardModel
 from stepgym.agents.registry import load_policy, load_reward_model
@@ -26,7 +26,7 @@ POLICY = EmbeddedPolicy()
 PRM = EmbeddedRewardModel()
 SUMS = EmbeddedPolicy(model=net.build(net.POLICY, net.Shape(16, 1, 2), "modular_sums"))
 
-boards = st.tuples(
+positions = st.tuples(
     st.lists(st.integers(0, 300), min_size=2, max_size=5).map(lambda x: tuple(sorted(x))),
     st.integers(0, 999),
 )
@@ -41,7 +41,7 @@ def state_of(public: object) -> State:
     return State(f"play {public}", public=public)  # type: ignore[arg-type]
 
 
-@given(boards | sums)
+@given(positions | sums)
 @settings(max_examples=40, deadline=None)
 def test_probabilities_of_all_legal_steps_sum_to_one(public: object) -> None:
     policy = POLICY if len(public) == 2 else SUMS  # type: ignore[arg-type]
@@ -51,7 +51,7 @@ def test_probabilities_of_all_legal_steps_sum_to_one(public: object) -> None:
     assert {move.text for move in moves.moves} == set(legal.legal_steps(state_of(public)))
 
 
-@given(boards, st.integers(1, 8), st.integers(0, 5))
+@given(positions, st.integers(1, 8), st.integers(0, 5))
 @settings(max_examples=40, deadline=None)
 def test_a_later_draw_goes_on_where_the_first_stopped(
     public: object, count: int, first: int
@@ -61,7 +61,7 @@ def test_a_later_draw_goes_on_where_the_first_stopped(
     assert POLICY.propose([later], [count])[0] == every[first:]
 
 
-@given(st.lists(boards, min_size=1, max_size=5), st.integers(0, 3))
+@given(st.lists(positions, min_size=1, max_size=5), st.integers(0, 3))
 @settings(max_examples=10, deadline=None)
 def test_a_proposal_does_not_depend_on_the_batch(publics: list[object], seed: int) -> None:
     states = [state_of(public) for public in publics]
@@ -111,7 +111,7 @@ def test_sampling_follows_the_probabilities() -> None:
 def test_written_steps_go_on_where_they_stopped_whatever_the_batch(
     publics: list[object], count: int, first: int
 ) -> None:
-    """Steps written token by token: legal, with the log-probability of the whole step, a function of board and draw."""
+    """Steps written token by token: legal, with the log-probability of the whole step, a function of position and draw."""
     fresh = EmbeddedPolicy(model=SUMS.model)
     later = [State(f"play {public}", public=public, draw=first) for public in publics]  # type: ignore[arg-type]
     for state, steps in zip(later, fresh.propose(later, [count] * len(later))):
@@ -134,7 +134,7 @@ def test_written_steps_follow_the_probabilities() -> None:
         assert drawn.count(move.text) / 4000 == pytest.approx(math.exp(log_prob), abs=0.04)
 
 
-@given(boards | sums)
+@given(positions | sums)
 @settings(max_examples=40, deadline=None)
 def test_what_may_be_written_token_by_token_are_the_legal_steps(public: object) -> None:
     game = GAMES["countdown" if len(public) == 2 else "modular_sums"]  # type: ignore[arg-type]
@@ -149,52 +149,56 @@ def test_what_may_be_written_token_by_token_are_the_legal_steps(public: object) 
 
 
 @pytest.mark.parametrize(
-    ("env_id", "steps", "boards"),
+    ("env_id", "steps", "positions"),
     [
         ("Countdown-v0", [], []),
-        ("Countdown-v0", ["LEGAL"], ["board"]),
+        ("Countdown-v0", ["LEGAL"], ["position"]),
         (
             "Countdown-v0",
             ["LEGAL", "1 + 99999"],
-            ["board", None],
-        ),  # refused: the board stays, the step scores 0
-        ("Countdown-v0", ["LEGAL", "<answer>1</answer>"], ["board", None]),  # an answer is no move
-        ("ModularSums-v0", ["LEGAL", "LEGAL"], ["board", "board"]),
-        ("ModularSums-v0", ["LEGAL", "LEGAL", "x"], ["board", "board", None]),
+            ["position", None],
+        ),  # refused: the position stays, the step scores 0
+        (
+            "Countdown-v0",
+            ["LEGAL", "<answer>1</answer>"],
+            ["position", None],
+        ),  # an answer is no move
+        ("ModularSums-v0", ["LEGAL", "LEGAL"], ["position", "position"]),
+        ("ModularSums-v0", ["LEGAL", "LEGAL", "x"], ["position", "position", None]),
     ],
 )
 def test_boards_are_those_the_domain_went_through(
-    env_id: str, steps: list[str], boards: list[str | None]
+    env_id: str, steps: list[str], positions: list[str | None]
 ) -> None:
     env = load_env(env_id, level=3)
     game = GAMES["countdown" if env_id.startswith("C") else "modular_sums"]
     for index in range(20):
         state, passed = env.domain.initial(env.problems[index]), []
-        for text, board in zip(steps, boards):
+        for text, position in zip(steps, positions):
             legal = env.domain.legal_steps(state)  # type: ignore[attr-defined]
             state = env.domain.advance(
                 [state], [Step(legal[index % len(legal)] if text == "LEGAL" else text)]
             )[0]
-            passed.append(state.public if board else None)
-        assert game.boards(state) == passed
+            passed.append(state.public if position else None)
+        assert game.positions(state) == passed
 
 
 @pytest.mark.parametrize("agent", ["best_of_n", "beam", "mcts"])
 def test_every_node_is_charged_what_was_read_for_it(agent: str) -> None:
-    """Boards asked once each, every step drawn, and the board behind every node, siblings too: nothing is free."""
+    """Positions asked once each, every step drawn, and the position behind every node, siblings too: nothing is free."""
     env = load_env("Countdown-v0", level=3)
     (record,) = solve(
         env, agent=agent, policy=POLICY, reward_model=PRM, episodes=1, see_verdicts=False
     )
-    boards = [env.problems[0].public[0]]  # type: ignore[index]
+    positions = [env.problems[0].public[0]]  # type: ignore[index]
     for node in record.nodes[1:]:
-        board = countdown.play(boards[node.parent], node.text)
-        assert not isinstance(board, str)
-        boards.append(board)
-    judged = 2.0 * PRM.num_parameters * sum(1 + len(board) for board in boards[1:])
+        position = countdown.play(positions[node.parent], node.text)
+        assert not isinstance(position, str)
+        positions.append(position)
+    judged = 2.0 * PRM.num_parameters * sum(1 + len(position) for position in positions[1:])
     asked = {node.parent for node in record.nodes[1:]}
     drawn = sum(record.usage[name] for name in ("prompt_tokens", "visible_tokens"))
-    assert record.usage["prompt_tokens"] >= sum(1 + len(boards[node]) for node in asked)
+    assert record.usage["prompt_tokens"] >= sum(1 + len(positions[node]) for node in asked)
     assert record.usage["flops"] == pytest.approx(judged + 2.0 * POLICY.num_parameters * drawn)
 
 
@@ -231,7 +235,7 @@ def test_a_board_without_moves_and_a_done_state_get_nothing() -> None:
     assert POLICY.propose([State("p", public=((7,), 7))], [3]) == [[]]
     stuck = env.domain.advance([env.domain.initial(env.problems[0])], [Step("x")])
     assert POLICY.propose(stuck, [3]) == [[]]
-    assert len(plan("countdown", (tuple(range(1, MAX_NUMBERS + 1)), 5)).rows) == 1
+    assert len(move_tree("countdown", (tuple(range(1, MAX_NUMBERS + 1)), 5)).rows) == 1
 
 
 def test_weights_are_small_and_load_with_transformers_alone() -> None:
@@ -278,7 +282,7 @@ def test_a_broken_folder_is_named(tmp_path: Path, damage: str, message: str) -> 
 
 
 def test_the_shipped_models_are_worth_searching_with() -> None:
-    """Floors well under the measured figures: greedy is fair, the reward model tells good boards from bad."""
+    """Floors well under the measured figures: greedy is fair, the reward model tells good positions from bad."""
     from stepgym.claims.shipped_models.training import measure
 
     figures = measure(POLICY, PRM, seed=3, num_problems=150)
@@ -290,3 +294,26 @@ def test_models_of_one_seed_are_equal() -> None:
     one, two = (net.build(net.POLICY, net.Shape(8, 1, 1), "countdown", seed=5) for _ in range(2))
     pairs = itertools.zip_longest(one.parameters(), two.parameters())
     assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@given(positions | sums, st.integers(0, 3))
+@settings(max_examples=30, deadline=None)
+def test_log_probs_recomputed_from_a_steps_tokens_are_its_own(public: object, seed: int) -> None:
+    """In single precision, over what may be written next: as a trainer recomputes them from a record."""
+    source = POLICY if len(public) == 2 else SUMS  # type: ignore[arg-type]
+    policy = EmbeddedPolicy(model=source.model.float(), seed=seed)
+    game, model = GAMES[policy.game], source.model.float()
+    try:
+        for step in policy.propose([state_of(public)], [3])[0]:
+            assert step.context_ids == game.prompt(public)  # type: ignore[arg-type]
+            assert step.token_ids is not None and step.token_log_probs is not None
+            assert math.fsum(x or 0.0 for x in step.token_log_probs) == pytest.approx(step.log_prob)
+            for at, recorded in enumerate(step.token_log_probs):
+                before = step.token_ids[:at]
+                options = game.following(public, before)  # type: ignore[arg-type]
+                with torch.no_grad():
+                    [logits] = net.last_outputs(model, [(*step.context_ids, *before)])
+                again = logits[list(options)].log_softmax(-1)[options.index(step.token_ids[at])]
+                assert recorded == pytest.approx(float(again), abs=1e-4)
+    finally:
+        source.model.double()

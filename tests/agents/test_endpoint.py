@@ -19,9 +19,9 @@ from stepgym.agents import Budget, solve
 from stepgym.agents.endpoint import MAX_IN_FLIGHT
 from stepgym.agents.episode import Episode
 from stepgym.agents.policies.chat_policy import ChatPolicy
-from stepgym.agents.policies.scripted import ScriptedPolicy
+from stepgym.agents.policies.scripted import RandomLegalPolicy, ScriptedPolicy
 from stepgym.agents.types import EpisodeRecord, Policy
-from stepgym.envs.families.words import same_word_env
+from stepgym.envs.families.words import WordsDomain, same_word_env
 from stepgym.envs.types import State, Step
 from stepgym.records.schema import from_line, to_line
 
@@ -33,6 +33,14 @@ TOOL = {
         "parameters": {"type": "object", "properties": {"text": {"type": "string"}}},
     },
 }
+
+
+class WithoutLegalSteps:
+    """The rules of Words, without a list of legal steps."""
+
+    def __init__(self, size: int) -> None:
+        self.inner = WordsDomain(size)
+        self.initial, self.advance = self.inner.initial, self.inner.advance
 
 
 def spells(state: State) -> list[Step]:
@@ -50,10 +58,8 @@ def spells(state: State) -> list[Step]:
 
 
 def run(agent: Callable[[Episode], Any], policy: Policy | None = None, **settings: Any) -> Any:
-    count = settings.pop("count", 1)
-    return solve(
-        same_word_env(count=count), agent=agent, policy=policy or ScriptedPolicy(spells), **settings
-    )
+    env = same_word_env(count=settings.pop("count", 1), domain=settings.pop("domain", None))
+    return solve(env, agent=agent, policy=policy or ScriptedPolicy(spells), **settings)
 
 
 def client_of(episode: Episode) -> openai.OpenAI:
@@ -153,6 +159,21 @@ def test_a_spent_budget_is_status_402_and_steps_are_still_allowed() -> None:
     assert [call["status"] for call in record.calls] == [200, 200, 402]
     assert seen[0].status_code == 402 and "budget is spent" in str(seen[0])
     assert record.usage["model_calls"] == 2
+
+
+def test_a_run_budget_limits_the_calls_of_all_episodes_together() -> None:
+    def spends(episode: Episode) -> None:
+        for _ in range(3):
+            raw(episode, "POST", "/chat/completions", json.dumps(GOOD).encode())
+
+    records = run(spends, count=4, run_budget=Budget(new_tokens=5), num_parallel=1)
+    statuses = [[call["status"] for call in record.calls] for record in records]
+    assert statuses == [[200] * 3, [200, 200, 402], [402] * 3, [402] * 3]
+
+
+def test_an_agent_without_an_endpoint_needs_no_policy_that_fits() -> None:
+    (record,) = run(lambda episode: "cab", RandomLegalPolicy(), domain=WithoutLegalSteps(3))
+    assert record.verdict == "correct"
 
 
 def raw(episode: Episode, method: str, path: str, body: bytes = b"", **headers: str) -> Any:
@@ -335,6 +356,8 @@ class Upstream(BaseHTTPRequestHandler):
     """A chat server that calls the tool `step` with the next letter, and gives tokens."""
 
     requests: list[Any]
+    may_send = threading.Semaphore(0)
+    """Released by the agent for each chunk that the server may send."""
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -345,6 +368,9 @@ class Upstream(BaseHTTPRequestHandler):
         self.requests.append(request)
         if request["messages"][0]["content"] == "refuse":
             self._send(400, {"error": {"message": "context too long", "code": 400}})
+            return
+        if request["stream"]:
+            self._stream()
             return
         letter = "cab"[sum(m["role"] == "tool" for m in request["messages"])]
         call = {"name": "step", "arguments": json.dumps({"text": letter})}
@@ -367,6 +393,35 @@ class Upstream(BaseHTTPRequestHandler):
             | {"choices": [choice], "usage": usage},
         )
 
+    def _stream(self) -> None:
+        """Send `c`, `a`, `b` and a tool call in parts, each chunk only after the one before was fetched."""
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        head = {"id": "x", "object": "chat.completion.chunk", "created": 0, "model": "served"}
+        for letter in "cab":
+            assert self.may_send.acquire(timeout=20)
+            delta = {"content": letter, "reasoning_content": "r"}
+            choice = {"index": 0, "delta": delta, "finish_reason": None, "token_ids": [ord(letter)]}
+            choice["logprobs"] = {"content": [{"logprob": -0.5}]}
+            self._chunk({**head, "choices": [choice]})
+        for name, arguments in (("step", ""), (None, '{"te'), (None, 'xt": "c"}')):
+            function = {"name": name, "arguments": arguments}
+            part = {"index": 0, "id": "call" if name else None, "function": function}
+            choice = {"index": 0, "delta": {"tool_calls": [part]}, "finish_reason": None}
+            self._chunk({**head, "choices": [choice]})
+        end = {"index": 0, "delta": {}, "finish_reason": "tool_calls"}
+        self._chunk({**head, "choices": [end]})
+        usage = {"prompt_tokens": 11, "completion_tokens": 4, "total_tokens": 15}
+        self._chunk({**head, "choices": [], "usage": usage})
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def _chunk(self, chunk: Mapping[str, Any]) -> None:
+        self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        self.wfile.flush()
+
     def _send(self, status: int, answer: Mapping[str, Any]) -> None:
         data = json.dumps(answer).encode()
         self.send_response(status)
@@ -379,7 +434,10 @@ class Upstream(BaseHTTPRequestHandler):
 @pytest.fixture
 def upstream() -> Iterator[tuple[ChatPolicy, list[Any]]]:
     requests: list[Any] = []
-    handler = type("Handler", (Upstream,), {"requests": requests})
+    handler = type(
+        "Handler", (Upstream,), {"requests": requests, "may_send": threading.Semaphore(0)}
+    )
+    Upstream.may_send = handler.may_send  # type: ignore[attr-defined]
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -450,3 +508,55 @@ def test_a_dead_server_is_an_error_to_the_agent() -> None:
 
     (record,) = run(asks, ChatPolicy("http://127.0.0.1:9#served", max_retries=0))
     assert record.answer == "502"
+
+
+STREAMED = {"messages": [{"role": "user", "content": "go"}], "stream": True}
+
+
+def test_a_servers_stream_is_passed_on_as_it_comes(upstream: tuple[ChatPolicy, list[Any]]) -> None:
+    """The server sends a chunk only once the agent has fetched the one before it."""
+
+    def streams(episode: Episode) -> str:
+        text = ""
+        with client_of(episode) as client:
+            Upstream.may_send.release()
+            for chunk in client.chat.completions.create(model=episode.model, **STREAMED):  # type: ignore[call-overload]
+                assert chunk.usage is None, "it was not asked for"
+                if chunk.choices[0].delta.content:
+                    text += chunk.choices[0].delta.content
+                    Upstream.may_send.release()
+        return text
+
+    (record,) = run(streams, upstream[0])
+    assert record.answer == "cab", record.note
+    (call,) = record.calls
+    message = call["response"]["choices"][0]["message"]
+    assert (message["content"], message["reasoning_content"]) == ("cab", "rrr")
+    function = message["tool_calls"][0]["function"]
+    assert function == {"name": "step", "arguments": '{"text": "c"}'}
+    assert call["response"]["choices"][0]["finish_reason"] == "tool_calls"
+    assert tuple(call["token_ids"]) == tuple(map(ord, "cab"))
+    assert tuple(call["token_log_probs"]) == (-0.5,) * 3
+    assert (record.usage["prompt_tokens"], record.usage["visible_tokens"]) == (11, 4)
+
+
+def test_an_agent_that_leaves_in_the_middle_of_a_servers_stream_is_recorded(
+    upstream: tuple[ChatPolicy, list[Any]],
+) -> None:
+    def leaves(episode: Episode) -> str:
+        Upstream.may_send.release()
+        with client_of(episode) as client:
+            stream = client.chat.completions.create(model=episode.model, **STREAMED)  # type: ignore[call-overload]
+            assert next(iter(stream)).choices[0].delta.content == "c"
+            stream.close()
+        deadline = time.monotonic() + 20
+        while not episode.calls and time.monotonic() < deadline:
+            Upstream.may_send.release()
+            time.sleep(0.01)
+        return "cab"
+
+    (record,) = run(leaves, upstream[0])
+    assert record.verdict == "correct"
+    (call,) = record.calls
+    assert call["status"] == 200
+    assert record.usage["visible_tokens"] >= 1, "what was generated is charged"

@@ -15,7 +15,7 @@ from stepgym.cli.verify import command
 from stepgym.envs.families.countdown import CountdownVerifier
 from stepgym.envs.types import Fault, Problem, Status, Verdict
 from stepgym.records.reverify import reverify
-from stepgym.records.run_folder import RunFolder, read_config, read_episodes
+from stepgym.records.run_folder import RunFolder, read_config, read_episodes, with_verdicts
 from stepgym.records.statistics import summarise
 from stepgym.records.types import VERDICTS_FILE, RecordError
 from stepgym.selfplay import selfplay
@@ -84,6 +84,15 @@ def test_a_run_goes_on_after_it_was_verified_anew(run: Path) -> None:
     selfplay(ENV, out=run, agent="best_of_n", policy="random", episodes=8, level=1)
     assert len(list(read_episodes(run))) == 8
     assert set(reverify(run).changed) <= {"incorrect -> correct", "correct -> incorrect"}
+
+
+def test_a_change_is_not_taken_for_one_of_another_answer(run: Path) -> None:
+    """An episode that was played again has answers of its own."""
+    [first, *_] = reverify(run).changes
+    record = next(r for r in read_episodes(run, recorded=True) if r.problem_id == first.problem_id)
+    assert with_verdicts(record, [first]) != record
+    assert with_verdicts(record, [first._replace(answer="another")]) == record
+    assert with_verdicts(record, [first._replace(node=10_000)]) == record
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepgym.agents.types import EpisodeRecord
+from stepgym.records.group_commit import SLOW_S, written
 from stepgym.records.run_folder import RunFolder, read_config, read_episodes
 from stepgym.records.statistics import summarise
 from stepgym.records.types import RecordError, RunBusyError, RunConfig, RunMismatchError
@@ -147,3 +150,59 @@ def test_going_on_with_other_versions_is_said(tmp_path: Path) -> None:
     file.write_text(json.dumps({**content, "versions": {**content["versions"], "numpy": "0.1"}}))
     with pytest.warns(UserWarning, match="begun with other versions: numpy was 0.1, is now "):
         RunFolder(tmp_path, CONFIG).close()
+
+
+def test_a_stream_is_written_in_order_and_yielded_once_on_the_disk(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, CONFIG) as run:
+        for number, record in enumerate(written(run, map(episode, range(200)))):
+            on_disk = sum(1 for _ in read_episodes(tmp_path))
+            assert record.index == number < on_disk
+    assert [record.index for record in read_episodes(tmp_path)] == list(range(200))
+
+
+def test_a_slow_stream_is_yielded_before_the_next_record_comes(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def slow() -> Iterator[EpisodeRecord]:
+        for index in range(3):
+            assert len(seen) == index, "the one before was yielded"
+            time.sleep(2 * SLOW_S)
+            yield episode(index)
+
+    with RunFolder(tmp_path, CONFIG) as run:
+        for record in written(run, slow()):
+            seen.append(record.index)
+    assert seen == [0, 1, 2]
+
+
+def test_records_that_have_come_are_written_when_the_stream_breaks(tmp_path: Path) -> None:
+    def broken() -> Iterator[EpisodeRecord]:
+        yield from map(episode, range(5))
+        raise KeyboardInterrupt
+
+    with RunFolder(tmp_path, CONFIG) as run, pytest.raises(KeyboardInterrupt):
+        list(written(run, broken()))
+    assert len(list(read_episodes(tmp_path))) == 5
+
+
+def test_records_before_a_failure_of_the_stream_are_yielded_first(tmp_path: Path) -> None:
+    def failing() -> Iterator[EpisodeRecord]:
+        yield from map(episode, range(5))
+        raise ValueError("no sandbox")
+
+    seen: list[int] = []
+    with RunFolder(tmp_path, CONFIG) as run, pytest.raises(ValueError, match="no sandbox"):
+        for record in written(run, failing()):
+            seen.append(record.index)
+    assert seen == list(range(5))
+
+
+def test_a_disk_that_refuses_is_an_error_of_the_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: RunFolder, *records: EpisodeRecord) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(RunFolder, "append", full)
+    with RunFolder(tmp_path, CONFIG) as run, pytest.raises(OSError, match="No space"):
+        list(written(run, map(episode, range(5))))

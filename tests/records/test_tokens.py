@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,9 +31,11 @@ from stepgym.records.rollouts import (
     tree_advantages,
     tree_token_advantages,
 )
+from stepgym.records.run_folder import read_config
 from stepgym.records.schema import from_line, to_line
 from stepgym.records.tree import path_to
-from stepgym.records.types import RecordError
+from stepgym.records.types import RecordError, RunConfig, RunMismatchError
+from stepgym.selfplay.play import play_into
 
 from .conftest import ReplyingDomain
 
@@ -274,3 +277,20 @@ def test_attempts_at_a_problem_share_their_baseline(records: list[EpisodeRecord]
             if rollout.reward is not None
         ]
         assert means[problem] == pytest.approx(sum(rewards) / len(rewards))
+
+
+def test_a_run_names_its_tokenizer_and_refuses_another(
+    language_model: LanguageModel, plain_tokenizer: Any, tmp_path: Path
+) -> None:
+    env = make_env()
+    config = RunConfig(env_id="stepgym/Math-v0", agent="greedy", policy="hf:somewhere")
+    play_into_folder(tmp_path, config, env, make_policy(language_model))
+    found = read_config(tmp_path).tokenizer
+    assert found == Layout(language_model.tokenizer).describe_tokenizer()
+    other = LanguageModel(language_model.model, replace_vocabulary(plain_tokenizer))
+    with pytest.raises(RunMismatchError, match="tokenizer was"):
+        play_into_folder(tmp_path, config, env, make_policy(other))
+
+
+def play_into_folder(folder: Path, config: RunConfig, env: Any, policy: Any) -> None:
+    list(play_into(folder, config, [env.problems[0]], env=env, policy=policy))

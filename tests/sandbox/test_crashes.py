@@ -324,6 +324,60 @@ def test_an_engine_that_goes_away_in_a_batch_is_named_and_the_next_batch_works(
         assert [result.stdout for result in sandbox.run(SLOW)] == EXPECTED
 
 
+@pytest.mark.docker
+def test_a_container_that_is_killed_while_it_starts_is_replaced_and_no_result_is_lost() -> None:
+    import docker
+    from docker.errors import APIError
+
+    from stepgym.sandbox.docker import OWNER
+
+    client, before, killed = docker.from_env(), set(containers()), set[str]()
+    stopped = threading.Event()
+
+    def kill_the_first_three() -> None:
+        while len(killed) < 3 and not stopped.is_set():
+            for row in client.api.containers(all=True, filters={"label": OWNER}):
+                ours = row["Labels"][OWNER].split()[2] == str(os.getpid())
+                if ours and row["Id"] not in before | killed and len(killed) < 3:
+                    with contextlib.suppress(APIError):
+                        client.api.remove_container(row["Id"], force=True)
+                        killed.add(row["Id"])
+
+    killer = threading.Thread(target=kill_the_first_three, daemon=True)
+    killer.start()
+    with open_sandbox("docker", workers=2) as sandbox:
+        results = sandbox.run([Program(f"print({i})") for i in range(40)])
+    stopped.set()
+    killer.join()
+    client.close()
+    assert len(killed) == 3
+    assert [result.stdout for result in results] == [f"{i}\n" for i in range(40)]
+
+
+@pytest.mark.docker
+@pytest.mark.skipif(not os.path.exists("/var/run/docker.sock"), reason="the engine is elsewhere")
+def test_an_engine_that_comes_back_within_a_batch_is_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = Relay(tmp_path / "engine.sock")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{relay.path}")
+    with open_sandbox("docker", workers=1) as sandbox:
+        sandbox.run([Program("pass")])
+        relay.cut()
+        sandbox.all_workers[0].runners["python"].control.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
+        later(2.0, relay.open)
+        assert [result.stdout for result in sandbox.run(SLOW)] == EXPECTED
+
+
+def test_a_batch_that_fails_keeps_what_it_had_finished() -> None:
+    with open_sandbox("local", workers=1) as sandbox:
+        programs = [Program("print(1)"), Program("import time; time.sleep(60)")]
+        later(1.5, sandbox.close)
+        with pytest.raises(SandboxError) as caught:
+            sandbox.run(programs)
+    assert [result and result.stdout for result in caught.value.finished] == ["1\n", None]
+
+
 def test_a_fork_and_a_pickle_get_runners_of_their_own(local_sandbox: Sandbox) -> None:
     copy = pickle.loads(pickle.dumps(local_sandbox))
     with copy:

@@ -1,4 +1,4 @@
-"""What a policy may learn from its own episodes: laws of teachers, of merged boards and of the replay buffer."""
+"""What a policy may learn from its own episodes: laws of teachers, of merged positions and of the replay buffer."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ENVIRONMENTS = Environments()
 
 @pytest.fixture(scope="module")
 def episodes() -> list[EpisodeRecord]:
-    """Sums modulo 5, so that even a policy of random weights is right often, and samples meet on boards."""
+    """Sums modulo 5, so that even a policy of random weights is right often, and samples meet on positions."""
     env = load_env("stepgym/ModularSums-v0", level=2, modulus=5)
     policy = EmbeddedPolicy(model=net.build(net.POLICY, net.Shape(16, 1, 2), "modular_sums"))
     problems = [env.problems[i] for i in range(30)]
@@ -176,7 +176,7 @@ def value(text: str) -> Fraction:
 def test_merging_takes_an_approved_answer_however_a_line_spells_it(
     countdowns: list[EpisodeRecord],
 ) -> None:
-    """A step that reaches the target from a supported board is a lesson though its line is another's."""
+    """A step that reaches the target from a supported position is a lesson though its line is another's."""
     for record in countdowns:
         approved = right_answers(record)
         for choice in merged_targets(
@@ -209,7 +209,7 @@ def test_a_lesson_ends_in_what_its_teacher_approves(
     right = {record.problem_id: record.reference for record in episodes}
     for problem, choices in found.items():
         steps = [(choice.public, text) for choice in choices for text in choice.shares]
-        ends = {str(parsed(text)[2]) for board, text in steps if len(board[0]) == 1}  # type: ignore[index]
+        ends = {str(parsed(text)[2]) for position, text in steps if len(position[0]) == 1}  # type: ignore[index]
         assert ends == set(approved[problem])
         if teacher in (Teacher.VERIFIER, Teacher.ORACLE):
             assert ends == {right[problem]}
@@ -243,7 +243,7 @@ def test_the_most_agreed_problems_come_first(
 
 
 @pytest.mark.parametrize("support", [1, 3])
-def test_merged_lessons_are_legal_share_out_to_one_and_join_supported_boards(
+def test_merged_lessons_are_legal_share_out_to_one_and_join_supported_positions(
     episodes: list[EpisodeRecord], support: int
 ) -> None:
     for record in episodes:

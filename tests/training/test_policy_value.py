@@ -48,7 +48,7 @@ JUDGED = [
 ] * 2
 SHIPPED = EmbeddedPolicy()
 
-boards = st.tuples(
+positions = st.tuples(
     st.lists(st.integers(0, 300), min_size=2, max_size=5).map(lambda x: tuple(sorted(x))),
     st.integers(0, 999),
 )
@@ -66,14 +66,14 @@ def headed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@given(board=boards)
+@given(position=positions)
 @settings(max_examples=25, deadline=None)
 def test_an_untrained_head_says_nothing_and_leaves_the_policy_as_it_was(
-    headed: Path, board: object
+    headed: Path, position: object
 ) -> None:
     with_head = EmbeddedPolicy(headed)
-    assert with_head.log_probs(board) == SHIPPED.log_probs(board)  # type: ignore[arg-type]
-    assert EmbeddedRewardModel(headed).score_boards([board]) == [0.5]  # type: ignore[list-item]
+    assert with_head.log_probs(position) == SHIPPED.log_probs(position)  # type: ignore[arg-type]
+    assert EmbeddedRewardModel(headed).score_positions([position]) == [0.5]  # type: ignore[list-item]
 
 
 def test_the_policy_stays_one_that_transformers_loads_alone(headed: Path) -> None:
@@ -85,9 +85,9 @@ def test_the_policy_stays_one_that_transformers_loads_alone(headed: Path) -> Non
 @pytest.mark.parametrize(
     ("game", "choices", "judged"),
     [
-        ("countdown", CHOICES, JUDGED),  # both heads read boards
+        ("countdown", CHOICES, JUDGED),  # both heads read positions
         (
-            "modular_sums",  # the value head reads the addition, the policy head the board
+            "modular_sums",  # the value head reads the addition, the policy head the position
             [PolicyTarget(((3, 9, 20), None, 31), {"3 + 9 = 12": 1.0})] * 4,
             [ValueTarget((3, 9, 12), 1.0), ValueTarget((3, 9, 13), 0.0)] * 2,
         ),
@@ -105,7 +105,7 @@ def test_joint_training_lowers_both_losses(
     assert last.policy_loss < 0.7 * first.policy_loss
     assert last.value_loss < 0.3 * first.value_loss
     assert last.fit.loss == pytest.approx(last.policy_loss + last.value_loss)
-    good, bad = EmbeddedRewardModel(model=model).score_boards(
+    good, bad = EmbeddedRewardModel(model=model).score_positions(
         [judged[0].reading, judged[1].reading]
     )
     assert good > 0.8 > 0.2 > bad
@@ -177,7 +177,7 @@ def test_a_policy_without_a_head_is_no_reward_model_and_says_how_it_becomes_one(
 
 
 def test_both_readings_of_one_network_are_charged(headed: Path) -> None:
-    """Boards asked for steps, steps drawn, and the board behind every node through the body and the value head."""
+    """Positions asked for steps, steps drawn, and the position behind every node through the body and the value head."""
     env = load_env("Countdown-v0", level=3)
     policy, value = EmbeddedPolicy(headed), EmbeddedRewardModel(headed)
     assert value.num_parameters == policy.num_parameters + policy.model.config.hidden_size + 1

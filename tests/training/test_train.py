@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 
 from stepgym.agents.embedded import net
 from stepgym.agents.embedded.policy import EmbeddedPolicy
+from stepgym.agents.search.best_of_n import BestOfN
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord
 from stepgym.cli import main
@@ -42,7 +44,7 @@ from stepgym.training.types import (
 )
 
 SHAPE = net.Shape(16, 1, 2)
-BOARD = ((3, 4, 5), 35)
+POSITION = ((3, 4, 5), 35)
 GOOD, BAD = "4 + 3", "5 - 4"
 QUICK = Schedule(60, 2e-2, warmup=5)
 
@@ -69,33 +71,35 @@ def policy(game: str = "countdown") -> Any:
     return net.build(net.POLICY, SHAPE, game)
 
 
-def share(model: Any, board: Any, text: str) -> float:
-    moves, log_probs = EmbeddedPolicy(model=model).log_probs(board)
+def share(model: Any, position: Any, text: str) -> float:
+    moves, log_probs = EmbeddedPolicy(model=model).log_probs(position)
     return math.exp(next(x for move, x in zip(moves.moves, log_probs) if move.text == text))
 
 
 def test_a_policy_takes_on_the_shares_it_is_shown() -> None:
     model = policy()
     embedded_trainers.train_targets(
-        model, [PolicyTarget(BOARD, {GOOD: 0.75, BAD: 0.25})] * 8, schedule=QUICK, batch=8
+        model, [PolicyTarget(POSITION, {GOOD: 0.75, BAD: 0.25})] * 8, schedule=QUICK, batch=8
     )
-    assert share(model, BOARD, GOOD) == pytest.approx(0.75, abs=0.05)
-    assert share(model, BOARD, BAD) == pytest.approx(0.25, abs=0.05)
+    assert share(model, POSITION, GOOD) == pytest.approx(0.75, abs=0.05)
+    assert share(model, POSITION, BAD) == pytest.approx(0.25, abs=0.05)
 
 
 def test_a_step_of_several_tokens_is_learned_as_one() -> None:
-    model, board = policy("modular_sums"), ((3, 9, 20), None, 31)
+    model, position = policy("modular_sums"), ((3, 9, 20), None, 31)
     embedded_trainers.train_targets(
-        model, [PolicyTarget(board, {"3 + 9 = 12": 1.0})] * 8, schedule=QUICK, batch=8
+        model, [PolicyTarget(position, {"3 + 9 = 12": 1.0})] * 8, schedule=QUICK, batch=8
     )
-    assert share(model, board, "3 + 9 = 12") > 0.9
+    assert share(model, position, "3 + 9 = 12") > 0.9
 
 
 def test_preferences_move_one_step_over_the_other() -> None:
     model = policy()
-    before = share(model, BOARD, GOOD) / share(model, BOARD, BAD)
-    embedded_trainers.train_preferences(model, [Preference(BOARD, GOOD, BAD)] * 4, schedule=QUICK)
-    assert share(model, BOARD, GOOD) / share(model, BOARD, BAD) > 10 * before
+    before = share(model, POSITION, GOOD) / share(model, POSITION, BAD)
+    embedded_trainers.train_preferences(
+        model, [Preference(POSITION, GOOD, BAD)] * 4, schedule=QUICK
+    )
+    assert share(model, POSITION, GOOD) / share(model, POSITION, BAD) > 10 * before
 
 
 def test_a_reward_model_tells_its_classes_apart() -> None:
@@ -104,7 +108,7 @@ def test_a_reward_model_tells_its_classes_apart() -> None:
     embedded_trainers.train_values(
         model, [ValueTarget(good, 1.0), ValueTarget(bad, 0.0)] * 4, schedule=QUICK
     )
-    high, low = torch.sigmoid(net.board_logits(model, [good, bad])).tolist()
+    high, low = torch.sigmoid(net.position_logits(model, [good, bad])).tolist()
     assert high > 0.9 > 0.1 > low
 
 
@@ -119,7 +123,7 @@ def test_grpo_raises_the_share_of_verified_answers(
 
     def solved() -> float:
         policy = EmbeddedPolicy(model=model, distinct=False)
-        return grpo.play(problems, env=env, policy=policy, group=4).reward
+        return grpo.play(problems, env=env, policy=policy, search=BestOfN(n=4)).reward
 
     before = solved()
     schedule = Schedule(40, 1e-2, warmup=5)
@@ -131,10 +135,10 @@ def test_grpo_raises_the_share_of_verified_answers(
 def test_labels_of_every_source_are_shares(
     records: list[EpisodeRecord], labels: StepLabels
 ) -> None:
-    judged = examples.step_values(records, labels=labels)
+    judged = examples.value_targets(records, partial(examples.step_labels, source=labels))
     assert judged
     assert all(0 <= e.label <= 1 for e in judged)
-    hard = examples.step_values(records, labels=labels, hard=True)
+    hard = examples.value_targets(records, partial(examples.step_labels, source=labels, hard=True))
     assert [e.label for e in hard] == [float(e.label > 0) for e in judged]
 
 
@@ -198,7 +202,7 @@ def test_a_run_cut_short_ends_as_the_one_that_was_not(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
-    rows, schedule = [PolicyTarget(BOARD, {GOOD: 1.0})], Schedule(4, 1e-3)
+    rows, schedule = [PolicyTarget(POSITION, {GOOD: 1.0})], Schedule(4, 1e-3)
     embedded_trainers.train_targets(policy(), rows, schedule=schedule, out=tmp_path)
     with pytest.raises(
         TrainingError,
@@ -254,7 +258,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tmp_path: Path
 
 
 def test_a_cut_training_state_is_named(tmp_path: Path) -> None:
-    rows = [PolicyTarget(BOARD, {GOOD: 1.0})]
+    rows = [PolicyTarget(POSITION, {GOOD: 1.0})]
     embedded_trainers.train_targets(policy(), rows, schedule=Schedule(4, 1e-3), out=tmp_path)
     state = tmp_path / "training_state.safetensors"
     state.write_bytes(state.read_bytes()[:-50])
@@ -448,6 +452,6 @@ def test_rows_as_tensors_lose_what_rows_one_by_one_lose() -> None:
     ]
     assert strange == 0
     assert sorted(part.tolist()) == list(range(len(rows)))
-    assert len(table.tokens) == 5, "three pairs on the first board, one on each other"
+    assert len(table.tokens) == 5, "three pairs on the first position, one on each other"
     assert [row.weight for row in rows if row.target == 1] == [3.0]
     assert torch.allclose(together, torch.cat([alone[i] for i in part.tolist()]), atol=1e-5)

@@ -23,7 +23,7 @@ from stepgym.envs.families.countdown_solver import moves, reachable
 from stepgym.envs.types import End, Problem, State, Status, Step
 
 DOMAIN, VERIFIER, STEPS = CountdownDomain(), CountdownVerifier(), CountdownStepVerifier()
-BOARDS = st.lists(st.integers(0, 12), min_size=1, max_size=4).map(lambda n: tuple(sorted(n)))
+POSITIONS = st.lists(st.integers(0, 12), min_size=1, max_size=4).map(lambda n: tuple(sorted(n)))
 
 
 def problem(numbers: tuple[int, ...], target: int) -> Problem:
@@ -46,9 +46,9 @@ def everything(left: tuple[int, ...]) -> set[int]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(BOARDS, st.integers(0, 60))
-def test_the_solver_agrees_with_brute_force(board: tuple[int, ...], target: int) -> None:
-    assert reachable(board, target) == (target in everything(board))
+@given(POSITIONS, st.integers(0, 60))
+def test_the_solver_agrees_with_brute_force(position: tuple[int, ...], target: int) -> None:
+    assert reachable(position, target) == (target in everything(position))
 
 
 @settings(deadline=None)
@@ -72,17 +72,17 @@ def test_every_level_is_solvable_and_its_steps_verify(
     level: int, seed: int, chance: random.Random
 ) -> None:
     item = problems(level, seed)[0]
-    board, target = item.public  # type: ignore[misc]
+    position, target = item.public  # type: ignore[misc]
     shape = LEVELS[level - 1]
     assert (
-        len(board) == shape.num_numbers
-        and max(board) <= shape.largest
+        len(position) == shape.num_numbers
+        and max(position) <= shape.largest
         and shape.low <= target <= shape.high
     )
     assert VERIFIER.verify([item], [item.reference])[0].correct
-    texts = random_solution(board, target, chance)
+    texts = random_solution(position, target, chance)
     assert texts is not None
-    state = played(board, target, *texts)
+    state = played(position, target, *texts)
     assert state.answer is not None and VERIFIER.verify([item], [state.answer])[0].correct
     assert all(verdict.correct for verdict in STEPS.verify_steps([item], [state])[0])
 

@@ -12,7 +12,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -22,7 +23,7 @@ from stepgym.agents.chat_backends import backend_of
 from stepgym.agents.endpoint import RecordingServer
 from stepgym.agents.episode import Agent, Episode, EpisodeTree, ModelCall
 from stepgym.agents.episode_env import EpisodeEnv
-from stepgym.agents.types import NO_LIMIT, ROOT, Budget, NodeStatus, Policy, SearchTree
+from stepgym.agents.types import NO_LIMIT, ROOT, Budget, NodeStatus, Policy, SearchTree, Usage
 from stepgym.envs.types import Environment, Problem, State
 from stepgym.sandbox.types import SandboxError
 
@@ -74,35 +75,33 @@ def run_agent(
     problems: Iterator[Problem],
     *,
     env: Environment,
-    policy: Policy | None = None,
+    policy: Callable[[], Policy] | None = None,
     budget: Budget | None = None,
+    run_budget: Budget | None = None,
     see_verdicts: bool = True,
     num_parallel: int = 64,
 ) -> Iterator[AgentEpisode]:
     """Let an agent play problems, `num_parallel` at a time, and yield the finished episodes in order.
 
-    `policy` is what the episodes' endpoints serve. `budget.wall_s` is also the time after which an agent counts as
-    hanging (`TIMEOUT_S` without it). Raises `SandboxError` if the environment's sandbox is lost.
+    `policy` returns what the episodes' endpoints serve, and is called if an agent asks for its endpoint. `budget.wall_s`
+    is also the time after which an agent counts as hanging (`TIMEOUT_S` without it). `run_budget` limits the model
+    calls of all episodes together. Raises `SandboxError` if the environment's sandbox is lost.
     """
-    budget = budget or NO_LIMIT
-    server = None if policy is None else RecordingServer(backend_of(policy))
-    slots = threading.Semaphore(num_parallel)
+    run = _AgentRun(
+        agent,
+        env,
+        policy,
+        budget or NO_LIMIT,
+        run_budget or NO_LIMIT,
+        see_verdicts,
+        threading.Semaphore(num_parallel),
+    )
     running: deque[AgentEpisode] = deque()
     try:
         while True:
             for problem in islice(problems, AHEAD * num_parallel - len(running)):
-                _wait_for_slot(slots, running)
-                running.append(
-                    _start(
-                        agent,
-                        problem,
-                        env=env,
-                        server=server,
-                        budget=budget,
-                        see_verdicts=see_verdicts,
-                        slots=slots,
-                    )
-                )
+                _wait_for_slot(run.slots, running)
+                running.append(run.start(problem))
                 if running[0].finished.is_set():
                     break
             if not running:
@@ -111,46 +110,86 @@ def run_agent(
             _wait(first)
             if first.lost_sandbox is not None:
                 raise first.lost_sandbox
-            if server is not None:
-                server.forget(first.shared)
+            run.retire(first)
             yield first
     finally:
         for one in running:
             one.shared.stopped = "the run has ended"
+        run.close()
+
+
+@dataclass
+class _AgentRun:
+    """What the episodes of a run share. The server starts when the first agent asks for its endpoint."""
+
+    agent: AgentLike
+    env: Environment
+    policy: Callable[[], Policy] | None
+    budget: Budget
+    run_budget: Budget
+    see_verdicts: bool
+    slots: threading.Semaphore
+    started: float = field(default_factory=time.perf_counter)
+    retired: Usage = field(default_factory=Usage)
+    running: dict[int, EpisodeTree] = field(default_factory=dict)
+    server: RecordingServer | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def start(self, problem: Problem) -> AgentEpisode:
+        """Start an agent's thread on a problem; a problem that the domain cannot start has failed at once."""
+        state = boundary.attempt(lambda: self.env.domain.initial(problem), "domain")
+        first = state if isinstance(state, State) else State(problem.prompt)
+        shared = EpisodeTree(
+            self.env,
+            problem,
+            SearchTree(problem.id, [first]),
+            self.budget,
+            self.see_verdicts,
+            is_run_spent=self.is_spent,
+        )
+        if self.policy is not None:
+            shared.serve = partial(self.serve, shared)
+        timeout_s = TIMEOUT_S if self.budget.wall_s is None else self.budget.wall_s
+        deadline = time.perf_counter() + timeout_s
+        one = AgentEpisode(shared, Episode(shared), deadline, self.slots)
+        with self.lock:
+            self.running[id(shared)] = shared
+        if isinstance(state, State):
+            threading.Thread(target=_play, args=(self.agent, one), daemon=True).start()
+        else:
+            wrong = f"domain: initial returned {state!r:.80} instead of a State"
+            _finish(one, state if isinstance(state, Failure) else Failure(wrong))
+        return one
+
+    def serve(self, shared: EpisodeTree, episode: Episode) -> tuple[str, str]:
+        """Return an episode's URL and the name of the model there."""
+        assert self.policy is not None
+        with self.lock:
+            if self.server is None:
+                self.server = RecordingServer(backend_of(self.policy()))
+        return self.server.url(episode, shared), self.server.backend.model
+
+    def is_spent(self) -> bool:
+        """Return whether all episodes together have reached a limit."""
+        if self.run_budget is NO_LIMIT:
+            return False
+        with self.lock:
+            total = sum((shared.tree.usage for shared in self.running.values()), self.retired)
+        return self.run_budget.is_spent(replace(total, wall_s=time.perf_counter() - self.started))
+
+    def retire(self, one: AgentEpisode) -> None:
+        """Forget a finished episode, but not what it has spent."""
+        with self.lock:
+            del self.running[id(one.shared)]
+            self.retired += one.tree.usage
+            server = self.server
         if server is not None:
-            server.close()
+            server.forget(one.shared)
 
-
-def _start(
-    agent: AgentLike,
-    problem: Problem,
-    *,
-    env: Environment,
-    server: RecordingServer | None,
-    budget: Budget,
-    see_verdicts: bool,
-    slots: threading.Semaphore,
-) -> AgentEpisode:
-    state = boundary.attempt(lambda: env.domain.initial(problem), "domain")
-    tree = SearchTree(problem.id, [state if isinstance(state, State) else State(problem.prompt)])
-    shared = EpisodeTree(
-        env,
-        problem,
-        tree,
-        budget,
-        see_verdicts,
-        model="" if server is None else server.backend.model,
-    )
-    if server is not None:
-        shared.serve = lambda episode: server.url(episode, shared)
-    timeout_s = TIMEOUT_S if budget.wall_s is None else budget.wall_s
-    one = AgentEpisode(shared, Episode(shared), time.perf_counter() + timeout_s, slots)
-    if isinstance(state, Failure):
-        _finish(one, state)
-    else:
-        thread = threading.Thread(target=_play, args=(agent, one), daemon=True)
-        thread.start()
-    return one
+    def close(self) -> None:
+        with self.lock:
+            if self.server is not None:
+                self.server.close()
 
 
 def _play(agent: AgentLike, one: AgentEpisode) -> None:

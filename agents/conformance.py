@@ -323,15 +323,13 @@ NUM_AGENT_PROBLEMS = 3
 AGENT_TIMEOUT_S = 60.0
 
 
-def _play(
-    env: Any, agent: Any, problems: Sequence[int], policy: Policy | None
-) -> list[AgentEpisode]:
+def _play(env: Any, agent: Any, problems: Sequence[int]) -> list[AgentEpisode]:
     return list(
         run_agent(
             agent,
             iter([env.problems[i] for i in problems]),
             env=env,
-            policy=policy,
+            policy=lambda: _policy_for(env),
             budget=Budget(wall_s=AGENT_TIMEOUT_S),
         )
     )
@@ -347,17 +345,17 @@ def _policy_for(env: Any) -> Policy:
 
 
 def _ends(env: Any, agent: Any) -> None:
-    for one in _play(env, agent, range(NUM_AGENT_PROBLEMS), _policy_for(env)):
+    for one in _play(env, agent, range(NUM_AGENT_PROBLEMS)):
         assert not one.tree.notes, "; ".join(one.tree.notes.values())
 
 
 def _takes_a_step_or_answers(env: Any, agent: Any) -> None:
-    for one in _play(env, agent, range(NUM_AGENT_PROBLEMS), _policy_for(env)):
+    for one in _play(env, agent, range(NUM_AGENT_PROBLEMS)):
         assert len(one.tree) > 1, f"no step and no answer on {one.problem.id}"
 
 
 def _side_by_side(env: Any, agent: Any) -> None:
-    for one in _play(env, agent, [0] * NUM_AGENT_PROBLEMS, _policy_for(env)):
+    for one in _play(env, agent, [0] * NUM_AGENT_PROBLEMS):
         assert not one.tree.notes, "; ".join(one.tree.notes.values())
 
 

@@ -96,9 +96,10 @@ class EpisodeTree:
     budget: Budget = NO_LIMIT
     see_verdicts: bool = True
     """Whether the ends of forks show their verdict. If not, the episode is over once its own path has ended."""
-    serve: Callable[[Episode], str] | None = None
-    """Returns the URL of an endpoint for an episode; `None` if the run has no model."""
-    model: str = ""
+    serve: Callable[[Episode], tuple[str, str]] | None = None
+    """Returns the URL of an endpoint for an episode, and the model's name; `None` if the run has no policy."""
+    is_run_spent: Callable[[], bool] = bool
+    """Whether the budget of all episodes together is spent."""
     calls: list[ModelCall] = field(default_factory=list)
     calls_in_flight: int = 0
     num_steps: int = 0
@@ -113,7 +114,9 @@ class EpisodeTree:
         if self.stopped:
             return self.stopped
         self.tree.usage.wall_s = time.perf_counter() - self.started
-        return "the budget is spent" if self.budget.is_spent(self.tree.usage) else ""
+        if self.budget.is_spent(self.tree.usage):
+            return "the budget is spent"
+        return "the budget of the run is spent" if self.is_run_spent() else ""
 
     def why_no_step(self) -> str:
         """Return why no further step may be taken; empty if it may. A budget of tokens does not forbid steps."""
@@ -133,7 +136,7 @@ class Episode:
         self._shared = shared
         self._node = node
         self._is_fork = is_fork
-        self._endpoint: str | None = None
+        self._endpoint: tuple[str, str] | None = None
 
     @property
     def prompt(self) -> str:
@@ -157,7 +160,7 @@ class Episode:
     @property
     def model(self) -> str:
         """The name to give as `model` to the endpoint."""
-        return self._shared.model
+        return self._served()[1]
 
     @property
     def endpoint(self) -> str:
@@ -165,6 +168,9 @@ class Episode:
 
         Raises `RuntimeError` if the run has no policy to serve.
         """
+        return self._served()[0]
+
+    def _served(self) -> tuple[str, str]:
         with self._shared.lock:  # threads of one agent get one URL
             if self._endpoint is None:
                 if self._shared.serve is None:

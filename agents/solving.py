@@ -144,8 +144,9 @@ def iter_solve(
             made,
             iter(problems),
             env=env,
-            policy=bind_domain(policy, env.domain),
+            policy=lambda: bind_domain(policy, env.domain),
             budget=budget,
+            run_budget=run_budget,
             see_verdicts=see_verdicts,
             num_parallel=num_parallel,
         ):

@@ -26,6 +26,7 @@ from stepgym.envs.maths.completions import Visible, from_json, next_question, un
 from stepgym.envs.maths.formulas import find_formulas
 from stepgym.envs.maths.hedges import leads_in_doubt, negated, retraction, says_operation
 from stepgym.envs.maths.phrases import COPULAS, Phrase, last_label, last_phrase
+from stepgym.envs.maths.reading import read
 from stepgym.envs.maths.statements import (
     Stated,
     has_words,
@@ -36,6 +37,7 @@ from stepgym.envs.maths.statements import (
     stated_choice,
     word_leads,
 )
+from stepgym.envs.maths.textual import choice, date, time_of_day
 
 
 class Extraction(NamedTuple):
@@ -339,15 +341,10 @@ def _is_stated(piece: str, kind: Kind) -> bool:
 
 
 def _is_readable(piece: str) -> bool:
-    # The parser and its tables load with the first text that needs them.
-    from stepgym.envs.maths.reading import read
-    from stepgym.envs.maths.textual import choice
-
     return read(piece).node is not None or bool(choice(piece)) or _is_date_or_time(piece)
 
 
 def _is_date_or_time(piece: str) -> bool:
-    from stepgym.envs.maths.textual import date, time_of_day  # most answers need none of it
 
     return bool(time_of_day(piece) or date(piece))
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import gcd
 from typing import NamedTuple
 
 from stepgym.envs.maths.options import QUESTION_RULES, MathOptions, Percent
@@ -358,8 +359,6 @@ def _restated(case: Case) -> bool:
 
 
 def _can_be_reduced(text: str) -> bool:
-    from math import gcd
-
     numbers = [int(n) for n in re.findall(r"\d+", text)[:3]]
     return len(numbers) == 2 and gcd(*numbers) > 1
 

@@ -19,9 +19,9 @@ from stepgym.agents import Budget, solve
 from stepgym.agents.endpoint import MAX_IN_FLIGHT
 from stepgym.agents.episode import Episode
 from stepgym.agents.policies.chat_policy import ChatPolicy
-from stepgym.agents.policies.scripted import ScriptedPolicy
+from stepgym.agents.policies.scripted import RandomLegalPolicy, ScriptedPolicy
 from stepgym.agents.types import EpisodeRecord, Policy
-from stepgym.envs.families.words import same_word_env
+from stepgym.envs.families.words import WordsDomain, same_word_env
 from stepgym.envs.types import State, Step
 from stepgym.records.schema import from_line, to_line
 
@@ -33,6 +33,14 @@ TOOL = {
         "parameters": {"type": "object", "properties": {"text": {"type": "string"}}},
     },
 }
+
+
+class WithoutLegalSteps:
+    """The rules of Words, without a list of legal steps."""
+
+    def __init__(self, size: int) -> None:
+        self.inner = WordsDomain(size)
+        self.initial, self.advance = self.inner.initial, self.inner.advance
 
 
 def spells(state: State) -> list[Step]:
@@ -50,10 +58,8 @@ def spells(state: State) -> list[Step]:
 
 
 def run(agent: Callable[[Episode], Any], policy: Policy | None = None, **settings: Any) -> Any:
-    count = settings.pop("count", 1)
-    return solve(
-        same_word_env(count=count), agent=agent, policy=policy or ScriptedPolicy(spells), **settings
-    )
+    env = same_word_env(count=settings.pop("count", 1), domain=settings.pop("domain", None))
+    return solve(env, agent=agent, policy=policy or ScriptedPolicy(spells), **settings)
 
 
 def client_of(episode: Episode) -> openai.OpenAI:
@@ -153,6 +159,21 @@ def test_a_spent_budget_is_status_402_and_steps_are_still_allowed() -> None:
     assert [call["status"] for call in record.calls] == [200, 200, 402]
     assert seen[0].status_code == 402 and "budget is spent" in str(seen[0])
     assert record.usage["model_calls"] == 2
+
+
+def test_a_run_budget_limits_the_calls_of_all_episodes_together() -> None:
+    def spends(episode: Episode) -> None:
+        for _ in range(3):
+            raw(episode, "POST", "/chat/completions", json.dumps(GOOD).encode())
+
+    records = run(spends, count=4, run_budget=Budget(new_tokens=5), num_parallel=1)
+    statuses = [[call["status"] for call in record.calls] for record in records]
+    assert statuses == [[200] * 3, [200, 200, 402], [402] * 3, [402] * 3]
+
+
+def test_an_agent_without_an_endpoint_needs_no_policy_that_fits() -> None:
+    (record,) = run(lambda episode: "cab", RandomLegalPolicy(), domain=WithoutLegalSteps(3))
+    assert record.verdict == "correct"
 
 
 def raw(episode: Episode, method: str, path: str, body: bytes = b"", **headers: str) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 
 from stepgym.sandbox.runner.values import BY_FILLING, BY_PARTS, VIEWS, kind_of, name_of
 
-MAX_FRAME_BYTES = 8 << 20
+MAX_FRAME_BYTES = 32 << 20
 MAX_DEPTH = 200
 MAX_NODES = 5_000_000
 """Values in one message, a part that is shared counted each time it appears: whoever walks the value meets it so often."""

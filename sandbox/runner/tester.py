@@ -25,7 +25,7 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 from stepgym.sandbox.runner.candidate import adopt
-from stepgym.sandbox.runner.codec import Malformed, Packer, Unpacker, Unsendable
+from stepgym.sandbox.runner.codec import Malformed, Packer, Unpacker, Unsendable, dumps
 from stepgym.sandbox.runner.exceptions import describe_error_class, local_error_class
 from stepgym.sandbox.runner.handles import (
     SPECIAL,
@@ -321,7 +321,7 @@ class Remote(Link):
     def compared_large(self, other: Any) -> None:
         """A value too large to cross was compared with one of ours: if ours could cross, the two differ."""
         try:
-            Packer(_as_handle).pack(other)
+            dumps(Packer(_as_handle).pack(other))
         except Unsendable:
             return
         self.observe("refuted large answer", type(other).__name__)

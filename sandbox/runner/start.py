@@ -56,12 +56,14 @@ def _warm(folder: str) -> None:
 
 
 def _kind(options: Options) -> type[Supervisor]:
-    """Load what this kind of runner needs: each module that is loaded makes every fork slower."""
+    """Load what this kind of runner needs."""
     if options.sessions:
+        # Here, because each module that is loaded makes every fork of other runners slower.
         from stepgym.sandbox.runner.session_supervisor import SessionSupervisor
 
         return SessionSupervisor
     if options.tester:
+        # Likewise.
         from stepgym.sandbox.runner import resident_tester  # noqa: F401 - for the forks
     return Supervisor
 

@@ -32,7 +32,7 @@ from stepgym.envs.families.countdown_solver import reachable
 from stepgym.envs.registry import load_env
 from stepgym.selfplay.step_quality import auc
 from stepgym.training.embedded_trainers import train_targets, train_values
-from stepgym.training.examples import path_values, visit_targets
+from stepgym.training.examples import path_labels, value_targets, visit_targets
 from stepgym.training.policy_value import train_policy_value
 from stepgym.training.types import Schedule
 
@@ -43,7 +43,7 @@ Trainer = Callable[[Sequence[EpisodeRecord], Schedule, int], tuple[Any, Any]]
 def one(records: Sequence[EpisodeRecord], schedule: Schedule, seed: int) -> tuple[Any, Any]:
     """Return the models that propose and score."""
     model = value_head.load(WEIGHTS / net.POLICY)
-    choices, values = visit_targets(records), path_values(records)
+    choices, values = visit_targets(records), value_targets(records, path_labels)
     train_policy_value(model, choices, values, schedule=schedule, seed=seed)
     return model.policy, model
 
@@ -62,7 +62,7 @@ def _apart(
 ) -> tuple[Any, Any]:
     policy = net.load(net.POLICY, WEIGHTS / net.POLICY)
     train_targets(policy, visit_targets(records), schedule=schedule, seed=seed)
-    train_values(prm, path_values(records), schedule=schedule, batch=128, seed=seed)
+    train_values(prm, value_targets(records, path_labels), schedule=schedule, batch=128, seed=seed)
     return policy, prm
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from stepgym.agents.policies import prompts
+from stepgym.agents.policies.continuation import PartialStep
 from stepgym.agents.policies.loading import load_language_model, smollm2_file
 from stepgym.agents.policies.transformers_policy import TransformersPolicy
-from stepgym.agents.policies.writing import Opening
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import State, Step
 
@@ -55,10 +55,10 @@ def measure(model: str, num_problems: int, new: int) -> dict[str, Any]:
         policy = TransformersPolicy(
             loaded, max_new_tokens=new, examples=prompts.EXAMPLES, temperature=1.0, top_p=1.0
         )
-        likeliest = [Opening(State(state.prompt, draw=None)) for state in states]
+        likeliest = [PartialStep(State(state.prompt, draw=None)) for state in states]
         greedy = [
-            (prompt_ids(policy, opening.state), list(written[0].ids))
-            for opening, written in zip(likeliest, policy.extend(likeliest).written)
+            (prompt_ids(policy, partial.state), list(written[0].ids))
+            for partial, written in zip(likeliest, policy.extend(likeliest).written)
         ]
         texts = texts or greedy
         found = [log_probs(policy.model, *text) for text in texts]
@@ -109,16 +109,16 @@ def shared_gaps(policy: TransformersPolicy, states: list[State]) -> list[float]:
         State(state.prompt, (Step(f"Let me add the numbers, {n}."),))
         for n, state in enumerate(states[::8])
     ]
-    openings = [Opening(state, num_children=3) for state in [*states[:8], *second]]
+    partials = [PartialStep(state, num_children=3) for state in [*states[:8], *second]]
     return [
         (
             written.step.log_prob
             - float(
-                log_probs(policy.model, prompt_ids(policy, opening.state), list(written.ids)).sum()
+                log_probs(policy.model, prompt_ids(policy, partial.state), list(written.ids)).sum()
             )
         )
         / len(written.ids)
-        for opening, each in zip(openings, policy.extend(openings).written)
+        for partial, each in zip(partials, policy.continue_steps(partials).written)
         for written in each
     ]
 

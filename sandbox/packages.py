@@ -143,19 +143,24 @@ def linked(packages: Packages) -> Path:
 
 def imported(sources: Iterable[str], modules: frozenset[str]) -> frozenset[str]:
     """Return which of the modules the sources seem to import; a name too many costs a little time and no more."""
-    if not modules:
-        return frozenset()
-    names: set[str] = set()
-    for source in sources:
-        for module, several in IMPORT.findall(source):
-            names.add(module)
-            names.update(word.strip().partition(" ")[0] for word in several.split(",") if several)
-    return modules & names
+    return frozenset(
+        module for module in modules if any(_imports(source, module) for source in sources)
+    )
 
 
-IMPORT = re.compile(
-    r"(?:\b|\\[nt])(?:from|import)[ \t]+(\w+)((?:[ \t]+as[ \t]+\w+)?(?:,[ \t\w.]+)*)"
-)
+def _imports(source: str, module: str) -> bool:
+    """Whether a line with the module's name has `import` or `from` before it."""
+    place = source.find(module)
+    while place >= 0:
+        before = source[max(0, place - MAX_STATEMENT) : place].replace("\\n", "\n")
+        if IMPORT.search(before):
+            return True
+        place = source.find(module, place + len(module))
+    return False
+
+
+MAX_STATEMENT = 120
+IMPORT = re.compile(r"\b(?:from|import)[ \t][^\n;]*\Z")
 
 
 def _distribution(name: str) -> importlib.metadata.Distribution | None:

@@ -16,8 +16,9 @@ from stepgym.selfplay.loop_config import LoopConfig
 from stepgym.selfplay.loop_folder import model_home
 from stepgym.selfplay.loop_play import held_out, read_generation
 from stepgym.selfplay.teachers import approved_targets
+from stepgym.training import examples
 from stepgym.training.embedded_trainers import tokens_per_sequence, train_targets, train_values
-from stepgym.training.examples import require, require_both_classes, step_values
+from stepgym.training.examples import require, require_both_classes
 from stepgym.training.types import OnProgress, PolicyTarget, Schedule, ValueTarget
 
 VALUE_BATCH = 256
@@ -61,7 +62,7 @@ def policy_targets(
 
 def value_targets(buffer: Mapping[int, Sequence[EpisodeRecord]]) -> list[ValueTarget]:
     """Return what the loop's own reward model learns from the buffer."""
-    found = step_values(record for records in buffer.values() for record in records)
+    found = examples.value_targets(record for records in buffer.values() for record in records)
     require_both_classes([target.label for target in found])
     return found
 

@@ -8,8 +8,7 @@ format of those. `alarms` is empty if nothing was found. An answer that fools th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,28 +37,20 @@ DRIFT = 1.5
 """The factor by which answers may get longer or shorter from one watch to the next without an alarm."""
 
 
-def _settings(width: int, *, agent: str, pick: str | None, aggregation: str) -> dict[str, Any]:
-    if agent == "beam":
-        return {"width": width, "expand": 4, "aggregation": aggregation}
-    return {"n": width, "pick": pick, "aggregation": aggregation}
-
-
 def methods(aggregation: str) -> list[Method]:
     """Return the searches whose accuracy is measured over widths, none of which sees verdicts."""
-    agents = {
-        "majority vote": ("best_of_n", "vote"),
-        "weighted vote": ("best_of_n", "weighted_vote"),
-        "best-of-n": ("best_of_n", "score"),
-        "beam": ("beam", None),
-    }
+
+    def sampled(pick: str) -> Callable[[int], dict[str, Any]]:
+        return lambda width: {"n": width, "pick": pick, "aggregation": aggregation}
+
+    def beam(width: int) -> dict[str, Any]:
+        return {"width": width, "expand": 4, "aggregation": aggregation}
+
     return [
-        Method(
-            name,
-            agent,
-            partial(_settings, agent=agent, pick=pick, aggregation=aggregation),
-            see_verdicts=False,
-        )
-        for name, (agent, pick) in agents.items()
+        Method("majority vote", "best_of_n", sampled("vote"), see_verdicts=False),
+        Method("weighted vote", "best_of_n", sampled("weighted_vote"), see_verdicts=False),
+        Method("best-of-n", "best_of_n", sampled("score"), see_verdicts=False),
+        Method("beam", "beam", beam, see_verdicts=False),
     ]
 
 

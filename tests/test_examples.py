@@ -14,6 +14,7 @@ SAYS = {
     "own_policy.py": "beam: solved ",
     "own_problems.py": "file: ['correct', 'incorrect']",
     "own_search.py": "solved ",
+    "search_over_an_interpreter.py": "forked: correct",
     "selfplay_to_dataset.py": "30 episodes, ",
 }
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stepgym.agents.embedded import net
 from stepgym.agents.embedded.policy import EmbeddedPolicy
-from stepgym.agents.types import EpisodeRecord
+from stepgym.agents.types import EpisodeRecord, Search
 from stepgym.records.loader import public_data
 from stepgym.training import grpo
 from stepgym.training.embedded_trainers import TargetRow, step_log_probs, step_rows
@@ -25,21 +25,24 @@ def train_embedded_grpo(
     variant: GrpoVariant = GrpoVariant.GRPO,
     baseline: Baseline = Baseline.GROUP,
     group: int = 8,
+    search: Search | None = None,
     problems_per_step: int = 16,
     inner: int = 2,
     undecidable_is_wrong: bool = False,
     seed: int = 0,
     **options: Unpack[FitOptions],
 ) -> GrpoFit:
-    """Improve the policy on the problems of `env` in place; see `grpo.train_grpo`."""
+    """Improve the policy on the problems of `env` in place; see `grpo.train_grpo`.
+
+    `search` samples the answers in place of `grpo.sampler(group, baseline)`.
+    """
 
     def sample(step: int, problems: range) -> Played:
         return grpo.play(
             [env.problems[i] for i in problems],
             env=env,
             policy=EmbeddedPolicy(model=model, distinct=False, seed=seed + step),
-            group=group,
-            baseline=baseline,
+            search=search or grpo.sampler(group, baseline),
             undecidable_is_wrong=undecidable_is_wrong,
         )
 

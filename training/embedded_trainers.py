@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from stepgym.agents.embedded import net, value_head
-from stepgym.agents.embedded.games import PAD, Plan, plan
+from stepgym.agents.embedded.games import PAD, MoveTree, move_tree
 from stepgym.agents.embedded.value_head import PolicyValueNet
 from stepgym.training.fit import FitOptions, batches, fit
 from stepgym.training.types import Fit, PolicyTarget, Preference, TrainingError, ValueTarget
@@ -69,7 +69,7 @@ def target_rows(game: str, targets: Sequence[PolicyTarget]) -> TargetLayout:
     """
     rows, num_unknown = [], 0
     for number, target in enumerate(targets):
-        laid = plan(game, target.public)
+        laid = move_tree(game, target.public)
         move_of = {_single_spaced(move.text): m for m, move in enumerate(laid.moves)}
         shares = {_single_spaced(text): share for text, share in target.shares.items()}
         num_unknown += sum(text not in move_of for text in shares)
@@ -298,7 +298,7 @@ def train_policy_value(
     return PolicyValueFit(done, policy, value)
 
 
-def _token_choices(laid: Plan, wanted: dict[int, float]) -> list[tuple[int, int, int]]:
+def _token_choices(laid: MoveTree, wanted: dict[int, float]) -> list[tuple[int, int, int]]:
     found: list[tuple[int, int, int]] = laid.choices[
         np.isin(laid.choices[:, 0], list(wanted))
     ].tolist()

@@ -7,14 +7,14 @@ decided it; an end without an answer counts as incorrect; UNDECIDED ends and fai
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TypeVar
 
 from stepgym.agents.embedded.games import reading_of
 from stepgym.agents.types import EpisodeRecord
-from stepgym.envs.types import Fault, State
+from stepgym.envs.types import Fault
 from stepgym.records.loader import states_of
 from stepgym.records.run_folder import read_episodes
 from stepgym.records.tree import children_of, path_to
@@ -23,6 +23,8 @@ from stepgym.training.types import PolicyTarget, Preference, StepLabels, Trainin
 Answers = tuple[str, ...]
 """Answers to one problem that count as the same."""
 Example = TypeVar("Example")
+LabelsOf = Callable[[EpisodeRecord], Mapping[int, float]]
+"""Returns the labels of a record's nodes."""
 
 
 def read_runs(folders: Sequence[str], *, undecidable_is_wrong: bool = False) -> list[EpisodeRecord]:
@@ -144,63 +146,62 @@ def preferences(records: Iterable[EpisodeRecord]) -> list[Preference]:
     return found
 
 
-def step_values(
-    records: Iterable[EpisodeRecord],
-    *,
-    labels: StepLabels = StepLabels.MONTE_CARLO,
-    hard: bool = False,
+def value_targets(
+    records: Iterable[EpisodeRecord], labels_of: LabelsOf | None = None
 ) -> list[ValueTarget]:
-    """Return a value target for each step that the source of labels can judge."""
+    """Return a value target for each labelled step (Monte-Carlo labels by default).
+
+    A step that was refused makes none: it scores 0 unread.
+    """
     found = []
     for record in records:
         states = states_of(record)
-        for node, label in step_labels(record, labels).items():
-            found += _value_target(states[node], float(label > 0) if hard else label)
+        labels = step_labels(record) if labels_of is None else labels_of(record)
+        for node, label in labels.items():
+            reading = reading_of(states[node]) if states[node].steps else None
+            if reading is not None:
+                found.append(ValueTarget(reading, label))
     return found
 
 
-def end_values(records: Iterable[EpisodeRecord]) -> list[ValueTarget]:
-    """Return the last step of every decided end with its verdict: an outcome reward model's data."""
-    found = []
-    for record in records:
-        states = states_of(record)
-        for end in range(1, len(record.nodes)):
-            if (correct := is_correct(record, end)) is not None:
-                found += _value_target(states[end], float(correct))
-    return found
-
-
-def path_values(records: Iterable[EpisodeRecord]) -> list[ValueTarget]:
-    """Return AlphaZero's value targets: each step on the chosen path with the episode's outcome."""
-    found = []
-    for record in records:
-        if (correct := episode_is_correct(record)) is not None:
-            states = states_of(record)
-            for node in record.path[1:]:
-                found += _value_target(states[node], float(correct))
-    return found
-
-
-def step_labels(record: EpisodeRecord, labels: StepLabels) -> dict[int, float]:
-    """Return a label for each node that the source of labels can judge."""
+def step_labels(
+    record: EpisodeRecord, source: StepLabels = StepLabels.MONTE_CARLO, *, hard: bool = False
+) -> dict[int, float]:
+    """Return a label for each node that the source can judge: a share, or with `hard` 0 or 1."""
     below = ends_below(record)
     sampled = {
         node: sum(outcomes) / len(outcomes)
         for node, outcomes in enumerate(below)
         if node and outcomes
     }
-    if labels is StepLabels.MONTE_CARLO:
-        return sampled
-    if labels is StepLabels.FIRST_ERROR:
-        return _first_errors(record, sampled)
-    exact = _verified_steps(record)
-    if labels is StepLabels.VERIFIER:
-        return exact
-    return {
-        node: exact[node]
-        for node, share in sampled.items()
-        if node in exact and (share > 0) == (exact[node] > 0)
+    exact = {
+        node: float(found.step_verdict == "correct")
+        for node, found in enumerate(record.nodes)
+        if found.step_verdict in ("correct", "incorrect")
     }
+    match source:
+        case StepLabels.MONTE_CARLO:
+            labels = sampled
+        case StepLabels.FIRST_ERROR:
+            labels = _first_errors(record, sampled)
+        case StepLabels.VERIFIER:
+            labels = exact
+        case StepLabels.AGREEMENT:
+            agree = [n for n in sampled if n in exact and (sampled[n] > 0) == (exact[n] > 0)]
+            labels = {node: exact[node] for node in agree}
+    return {node: float(label > 0) for node, label in labels.items()} if hard else labels
+
+
+def end_labels(record: EpisodeRecord) -> dict[int, float]:
+    """Return the verdict of every decided end: what an outcome reward model learns."""
+    ends = {node: is_correct(record, node) for node in range(1, len(record.nodes))}
+    return {node: float(correct) for node, correct in ends.items() if correct is not None}
+
+
+def path_labels(record: EpisodeRecord) -> dict[int, float]:
+    """Return the episode's outcome for each step on the chosen path: what AlphaZero's value learns."""
+    correct = episode_is_correct(record)
+    return {} if correct is None else dict.fromkeys(record.path[1:], float(correct))
 
 
 def require_step_verdicts(records: Sequence[EpisodeRecord], labels: StepLabels) -> None:
@@ -231,20 +232,6 @@ def require_both_classes(labels: Sequence[float]) -> None:
         raise TrainingError(
             f"all {len(labels)} labels are {side}; a reward model needs both: mix levels or searches"
         )
-
-
-def _value_target(state: State, label: float) -> list[ValueTarget]:
-    """Return the target of a state's last step; none for a step that was refused, which scores 0 unread."""
-    reading = reading_of(state) if state.steps else None
-    return [] if reading is None else [ValueTarget(reading, label)]
-
-
-def _verified_steps(record: EpisodeRecord) -> dict[int, float]:
-    return {
-        node: float(found.step_verdict == "correct")
-        for node, found in enumerate(record.nodes)
-        if found.step_verdict in ("correct", "incorrect")
-    }
 
 
 def _first_errors(record: EpisodeRecord, sampled: Mapping[int, float]) -> dict[int, float]:

@@ -12,7 +12,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 
 from stepgym.agents.embedded import net
 from stepgym.records.kept_settings import differences
-from stepgym.training.metrics import Metrics
+from stepgym.training.metrics import open_metrics
 from stepgym.training.types import Fit, LossNotFinite, OnProgress, Progress, Schedule, TrainingError
 
 STATE = "training_state.safetensors"
@@ -67,11 +66,7 @@ def fit(
     started = saved = time.monotonic()
     model.train()
     try:
-        with (
-            Metrics(out, first=first)
-            if out and first < schedule.steps
-            else nullcontext() as metrics
-        ):
+        with open_metrics(out if first < schedule.steps else None, first=first) as report:
             for step in range(first, schedule.steps):
                 losses.append(_update(model, optimizer, batch_loss, step, schedule.rate(step), out))
                 done = step + 1
@@ -82,8 +77,7 @@ def fit(
                     values = {"loss": mean, "learning_rate": schedule.rate(step), **measured()}
                     if progress:
                         progress(Progress(task, done, schedule.steps, "steps", values))
-                    if metrics:
-                        metrics.write(done, values)
+                    report(done, values)
                 due = done % schedule.checkpoint_every == 0
                 due |= time.monotonic() - saved > CHECKPOINT_SECONDS
                 if out and (last or (due and done % together == 0)):

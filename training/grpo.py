@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple, Unpack
 
 import torch
@@ -83,17 +84,20 @@ class GrpoFit(NamedTuple):
     """How many were asked since the run was started or resumed."""
 
 
+def sampler(group: int, baseline: Baseline) -> Search:
+    """Return the search that samples `group` answers: independent ones or, to compare steps at forks, a tree."""
+    return BestOfN(n=group) if baseline is Baseline.GROUP else TreeSampling(paths=group)
+
+
 def play(
     problems: Sequence[Problem],
     *,
     env: Environment,
     policy: Policy,
-    group: int,
-    baseline: Baseline = Baseline.GROUP,
+    search: Search,
     undecidable_is_wrong: bool = False,
 ) -> Played:
-    """Sample `group` answers to each problem, independent ones or, to compare steps at forks, as a tree."""
-    search: Search = BestOfN(n=group) if baseline is Baseline.GROUP else TreeSampling(paths=group)
+    """Sample answers to each problem with a search that prunes nothing: `sampler` gives one."""
     records = list(
         iter_solve(
             problems,
@@ -129,16 +133,26 @@ def learned_paths(record: EpisodeRecord, *, baseline: Baseline, scaled: bool) ->
     inherit that. Paths that share no step have the same advantages either way. `scaled` divides by the deviation of
     what the mean is over.
     """
-    tree = _decided_tree(record)
-    paths = []
-    for end, reward in tree.rewards.items():
-        nodes = tuple(path_to(record, end)[1:])
+    outcomes = {node: is_correct(record, node) for node in range(len(record.nodes))}
+    rewards = {node: float(correct) for node, correct in outcomes.items() if correct is not None}
+    value, portion, at_fork = dict(rewards), dict[int, float](), dict[int, float]()
+    for node, children in reversed(list(enumerate(children_of(record)))):
+        if kept := [child for child in children if child in value]:
+            drawn = [max(1, record.nodes[child].visits) for child in kept]
+            value[node], gains = _gains([value[child] for child in kept], drawn, scaled)
+            portion |= {child: count / sum(drawn) for child, count in zip(kept, drawn)}
+            at_fork |= dict(zip(kept, gains)) if len(kept) > 1 else {}
+    paths = {end: tuple(path_to(record, end)[1:]) for end in rewards}
+    shares = {end: math.prod(portion[node] for node in path) for end, path in paths.items()}
+    _, gains = _gains(list(rewards.values()), list(shares.values()), scaled)
+    found = []
+    for path, share, gain in zip(paths.values(), shares.values(), gains):
+        advantages = [gain] * len(path)
         if baseline is Baseline.FORK:
-            found = tuple(_advantage_at_fork(tree, node, scaled) for node in nodes)
-        else:
-            found = (_scaled(reward - tree.value[0], tree.deviation, scaled),) * len(nodes)
-        paths.append(LearnedPath(nodes, found, tree.share[end]))
-    return paths
+            forks = accumulate(path, lambda last, node: at_fork.get(node, last), initial=0.0)
+            advantages = list(forks)[1:]
+        found.append(LearnedPath(path, tuple(advantages), share))
+    return found
 
 
 def make_batch(
@@ -158,29 +172,17 @@ def make_batch(
     advantages: list[float] = []
     weights: list[float] = []
     for record in records:
-        num_decided = sum(
-            max(1, node.visits)
-            for at, node in enumerate(record.nodes)
-            if is_correct(record, at) is not None
-        )
         paths = learned_paths(record, baseline=baseline, scaled=scaled)
+        num_decided = sum(max(1, record.nodes[(0, *path.nodes)[-1]].visits) for path in paths)
         for path, parts in zip(paths, units_of(record, paths), strict=True):
-            size = sum(sum(part.sizes) for part in parts)
-            weight = path.share * num_decided
-            if variant is GrpoVariant.GRPO and size:
-                weight /= size
-            per_unit = [
-                advantage
-                for advantage, count in zip(
-                    path.advantages, (count for part in parts for count in part.sizes), strict=True
-                )
-                for _ in range(count)
-            ]
             samples += [part.sample for part in parts if sum(part.sizes)]
-            advantages += per_unit
-            weights += [weight] * size
-    total = sum(weights)
-    return Batch(samples, torch.tensor(advantages), torch.tensor(weights) / (total or 1.0))
+            sizes = [size for part in parts for size in part.sizes]
+            for size, advantage in zip(sizes, path.advantages, strict=True):
+                advantages += [advantage] * size
+            mean_over = sum(sizes) if variant is GrpoVariant.GRPO else 1
+            weights += [path.share * num_decided / max(1, mean_over)] * sum(sizes)
+    total = sum(weights) or 1.0
+    return Batch(samples, torch.tensor(advantages), torch.tensor(weights) / total)
 
 
 def objective(
@@ -261,69 +263,15 @@ def train_grpo(
     return GrpoFit(done, reward(), masked["undecided"], masked["failed"], num_problems)
 
 
-class _DecidedTree(NamedTuple):
-    """The part of a record's tree that decided ends lie below."""
-
-    rewards: dict[int, float]
-    """Decided end -> its reward."""
-    value: dict[int, float]
-    """Node -> the mean reward of the samples through it."""
-    share: dict[int, float]
-    """Node -> its share of the samples."""
-    siblings: dict[int, list[int]]
-    """Node -> itself and its siblings."""
-    spread: dict[int, float]
-    """Node -> the deviation of its siblings' values, itself included."""
-    parent: list[int]
-    deviation: float
-    """Of the rewards of all samples."""
-
-
-def _decided_tree(record: EpisodeRecord) -> _DecidedTree:
-    outcomes = {node: is_correct(record, node) for node in range(len(record.nodes))}
-    rewards = {node: float(correct) for node, correct in outcomes.items() if correct is not None}
-    value, siblings, spread = dict(rewards), dict[int, list[int]](), dict[int, float]()
-    drawn = [max(1, node.visits) for node in record.nodes]
-    children = children_of(record)
-    for node in reversed(range(len(record.nodes))):
-        kept = [child for child in children[node] if child in value]
-        if kept:
-            value[node] = _mean([value[c] for c in kept], [drawn[c] for c in kept])
-            deviation = _deviation([value[c] for c in kept], [drawn[c] for c in kept])
-            siblings |= dict.fromkeys(kept, kept)
-            spread |= dict.fromkeys(kept, deviation)
-    share = {0: 1.0}
-    for node in range(1, len(record.nodes)):
-        if node in value:
-            total = sum(drawn[sibling] for sibling in siblings[node])
-            share[node] = share[record.nodes[node].parent] * drawn[node] / total
-    deviation = _deviation(list(rewards.values()), [share[end] for end in rewards])
-    parents = [node.parent for node in record.nodes]
-    return _DecidedTree(rewards, value, share, siblings, spread, parents, deviation)
-
-
-def _advantage_at_fork(tree: _DecidedTree, node: int, scaled: bool) -> float:
-    """Return the advantage of the last step at a fork on the way to a node; 0 before the first fork."""
-    while node and len(tree.siblings[node]) == 1:
-        node = tree.parent[node]
-    if not node:
-        return 0.0
-    return _scaled(tree.value[node] - tree.value[tree.parent[node]], tree.spread[node], scaled)
-
-
-def _scaled(gain: float, deviation: float, scaled: bool) -> float:
-    return gain / (deviation + _EPSILON) if scaled else gain
-
-
-def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
-    return sum(v * w for v, w in zip(values, weights)) / sum(weights)
-
-
-def _deviation(values: Sequence[float], weights: Sequence[float]) -> float:
-    if not values:
-        return 0.0
-    mean = _mean(values, weights)
-    return math.sqrt(_mean([(value - mean) ** 2 for value in values], weights))
+def _gains(
+    rewards: Sequence[float], weights: Sequence[float], scaled: bool
+) -> tuple[float, list[float]]:
+    """Return the weighted mean, and by how much each reward exceeds it."""
+    total = sum(weights) or 1.0
+    mean = sum(r * w for r, w in zip(rewards, weights)) / total
+    deviation = math.sqrt(sum(w * (r - mean) ** 2 for r, w in zip(rewards, weights)) / total)
+    unit = deviation + _EPSILON if scaled else 1.0
+    return mean, [(reward - mean) / unit for reward in rewards]
 
 
 def _disagrees(record: EpisodeRecord) -> bool:

@@ -58,8 +58,7 @@ def train_language_grpo(
                 [known[i % len(known)] for i in problems],
                 env=env,
                 policy=policy,
-                group=config.group,
-                baseline=baseline,
+                search=grpo.sampler(config.group, baseline),
                 undecidable_is_wrong=config.undecidable_is_wrong,
             )
 

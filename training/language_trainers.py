@@ -6,7 +6,7 @@ A reward model is a token classifier with two labels, read at the last token of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def train_language_sft(
 def train_language_reward(
     config: TrainConfig,
     records: Sequence[EpisodeRecord],
-    labels: Sequence[dict[int, float]],
+    labels: Sequence[Mapping[int, float]],
     *,
     progress: OnProgress | None = None,
 ) -> dict[str, Any]:

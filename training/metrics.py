@@ -4,58 +4,51 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from stepgym.records.atomic import write_whole
 
 METRICS = "metrics.jsonl"
 
 
-class Metrics:
-    """Appends to `out/metrics.jsonl` and, if tensorboard is installed, to `out/tensorboard`; use it as a context.
+@contextmanager
+def open_metrics(
+    out: Path | None, *, first: int = 0
+) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
+    """Give a function that reports the values of a step to `out/metrics.jsonl` and, if installed, to TensorBoard.
 
     A run that resumes after `first` steps drops the lines that it writes again, and a line whose writer was killed.
+    Without a folder nothing is written.
     """
+    if out is None:
+        yield lambda step, values: None
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / METRICS
+    if file.is_file():
+        kept = [line for line in read_metrics(file) if line.get("step", 0) <= first]
+        write_whole(file, "".join(json.dumps(line) + "\n" for line in kept))
+    board: Any = None
+    if importlib.util.find_spec("tensorboard") is not None:
+        from torch.utils.tensorboard.writer import SummaryWriter
 
-    def __init__(self, out: Path, *, first: int = 0) -> None:
-        out.mkdir(parents=True, exist_ok=True)
-        self.file = out / METRICS
-        if self.file.is_file():
-            kept = [line for line in read_metrics(self.file) if line.get("step", 0) <= first]
-            write_whole(self.file, "".join(json.dumps(line) + "\n" for line in kept))
-        self._board: Any = None
-        if importlib.util.find_spec("tensorboard") is not None:
-            from torch.utils.tensorboard.writer import SummaryWriter
+        board = SummaryWriter(str(out / "tensorboard"), purge_step=first + 1)
 
-            self._board = SummaryWriter(str(out / "tensorboard"), purge_step=first + 1)
-
-    def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Report the values of one step."""
-        with self.file.open("a", encoding="utf-8") as lines:
+    def report(step: int, values: Mapping[str, float]) -> None:
+        with file.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps({"step": step, **values}) + "\n")
-        if self._board is not None:
+        if board is not None:
             for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+                board.add_scalar(name, value, step)
 
-    def close(self) -> None:
-        """Close TensorBoard's writer; a second call does nothing."""
-        if self._board is not None:
-            self._board.close()
-            self._board = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    try:
+        yield report
+    finally:
+        if board is not None:
+            board.close()
 
 
 def read_metrics(file: Path) -> list[dict[str, Any]]:

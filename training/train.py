@@ -25,6 +25,7 @@ from stepgym.training import examples
 from stepgym.training.config import TRAINING_SEED, TrainConfig
 from stepgym.training.embedded_grpo import train_embedded_grpo
 from stepgym.training.examples import (
+    LabelsOf,
     read_runs,
     require,
     require_both_classes,
@@ -141,7 +142,7 @@ def _train_language_model(
         case TrainerKind.DPO:
             return language.train_language_dpo(config, records, progress=progress)
         case TrainerKind.PRM | TrainerKind.ORM:
-            labels = [_node_labels(config, record) for record in records]
+            labels = [_labels_of(config)(record) for record in records]
             return language.train_language_reward(config, records, labels, progress=progress)
         case _:
             raise TrainingError(
@@ -149,20 +150,11 @@ def _train_language_model(
             )
 
 
-def _node_labels(config: TrainConfig, record: EpisodeRecord) -> dict[int, float]:
-    """Return the labels of a record's nodes that a language reward model learns."""
-    if config.kind == TrainerKind.ORM:
-        ends = {end: examples.is_correct(record, end) for end in range(1, len(record.nodes))}
-        return {end: float(correct) for end, correct in ends.items() if correct is not None}
-    labels = examples.step_labels(record, StepLabels(config.labels))
-    return {node: float(label > 0) for node, label in labels.items()} if config.hard else labels
-
-
 def _train_embedded(
     config: TrainConfig, records: Sequence[EpisodeRecord], progress: OnProgress | None
 ) -> dict[str, Any]:
     out = Path(config.out)
-    common: dict[str, Any] = {
+    options: dict[str, Any] = {
         "schedule": config.schedule,
         "batch": config.batch,
         "seed": config.seed,
@@ -172,58 +164,61 @@ def _train_embedded(
     match TrainerKind(config.kind):
         case TrainerKind.SFT:
             targets = require(examples.verified_targets(records), "no correct episode")
-            done = embedded.train_targets(
-                load_start(net.POLICY, config.init), targets, out=out, **common
+            start = load_start(net.POLICY, config.init)
+            return figures_of(
+                embedded.train_targets(start, targets, out=out, **options), len(targets)
             )
-            return figures_of(done, len(targets))
         case TrainerKind.DPO:
             pairs = require(
                 examples.preferences(records),
                 "no fork with a correct and an incorrect end below it",
             )
-            done = embedded.train_preferences(
-                load_start(net.POLICY, config.init), pairs, beta=config.beta, out=out, **common
-            )
+            start = load_start(net.POLICY, config.init)
+            done = embedded.train_preferences(start, pairs, beta=config.beta, out=out, **options)
             return figures_of(done, len(pairs))
         case TrainerKind.ALPHAZERO:
-            return _train_alphazero(config, records, common)
-        case kind:
-            labels = StepLabels(config.labels)
-            steps = partial(examples.step_values, labels=labels, hard=config.hard)
-            values = _both(
-                examples.end_values(records) if kind is TrainerKind.ORM else steps(records)
-            )
-            done = embedded.train_values(
-                load_start(net.PRM, config.init), values, out=out, **common
-            )
-            return figures_of(done, len(values))
+            return _train_alphazero(config, records, options)
+        case _:
+            values = _values(config, records)
+            start = load_start(net.PRM, config.init)
+            return figures_of(embedded.train_values(start, values, out=out, **options), len(values))
 
 
 def _train_alphazero(
-    config: TrainConfig, records: Sequence[EpisodeRecord], common: dict[str, Any]
+    config: TrainConfig, records: Sequence[EpisodeRecord], options: dict[str, Any]
 ) -> dict[str, Any]:
-    out = Path(config.out)
+    policy_out, prm_out = Path(config.out) / net.POLICY, Path(config.out) / net.PRM
     targets = require(examples.visit_targets(records), "no node with two visited children")
-    values = _both(examples.path_values(records))
+    values = _values(config, records)
     if config.shared:
         model = value_head.load(_start_folder(net.POLICY, config.init))
-        joint = embedded.train_policy_value(model, targets, values, out=out / net.POLICY, **common)
-        policy, parts = (
-            joint.fit,
-            {"policy_loss": joint.policy_loss, "value_loss": joint.value_loss},
-        )
+        joint = embedded.train_policy_value(model, targets, values, out=policy_out, **options)
+        policy, value_loss = joint.fit, joint.value_loss
+        parts = {"policy_loss": joint.policy_loss}
     else:
-        policy = embedded.train_targets(
-            load_start(net.POLICY, config.init), targets, out=out / net.POLICY, **common
-        )
-        value = embedded.train_values(
-            load_start(net.PRM, config.init), values, out=out / net.PRM, **common
-        )
-        parts = {"value_loss": value.loss}
-    return {**figures_of(policy, len(targets)), **parts, "value_examples": len(values)}
+        start = load_start(net.POLICY, config.init)
+        policy = embedded.train_targets(start, targets, out=policy_out, **options)
+        start = load_start(net.PRM, config.init)
+        value_loss = embedded.train_values(start, values, out=prm_out, **options).loss
+        parts = {}
+    figures = {**figures_of(policy, len(targets)), **parts}
+    return {**figures, "value_loss": value_loss, "value_examples": len(values)}
 
 
-def _both(values: list[ValueTarget]) -> list[ValueTarget]:
+def _labels_of(config: TrainConfig) -> LabelsOf:
+    """Return where the labels come from that a reward model of this kind learns."""
+    match TrainerKind(config.kind):
+        case TrainerKind.ALPHAZERO:
+            return examples.path_labels
+        case TrainerKind.ORM:
+            return examples.end_labels
+        case _:
+            source = StepLabels(config.labels)
+            return partial(examples.step_labels, source=source, hard=config.hard)
+
+
+def _values(config: TrainConfig, records: Sequence[EpisodeRecord]) -> list[ValueTarget]:
+    values = examples.value_targets(records, _labels_of(config))
     require_both_classes([value.label for value in values])
     return values
 

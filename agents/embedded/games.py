@@ -247,7 +247,7 @@ def describe_vocabulary(game: str) -> dict[str, str]:
 GAMES: dict[str, Game] = {"countdown": Countdown(), "modular_sums": ModularSums()}
 
 
-class Plan(NamedTuple):
+class MoveTree(NamedTuple):
     """All legal moves of a state, laid out as rows for the model: each row is a prefix, each move a chain of choices."""
 
     moves: tuple[Move, ...]
@@ -263,7 +263,7 @@ class Plan(NamedTuple):
 
 
 @lru_cache(maxsize=32_768)  # one of eight numbers modulo 19 takes 28 KiB
-def plan(game: str, public: Hashable) -> Plan:
+def move_tree(game: str, public: Hashable) -> MoveTree:
     """Lay out the legal moves of a state as a prefix tree."""
     prompt, moves = GAMES[game].prompt(public), GAMES[game].moves(public)
     index: dict[tuple[int, ...], int] = {}
@@ -287,7 +287,7 @@ def plan(game: str, public: Hashable) -> Plan:
             choices.append((m, last, move.tokens[-1]))
             options[last][move.tokens[-1]] = None
     rows = tuple(prompt + prefix for prefix in index)
-    return Plan(
+    return MoveTree(
         moves,
         rows,
         tuple(map(tuple, options)),

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stepgym.agents.embedded.games import GAMES, PAD, VOCABULARY_SIZE, Plan, plan
+from stepgym.agents.embedded.games import GAMES, PAD, VOCABULARY_SIZE, MoveTree, move_tree
 from stepgym.plugins.errors import UserError
 
 POLICY, PRM = "policy", "prm"
@@ -170,10 +170,10 @@ def outputs_within(model: Any, tokens: Tensor, which: Tensor, at: Tensor) -> Ten
     return outputs
 
 
-class Layout(NamedTuple):
-    """The plans of a batch of states as index tensors, so that scoring all their moves is a few tensor operations."""
+class MoveBatch(NamedTuple):
+    """The trees of a batch of states as index tensors, so that scoring all their moves is a few tensor operations."""
 
-    plans: list[Plan]
+    trees: list[MoveTree]
     rows: list[tuple[int, ...]]
     choice: Tensor
     """`[3, choices]`: move, row and token, counted over the batch."""
@@ -182,14 +182,14 @@ class Layout(NamedTuple):
     num_moves: int
 
 
-def lay_out(game: str, publics: Sequence[Hashable]) -> Layout:
-    """Join the plans of a batch of states."""
-    plans = [plan(game, public) for public in publics]
+def batch_moves(game: str, publics: Sequence[Hashable]) -> MoveBatch:
+    """Join the trees of a batch of states."""
+    trees = [move_tree(game, public) for public in publics]
     rows: list[tuple[int, ...]] = []
     choices = []
     options: list[tuple[int, int]] = []
     num_moves = 0
-    for p in plans:
+    for p in trees:
         first = len(rows)
         choices.append(p.choices + np.array([num_moves, first, 0]))
         options += [
@@ -198,21 +198,21 @@ def lay_out(game: str, publics: Sequence[Hashable]) -> Layout:
         rows += p.rows
         num_moves += len(p.moves)
     chosen = np.concatenate(choices) if choices else np.empty((0, 3), np.int64)
-    return Layout(
-        plans, rows, torch.from_numpy(chosen).T, torch.tensor(options).reshape(-1, 2).T, num_moves
+    return MoveBatch(
+        trees, rows, torch.from_numpy(chosen).T, torch.tensor(options).reshape(-1, 2).T, num_moves
     )
 
 
-def move_log_probs(model: Any, layout: Layout) -> list[Tensor]:
+def move_log_probs(model: Any, batch: MoveBatch) -> list[Tensor]:
     """Return the log-probability of every legal move of each state; each state's probabilities sum to one."""
-    if not layout.rows:
-        return [torch.zeros(0) for _ in layout.plans]
-    logits = last_outputs(model, layout.rows)
+    if not batch.rows:
+        return [torch.zeros(0) for _ in batch.trees]
+    logits = last_outputs(model, batch.rows)
     allowed = torch.full_like(logits, -math.inf)
-    allowed[layout.option[0], layout.option[1]] = 0.0
-    chosen = torch.log_softmax(logits + allowed, dim=-1)[layout.choice[1], layout.choice[2]]
-    total = torch.zeros(layout.num_moves, dtype=chosen.dtype).index_add(0, layout.choice[0], chosen)
-    return list(torch.split(total, [len(p.moves) for p in layout.plans]))
+    allowed[batch.option[0], batch.option[1]] = 0.0
+    chosen = torch.log_softmax(logits + allowed, dim=-1)[batch.choice[1], batch.choice[2]]
+    total = torch.zeros(batch.num_moves, dtype=chosen.dtype).index_add(0, batch.choice[0], chosen)
+    return list(torch.split(total, [len(p.moves) for p in batch.trees]))
 
 
 def position_logits(model: Any, readings: Sequence[Hashable]) -> Tensor:

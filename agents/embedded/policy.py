@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.agents.embedded import net
-from stepgym.agents.embedded.games import GAMES, Plan, describe_vocabulary, plan
-from stepgym.agents.embedded.writing import Writer
+from stepgym.agents.embedded.games import GAMES, MoveTree, describe_vocabulary, move_tree
+from stepgym.agents.embedded.token_sampler import TokenSampler
 from stepgym.agents.randomness import proposal_seed
 from stepgym.envs.types import State, Step
 from stepgym.plugins.errors import UserError
@@ -56,12 +56,12 @@ class EmbeddedPolicy:
         self.temperature = temperature
         self.distinct = GAMES[self.game].distinct if distinct is None else distinct
         self._known: dict[Hashable, list[float]] = {}
-        self._writer = (
-            None if self.distinct or temperature == 0 else Writer(self.model, temperature)
+        self._sampler = (
+            None if self.distinct or temperature == 0 else TokenSampler(self.model, temperature)
         )
 
     def describe(self) -> dict[str, Any]:
-        """Return what a record says of this policy."""
+        """Return the policy's settings, as records keep them."""
         return {
             "kind": "embedded",
             "game": self.game,
@@ -77,12 +77,12 @@ class EmbeddedPolicy:
         written = [
             i
             for i, state in enumerate(states)
-            if self._writer and not state.done and state.draw is not None
+            if self._sampler and not state.done and state.draw is not None
         ]
         whole = [
             state.public
             for i, state in enumerate(states)
-            if not state.done and (not self._writer or state.draw is None)
+            if not state.done and (not self._sampler or state.draw is None)
         ]
         self.learn_probabilities(whole)
         steps = dict(
@@ -95,7 +95,7 @@ class EmbeddedPolicy:
 
     def _write(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         """Return independent samples, written token by token."""
-        if not self._writer:
+        if not self._sampler:
             return []
         for state in states:
             require_game(self.game, state.public)
@@ -108,7 +108,7 @@ class EmbeddedPolicy:
         streams = [
             random.Random(proposal_seed(self.seed, _at_first_draw(state), 1)) for state in states
         ]
-        drawn = self._writer.write([state.public for state in states], streams, asked)
+        drawn = self._sampler.write([state.public for state in states], streams, asked)
         found = []
         for state, row in zip(states, drawn):
             position = game.prompt(state.public)
@@ -139,15 +139,15 @@ class EmbeddedPolicy:
         for at in range(0, len(new), _BATCH):
             part = new[at : at + _BATCH]
             with net.scoring():
-                scored = net.move_log_probs(self.model, net.lay_out(self.game, part))
+                scored = net.move_log_probs(self.model, net.batch_moves(self.game, part))
             self._known.update(
                 (public, [round(x, 9) for x in row.tolist()]) for public, row in zip(part, scored)
             )
 
-    def log_probs(self, public: Hashable) -> tuple[Plan, list[float]]:
+    def log_probs(self, public: Hashable) -> tuple[MoveTree, list[float]]:
         """Return the legal moves of a position and the log-probability of each."""
         self.learn_probabilities([public])
-        return plan(self.game, public), self._known[public]
+        return move_tree(self.game, public), self._known[public]
 
     def _draw(self, state: State, count: int) -> list[Step]:
         moves, log_probs = self.log_probs(state.public)

@@ -39,7 +39,7 @@ class EmbeddedRewardModel:
         self._known: dict[Hashable, float] = {}
 
     def describe(self) -> dict[str, Any]:
-        """Return what a record says of this reward model."""
+        """Return the reward model's settings, as records keep them."""
         return {"kind": "embedded", "game": self.game, "num_parameters": self.num_parameters}
 
     def score(self, states: Sequence[State]) -> list[list[float]]:

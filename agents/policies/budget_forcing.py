@@ -9,32 +9,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from stepgym.agents.policies.chat_policy import NO_PREFILL
-from stepgym.agents.policies.writing import Opening, Stop, Writer, Written
+from stepgym.agents.description import describe
+from stepgym.agents.policies.chat_policy import NO_PREFILL, ChatPolicy
+from stepgym.agents.policies.continuation import Continuation, PartialStep, StepContinuer, Stop
 from stepgym.agents.randomness import derive_seed
 from stepgym.agents.registry import load_policy
-from stepgym.agents.types import Policy, PolicyError
+from stepgym.agents.types import HasParameters, Policy, PolicyError
 from stepgym.envs.tokens import THINK, THINK_END
 from stepgym.envs.types import State, Step
 
 
-class WritingPolicy(Policy, Writer, Protocol):
-    """What can be forced: a policy that writes on from the beginning of a step."""
+@runtime_checkable
+class ContinuingPolicy(Policy, StepContinuer, Protocol):
+    """A policy that can be forced: one that continues steps."""
 
 
 class BudgetForcingPolicy:
-    """Lets each state think once, within bounds; further steps after that thought are the policy's own.
+    """Lets the policy think once on each path, within bounds; later steps are the policy's own.
 
-    A thought is opened for the model, closed after `max_thinking_tokens` (`None` is no limit of ours), and carried
-    on `num_waits` times with `wait` when the model would close it. A policy without a limit of its own must have
-    one here.
+    The thought is opened for the model and closed after `max_thinking_tokens` (`None` is no limit here). When the
+    model would close it, it is continued with `wait`, `num_waits` times. A policy without a token limit of its own
+    needs one here.
     """
 
     def __init__(
         self,
-        policy: WritingPolicy,
+        policy: ContinuingPolicy,
         *,
         max_thinking_tokens: int | None = 512,
         num_waits: int = 0,
@@ -49,7 +51,7 @@ class BudgetForcingPolicy:
             raise ValueError(f"num_waits {num_waits!r} must be >= 0 and wait {wait!r} not empty")
         if THINK_END not in close:
             raise ValueError(f"close {close!r} must hold {THINK_END}")
-        if getattr(policy, "continuation", "prefill") != "prefill":
+        if isinstance(policy, ChatPolicy) and policy.continuation != "prefill":
             raise ValueError(f"budget forcing: {NO_PREFILL}")
         self.policy = policy
         self.max_thinking_tokens, self.num_waits, self.wait, self.close = (
@@ -61,18 +63,16 @@ class BudgetForcingPolicy:
 
     @property
     def num_parameters(self) -> int:
-        count: int = getattr(self.policy, "num_parameters", 0)
-        return count
+        return self.policy.num_parameters if isinstance(self.policy, HasParameters) else 0
 
     def describe(self) -> dict[str, Any]:
-        """Return what a record says of this policy."""
-        describe = getattr(self.policy, "describe", None)
+        """Return the policy's settings, as records keep them."""
         return {
             "kind": "budget_forcing",
             "max_thinking_tokens": self.max_thinking_tokens,
             "num_waits": self.num_waits,
             "wait": self.wait,
-            "policy": describe() if describe else type(self.policy).__name__,
+            "policy": describe(self.policy),
         }
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
@@ -80,21 +80,19 @@ class BudgetForcingPolicy:
         failures: dict[int, str] = {}
         steps: list[list[Step]] = [[] for _ in states]
         thoughts: list[_Thought] = []
-        openings = [
-            self._opening(state, count) for state, count in zip(states, counts, strict=True)
-        ]
-        for i, each in enumerate(self._extend(openings, list(range(len(states))), failures)):
+        partials = [self._begun(state, count) for state, count in zip(states, counts, strict=True)]
+        for i, each in enumerate(self._extend(partials, list(range(len(states))), failures)):
             for child, written in enumerate(each):
-                if openings[i].texts:
-                    begun = tuple(map(_Piece, openings[i].texts))
+                if partials[i].texts:
+                    begun = tuple(map(_Piece, partials[i].texts))
                     thoughts.append(_Thought(i, _own_draw(states[i], child), begun).add(written))
                 else:
                     steps[i].append(written.step)
         done: list[_Thought] = []
         while thoughts:
             forced = [self._force(thought) for thought in thoughts]
-            openings = [self._next(thought) for thought in forced]
-            results = self._extend(openings, [thought.owner for thought in forced], failures)
+            partials = [self._next(thought) for thought in forced]
+            results = self._extend(partials, [thought.owner for thought in forced], failures)
             grown = [thought.add(each[0]) for thought, each in zip(forced, results) if each]
             done += [thought for thought in grown if thought.closed]
             thoughts = [thought for thought in grown if not thought.closed]
@@ -105,10 +103,10 @@ class BudgetForcingPolicy:
             raise PolicyError(message, steps=steps, failures=failures)
         return steps
 
-    def _opening(self, state: State, count: int) -> Opening:
+    def _begun(self, state: State, count: int) -> PartialStep:
         if any(THINK_END in step.text for step in state.steps):
-            return Opening(state, num_children=count)
-        return Opening(
+            return PartialStep(state, num_children=count)
+        return PartialStep(
             state,
             (THINK,),
             num_children=count,
@@ -117,9 +115,9 @@ class BudgetForcingPolicy:
         )
 
     def _extend(
-        self, openings: Sequence[Opening], owners: Sequence[int], failures: dict[int, str]
-    ) -> list[list[Written]]:
-        extended = self.policy.extend(openings)
+        self, partials: Sequence[PartialStep], owners: Sequence[int], failures: dict[int, str]
+    ) -> list[list[Continuation]]:
+        extended = self.policy.continue_steps(partials)
         failures.update({owners[i]: reason for i, reason in extended.failures.items()})
         return extended.written
 
@@ -132,12 +130,12 @@ class BudgetForcingPolicy:
             return replace(thought.force(self.wait), num_waits=thought.num_waits + 1)
         return replace(thought.force(self.close), closed=True)
 
-    def _next(self, thought: _Thought) -> Opening:
+    def _next(self, thought: _Thought) -> PartialStep:
         if thought.closed:
-            return thought.opening()
+            return thought.partial()
         limit = self.max_thinking_tokens
         left = None if limit is None else limit - thought.step.num_tokens
-        return thought.opening(max_new_tokens=left, stops=(THINK_END,))
+        return thought.partial(max_new_tokens=left, stops=(THINK_END,))
 
 
 class _Piece(NamedTuple):
@@ -160,11 +158,11 @@ class _Thought:
     num_waits: int = 0
     closed: bool = False
 
-    def add(self, written: Written) -> _Thought:
+    def add(self, written: Continuation) -> _Thought:
         """Return the thought with one more part, written by the model."""
         old, new = self.step, written.step
         pieces = (*self.pieces, _Piece(new.text, new.token_ids, new.token_log_probs))
-        tokens = _tokens(pieces, written.opening_ids)
+        tokens = _tokens(pieces, written.begun_ids)
         step = Step(
             "".join(piece.text for piece in pieces),
             log_prob=None
@@ -184,28 +182,28 @@ class _Thought:
         """Return the thought with a forced piece at its end."""
         return replace(self, pieces=(*self.pieces, _Piece(text)))
 
-    def opening(self, **limits: Any) -> Opening:
-        """Return the thought so far as an opening to be written on."""
+    def partial(self, **limits: Any) -> PartialStep:
+        """Return the thought so far, to be continued."""
         texts = tuple(piece.text for piece in self.pieces)
-        return Opening(self.state, texts, tuple(piece.ids for piece in self.pieces), **limits)
+        return PartialStep(self.state, texts, tuple(piece.ids for piece in self.pieces), **limits)
 
 
 def _tokens(
-    pieces: Sequence[_Piece], opening_ids: Sequence[tuple[int, ...]]
+    pieces: Sequence[_Piece], begun_ids: Sequence[tuple[int, ...]]
 ) -> list[tuple[int, float | None]] | None:
     """Return the tokens of a whole step as they were read and written, and the log-probabilities of those written."""
     last = pieces[-1]
-    if last.ids is None or len(opening_ids) != len(pieces) - 1:
+    if last.ids is None or len(begun_ids) != len(pieces) - 1:
         return None
     found: list[tuple[int, float | None]] = []
-    for piece, ids in zip(pieces, (*opening_ids, last.ids)):
+    for piece, ids in zip(pieces, (*begun_ids, last.ids)):
         known = piece.log_probs if piece.ids is not None else None
         found += zip(ids, (None,) * len(ids) if known is None else known)
     return found
 
 
 def _own_draw(state: State, child: int) -> State:
-    """Give each child a stream of its own: two that thought alike may yet end differently."""
+    """Give each child random numbers of its own: two equal thoughts may end differently."""
     return (
         state if state.draw is None else replace(state, draw=derive_seed(state.draw, child) % 2**31)
     )
@@ -220,14 +218,14 @@ def load(
     wait: str = "\nWait",
     **settings: Any,
 ) -> BudgetForcingPolicy:
-    """Make the policy `budget_forcing:NAME` stands for; other settings are those of the policy inside."""
+    """Make the policy `budget_forcing:NAME`; other settings are those of the policy inside."""
     if name.startswith("chat:"):
         settings.setdefault("continuation", "prefill")
     inner: Any = load_policy(name, seed=seed, **settings)
-    if not hasattr(inner, "extend"):
+    if not isinstance(inner, ContinuingPolicy):
         raise ValueError(
-            f"policy {name!r} cannot write on from the beginning of a step; hf:NAME_OR_FOLDER can, and "
-            "chat:URL#MODEL"
+            f"policy {name!r} cannot continue a step whose beginning is given; hf:NAME_OR_FOLDER and "
+            "chat:URL#MODEL can"
         )
     return BudgetForcingPolicy(
         inner, max_thinking_tokens=max_thinking_tokens, num_waits=num_waits, wait=wait

@@ -17,15 +17,15 @@ from stepgym.agents.chat_backends import BackendError
 from stepgym.agents.description import without_secrets
 from stepgym.agents.policies import prompts
 from stepgym.agents.policies.chat_client import ChatClient, ChatError, Choice, Completion
+from stepgym.agents.policies.continuation import Continuation, Continuations, PartialStep, Stop
 from stepgym.agents.policies.step_text import is_thinking
-from stepgym.agents.policies.writing import Extended, Opening, Stop, Written
 from stepgym.agents.randomness import derive_seed, proposal_seed
 from stepgym.agents.types import PolicyError
 from stepgym.envs.tokens import ANSWER, ANSWER_END, STEP_END, THINK, THINK_END, shown_reply
 from stepgym.envs.types import State, Step
 
 NO_PREFILL = (
-    "continuation='ask' cannot write on from the beginning of a step; set continuation='prefill', which vLLM, SGLang "
+    "continuation='ask' cannot continue a step whose beginning is given; set continuation='prefill', which vLLM, SGLang "
     "and llama.cpp serve (continue_final_message)"
 )
 NEXT_STEP = "Go on with the next step only."
@@ -43,13 +43,12 @@ BYTES_PER_TOKEN = 4
 class ChatPolicy:
     """A served model that proposes steps; `endpoint` is `URL#MODEL`.
 
-    `continuation` says how a model goes on from earlier steps: `"ask"` shows them as its own message and asks for
-    the next one, which every server understands; `"prefill"` lets it write on in that message (vLLM, SGLang,
-    llama.cpp), which budget forcing needs.
-    `return_token_ids` asks the server for tokens (vLLM, SGLang), which then stand in records.
-    `num_parameters` makes FLOPs known where the model's size is. Sampling is seeded per state as far as the server
-    honours `seed`. `options` are laid over each request; `None` leaves a field out. A step that the server cut by
-    length is kept as it is.
+    `continuation` says how the model continues earlier steps: `"ask"` shows them as its own message and asks for the
+    next one, which every server understands; `"prefill"` lets it continue that message (vLLM, SGLang, llama.cpp),
+    which budget forcing needs. `return_token_ids` asks the server for token ids (vLLM, SGLang), which records then
+    keep. `num_parameters`, the model's size, makes FLOPs known. Sampling is seeded per state if the server honours
+    `seed`. `options` override fields of each request; `None` leaves a field out. A step that the server cut by length
+    is kept as it is.
     """
 
     def __init__(
@@ -105,7 +104,7 @@ class ChatPolicy:
         self._refused: frozenset[str] = frozenset()
 
     def describe(self) -> dict[str, Any]:
-        """Return what a record says of this policy."""
+        """Return the policy's settings, as records keep them."""
         return {
             "kind": "chat",
             "url": without_secrets(str(self._client.client.base_url)),
@@ -174,10 +173,11 @@ class ChatPolicy:
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         """Return up to `counts[i]` steps for `states[i]`; raises `PolicyError` with the rest where a request failed."""
-        openings = [
-            Opening(state, num_children=count) for state, count in zip(states, counts, strict=True)
+        partials = [
+            PartialStep(state, num_children=count)
+            for state, count in zip(states, counts, strict=True)
         ]
-        written, failures = self.extend(openings)
+        written, failures = self.continue_steps(partials)
         steps = [[one.step for one in each] for each in written]
         if failures:
             first = next(iter(failures.values()))
@@ -188,33 +188,33 @@ class ChatPolicy:
             )
         return steps
 
-    def extend(self, openings: Sequence[Opening]) -> Extended:
-        """Write on from openings, see `Writer`; raises `ValueError` where the model cannot write on in its own message.
+    def continue_steps(self, partials: Sequence[PartialStep]) -> Continuations:
+        """Continue partial steps, see `StepContinuer`; raises `ValueError` unless `continuation` is `"prefill"`.
 
-        Servers do not say whether a stop word or the end of the sequence ended a text: `Stop.END` is never told.
+        Servers do not say whether a stop word or the end of the sequence ended a text: `Stop.END` is never given.
         """
-        if self.continuation != "prefill" and any(opening.texts for opening in openings):
+        if self.continuation != "prefill" and any(partial.texts for partial in partials):
             raise ValueError(NO_PREFILL)
-        with ThreadPoolExecutor(max_workers=min(self.concurrency, max(1, len(openings)))) as pool:
-            results = list(pool.map(self._serve, openings))
+        with ThreadPoolExecutor(max_workers=min(self.concurrency, max(1, len(partials)))) as pool:
+            results = list(pool.map(self._serve, partials))
         failures = {i: result.failure for i, result in enumerate(results) if result.failure}
-        return Extended([result.written for result in results], failures)
+        return Continuations([result.written for result in results], failures)
 
-    def _serve(self, opening: Opening) -> _Served:
+    def _serve(self, partial: PartialStep) -> _Served:
         """Ask until all children are there, or the server gives no more."""
         served = _Served()
-        likeliest = opening.state.draw is None or self.temperature == 0
-        wanted = min(opening.num_children, 1) if likeliest else opening.num_children
+        likeliest = partial.state.draw is None or self.temperature == 0
+        wanted = min(partial.num_children, 1) if likeliest else partial.num_children
         while len(served.written) < wanted and not served.failure:
             missing = wanted - len(served.written)
             size = 1 if "n" in self._refused else missing
             try:
-                completion = self._ask(opening, size, served.asked, likeliest=likeliest)
+                completion = self._ask(partial, size, served.asked, likeliest=likeliest)
             except ChatError as error:
                 served.failure = str(error)
                 break
             served.asked += size
-            written = self._written(completion, opening)
+            written = self._written(completion, partial)
             served.written += written[:missing]
             if not written:
                 served.failure = (
@@ -222,9 +222,9 @@ class ChatPolicy:
                 )
         return served
 
-    def _ask(self, opening: Opening, size: int, asked: int, *, likeliest: bool) -> Completion:
+    def _ask(self, partial: PartialStep, size: int, asked: int, *, likeliest: bool) -> Completion:
         """Send one request; where the server refuses it, again without what not every server knows."""
-        state, texts = opening.state, opening.texts
+        state, texts = partial.state, partial.texts
         seed = proposal_seed(self.seed, state, asked)
         request: dict[str, Any] = {
             "temperature": 0.0 if likeliest else self.temperature,
@@ -235,10 +235,10 @@ class ChatPolicy:
             "logprobs": True,
             "n": size,
         } | self.options
-        if opening.max_new_tokens is not None:
-            request["max_tokens"] = opening.max_new_tokens
-        if opening.stops:
-            request["stop"] = [*opening.stops, STEP_END][:4]
+        if partial.max_new_tokens is not None:
+            request["max_tokens"] = partial.max_new_tokens
+        if partial.stops:
+            request["stop"] = [*partial.stops, STEP_END][:4]
         extra: dict[str, Any] = {"return_token_ids": True} if self.return_token_ids else {}
         if self.continuation == "prefill" and (state.steps or texts):
             extra |= {"continue_final_message": True, "add_generation_prompt": False}
@@ -281,16 +281,16 @@ class ChatPolicy:
             messages.append({"role": "user", "content": NEXT_STEP})
         return messages
 
-    def _written(self, completion: Completion, opening: Opening) -> list[Written]:
+    def _written(self, completion: Completion, partial: PartialStep) -> list[Continuation]:
         """Turn choices into what was written. Empty steps are left out, and their tokens charged to the first that is
         not; where a step was begun for the model, it may have nothing to add."""
-        thinking = is_thinking("".join(opening.texts))
+        thinking = is_thinking("".join(partial.texts))
         texts = [
-            _whole_text(choice, opening.stops, thinking=thinking) for choice in completion.choices
+            _whole_text(choice, partial.stops, thinking=thinking) for choice in completion.choices
         ]
         tokens = _shares(completion, texts)
         reasoning = tokens if thinking else _split(completion.reasoning_tokens, len(texts))
-        kept = [i for i, text in enumerate(texts) if opening.texts or text.strip()]
+        kept = [i for i, text in enumerate(texts) if partial.texts or text.strip()]
         written = []
         for i in kept:
             choice = completion.choices[i]
@@ -306,8 +306,10 @@ class ChatPolicy:
                 token_log_probs=choice.token_log_probs if completion.prompt_ids else None,
                 context_ids=completion.prompt_ids if choice.token_ids else None,
             )
-            stop = Stop.STOPPED if opening.stops else Stop.DELIMITER
-            written.append(Written(step, Stop.LENGTH if choice.finish_reason == "length" else stop))
+            stop = Stop.STOPPED if partial.stops else Stop.DELIMITER
+            written.append(
+                Continuation(step, Stop.LENGTH if choice.finish_reason == "length" else stop)
+            )
         return written
 
 
@@ -315,7 +317,7 @@ class ChatPolicy:
 class _Served:
     """What one state got."""
 
-    written: list[Written] = field(default_factory=list)
+    written: list[Continuation] = field(default_factory=list)
     asked: int = 0
     failure: str = ""
 

@@ -59,7 +59,7 @@ def cache_shape(model: Any) -> CacheShape:
     return CacheShape(len(layers), *shape)
 
 
-class Rows:
+class SharedKV:
     """Keys and values of a batch of nodes, with room for `capacity` tokens in each row."""
 
     def __init__(
@@ -97,9 +97,9 @@ class Rows:
             2, columns
         )
 
-    def rows(self, start: int, stop: int) -> Rows:
+    def rows(self, start: int, stop: int) -> SharedKV:
         """Return a view of some rows."""
-        view = object.__new__(Rows)
+        view = object.__new__(SharedKV)
         view.keys, view.values = self.keys[:, start:stop], self.values[:, start:stop]
         view.owner, view.position, view.used = (
             self.owner[start:stop],
@@ -161,7 +161,7 @@ def _additive(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 class _Layer(CacheLayerMixin):  # type: ignore[misc]
-    """One layer's view of `Rows`: new keys and values go to columns that are already there."""
+    """One layer's view of `SharedKV`: new keys and values go to columns that are already there."""
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor, new: slice) -> None:
         self.keys, self.values, self.new = keys, values, new
@@ -228,7 +228,7 @@ def check(model: Any, shape: CacheShape) -> None:
     size = model.get_input_embeddings().weight.shape[0]
     tokens = (torch.arange(1, 7, device=model.device) * 7919) % size
     with torch.inference_mode(), grouped_attention(model):
-        rows = Rows(shape, 1, 7, device=model.device, dtype=model.dtype)
+        rows = SharedKV(shape, 1, 7, device=model.device, dtype=model.dtype)
         prefix, position = tokens[None, :3], torch.arange(3, device=model.device)[None]
         rows.read(model, prefix, position, torch.full_like(prefix, PREFIX))
         owners = torch.tensor([[0, 1]], device=model.device)

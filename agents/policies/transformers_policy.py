@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.agents.policies import prompts
-from stepgym.agents.policies.decoding import After, Child, Decoder, Job
+from stepgym.agents.policies.continuation import Continuation, Continuations, PartialStep, Stop
+from stepgym.agents.policies.decoding import Child, ChildGroup, Decoder, NextSegment
 from stepgym.agents.policies.kv_store import KVStore, chain_keys
 from stepgym.agents.policies.layout import Layout
 from stepgym.agents.policies.loading import LanguageModel, load_language_model, smollm2_file
 from stepgym.agents.policies.sampling import stream
 from stepgym.agents.policies.shared_kv import cache_shape, check
 from stepgym.agents.policies.step_text import StepReader, is_thinking
-from stepgym.agents.policies.writing import Extended, Opening, Stop, Written
 from stepgym.agents.types import PolicyError
 from stepgym.envs.types import State, Step
 from stepgym.plugins.settings import check_settings
@@ -104,7 +104,7 @@ class TransformersPolicy:
         return int(self.model.num_parameters())
 
     def describe(self) -> dict[str, Any]:
-        """Return what a record says of this policy."""
+        """Return the policy's settings, as records keep them."""
         return {
             "kind": "transformers",
             "model": self.name,
@@ -127,9 +127,9 @@ class TransformersPolicy:
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         """Return up to `counts[i]` steps for `states[i]`; raises `PolicyError` with the rest where a state does not fit."""
-        written, failures = self.extend(
+        written, failures = self.continue_steps(
             [
-                Opening(state, num_children=count)
+                PartialStep(state, num_children=count)
                 for state, count in zip(states, counts, strict=True)
             ]
         )
@@ -139,39 +139,39 @@ class TransformersPolicy:
             raise PolicyError(message, steps=steps, failures=failures)
         return steps
 
-    def extend(self, openings: Sequence[Opening]) -> Extended:
-        """Write on from openings, all in one batch; see `Writer`."""
+    def continue_steps(self, partials: Sequence[PartialStep]) -> Continuations:
+        """Continue partial steps, all in one batch; see `StepContinuer`."""
         failures: dict[int, str] = {}
         drafts: list[_Draft | None] = []
-        for i, opening in enumerate(openings):
+        for i, partial in enumerate(partials):
             try:
-                drafts.append(self._draft(opening))
+                drafts.append(self._draft(partial))
             except _DoesNotFit as error:
                 failures[i] = str(error)
                 drafts.append(None)
         self.decoder.decode(
-            [draft.job for draft in drafts if draft is not None and draft.job.children]
+            [draft.group for draft in drafts if draft is not None and draft.group.children]
         )
         written = [[] if draft is None else self._finish(draft) for draft in drafts]
         for i, each in enumerate(written):
             if any(one.stop is Stop.NOT_FINITE for one in each):
                 failures[i] = "the model's log-probabilities were not finite"
                 written[i] = [one for one in each if one.stop is not Stop.NOT_FINITE]
-        return Extended(written, failures)
+        return Continuations(written, failures)
 
-    def _draft(self, opening: Opening) -> _Draft:
-        state = opening.state
+    def _draft(self, partial: PartialStep) -> _Draft:
+        state = partial.state
         before = [segment.ids for segment in self.layout.segments(state)]
-        known = opening.ids or (None,) * len(opening.texts)
+        known = partial.ids or (None,) * len(partial.texts)
         opened = [
             self.layout.ids_of(text) if ids is None else ids
-            for text, ids in zip(opening.texts, known, strict=True)
+            for text, ids in zip(partial.texts, known, strict=True)
         ]
         if not any(before) and not any(opened):
             before[0] = self._begin()
         segments = [*before, *opened]
         length = sum(map(len, segments))
-        room = min(opening.max_new_tokens or self.max_new_tokens, self._context() - length)
+        room = min(partial.max_new_tokens or self.max_new_tokens, self._context() - length)
         if room < 1:
             raise _DoesNotFit(
                 f"a prompt of {length} tokens leaves no room in the model's context of {self._context()}"
@@ -180,10 +180,10 @@ class TransformersPolicy:
             *prompts.segments(
                 self.layout.head(state.prompt), state, delimiter=self.layout.delimiter
             ),
-            *opening.texts,
+            *partial.texts,
         )
         likeliest = state.draw is None or self.decoder.temperature == 0
-        count = min(opening.num_children, 1) if likeliest else opening.num_children
+        count = min(partial.num_children, 1) if likeliest else partial.num_children
         draws = [
             stream(self.seed, state.draw, child, *texts, length=room) for child in range(count)
         ]
@@ -192,39 +192,39 @@ class TransformersPolicy:
         first = tuple(token for ids in opened for token in ids)
 
         def ended(new: list[int]) -> bool:
-            return self._reader.ended(new, thinking=thinking, stops=opening.stops)
+            return self._reader.ended(new, thinking=thinking, stops=partial.stops)
 
-        def segment_after(child: Child) -> After | None:
+        def segment_after(child: Child) -> NextSegment | None:
             if child.stop is Stop.END:
                 return None
-            text, mark = self._reader.text(child.ids, thinking=thinking, stops=opening.stops)
-            if opening.stops and (mark in opening.stops or not mark):
+            text, mark = self._reader.text(child.ids, thinking=thinking, stops=partial.stops)
+            if partial.stops and (mark in partial.stops or not mark):
                 count = self._reader.ids_up_to(child.ids, text)
                 kept = None if count is None else tuple(child.ids[:count])
-                return None if kept is None else After(chain_keys([*segments, kept])[-1], 0)
-            return After(chain_keys([*before, (*first, *child.ids)])[-1], len(first))
+                return None if kept is None else NextSegment(chain_keys([*segments, kept])[-1], 0)
+            return NextSegment(chain_keys([*before, (*first, *child.ids)])[-1], len(first))
 
-        job = Job(chain_keys(segments), segments, children, ended, segment_after)
+        group = ChildGroup(chain_keys(segments), segments, children, ended, segment_after)
         context = tuple(token for ids in before for token in ids)
-        return _Draft(opening, job, thinking, context, tuple(opened))
+        return _Draft(partial, group, thinking, context, tuple(opened))
 
-    def _finish(self, draft: _Draft) -> list[Written]:
+    def _finish(self, draft: _Draft) -> list[Continuation]:
         out = []
-        for n, child in enumerate(draft.job.children):
+        for n, child in enumerate(draft.group.children):
             text, mark = self._reader.text(
-                child.ids, thinking=draft.thinking, stops=draft.opening.stops
+                child.ids, thinking=draft.thinking, stops=draft.partial.stops
             )
             assert child.stop is not None
-            stopped = child.stop is Stop.DELIMITER and mark in draft.opening.stops
+            stopped = child.stop is Stop.DELIMITER and mark in draft.partial.stops
             # What ends a thought is taken back, and its tokens with it: other words may be forced there.
-            is_cut = stopped or (child.stop is Stop.END and bool(draft.opening.stops))
+            is_cut = stopped or (child.stop is Stop.END and bool(draft.partial.stops))
             count = self._reader.ids_up_to(child.ids, text) if is_cut else len(child.ids)
             step = Step(
                 text,
                 log_prob=round(math.fsum(child.log_probs), LOG_PROB_DIGITS),
                 num_tokens=len(child.ids),
                 num_reasoning_tokens=self._reader.num_reasoning(child.ids, thinking=draft.thinking),
-                num_prompt_tokens=draft.job.num_read if n == 0 else 0,
+                num_prompt_tokens=draft.group.num_read if n == 0 else 0,
                 final=child.stop is Stop.END,
                 token_ids=None if count is None else tuple(child.ids[:count]),
                 token_log_probs=None
@@ -233,7 +233,7 @@ class TransformersPolicy:
                 context_ids=draft.context_ids,
             )
             stop = Stop.STOPPED if stopped else child.stop
-            out.append(Written(step, stop, draft.opening_ids))
+            out.append(Continuation(step, stop, draft.begun_ids))
         return out
 
     def _begin(self) -> tuple[int, ...]:
@@ -259,14 +259,14 @@ class _DoesNotFit(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """An opening on its way through the decoder."""
+    """A partial step on its way through the decoder."""
 
-    opening: Opening
-    job: Job
+    partial: PartialStep
+    group: ChildGroup
     thinking: bool
     context_ids: tuple[int, ...]
-    """What is read before the opening."""
-    opening_ids: tuple[tuple[int, ...], ...]
+    """What is read before the step."""
+    begun_ids: tuple[tuple[int, ...], ...]
 
 
 def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:

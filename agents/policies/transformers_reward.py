@@ -73,7 +73,7 @@ class TransformersRewardModel:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     def describe(self) -> dict[str, Any]:
-        """Return what a record says of this reward model."""
+        """Return the reward model's settings, as records keep them."""
         name = Path(str(self.model.config.name_or_path)).name
         return {
             "kind": "transformers",

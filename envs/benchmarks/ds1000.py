@@ -12,10 +12,10 @@ from stepgym.envs.types import Problem
 
 TESTS = """\
 def test_execution():
-    test_execution_of_context(ANSWER)
-if 'test_string_of_context' in globals():
+    execution_of_context(ANSWER)
+if 'string_of_context' in globals():
     def test_string():
-        test_string_of_context(ANSWER)
+        string_of_context(ANSWER)
 """
 QUESTION = "Complete the code. Give only what replaces the missing part, in one ```python block."
 
@@ -28,8 +28,8 @@ def matches(row: Row) -> bool:
 def ds1000_problem(row: Row, index: int, name: str) -> Problem:
     """Return the problem of a row."""
     context = row.text("code_context")
-    renamed = context.replace("def test_execution(", "def test_execution_of_context(").replace(
-        "def test_string(", "def test_string_of_context("
+    renamed = context.replace("def test_execution(", "def execution_of_context(").replace(
+        "def test_string(", "def string_of_context("
     )
     tests = TESTS if "def test_string(" in context else TESTS.partition("if ")[0]
     return code_problem(

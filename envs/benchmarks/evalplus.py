@@ -24,7 +24,7 @@ HUBS = {
     MBPP_PLUS: HubName("evalplus/mbppplus", "test"),
 }
 EXAMPLES = {HUMANEVAL_PLUS: "humaneval_plus", MBPP_PLUS: "mbpp_plus"}
-LIMITS = {"cpu_s": 60.0, "wall_s": 90.0}
+LIMITS = {"cpu_s": 60.0, "wall_s": 90.0, "memory_mib": 2048}
 """For all inputs of a task together; the slowest canonical solution takes 20 s on a slow machine."""
 SAME_SET = (
     "similar_elements find_char_long common_in_nested_lists extract_singly larg_nnum intersection_array "

@@ -27,9 +27,13 @@ def matches(row: Row) -> bool:
 
 def mbpp_problem(row: Row, index: int, name: str, *, challenge: bool = False) -> Problem:
     """Return the problem of a row; `challenge` adds the harder tests."""
-    tests = list(row.data["test_list"])
+    tests = list(row.data["test_list"] or [])
     if challenge:
         tests += list(row.data.get("challenge_test_list") or [])
+    if not tests or not all(isinstance(test, str) for test in tests):
+        raise row.error(
+            f"column 'test_list' is {row.data['test_list']!r:.60}; it must list asserts as text"
+        )
     setup = [*(row.data.get("test_imports") or []), row.data.get("test_setup_code") or ""]
     source = "\n".join([*setup, *tests]).replace("\r\n", "\n")
     code = str(row.data.get("code") or "").replace("\r\n", "\n")

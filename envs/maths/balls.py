@@ -226,6 +226,13 @@ def _real(value: Any) -> Any:
     return value.real
 
 
+def _sign(value: Any) -> Any:
+    real = _real(value)
+    if real.contains(0):
+        raise NoBall("the sign of what may be zero")
+    return acb(1 if real > 0 else -1)
+
+
 def _floor(value: Any) -> Any:
     real = _real(value)
     low, high = whole_number(real.lower().floor()), whole_number(real.upper().floor())
@@ -294,6 +301,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "arcsinh": lambda a: a.asinh(),
     "arccosh": lambda a: a.acosh(),
     "arctanh": lambda a: a.atanh(),
+    "sign": _sign,
     "floor": _floor,
     "ceil": _ceil,
     "factorial": _factorial,

@@ -405,6 +405,8 @@ class Judge:
         return self.unordered(a[2], renamed[2])
 
     def ratios(self, a: Any, b: Any) -> bool | None:
+        if isinstance(a, int):
+            return False  # an answer of 42 to 1 does not say 42
         first, second = _ratio_parts(a), _ratio_parts(b)
         if first is None or second is None or len(first) != len(second):
             return False
@@ -537,6 +539,10 @@ class Judge:
             return self.all_same([(a[2][0], b[2][0]), (a[2][-1], b[2][-1])])
         first, second = relations.assignment(a), relations.assignment(b)
         if first is not None and second is not None and relations.same_name(first, second):
+            for chain in (a, b):
+                true = self.is_true_chain(chain) if len(chain[2]) > 2 else True
+                if not true:
+                    return true
             return self.same(first.value, relations.aligned(first, second))
         if a[1] == b[1] == ("=",):
             return self._equation(a, b, closed=not symbols(a) | symbols(b))
@@ -641,8 +647,6 @@ def _ratio_parts(node: Node) -> Sequence[Node] | None:
         return parts
     if _kind(node) in _COLLECTIONS:
         return None
-    if isinstance(node, int):
-        return None  # 42 to 1 is not 42
     return (node[1], node[2]) if isinstance(node, tuple) and node[0] == "/" else (node, 1)
 
 

@@ -221,7 +221,7 @@ WORDS: dict[str, Token] = (
 
 _TOKEN = re.compile(
     r"""(?P<space>(?:\s|\\[,;:!\s/>]|~|\$|\\[()\[\]](?!\]))+)
-  | (?P<num>[0-9A-Fa-f]{2,}+(?=_(?:16|\{16\}))
+  | (?P<num>[0-9A-Fa-f]{2,40}+(?=_(?:16|\{16\}))
       | 0x[0-9A-Fa-f]++(?![A-Za-z]) | 0b[01]++(?![\dA-Za-z])
       | \d++\s++\d++\s*+/\s*+\d++(?![\d.])
       | \d{1,3}(?:(?:\{,\}|\\,|\\!|,\\[,!]\s?|\\\s|\s)\d{3}(?!\d)){1,40}+(?:\.\d++)?
@@ -274,6 +274,8 @@ def lex(text: str, *, thousands: bool = True) -> list[Token]:
     if len(text) > MAX_CHARS:
         raise Unreadable(f"{len(text)} characters", too_large=True)
     text = plain(text)
+    if len(text) > 3 * MAX_CHARS:
+        raise Unreadable(f"{len(text)} characters", too_large=True)
     tokens: list[Token] = []
     depth = 0
     position = 0
@@ -509,9 +511,10 @@ def _text(content: str, tokens: list[Token], *, math: bool) -> None:
         tokens.append(("unit", words))
     elif _MATHS_IN_TEXT.match(words):
         tokens.extend(lex(content)[:-1])
-    elif (lowered in FUNCTIONS and not (tokens and tokens[-1][0] in ("num", "unit"))) or (
-        math and (lowered in WORDS or words in COMMANDS)
-    ):
+    elif (
+        lowered in FUNCTIONS
+        and not (lowered in ("min", "sec") and tokens and tokens[-1][0] == "num")
+    ) or (math and (lowered in WORDS or words in COMMANDS)):
         tokens.append(COMMANDS.get(words) or WORDS[lowered])
     elif lowered in ("percent", "pct", "percentage", "degrees", "degree", "pi"):
         tokens.append(WORDS[lowered])

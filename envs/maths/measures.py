@@ -232,6 +232,8 @@ class ScalarJudge:
         names = symbols(p) | symbols(q)
         if not names:
             return True
+        if len(names) > 1 and symbols(a) != symbols(b):
+            return False  # among other parameters, a letter keeps its identity
         gap: Node = ("+", p, ("-", q))
         for fixed in (Fraction(3, 2), Fraction(1, 3), Fraction(9, 4)):
             word = same_scalar(gap, substitute(gap, dict.fromkeys(names, fixed)), self.rng)
@@ -289,6 +291,8 @@ def _mapped(node: Any, change: Callable[[tuple[Any, ...]], Any]) -> Any:
 
 def _are_arbitrary(node: Node, names: set[str]) -> bool:
     """Whether these letters are constants of integration: terms of their own, or factors of an exponential or wave."""
+    if len(symbols(node) - names) > 1:
+        return False  # among other parameters, a letter keeps its identity
     terms = node[1:] if isinstance(node, tuple) and node[0] == "+" else (node,)
     for name in names:
         holders = [term for term in terms if name in symbols(term)]

@@ -38,6 +38,7 @@ _RECIPROCALS = {
     "csch": "sinh",
     "coth": "tanh",
 }
+_CIRCULAR = tuple(("f", name) for name in "sin cos tan cot sec csc".split())
 _MAX_PLACES = 40
 _MAX_LINES = 12
 """Draws of the other letters, of which two must give a line on which both expressions are defined."""
@@ -321,6 +322,8 @@ def _zeros_of_sum(node: Any, name: str) -> set[float]:
                 continue
             return set().union(*(_zeros(_replace(node, part, case), name) for case in cases))
     atoms = list(dict.fromkeys(_atoms(node, name)))
+    if len(atoms) > 1 and all(a[:2] in _CIRCULAR and a[2] == atoms[0][2] for a in atoms):
+        return _on_the_circle(node, atoms[0][2][0], name)
     if len(atoms) != 1:
         raise Unknown
     atom, letter = atoms[0], "#atom"
@@ -331,6 +334,34 @@ def _zeros_of_sum(node: Any, name: str) -> set[float]:
     if found is None:
         raise Unknown
     return set().union(*(_preimages(atom, value, name) for value in _real_roots(found)))
+
+
+def _on_the_circle(node: Node, angle: Node, name: str) -> set[float]:
+    """Zeros of an expression in the sine, cosine, ... of one angle, through the tangent of its half."""
+    t: Node = ("v", "#half")
+    bottom: Node = ("+", 1, ("^", t, 2))
+    sine: Node = ("/", ("*", 2, t), bottom)
+    cosine: Node = ("/", ("+", 1, ("-", ("^", t, 2))), bottom)
+    for kind, value in (
+        ("sin", sine),
+        ("cos", cosine),
+        ("tan", ("/", sine, cosine)),
+        ("cot", ("/", cosine, sine)),
+        ("sec", ("/", 1, cosine)),
+        ("csc", ("/", 1, sine)),
+    ):
+        node = _replace(node, ("f", kind, (angle,)), value)
+    found = coefficients(split_fraction(node)[0], "#half") if name not in symbols(node) else None
+    if found is None:
+        raise Unknown
+    angles = [2 * math.atan(root) for root in _real_roots(found)] + [math.pi]
+    return set().union(
+        *(
+            _zeros(("+", angle, ("-", Fraction(base + 2 * math.pi * turn))), name)
+            for base in angles
+            for turn in _HALF_TURNS
+        )
+    )
 
 
 def _with_root(whole: Node, atom: Any, name: str, letter: str) -> set[float]:

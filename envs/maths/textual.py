@@ -24,6 +24,8 @@ _FILLER = re.compile(r"\A(?:any|all|every|each) |(?<=\w) numbers?\Z")
 """Words that change nothing: "any odd number" is "odd"."""
 _ARTICLE = re.compile(r"\b(?:the|a|an|is|are)\b ?")
 
+MAX_CHARS = 2_000
+"""Longer texts are no words, choices, times or dates."""
 _DAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
 _MONTHS = (
     "january february march april may june july august september october november december".split()
@@ -140,7 +142,7 @@ def words(text: str) -> str | None:
 
     Two letters are a product (`xy`), three are a word (`abc`), because an anagram must not pass; `xyz` stays a product.
     """
-    if len(text) > 2000:
+    if len(text) > MAX_CHARS:
         return None
     bare = unwrap(text)
     said = _YES_NO.match(bare.lower())
@@ -270,6 +272,8 @@ _HAS_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}|[A-J]|:|\d-\d|[^\x00-\x7f]
 
 def compare_texts(reference: str, answer: str) -> bool | None:
     """Equal, different, or `None` where this is no matter of words."""
+    if len(reference) > MAX_CHARS or len(answer) > MAX_CHARS:
+        return None
     if not (_HAS_WORDS.search(reference) or _HAS_WORDS.search(answer)):
         return None
     wanted, given = words(reference), words(answer)

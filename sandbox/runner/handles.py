@@ -42,6 +42,7 @@ FORWARDED = [
     "anext",
     "aenter",
     "aexit",
+    "fspath",
 ]
 BINARY = [
     "add",

@@ -12,7 +12,7 @@ from typing import Any
 
 MAX_FILES = 1000
 MAX_BYTES = 4 << 20
-"""The most that travels at a time; frames hold 8 MiB."""
+"""The most that travels at a time; frames hold 32 MiB."""
 REFUSED = (".pyc", ".pth", ".so")
 """Files from which an interpreter could run code by itself."""
 

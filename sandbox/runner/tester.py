@@ -25,7 +25,7 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 from stepgym.sandbox.runner.candidate import adopt
-from stepgym.sandbox.runner.codec import Malformed, Packer, Unpacker, Unsendable
+from stepgym.sandbox.runner.codec import Malformed, Packer, Unpacker, Unsendable, dumps
 from stepgym.sandbox.runner.exceptions import describe_error_class, local_error_class
 from stepgym.sandbox.runner.handles import (
     SPECIAL,
@@ -66,7 +66,7 @@ FILE_WORDS = re.compile(
 MAX_COUNTED = 32
 RUNNER_MODULES = frozenset(name for name in (__name__, Handle.__module__, Link.__module__))
 
-MAX_KEPT_SOURCE = 1 << 15
+MAX_KEPT_SOURCE = 1 << 17
 """Longer tests are compiled each time, so that a tester that stays does not grow."""
 
 _LIBRARIES: dict[int, types.ModuleType] = {}
@@ -321,7 +321,7 @@ class Remote(Link):
     def compared_large(self, other: Any) -> None:
         """A value too large to cross was compared with one of ours: if ours could cross, the two differ."""
         try:
-            Packer(_as_handle).pack(other)
+            dumps(Packer(_as_handle).pack(other))
         except Unsendable:
             return
         self.observe("refuted large answer", type(other).__name__)
@@ -565,7 +565,7 @@ def compiled(source: str, name: str) -> types.CodeType:
     return _compiled(source, name)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=128)
 def _compiled(source: str, name: str) -> types.CodeType:
     return compile(source, name, "exec", dont_inherit=True)
 

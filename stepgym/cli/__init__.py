@@ -28,6 +28,7 @@ COMMANDS = {
     "serve": "Serve the page of a run to this machine while the run is written.",
     "sandbox": "Build, probe and attack the sandboxes.",
     "check": "Check a policy, search, sandbox or environment against its contract.",
+    "validate": "Check that references pass and that empty answers fail.",
     "steps": "Verify the steps of labelled solutions in free text.",
     "check-answers": "Run the mathematics verifier over a JSONL file of answers.",
 }

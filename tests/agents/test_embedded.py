@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepgym.agents.embedded import net
-from stepgym.agents.embedded.games import GAMES, MAX_NUMBERS, plan
+from stepgym.agents.embedded.games import GAMES, MAX_NUMBERS, move_tree
 from stepgym.agents.embedded.policy import WEIGHTS, EmbeddedPolicy
 from stepgym.agents.embedded.reward import EmbeddedRewardModel
 from stepgym.agents.registry import load_policy, load_reward_model
@@ -235,7 +235,7 @@ def test_a_board_without_moves_and_a_done_state_get_nothing() -> None:
     assert POLICY.propose([State("p", public=((7,), 7))], [3]) == [[]]
     stuck = env.domain.advance([env.domain.initial(env.problems[0])], [Step("x")])
     assert POLICY.propose(stuck, [3]) == [[]]
-    assert len(plan("countdown", (tuple(range(1, MAX_NUMBERS + 1)), 5)).rows) == 1
+    assert len(move_tree("countdown", (tuple(range(1, MAX_NUMBERS + 1)), 5)).rows) == 1
 
 
 def test_weights_are_small_and_load_with_transformers_alone() -> None:
@@ -294,3 +294,26 @@ def test_models_of_one_seed_are_equal() -> None:
     one, two = (net.build(net.POLICY, net.Shape(8, 1, 1), "countdown", seed=5) for _ in range(2))
     pairs = itertools.zip_longest(one.parameters(), two.parameters())
     assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@given(positions | sums, st.integers(0, 3))
+@settings(max_examples=30, deadline=None)
+def test_log_probs_recomputed_from_a_steps_tokens_are_its_own(public: object, seed: int) -> None:
+    """In single precision, over what may be written next: as a trainer recomputes them from a record."""
+    source = POLICY if len(public) == 2 else SUMS  # type: ignore[arg-type]
+    policy = EmbeddedPolicy(model=source.model.float(), seed=seed)
+    game, model = GAMES[policy.game], source.model.float()
+    try:
+        for step in policy.propose([state_of(public)], [3])[0]:
+            assert step.context_ids == game.prompt(public)  # type: ignore[arg-type]
+            assert step.token_ids is not None and step.token_log_probs is not None
+            assert math.fsum(x or 0.0 for x in step.token_log_probs) == pytest.approx(step.log_prob)
+            for at, recorded in enumerate(step.token_log_probs):
+                before = step.token_ids[:at]
+                options = game.following(public, before)  # type: ignore[arg-type]
+                with torch.no_grad():
+                    [logits] = net.last_outputs(model, [(*step.context_ids, *before)])
+                again = logits[list(options)].log_softmax(-1)[options.index(step.token_ids[at])]
+                assert recorded == pytest.approx(float(again), abs=1e-4)
+    finally:
+        source.model.double()

@@ -335,7 +335,7 @@ def test_grpo_learns_the_tokens_that_were_sampled_and_no_others(
         loaded, temperature=1.0, top_p=1.0, max_new_tokens=5, delimiters=("q",)
     )
     problems = [env.problems[i] for i in range(2)]
-    played = grpo.play(problems, env=env, policy=policy, group=4, baseline=baseline)
+    played = grpo.play(problems, env=env, policy=policy, search=grpo.sampler(4, baseline))
     for record in played.records:
         paths = grpo.learned_paths(record, baseline=baseline, scaled=False)
         assert len(paths) >= 3, "all that did not end before the second step"

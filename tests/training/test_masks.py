@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from stepgym.agents.embedded import net
 from stepgym.agents.policies.scripted import ScriptedPolicy
+from stepgym.agents.search.best_of_n import BestOfN
 from stepgym.agents.types import EpisodeRecord, NodeRecord
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Fault, Problem, Status, Verdict
@@ -26,7 +27,7 @@ from stepgym.training.fit import fit
 from stepgym.training.grpo import LearnedPath, Units
 from stepgym.training.language_models import UNLABELLED, TokenRow
 from stepgym.training.language_trainers import reward_loss
-from stepgym.training.metrics import METRICS, Metrics
+from stepgym.training.metrics import METRICS, open_metrics
 from stepgym.training.types import (
     Baseline,
     GrpoVariant,
@@ -196,7 +197,7 @@ def test_only_the_answers_own_fault_can_count_as_wrong(fault: Fault, wrong: bool
         [env.problems[0]],
         env=env,
         policy=ScriptedPolicy(lambda state: texts),
-        group=4,
+        search=BestOfN(n=4),
         undecidable_is_wrong=wrong,
     )
     counts_as_wrong = wrong and fault is Fault.ANSWER
@@ -206,10 +207,13 @@ def test_only_the_answers_own_fault_can_count_as_wrong(fault: Fault, wrong: bool
 
 def test_a_policy_that_fails_is_masked_and_a_missing_answer_is_wrong() -> None:
     env = load_env("Math-v0", level=1, seed=3, max_steps=1)
-    silent = grpo.play([env.problems[0]], env=env, policy=ScriptedPolicy({}), group=4)
+    silent = grpo.play([env.problems[0]], env=env, policy=ScriptedPolicy({}), search=BestOfN(n=4))
     assert math.isnan(silent.reward) and silent.masked["failed"] > 0
     rambling = grpo.play(
-        [env.problems[0]], env=env, policy=ScriptedPolicy(lambda state: ["Well."] * 4), group=4
+        [env.problems[0]],
+        env=env,
+        policy=ScriptedPolicy(lambda state: ["Well."] * 4),
+        search=BestOfN(n=4),
     )
     assert rambling.reward == 0.0 and not rambling.masked
 
@@ -320,11 +324,15 @@ def test_a_reward_models_loss_is_finite_whatever_is_labelled(targets: list[list[
         assert loss.item() == 0 and not model.table.weight.grad.any()
 
 
-def test_metrics_are_closed_when_the_loss_is_not_finite(
+def test_tensorboards_writer_is_closed_when_the_loss_is_not_finite(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    writer = pytest.importorskip("torch.utils.tensorboard.writer")
     closed = []
-    monkeypatch.setattr(Metrics, "close", lambda self: closed.append(self.file))
+    close = writer.SummaryWriter.close
+    monkeypatch.setattr(
+        writer.SummaryWriter, "close", lambda self: (closed.append(self.log_dir), close(self))
+    )
     model = torch.nn.Linear(1, 1)
 
     def loss(step: int) -> torch.Tensor:
@@ -332,7 +340,7 @@ def test_metrics_are_closed_when_the_loss_is_not_finite(
 
     with pytest.raises(LossNotFinite):
         fit(model, loss, schedule=Schedule(3), out=tmp_path)
-    assert closed == [tmp_path / METRICS]
+    assert closed == [str(tmp_path / "tensorboard")]
 
 
 @given(kept=st.integers(0, 6), torn=st.binary(max_size=20))
@@ -340,14 +348,14 @@ def test_metrics_are_closed_when_the_loss_is_not_finite(
 def test_metrics_go_on_after_a_torn_line(kept: int, torn: bytes, tmp_path_factory: Any) -> None:
     """Whatever the end of the file is, the lines are those of a run that was never interrupted."""
     out = tmp_path_factory.mktemp("metrics")
-    with Metrics(out) as metrics:
+    with open_metrics(out) as report:
         for step in range(1, 7):
-            metrics.write(step, {"loss": 1.0})
+            report(step, {"loss": 1.0})
     with (out / METRICS).open("ab") as file:
         file.write(torn.replace(b"\n", b""))
-    with Metrics(out, first=kept) as metrics:
+    with open_metrics(out, first=kept) as report:
         for step in range(kept + 1, 9):
-            metrics.write(step, {"loss": 1.0})
+            report(step, {"loss": 1.0})
     lines = [json.loads(line) for line in (out / METRICS).read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 9))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 
 from stepgym.agents.embedded import net
 from stepgym.agents.embedded.policy import EmbeddedPolicy
+from stepgym.agents.search.best_of_n import BestOfN
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord
 from stepgym.cli import main
@@ -121,7 +123,7 @@ def test_grpo_raises_the_share_of_verified_answers(
 
     def solved() -> float:
         policy = EmbeddedPolicy(model=model, distinct=False)
-        return grpo.play(problems, env=env, policy=policy, group=4).reward
+        return grpo.play(problems, env=env, policy=policy, search=BestOfN(n=4)).reward
 
     before = solved()
     schedule = Schedule(40, 1e-2, warmup=5)
@@ -133,10 +135,10 @@ def test_grpo_raises_the_share_of_verified_answers(
 def test_labels_of_every_source_are_shares(
     records: list[EpisodeRecord], labels: StepLabels
 ) -> None:
-    judged = examples.step_values(records, labels=labels)
+    judged = examples.value_targets(records, partial(examples.step_labels, source=labels))
     assert judged
     assert all(0 <= e.label <= 1 for e in judged)
-    hard = examples.step_values(records, labels=labels, hard=True)
+    hard = examples.value_targets(records, partial(examples.step_labels, source=labels, hard=True))
     assert [e.label for e in hard] == [float(e.label > 0) for e in judged]
 
 

@@ -46,6 +46,11 @@ class Declared(typing.NamedTuple):
         """Whether tests take this name from the solution."""
         return name == self.entry_point or name in self.names
 
+    def is_function(self, name: str | None = None) -> bool:
+        """Whether the prompt defines a name, the entry point by default, as a function."""
+        pattern = rf"^(?:async\s+)?def\s+{re.escape(name or self.entry_point or '')}\b"
+        return re.search(pattern, self.prompt or "", re.MULTILINE) is not None
+
 
 def bind_missing(remote, code, source, names, declared):
     """Bind what the tests read and do not define; see the module's docstring."""
@@ -191,8 +196,7 @@ def class_names(source, declared):
         if re.search(rf"^class\s+{re.escape(name)}\b", prompt, re.MULTILINE):
             found.add(name)
             continue
-        function = re.search(rf"^(?:async\s+)?def\s+{re.escape(name)}\b", prompt, re.MULTILINE)
-        capital = name[:1].isupper() and function is None
+        capital = name[:1].isupper() and not declared.is_function(name)
         if capital and _used_as_class(source, name, name == declared.entry_point):
             found.add(name)
     return found
@@ -228,6 +232,9 @@ def _used_as_class(source, name, is_entry_point):
 
 
 def _calls(node, names):
+    """Whether an expression is a call of a name, or an operator on such a call."""
+    if isinstance(node, ast.BinOp):
+        return _calls(node.left, names) or _calls(node.right, names)
     return isinstance(node, ast.Call) and _is_named(node.func, names)
 
 

@@ -1,5 +1,7 @@
 """Call tables: rows of arguments and the expected result."""
 
+import sys
+
 from stepgym.envs.coding.harness.candidate_access import is_method, read_candidate
 from stepgym.envs.coding.harness.failures import row_of, short
 
@@ -76,8 +78,8 @@ def _agree_as_arrays(got, expected, tolerance):
     """Compare numpy arrays and numbers, if at least one side is of numpy."""
     if "numpy" not in (type(got).__module__, type(expected).__module__):
         return False
-    import numpy
-
+    # Not by an import statement: the sandbox loads packages ahead of the sources that seem to import them.
+    numpy = sys.modules["numpy"]
     if numpy.shape(got) != numpy.shape(expected):
         return False
     left, right = numpy.asarray(got), numpy.asarray(expected)

@@ -49,7 +49,7 @@ def fault_of_tests(remote, error, declared):
     observed = remote.observed
     if "large answer" in observed and "refuted large answer" not in observed:
         return "an answer is too large to be handed to the tests by value"
-    if "refused operand" in observed:
+    if "refused operand" in observed and not declared.is_function():
         return (
             f"the tests give {observed['refused operand'][0]!r} plain operands, and nothing says that it is a class; "
             "define it in the prompt"

@@ -9,33 +9,33 @@ from typing import Any
 import pytest
 
 from stepgym.agents.policies.budget_forcing import BudgetForcingPolicy
+from stepgym.agents.policies.continuation import Continuation, Continuations, PartialStep, Stop
 from stepgym.agents.policies.transformers_policy import TransformersPolicy
-from stepgym.agents.policies.writing import Extended, Opening, Stop, Written
 from stepgym.agents.types import PolicyError
 from stepgym.envs.types import State, Step
 
 
 @dataclass
-class ScriptedWriter:
-    """Writes the next of its parts for each opening; an answer where nothing tells it to stop."""
+class ScriptedContinuer:
+    """Writes the next of its parts for each partial; an answer where nothing tells it to stop."""
 
     parts: list[tuple[str, int, Stop]]
-    seen: list[Opening] = field(default_factory=list)
+    seen: list[PartialStep] = field(default_factory=list)
 
-    def extend(self, openings: Sequence[Opening]) -> Extended:
+    def continue_steps(self, partials: Sequence[PartialStep]) -> Continuations:
         out = []
-        for opening in openings:
-            self.seen.append(opening)
+        for partial in partials:
+            self.seen.append(partial)
             text, length, stop = self.parts.pop(0)
             step = Step(
                 text,
                 log_prob=-1.0,
                 num_tokens=length,
-                num_reasoning_tokens=length if opening.stops else 0,
+                num_reasoning_tokens=length if partial.stops else 0,
                 final=stop is Stop.END,
             )
-            out.append([Written(step, stop)] * opening.num_children)
-        return Extended(out, {})
+            out.append([Continuation(step, stop)] * partial.num_children)
+        return Continuations(out, {})
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         raise AssertionError("not asked")
@@ -85,7 +85,9 @@ def test_what_is_forced(
 ) -> None:
     num_tokens, thinking = sum(part[1] for part in parts), sum(part[1] for part in parts[:-1])
     num_parts = len(parts)
-    ((step,),) = BudgetForcingPolicy(ScriptedWriter(parts), **settings).propose([State("p")], [1])
+    ((step,),) = BudgetForcingPolicy(ScriptedContinuer(parts), **settings).propose(
+        [State("p")], [1]
+    )
     assert step.text == text
     assert step.final
     assert (step.num_tokens, step.num_reasoning_tokens, step.log_prob) == (
@@ -96,16 +98,16 @@ def test_what_is_forced(
 
 
 def test_state_that_has_thought_goes_on_as_the_policy_does() -> None:
-    writer = ScriptedWriter([ANSWER])
+    writer = ScriptedContinuer([ANSWER])
     state = State("p", (Step("<think>a</think>so"),))
     assert BudgetForcingPolicy(writer).propose([state], [1]) == [[Step("42")]]
-    assert writer.seen == [Opening(state)]
+    assert writer.seen == [PartialStep(state)]
 
 
 def test_tokens_left_shrink_with_what_was_thought() -> None:
-    writer = ScriptedWriter([("a", 3, Stop.STOPPED), ("b", 2, Stop.STOPPED), ANSWER])
+    writer = ScriptedContinuer([("a", 3, Stop.STOPPED), ("b", 2, Stop.STOPPED), ANSWER])
     BudgetForcingPolicy(writer, max_thinking_tokens=10, num_waits=1).propose([State("p")], [1])
-    assert [opening.max_new_tokens for opening in writer.seen] == [10, 7, None]
+    assert [partial.max_new_tokens for partial in writer.seen] == [10, 7, None]
 
 
 def test_around_a_model_costs_add_up_and_bounds_hold(
@@ -145,4 +147,4 @@ def test_state_without_room_fails_alone(make_policy: Callable[..., TransformersP
 )
 def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        BudgetForcingPolicy(ScriptedWriter([]), **wrong)
+        BudgetForcingPolicy(ScriptedContinuer([]), **wrong)

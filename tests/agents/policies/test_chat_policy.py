@@ -15,7 +15,7 @@ import pytest
 from stepgym.agents.description import describe
 from stepgym.agents.policies.chat_client import Choice, Completion
 from stepgym.agents.policies.chat_policy import ChatPolicy, _shares
-from stepgym.agents.policies.writing import Opening
+from stepgym.agents.policies.continuation import PartialStep
 from stepgym.agents.registry import load_policy
 from stepgym.agents.types import PolicyError
 from stepgym.envs.types import State, Step
@@ -163,6 +163,39 @@ def test_log_probabilities_are_summed_where_the_server_gives_them(server: Server
     server.script = lambda request, n: completion("x")
     ((step,),) = policy_for(server).propose([State("a")], [1])
     assert step.log_prob is None
+
+
+def test_tokens_come_from_servers_that_give_them(server: Server) -> None:
+    def reply(request: dict[str, Any], n: int) -> Reply:
+        status, body, headers = completion("x y", "x y", logprobs=[-0.5, -0.25])
+        data = json.loads(body)
+        if request.get("return_token_ids"):
+            data["prompt_token_ids"] = [1, 2, 3]
+            data["choices"][0]["token_ids"] = [7, 8]
+            data["choices"][1]["token_ids"] = [7, 8, 9]  # one more than log-probabilities
+        return status, json.dumps(data).encode(), headers
+
+    server.script = reply
+    ((first, second),) = policy_for(server, return_token_ids=True).propose([State("a")], [2])
+    assert (first.context_ids, first.token_ids) == ((1, 2, 3), (7, 8))
+    assert first.token_log_probs == (-0.5, -0.25)
+    assert (second.token_ids, second.token_log_probs) == ((7, 8, 9), None)
+    ((plain, _),) = policy_for(server).propose([State("a")], [2])
+    assert "return_token_ids" not in server.requests[-1]
+    assert (plain.context_ids, plain.token_ids, plain.token_log_probs) == (None, None, None)
+
+
+@pytest.mark.parametrize("ids", ["many", [1, "2"], [True], [], None])
+def test_token_ids_that_are_none_are_left_out(server: Server, ids: object) -> None:
+    def reply(request: dict[str, Any], n: int) -> Reply:
+        status, body, headers = completion("x")
+        data = json.loads(body)
+        data["prompt_token_ids"], data["choices"][0]["token_ids"] = [1], ids
+        return status, json.dumps(data).encode(), headers
+
+    server.script = reply
+    ((step,),) = policy_for(server, return_token_ids=True).propose([State("a")], [1])
+    assert (step.text, step.token_ids, step.context_ids) == ("x", None, None)
 
 
 FAILING: list[tuple[str, Reply | str, str]] = [
@@ -395,4 +428,4 @@ def test_what_asks_for_steps_cannot_be_forced(server: Server) -> None:
     with pytest.raises(ValueError, match="continuation='prefill'"):
         load_policy(f"budget_forcing:chat:{server.url}#tiny", continuation="ask")
     with pytest.raises(ValueError, match="continuation='prefill'"):
-        policy_for(server).extend([Opening(State("p"), ("<think>",))])
+        policy_for(server).continue_steps([PartialStep(State("p"), ("<think>",))])

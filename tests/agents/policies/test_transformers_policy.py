@@ -11,10 +11,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stepgym.agents.policies.continuation import PartialStep
 from stepgym.agents.policies.loading import LanguageModel, load_language_model
 from stepgym.agents.policies.sampling import stream
 from stepgym.agents.policies.transformers_policy import TransformersPolicy
-from stepgym.agents.policies.writing import Opening
 from stepgym.agents.types import PolicyError
 from stepgym.envs.tokens import STEP_END
 from stepgym.envs.types import State, Step
@@ -233,16 +233,16 @@ def test_where_a_step_ends(make_policy: Make, text: str, step: str) -> None:
 
 def test_opening_is_written_on_and_reads_only_what_was_forced(make_policy: Make) -> None:
     policy = make_policy(delimiters=(STEP_END,))
-    ((first,),) = policy.extend([Opening(STATES[0], max_new_tokens=5, stops=("never",))]).written
-    again = Opening(STATES[0], texts=(first.step.text, " Wait"), max_new_tokens=4)
-    ((more,),) = policy.extend([again]).written
+    ((first,),) = policy.continue_steps(
+        [PartialStep(STATES[0], max_new_tokens=5, stops=("never",))]
+    ).written
+    again = PartialStep(STATES[0], texts=(first.step.text, " Wait"), max_new_tokens=4)
+    ((more,),) = policy.continue_steps([again]).written
     assert more.step.num_tokens == 4
     assert more.step.num_prompt_tokens == len(" Wait")
-    ((fresh,),) = make_policy(delimiters=(STEP_END,)).extend([again]).written
+    ((fresh,),) = make_policy(delimiters=(STEP_END,)).continue_steps([again]).written
     assert fresh.step == more.step
-    ids = tuple(
-        token for piece in (*more.opening_ids, more.step.token_ids or ()) for token in piece
-    )
+    ids = tuple(token for piece in (*more.begun_ids, more.step.token_ids or ()) for token in piece)
     whole = Step(first.step.text + " Wait" + more.step.text, token_ids=ids)
     state = replace(STATES[0], steps=(whole,))
     ((child,),) = policy.propose([state], [1])

@@ -1,6 +1,6 @@
-"""Sampling steps token by token: all draws of all states side by side, one forward pass for each token of a step.
+"""Sampling steps token by token: all samples of all states in one batch, one forward pass for each token of a step.
 
-Reads only the prefixes that are really drawn, where scoring every legal step of a position reads them all.
+Only the prefixes that are drawn are read; scoring every legal step of a position would read them all.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ class Following(NamedTuple):
     """What may be written after a prefix."""
 
     tokens: tuple[int, ...]
-    """None where the step is complete."""
+    """Empty if the step is complete."""
     log_probs: list[float]
     """At temperature 1."""
     below: list[float]
-    """The cumulated probabilities at the sampler's temperature."""
+    """Cumulative probabilities at the sampler's temperature."""
 
 
-class Draw:
-    """One step being written."""
+class SampledStep:
+    """A step, token by token."""
 
     __slots__ = ("log_probs", "open", "public", "tokens", "uniforms")
 
@@ -45,8 +45,8 @@ class Draw:
         self.open = True
 
 
-class Writer:
-    """Writes steps with a model's probabilities and remembers what it read."""
+class TokenSampler:
+    """Samples steps with a model's probabilities, which it caches by prefix."""
 
     def __init__(self, model: Any, temperature: float) -> None:
         self.model = model
@@ -59,10 +59,10 @@ class Writer:
         publics: Sequence[Hashable],
         streams: Sequence[random.Random],
         asked: Sequence[tuple[int, int]],
-    ) -> list[list[Draw]]:
-        """Return for each position the draws `first` up to `first + count` of its stream, `asked` being the two."""
+    ) -> list[list[SampledStep]]:
+        """Return samples for each position: numbers `first` to `first + count` of its random stream (`asked` is the two)."""
         drawn = [
-            [Draw(public, uniforms) for uniforms in _uniforms(stream, first, count)]
+            [SampledStep(public, uniforms) for uniforms in _uniforms(stream, first, count)]
             for public, stream, (first, count) in zip(publics, streams, asked, strict=True)
         ]
         live = [draw for row in drawn for draw in row]
@@ -115,7 +115,7 @@ class Writer:
             first += size
 
 
-def _extend(draw: Draw, following: Following) -> None:
+def _extend(draw: SampledStep, following: Following) -> None:
     if not following.tokens:
         draw.open = False
         return

@@ -1,0 +1,134 @@
+"""Validate the problems of an environment: references pass, empty and constant answers fail, verdicts repeat.
+
+A problem whose reference is not CORRECT teaches that right answers are wrong; one that an empty or constant answer
+passes teaches nothing. Both are listed to be left out of a run. Not covered: whether a reference is right, and whether
+its tests notice a wrong answer that is not constant.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from stepgym.envs.reasoning_env import ReasoningEnv
+from stepgym.envs.types import Problem, Status, Verdict
+
+BATCH = 64
+REPEATS = 3
+"""How often a reference is verified; its verdicts must agree."""
+PROCEDURAL = 200
+"""So many problems of a set without end are validated if no number is given."""
+MISSING = re.compile(r"(?:package|module) '([\w.]+)'")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong with one problem."""
+
+    id: str
+    fault: str
+    reason: str
+
+
+@dataclass
+class Validation:
+    """The result over all validated problems."""
+
+    problems: int = 0
+    reference_correct: int = 0
+    reference_undecided: int = 0
+    empty_correct: int = 0
+    constant_correct: int = 0
+    unstable: int = 0
+    """Problems whose reference got different verdicts."""
+    seconds: float = 0.0
+    missing_packages: list[str] = field(default_factory=list)
+    leave_out: list[str] = field(default_factory=list)
+    """Ids of problems that should not be played."""
+    findings: list[Finding] = field(default_factory=list)
+
+    def row(self) -> dict[str, Any]:
+        """Return the result as JSON-able data."""
+        return {**asdict(self), "seconds": round(self.seconds, 3)}
+
+
+def validate(env: ReasoningEnv, *, count: int | None = None, repeats: int = REPEATS) -> Validation:
+    """Validate the first `count` problems of an environment; all of a data set, 200 of a procedural one by default."""
+    begin = time.monotonic()
+    size = len(env.problems)
+    if count is None:
+        count = size if size < 1 << 31 else PROCEDURAL
+    found = Validation()
+    last = min(count, size)
+    for first in range(0, last, BATCH):
+        problems = [env.problems[i] for i in range(first, min(first + BATCH, last))]
+        _validate_batch(env, problems, repeats, found)
+    found.seconds = time.monotonic() - begin
+    return found
+
+
+def constant_answer(problem: Problem) -> str:
+    """Return an answer that does not depend on the question: `return None` for code, 0 otherwise."""
+    task = problem.task
+    if "tests" not in task:
+        return "0"
+    if task.get("form"):
+        return "None"
+    names = [task.get("entry_point"), *_declared(task["tests"])]
+    name = next((n for n in names if n), None)
+    if name is None:
+        return "print()"
+    owner, _, method = name.partition("().")
+    if method:
+        return f"class {owner}:\n    def {method}(self, *args, **named):\n        return None\n"
+    return f"def {name}(*args, **named):\n    return None\n"
+
+
+def _declared(tests: Any) -> list[str]:
+    if not isinstance(tests, dict):
+        return []
+    return [*tests.get("names", ()), *filter(None, [tests.get("fn_name")])]
+
+
+def _validate_batch(
+    env: ReasoningEnv, problems: Sequence[Problem], repeats: int, found: Validation
+) -> None:
+    references = [problem.reference for problem in problems]
+    rounds = [env.verifier.verify(problems, references) for _ in range(max(1, repeats))]
+    empty = env.verifier.verify(problems, [""] * len(problems))
+    constant = env.verifier.verify(problems, [constant_answer(problem) for problem in problems])
+    for i, problem in enumerate(problems):
+        verdicts = [verdicts[i] for verdicts in rounds]
+        found.problems += 1
+        found.reference_correct += verdicts[0].correct
+        found.reference_undecided += verdicts[0].status is Status.UNDECIDED
+        found.empty_correct += empty[i].correct
+        found.constant_correct += constant[i].correct
+        faults = _faults(problem, verdicts, empty[i], constant[i])
+        found.unstable += any(fault == "unstable" for fault, _ in faults)
+        found.findings += [Finding(problem.id, *fault) for fault in faults]
+        if faults:
+            found.leave_out.append(problem.id)
+        for verdict in (*verdicts, empty[i]):
+            for package in MISSING.findall(verdict.reason):
+                if package not in found.missing_packages:
+                    found.missing_packages.append(package)
+
+
+def _faults(
+    problem: Problem, verdicts: Sequence[Verdict], empty: Verdict, constant: Verdict
+) -> list[tuple[str, str]]:
+    faults = []
+    if len({verdict.status for verdict in verdicts}) > 1:
+        faults.append(("unstable", ", ".join(verdict.status.value for verdict in verdicts)))
+    elif not verdicts[0].correct:
+        known = "reference" if problem.reference.strip() else "no reference"
+        faults.append((f"{known} {verdicts[0].status.value}", verdicts[0].reason))
+    if empty.correct:
+        faults.append(("empty answer correct", empty.reason))
+    if constant.correct and "tests" in problem.task:
+        faults.append(("constant answer correct", constant.reason))
+    return faults

@@ -1,0 +1,266 @@
+"""Named data sets: every shipped example verifies, published forms are read, and faults name their place."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepgym.envs.benchmarks.livecodebench import decode_tests
+from stepgym.envs.coding.problems import code_problems
+from stepgym.envs.coding.verifier import CodingVerifier
+from stepgym.envs.registry import load_env
+from stepgym.envs.rows import DataFileError, read_rows
+from stepgym.envs.validation import constant_answer, validate
+from stepgym.plugins.errors import UserError
+from stepgym.sandbox.types import Sandbox
+
+IDS = ["MBPP", "HumanEvalPlus", "MBPPPlus", "CRUXEval", "LiveCodeBench", "APPS"]
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_examples_verify_and_constant_answers_do_not(local_sandbox: Sandbox, name: str) -> None:
+    env = load_env(f"{name}-v0", sandbox=local_sandbox)
+    found = validate(env, repeats=1)
+    assert found.reference_correct == found.problems == len(env.problems), found
+    assert found.empty_correct == found.constant_correct == 0, found
+
+
+def test_cruxeval_predicts_inputs_too(local_sandbox: Sandbox) -> None:
+    env = load_env("CRUXEval-v0", sandbox=local_sandbox, task="input")
+    problem = env.problems[1]
+    answers = ["3, 2", "f(3, 2) == {0: 0, 1: 2, 2: 4}", "3, 1 + 1", "__import__('os')", "3"]
+    verdicts = env.verifier.verify([problem] * len(answers), answers)
+    assert [verdict.correct for verdict in verdicts] == [True, True, False, False, False]
+
+
+ROWS: dict[str, dict[str, Any]] = {
+    "sanitized MBPP": {
+        "prompt": "Write a function that rounds up.",
+        "code": "import math\ndef up(x):\n    return math.ceil(x)",
+        "test_imports": ["import math"],
+        "test_list": ["assert up(1.5) == math.ceil(1.5)"],
+        "task_id": 7,
+    },
+    "CodeContests": {
+        "description": "Double the number.",
+        "public_tests": {"input": ["1\n"], "output": ["2\n"]},
+        "private_tests": {"input": ["4\n"], "output": ["8\n"]},
+        "generated_tests": {"input": [], "output": []},
+        "solutions": {"language": [2, 3], "solution": ["cout", "print(2 * int(input()))"]},
+    },
+    "BigCodeBench": {
+        "task_id": "BigCodeBench/0",
+        "complete_prompt": "import json\ndef task_func(path):\n    '''Read a JSON file.'''\n",
+        "canonical_solution": "    with open(path) as stream:\n        return json.load(stream)\n",
+        "test": "import json, os, tempfile, unittest\nclass TestCases(unittest.TestCase):\n"
+        "    def test_a(self):\n        path = os.path.join(tempfile.mkdtemp(), 'a.json')\n"
+        "        with open(path, 'w') as s: json.dump([1], s)\n"
+        "        self.assertEqual(task_func(path), [1])\n",
+        "entry_point": "task_func",
+    },
+    "LeetCode": {
+        "task_id": "two",
+        "query": "Return twice the sum.",
+        "prompt": "from typing import *\n",
+        "completion": "class Solution:\n    def two(self, xs: List[int]) -> int:\n        return 2 * sum(xs)\n",
+        "entry_point": "Solution().two",
+        "test": "def check(candidate):\n    assert candidate(xs=[1, 2]) == 6\n    assert candidate([]) == 0\n",
+    },
+    "QuixBugs": {
+        "name": "bitcount",
+        "buggy_program": "def bitcount(n):\n    return n",
+        "fixed_program": "def bitcount(n):\n    return bin(n).count('1')",
+        "tests": {"calls": [[[127], 7], [[128], 1]], "positional": True, "from_json": True},
+    },
+    "DS-1000": {
+        "prompt": "Put the largest item of xs into result.",
+        "code_context": "def test_execution(solution):\n    names = {'xs': [1, 3]}\n"
+        "    exec(solution, names)\n    assert names['result'] == 3\n",
+        "reference_code": "result = max(xs)",
+    },
+    "TACO": {
+        "question": "Print the larger.",
+        "input_output": {"inputs": ["1 2"], "outputs": ["2"]},
+        "solutions": ["print(max(map(int, input().split())))"],
+    },
+    "a JSON table with a tuple as answer": {
+        "prompt": "Write f.",
+        "tests": [[[[3]], [1, 3]]],
+        "entry_point": "f",
+        "solution": "def f(x): return (1, 3)",
+    },
+}
+
+
+@pytest.mark.parametrize("form", ROWS)
+def test_published_forms_are_read(local_sandbox: Sandbox, tmp_path: Path, form: str) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([ROWS[form]]))
+    (problem,) = code_problems(path).problems
+    right, wrong = CodingVerifier(local_sandbox).verify(
+        [problem] * 2, [problem.reference, constant_answer(problem)]
+    )
+    assert right.correct, right
+    assert not wrong.correct, wrong
+
+
+def test_a_checkout_of_quixbugs_is_read(local_sandbox: Sandbox, tmp_path: Path) -> None:
+    for folder, source in (
+        ("python_programs", "def gcd(a, b):\n    return a\n"),
+        ("correct_python_programs", "import math\ndef gcd(a, b):\n    return math.gcd(a, b)\n"),
+    ):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "gcd.py").write_text(source)
+    (tmp_path / "json_testcases").mkdir()
+    (tmp_path / "json_testcases" / "gcd.json").write_text("[[13, 13], 13]\n[[37, 600], 1]\n")
+    (problem,) = code_problems(tmp_path).problems
+    assert CodingVerifier(local_sandbox).verify([problem], [problem.reference])[0].correct
+
+
+FAULTS = [
+    ("APPS-v0", {"question": "q", "input_output": "{"}, "input_output.*JSON"),
+    ("APPS-v0", {"question": "q", "input_output": {"inputs": [1], "outputs": []}}, "one length"),
+    (
+        "LiveCodeBench-v0",
+        {"question_content": "q", "private_test_cases": "?"},
+        "private_test_cases",
+    ),
+    (
+        "LiveCodeBench-v0",
+        {
+            "question_content": "q",
+            "public_test_cases": [{"input": "1", "output": "1"}],
+            "starter_code": "def f(self",
+        },
+        "testtype",
+    ),
+    ("MBPP-v0", {"text": "q", "code": "x = 1", "test_list": [1]}, "line 1"),
+    (
+        "MBPPPlus-v0",
+        {
+            "task_id": "Mbpp/106",
+            "prompt": "p",
+            "entry_point": "f",
+            "canonical_solution": "x",
+            "base_input": [[1]],
+            "plus_input": [],
+        },
+        "Mbpp/106",
+    ),
+]
+
+
+@pytest.mark.parametrize(("env_id", "row", "word"), FAULTS, ids=[row[2] for row in FAULTS])
+def test_rows_that_are_not_understood_are_named(
+    tmp_path: Path, env_id: str, row: dict[str, Any], word: str
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row))
+    with pytest.raises(DataFileError, match=word) as raised:
+        load_env(env_id, file=path)
+    assert "rows.jsonl, line 1" in str(raised.value)
+
+
+def test_a_pickle_is_read_without_being_run() -> None:
+    class Attack:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.abort, ()
+
+    import base64
+    import zlib
+
+    def packed(value: Any) -> str:
+        return base64.b64encode(zlib.compress(pickle.dumps(value))).decode()
+
+    assert decode_tests(packed('[{"input": "1"}]')) == [{"input": "1"}]
+    with pytest.raises(ValueError, match="only one string"):
+        decode_tests(packed(Attack()))
+
+
+def test_rows_are_read_from_every_container(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    rows = [{"a": 1, "b": "x"}, {"a": 2, "b": "y\u2028"}]
+    lines = "\n".join(map(json.dumps, rows)).encode()
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "p")
+    with pyarrow.CompressedOutputStream(str(tmp_path / "z"), "zstd") as stream:
+        stream.write(lines)
+    for name, data in {
+        "l": lines,
+        "g": gzip.compress(lines),
+        "a": json.dumps(rows, indent=1).encode(),
+        "u": json.dumps(rows, ensure_ascii=False).encode(),
+        "o": json.dumps({"data": rows}, indent=2).encode(),
+        "n": json.dumps({"x": rows[0], "y": rows[1]}).encode(),
+    }.items():
+        (tmp_path / name).write_bytes(data)
+    for name in "plzgauo":
+        assert [row.data for row in read_rows(tmp_path / name)] == rows, name
+    assert [row.data["id"] for row in read_rows(tmp_path / "n")] == ["x", "y"]
+
+
+def test_a_broken_array_names_line_and_column(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text('[\n {"a": 1},\n {"a": }\n]')
+    with pytest.raises(DataFileError, match="line 3, column 8"):
+        read_rows(path)
+
+
+def test_validation_lists_what_to_leave_out_and_the_run_leaves_it_out(
+    local_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    good = {
+        "task_id": 1,
+        "text": "q",
+        "code": "def f(x):\n    return x",
+        "test_list": ["assert f(1) == 1"],
+    }
+    bad = {**good, "task_id": 2, "test_list": ["assert f(1) == 2"]}
+    weak = {
+        **good,
+        "task_id": 3,
+        "test_list": ["assert f(1) is f(1)"],
+        "code": "def f(x):\n    return None",
+    }
+    path, report = tmp_path / "rows.jsonl", tmp_path / "report.json"
+    path.write_text("\n".join(map(json.dumps, [good, bad, weak])))
+    found = validate(load_env("MBPP-v0", file=path, sandbox=local_sandbox))
+    assert (found.problems, found.reference_correct, found.constant_correct) == (3, 2, 1)
+    assert found.leave_out == ["stepgym/MBPP-v0/2", "stepgym/MBPP-v0/3"]
+    report.write_text(json.dumps(found.row()))
+    env = load_env("MBPP-v0", file=path, sandbox=local_sandbox, leave_out=str(report))
+    assert [env.problems[i].id for i in range(len(env.problems))] == ["stepgym/MBPP-v0/1"]
+    with pytest.raises(UserError, match="no problem 'x'"):
+        load_env("MBPP-v0", file=path, leave_out=["x"])
+
+
+def test_mathematics_is_validated_too() -> None:
+    found = validate(load_env("Math-v0", level=2), count=20)
+    assert found.reference_correct == 20 and found.empty_correct == 0
+
+
+PUBLISHED = {
+    "mbpp.jsonl": ("MBPP-v0", 972),
+    "HumanEvalPlus.jsonl.gz": ("HumanEvalPlus-v0", 164),
+    "MbppPlus.jsonl.gz": ("MBPPPlus-v0", 376),
+    "cruxeval.jsonl": ("CRUXEval-v0", 800),
+}
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("file", PUBLISHED)
+def test_published_references_verify(local_sandbox: Sandbox, file: str) -> None:
+    path = Path(os.environ.get("STEPGYM_DATA", "/nowhere"), file)
+    if not path.is_file():
+        pytest.skip("STEPGYM_DATA names no folder with the published files")
+    env_id, least = PUBLISHED[file]
+    found = validate(load_env(env_id, file=path, sandbox=local_sandbox), repeats=1)
+    assert found.reference_correct >= least, found.findings[:5]
+    assert found.empty_correct == found.constant_correct == 0

@@ -16,7 +16,7 @@ from stepgym.envs.maths.effort import spend
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.measures import LastRung, ScalarJudge
 from stepgym.envs.maths.options import MathOptions
-from stepgym.envs.maths.tree import Node, has, substitute, symbols, vocabulary, walk
+from stepgym.envs.maths.tree import Node, has, mentions, substitute, symbols, walk
 
 _COLLECTIONS = frozenset(
     (
@@ -37,7 +37,7 @@ _COLLECTIONS = frozenset(
 )
 _BEYOND_SCALARS = (
     _COLLECTIONS
-    | frozenset("seq mat call +- -+ where R Z N Q C R+ R- R* Z+ Z- N+ Q+".split())
+    | frozenset("seq mat call +- -+ where j R Z N Q C R+ R- R* Z+ Z- N+ Q+".split())
     | frozenset(matrices.UNIT_VECTORS)
 )
 """What a scalar's tree does not hold; a letter of the same name only costs time."""
@@ -67,14 +67,12 @@ class Judge:
         if type(a) is int and type(b) is int:
             self.scalars.used("rational")
             return a == b
-        spend(2)
         self.depth += 1
         if self.depth > 60:
             self.depth -= 1
             return None
         try:
-            words = vocabulary(a) | vocabulary(b)
-            if words.isdisjoint(_BEYOND_SCALARS):
+            if not mentions(_BEYOND_SCALARS, a, b):
                 return self._same_scalars(a, b)
             return self._same(lists.plain_form(a), lists.plain_form(b))
         finally:
@@ -83,6 +81,7 @@ class Judge:
     def all_same(self, pairs: Sequence[tuple[Node, Node]]) -> bool | None:
         unknown = False
         for x, y in pairs:
+            spend(4)
             found = self.same(x, y)
             if found is False:
                 return False
@@ -141,12 +140,11 @@ class Judge:
             return bool(a == b)
         if has(a, "dots") or has(b, "dots"):
             return self.patterns(a, b)
-        return self._same_scalars(a, b)
+        return self._same_scalars(*_imaginary(a, b))
 
     def _same_scalars(self, a: Node, b: Node) -> bool | None:
         if self.depth == 1 and _is_name(a) and _is_name(b):
             return a == b  # AB and BA name different things
-        a, b = _imaginary(a, b)
         return self.scalars.same(a, b, top=self.depth == 1)
 
     def list_pair(self, a: Node, b: Node) -> bool | None:
@@ -265,6 +263,7 @@ class Judge:
             for i, y in enumerate(b):
                 if counted and i in met:
                     continue
+                spend(4)
                 found = self.same(x, y)
                 if found:
                     met.add(i)

@@ -33,6 +33,8 @@ _account = _Account()
 class limited_to:
     """Allow `steps` in a `with` block, in this thread; `None` is no limit."""
 
+    __slots__ = ("before", "steps")
+
     def __init__(self, steps: int | None) -> None:
         self.steps = _UNLIMITED if steps is None else steps
 

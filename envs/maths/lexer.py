@@ -336,13 +336,15 @@ def _word(word: str, tokens: list[Token], text: str, match: re.Match[str]) -> No
     start, end = match.span()
     before: Token = tokens[-1] if tokens else ("", "")
     if len(word) == 1:
-        tokens.append(_single(word, tokens, before, text, start, end))
+        special = word in _SPECIAL_LETTERS and before[0] in ("num", "op", "k")
+        tokens.append(_single(word, tokens, before, text, start, end) if special else _letter(word))
         return
     after_number = before in _ENDS_QUANTITY or before[0] in ("num", "unit")
-    joint = _between_numbers(word, before, text, start, end)
-    if joint is not None:
-        tokens.extend(joint)
-        return
+    if word in _JOINTS:
+        joint = _between_numbers(word, before, text, start, end)
+        if joint is not None:
+            tokens.extend(joint)
+            return
     if word == "log" and end < len(text) and text[end].isdigit():
         tokens += [("fn", "log"), ("op", "_")]  # log2(8)
         return
@@ -429,6 +431,8 @@ def _after_dollar(text: str, position: int) -> bool:
 
 
 _LETTER_UNITS = frozenset("m s g h t N J L l W V A K F".split())
+_SPECIAL_LETTERS = _LETTER_UNITS | frozenset("UxX")
+_JOINTS = frozenset("of st nd rd th out in to".split())
 _SPACED_UNITS = frozenset("m s g h L N J W V K".split())
 """Letters that a blank makes a unit at the end of a quantity: `5 m`, but not `5m` or `5 t`."""
 _TEMPERATURES = ("celsius", "fahrenheit")

@@ -65,7 +65,7 @@ class Parser:
         self.braced_system = False
         self.degree_sign = False
         self.relations = False
-        self.last_set_end = max((i for i, t in enumerate(tokens) if t == ("op", "\\}")), default=-1)
+        self.last_set_end: int | None = None
 
     def advance(self) -> None:
         self.at += 1
@@ -750,10 +750,17 @@ class Parser:
             return parts[0]
         return ("group", opening, closing, tuple(parts))
 
+    def no_set_ends(self) -> bool:
+        """Whether no `\\}` follows."""
+        if self.last_set_end is None:
+            ends = (i for i, token in enumerate(self.tokens) if token == ("op", "\\}"))
+            self.last_set_end = max(ends, default=-1)
+        return self.at > self.last_set_end
+
     def set_braces(self) -> Node:
         self.enter()
         self.advance()
-        if (self.kind, self.value) == ("cmd", "begin") and self.at > self.last_set_end:
+        if (self.kind, self.value) == ("cmd", "begin") and self.no_set_ends():
             self.braced_system = (
                 True  # a brace that is never closed holds a system or the cases of a function
             )

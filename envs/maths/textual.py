@@ -145,7 +145,7 @@ def words(text: str) -> str | None:
     if len(text) > MAX_CHARS:
         return None
     bare = unwrap(text)
-    said = _YES_NO.match(bare.lower())
+    said = _YES_NO.match(bare.lower()) if bare[:1] in "yntfYNTF" else None
     if said and not _BUT.search(bare.lower(), said.end()):
         return _SAME.get(said.group(1), said.group(1))
     if not _WORDY.match(bare):

@@ -113,17 +113,16 @@ def has(node: Node, *names: str) -> bool:
     return False
 
 
-def vocabulary(node: Node) -> set[str]:
-    """The kinds of all nodes under `node`, and the names of all symbols and functions."""
-    found: set[str] = set()
-    stack: list[Any] = [node]
+def mentions(names: frozenset[str], *nodes: Node) -> bool:
+    """Whether a node under these has one of the names as its kind, or is a symbol or function of that name."""
+    stack: list[Any] = list(nodes)
     while stack:
         top = stack.pop()
         if type(top) is tuple:
             stack.extend(top)
-        elif type(top) is str:
-            found.add(top)
-    return found
+        elif type(top) is str and top in names:
+            return True
+    return False
 
 
 def substitute(node: Any, values: dict[str, Node]) -> Any:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from numbers import Integral
-from operator import gt
+from operator import attrgetter, gt
 from types import NoneType
 from typing import Any, NamedTuple, TypeVar
 
@@ -155,10 +155,12 @@ def all_usable(answers: Sequence[Sequence[Step]], counts: Sequence[int]) -> bool
         return False
     tokens = [step.num_tokens for step in steps]
     reasoning = [step.num_reasoning_tokens for step in steps]
-    numbers = [*tokens, *reasoning, *[step.num_prompt_tokens for step in steps]]
-    if set(map(type, numbers)) != {int} or min(numbers) < 0:
+    counts = [*tokens, *reasoning, *[step.num_prompt_tokens for step in steps]]
+    if set(map(type, counts)) != {int} or min(counts) < 0:
         return False
     if any(reasoning) and any(map(gt, reasoning, tokens)):
+        return False
+    if any(map(attrgetter("token_ids"), steps)):  # looked at one by one: no model takes less time
         return False
     log_probs = [step.log_prob for step in steps]
     kinds = set(map(type, log_probs))
@@ -212,6 +214,9 @@ def _repair(step: object) -> tuple[Step | None, str]:
             "taken as all of them"
         )
         step = replace(step, num_reasoning_tokens=step.num_tokens)
+    if not _are_tokens(step):
+        wrong = wrong or "policy returned unusable token ids or log-probabilities; taken as unknown"
+        step = replace(step, token_ids=None, token_log_probs=None)
     log_prob = step.log_prob
     if log_prob is not None and not (
         isinstance(log_prob, float | int) and -math.inf < log_prob <= MAX_LOG_PROB
@@ -219,6 +224,25 @@ def _repair(step: object) -> tuple[Step | None, str]:
         wrong = f"policy returned log-probability {log_prob!r}; taken as unknown"
         step = replace(step, log_prob=None)
     return step, wrong
+
+
+def _are_tokens(step: Step) -> bool:
+    """Return whether a step's token ids and their log-probabilities are such, and as many."""
+    ids, log_probs = step.token_ids, step.token_log_probs
+    if ids is None:
+        return log_probs is None
+    if not isinstance(ids, tuple) or not all(map(is_count, ids)):
+        return False
+    if log_probs is None:
+        return True
+    return (
+        isinstance(log_probs, tuple)
+        and len(log_probs) == len(ids)
+        and all(
+            value is None or (isinstance(value, float | int) and value <= MAX_LOG_PROB)
+            for value in log_probs
+        )
+    )
 
 
 def is_count(number: object) -> bool:
@@ -240,11 +264,10 @@ def advance(
                     raise ShapeError(
                         f"domain.advance returned {state!r:.80} instead of a state with steps"
                     )
-        numbers = [state.steps[-1].num_reply_tokens for state in after]
-        if set(map(type, numbers)) != {int} or min(numbers) < 0:
-            wrong = next((number for number in numbers if not is_count(number)), None)
-            if not all(map(is_count, numbers)):
-                raise ShapeError(f"domain.advance returned num_reply_tokens={wrong!r:.80}")
+        if any(state.steps[-1].reply for state in after):
+            for state in after:
+                if not is_count(number := state.steps[-1].num_reply_tokens):
+                    raise ShapeError(f"domain.advance returned num_reply_tokens={number!r:.80}")
         return after
 
     return call_isolated(call, owners, "domain", items=(states, steps))
@@ -364,13 +387,13 @@ def _requests(search: Search, tree: SearchTree) -> list[Request]:
     requests = search.select(tree)
     status, size = tree.status, len(tree.states)
     for node, n, view in requests:
-        if (
-            type(node) is not int
-            or type(n) is not int
-            or not 0 <= node < size
-            or n < 1
-            or status[node] is not OPEN
-            or (view is not None and not isinstance(view, State))
+        if not (
+            type(node) is int
+            and type(n) is int
+            and 0 <= node < size
+            and n > 0
+            and status[node] is OPEN
+            and (view is None or isinstance(view, State))
         ):
             return [_checked(tree, request) for request in requests]
     return requests if type(requests) is list else list(requests)

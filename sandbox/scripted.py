@@ -1,4 +1,4 @@
-"""ScriptedSandbox: a sandbox that runs nothing and answers what it was told, for tests and offline work."""
+"""ScriptedSandbox: a sandbox that runs nothing and answers from a script, for tests and offline work."""
 
 from __future__ import annotations
 

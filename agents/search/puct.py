@@ -104,7 +104,7 @@ class MCTSMemory:
         """
         first, end = children[0], children[-1] + 1
         states, scores = tree.states[first:end], tree.score[first:end]
-        if None in scores:
+        if [score for score in scores if score is None]:
             around = self.mean_value(tree, node)
             scores = [around if score is None else score for score in scores]
         self.q[first:end] = scores  # type: ignore[assignment]

@@ -47,7 +47,7 @@ class MathOptions:
     units_required: bool = False
     """A reference with a unit takes no answer without one."""
     percent: Percent = Percent.REFERENCE
-    limit_s: float = 1.5
+    limit_s: float = 1.0
     """CPU seconds that a worker process may use for one pair."""
     batch_limit_s: float = 10.0
     """CPU seconds that the pairs of one call may use after each has had its first slice; see `workers.py`."""

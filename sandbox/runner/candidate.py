@@ -1,7 +1,7 @@
 """The candidate's end: load a program, then answer calls until the tester hangs up.
 
-Everything here can be overwritten by the program it loads. That is no loss: whatever the program makes of it, all it
-can do is answer calls, and what an answer is worth is decided at the other end.
+The program it loads can overwrite everything here. That is no loss: all it can do is answer calls, and the other end
+decides what to make of an answer.
 """
 
 from __future__ import annotations

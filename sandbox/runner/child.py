@@ -1,6 +1,6 @@
 """What a forked child does: take its descriptors, lower its limits, run one program and end.
 
-It runs code that nobody trusts. Nothing it says is believed, except `HINT`, which can only turn one failure into
+It runs untrusted code. Nothing it says is believed, except `HINT`, which can only turn one failure into
 another (an uncaught `MemoryError` into "memory").
 """
 

@@ -1,8 +1,8 @@
 """Values on the wire between a candidate and its tester: JSON text of tagged trees, in length-prefixed frames.
 
-Types cross exactly. What is plain data crosses by value; everything else crosses as a handle through the two hooks
-(`export`, `adopt`), so that no code ever travels. Both sides run this file, but only the tester relies on it: it
-takes nothing of what the other side says on trust. Not covered: values that contain themselves, data nested deeper
+Types cross exactly. Plain data crosses by value. Everything else crosses as a handle through the two hooks (`export`,
+`adopt`), so no code ever travels. Both sides run this file, but only the tester relies on it: it checks everything
+that the other side sends. Not covered: values that contain themselves, data nested deeper
 than `MAX_DEPTH` and data larger than `MAX_NODES` or `MAX_FRAME_BYTES`; all of these are refused.
 """
 

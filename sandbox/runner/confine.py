@@ -1,4 +1,4 @@
-"""What the kernel lets an ordinary process give up: Landlock, seccomp, capabilities, through ctypes alone.
+"""What an ordinary process can give up on Linux: Landlock, seccomp, capabilities, through ctypes alone.
 
 Covers files, TCP, abstract sockets, signals, tracing and the system calls that outlive a process or reach others.
 Does not cover: the time and memory a program uses (rlimits and the runner do), `stat` on paths (Landlock lets the

@@ -1,7 +1,7 @@
 """One conversation over one socket: questions, answers, and questions back while an answer is awaited.
 
-Both ends hold a table of objects that the other end may name but never sees. What may be asked of such an object is
-decided by the end that owns it (`Owner.perform`). Not covered: threads; one conversation has one thread an end.
+Each end has a table of objects that the other end may name but never receives. The end that owns an object decides what
+may be asked of it (`Link.perform`). Not covered: threads; one conversation has one thread at each end.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from stepgym.sandbox.runner.codec import (
 from stepgym.sandbox.runner.values import MissingPackageError, changed, snapshot
 
 SLACK_S = 0.2
-"""A wait may go this much over the budget, which spares two system calls a question."""
+"""A wait may exceed the budget by this much; that saves two system calls per question."""
 MAX_FORESEEN_BYTES = 1 << 15
-"""Calls sent ahead fit into the channel, whatever the other end is busy with."""
+"""Most bytes of calls sent ahead: they fit into the channel even while the other end does not read."""
 Call = tuple[str, Any, tuple[Any, ...], dict[str, Any]]
 MAX_TEXT = 4000
-"""Longest exception message that crosses; what is longer is cut."""
+"""Longest exception message that crosses; a longer one is cut."""
 
 
 class Broken(BaseException):
@@ -116,7 +116,7 @@ class Link:
             raise self.fail("closed", "its end of the channel is closed") from None
 
     def _arm(self) -> None:
-        """Let the kernel end a wait when the budget is spent; it is told again only after some was spent."""
+        """Have the kernel end a wait when the budget is spent; set again only after some of it was spent."""
         if self.budget_s is None or 0 <= self.armed_s - self.budget_s < SLACK_S:
             return
         if self.budget_s <= 0:
@@ -128,7 +128,7 @@ class Link:
             self.channel.setsockopt(_socket.SOL_SOCKET, option, limit)
 
     def receive(self) -> list[Any]:
-        """Return the next message. Time waited is taken from `budget_s`, so that a slow drip ends too."""
+        """Return the next message. Time waited is subtracted from `budget_s`, so that a slow sender is stopped too."""
         size = int.from_bytes(self._take(4), "big")
         if size > MAX_FRAME_BYTES:
             raise self.fail("nonsense", f"it announced a message of {size} bytes")
@@ -265,7 +265,7 @@ class Link:
         return value
 
     def _abandon(self) -> None:
-        """Forget what was foreseen; answers to it may still come."""
+        """Forget the calls sent ahead; answers to them may still come."""
         self.abandoned = range(self.sequence + 1, self.sequence + 1 + len(self.foreseen))
         self.sequence += len(self.foreseen)
         self.foreseen.clear()

@@ -1,7 +1,7 @@
 """A tester that stays: one process that runs many trusted test programs, one after the other.
 
-Trusted not to lie, not trusted to end: the runner kills it when a program is over its time and forks another. It ends
-itself when a program left something behind that the next one could notice.
+It is trusted to tell the truth, but not to end: the supervisor kills it when a program is over its time, and forks another.
+It ends itself when a program leaves something behind that the next one could notice.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_GROWTH_KIB = 64 << 10
 
 
 def serve(line: _socket.socket) -> NoReturn:
-    """Run programs from `line` until something says to start afresh; the caller ends the process."""
+    """Run programs from `line` until a fresh process is needed; ends with the process."""
     quiet = os.open("/dev/null", os.O_RDWR)
     path, recursion = list(sys.path), sys.getrecursionlimit()
     start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

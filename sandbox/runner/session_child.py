@@ -1,7 +1,7 @@
 """The interpreter of one session: it runs cells one after another in one namespace, and forks itself when told to.
 
-It runs code that nobody trusts, so nothing it says is believed but how a cell ended, which concerns that cell alone. The
-supervisor stops this process between cells, interrupts cells that take too long, and checks each fork before it counts.
+It runs untrusted code. The supervisor believes only how a cell ended, which concerns that cell alone. It stops this process
+between cells, interrupts cells that take too long, and checks each fork before using it.
 """
 
 from __future__ import annotations

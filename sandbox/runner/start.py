@@ -9,7 +9,6 @@ import socket
 import sys
 
 from stepgym.sandbox.runner import child, confine, namespaces, wire
-from stepgym.sandbox.runner.session_supervisor import SessionSupervisor
 from stepgym.sandbox.runner.supervisor import SHARED_MEMORY, Descendants, Options, Supervisor
 from stepgym.sandbox.runner.work_folder import empty
 
@@ -56,6 +55,19 @@ def _warm(folder: str) -> None:
     theirs.close()
 
 
+def _kind(options: Options) -> type[Supervisor]:
+    """Load what this kind of runner needs."""
+    if options.sessions:
+        # Here, because each module that is loaded makes every fork of other runners slower.
+        from stepgym.sandbox.runner.session_supervisor import SessionSupervisor
+
+        return SessionSupervisor
+    if options.tester:
+        # Likewise.
+        from stepgym.sandbox.runner import resident_tester  # noqa: F401 - for the forks
+    return Supervisor
+
+
 def main(descriptor: int, text: str) -> None:
     """Connect to the host (through `descriptor`, or a socket the options name), confine this process, warm it, serve."""
     options = Options(text)
@@ -70,6 +82,7 @@ def main(descriptor: int, text: str) -> None:
         options.shared_memory = "shared memory" in gained
     confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
     confine.prctl(confine.PR_SET_CHILD_SUBREAPER, 1)
+    kind = _kind(options)
     sys.path.extend(options.packages)
     for name in PRELOADED:
         __import__(name)
@@ -101,7 +114,6 @@ def main(descriptor: int, text: str) -> None:
     # Landlock does not protect modes and owners of files; unless the mounts are read-only, no program may change any.
     keep_modes = options.outer_readable is not None and "read-only" not in gained
     _warm(options.folder)
-    kind = SessionSupervisor if options.sessions else Supervisor
     supervisor = kind(options, control, descendants, keep_modes=keep_modes)
     child.lower_fixed_limits()
     child.NUM_MODULES = len(sys.modules)

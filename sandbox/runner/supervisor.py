@@ -16,7 +16,7 @@ import socket
 import time
 from typing import Any, NoReturn
 
-from stepgym.sandbox.runner import child, confine, resident_tester, wire
+from stepgym.sandbox.runner import child, confine, wire
 from stepgym.sandbox.runner.execution import Execution, OutOfMemoryCounter, Surroundings
 from stepgym.sandbox.runner.prefork import Confinement, ForkServer, WaitingChild
 from stepgym.sandbox.runner.work_folder import Disk, empty
@@ -128,6 +128,9 @@ class Supervisor:
     def _child_main(self, line: _socket.socket) -> NoReturn:
         """What a confined child does: wait on `line` for its program and run it."""
         if self.options.tester:
+            # Here, because each module that is loaded makes every fork slower, and other runners need it not.
+            from stepgym.sandbox.runner import resident_tester
+
             resident_tester.serve(line)
         header, descriptors = wire.take_over(line)
         if header is not None:

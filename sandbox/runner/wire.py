@@ -1,6 +1,6 @@
 """Messages with descriptors over one SEQPACKET socket: what the host and the runner say to each other.
 
-A message is one JSON object; the payload of a program never travels in it, but in a descriptor beside it.
+A message is one JSON object. The payload of a program travels beside it, in a descriptor.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Measure and empty a folder whatever is in it: locked trees, trees deeper than a path may be long, links to elsewhere."""
+"""Measure and empty a folder with any content: locked trees, trees deeper than a path may be long, links to elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import stat
 
 
 def empty(folder: str) -> int:
-    """Remove everything beneath `folder` and return how many entries that were.
+    """Remove everything beneath `folder` and return the number of entries removed.
 
     Folders are first moved to the top, so that no path is ever longer than two names and no recursion is needed;
     links are removed, never followed.
@@ -46,7 +46,7 @@ def _flatten(top: int, name: str, serial: int) -> None:
 
 
 class Disk:
-    """How much a folder holds: asked of its file system where it has one of its own, else counted."""
+    """How much a folder holds: its file system says, if the folder has one of its own; otherwise the files are counted."""
 
     MAX_ENTRIES = 4096
 
@@ -55,7 +55,7 @@ class Disk:
         self.own = own and os.stat(folder).st_dev != os.stat(os.path.dirname(folder)).st_dev
 
     def used(self) -> int:
-        """Bytes in use; a folder with too many entries to count is beyond any limit."""
+        """Bytes in use; more than any limit if there are too many entries to count."""
         if self.own:
             facts = os.statvfs(self.folder)
             return (facts.f_blocks - facts.f_bfree) * facts.f_frsize

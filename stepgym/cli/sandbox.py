@@ -187,7 +187,8 @@ def attack(name: str, workers: int | None, as_json: bool) -> None:
 @click.option(
     "--language", default="python", show_default=True, help="python, c, c++ or javascript."
 )
-@click.option("--wall-s", default=10.0, show_default=True, help="Time limit in seconds.")
+@click.option("--cpu-s", default=10.0, show_default=True, help="Limit of CPU time in seconds.")
+@click.option("--wall-s", default=30.0, show_default=True, help="Limit of elapsed time in seconds.")
 @click.option("--memory-mib", default=512, show_default=True, help="Memory limit in MiB.")
 @JSON
 def run(
@@ -195,12 +196,13 @@ def run(
     args: tuple[str, ...],
     name: str,
     language: str,
+    cpu_s: float,
     wall_s: float,
     memory_mib: int,
     as_json: bool,
 ) -> None:
     """Run one program (`-` is standard input), print its output and exit with its exit code."""
-    limits = Limits(wall_s=wall_s, memory_mib=memory_mib)
+    limits = Limits(cpu_s=cpu_s, wall_s=wall_s, memory_mib=memory_mib)
     program = Program(file.read(), language=language, args=args, limits=limits)
     with _open(name, workers=1) as sandbox:
         try:

@@ -92,6 +92,16 @@ def test_one_bad_problem_costs_no_other(
         (Step("a", num_prompt_tokens="9"), "num_prompt_tokens '9'; taken as 0"),  # type: ignore[arg-type]
         (Step("a", num_tokens=3, num_reasoning_tokens=-1), "num_reasoning_tokens -1; taken as 0"),
         (Step("a", num_reasoning_tokens=4), "4 reasoning tokens of 0 tokens; taken as all of them"),
+        (Step("a", token_ids=(1, None)), "unusable token ids or log-probabilities"),  # type: ignore[arg-type]
+        (Step("a", token_ids=(-1,)), "unusable token ids or log-probabilities"),
+        (
+            Step("a", token_ids=(1, 2), token_log_probs=(-0.5,)),
+            "unusable token ids or log-probabilities",
+        ),
+        (
+            Step("a", token_ids=(1,), token_log_probs=(math.nan,)),
+            "unusable token ids or log-probabilities",
+        ),
     ],
 )
 def test_a_bad_figure_is_mended_and_noted(step: Step, fault: str) -> None:

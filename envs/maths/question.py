@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import islice
 from math import gcd
 from typing import NamedTuple
 
@@ -41,6 +42,11 @@ class Adjusted(NamedTuple):
 
 MAX_CHARS = 8000
 """Of a longer question, the end is read."""
+MAX_ANSWER_CHARS = 2000
+"""No rule applies to a longer reference or answer."""
+
+_BLANKS = re.compile(r"[^\S\n]+")
+_LINES = re.compile(r" ?\n[ \n]*")
 
 _PERCENT = re.compile(r"\b(?:percent(?:age)?|per cent)\b|\\?%", re.IGNORECASE)
 _ASKS_PERCENT = re.compile(
@@ -135,8 +141,10 @@ _SPACE = re.compile(
 
 def adjust(case: Case) -> Adjusted:
     """Apply the rules that come before the comparison."""
-    case = case._replace(question=case.question[-MAX_CHARS:])
-    original = case
+    if max(len(case.reference), len(case.answer)) > MAX_ANSWER_CHARS:
+        return Adjusted(case._replace(question=""))
+    question = _LINES.sub("\n", _BLANKS.sub(" ", case.question[-MAX_CHARS:]))
+    original = case = case._replace(question=question)
     fired: tuple[str, ...] = ()
     for name, rule in BEFORE.items():
         if name in case.options.question_rules:
@@ -222,12 +230,13 @@ def _form(case: Case) -> Case | None:
 def choices(question: str) -> dict[str, str]:
     """Return the choices that a question lists, by letter; empty if it lists none from A on."""
     labels = [(m.group(1) or m.group(2), m) for m in _LABEL.finditer(question)]
-    last = len(labels)
     for start in range(len(labels) - 1, -1, -1):
         if labels[start][0] != "A":
             continue
         run = [labels[start]]
-        for letter, match in labels[start + 1 : last]:
+        for letter, match in islice(labels, start + 1, None):
+            if letter == "A":
+                break
             if ord(letter) == ord(run[-1][0]) + 1:
                 run.append((letter, match))
         if len(run) >= 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from stepgym.envs.maths import MathOptions, MathVerifier, verify_answer, verify_answers
 from stepgym.envs.maths.options import QUESTION_RULES
-from stepgym.envs.maths.question import asked_places, asked_variable, choices
+from stepgym.envs.maths.question import Case, adjust, asked_places, asked_variable, choices, veto
 from stepgym.envs.types import Problem
 
 FILE = Path(__file__).parents[3] / "benchmarks" / "data" / "maths_questions.jsonl"
@@ -93,3 +94,46 @@ def test_right_answers_of_a_benchmark_stay_right() -> None:
         questions=[row["problem"] for row in rows],
     )
     assert [r["answer"] for r, verdict in zip(rows, verdicts) if not verdict.correct] == []
+
+
+PIECES = [
+    "a",
+    " ",
+    "\n",
+    "\t",
+    "A. ",
+    "(A) ",
+    "(B) ",
+    "$",
+    "\\",
+    "find x ",
+    "what percent ",
+    "solve ",
+    "for ",
+]
+PIECES += [
+    "nearest 0.",
+    "x=1, ",
+    "\\quad",
+    "how many feet ",
+    "from ",
+    "increasing order ",
+    "?",
+    "{",
+    "+ C ",
+]
+
+
+@given(
+    st.lists(st.sampled_from(PIECES), min_size=1, max_size=4), st.sampled_from(["A", "5", "28\\%"])
+)
+def test_a_long_question_takes_no_time(pieces: list[str], reference: str) -> None:
+    unit = "".join(pieces)
+    text = unit * (20_000 // len(unit))
+    best = float("inf")
+    for _ in range(3):
+        start = time.process_time()
+        asked = adjust(Case(text, reference, "x=5, y=3", MathOptions()))
+        veto(asked.case)
+        best = min(best, time.process_time() - start)
+    assert best < 0.1, unit

@@ -39,18 +39,18 @@ from stepgym.training.types import Baseline, GrpoVariant, Schedule
 GROUP, PROBLEMS_PER_STEP, HELD_OUT = 8, 16, 700_000
 ARMS = ("group", "fork", "tree, group baseline", "tree, shuffled")
 GAMES: dict[str, dict[str, Any]] = {
-    "countdown": {"env": "stepgym/Countdown-v0", "level": 3, "learning_rate": 1e-3},
-    "sums": {"env": "stepgym/ModularSums-v0", "level": 3, "learning_rate": 1e-3},
+    "countdown": {"env": "stepgym/Countdown-v0", "level": 3, "learning_rate": 3e-4},
+    "sums": {"env": "stepgym/ModularSums-v0", "level": 3, "learning_rate": 3e-4},
 }
 
 
 def start(game: str, seed: int) -> Any:
-    """Return the shipped policy, or for sums one that imitates demonstrators who know half of the addition table."""
+    """Return the shipped policy, or for sums one that imitates demonstrators who know 65% of the addition table."""
     if game == "countdown":
         return net.load(net.POLICY, WEIGHTS / net.POLICY)
     model = net.build(net.POLICY, net.Shape(24, 2, 2), "modular_sums", seed=seed)
-    targets = demonstrations(2000, level=3, known=known_facts(0.5, seed), seed=seed)
-    train_targets(model, targets, schedule=Schedule(600, 7e-3), batch=64, seed=seed)
+    targets = demonstrations(4000, level=3, known=known_facts(0.65, seed), seed=seed)
+    train_targets(model, targets, schedule=Schedule(2000, 7e-3), batch=64, seed=seed)
     return model
 
 

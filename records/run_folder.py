@@ -14,7 +14,7 @@ import os
 import platform
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,7 @@ from typing import Any, Self
 from stepgym.agents.description import describe
 from stepgym.agents.types import EpisodeRecord
 from stepgym.records.atomic import cut_torn_line, write_whole
+from stepgym.records.kept_settings import differences
 from stepgym.records.schema import from_line, object_of, to_line
 from stepgym.records.types import (
     RUN_FORMAT,
@@ -253,8 +254,7 @@ def _check_or_write_config(path: Path, config: RunConfig) -> None:
     if before == plain:
         _warn_of_versions(path, read_header(path).get("versions"))
         return
-    names = [f.name for f in fields(RunConfig) if before[f.name] != plain[f.name]]
-    shown = "; ".join(f"{name} was {before[name]!r}, is now {plain[name]!r}" for name in names)
+    shown = "; ".join(differences(before, plain).values())
     raise RunMismatchError(
         f"{path} holds a run with other settings: {shown}. Repeat those, or choose another folder"
     )

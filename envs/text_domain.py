@@ -191,7 +191,7 @@ def tool_source(call: str) -> str:
 
 
 def tool_words(result: ExecutionResult, *, max_chars: int) -> str:
-    """Return what a policy is told of a run: its output, the last line of its error, the limit it overran."""
+    """Return a run as text for the policy: its output, the last line of its error, the limit that it exceeded."""
     lines = [result.stdout.rstrip()] if result.stdout.strip() else []
     if result.outcome is Outcome.ERROR:
         last = result.stderr.strip().splitlines()[-1:] or [f"exit status {result.exit_code}"]

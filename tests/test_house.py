@@ -267,6 +267,15 @@ def test_the_readme_leads_to_every_page() -> None:
     ] == []
 
 
+@pytest.mark.parametrize("page", ["docs/design.md", "CONTRIBUTING.md", "docs/glossary.md"])
+def test_files_and_rooms_that_a_page_names_are_there(page: str) -> None:
+    text = (HOUSE / page).read_text(encoding="utf-8")
+    named = re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|md))`", text)
+    assert [name for name in named if not (HOUSE / name).exists()] == []
+    if page == "docs/design.md":
+        assert [room for room in ROOMS if f"`{room}/`" not in text] == []
+
+
 def test_no_file_names_somebodys_machine() -> None:
     listed = subprocess.run(
         ["git", "ls-files", "-z"], cwd=HOUSE, capture_output=True, text=True, timeout=60

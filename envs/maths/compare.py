@@ -117,6 +117,10 @@ class Judge:
             kind_a, kind_b = _kind(a), _kind(b)
         if kind_a in ("+", "*", "v", "-") or kind_b in ("+", "*", "v", "-"):
             vector_a, vector_b = matrices.unit_vectors(a), matrices.unit_vectors(b)
+            if vector_a is None and vector_b is not None and kind_a != "group":
+                vector_a = matrices.unit_vectors(matrices.in_bold(a))
+            if vector_b is None and vector_a is not None and kind_b != "group":
+                vector_b = matrices.unit_vectors(matrices.in_bold(b))
             if vector_a is not None or vector_b is not None:
                 return self._same_groups(vector_a or a, vector_b or b, vector_a, vector_b)
         if kind_a == "set" and kind_b == "set":

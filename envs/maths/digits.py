@@ -81,6 +81,8 @@ def number_node(text: str) -> Node | None:
             return ("*", number_node(text) or 0, ("^", 10, int(scientific.group(2)[:18])))
         exponent = int(scientific.group(2))
     text = _SEPARATORS.sub("", text)
+    if text.count(".") > 1:  # 1.234.567
+        text = text.replace(".", "")
     whole_part, point, fraction_part = text.partition(".")
     if len(text) > MAX_DIGITS:
         return None

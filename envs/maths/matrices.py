@@ -142,6 +142,15 @@ def unit_vectors(node: Node) -> Node | None:
     return ("group", "(", ")", tuple(entries))
 
 
+def in_bold(node: Any) -> Any:
+    """`node` with its letters i, j and k read as unit vectors."""
+    if not isinstance(node, tuple):
+        return node
+    if node in (("k", "i"), ("v", "j"), ("v", "k")):
+        return ("v", f"unit vector {node[1]}")
+    return tuple(in_bold(item) for item in node)
+
+
 def pad(a: Any, b: Any) -> tuple[Node, Node]:
     """Two groups brought to one length: `i + 2j` fits (1, 2) and (1, 2, 0)."""
     size = min(len(a[3]), len(b[3]))

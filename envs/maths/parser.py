@@ -583,6 +583,12 @@ class Parser:
             raise Unreadable(f"{name} of {len(arguments)} arguments")
         if name == "log" and base is not None and len(arguments) == 1:
             node: Node = ("f", "log", (base, *arguments))
+        elif name == "log" and len(arguments) == 2:
+            node = (
+                "f",
+                "log",
+                (arguments[1], arguments[0]),
+            )  # log(8, 2), as computer algebra has it
         elif name == "lg":
             node = ("f", "log", (10, *arguments))
         elif name == "perm":

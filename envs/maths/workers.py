@@ -151,18 +151,28 @@ class Pool:
                 self.changed.wait_for(lambda: self.queue)
                 self.num_idle -= 1
                 attempt = self.queue.popleft()
+            worker, reply = self._ask(worker, attempt)
+            attempt.batch.finish(attempt, reply)
+
+    def _ask(
+        self, worker: Worker | None, attempt: _Attempt
+    ) -> tuple[Worker | None, dict[str, Any]]:
+        """Ask a worker, and once more a new one if the old one is gone or stuck."""
+        task = attempt.batch.task(attempt)
+        while True:
+            is_new = worker is None
             try:
                 if worker is None:
                     worker = Worker()
                     self.workers.append(worker)
-                reply = worker.ask(attempt.batch.task(attempt))
+                return worker, worker.ask(task)
             except WorkerError as error:
-                reply = {"failed": str(error)}
                 if worker is not None:
                     self.workers.remove(worker)
                     worker.kill()
                     worker = None
-            attempt.batch.finish(attempt, reply)
+                if is_new:
+                    return None, {"failed": str(error)}
 
     def close(self) -> None:
         """Kill the workers, if they are this process's own."""

@@ -172,7 +172,6 @@ def test_a_killed_worker_is_replaced() -> None:
     _decide_one()
     for worker in list(worker_processes.current_pool().workers):
         worker.process.kill()
-    verify_answer(FINDABLE[0], reference=FINDABLE[1])  # may meet the dead worker
     assert _decide_one()
 
 

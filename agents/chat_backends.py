@@ -9,6 +9,7 @@ asks for the likeliest step. All other options but `n` are the policy's own, and
 from __future__ import annotations
 
 import json
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -99,7 +100,9 @@ class PolicyBackend:
     def __init__(self, policy: Policy) -> None:
         self.num_parameters = num_parameters(policy)
         self._policy = policy
-        self._merge = CallMerger(self._propose, lambda: MAX_CHOICES, window_s=MERGE_WINDOW_S)
+        self._lock = threading.Lock()
+        self._in_flight = 0
+        self._merge = CallMerger(self._propose, lambda: self._in_flight, window_s=MERGE_WINDOW_S)
 
     def _propose(self, asked: list[Any]) -> list[tuple[list[Step], str]]:
         states, counts = [state for state, _ in asked], [count for _, count in asked]
@@ -113,7 +116,13 @@ class PolicyBackend:
         if not boundary.is_count(count) or not 1 <= count <= MAX_CHOICES:
             raise BackendError(400, f"n={count!r:.80}: a whole number from 1 to {MAX_CHOICES}")
         seen = conversation_state(request.get("messages"), state)
-        ((steps, fault),) = self._merge([(seen, count)])
+        with self._lock:
+            self._in_flight += 1
+        try:
+            ((steps, fault),) = self._merge([(seen, count)])
+        finally:
+            with self._lock:
+                self._in_flight -= 1
         if not steps:
             raise BackendError(502, fault or "the policy proposed nothing", kind="upstream_error")
         return completion(self.model, steps)

@@ -31,9 +31,8 @@ from stepgym.claims.shipped_models.training import Settings, visited
 from stepgym.envs.families.countdown_solver import reachable
 from stepgym.envs.registry import load_env
 from stepgym.selfplay.step_quality import auc
-from stepgym.training.embedded_trainers import train_targets, train_values
+from stepgym.training.embedded_trainers import train_policy_value, train_targets, train_values
 from stepgym.training.examples import path_labels, value_targets, visit_targets
-from stepgym.training.policy_value import train_policy_value
 from stepgym.training.types import Schedule
 
 LEVEL, TRAINED_ON, HELD_OUT = 3, 411, 700_000

@@ -177,7 +177,10 @@ def load_env(env_id: str, **options: Any) -> ReasoningEnv:
     full = next((id for id in (env_id, NAMESPACE + env_id) if id in gymnasium.registry), None)
     owner = f"environment {(full or env_id)!r}"
     if full is None:
-        env = make(owner, NAMES.find(env_id), options)
+        factory = NAMES.find(env_id)
+        env = make(owner, factory, options)
+        # Its id and options, from which a record makes it again.
+        spec = gymnasium.envs.registration.EnvSpec(env_id, entry_point=factory, kwargs=options)
     else:
         # A copy, because Gymnasium keeps one spec for an id and would give these options to later environments.
         spec = copy.deepcopy(gymnasium.spec(full))
@@ -185,9 +188,9 @@ def load_env(env_id: str, **options: Any) -> ReasoningEnv:
         spec.kwargs = {**spec.kwargs, **options}
         factory = load_dotted(entry_point) if isinstance(entry_point, str) else entry_point
         env = make(owner, factory, spec.kwargs)
-        env.spec = spec
     if not isinstance(env, ReasoningEnv):
         raise UserError(f"{env_id!r} makes a {type(env).__name__}, not a stepgym ReasoningEnv")
+    env.spec = spec
     return env
 
 

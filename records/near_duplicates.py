@@ -1,4 +1,4 @@
-"""The replay buffer: the episodes of the last generations, without near-duplicates."""
+"""Near-duplicate problems: how they are recognised, and how a replay buffer is cleared of them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def likeness(text: str) -> Hashable:
-    """Return what near-duplicates share: the words and numbers of a text, whatever their order, case and spacing."""
+    """Return a key that near-duplicates share: the words and numbers of a text, without order, case and spacing."""
     return tuple(sorted(_WORD.findall(text.casefold())))
 
 
 def without_near_duplicates(
     generations: Sequence[Sequence[EpisodeRecord]], *, apart: Iterable[str] = ()
 ) -> list[list[EpisodeRecord]]:
-    """Keep of episodes on near-duplicate problems the newest; none on a problem like one of the prompts in `apart`.
+    """Keep the newest of the episodes on near-duplicate problems, and none on problems like a prompt in `apart`.
 
-    Generations stand oldest first and keep their order. The same three numbers in another order are the same sum:
-    a buffer full of one problem teaches that problem, and a held-out problem in it would be no test.
+    Generations are oldest first and keep their order. The same three numbers in another order are the same sum: a buffer
+    full of one problem teaches only that problem, and held-out problems must not be learned.
     """
     seen: set[Hashable] = {("", likeness(prompt)) for prompt in apart}
     kept: list[list[EpisodeRecord]] = []

@@ -41,7 +41,7 @@ class EpisodeKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    """What makes the episodes of a run what they are. How many there are is not part of it: a run may be extended."""
+    """The settings of a run. The number of episodes is not one of them: a run may be extended."""
 
     env_id: str
     env_options: Mapping[str, Any] = field(default_factory=dict)
@@ -52,9 +52,9 @@ class RunConfig:
     policy_settings: Mapping[str, Any] = field(default_factory=dict)
     reward_model: Any = None
     budget: Mapping[str, float] = field(default_factory=dict)
-    """Fields of `Budget` that are limited; what is absent has no limit."""
+    """The limited fields of `Budget`; a field that is absent has no limit."""
     seed: int = 0
-    """Seeds the problems and, where they take one, the policy and the search."""
+    """Seeds the problems, and the policy and the search if they take a seed."""
     see_verdicts: bool | None = None
     """Whether the search may see verdicts; `None` allows it if the verifier needs no reference."""
     tokenizer: Mapping[str, str] | None = None

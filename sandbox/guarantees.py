@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from stepgym.sandbox.types import ExecutionResult, Limits, Outcome, Program, Sandbox
+from stepgym.sandbox.sessions import PooledSession
+from stepgym.sandbox.types import ExecutionResult, Limits, Outcome, Program, Sandbox, Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +160,63 @@ GUARANTEES = (
 )
 
 
+SESSION_ATTACKS = {
+    "A session signals no other session.": "import os, signal\nfor pid in range(1, 400):\n    if pid != os.getpid():\n        try: os.kill(pid, signal.SIGKILL)\n        except OSError: pass",
+    "A session cannot signal everybody.": "import os, signal\ntry: os.kill(-1, signal.SIGKILL)\nexcept OSError: pass",
+    "A session reaches no other session's files by path.": (
+        "import os\nfor path in ('../../store', '/tmp/store', os.path.dirname(os.path.dirname(os.getcwd())) + '/store'):\n"
+        "    for number in range(200):\n        try: open(f'{path}/{number}/f', 'w').write('won')\n        except OSError: pass"
+    ),
+    "A session reads no other process's memory.": (
+        "import os\nfor pid in os.listdir('/proc') if os.path.exists('/proc') else []:\n"
+        "    for name in ('mem', 'maps', 'environ', 'fd'):\n        print(open(f'/proc/{pid}/{name}', 'rb').read(1))"
+    ),
+    "A session that keeps its folder open gains nothing.": (
+        "import os\nd = os.open('.', os.O_RDONLY)\nos.chdir('/')"
+    ),
+    "A session that replaces its folder by a link gains nothing.": (
+        "import os\nhere = os.getcwd()\nos.rename(here, here + '2')\nos.symlink('../store', here)"
+    ),
+    "A session that forges the end of a cell gains nothing.": (
+        "import os\nfor fd in range(3, 64):\n    try: os.write(fd, bytes(10))\n    except OSError: pass"
+    ),
+    "A session that hides from the supervisor is not forked.": (
+        "import ctypes\nctypes.CDLL(None).prctl(4, 0, 0, 0, 0)"
+    ),
+    "A session shares no memory with its forks.": "import ctypes\nassert ctypes.CDLL(None).shmget(1, 4096, 0o1666) < 0",
+    "A session that patches the fork gains nothing.": (
+        "import os, sys\nr, w = os.pipe()\nfor module in list(sys.modules.values()):\n"
+        "    if hasattr(module, 'fork_sibling'):\n        module.fork_sibling = os.fork"
+    ),
+    "A fork that stays in its parent's group is refused.": "import os\nos.setsid = lambda: None",
+}
+"""Sentence about what a session cannot do to its parent and siblings -> a cell that tries it."""
+
+
 def probe(sandbox: Sandbox, *, secret: str, pid: int) -> list[Probe]:
     """Try every guarantee on a sandbox. `secret` is a file, `pid` a process that programs must not reach."""
-    return [_try(sandbox, guarantee, secret, pid) for guarantee in GUARANTEES]
+    programs = [_try(sandbox, guarantee, secret, pid) for guarantee in GUARANTEES]
+    return programs + [try_session_attack(sandbox, sentence) for sentence in SESSION_ATTACKS]
+
+
+def try_session_attack(sandbox: Sandbox, sentence: str) -> Probe:
+    """Run an attack in a fork of a session; its parent, a sibling and what they wrote must stay as they were."""
+    parent = sandbox.open_session()
+    parent.run("import os\nsecret = 'kept'\nopen('f', 'w').write('parent')")
+    sibling, attacker = parent.fork(), parent.fork()
+    sibling.run("open('f', 'w').write('sibling')")
+    attacker.run(SESSION_ATTACKS[sentence])
+    grandchild = attacker.fork()
+    grandchild.run("open('f', 'w').write('grandchild')")
+    attacker.run("try: os.write(d, b'won')\nexcept Exception: pass")
+    harmed = []
+    for session, name in ((parent, "parent"), (sibling, "sibling")):
+        result = session.run("secret, open('f').read()")
+        if result.stdout != f"('kept', {name!r})\n" or _was_killed(session):
+            harmed.append(f"{name}: {result.outcome.value} {result.stdout}{result.stderr}"[-100:])
+    for session in (parent, sibling, attacker, grandchild):
+        session.close()
+    return Probe(sentence, not harmed, "; ".join(harmed))
 
 
 def _try(sandbox: Sandbox, guarantee: Guarantee, secret: str, pid: int) -> Probe:
@@ -175,3 +230,10 @@ def _try(sandbox: Sandbox, guarantee: Guarantee, secret: str, pid: int) -> Probe
     last = (result.stderr.strip().splitlines() or [""])[-1]
     detail = result.reason or last or result.stdout.strip()
     return Probe(guarantee.sentence, held, f"{result.outcome.value}: {detail}"[:120])
+
+
+def _was_killed(session: Session) -> bool:
+    """Whether a session of a runner that keeps several had to be rebuilt."""
+    if not isinstance(session, PooledSession) or session.runner is None or session.runner.single:
+        return False
+    return session.num_rebuilt > 0

@@ -1,8 +1,8 @@
-"""Writing the next steps of many states at once, each up to its own end, from prefixes that are read once.
+"""Decoding the next steps of many states in one batch, each up to its own end, from prefixes that are read once.
 
 A `ChildGroup` is one prefix with its children. Groups are laid side by side as rows of `SharedKV`; every round of the loop
-adds a token to each child still being written, and rows that are finished leave. What a child becomes depends on
-its group and its own stream of random numbers alone, up to rounding in the model's arithmetic.
+adds a token to each unfinished child, and finished rows leave the batch. A child's tokens depend only on its prefix and
+its own random numbers, up to rounding in the model's arithmetic.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from stepgym.agents.policies.shared_kv import (
 )
 
 MAX_COLUMNS = 32
-"""Children in one row: each attends over the columns of all, masked, so that very wide rows cost more than they share."""
+"""Most children in one row. Each attends over the columns of all, masked; in wider rows that costs more than sharing saves."""
 PREFILL_TOKENS = 4096
 """How many new prompt tokens are read in one forward pass."""
 
 
 @dataclass(slots=True, eq=False)
 class Child:
-    """One continuation being written."""
+    """One continuation, token by token."""
 
     uniforms: np.ndarray[Any, np.dtype[np.float64]]
     """One number in [0, 1) per token it may have."""
     likeliest: bool = False
-    """Take the likeliest token each time, in place of a sample."""
+    """Take the likeliest token each time instead of sampling."""
     ids: list[int] = field(default_factory=list)
     log_probs: list[float] = field(default_factory=list)
     """The model's own, one per token."""
@@ -47,7 +47,7 @@ class Child:
 
 
 class NextSegment(NamedTuple):
-    """The segment that a finished child adds: its key, and how many tokens at the prefix's end belong to it too."""
+    """The segment that a finished child adds: its key, and how many tokens at the end of the prefix belong to it."""
 
     key: bytes
     num_opening: int
@@ -55,7 +55,7 @@ class NextSegment(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class ChildGroup:
-    """One prefix and the children to write under it."""
+    """One prefix and the children to sample after it."""
 
     keys: list[bytes]
     """One per segment, see `kv_store`."""
@@ -63,9 +63,9 @@ class ChildGroup:
     """Token ids of each segment."""
     children: list[Child]
     ended: Callable[[list[int]], bool]
-    """Whether these new ids complete a step; asked after each token."""
+    """Returns whether these new ids complete a step; called after each token."""
     segment_after: Callable[[Child], NextSegment | None]
-    """The segment a finished child makes, `None` where nothing can follow it."""
+    """Returns the segment that a finished child makes; `None` if nothing can follow it."""
     num_read: int = 0
     """Prompt tokens that had to be read and had not been before (written by `decode`).
 
@@ -84,7 +84,7 @@ class ChildGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoder:
-    """A model with all that decoding needs to know of it."""
+    """A model with the settings of decoding."""
 
     model: Any
     shape: CacheShape

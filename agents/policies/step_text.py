@@ -1,4 +1,4 @@
-"""From new token ids to a step: when it is complete, what its text is, how much of it was internal reasoning."""
+"""From new token ids to a step: whether it is complete, its text, and how many of its tokens are internal reasoning."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class StepReader:
         return text
 
     def ended(self, ids: Sequence[int], *, thinking: bool, stops: tuple[str, ...] = ()) -> bool:
-        """Say whether these ids complete a step. `thinking` says that they begin inside internal reasoning."""
+        """Return whether these ids complete a step. `thinking` means that they begin inside internal reasoning."""
         last = self.piece(ids[-1])
         if not any(
             stop[-1] in last for stop in (STEP_END, *self.delimiters, *self.closers, *stops)
@@ -49,7 +49,7 @@ class StepReader:
         return self.cut(self.decode(ids), thinking=thinking, stops=stops) is not None
 
     def cut(self, text: str, *, thinking: bool, stops: tuple[str, ...] = ()) -> Cut | None:
-        """Return where the step ends in a text, its delimiter not included; `None` where it goes on.
+        """Return where the step ends in a text, without its delimiter; `None` if it is not complete.
 
         A delimiter before the first word ends nothing, and only `STEP_END` and `stops` end a step inside internal
         reasoning: a thought is not cut at its paragraphs.
@@ -106,7 +106,7 @@ def _opened(text: str, thinking: bool) -> str:
 
 
 def is_thinking(text: str) -> bool:
-    """Say whether a text ends inside internal reasoning."""
+    """Return whether a text ends inside internal reasoning."""
     segments = parse(text)
     return (
         bool(segments)

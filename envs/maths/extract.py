@@ -37,7 +37,7 @@ from stepgym.envs.maths.statements import (
     stated_choice,
     word_leads,
 )
-from stepgym.envs.maths.textual import choice, date, time_of_day
+from stepgym.envs.maths.textual import choice, date, is_plain_choice, time_of_day
 
 
 class Extraction(NamedTuple):
@@ -55,6 +55,8 @@ class Kind(NamedTuple):
     """A reference is no completion: only marked answers are taken out of it, never a last number."""
     is_choice: bool = False
     """The answer is a letter of a multiple choice."""
+    is_text: bool = False
+    """The reference is words with numbers in them (`Room 5`), so that words are not taken off the answer."""
 
 
 CUT_OFF = "boxed, cut off"
@@ -106,12 +108,26 @@ _LOWER_LETTER = re.compile(r"\(?[a-j][).]?")
 _THREE_WORDS = re.compile(r"\b[a-z]{2,} [a-z]{2,} [a-z]{2,}\b")
 _DIGIT = re.compile(r"\d")
 _SHORT_CHARS = 120
+_TEXT_CHARS = 200
+"""A longer stretch is narrowed even if the reference is words."""
 _EDGES = " \t\r\n*_\"'`"
 
 
 ANSWER = Kind()
 REFERENCE = Kind(is_reference=True)
 CHOICE = Kind(is_choice=True)
+TEXT = Kind(is_text=True)
+
+
+def kind_for(reference: str) -> Kind:
+    """Return what to look for in an answer to an extracted reference."""
+    if is_plain_choice(reference):
+        return CHOICE
+    if len(reference) > _SHORT_CHARS or _SIMPLE.match(reference) or not has_words(reference):
+        return ANSWER
+    if word_leads(reference) or not _is_readable(reference):
+        return ANSWER if _is_date_or_time(reference) else TEXT
+    return ANSWER
 
 
 def extract_answer(text: str, *, kind: Kind = ANSWER) -> Extraction:
@@ -131,7 +147,10 @@ def extract_answer(text: str, *, kind: Kind = ANSWER) -> Extraction:
     found = _extract(seen, kind)
     if found is None and seen.start:
         found = _extract(seen._replace(start=0), kind)
-    return found or Extraction(text, (0, len(text)), "bare")
+    found = found or Extraction(text, (0, len(text)), "bare")
+    if kind.is_text and says_operation(found.text[:_TEXT_CHARS]):
+        return found._replace(how=HEDGED)  # `not Room 5` is equal to the same words alone
+    return found
 
 
 def _extract(seen: Visible, kind: Kind) -> Extraction | None:
@@ -169,7 +188,7 @@ def _answer_tokens(seen: Visible, kind: Kind) -> Extraction | None:
     found = [_inside(seen, start, end, kind) for start, end in parts]
     texts = list(dict.fromkeys(part.text.strip() for part in found))
     if len(texts) == 1:
-        return Extraction(found[-1].text, found[-1].span, "answer tokens")
+        return found[-1]._replace(how=_way("answer tokens", found[-1]))
     return Extraction(", ".join(texts), (parts[0][0], parts[-1][1]), "several answer tokens")
 
 
@@ -190,7 +209,7 @@ def _json(seen: Visible, kind: Kind) -> Extraction | None:
         begin = seen.text.index(found.text, found.span[0])
         return _narrowed(seen.text, begin, begin + len(found.text), "JSON", kind)
     inner = extract_answer(found.text, kind=kind)
-    return Extraction(inner.text, found.span, "JSON")
+    return Extraction(inner.text, found.span, _way("JSON", inner))
 
 
 def _boxes(seen: Visible, kind: Kind) -> Extraction | None:
@@ -207,22 +226,27 @@ def _boxes(seen: Visible, kind: Kind) -> Extraction | None:
     if len(boxed.parts) > 1:
         return Extraction(", ".join(boxed.parts), (boxed.start, boxed.end), "several boxed")
     content = _STYLE.sub("", boxed.parts[0]).strip()
+    span = (boxed.start, boxed.end)
     if content[:1] == "=" or has_words(_TEXT_COMMAND.sub(r" \1 ", content)):
-        content = _content(content, kind)
-    return Extraction(content, (boxed.start, boxed.end), "boxed")
+        inner = _content(content, kind)
+        return Extraction(inner.text, span, _way("boxed", inner))
+    return Extraction(content, span, "boxed")
 
 
-def _content(content: str, kind: Kind) -> str:
+def _way(how: str, inner: Extraction) -> str:
+    """Return the way of an answer inside a mark: the mark's, unless the sentence in it hedges."""
+    return HEDGED if inner.how == HEDGED else how
+
+
+def _content(content: str, kind: Kind) -> Extraction:
     """Return the answer in a boxed sentence: `\\text{The answer is } 42`."""
     plain = _TEXT_COMMAND.sub(r" \1 ", content)
     if _is_stated(plain, kind):
-        found = _phrase(Visible(plain, 0, len(plain)), kind) or _narrowed(
-            plain, 0, len(plain), "boxed", kind
-        )
-        return found.text
+        found = _phrase(Visible(plain, 0, len(plain)), kind)
+        return found or _narrowed(plain, 0, len(plain), "boxed", kind)
     if any(c.isdigit() for c in content) and _TEXT_COMMAND.fullmatch(content):
-        return plain.strip()
-    return content.removeprefix("=").strip()
+        content = plain
+    return Extraction(content.strip().removeprefix("=").strip(), (0, len(content)), "boxed")
 
 
 def _stated_later(seen: Visible, boxed: Boxed, kind: Kind) -> Extraction | None:
@@ -333,6 +357,8 @@ def _is_stated(piece: str, kind: Kind) -> bool:
         return False
     if kind.is_choice:
         return len(piece) > 3
+    if kind.is_text and len(piece) < _TEXT_CHARS:
+        return False
     if not has_words(piece):
         return False
     if is_sentence(piece) or says_operation(piece) or word_leads(piece):
@@ -346,6 +372,7 @@ def _is_readable(piece: str) -> bool:
 
 def _is_date_or_time(piece: str) -> bool:
 
+    piece = piece.rstrip(" .")
     return bool(time_of_day(piece) or date(piece))
 
 
@@ -373,11 +400,13 @@ def _bold_or_code(seen: Visible, kind: Kind) -> Extraction | None:
     opening = text.index(bold[0], begin)
     closing = opening + len(bold[0]) - 2
     inner = text[opening + 2 : closing].strip()
-    if not inner or inner.endswith(":") or is_sentence(inner):
+    if not inner or inner.endswith(":"):
         return None
     alone = not (text[begin:opening] + text[closing + 2 : end]).strip(" .>-*#")
     if alone:
         return _narrowed(text, opening + 2, closing, "bold", kind)
+    if is_sentence(inner):
+        return None
     if _stated(text, begin, end, kind) is None or (has_words(inner) and not _is_readable(inner)):
         return None
     return Extraction(inner.strip("$ "), (opening + 2, closing), "bold")
@@ -409,7 +438,7 @@ def _bare(seen: Visible, kind: Kind) -> Extraction | None:
     if label is not None:
         start = label.end()
         whole = Extraction(text[start:end], (start, end), "answer is")
-    name = named(text, start, end)
+    name = None if kind.is_text else named(text, start, end)
     if name is not None:
         return Extraction(name.text, name.span, name.how)
     return None if "\n\n" in stripped or _is_stated(text[start:end].strip(), kind) else whole

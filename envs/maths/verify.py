@@ -9,19 +9,17 @@ from dataclasses import replace
 
 from stepgym.envs.maths import workers
 from stepgym.envs.maths.extract import (
-    ANSWER,
-    CHOICE,
     CUT_OFF,
     HEDGED,
     REFERENCE,
     Extraction,
     extract_answer,
+    kind_for,
 )
 from stepgym.envs.maths.judge import Ask, Judge, open_judge
 from stepgym.envs.maths.ladder import Decision, decide
 from stepgym.envs.maths.options import DEFAULT, MathOptions, Percent
 from stepgym.envs.maths.question import VETO_REASONS, Adjusted, Case, adjust, veto
-from stepgym.envs.maths.textual import is_plain_choice
 from stepgym.envs.types import Fault, Problem, Status, Verdict
 
 _PLAIN_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
@@ -98,7 +96,7 @@ class _Pair:
         self.given = NOT_EXTRACTED
         try:
             wanted = extract_answer(reference, kind=REFERENCE).text
-            self.given = extract_answer(answer, kind=CHOICE if is_plain_choice(wanted) else ANSWER)
+            self.given = extract_answer(answer, kind=kind_for(wanted))
             case = Case(question or "", wanted, self.given.text, options)
             self.asked = adjust(case) if question else Adjusted(case)
             case = self.asked.case

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from stepgym.envs.steps.claims import StepReport
 from stepgym.envs.steps.verifier import check_steps
 from stepgym.envs.types import Status
+from stepgym.plugins.errors import UserError
 
 
 class LabelledSolution(NamedTuple):
@@ -54,13 +55,13 @@ class Figures(NamedTuple):
 
 
 def read_labelled(path: str | Path) -> list[LabelledSolution]:
-    """Read a JSON list or JSON lines; raises `ValueError` that names file and row."""
+    """Read a JSON list or JSON lines; raises `UserError` that names file and row."""
     file = Path(path)
     text = file.read_text(encoding="utf-8")
     try:
         rows = json.loads(text) if text.lstrip().startswith("[") else list(_lines(text))
     except ValueError as error:
-        raise ValueError(f"{file}: {error}") from error
+        raise UserError(f"{file}: {error}") from error
     return [_solution(row, file, f"row {number}") for number, row in enumerate(rows, start=1)]
 
 
@@ -98,18 +99,18 @@ def _lines(text: str) -> Iterator[Any]:
             try:
                 yield json.loads(line)
             except ValueError as error:
-                raise ValueError(f"line {number}: {error}") from error
+                raise UserError(f"line {number}: {error}") from error
 
 
 def _solution(row: Any, file: Path, name: str) -> LabelledSolution:
     where = f"{file}: {name}"
     steps = row.get("steps") if isinstance(row, dict) else None
     if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
-        raise ValueError(f"{where}: 'steps' is not a list of texts; found {str(steps)[:60]!r}")
+        raise UserError(f"{where}: 'steps' is not a list of texts; found {str(steps)[:60]!r}")
     key = next((key for key in ("label", "mistake_index") if key in row), None)
     label = row[key] if key else "missing"
     if label is not None and (not isinstance(label, int) or not -1 <= label < len(steps)):
-        raise ValueError(
+        raise UserError(
             f"{where}: {key or 'label'} is {label!r}, not the index of a step, -1 or null"
         )
     problem = str(row.get("problem") or row.get("input") or "")

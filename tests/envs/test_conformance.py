@@ -114,8 +114,9 @@ class Nameless(Sums):
 
 
 class Talkative(ReasoningEnv):
-    def _info(self) -> dict[str, Any]:
-        return {**super()._info(), "hint": self.problem.reference}
+    @property
+    def info(self) -> dict[str, Any]:
+        return {**super().info, "hint": self.problem.reference}
 
 
 class Forgetful(ReasoningEnv):

@@ -164,5 +164,6 @@ def test_wrong_names_say_the_way_out(env_id: str, options: dict[str, Any], says:
 
 def test_a_dotted_path_and_a_pickled_vector_of_options_make_environments() -> None:
     env = load_env("stepgym.envs.families.countdown:make", level=2, rewards={"correct": 2.0})
-    assert env.env_id == "stepgym/Countdown-v0" and env.rewards.correct == 2.0
+    assert env.env_id == "stepgym.envs.families.countdown:make", "the name that makes it again"
+    assert env.rewards.correct == 2.0
     assert isinstance(pickle.loads(pickle.dumps(env)), ReasoningEnv)

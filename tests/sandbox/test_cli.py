@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stepgym.sandbox.guarantees import GUARANTEES
+from stepgym.sandbox.guarantees import GUARANTEES, SESSION_ATTACKS
 
 
 def stepgym(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -22,7 +22,8 @@ def stepgym(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]
 def test_doctor_backs_each_guarantee_with_a_probe() -> None:
     done = stepgym("doctor", "--sandbox", "local", "--json")
     rows = json.loads(done.stdout)["local"]["guarantees"]
-    assert [row["sentence"] for row in rows] == [guarantee.sentence for guarantee in GUARANTEES]
+    sentences = [guarantee.sentence for guarantee in GUARANTEES]
+    assert [row["sentence"] for row in rows] == [*sentences, *SESSION_ATTACKS]
     assert done.returncode == 0 and all(row["held"] for row in rows), rows
 
 

@@ -276,6 +276,58 @@ def test_a_sentence_states_its_reference_or_does_not(row: dict[str, Any]) -> Non
     assert not verify_answer(row["answer"], reference="7919").correct
 
 
+WORDS_WITH_NUMBERS = [
+    "Room 5",
+    "at least 5",
+    "the cat in 3 hats",
+    "either 3 or 5",
+    "about 5 km north",
+    "July 4, 1776",
+    "x is even",
+    "all x > 3",
+    "increasing on (0, 1)",
+    "2 and 3 and 5",
+    "n = 3 only",
+    "No, 3",
+    "5 apples and 3 pears",
+    "not 5",
+    "12 noon",
+    "between 2 and 3",
+    "5 more than x",
+    "Team 3",
+    "Type 2 error",
+    "the 5th term",
+    "page 12",
+    "minus 5",
+    "3 out of 5",
+    "7 hours and 30 minutes",
+    "if n=3 then 5",
+    "x = 3 (double root)",
+    "Saturn V",
+    "twice 5",
+    "less than 5",
+    "$5 per hour",
+    "2 units up",
+    "k^2 for k in N",
+    "none of the above",
+    "Alice, 3",
+    "A is true",
+    "It is 5 o'clock",
+    "0 or 1 mod 4",
+    "even if n > 2",
+]
+WRAPPINGS = ["<A>", "<A>.", "The answer is <A>.", "\\boxed{<A>}", "\\boxed{\\text{<A>}}"]
+WRAPPINGS += ["<answer><A></answer>", "**<A>**", "#### <A>"]
+
+
+@pytest.mark.parametrize("reference", WORDS_WITH_NUMBERS)
+def test_a_reference_in_words_is_met_by_the_same_words(reference: str) -> None:
+    for wrapping in WRAPPINGS:
+        assert verify_answer(wrapping.replace("<A>", reference), reference=reference).correct
+        other = wrapping.replace("<A>", f"not {reference}")
+        assert not verify_answer(other, reference=reference).correct
+
+
 def _rows(name: str) -> list[dict[str, str]]:
     folder = os.environ.get("STEPGYM_DATA")
     if folder is None or not (path := Path(folder, name)).exists():

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from stepgym.agents import boundary
 from stepgym.agents.boundary import Failure
 from stepgym.agents.types import SearchTree
-from stepgym.envs.types import AnswerEquivalence, AnswerKeys, AnswerPairEquivalence
+from stepgym.envs.types import AnswerEquivalence, AnswerKeys, AnswerPairEquivalence, State
 
 
 class _Group(NamedTuple):
@@ -140,6 +140,14 @@ def group_answers(
     for one in left:
         one.use_keys(list(islice(keys, len(one.nodes))))
     _compare([one for one in left if one.nodes], comparison)
+
+
+def group_texts(texts: Sequence[str], comparison: AnswerComparison) -> list[int]:
+    """Return for each text the index of the first text that is the same answer, its own if there is none."""
+    tree = SearchTree("", [State(""), *(State("", answer=text) for text in texts)])
+    nodes = list(range(1, len(texts) + 1))
+    group_answers([tree], [AnswerGroups()], [nodes], comparison=comparison)
+    return [tree.groups[node] - 1 for node in nodes]
 
 
 def _compare(left: Sequence[_Ungrouped], comparison: AnswerComparison) -> None:

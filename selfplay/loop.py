@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -192,9 +193,9 @@ def successes(config: LoopConfig, records: Sequence[EpisodeRecord]) -> list[bool
     if Teacher(config.teacher) is not Teacher.VOTE:
         found = [episode_is_correct(record) for record in records]
         return [correct for correct in found if correct is not None]
-    environments = Environments()
     played = [record for record in records if record.verdict != "failed"]
-    return [agreement(record, environments.same(record)) >= 0.5 for record in played]
+    with closing(Environments()) as environments:
+        return [agreement(record, environments.comparison(record)) >= 0.5 for record in played]
 
 
 def worse_p_value(old: Sequence[int | None], new: Sequence[int | None]) -> float:

@@ -181,7 +181,7 @@ class _Ungrouped:
     to_compare: list[_Group] = field(default_factory=list)
     """Groups with which a text may have to be compared."""
     num_compared: int = 0
-    """How many of them have had their turn."""
+    """How many of them have been compared."""
 
     def use_keys(self, keys: Sequence[Hashable]) -> None:
         """Group the texts whose keys are known, and choose the groups with which the others are compared."""

@@ -100,7 +100,7 @@ def run_generations(
 
 
 def first_line(config: LoopConfig, progress: OnProgress | None = None) -> dict[str, Any]:
-    """Return the line of generation 0: what the start solves, and what it cost if its trainer says so."""
+    """Return the log line of generation 0: what the start solves, and its training cost if known."""
     if (
         config.own_reward_model
     ):  # a value head beside the policy can score, but the loop cannot train it

@@ -48,7 +48,7 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Approval:
-    """How much agreement makes a vote a label, and what is learned from an approved episode."""
+    """The agreement that a vote needs as a label, and the targets taken from an approved episode."""
 
     teacher: str = Teacher.VERIFIER
     form: str = Form.PATHS
@@ -117,7 +117,7 @@ def approved_targets(
     *,
     seed: int = 0,
 ) -> dict[str, list[PolicyTarget]]:
-    """Return what the policy learns from each problem's episode; problems that teach nothing are absent."""
+    """Return the policy's targets from each problem's episode; problems without any are absent."""
     if Teacher(approval.teacher) is Teacher.ORACLE:
         found = {record.problem_id: _right_steps(record) for record in records}
     else:

@@ -40,7 +40,7 @@ class LearnedPath(NamedTuple):
 
 
 class Units(NamedTuple):
-    """What of a path is learned: tokens for language models, steps for embedded models."""
+    """The learned units of a path: tokens for language models, steps for embedded models."""
 
     sizes: tuple[int, ...]
     """The number of units of each node."""

@@ -47,7 +47,7 @@ NOT_DECIDED = ("no_answer", "undecided", "failed")
 
 @dataclass(frozen=True, kw_only=True)
 class LlmGenerationConfig:
-    """Everything that decides what a generation does."""
+    """The settings that determine a generation."""
 
     out: str
     init: str = "smollm2"
@@ -313,7 +313,7 @@ def compared(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def machine(config: LlmGenerationConfig) -> str:
-    """Return what the models ran on."""
+    """Return the device that the models ran on."""
     import platform
 
     import torch
@@ -356,7 +356,7 @@ def _parallel(config: LlmGenerationConfig) -> int:
 
 
 def _all_approved(path: Path, records: Sequence[EpisodeRecord]) -> Path:
-    """Write the records again with every answer called correct: what a learner without a verifier would take."""
+    """Write the records again with every answer called correct, as training data without a verifier."""
     about = RunConfig(env_id=records[0].env_id, agent="best_of_n", policy="every answer approved")
     with RunFolder(path, about) as folder:
         for record in records:
@@ -370,7 +370,7 @@ def _all_approved(path: Path, records: Sequence[EpisodeRecord]) -> Path:
 
 
 def _keep_held_out(out: Path, prompts: list[str]) -> None:
-    """Write what is measured on; raises `TrainingError` for a folder that was measured on other problems."""
+    """Write the held-out prompts; raises `TrainingError` if the folder was measured on other problems."""
     file = out / "held-out.json"
     if (
         file.is_file()

@@ -35,7 +35,7 @@ def _hub_rows(hub: HubName) -> list[Row]:
         import datasets
 
         table = datasets.load_dataset(hub.path, hub.config, split=hub.split)
-    except Exception as error:
+    except Exception as error:  # a hub client may raise anything
         reason = str(error).strip().split("\n")[0][:200]
         raise DataFileError(
             f"file='hub' needs the package `datasets` and a connection to the hub, where the data is {hub.path!r} "

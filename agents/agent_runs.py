@@ -178,7 +178,7 @@ class _AgentRun:
         return self.run_budget.is_spent(replace(total, wall_s=time.perf_counter() - self.started))
 
     def retire(self, one: AgentEpisode) -> None:
-        """Forget a finished episode, but not what it has spent."""
+        """Drop a finished episode and keep its usage."""
         with self.lock:
             del self.running[id(one.shared)]
             self.retired += one.tree.usage

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from stepgym.agents import boundary
 from stepgym.agents.boundary import Failure
 from stepgym.agents.types import SearchTree
-from stepgym.envs.types import AnswerEquivalence, AnswerKeys, AnswerPairEquivalence
+from stepgym.envs.types import AnswerEquivalence, AnswerKeys, AnswerPairEquivalence, State
 
 
 class _Group(NamedTuple):
@@ -142,6 +142,14 @@ def group_answers(
     _compare([one for one in left if one.nodes], comparison)
 
 
+def group_texts(texts: Sequence[str], comparison: AnswerComparison) -> list[int]:
+    """Return for each text the index of the first text that is the same answer, its own if there is none."""
+    tree = SearchTree("", [State(""), *(State("", answer=text) for text in texts)])
+    nodes = list(range(1, len(texts) + 1))
+    group_answers([tree], [AnswerGroups()], [nodes], comparison=comparison)
+    return [tree.groups[node] - 1 for node in nodes]
+
+
 def _compare(left: Sequence[_Ungrouped], comparison: AnswerComparison) -> None:
     """Compare what is left with one group after another, all trees in one call each time."""
     while True:
@@ -173,7 +181,7 @@ class _Ungrouped:
     to_compare: list[_Group] = field(default_factory=list)
     """Groups with which a text may have to be compared."""
     num_compared: int = 0
-    """How many of them have had their turn."""
+    """How many of them have been compared."""
 
     def use_keys(self, keys: Sequence[Hashable]) -> None:
         """Group the texts whose keys are known, and choose the groups with which the others are compared."""

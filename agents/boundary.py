@@ -47,7 +47,7 @@ class Failure(NamedTuple):
 
 
 class Proposal(NamedTuple):
-    """The usable steps that a policy gave for one state, and what was wrong with the others."""
+    """The usable steps that a policy gave for one state, and the faults of the others."""
 
     steps: list[Step]
     fault: str = ""
@@ -58,7 +58,7 @@ class ShapeError(ValueError):
 
 
 def attempt(call: Callable[[], T], plug_in: str) -> T | Failure:
-    """Return `call()`, or what it raised as a `Failure` of the plug-in that is named."""
+    """Return `call()`; if it raises, return a `Failure` of the named plug-in."""
     try:
         return call()
     except SandboxError:
@@ -189,7 +189,7 @@ def usable(answer: object, count: int, *, fault: str = "") -> Proposal:
 
 
 def _repair(step: object) -> tuple[Step | None, str]:
-    """Return the step with impossible numbers replaced, `None` if it is unusable; and what was wrong."""
+    """Return the step with impossible numbers replaced (`None` if it is unusable) and its faults."""
     if not isinstance(step, Step):
         return None, f"policy returned {type(step).__name__} instead of a Step"
     if not isinstance(step.text, str):
@@ -379,7 +379,7 @@ def same_answers(
 
 
 def select(search: Search, tree: SearchTree) -> list[Request] | Failure:
-    """Return what the search asks for: open nodes, one step or more for each."""
+    """Return the search's requests: open nodes, with one step or more for each."""
     return attempt(lambda: _requests(search, tree), "search")
 
 

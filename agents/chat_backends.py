@@ -40,7 +40,7 @@ class ChatBackend(Protocol):
     num_parameters: int
 
     def complete(self, request: Mapping[str, Any], *, state: State) -> Mapping[str, Any]:
-        """Return the body of a chat completion; `state` is where the episode stands. Raises `BackendError`."""
+        """Return the body of a chat completion; `state` is the episode so far. Raises `BackendError`."""
         ...
 
     def close(self) -> None: ...
@@ -139,7 +139,7 @@ def backend_of(policy: Policy) -> ChatBackend:
 
 
 def conversation_state(messages: object, state: State) -> State:
-    """Return a conversation as a policy sees it. Raises `BackendError` for what is no conversation."""
+    """Return a conversation as a policy sees it. Raises `BackendError` if it is not a conversation."""
     if not isinstance(messages, list) or not messages:
         raise BackendError(400, "messages: a list of messages is needed")
     before: list[str] = []

@@ -336,7 +336,7 @@ def _play(env: Any, agent: Any, problems: Sequence[int]) -> list[AgentEpisode]:
 
 
 def _policy_for(env: Any) -> Policy:
-    """Return what the endpoint serves: random legal steps if the domain lists them, else the same text each time."""
+    """Return the policy behind the endpoint: random legal steps if the domain lists them, else one fixed text."""
     lists_steps = isinstance(env.domain, LegalSteps)
     if not lists_steps:
         return ScriptedPolicy(lambda state: ["I do not know."])

@@ -161,7 +161,7 @@ class _MergedPolicy:
 
 
 class _MergedRewardModel:
-    """Scores through a merger, and costs what the model itself costs."""
+    """Scores through a merger; its costs are those of the model."""
 
     def __init__(self, merge: CallMerger, model: RewardModel) -> None:
         self._merge = merge

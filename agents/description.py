@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
+from stepgym.agents.types import HasParameters
+
 SECRET_SETTINGS = frozenset({"api_key", "password", "token"})
 SECRET = "(secret)"
 
@@ -41,9 +43,8 @@ def describe(thing: object) -> Any:
         settings = {
             f.name: describe(getattr(thing, f.name)) for f in dataclasses.fields(thing) if f.repr
         }
-    size = getattr(thing, "num_parameters", None)
-    if isinstance(size, int):
-        settings["num_parameters"] = size
+    if isinstance(thing, HasParameters) and isinstance(thing.num_parameters, int):
+        settings["num_parameters"] = thing.num_parameters
     return {"kind": name, **settings} if settings else name
 
 

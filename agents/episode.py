@@ -190,7 +190,7 @@ class Episode:
         return Episode(self._shared, self._node, is_fork=True)
 
     def restart(self, start: Episode) -> None:
-        """Go back to where another episode of the same tree stands."""
+        """Return to the state of another episode of the same tree."""
         self._node = start._node
 
     def step(self, text: str) -> StepResult:
@@ -220,7 +220,7 @@ class Episode:
         return self._move(after)
 
     def _written(self, text: str) -> Step:
-        """Return the step; if it is what the model last wrote, with the model's tokens."""
+        """Return the step, with the model's tokens if its text is the model's last output."""
         mine = [call for call in self._shared.calls if call.node == self._node and call.text]
         if not mine or mine[-1].text.strip() != text.strip():
             return Step(text)

@@ -1,4 +1,4 @@
-"""Seeds derived from what a random stream is used for, so that results do not depend on the order of calls."""
+"""Seeds derived from the purpose of each random stream: results do not depend on the order of calls."""
 
 from __future__ import annotations
 

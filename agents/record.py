@@ -1,4 +1,4 @@
-"""From a grown tree to one line: `EpisodeRecord`."""
+"""Makes an `EpisodeRecord` from a search tree."""
 
 from __future__ import annotations
 

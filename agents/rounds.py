@@ -93,7 +93,7 @@ class ProblemSearch:
 
 @dataclass(slots=True)
 class RunProgress:
-    """The searches of a run, and what the run has spent."""
+    """The searches of a run and its usage."""
 
     searches: Sequence[ProblemSearch] = ()
     """Searches that have been started and are not retired."""
@@ -104,7 +104,7 @@ class RunProgress:
     """What retired searches have spent."""
 
     def retire(self, done: Sequence[ProblemSearch]) -> None:
-        """Drop searches that are done, and keep what they have spent."""
+        """Drop finished searches and keep their usage."""
         gone = {id(one) for one in done}
         for one in done:
             self.retired += one.tree.usage
@@ -247,7 +247,7 @@ def _propose(
 
 
 def _with_draw(state: State, draw: int) -> State:
-    """Return what a policy sees of a state that it was asked for `draw` steps before."""
+    """Return the state for a policy that was asked for `draw` of its steps before."""
     if type(state) is not State:
         return replace(state, draw=draw)
     return State(state.prompt, state.steps, state.answer, state.end, state.public, draw)

@@ -92,7 +92,7 @@ class NodeStatus(Enum):
 
 @dataclass(slots=True)
 class SearchTree:
-    """A grown tree as flat arrays, indexed by node. Node 0 is the root; parents precede children.
+    """A search tree as flat arrays, indexed by node. Node 0 is the root; parents precede children.
 
     All arrays are as long as `states`.
     """

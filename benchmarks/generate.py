@@ -1,4 +1,4 @@
-"""Problems generated per second, beside reasoning-gym where it is installed.
+"""Problems generated per second, compared with reasoning-gym if it is installed.
 
     python benchmarks/generate.py [--items 2000] [--json]
 

@@ -49,7 +49,7 @@ def check(candidate):
 """
 BESIDE = SOLUTION + TESTS + "check(has_close_elements)\n"
 REST_S = 1.0
-"""After a call of the engine, which goes on tidying up for a while, at the cost of whoever comes next."""
+"""Seconds to pause after a call of the engine, whose clean-up would slow the next measurement."""
 FORK_SERVER = """
 import os, sys
 exec("import abc, bisect, collections, contextlib, copy, dataclasses, datetime, decimal, functools, heapq, inspect, "

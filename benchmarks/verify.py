@@ -28,7 +28,7 @@ DEFAULT_FILES = tuple(
 
 
 class Outcome(NamedTuple):
-    """One verifier's word on one pair: `None` is undecided."""
+    """One verifier's verdict on one pair; `None` is undecided."""
 
     said: bool | None
     microseconds: float

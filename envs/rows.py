@@ -28,7 +28,7 @@ class DataFileError(UserError):
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a data file and where it stands."""
+    """One row of a data file and its position."""
 
     path: Path
     line: int
@@ -181,7 +181,7 @@ def _checked(file: Path, line: int, value: Any, text: str) -> dict[str, Any]:
 
 
 def _broken(file: Path, error: Exception, line: int, text: str) -> DataFileError:
-    """Return the error for a row that is no JSON; `line` is where the row begins."""
+    """Return the error for a row that is not JSON; `line` is the first line of the row."""
     column, fault = 1, "nested too deeply"
     if isinstance(error, json.JSONDecodeError):
         line, column, fault = line + error.lineno - 1, error.colno, error.msg

@@ -81,7 +81,7 @@ class Step:
     text: str
     """What the policy wrote, without the step delimiter."""
     log_prob: float | None = field(default=None, compare=False)
-    """Sum over the step's tokens, natural logarithm; `None` where the policy cannot say."""
+    """Sum over the step's tokens, natural logarithm; `None` if the policy gives none."""
     num_tokens: int = field(default=0, compare=False)
     """New tokens, internal reasoning included."""
     num_reasoning_tokens: int = field(default=0, compare=False)
@@ -127,7 +127,7 @@ class End(Enum):
     ANSWERED = "answered"
     """A final answer was given; the verifier decides on it."""
     STUCK = "stuck"
-    """No legal step is left, or an illegal one was taken where the domain forbids it."""
+    """No legal step is left, or an illegal one was taken and the domain ends the episode then."""
     STEP_LIMIT = "step_limit"
 
 
@@ -253,7 +253,7 @@ class AnswerKeys(Protocol):
 
 @runtime_checkable
 class UsesSandbox(Protocol):
-    """A domain or a verifier may offer it: where it runs programs; `None` if it runs none."""
+    """A domain or a verifier may offer it: the sandbox that runs its programs; `None` if it runs none."""
 
     @property
     def sandbox(self) -> Any: ...

@@ -1,4 +1,4 @@
-"""A search says which nodes grow next and which one it stands by. It never calls a model, so it works with all of them."""
+"""A search chooses which nodes to expand and which one to answer with. It calls no model, so it works with all of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -31,7 +31,7 @@ class StepgymGem(gem.Env):
         return reply.text, reply.reward, reply.done and not truncated, truncated, info
 
     def spawn(self, same_state: bool = False, **options: Any) -> StepgymGem:
-        """Return another environment; with `same_state` it goes on from here."""
+        """Return another environment; with `same_state` it continues from this state."""
         other = StepgymGem(self._env_id, **{**self._options, **options})
         if same_state:
             other.session = self.session.fork()

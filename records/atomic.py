@@ -17,7 +17,7 @@ def write_whole(file: Path, text: str) -> None:
 
 
 def cut_torn_line(file: Path) -> None:
-    """Drop the last line of a file if it has no line end: its writer was killed, so that it counts as not written."""
+    """Drop a last line without a line end: its writer was killed before the line was complete."""
     if not file.exists():
         return
     with file.open("r+b") as stream:

@@ -133,7 +133,7 @@ def _write_parquet(every: Iterable[Row], target: Path, columns: Columns) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    # The schema is given, so that an empty or all-null column has its type too.
+    # With an explicit schema, an empty or all-null column has its type too.
     schema = pa.schema([(name, _arrow(kind)) for name, kind in columns.items()])
     count = 0
     stream = iter(every)

@@ -66,7 +66,7 @@ def _write(
     waiting: SimpleQueue[EpisodeRecord | None],
     done: SimpleQueue[EpisodeRecord | BaseException],
 ) -> None:
-    """Append what is waiting, all at once, until `None` comes."""
+    """Append all waiting lines at once, until `None` arrives."""
     is_last = False
     while not is_last:
         batch = [waiting.get()]

@@ -6,10 +6,10 @@ steps, equality of answers), and for verifying anew.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from typing import Any
 
+from stepgym.agents.answer_groups import AnswerComparison
 from stepgym.agents.types import EpisodeRecord, NodeRecord
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.registry import load_env
@@ -101,9 +101,9 @@ class Environments:
             )
         return problem
 
-    def same(self, record: EpisodeRecord) -> Callable[[str, str], bool]:
-        """Return the verifier's test of whether two answers are equal; equality of texts if it has none."""
-        return getattr(self.of(record).verifier, "same", operator.eq)
+    def comparison(self, record: EpisodeRecord) -> AnswerComparison:
+        """Return how the verifier of the record's environment compares answers."""
+        return AnswerComparison.of(self.of(record).verifier)
 
     def close(self) -> None:
         """Close all environments."""

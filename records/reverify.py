@@ -103,7 +103,7 @@ def _verified(
 def _change(
     record: EpisodeRecord, number: int, new: Verdict | boundary.Failure
 ) -> VerdictChange | None:
-    """Return what changed for a node's answer; `None` if nothing did, or if the recorded verdict stands."""
+    """Return the change of a node's verdict; `None` if it stays the same."""
     if isinstance(new, boundary.Failure):
         new = Verdict(Status.UNDECIDED, reason=new.reason, fault=Fault.OURS)
     node = record.nodes[number]

@@ -5,8 +5,9 @@ Tokens are the sampled ones; nothing is tokenised anew unless a layout is given 
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -22,6 +23,8 @@ from stepgym.records.tree import children_of, path_to
 from stepgym.records.types import RecordError, Rollout
 
 STEP_REWARDS = {Status.CORRECT.value: 1.0, Status.INCORRECT.value: 0.0}
+_EPSILON = 1e-4
+"""Added to a deviation before dividing by it."""
 
 
 def rollouts(
@@ -89,7 +92,7 @@ def mean_rewards(records: Iterable[EpisodeRecord]) -> dict[str, float]:
         for end in _finished(record):
             reward = _reward_of(record, end)
             if reward is not None:
-                rewards[record.problem_id].append((reward, max(1, record.nodes[end].visits)))
+                rewards[record.problem_id].append((reward, num_samples(record, end)))
     return {problem: _mean(found) for problem, found in rewards.items()}
 
 
@@ -120,23 +123,52 @@ def tree_token_advantages(
 
 
 def tree_advantages(record: EpisodeRecord) -> dict[int, float]:
-    """Return by node the mean reward of the decided ends below its step, minus that below its parent.
+    """Return the `fork_gains` of a record's decided ends, by node.
 
     The advantages on a path add up to the end's reward minus the mean over all ends. Nodes without a decided end below
     them are left out.
     """
+    rewards = {end: _reward_of(record, end) for end in _finished(record)}
+    return fork_gains(record, {end: r for end, r in rewards.items() if r is not None})
+
+
+def fork_gains(
+    record: EpisodeRecord, rewards: Mapping[int, float], *, scaled: bool = False
+) -> dict[int, float]:
+    """Return by node the mean reward of the ends below it, minus that below its parent.
+
+    `rewards` has the reward of each end that counts; an end counts once for each of its samples. The gain of an only
+    child is 0. `scaled` divides the gains of siblings by the deviation of their mean rewards.
+    """
     below: dict[int, list[tuple[float, int]]] = defaultdict(list)
-    for end in _finished(record):
-        reward = _reward_of(record, end)
-        if reward is not None:
-            for node in path_to(record, end):
-                below[node].append((reward, max(1, record.nodes[end].visits)))
-    values = {node: _mean(ends) for node, ends in below.items()}
-    return {
-        node: value - values[record.nodes[node].parent]
-        for node, value in values.items()
-        if record.nodes[node].parent >= 0
-    }
+    for end, reward in rewards.items():
+        for node in path_to(record, end):
+            below[node].append((reward, num_samples(record, end)))
+    siblings: dict[int, list[int]] = defaultdict(list)
+    for node in below:
+        if record.nodes[node].parent >= 0:
+            siblings[record.nodes[node].parent].append(node)
+    found: dict[int, float] = {}
+    for children in siblings.values():
+        means = [_mean(below[child]) for child in children]
+        counts = [sum(count for _, count in below[child]) for child in children]
+        found |= zip(children, gains(means, counts, scaled=scaled))
+    return found
+
+
+def gains(rewards: Sequence[float], counts: Sequence[int], *, scaled: bool) -> list[float]:
+    """Return each reward minus their mean, weighted by `counts`; `scaled` divides by the deviation."""
+    if not rewards:
+        return []
+    mean = _mean(list(zip(rewards, counts)))
+    variance = _mean([((reward - mean) ** 2, count) for reward, count in zip(rewards, counts)])
+    unit = math.sqrt(variance) + _EPSILON if scaled else 1.0
+    return [(reward - mean) / unit for reward in rewards]
+
+
+def num_samples(record: EpisodeRecord, end: int) -> int:
+    """Return how many samples ended at a node."""
+    return max(1, record.nodes[end].visits)
 
 
 def _mean(weighted: Sequence[tuple[float, int]]) -> float:

@@ -10,7 +10,7 @@ from stepgym.records.types import RunSummary
 
 
 def summarise(path: str | Path) -> RunSummary:
-    """Count a run folder's episodes by verdict and add up what they cost."""
+    """Count a run folder's episodes by verdict and add up their costs."""
     config = read_config(path)
     verdicts: Counter[str] = Counter()
     usage: Counter[str] = Counter()

@@ -174,7 +174,7 @@ class ExportFormat(Enum):
     SFT = "sft"
     """Verified solutions: prompt and completion, or token ids and labels."""
     PREFERENCE = "preference"
-    """One row per fork where one way led to a verified answer and the other to a refuted one."""
+    """One row per fork with one step that led to a verified answer and another that led to a refuted one."""
     STEPS = "steps"
     """One row per path with one label per step (the format for process reward models)."""
     TREE = "tree"

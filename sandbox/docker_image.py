@@ -313,7 +313,7 @@ def pack_packages(names: Iterable[str], sink: IO[bytes]) -> None:
 
 
 def _closure(names: set[str]) -> set[str]:
-    """Add what the packages depend on, as far as it is installed."""
+    """Add those dependencies of the packages that are installed."""
     listing = _dpkg("-W", "-f", "${Package}\t${Depends}, ${Pre-Depends}\t${Provides}\n")
     needs: dict[str, list[str]] = {}
     for line in listing.splitlines():

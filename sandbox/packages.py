@@ -59,7 +59,7 @@ def installed_folder() -> Path:
 
 
 def find(names: Sequence[str] | None) -> Packages:
-    """Find packages and all that they depend on; `None` asks for `DEFAULT`, as far as it is there.
+    """Find packages and all that they depend on; `None` asks for those of `DEFAULT` that are installed.
 
     Raises `SandboxError` for a package that is nowhere.
     """

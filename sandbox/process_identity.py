@@ -1,4 +1,4 @@
-"""A name for this process, by which another process can tell later whether it still lives."""
+"""A name for this process, from which another process can later decide whether it still runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def this_process() -> list[str]:
 def is_dead(process: Sequence[str]) -> bool:
     """Whether these words name a process that ended.
 
-    False if this process cannot tell: another boot, another namespace, or words of another form.
+    False if this process cannot decide: another boot, another namespace, or an unknown format.
     """
     if len(process) != 4 or list(process[:2]) != this_process()[:2]:
         return False

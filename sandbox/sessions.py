@@ -61,7 +61,7 @@ class SessionRunner:
         self.lock = threading.RLock()
         self.client: RunnerClient | None = None
         self.single = False
-        """Whether it cannot keep sessions apart, so that it has one at a time and no forks."""
+        """Whether it cannot separate sessions: it then has one at a time, without forks."""
         self.generation = 0
         """How many runners this has had; the sessions of an earlier one are gone."""
         self.num_live = 0
@@ -255,7 +255,7 @@ class PooledSession:
 
     @property
     def is_live(self) -> bool:
-        """Whether it has a process, as far as is known."""
+        """Whether it has a process that is not known to have ended."""
         return self.runner is not None and self.generation == self.runner.generation
 
     def give_up(self) -> bool:

@@ -47,7 +47,7 @@ class Limits:
     output_bytes: int | None = 1 << 20
     """Standard output; what came before the limit is kept."""
     stderr_bytes: int | None = 1 << 20
-    """Standard error; what comes after the limit is dropped, and the program goes on."""
+    """Standard error; what comes after the limit is dropped, and the program continues."""
     disk_mib: int | None = 32
 
 

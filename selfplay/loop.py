@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,7 +100,7 @@ def run_generations(
 
 
 def first_line(config: LoopConfig, progress: OnProgress | None = None) -> dict[str, Any]:
-    """Return the line of generation 0: what the start solves, and what it cost if its trainer says so."""
+    """Return the log line of generation 0: what the start solves, and its training cost if known."""
     if (
         config.own_reward_model
     ):  # a value head beside the policy can score, but the loop cannot train it
@@ -192,9 +193,9 @@ def successes(config: LoopConfig, records: Sequence[EpisodeRecord]) -> list[bool
     if Teacher(config.teacher) is not Teacher.VOTE:
         found = [episode_is_correct(record) for record in records]
         return [correct for correct in found if correct is not None]
-    environments = Environments()
     played = [record for record in records if record.verdict != "failed"]
-    return [agreement(record, environments.same(record)) >= 0.5 for record in played]
+    with closing(Environments()) as environments:
+        return [agreement(record, environments.comparison(record)) >= 0.5 for record in played]
 
 
 def worse_p_value(old: Sequence[int | None], new: Sequence[int | None]) -> float:

@@ -1,4 +1,4 @@
-"""What a loop is told: its settings, read from TOML."""
+"""The settings of a loop, read from TOML."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig(Approval):
-    """Everything that decides what a loop does. Raises `TrainingError` that names a setting which makes no sense."""
+    """The settings of a loop. Raises `TrainingError`, which names the setting, for an invalid one."""
 
     out: str
     env: str = "stepgym/Countdown-v0"
@@ -71,7 +71,7 @@ class LoopConfig(Approval):
     confidence: float = 0.95
     """The new policy is rejected if it is worse than the old one at this confidence (exact McNemar test)."""
     report: str = ""
-    """`package.module:function`, called with each finished `Generation`; what it returns is kept in the log."""
+    """`package.module:function`, called with each finished `Generation`; its result is kept in the log."""
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -47,7 +47,7 @@ def replay_buffer(
 def policy_targets(
     config: LoopConfig, buffer: Mapping[int, Sequence[EpisodeRecord]]
 ) -> list[PolicyTarget]:
-    """Return what the policy learns from the buffer."""
+    """Return the policy's targets from the buffer."""
     environments = Environments()
     found: list[PolicyTarget] = []
     for g, records in buffer.items():
@@ -61,7 +61,7 @@ def policy_targets(
 
 
 def value_targets(buffer: Mapping[int, Sequence[EpisodeRecord]]) -> list[ValueTarget]:
-    """Return what the loop's own reward model learns from the buffer."""
+    """Return the targets of the loop's own reward model from the buffer."""
     found = examples.value_targets(record for records in buffer.values() for record in records)
     require_both_classes([target.label for target in found])
     return found
@@ -77,7 +77,7 @@ def train_policy(
     steps: int | None = None,
     progress: OnProgress | None = None,
 ) -> dict[str, float]:
-    """Train the policy named `start` on the targets into `out`; return what it cost."""
+    """Train the policy named `start` on the targets into `out`; return the cost."""
     schedule = _schedule(config)._replace(steps=steps or config.steps)
     model = net.load(net.POLICY, net.model_folder(model_home(config, start), net.POLICY))
     train_targets(
@@ -103,7 +103,7 @@ def train_reward_model(
     seed: int,
     progress: OnProgress | None = None,
 ) -> dict[str, float]:
-    """Train the reward model named `start` on the targets into `out`; return what it cost."""
+    """Train the reward model named `start` on the targets into `out`; return the cost."""
     model = net.load(net.PRM, net.model_folder(model_home(config, start), net.PRM))
     train_values(
         model,

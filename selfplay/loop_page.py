@@ -1,4 +1,4 @@
-"""A page of one or more loops: accuracy by generation (mean and extremes over seeds) and tables of what it cost."""
+"""A page of one or more loops: accuracy by generation (mean and extremes over seeds) and tables of costs."""
 
 from __future__ import annotations
 

@@ -205,7 +205,7 @@ def first_problems(env: Environment, episodes: int | None) -> list[Problem]:
 
 
 def describe_env(env: ReasoningEnv) -> dict[str, Any]:
-    """Return the settings that make an environment object what it is."""
+    """Return the settings that identify an environment object."""
     if env.spec is not None:
         return dict(env.spec.kwargs)
     return {

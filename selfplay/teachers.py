@@ -1,15 +1,15 @@
-"""Which of its own answers a policy learns from, and in what form."""
+"""Chooses which of its own answers a policy learns from, and in what form."""
 
 from __future__ import annotations
 
-import operator
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
+from stepgym.agents.answer_groups import AnswerComparison, group_texts
 from stepgym.agents.types import EpisodeRecord
 from stepgym.records.loader import Environments, states_of
 from stepgym.records.tree import path_to
@@ -17,9 +17,12 @@ from stepgym.training.examples import Answers, path_targets, step_labels
 from stepgym.training.merged_states import merged_targets
 from stepgym.training.types import PolicyTarget, StepLabels
 
+BY_TEXT = AnswerComparison()
+"""Answers are the same if their texts are equal."""
+
 
 class Teacher(StrEnum):
-    """What says which of the policy's own answers are right."""
+    """What decides which of the policy's own answers are right."""
 
     VERIFIER = "verifier"
     """The environment's verifier, on every answer: a problem may have many right ones (Countdown)."""
@@ -45,7 +48,7 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Approval:
-    """How much agreement makes a vote a label, and what is learned from an approved episode."""
+    """The agreement that a vote needs as a label, and the targets taken from an approved episode."""
 
     teacher: str = Teacher.VERIFIER
     form: str = Form.PATHS
@@ -67,7 +70,7 @@ def approved_answers(
     seed: int = 0,
 ) -> dict[str, Answers]:
     """Return each problem's approved answers, if any: all right ones, or all spellings of the one that was chosen."""
-    votes = {r.problem_id: answer_votes(r, environments.same(r)) for r in records}
+    votes = {r.problem_id: answer_votes(r, environments.comparison(r)) for r in records}
     rng = random.Random(seed)
     match Teacher(approval.teacher):
         case Teacher.VOTE:
@@ -80,26 +83,24 @@ def approved_answers(
             return {r.problem_id: right for r in records if (right := right_answers(r))}
 
 
-def answer_votes(
-    record: EpisodeRecord, same: Callable[[str, str], bool] = operator.eq
-) -> Counter[Answers]:
+def answer_votes(record: EpisodeRecord, comparison: AnswerComparison = BY_TEXT) -> Counter[Answers]:
     """Return how many samples gave each answer; answers that are the same count as one, with all their spellings."""
-    spellings: dict[str, list[str]] = {}
-    first: dict[str, str] = {}
-    votes: Counter[str] = Counter()
+    samples: Counter[str] = Counter()
     for node in record.nodes:
-        if (answer := node.answer) is None:
-            continue
-        if answer not in first:
-            first[answer] = next((other for other in spellings if same(answer, other)), answer)
-            spellings.setdefault(first[answer], []).append(answer)
-        votes[first[answer]] += max(1, node.visits)
-    return Counter({tuple(spellings[answer]): count for answer, count in votes.items()})
+        if node.answer is not None:
+            samples[node.answer] += max(1, node.visits)
+    texts = list(samples)
+    spellings: dict[int, list[str]] = {}
+    for text, first in zip(texts, group_texts(texts, comparison)):
+        spellings.setdefault(first, []).append(text)
+    return Counter(
+        {tuple(group): sum(samples[text] for text in group) for group in spellings.values()}
+    )
 
 
-def agreement(record: EpisodeRecord, same: Callable[[str, str], bool] = operator.eq) -> float:
+def agreement(record: EpisodeRecord, comparison: AnswerComparison = BY_TEXT) -> float:
     """Return the share of the samples with an answer that gave the most frequent one."""
-    votes = answer_votes(record, same)
+    votes = answer_votes(record, comparison)
     return max(votes.values()) / votes.total() if votes else 0.0
 
 
@@ -116,7 +117,7 @@ def approved_targets(
     *,
     seed: int = 0,
 ) -> dict[str, list[PolicyTarget]]:
-    """Return what the policy learns from each problem's episode; problems that teach nothing are absent."""
+    """Return the policy's targets from each problem's episode; problems without any are absent."""
     if Teacher(approval.teacher) is Teacher.ORACLE:
         found = {record.problem_id: _right_steps(record) for record in records}
     else:

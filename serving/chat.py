@@ -64,7 +64,7 @@ class Reasoning(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """The body of `/v1/chat/completions`, as far as it is read."""
+    """The fields of a `/v1/chat/completions` body that are read."""
 
     model: str
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
@@ -140,7 +140,7 @@ class _Job:
 
 
 class _Server:
-    """Runs searches in a pool of threads and turns what they return into replies."""
+    """Runs searches in a pool of threads and turns their results into replies."""
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ LOOPBACK = "127.0.0.1"
 
 
 class LivePageServer(ThreadingHTTPServer):
-    """Serves a run folder's page at `/`; the page is rebuilt when the run has grown."""
+    """Serves a run folder's page at `/`; the page is rebuilt when the run has new episodes."""
 
     daemon_threads = True
 

@@ -26,6 +26,7 @@ from stepgym.agents.types import (
     RewardModel,
     Search,
     SearchTree,
+    Seeded,
 )
 from stepgym.envs.text_domain import INSTRUCTIONS, TextDomain
 from stepgym.envs.tokens import visible_text
@@ -115,7 +116,7 @@ class Thinker:
 
     def _seeded(self, seed: int) -> Policy:
         policy = copy.copy(self.policy)
-        if hasattr(policy, "seed"):
+        if isinstance(policy, Seeded):
             policy.seed = seed
         return _Locked(policy, self._propose.lock)
 

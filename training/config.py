@@ -1,4 +1,4 @@
-"""What a training run is told: its settings, which trainers have which, and how they are read from TOML.
+"""The settings of a training run: which trainers take which, and how they are read from TOML.
 
 Imports nothing heavy, so that `--help` can read it.
 """
@@ -81,7 +81,7 @@ def is_language_model(init: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Everything that decides what a training run makes. Raises `TrainingError` for a setting that makes no sense."""
+    """The settings of a training run. Raises `TrainingError` for an invalid one."""
 
     kind: str
     out: str
@@ -96,7 +96,7 @@ class TrainConfig:
     hard: bool = False
     """Labels of steps are 0 or 1 instead of shares."""
     beta: float = 0.5
-    """DPO: how strongly the policy is held to where it started."""
+    """DPO: the weight of the divergence from the starting policy."""
     shared: bool = False
     """AlphaZero: one network with a value head in place of a policy and a reward model."""
     undecidable_is_wrong: bool = False

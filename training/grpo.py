@@ -20,14 +20,12 @@ from stepgym.agents.search.best_of_n import BestOfN
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord, Policy, Search
 from stepgym.envs.types import Environment, Problem
+from stepgym.records.rollouts import fork_gains, gains, num_samples
 from stepgym.records.tree import children_of, path_to
 from stepgym.training.examples import count_undecidable_as_wrong, is_correct
 from stepgym.training.fit import FitOptions, fit
 from stepgym.training.tree_sampling import TreeSampling
 from stepgym.training.types import Baseline, Fit, GrpoVariant
-
-_EPSILON = 1e-4
-"""Added to a deviation before dividing by it."""
 
 
 class LearnedPath(NamedTuple):
@@ -42,7 +40,7 @@ class LearnedPath(NamedTuple):
 
 
 class Units(NamedTuple):
-    """What of a path is learned: tokens for language models, steps for embedded models."""
+    """The learned units of a path: tokens for language models, steps for embedded models."""
 
     sizes: tuple[int, ...]
     """The number of units of each node."""
@@ -135,23 +133,19 @@ def learned_paths(record: EpisodeRecord, *, baseline: Baseline, scaled: bool) ->
     """
     outcomes = {node: is_correct(record, node) for node in range(len(record.nodes))}
     rewards = {node: float(correct) for node, correct in outcomes.items() if correct is not None}
-    value, portion, at_fork = dict(rewards), dict[int, float](), dict[int, float]()
-    for node, children in reversed(list(enumerate(children_of(record)))):
-        if kept := [child for child in children if child in value]:
-            drawn = [max(1, record.nodes[child].visits) for child in kept]
-            value[node], gains = _gains([value[child] for child in kept], drawn, scaled)
-            portion |= {child: count / sum(drawn) for child, count in zip(kept, drawn)}
-            at_fork |= dict(zip(kept, gains)) if len(kept) > 1 else {}
-    paths = {end: tuple(path_to(record, end)[1:]) for end in rewards}
-    shares = {end: math.prod(portion[node] for node in path) for end, path in paths.items()}
-    _, gains = _gains(list(rewards.values()), list(shares.values()), scaled)
+    counts = [num_samples(record, end) for end in rewards]
+    of_group = gains(list(rewards.values()), counts, scaled=scaled)
+    of_fork = fork_gains(record, rewards, scaled=scaled)
+    siblings = Counter(record.nodes[node].parent for node in of_fork)
+    at_fork = {n: gain for n, gain in of_fork.items() if siblings[record.nodes[n].parent] > 1}
     found = []
-    for path, share, gain in zip(paths.values(), shares.values(), gains):
+    for end, count, gain in zip(rewards, counts, of_group):
+        path = tuple(path_to(record, end)[1:])
         advantages = [gain] * len(path)
         if baseline is Baseline.FORK:
             forks = accumulate(path, lambda last, node: at_fork.get(node, last), initial=0.0)
             advantages = list(forks)[1:]
-        found.append(LearnedPath(path, tuple(advantages), share))
+        found.append(LearnedPath(path, tuple(advantages), count / sum(counts)))
     return found
 
 
@@ -261,17 +255,6 @@ def train_grpo(
 
     done = fit(model, loss, together=inner, measured=figures, save=save, **options)
     return GrpoFit(done, reward(), masked["undecided"], masked["failed"], num_problems)
-
-
-def _gains(
-    rewards: Sequence[float], weights: Sequence[float], scaled: bool
-) -> tuple[float, list[float]]:
-    """Return the weighted mean, and by how much each reward exceeds it."""
-    total = sum(weights) or 1.0
-    mean = sum(r * w for r, w in zip(rewards, weights)) / total
-    deviation = math.sqrt(sum(w * (r - mean) ** 2 for r, w in zip(rewards, weights)) / total)
-    unit = deviation + _EPSILON if scaled else 1.0
-    return mean, [(reward - mean) / unit for reward in rewards]
 
 
 def _disagrees(record: EpisodeRecord) -> bool:

@@ -63,7 +63,7 @@ def save_language_model(model: Any, tokenizer: Any, folder: Path) -> None:
 
 
 def load(config: TrainConfig, model_class: str) -> LanguageModelInTraining:
-    """Load what `config.init` names, with adapters if the config asks for them. Raises `TrainingError`."""
+    """Load the model `config.init`, with adapters if the config asks for them. Raises `TrainingError`."""
     from safetensors import SafetensorError
 
     device = pick_device(None if config.device == "auto" else config.device)

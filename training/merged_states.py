@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from stepgym.agents.answer_groups import AnswerComparison, group_texts
 from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.types import LegalSteps, State, Step
 from stepgym.records.loader import Environments, states_of
@@ -44,19 +45,19 @@ def merged_targets(
                 raise TrainingError(
                     f"{record.env_id} does not list its legal steps; learn from paths instead of merged states"
                 )
-            is_wanted = _is_one_of(answers, environments.same(record))
+            is_wanted = _is_one_of(answers, environments.comparison(record))
             states = states_of(record)
             found += _targets(record, states, is_wanted, min_support, domain)
     return found
 
 
-def _is_one_of(answers: Answers, same: Callable[[str, str], bool]) -> IsWanted:
-    """Return whether an answer is one of these, also if a path that nobody took spells it in another way."""
+def _is_one_of(answers: Answers, comparison: AnswerComparison) -> IsWanted:
+    """Return a function that tests whether an answer is one of `answers`, in any spelling."""
 
     @cache
     def is_wanted(answer: str | None) -> bool:
         return answer is not None and (
-            answer in answers or any(same(answer, other) for other in answers)
+            group_texts([*answers, answer], comparison)[-1] < len(answers)
         )
 
     return is_wanted

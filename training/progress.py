@@ -1,4 +1,4 @@
-"""Progress as lines of text: what is done of what, rate, time left and the latest figures."""
+"""Progress as lines of text: items done, rate, time left and the latest figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One call for every trainer: which records, which model to start from, where the result goes.
+"""One call for every trainer: it loads the records and the start model, trains, and saves the result.
 
 `embedded` and folders of embedded models are trained on public data and steps; `smollm2` and `hf:NAME_OR_FOLDER` are
 language models, trained on token rows.
@@ -206,7 +206,7 @@ def _train_alphazero(
 
 
 def _labels_of(config: TrainConfig) -> LabelsOf:
-    """Return where the labels come from that a reward model of this kind learns."""
+    """Return the source of the labels for a reward model of this kind."""
     match TrainerKind(config.kind):
         case TrainerKind.ALPHAZERO:
             return examples.path_labels
@@ -229,7 +229,7 @@ def _has_checkpoint(out: Path) -> bool:
 
 @contextmanager
 def _no_half_folder(out: Path) -> Iterator[None]:
-    """Remove what was written if there is no checkpoint when an error or Ctrl-C ends the training."""
+    """Remove the written files if an error or Ctrl-C ends the training before its first checkpoint."""
     before = set(out.iterdir()) if out.is_dir() else None
     try:
         yield

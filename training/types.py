@@ -1,4 +1,4 @@
-"""The nouns of training: what is trained, for how long, on which examples, and what came of it."""
+"""The nouns of training: trainers, schedules, examples and results."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Game(Protocol):
 
     @property
     def distinct(self) -> bool:
-        """Whether a policy draws without replacement where it is not told."""
+        """Whether a policy draws without replacement by default."""
         ...
 
     def plays(self, public: Hashable) -> bool: ...
@@ -61,7 +61,7 @@ class Game(Protocol):
     def moves(self, public: Hashable) -> tuple[Move, ...]: ...
 
     def following(self, public: Hashable, tokens: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the tokens that may follow the first ones of a step, ascending; none where it is complete."""
+        """Return the tokens that may follow the first ones of a step, ascending; none if the step is complete."""
         ...
 
     def text(self, public: Hashable, tokens: tuple[int, ...]) -> str:
@@ -252,7 +252,7 @@ class MoveTree(NamedTuple):
 
     moves: tuple[Move, ...]
     rows: tuple[tuple[int, ...], ...]
-    """Token sequences; what the model says after the last token of a row chooses among the row's options."""
+    """Token sequences; the model's output at a row's last token chooses among the row's options."""
     options: tuple[tuple[int, ...], ...]
     """Row -> the tokens that may follow."""
     choices: NDArray[np.int32]

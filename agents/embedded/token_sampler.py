@@ -75,7 +75,7 @@ class TokenSampler:
         return drawn
 
     def _read(self, prefixes: Sequence[Prefix]) -> None:
-        """Learn what may follow each prefix; a prefix with one way on costs no model."""
+        """Compute the legal next tokens of each prefix; a prefix with only one needs no model call."""
         new = [prefix for prefix in dict.fromkeys(prefixes) if prefix not in self._known]
         if len(self._known) + len(new) > _REMEMBERED:
             self._known.clear()
@@ -127,7 +127,7 @@ def _extend(draw: SampledStep, following: Following) -> None:
 
 
 def _uniforms(stream: random.Random, first: int, count: int) -> list[list[float]]:
-    """Return the random numbers of draws `first` and later; every draw has as many, so that a later call goes on."""
+    """Return the random numbers of draws `first` and later; every draw uses equally many, so a later call can continue."""
     for _ in range(first * MOST_TOKENS):
         stream.random()
     return [[stream.random() for _ in range(MOST_TOKENS)] for _ in range(count)]

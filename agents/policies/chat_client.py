@@ -20,7 +20,7 @@ RETRIED_STATUS = frozenset({408, 409, 429})
 
 
 class ChatError(RuntimeError):
-    """No completion was to be had; `status` is the server's last word where it had one."""
+    """The server gave no completion; `status` is its last HTTP status, if any."""
 
     def __init__(self, message: str, *, status: int | None = None) -> None:
         super().__init__(message)
@@ -33,7 +33,7 @@ class Choice(NamedTuple):
     text: str
     reasoning: str
     log_prob: float | None
-    """Sum over the tokens, `None` where the server gave none."""
+    """Sum over the tokens; `None` if the server gave none."""
     num_tokens: int | None
     """Counted by the log-probabilities, `None` without them."""
     finish_reason: str
@@ -43,7 +43,7 @@ class Choice(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """What one request brought. Token counts are the server's own, `None` where it gave none."""
+    """The result of one request. Token counts are the server's; `None` if it gave none."""
 
     choices: list[Choice]
     prompt_tokens: int | None
@@ -120,7 +120,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def read_completion(reply: Any) -> Completion:
-    """Read a server's reply, which may be anything; raises `ValueError` where it holds no choices."""
+    """Read a server's reply, which may be anything; raises `ValueError` if it has no choices."""
     choices = getattr(reply, "choices", None)
     if not isinstance(choices, list) or not choices:
         raise ValueError(f"no choices in {str(reply)[:200]!r}")

@@ -223,7 +223,7 @@ class ChatPolicy:
         return served
 
     def _ask(self, partial: PartialStep, size: int, asked: int, *, likeliest: bool) -> Completion:
-        """Send one request; where the server refuses it, again without what not every server knows."""
+        """Send one request; if the server refuses it, send it again without the optional fields."""
         state, texts = partial.state, partial.texts
         seed = proposal_seed(self.seed, state, asked)
         request: dict[str, Any] = {
@@ -362,7 +362,7 @@ def _shares(completion: Completion, texts: list[str]) -> list[int]:
         if len(texts) == 1:
             return [completion.completion_tokens]
         known = [count for count in counted if count is not None]
-        # Log-probabilities leave internal reasoning out, so that they are believed only where they add up.
+        # Some servers omit internal reasoning from the log-probabilities: use them only if the texts add up.
         if len(known) == len(texts) and sum(known) == completion.completion_tokens:
             return known
         return _split(completion.completion_tokens, len(texts))

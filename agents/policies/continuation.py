@@ -1,4 +1,4 @@
-"""Continuing a step whose beginning is given: what a policy may offer besides `propose`, so that text can be forced."""
+"""Continuing a step from a given beginning: an optional protocol of policies, used to force text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Stop(Enum):
     """The model wrote its end-of-sequence token."""
     LENGTH = "length"
     NOT_FINITE = "not_finite"
-    """The model's log-probabilities were not finite; what came before stands."""
+    """The model's log-probabilities were not finite; the tokens before are valid."""
 
 
 class PartialStep(NamedTuple):

@@ -278,7 +278,7 @@ class Decoder:
         return rows.read(self.model, ids, positions, owners)  # type: ignore[no-any-return]
 
     def _keep_children(self, rows: SharedKV, row: int, group: ChildGroup) -> None:
-        """Keep what a row's children wrote, each under the state it leads to."""
+        """Cache the tokens of a row's children, each under its next state."""
         if self.store.limit_bytes == 0:
             return
         owners = rows.owner[row, : rows.used]

@@ -118,7 +118,9 @@ class Layout:
             after = self.ids_of(self.turns.to_user + reply + self.turns.to_assistant)
             return own, after[1:] if ended and after[0] in self.end_ids else after
         if ended:
-            own = own[:-1]  # the episode goes on in the same text, which must not hold an end
+            own = own[
+                :-1
+            ]  # the episode continues in this text, so it must not contain an end token
         missing = "" if self.delimiter in rest else self.delimiter
         text = missing + (reply + self.delimiter if reply else "")
         return own, self.ids_of(text) if text else ()

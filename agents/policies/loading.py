@@ -90,7 +90,7 @@ def load_model(
 
 
 def _forget_blocks(model: Any) -> None:
-    """Remove the quantisation settings of a model whose GGUF weights were unpacked, so that it can be trained and saved."""
+    """Remove the quantisation settings after GGUF weights were unpacked, so that the model can be trained and saved."""
     if all(parameter.is_floating_point() for parameter in model.parameters()):
         for name in ("hf_quantizer", "quantization_method", "is_quantized"):
             model.__dict__.pop(name, None)

@@ -49,7 +49,7 @@ def head(
             tokenize=False,
             add_generation_prompt=True,
         )
-        # Templates may trim the prompt; the last place it stands is the user's turn.
+        # Templates may trim the prompt; its last occurrence is the user's turn.
         at = text.rfind(prompt.strip())
         return text[:at], text[at:]
     layout = PLAIN if template is None else template

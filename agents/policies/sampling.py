@@ -1,4 +1,4 @@
-"""Drawing tokens so that what is drawn depends on (seed, state, child) alone, never on what else is in the batch."""
+"""Token sampling that depends on (seed, state, child) alone, never on the rest of the batch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Drawn(NamedTuple):
 
     tokens: torch.Tensor
     log_probs: torch.Tensor
-    """NaN where the model's output was not finite."""
+    """NaN if the model's output was not finite."""
 
 
 def draw(

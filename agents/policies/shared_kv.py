@@ -39,7 +39,7 @@ class CacheShape(NamedTuple):
 
 
 def cache_shape(model: Any) -> CacheShape:
-    """Find the shape by reading one token; raises `ValueError` where the cache is of another kind."""
+    """Find the shape by reading one token; raises `ValueError` for another kind of cache."""
     with torch.inference_mode():
         output = model(torch.zeros(1, 1, dtype=torch.long, device=model.device), use_cache=True)
     cache = getattr(output, "past_key_values", None)
@@ -224,7 +224,7 @@ def grouped_attention(model: Any) -> Iterator[None]:
 
 
 def check(model: Any, shape: CacheShape) -> None:
-    """Read a few tokens both ways; raises `ValueError` where two children beside each other change the result."""
+    """Read a few tokens both ways; raises `ValueError` if two children in one row change the result."""
     size = model.get_input_embeddings().weight.shape[0]
     tokens = (torch.arange(1, 7, device=model.device) * 7919) % size
     with torch.inference_mode(), grouped_attention(model):

@@ -49,7 +49,7 @@ class StepReader:
         return self.cut(self.decode(ids), thinking=thinking, stops=stops) is not None
 
     def cut(self, text: str, *, thinking: bool, stops: tuple[str, ...] = ()) -> Cut | None:
-        """Return where the step ends in a text, without its delimiter; `None` if it is not complete.
+        """Return the offset of the step's end, before its delimiter; `None` if it is not complete.
 
         A delimiter before the first word ends nothing, and only `STEP_END` and `stops` end a step inside internal
         reasoning: a thought is not cut at its paragraphs.

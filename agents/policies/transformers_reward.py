@@ -29,7 +29,7 @@ from stepgym.envs.types import State
 from stepgym.plugins.errors import UserError
 
 REMEMBERED = 200_000
-"""Scores kept: a step's score depends on what came before it alone, and trees share their stems."""
+"""Number of cached scores: a step's score depends on its prefix alone, and paths of a tree share prefixes."""
 
 
 class TransformersRewardModel:
@@ -88,7 +88,7 @@ class TransformersRewardModel:
         missing: dict[bytes, tuple[list[bytes], tuple[str, ...]]] = {}
         for state in states:
             pieces = self._pieces(state)
-            # A reply stands in its step's piece, so that the pieces after the head's two are the steps.
+            # A reply is in its step's piece: the pieces after the first two are the steps.
             chain = chain_keys(pieces)[2:]
             keys.append(chain)
             if any(key not in self._known for key in chain):
@@ -164,7 +164,7 @@ class TransformersRewardModel:
         return [round(float(chance), 6) for chance in chances]
 
     def _one_token(self, word: str) -> int:
-        """Return the token a word becomes after a space, the last one where there are several."""
+        """Return the token of a word after a space; the last one if there are several."""
         ids = self.tokenizer(" " + word, add_special_tokens=False).input_ids
         if not ids:
             raise ValueError(f"the tokenizer knows no token for the word {word!r}")

@@ -1,4 +1,4 @@
-"""Compute-optimal allocation: probe every problem, then spend the rest where it pays (Snell et al. 2024,
+"""Compute-optimal allocation: probe every problem, then divide the rest by difficulty (Snell et al. 2024,
 arXiv:2408.03314, section 3: the best method and width depend on difficulty)."""
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def path_score(tree: SearchTree, node: int, aggregation: str = Aggregation.LAST)
 
 
 def beam_score(tree: SearchTree, node: int, aggregation: str = Aggregation.LAST) -> float:
-    """Return what a beam ranks nodes by: the path's score, or its log-probability if nothing is scored."""
+    """Return the rank value of a node in a beam: the path's score, or its log-probability without scores."""
     score = path_score(tree, node, aggregation)
     if score is not None:
         return score

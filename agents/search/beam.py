@@ -44,7 +44,7 @@ class Beam:
         check_choice("pick", self.pick, choices=Pick)
 
     def restart(self, tree: SearchTree) -> None:
-        """Begin again at the root, in a tree that has grown already."""
+        """Start again at the root of a tree that already has nodes."""
         tree.memory[BeamMemory] = BeamMemory()
 
     def select(self, tree: SearchTree) -> list[Request]:

@@ -22,7 +22,7 @@ from stepgym.agents.types import ROOT, NodeStatus, Request, SearchTree
 
 @dataclass(slots=True)
 class SamplingMemory:
-    """Samples that are not finished: the node where each stands -> how many samples stand there."""
+    """Unfinished samples: node -> number of samples that have reached it."""
 
     unfinished: dict[int, int] = field(default_factory=dict)
 
@@ -59,7 +59,7 @@ class BestOfN:
         check_choice("aggregation", self.aggregation, choices=Aggregation)
 
     def restart(self, tree: SearchTree) -> None:
-        """Begin again at the root, in a tree that has grown already: unfinished samples are dropped."""
+        """Start again at the root of a tree that already has nodes; unfinished samples are dropped."""
         tree.memory[SamplingMemory] = SamplingMemory()
 
     def select(self, tree: SearchTree) -> list[Request]:

@@ -24,7 +24,7 @@ class LookaheadMemory:
 
     beam: list[int] = field(default_factory=lambda: [ROOT])
     rollouts: dict[int, int] = field(default_factory=dict)
-    """Candidate -> where its rollout stands."""
+    """Candidate -> the last node of its rollout."""
     rounds_left: int = 0
     """Rounds until the rollouts are finished."""
 

@@ -121,7 +121,7 @@ class MCTS:
         return memory
 
     def _num_steps(self, asked: int, visits: int, is_first_leaf: bool) -> int:
-        """Return how many steps to ask for: what is missing to the width, or what widening adds."""
+        """Return how many steps to ask for: those missing to the width, or those that widening adds."""
         width = self.width if is_first_leaf else self.rollout_width or self.width
         missing = width - asked
         return missing if missing > 0 else max(1, self._allowed(visits) - asked)

@@ -31,7 +31,7 @@ from stepgym.records.run_folder import RunFolder, episode_key, read_episodes
 from stepgym.records.types import RunConfig
 from stepgym.selfplay.play import play_into
 from stepgym.training.config import SMOLLM2, TrainConfig, is_language_model
-from stepgym.training.examples import require
+from stepgym.training.examples import episode_is_correct, require
 from stepgym.training.language_models import save_language_model
 from stepgym.training.progress import progress_lines
 from stepgym.training.train import train
@@ -41,11 +41,13 @@ WriteLine = Callable[[str], None]
 HELD_OUT_SEED, PLAY_SEED = 700_000, 500_000
 ARMS = {"sft": 1.0, "unverified": 1.0, "dpo": 0.1, "grpo": 0.25}
 """Arm -> factor of the learning rate."""
+NOT_DECIDED = ("no_answer", "undecided", "failed")
+"""Verdicts that a measurement counts apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Generation:
-    """Everything that decides what a generation does."""
+class LlmGenerationConfig:
+    """The settings that determine a generation."""
 
     out: str
     init: str = "smollm2"
@@ -75,7 +77,10 @@ class Generation:
 
 
 def run_generation(
-    config: Generation, *, write_line: WriteLine = print, progress: OnProgress | None = None
+    config: LlmGenerationConfig,
+    *,
+    write_line: WriteLine = print,
+    progress: OnProgress | None = None,
 ) -> dict[str, Any]:
     """Play, train each arm, measure; return and write `results.json`. Raises `TrainingError`, `LossNotFinite`."""
     if not is_language_model(config.init):
@@ -113,7 +118,7 @@ def run_generation(
     return results
 
 
-def start_model(config: Generation) -> str:
+def start_model(config: LlmGenerationConfig) -> str:
     """Return the policy to start from; SmolLM2 is unpacked into `out/start` once, because its GGUF file loads slowly."""
     if config.init != SMOLLM2:
         return config.init
@@ -123,7 +128,7 @@ def start_model(config: Generation) -> str:
     return f"hf:{folder}"
 
 
-def held_out(config: Generation) -> list[Problem]:
+def held_out(config: LlmGenerationConfig) -> list[Problem]:
     """Return different problems to measure on, at most two thirds of those at a level, so that some are left to play."""
     env = load_env(
         config.env, level=config.level, seed=HELD_OUT_SEED + config.seed, max_steps=config.max_steps
@@ -136,7 +141,11 @@ def held_out(config: Generation) -> list[Problem]:
 
 
 def self_play(
-    config: Generation, start: str, test: Iterable[Problem], write_line: WriteLine, **settings: Any
+    config: LlmGenerationConfig,
+    start: str,
+    test: Iterable[Problem],
+    write_line: WriteLine,
+    **settings: Any,
 ) -> tuple[list[EpisodeRecord], dict[str, Any]]:
     """Play problems unlike the held-out ones into `out/run`; return the records and a summary."""
     seed = PLAY_SEED + config.seed
@@ -169,7 +178,12 @@ def self_play(
             write_whole(clock, json.dumps({"seconds": seconds + time.monotonic() - started}))
     records = list(read_episodes(run))
     solved = sum(any(node.verdict == "correct" for node in record.nodes) for record in records)
-    play = {"problems": len(records), "solved_by_any_sample": solved / len(records)}
+    undecided = sum(node.verdict == "undecided" for record in records for node in record.nodes)
+    play = {
+        "problems": len(records),
+        "solved_by_any_sample": solved / len(records),
+        "undecided_answers": undecided,
+    }
     play |= json.loads(clock.read_text(encoding="utf-8")) if clock.is_file() else {}
     write_line(
         f"played {len(records)} problems: {solved / len(records):.3f} solved by one of {config.samples} answers"
@@ -178,7 +192,7 @@ def self_play(
 
 
 def train_arm(
-    config: Generation,
+    config: LlmGenerationConfig,
     arm: str,
     start: str,
     records: Sequence[EpisodeRecord],
@@ -217,7 +231,7 @@ def train_arm(
 
 
 def measured(
-    config: Generation,
+    config: LlmGenerationConfig,
     name: str,
     key: str,
     policy: str,
@@ -249,38 +263,57 @@ def measured(
                 write_line(f"  {name}: {len(records)} of {len(problems)} problems")
         row = {
             "name": name,
-            "solved": [int(record.verdict == "correct") for record in records],
-            "no_answer": sum(record.verdict == "no_answer" for record in records),
+            "solved": [_solved(record) for record in records],
+            **{name: sum(r.verdict == name for r in records) for name in NOT_DECIDED},
             "tokens": sum(record.usage["visible_tokens"] for record in records) / len(records),
             "seconds": time.monotonic() - started,
         }
         write_whole(file, json.dumps(row) + "\n")
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    write_line(f"{name}: {sum(found['solved']) / len(found['solved']):.3f}")
+    decided = [solved for solved in found["solved"] if solved is not None]
+    left_out = len(found["solved"]) - len(decided)
+    write_line(
+        f"{name}: {sum(decided) / max(1, len(decided)):.3f}"
+        + (f" ({left_out} undecided or failed problems are left out)" if left_out else "")
+    )
     return found
 
 
-def _measured_file(config: Generation, key: str) -> Path:
+def _solved(record: EpisodeRecord) -> int | None:
+    """Return 1 or 0; `None` for a problem whose answer is undecided or whose episode failed."""
+    correct = episode_is_correct(record)
+    return None if correct is None else int(correct)
+
+
+def _measured_file(config: LlmGenerationConfig, key: str) -> Path:
     return Path(config.out) / f"measured-{key}.json"
 
 
 def compared(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return each row with its interval, and the difference to the first, problem by problem."""
+    """Return each row with its interval, and the difference to the first, problem by problem.
+
+    Undecided and failed problems (`None` in `solved`) are left out.
+    """
     first = rows[0]["solved"]
-    return [
-        {
-            **row,
-            "share": sum(row["solved"]) / len(first),
-            "ci": list(wilson(sum(row["solved"]), len(first))),
-            "gain": (sum(row["solved"]) - sum(first)) / len(first),
-            "gain_ci": list(bootstrap_difference(row["solved"], first)),
-        }
-        for row in rows
-    ]
+    found = []
+    for row in rows:
+        decided = [solved for solved in row["solved"] if solved is not None]
+        pairs = [(a, b) for a, b in zip(row["solved"], first) if None not in (a, b)]
+        own, before = [a for a, _ in pairs], [b for _, b in pairs]
+        found.append(
+            {
+                **row,
+                "share": sum(decided) / max(1, len(decided)),
+                "ci": list(wilson(sum(decided), len(decided))),
+                "gain": (sum(own) - sum(before)) / max(1, len(pairs)),
+                "gain_ci": list(bootstrap_difference(own, before)),
+            }
+        )
+    return found
 
 
-def machine(config: Generation) -> str:
-    """Return what the models ran on."""
+def machine(config: LlmGenerationConfig) -> str:
+    """Return the device that the models ran on."""
     import platform
 
     import torch
@@ -306,7 +339,7 @@ def _others(env: Any, test: Iterable[Problem], count: int) -> list[Problem]:
     )
 
 
-def _policy(config: Generation, name: str, seed: int, **settings: Any) -> Policy:
+def _policy(config: LlmGenerationConfig, name: str, seed: int, **settings: Any) -> Policy:
     if _device(config).startswith("cuda"):
         settings |= {"max_children": 4096, "working_mib": 16384}
     return load_policy(
@@ -314,16 +347,16 @@ def _policy(config: Generation, name: str, seed: int, **settings: Any) -> Policy
     )
 
 
-def _device(config: Generation) -> str:
+def _device(config: LlmGenerationConfig) -> str:
     return pick_device(None if config.device == "auto" else config.device)
 
 
-def _parallel(config: Generation) -> int:
+def _parallel(config: LlmGenerationConfig) -> int:
     return 512 if _device(config).startswith("cuda") else 32
 
 
 def _all_approved(path: Path, records: Sequence[EpisodeRecord]) -> Path:
-    """Write the records again with every answer called correct: what a learner without a verifier would take."""
+    """Write the records again with every answer called correct, as training data without a verifier."""
     about = RunConfig(env_id=records[0].env_id, agent="best_of_n", policy="every answer approved")
     with RunFolder(path, about) as folder:
         for record in records:
@@ -337,7 +370,7 @@ def _all_approved(path: Path, records: Sequence[EpisodeRecord]) -> Path:
 
 
 def _keep_held_out(out: Path, prompts: list[str]) -> None:
-    """Write what is measured on; raises `TrainingError` for a folder that was measured on other problems."""
+    """Write the held-out prompts; raises `TrainingError` if the folder was measured on other problems."""
     file = out / "held-out.json"
     if (
         file.is_file()
@@ -350,7 +383,7 @@ def _keep_held_out(out: Path, prompts: list[str]) -> None:
     write_whole(file, json.dumps(prompts))
 
 
-def _same_config(out: Path, config: Generation) -> None:
+def _same_config(out: Path, config: LlmGenerationConfig) -> None:
     """Write the settings; raises `TrainingError` for a folder with others by which something was measured already.
 
     Further arms are no other settings.

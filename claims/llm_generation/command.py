@@ -81,10 +81,12 @@ from stepgym.cli.progress import show_progress
 def command(as_json: bool, **given: Any) -> None:
     """Train a language model on its own verified answers to arithmetic, and measure it before and after."""
     # Imports torch.
-    from stepgym.claims.llm_generation.claim import Generation, run_generation
+    from stepgym.claims.llm_generation.claim import LlmGenerationConfig, run_generation
 
     with resumable():
-        results = run_generation(Generation(**given), write_line=report, progress=show_progress())
+        results = run_generation(
+            LlmGenerationConfig(**given), write_line=report, progress=show_progress()
+        )
     if as_json:
         click.echo(json.dumps(results))
         return
@@ -97,4 +99,6 @@ def command(as_json: bool, **given: Any) -> None:
         click.echo(
             f"{row['name']:26} {row['share']:7.3f}   {low:.3f} to {high:.3f} {change:>24} {row['tokens']:7.1f}"
         )
+        if left_out := row["undecided"] + row["failed"]:
+            click.echo(f"  left out: {left_out} undecided or failed")
     click.echo(f"{len(results['methods'][0]['solved'])} held-out problems on {results['machine']}")

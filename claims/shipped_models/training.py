@@ -31,7 +31,7 @@ LEVEL_SHARES = {1: 0.05, 2: 0.1, 3: 0.55, 4: 0.1, 5: 0.2}
 
 
 class Settings(NamedTuple):
-    """Everything that decides what comes out."""
+    """The settings that determine the trained models."""
 
     seed: int = 0
     num_problems: int = 20_000

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from stepgym.agents.intervals import bootstrap_groups
 from stepgym.agents.registry import load_policy, load_reward_model
 from stepgym.agents.solving import iter_solve
+from stepgym.agents.types import HasParameters
 from stepgym.claims.jobs import run_jobs
 from stepgym.claims.small_beats_large.figure import draw_figure
 from stepgym.claims.small_beats_large.models import FAMILIES, HELD_OUT, Family, TrainedModels
@@ -282,7 +283,8 @@ def play_methods(
             baseline = next(iter(played.values())).flops
             result = widest(play, method, problems, sum(baseline) / len(baseline))
         played[method.name] = result
-        parameters = getattr(policies[method.policy], "num_parameters", 0)
+        policy = policies[method.policy]
+        parameters = policy.num_parameters if isinstance(policy, HasParameters) else 0
         rows.append(
             {
                 "name": method.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from math import comb, factorial, prod
 
-from stepgym.envs.families.text import draft, grown, text_family, worded
+from stepgym.envs.families.text import draft, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/Combinatorics-v0"
@@ -18,8 +18,8 @@ def generate(rng: random.Random, level: int) -> Draft:
 
 
 def _committee(rng: random.Random, level: int) -> Draft:
-    women, men = rng.randint(3, grown(level, 5, 14)), rng.randint(3, grown(level, 5, 14))
-    size = rng.randint(2, min(grown(level, 3, 7), women, men))
+    women, men = rng.randint(3, scaled(level, 5, 14)), rng.randint(3, scaled(level, 5, 14))
+    size = rng.randint(2, min(scaled(level, 3, 7), women, men))
     least = rng.randint(0, size) if level >= 3 else 0
     question = worded(
         rng,
@@ -39,7 +39,7 @@ def _committee(rng: random.Random, level: int) -> Draft:
 
 
 def _letters(rng: random.Random, level: int) -> Draft:
-    letters = rng.sample("ABCDEFGHKLMN", grown(level, 3, 6))
+    letters = rng.sample("ABCDEFGHKLMN", scaled(level, 3, 6))
     counts = [rng.randint(1, 1 + (level >= 3) + (level >= 7)) for _ in letters]
     word = [letter for letter, count in zip(letters, counts) for _ in range(count)]
     rng.shuffle(word)
@@ -55,7 +55,7 @@ def _letters(rng: random.Random, level: int) -> Draft:
 
 
 def _paths(rng: random.Random, level: int) -> Draft:
-    right, up = rng.randint(2, grown(level, 4, 10)), rng.randint(2, grown(level, 4, 10))
+    right, up = rng.randint(2, scaled(level, 4, 10)), rng.randint(2, scaled(level, 4, 10))
     blocked = level >= 5
     x, y = rng.randint(1, right - 1), rng.randint(1, up - 1)
     total, through = comb(right + up, up), comb(x + y, y) * comb(right + up - x - y, up - y)
@@ -82,8 +82,8 @@ def _paths(rng: random.Random, level: int) -> Draft:
 
 
 def _sweets(rng: random.Random, level: int) -> Draft:
-    children, least = rng.randint(2, grown(level, 3, 6)), rng.randint(0, 1 + (level >= 5))
-    sweets = children * least + rng.randint(3, grown(level, 6, 15))
+    children, least = rng.randint(2, scaled(level, 3, 6)), rng.randint(0, 1 + (level >= 5))
+    sweets = children * least + rng.randint(3, scaled(level, 6, 15))
     free = sweets - children * least
     value = comb(free + children - 1, children - 1)
     question = worded(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from stepgym.envs.families.text import draft, grown, nonzero, text_family, worded
+from stepgym.envs.families.text import draft, nonzero, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/ComplexNumbers-v0"
@@ -13,11 +13,11 @@ Gaussian = tuple[int, int]
 
 def generate(rng: random.Random, level: int) -> Draft:
     """Draw factors, one of them perhaps a power, and multiply; a last term is added."""
-    size = grown(level, 4, 9)
-    factors = [(nonzero(rng, size), nonzero(rng, size)) for _ in range(grown(level, 2, 4))]
+    size = scaled(level, 4, 9)
+    factors = [(nonzero(rng, size), nonzero(rng, size)) for _ in range(scaled(level, 2, 4))]
     text = "".join(f"({shown(factor)})" for factor in factors)
     if level >= 5:
-        base, power = (nonzero(rng, 3), nonzero(rng, 3)), rng.randint(2, grown(level, 2, 4))
+        base, power = (nonzero(rng, 3), nonzero(rng, 3)), rng.randint(2, scaled(level, 2, 4))
         text += f"({shown(base)})^{power}"
         factors += [base] * power
     product, steps = factors[0], []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from stepgym.envs.families.text import draft, grown, nonzero, polynomial, text_family, worded
+from stepgym.envs.families.text import draft, nonzero, polynomial, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/Derivatives-v0"
@@ -13,20 +13,20 @@ NAME = "stepgym/Derivatives-v0"
 
 def generate(rng: random.Random, level: int) -> Draft:
     """Draw a polynomial (to level 3), a product (to level 6) or a power of a polynomial, and a point."""
-    point, size = nonzero(rng, grown(level, 2, 4)), grown(level, 4, 9)
+    point, size = nonzero(rng, scaled(level, 2, 4)), scaled(level, 4, 9)
     if level <= 3:
         f = [nonzero(rng, size) for _ in range(2 + level)]
         text, value = polynomial(f), at(derivative(f), point)
         steps = [f"The derivative is {polynomial(derivative(f))}."]
     elif level <= 6:
-        f, g = ([nonzero(rng, size) for _ in range(grown(level, 2, 4))] for _ in range(2))
+        f, g = ([nonzero(rng, size) for _ in range(scaled(level, 2, 4))] for _ in range(2))
         text = f"({polynomial(f)})({polynomial(g)})"
         df, dg = at(derivative(f), point), at(derivative(g), point)
         value = df * at(g, point) + at(f, point) * dg
         steps = [f"({df}) * ({at(g, point)}) + ({at(f, point)}) * ({dg}) = {value}"]
     else:
         f, power = (
-            [nonzero(rng, size) for _ in range(grown(level, 2, 4))],
+            [nonzero(rng, size) for _ in range(scaled(level, 2, 4))],
             rng.randint(2, level - 4),
         )
         text = f"({polynomial(f)})^{power}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from stepgym.envs.families.text import draft, grown, text_family, worded
+from stepgym.envs.families.text import draft, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/Determinants-v0"
@@ -13,7 +13,7 @@ NAME = "stepgym/Determinants-v0"
 
 def generate(rng: random.Random, level: int) -> Draft:
     """Draw a matrix of whole numbers."""
-    size, largest = grown(level, 2, 5), grown(level, 5, 9)
+    size, largest = scaled(level, 2, 5), scaled(level, 5, 9)
     matrix = [[rng.randint(-largest, largest) for _ in range(size)] for _ in range(size)]
     rows = "; ".join(", ".join(map(str, row)) for row in matrix)
     question = worded(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from math import gcd
 
-from stepgym.envs.families.text import draft, grown, text_family, worded
+from stepgym.envs.families.text import draft, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/Diophantine-v0"
@@ -13,7 +13,7 @@ NAME = "stepgym/Diophantine-v0"
 
 def generate(rng: random.Random, level: int) -> Draft:
     """Draw `a x + b y = c` with coprime coefficients; x is asked for, the smallest that is positive."""
-    largest = grown(level, 9, 400)
+    largest = scaled(level, 9, 400)
     while True:
         a, b = rng.randint(2, largest), rng.randint(3, largest)
         if gcd(a, b) == 1:

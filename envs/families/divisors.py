@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from math import gcd
 
-from stepgym.envs.families.text import draft, grown, text_family, worded
+from stepgym.envs.families.text import draft, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/Divisors-v0"
@@ -14,7 +14,7 @@ NAME = "stepgym/Divisors-v0"
 def generate(rng: random.Random, level: int) -> Draft:
     """Draw numbers with a common factor; the least common multiple is asked for small ones only."""
     count = 2 if level < 4 else 3 if level < 8 else 4
-    shared, largest = rng.randint(2, grown(level, 9, 60)), grown(level, 9, 99)
+    shared, largest = rng.randint(2, scaled(level, 9, 60)), scaled(level, 9, 99)
     numbers = [shared * rng.randint(2, largest) for _ in range(count)]
     multiple = level < 8 and rng.random() < 0.5
     value, steps = numbers[0], []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from stepgym.envs.families.derivatives import at
-from stepgym.envs.families.text import draft, grown, nonzero, polynomial, text_family, worded
+from stepgym.envs.families.text import draft, nonzero, polynomial, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/Extrema-v0"
@@ -13,10 +13,10 @@ NAME = "stepgym/Extrema-v0"
 
 def generate(rng: random.Random, level: int) -> Draft:
     """Draw a polynomial whose critical points are whole numbers, and an interval."""
-    size = grown(level, 3, 7)
+    size = scaled(level, 3, 7)
     constant = rng.randint(-20, 20)
     if level <= 4:
-        factor, top = nonzero(rng, grown(level, 1, 4)), rng.randint(-size, size)
+        factor, top = nonzero(rng, scaled(level, 1, 4)), rng.randint(-size, size)
         f, critical = [factor, -2 * factor * top, constant], [top]
     else:
         # The derivative is 6 * factor * (x - p)(x - q).
@@ -26,7 +26,7 @@ def generate(rng: random.Random, level: int) -> Draft:
             sorted({p, q}),
         )
     low = rng.randint(-size - 2, size)
-    high = low + rng.randint(2, grown(level, 5, 12))
+    high = low + rng.randint(2, scaled(level, 5, 12))
     points = sorted({low, high, *(x for x in critical if low < x < high)})
     largest = rng.random() < 0.5
     values = [at(f, x) for x in points]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from fractions import Fraction
 
-from stepgym.envs.families.text import draft, grown, text_family, worded
+from stepgym.envs.families.text import draft, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/Fractions-v0"
@@ -13,7 +13,7 @@ NAME = "stepgym/Fractions-v0"
 
 def generate(rng: random.Random, level: int) -> Draft:
     """Draw a chain of fractions; products stand in brackets, so that the chain is worked from left to right."""
-    num_terms, largest = grown(level, 2, 6), grown(level, 6, 30)
+    num_terms, largest = scaled(level, 2, 6), scaled(level, 6, 30)
     operators = "+-" if level < 4 else "+-*/"
     value = _fraction(rng, largest)
     text, steps = str(value), []

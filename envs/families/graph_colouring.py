@@ -14,7 +14,7 @@ from stepgym.envs.families.assignment import (
     linked,
 )
 from stepgym.envs.families.game import OnIllegal
-from stepgym.envs.families.text import grown
+from stepgym.envs.families.text import scaled
 from stepgym.envs.problem_sets import Draft, ProceduralSet
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
 
@@ -24,11 +24,11 @@ COLOURS = ("red", "green", "blue")
 
 def generate(rng: random.Random, level: int) -> Draft:
     """Draw a colouring first, and edges only between points of different colours."""
-    names = tuple("ABCDEFGHJKLMNPQR"[: grown(level, 4, 14)])
+    names = tuple("ABCDEFGHJKLMNPQR"[: scaled(level, 4, 14)])
     colours = [rng.randrange(len(COLOURS)) for _ in names]
     allowed = [(a, b) for a, b in combinations(range(len(names)), 2) if colours[a] != colours[b]]
     rng.shuffle(allowed)
-    edges = sorted(allowed[: max(2, len(names) * grown(level, 10, 22) // 10)])
+    edges = sorted(allowed[: max(2, len(names) * scaled(level, 10, 22) // 10)])
     shown = ", ".join(f"{names[a]}-{names[b]}" for a, b in edges)
     prompt = (
         f"Colour the points {', '.join(names)} with {', '.join(COLOURS)}, so that no edge joins two points of one colour. "

@@ -9,7 +9,7 @@ from typing import Unpack
 
 from stepgym.envs.families.game import OnIllegal
 from stepgym.envs.families.path_puzzle import PathPuzzle, PathStepVerifier, PathVerifier, Position
-from stepgym.envs.families.text import grown
+from stepgym.envs.families.text import scaled
 from stepgym.envs.problem_sets import Draft, ProceduralSet
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
 
@@ -36,14 +36,14 @@ class Hanoi(PathPuzzle):
 
 def generate(rng: random.Random, level: int) -> Draft:
     """Draw two different arrangements; the moves allowed are those of a shortest path and some to spare."""
-    disks = grown(level, 2, 6)
+    disks = scaled(level, 2, 6)
     while True:
         start, goal = (tuple(rng.randrange(3) for _ in range(disks)) for _ in range(2))
         if start[-1] != goal[-1]:
             break
     solution = Hanoi().path(start, goal, 3**disks)
     assert solution is not None, "every arrangement can be reached"
-    allowed = len(solution) + grown(level, 4, 0)
+    allowed = len(solution) + scaled(level, 4, 0)
     prompt = (
         f"Tower of Hanoi with {disks} disks, 1 the smallest, on the pegs a, b and c. Start: {_shown(start)}. "
         f"Goal: {_shown(goal)}. Only the top disk of a peg moves, and never onto a smaller disk. Each step is one move, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from stepgym.envs.families.text import draft, grown, polynomial, text_family, worded
+from stepgym.envs.families.text import draft, polynomial, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/Inequalities-v0"
@@ -12,12 +12,12 @@ NAME = "stepgym/Inequalities-v0"
 
 def generate(rng: random.Random, level: int) -> Draft:
     """Draw an interval of whole numbers, and the linear or quadratic inequalities that describe it."""
-    size = grown(level, 6, 60)
+    size = scaled(level, 6, 60)
     low = rng.randint(-size, size)
     high = low + rng.randint(1, size)
     strict = rng.random() < 0.5
     if level <= 4:
-        a, b = rng.randint(2, grown(level, 3, 9)), rng.randint(-size, size)
+        a, b = rng.randint(2, scaled(level, 3, 9)), rng.randint(-size, size)
         below, above = a * low + b - rng.randint(0, a - 1), a * high + b + rng.randint(0, a - 1)
         if strict:
             below, above = below - 1, above + 1

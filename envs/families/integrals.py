@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from fractions import Fraction
 
-from stepgym.envs.families.text import draft, grown, nonzero, polynomial, text_family, worded
+from stepgym.envs.families.text import draft, nonzero, polynomial, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/Integrals-v0"
@@ -13,9 +13,9 @@ NAME = "stepgym/Integrals-v0"
 
 def generate(rng: random.Random, level: int) -> Draft:
     """Draw a polynomial and two bounds; the antiderivative is evaluated at both."""
-    f = [nonzero(rng, grown(level, 5, 12)) for _ in range(grown(level, 2, 5))]
-    low = rng.randint(-grown(level, 1, 4), 1)
-    high = low + rng.randint(1, grown(level, 3, 6))
+    f = [nonzero(rng, scaled(level, 5, 12)) for _ in range(scaled(level, 2, 5))]
+    low = rng.randint(-scaled(level, 1, 4), 1)
+    high = low + rng.randint(1, scaled(level, 3, 6))
     degree = len(f) - 1
     terms = [(Fraction(c, degree - k + 1), degree - k + 1) for k, c in enumerate(f)]
     upper, lower = (sum((c * Fraction(x) ** p for c, p in terms), Fraction(0)) for x in (high, low))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from stepgym.envs.families.text import draft, grown, text_family, worded
+from stepgym.envs.families.text import draft, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/Knapsack-v0"
@@ -13,7 +13,7 @@ NAME = "stepgym/Knapsack-v0"
 
 def generate(rng: random.Random, level: int) -> Draft:
     """Draw weights and values; about half of the things fit."""
-    count, largest = grown(level, 3, 12), grown(level, 6, 40)
+    count, largest = scaled(level, 3, 12), scaled(level, 6, 40)
     things = [(rng.randint(1, largest), rng.randint(1, largest)) for _ in range(count)]
     limit = max(max(w for w, _ in things), sum(w for w, _ in things) * rng.randint(35, 65) // 100)
     chosen = best(things, limit)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from math import atan2
 
-from stepgym.envs.families.text import draft, grown, text_family, worded
+from stepgym.envs.families.text import draft, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/LatticePolygons-v0"
@@ -15,7 +15,7 @@ NAME = "stepgym/LatticePolygons-v0"
 
 def generate(rng: random.Random, level: int) -> Draft:
     """Draw corners around a point, in the order of their angles, so that no two sides cross."""
-    count, size = grown(level, 3, 8), grown(level, 5, 25)
+    count, size = scaled(level, 3, 8), scaled(level, 5, 25)
     while True:
         corners = [(rng.randint(-size, size), rng.randint(-size, size)) for _ in range(count)]
         corners.sort(key=lambda corner: atan2(corner[1], corner[0]))

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from stepgym.envs.families.derivatives import at
 from stepgym.envs.families.polynomials import multiply
-from stepgym.envs.families.text import draft, grown, nonzero, polynomial, text_family, worded
+from stepgym.envs.families.text import draft, nonzero, polynomial, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/Limits-v0"
@@ -15,10 +15,10 @@ NAME = "stepgym/Limits-v0"
 
 def generate(rng: random.Random, level: int) -> Draft:
     """Draw numerator and denominator with the factor `x - a`; from level 7 on it is squared in both."""
-    point, size = nonzero(rng, grown(level, 3, 6)), grown(level, 4, 9)
+    point, size = nonzero(rng, scaled(level, 3, 6)), scaled(level, 4, 9)
     while True:
-        above = [nonzero(rng, size) for _ in range(grown(level, 1, 3))]
-        below = [nonzero(rng, size) for _ in range(grown(level, 1, 3))]
+        above = [nonzero(rng, size) for _ in range(scaled(level, 1, 3))]
+        below = [nonzero(rng, size) for _ in range(scaled(level, 1, 3))]
         if len(above) + len(below) == 2:
             above.append(nonzero(rng, size))
         if at(below, point):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from fractions import Fraction
 
-from stepgym.envs.families.text import draft, grown, text_family, worded
+from stepgym.envs.families.text import draft, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/Logarithms-v0"
@@ -14,10 +14,10 @@ NAME = "stepgym/Logarithms-v0"
 def generate(rng: random.Random, level: int) -> Draft:
     """Draw terms `log_b(a)` where base and argument are powers of one number."""
     total, text, steps, values = Fraction(0), "", [], []
-    for position in range(grown(level, 1, 5)):
+    for position in range(scaled(level, 1, 5)):
         root = rng.choice((2, 3, 5, 7) if level >= 4 else (2, 3))
         below = rng.randint(1, 1 + (level >= 5) + (level >= 8))
-        above = rng.randint(1, grown(level, 4, 6)) * (
+        above = rng.randint(1, scaled(level, 4, 6)) * (
             -1 if level >= 6 and rng.random() < 0.4 else 1
         )
         value = Fraction(above, below)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from stepgym.envs.families.text import draft, grown, text_family, worded
+from stepgym.envs.families.text import draft, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/ModularPowers-v0"
@@ -12,9 +12,9 @@ NAME = "stepgym/ModularPowers-v0"
 
 def generate(rng: random.Random, level: int) -> Draft:
     """Draw base, exponent and modulus."""
-    modulus = rng.randint(5, grown(level, 12, 400))
+    modulus = rng.randint(5, scaled(level, 12, 400))
     base = rng.randint(2, modulus - 1)
-    exponent = rng.randint(3, 2 ** grown(level, 3, 14))
+    exponent = rng.randint(3, 2 ** scaled(level, 3, 14))
     value, power, rest, steps = 1, base, exponent, []
     while rest:
         if rest % 2:

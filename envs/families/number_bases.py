@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from stepgym.envs.families.text import draft, grown, text_family, worded
+from stepgym.envs.families.text import draft, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/NumberBases-v0"
@@ -12,7 +12,7 @@ NAME = "stepgym/NumberBases-v0"
 
 def generate(rng: random.Random, level: int) -> Draft:
     """Draw a conversion (to level 4), a sum (to level 7) or a product of numbers in a base."""
-    base, largest = rng.choice((2, 3, 4, 5, 6, 7, 8, 9)), 10 ** (1 + grown(level, 1, 4))
+    base, largest = rng.choice((2, 3, 4, 5, 6, 7, 8, 9)), 10 ** (1 + scaled(level, 1, 4))
     a, b = rng.randint(5, largest), rng.randint(5, largest)
     if level <= 4:
         target = rng.choice([other for other in (2, 3, 4, 5, 6, 7, 8, 9, 10) if other != base])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from stepgym.envs.families.text import draft, grown, nonzero, polynomial, text_family, worded
+from stepgym.envs.families.text import draft, nonzero, polynomial, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/Polynomials-v0"
@@ -13,7 +13,7 @@ NAME = "stepgym/Polynomials-v0"
 
 def generate(rng: random.Random, level: int) -> Draft:
     """Draw two or three factors and multiply them."""
-    size = grown(level, 4, 12)
+    size = scaled(level, 4, 12)
     degrees = [1 + (level >= 3), 1 + (level >= 6), *([1] if level >= 8 else [])]
     factors = [[nonzero(rng, size) for _ in range(degree + 1)] for degree in degrees]
     product, steps = factors[0], []

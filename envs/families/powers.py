@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from stepgym.envs.families.text import draft, grown, text_family, worded
+from stepgym.envs.families.text import draft, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/Powers-v0"
@@ -13,7 +13,7 @@ NAME = "stepgym/Powers-v0"
 def generate(rng: random.Random, level: int) -> Draft:
     """Draw terms such as `3^4`, `sqrt(144)` and `7 * 2^5`, and add or subtract them."""
     total, text, steps, values = 0, "", [], []
-    for position in range(grown(level, 2, 6)):
+    for position in range(scaled(level, 2, 6)):
         term, value, worked = _term(rng, level)
         sign = rng.choice("+-") if position else "+"
         steps.append(worked)
@@ -26,10 +26,10 @@ def generate(rng: random.Random, level: int) -> Draft:
 
 
 def _term(rng: random.Random, level: int) -> tuple[str, int, str]:
-    base = rng.randint(2, grown(level, 5, 12))
+    base = rng.randint(2, scaled(level, 5, 12))
     if rng.random() < 0.3:
         return f"sqrt({base**2})", base, f"{base}^2 = {base**2}"
-    exponent = rng.randint(2, grown(level, 2, 5))
+    exponent = rng.randint(2, scaled(level, 2, 5))
     value = base**exponent
     worked = f"{base}^{exponent} = {value}"
     if level >= 5 and rng.random() < 0.5:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from stepgym.envs.families.text import draft, grown, text_family, worded
+from stepgym.envs.families.text import draft, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/PredictOutput-v0"
@@ -12,8 +12,8 @@ NAME = "stepgym/PredictOutput-v0"
 
 def generate(rng: random.Random, level: int) -> Draft:
     """Draw a program that updates two variables in a loop; its values are computed along with its text."""
-    a, b, rounds = rng.randint(1, 9), rng.randint(1, 9), grown(level, 1, 8)
-    modulus = rng.randint(7, grown(level, 20, 97))
+    a, b, rounds = rng.randint(1, 9), rng.randint(1, 9), scaled(level, 1, 8)
+    modulus = rng.randint(7, scaled(level, 20, 97))
     lines, steps = [f"a = {a}", f"b = {b}", f"for k in range({rounds}):"], []
     p, q, r = rng.randint(2, 5), rng.randint(1, 9), rng.randint(1, 9)
     branch = level >= 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from math import prod
 
-from stepgym.envs.families.text import draft, grown, text_family, worded
+from stepgym.envs.families.text import draft, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/Primes-v0"
@@ -14,8 +14,8 @@ PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67
 
 def generate(rng: random.Random, level: int) -> Draft:
     """Draw a factorisation, and ask for something that follows from it."""
-    bases = sorted(rng.sample(PRIMES[: grown(level, 4, 20)], grown(level, 2, 4)))
-    powers = [rng.randint(1, max(1, grown(level, 3, 4) - (base > 10))) for base in bases]
+    bases = sorted(rng.sample(PRIMES[: scaled(level, 4, 20)], scaled(level, 2, 4)))
+    powers = [rng.randint(1, max(1, scaled(level, 3, 4) - (base > 10))) for base in bases]
     number = prod(base**power for base, power in zip(bases, powers))
     shown = " * ".join(f"{base}^{power}" for base, power in zip(bases, powers))
     kind = rng.choice(("number", "sum", "totient", "largest"))

@@ -6,7 +6,7 @@ import random
 from fractions import Fraction
 from math import comb
 
-from stepgym.envs.families.text import draft, grown, text_family, worded
+from stepgym.envs.families.text import draft, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/Probability-v0"
@@ -18,8 +18,8 @@ def generate(rng: random.Random, level: int) -> Draft:
 
 
 def _urn(rng: random.Random, level: int) -> Draft:
-    red, blue = rng.randint(2, grown(level, 5, 15)), rng.randint(2, grown(level, 5, 15))
-    drawn = rng.randint(2, min(grown(level, 2, 6), red, blue))
+    red, blue = rng.randint(2, scaled(level, 5, 15)), rng.randint(2, scaled(level, 5, 15))
+    drawn = rng.randint(2, min(scaled(level, 2, 6), red, blue))
     wanted = rng.randint(0, drawn)
     ways, every = comb(red, wanted) * comb(blue, drawn - wanted), comb(red + blue, drawn)
     value = Fraction(ways, every)
@@ -42,7 +42,7 @@ def _urn(rng: random.Random, level: int) -> Draft:
 
 
 def _dice(rng: random.Random, level: int) -> Draft:
-    count, sides = grown(level, 2, 4), rng.choice((4, 6, 8) if level >= 4 else (6,))
+    count, sides = scaled(level, 2, 4), rng.choice((4, 6, 8) if level >= 4 else (6,))
     ways = {0: 1}
     for _ in range(count):
         after: dict[int, int] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from fractions import Fraction
 
-from stepgym.envs.families.text import draft, grown, nonzero, polynomial, text_family, worded
+from stepgym.envs.families.text import draft, nonzero, polynomial, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/Quadratics-v0"
@@ -13,7 +13,7 @@ NAME = "stepgym/Quadratics-v0"
 
 def generate(rng: random.Random, level: int) -> Draft:
     """Draw `(px - q)(rx - s) = 0` and expand it; from level 6 on a part of it stands on the right side."""
-    size, largest = grown(level, 4, 20), grown(level, 1, 6)
+    size, largest = scaled(level, 4, 20), scaled(level, 1, 6)
     while True:
         p, r = rng.randint(1, largest), rng.randint(1, largest)
         q, s = nonzero(rng, size), nonzero(rng, size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from itertools import product
 
-from stepgym.envs.families.text import draft, grown, text_family, worded
+from stepgym.envs.families.text import draft, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/Satisfiability-v0"
@@ -13,9 +13,9 @@ NAME = "stepgym/Satisfiability-v0"
 
 def generate(rng: random.Random, level: int) -> Draft:
     """Draw clauses of two or three literals. All assignments are tried."""
-    letters = "ABCDEF"[: grown(level, 2, 6)]
+    letters = "ABCDEF"[: scaled(level, 2, 6)]
     clauses = []
-    for _ in range(grown(level, 2, 9)):
+    for _ in range(scaled(level, 2, 9)):
         chosen = rng.sample(letters, min(len(letters), 2 + (level >= 5)))
         clauses.append([(letter, rng.random() < 0.5) for letter in chosen])
     good = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from stepgym.envs.families.text import draft, grown, nonzero, text_family, worded
+from stepgym.envs.families.text import draft, nonzero, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/Sequences-v0"
@@ -15,12 +15,12 @@ def generate(rng: random.Random, level: int) -> Draft:
     """Draw a sequence of a stated kind; its first terms are shown and a later one is asked for."""
     kind = rng.choice(KINDS[: 1 + level // 2] if level < 6 else KINDS)
     index = {
-        "arithmetic": rng.randint(8, grown(level, 15, 300)),
-        "geometric": rng.randint(6, grown(level, 7, 14)),
-        "quadratic": rng.randint(6, grown(level, 8, 40)),
-        "recursive": rng.randint(6, grown(level, 7, 18)),
+        "arithmetic": rng.randint(8, scaled(level, 15, 300)),
+        "geometric": rng.randint(6, scaled(level, 7, 14)),
+        "quadratic": rng.randint(6, scaled(level, 8, 40)),
+        "recursive": rng.randint(6, scaled(level, 7, 18)),
     }[kind]
-    first, step = nonzero(rng, 10), nonzero(rng, grown(level, 4, 12))
+    first, step = nonzero(rng, 10), nonzero(rng, scaled(level, 4, 12))
     if kind == "arithmetic":
         terms = [first + step * k for k in range(index)]
         rule = "Each term differs from the one before by the same number."

@@ -6,7 +6,7 @@ import heapq
 import random
 from itertools import pairwise
 
-from stepgym.envs.families.text import draft, grown, text_family, worded
+from stepgym.envs.families.text import draft, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/ShortestPaths-v0"
@@ -15,13 +15,13 @@ Roads = dict[tuple[str, str], int]
 
 def generate(rng: random.Random, level: int) -> Draft:
     """Draw a connected graph; roads go both ways."""
-    towns = "ABCDEFGHJKLM"[: grown(level, 4, 12)]
+    towns = "ABCDEFGHJKLM"[: scaled(level, 4, 12)]
     roads: Roads = {}
     for k in range(1, len(towns)):
-        roads[rng.choice(towns[:k]), towns[k]] = rng.randint(1, grown(level, 9, 40))
-    for _ in range(grown(level, 2, 14)):
+        roads[rng.choice(towns[:k]), towns[k]] = rng.randint(1, scaled(level, 9, 40))
+    for _ in range(scaled(level, 2, 14)):
         a, b = sorted(rng.sample(towns, 2))
-        roads.setdefault((a, b), rng.randint(1, grown(level, 9, 40)))
+        roads.setdefault((a, b), rng.randint(1, scaled(level, 9, 40)))
     start, goal = rng.sample(towns, 2)
     path, length = shortest(roads, start, goal)
     order = list(roads.items())

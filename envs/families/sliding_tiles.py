@@ -9,7 +9,7 @@ from typing import NamedTuple, Unpack
 
 from stepgym.envs.families.game import OnIllegal
 from stepgym.envs.families.path_puzzle import PathPuzzle, PathStepVerifier, PathVerifier, Position
-from stepgym.envs.families.text import grown
+from stepgym.envs.families.text import scaled
 from stepgym.envs.problem_sets import Draft, ProceduralSet
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
 
@@ -46,13 +46,13 @@ def generate(rng: random.Random, level: int) -> Draft:
     puzzle = SlidingTiles()
     goal = Board((*range(1, height * width), 0), width)
     board, last = goal, ""
-    for _ in range(grown(level, 3, 12)):
+    for _ in range(scaled(level, 3, 12)):
         moves = {move: after for move, after in puzzle.neighbours(board).items() if move != last}
         last = rng.choice(sorted(moves))
         board = moves[last]
     solution = puzzle.path(board, goal, 12)
     assert solution is not None, "the scramble can be undone"
-    allowed = len(solution) + grown(level, 4, 0)
+    allowed = len(solution) + scaled(level, 4, 0)
     prompt = (
         f"Sliding tiles, rows from top to bottom, _ for the gap: {_shown(board)}. Goal: {_shown(goal)}. A tile beside the "
         f"gap slides into it. Each step is the number of the tile that moves. Reach the goal in at most {allowed} moves."

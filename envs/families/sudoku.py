@@ -16,7 +16,7 @@ from stepgym.envs.families.assignment import (
     linked,
 )
 from stepgym.envs.families.game import OnIllegal
-from stepgym.envs.families.text import grown
+from stepgym.envs.families.text import scaled
 from stepgym.envs.problem_sets import Draft, ProceduralSet
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
 
@@ -28,7 +28,7 @@ def generate(rng: random.Random, level: int) -> Draft:
     height, width = ((2, 2), (2, 3), (3, 3))[(level >= 4) + (level >= 7)]
     size = height * width
     grid = _full_grid(rng, height, width)
-    num_empty = size * size * grown(level, 35, 60) // 100
+    num_empty = size * size * scaled(level, 35, 60) // 100
     empty = set(rng.sample(range(size * size), num_empty))
     names = tuple(f"r{row + 1}c{column + 1}" for row in range(size) for column in range(size))
     values = tuple(str(value + 1) for value in range(size))

@@ -68,7 +68,7 @@ def nonzero(rng: random.Random, size: int) -> int:
     return rng.choice((-1, 1)) * rng.randint(1, size)
 
 
-def grown(level: int, least: int, most: int) -> int:
+def scaled(level: int, least: int, most: int) -> int:
     """Return `least` at level 1, `most` at level 10, and evenly between them at the levels in between."""
     return least + (most - least) * (level - 1) // 9
 

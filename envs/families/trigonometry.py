@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from stepgym.envs.families.text import draft, grown, nonzero, text_family, worded
+from stepgym.envs.families.text import draft, nonzero, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/Trigonometry-v0"
@@ -16,7 +16,7 @@ def generate(rng: random.Random, level: int) -> Draft:
     """Draw a sum of multiples of sines and cosines; its exact value has the roots of 2 and 3."""
     halves = {1: 0, 2: 0, 3: 0}
     text, steps = "", []
-    for position in range(grown(level, 1, 5)):
+    for position in range(scaled(level, 1, 5)):
         name = rng.choice(("sin", "cos"))
         choices = (0, 30, 60, 90) if level <= 2 else (0, 30, 45, 60, 90)
         angle = rng.choice(choices)
@@ -24,7 +24,7 @@ def generate(rng: random.Random, level: int) -> Draft:
             angle = rng.choice((angle, 180 - angle, 180 + angle, 360 - angle))
         if level >= 8:
             angle += 360 * rng.randint(-2, 2)
-        times = 2 * nonzero(rng, grown(level, 2, 6))
+        times = 2 * nonzero(rng, scaled(level, 2, 6))
         c, n = value_of(name, angle)
         halves[n] += times * c
         sign = "" if not position and times > 0 else "- " if times < 0 else "+ "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from fractions import Fraction
 
-from stepgym.envs.families.text import draft, grown, text_family
+from stepgym.envs.families.text import draft, scaled, text_family
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/WordProblems-v0"
@@ -20,7 +20,7 @@ def generate(rng: random.Random, level: int) -> Draft:
 
 def _told(rng: random.Random, level: int, facts: list[str], question: str) -> str:
     """Return the facts in order, with sentences mixed in that do not matter."""
-    for _ in range(grown(level, 0, 3)):
+    for _ in range(scaled(level, 0, 3)):
         who = rng.choice(NAMES)
         idle = rng.choice(
             (
@@ -35,9 +35,9 @@ def _told(rng: random.Random, level: int, facts: list[str], question: str) -> st
 
 def _shopping(rng: random.Random, level: int) -> Draft:
     who = rng.choice(NAMES)
-    things = rng.sample(THINGS, grown(level, 2, 5))
+    things = rng.sample(THINGS, scaled(level, 2, 5))
     numbers = [
-        (rng.randint(2, grown(level, 6, 30)), rng.randint(2, grown(level, 9, 40))) for _ in things
+        (rng.randint(2, scaled(level, 6, 30)), rng.randint(2, scaled(level, 9, 40))) for _ in things
     ]
     facts = [
         f"{who} buys {count} {thing} at {price} coins each."
@@ -62,8 +62,8 @@ def _shopping(rng: random.Random, level: int) -> Draft:
 
 
 def _work(rng: random.Random, level: int) -> Draft:
-    people = rng.sample(NAMES, grown(level, 2, 4))
-    hours = [rng.randint(2, grown(level, 6, 20)) for _ in people]
+    people = rng.sample(NAMES, scaled(level, 2, 4))
+    hours = [rng.randint(2, scaled(level, 6, 20)) for _ in people]
     facts = [f"{who} alone paints the fence in {count} hours." for who, count in zip(people, hours)]
     rate = sum((Fraction(1, count) for count in hours), Fraction(0))
     steps = [
@@ -76,8 +76,8 @@ def _work(rng: random.Random, level: int) -> Draft:
 
 def _travel(rng: random.Random, level: int) -> Draft:
     legs = [
-        (rng.randint(1, 6), 4 * rng.randint(5, grown(level, 12, 30)))
-        for _ in range(grown(level, 1, 4))
+        (rng.randint(1, 6), 4 * rng.randint(5, scaled(level, 12, 30)))
+        for _ in range(scaled(level, 1, 4))
     ]
     facts = [
         f"A train runs for {hours} hours at {speed} kilometres per hour."

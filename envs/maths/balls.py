@@ -24,7 +24,7 @@ MAX_EXPONENT_BITS = 256
 """Powers with a longer exponent are not raised."""
 MAX_ROOT_INDEX = 10_000
 MAX_WHOLE_BITS = 4_000
-"""No larger whole number is read out of a ball: flint aborts the process where it cannot hold one."""
+"""The largest whole number read from a ball: flint aborts the process for one that it cannot hold."""
 _LARGEST = arb(2) ** fmpz(1 << 40)
 _SMALLEST = 1 / _LARGEST
 """Absolute values outside these are given up: flint aborts on exponents of many words."""

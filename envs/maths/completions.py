@@ -74,7 +74,7 @@ def visible(text: str) -> Visible:
 
 
 def _after_reasoning(text: str) -> int:
-    """Return where the reasoning ends, or 0 if nothing stands after it."""
+    """Return the offset of the reasoning's end, or 0 if nothing follows it."""
     for token in _REASONING_ENDS:
         at = text.rfind(token)
         if at >= 0 and text[at + len(token) :].strip():
@@ -83,7 +83,7 @@ def _after_reasoning(text: str) -> int:
 
 
 def _before_stop(text: str, start: int) -> int:
-    """Return where the first stop token stands that something comes before."""
+    """Return the offset of the first stop token that has text before it."""
     for match in _STOP.finditer(text, start):
         if text[start : match.start()].strip():
             return match.start()
@@ -92,7 +92,7 @@ def _before_stop(text: str, start: int) -> int:
 
 
 def next_question(text: str, start: int, end: int) -> int:
-    """Return where a base model goes on to ask itself the next question, or `end`."""
+    """Return the offset at which a base model begins a next question of its own, or `end`."""
     if ":" not in text and "：" not in text:
         return end
     match = _NEXT_QUESTION.search(text, start, end)

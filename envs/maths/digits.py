@@ -50,7 +50,7 @@ def goes_on(text: str) -> bool:
 
 
 def number_node(text: str) -> Node | None:
-    """The node of a number as written, or `None` where it is too large to hold."""
+    """Return the node of a number as written; `None` if it is too large."""
     if text.isdigit() and text.isascii():
         return read_int(text) if len(text) <= MAX_DIGITS else None
     if "{,}" in text and _DECIMAL_COMMA.match(text):

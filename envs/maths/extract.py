@@ -123,7 +123,7 @@ def kind_for(reference: str) -> Kind:
     """Return what to look for in an answer to an extracted reference."""
     if is_plain_choice(reference):
         return CHOICE
-    if len(reference) > _SHORT_CHARS or _SIMPLE.match(reference) or not has_words(reference):
+    if len(reference) > _SHORT_CHARS or _PLAIN.match(reference) or not has_words(reference):
         return ANSWER
     if word_leads(reference) or not _is_readable(reference):
         return ANSWER if _is_date_or_time(reference) else TEXT

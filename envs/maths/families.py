@@ -36,7 +36,7 @@ def rename_constants(a: Node, b: Node) -> Any:
 
 
 def without_constant(node: Node) -> Node | None:
-    """A sum without its constant of integration; `None` where it has none."""
+    """Return a sum without its constant of integration; `None` if it has none."""
     if not (isinstance(node, tuple) and node[0] == "+"):
         return None
     rest = tuple(

@@ -73,7 +73,7 @@ def _big(name: str) -> Callable[[Parser], Node]:
 
 
 def _bind(name: str, body: Node) -> Node:
-    """Make the letter that a sum or integral binds a symbol, where it reads as a constant (`i`, `e`)."""
+    """Make the letter bound by a sum or integral a symbol, if it would read as a constant (`i`, `e`)."""
     return _rename(body, name) if name in ("i", "e") else body
 
 

@@ -27,7 +27,7 @@ class Linear:
     coefficients: Mapping[str, Fraction] = field(default_factory=dict)
 
     def at(self, values: Mapping[str, Fraction]) -> Fraction | None:
-        """Return the value, `None` where an unknown has none."""
+        """Return the value; `None` if an unknown has none."""
         if any(name not in values for name in self.coefficients):
             return None
         return self.constant + sum(
@@ -130,7 +130,7 @@ def _close(values: list[Linear], operators: list[str]) -> bool:
 
 
 def _apply(values: list[Linear], operator: str) -> bool:
-    """Apply an operator to the top of the stack; false where the result is not linear or divides by zero."""
+    """Apply an operator to the top of the stack; false if the result is not linear or divides by zero."""
     right = values.pop()
     if operator == "neg":
         values.append(right.times(Fraction(-1)))

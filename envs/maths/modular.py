@@ -98,7 +98,7 @@ def _power(node: Any, values: Values, p: int) -> int:
 
 
 def _exponent(node: Node, values: Values, modulus: int) -> tuple[int, bool] | None:
-    """The exponent modulo p - 1 (its sign with it), or `None` where it is not whole."""
+    """Return the exponent with its sign, modulo p - 1; `None` if it is not whole."""
     try:
         value = exact(node, {name: values[name] for name in values})
     except NotRational:

@@ -2,7 +2,7 @@ r"""Phrases that announce an answer, in the most used languages: `The answer is 
 
 A phrase is found by its key word, from the end of the text backwards, so that a long text costs one search for each
 key word. Behind the key word there must be a colon, a copula such as `is`, or a line break; a negated phrase
-(`the answer is not`) still counts, because what follows then says so.
+(`the answer is not`) still counts, because the text after it decides.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Phrase(NamedTuple):
-    """Offsets of a phrase: where its key word begins, and where the answer may begin."""
+    """Offsets of a phrase: of its key word, and of the first place for an answer."""
 
     start: int
     end: int

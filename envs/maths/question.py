@@ -1,4 +1,4 @@
-r"""What a question asks for, where the reference and the answer leave it open: small rules, each with a name.
+r"""What a question asks for, if the reference and the answer leave it open: small named rules.
 
 A rule looks at the question's text, the reference and the answer. It may change the pair or the options before they
 are compared (`percent`, `rounding`, `order`, `form`, `choices`, `unit`, `variable`), or veto a CORRECT verdict

@@ -17,7 +17,7 @@ from stepgym.envs.maths.tree import Node
 
 
 class Reading(NamedTuple):
-    """`node` is `None` where the text is no mathematics; `problem` says why."""
+    """`node` is `None` if the text is no mathematics; `problem` is then the reason."""
 
     node: Node | None
     problem: str = ""

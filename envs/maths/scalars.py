@@ -1,4 +1,4 @@
-"""Whether two scalar expressions are equal: rational, modular, then ball arithmetic, each dearer than the last.
+"""Whether two scalar expressions are equal: rational, modular, then ball arithmetic, in order of cost.
 
 What *no* rests on: unequal fractions, unequal residues at one point, or two balls that do not meet. All are proofs.
 
@@ -29,7 +29,7 @@ _WHOLE_NAMES = frozenset("nmkNMKijpqr")
 
 
 class Word:
-    """What a rung says: `equal` is `None` where it passes; `rung` names it."""
+    """The result of a rung: `equal` is `None` if it could not decide; `rung` is its name."""
 
     __slots__ = ("equal", "rung")
 

@@ -355,7 +355,7 @@ def _joined(tokens: list[_Token], text: str) -> list[_Run]:
 
 
 def _ends_a_member(piece: str) -> bool:
-    """Return whether a list goes on after this token: `2,`, but not `(2,`."""
+    """Return whether a list continues after this token: after `2,`, but not after `(2,`."""
     return piece[-1:] in ",;" and _balanced(piece)
 
 

@@ -143,7 +143,7 @@ def _big(node: Any, names: dict[str, Any]) -> Any:
 
 
 def same(a: Node, b: Node) -> bool | None:
-    """The last word on two scalars: integrals by arb, then SymPy."""
+    """The last comparison of two scalars: integrals by arb, then SymPy."""
     if has(a, "int") or has(b, "int"):
         found = _by_integration(a, b)
         if found is not None:

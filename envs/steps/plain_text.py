@@ -1,4 +1,4 @@
-"""Prepares a step's text for reading: LaTeX and typography become plain characters, every offset stays where it is.
+"""Prepares a step's text for reading: LaTeX and typography become plain characters, all offsets stay the same.
 
 Each replacement is as long as what it replaces, so that a span found in the prepared text is a span of the step.
 """

@@ -45,7 +45,7 @@ _PARTS = {"\u27cb": "/(", "\u27ef": "))", "[": "(", "]": ")"}
 
 
 class Token(NamedTuple):
-    """One token of arithmetic and where it stands in the text."""
+    """One token of arithmetic and its position in the text."""
 
     kind: str
     text: str

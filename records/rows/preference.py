@@ -41,7 +41,7 @@ def rows(record: EpisodeRecord, options: RowOptions) -> Iterator[Row]:
         if options.layout is TextLayout.CHAT:
             earlier = stretches(record, shared)
             if earlier and not record.nodes[earlier[-1][-1]].reply:
-                earlier.pop()  # the turn goes on after the fork
+                earlier.pop()  # the turn continues after the fork
             row["prompt"] = chat_before(record, earlier, options)
             for name, path in (("chosen", good), ("rejected", bad)):
                 turn = stretches(record, path)[len(earlier)]

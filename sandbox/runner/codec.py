@@ -308,7 +308,7 @@ _ENCODE = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 def dumps(tree: Any) -> bytes:
-    """Return one frame; raises `Unsendable` where it would be too large."""
+    """Return one frame; raises `Unsendable` if it would be too large."""
     text = _ENCODE(tree).encode("ascii")
     if len(text) > MAX_FRAME_BYTES:
         raise Unsendable(f"{len(text)} bytes are too large to cross (at most {MAX_FRAME_BYTES})")

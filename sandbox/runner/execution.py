@@ -23,7 +23,7 @@ GROUP_FACTOR = 4
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = resource.getpagesize()
 BLIND_S = 0.002
-"""How often to look whether the program has ended on a kernel that does not tell."""
+"""Seconds between checks for the program's end, on a kernel without process descriptors."""
 
 
 class OutOfMemoryCounter:

@@ -296,7 +296,7 @@ class Link:
         return changes
 
     def answer(self, message: list[Any]) -> None:
-        """Do what the other end asks, and tell it what came of it."""
+        """Carry out a request of the other end and send the result."""
         try:
             _, sequence, operation, target, packed_args, packed_kwargs, freed = message
             batch, freed = (freed, ()) if type(freed) is int else (0, freed)

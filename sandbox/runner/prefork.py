@@ -165,10 +165,10 @@ class ChildProcess:
         self.pid = 0
         self.limit: ProcessLimit | None = None
         self.ending: int | None = None
-        """A descriptor that is readable once the process has ended; `None` where the kernel has none."""
+        """A descriptor that is readable once the process has ended; `None` if the kernel has none."""
 
     def watch(self, pid: int) -> None:
-        """Remember the process number and get a descriptor that tells of its end."""
+        """Remember the process number and open a descriptor that becomes readable when it ends."""
         self.pid = pid
         try:
             self.ending = os.pidfd_open(pid)

@@ -347,7 +347,7 @@ class SessionSupervisor(Supervisor):
 
 
 class CellExecution(Execution):
-    """One cell. A cell over a limit is interrupted, so that its session lives; the process is killed if it goes on."""
+    """Run one cell. Over a limit it is interrupted, which keeps its session; if it still runs, the process is killed."""
 
     def __init__(
         self,

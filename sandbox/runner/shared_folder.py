@@ -57,7 +57,7 @@ class SharedFolder:
             place = self._place(path)
             with contextlib.suppress(OSError):
                 if content is None and os.path.isdir(place):
-                    import shutil  # rare, and dear to every process that never needs it
+                    import shutil  # rarely needed, and slow to import
 
                     shutil.rmtree(place)
                 elif content is None:

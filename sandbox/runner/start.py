@@ -87,7 +87,7 @@ def main(descriptor: int, text: str) -> None:
     for name in PRELOADED:
         __import__(name)
     for name in options.preload:
-        with contextlib.suppress(ImportError):  # the program that imports it will say so
+        with contextlib.suppress(ImportError):  # the program that imports it will raise
             __import__(name)
     import builtins
     from _sitebuiltins import Quitter

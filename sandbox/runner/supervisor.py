@@ -26,7 +26,7 @@ SHARED_MEMORY = "/dev/shm"
 
 
 class Options:
-    """What the host decides about a runner: where it works, what may be read there, how it is confined."""
+    """The host's settings of a runner: its work folder, its readable paths, its confinement."""
 
     def __init__(self, text: str) -> None:
         given = json.loads(text)

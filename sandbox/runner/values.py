@@ -168,7 +168,7 @@ def _fill_ndarray(made: Any, parts: list[Any]) -> None:
 
 
 def _column_parts(values: Any) -> tuple[Any, ...]:
-    """Return the type's name and the values of a pandas column or index, numpy's own array where it is one."""
+    """Return the type's name and the values of a pandas column or index, as a numpy array if it is one."""
     dtype = values.dtype
     if type(dtype).__module__.partition(".")[0] == "numpy" and (
         dtype.str == "|O" or _plain_dtype(dtype)

@@ -25,7 +25,7 @@ COMMANDS = {
     "compare": "Compare two runs problem by problem.",
     "watch": "Watch a reward model: quality, over-optimisation, largest errors, alarms.",
     "view": "Write a self-contained HTML page of search trees.",
-    "serve": "Serve the page of a run to this machine while the run is written.",
+    "serve": "Serve a run's page, a chat endpoint or an environment.",
     "sandbox": "Build, probe and attack the sandboxes.",
     "check": "Check a policy, search, sandbox or environment against its contract.",
     "validate": "Check that references pass and that empty answers fail.",

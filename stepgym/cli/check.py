@@ -14,6 +14,7 @@ from stepgym.agents.registry import POLICIES, REWARD_MODELS, SEARCHES
 from stepgym.agents.run_setup import is_function, takes_argument
 from stepgym.cli.options import JSON_OBJECT, settings_option, user_errors
 from stepgym.envs.registry import NAMES, full_id, load_env
+from stepgym.envs.types import Closeable
 from stepgym.plugins.contract import Finding
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import is_dotted, load_dotted, unknown_name
@@ -78,7 +79,7 @@ def command(
                 maker if found == "sandbox" else thing, **options
             )
         finally:
-            if hasattr(thing, "close"):
+            if isinstance(thing, Closeable):
                 thing.close()
     broken = sum(finding.fault is not None for finding in findings)
     if as_json:

@@ -18,7 +18,7 @@ from stepgym.training.types import Progress
 
 
 class EpisodeProgress:
-    """Shows what is done of what, the time left, and the latest figures. A context manager; `show` is the callback."""
+    """Shows the number of finished episodes, the time left and the latest figures. A context manager; `show` is the callback."""
 
     def __init__(self, *, quiet: bool) -> None:
         console = Console(stderr=True)

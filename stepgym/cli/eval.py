@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -99,11 +100,11 @@ def command(as_json: bool, curve: str | None, widths: str, out: str | None, **gi
 
 
 def _dated_folder(given: dict[str, Any]) -> str:
+    """Return a folder under `runs` that is named by environment, agent and time, and is not there yet."""
     name = given["env_id"].rpartition("/")[2].replace(":", "-")
-    now = datetime.now()
-    return str(
-        Path("runs") / f"eval-{name}-{given['agent'].rpartition(':')[2]}-{now:%Y%m%d-%H%M%S}"
-    )
+    stem = f"eval-{name}-{given['agent'].rpartition(':')[2]}-{datetime.now():%Y%m%d-%H%M%S}"
+    folders = (Path("runs") / f"{stem}{f'-{k}' if k > 1 else ''}" for k in itertools.count(1))
+    return str(next(folder for folder in folders if not folder.exists()))
 
 
 def _evaluate(out: str, as_json: bool, given: dict[str, Any]) -> None:

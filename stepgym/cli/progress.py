@@ -9,5 +9,5 @@ from stepgym.training.types import OnProgress
 
 
 def show_progress(*, every_s: float = 5.0) -> OnProgress:
-    """Return what prints how far a task is: what is done of what, rate, time left, latest figures."""
+    """Return a function that prints a task's progress: items done, rate, time left, latest figures."""
     return progress_lines(lambda line: click.echo(line, err=True), every_s=every_s)

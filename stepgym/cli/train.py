@@ -143,7 +143,7 @@ for _kind, _summary in {
 
 
 def next_command(config: TrainConfig) -> str:
-    """Return the command that measures what was trained, on problems that it was not trained on."""
+    """Return the command that measures the trained model on problems that it was not trained on."""
     out, prefix = config.out, "hf" if config.of_language else "embedded"
     policy, reward_model = f"{prefix}:{out}", None
     if config.kind == TrainerKind.ALPHAZERO:

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepgym.agents import SearchTree, load_search, run_search
-from stepgym.agents.answer_groups import AnswerComparison, AnswerGroups, group_answers, known_groups
+from stepgym.agents.answer_groups import (
+    AnswerComparison,
+    AnswerGroups,
+    group_answers,
+    group_texts,
+    known_groups,
+)
 from stepgym.agents.policies.scripted import ScriptedPolicy
 from stepgym.agents.tree_reuse import subtree
 from stepgym.envs.families.words import SameWord, WordsDomain, WordsVerifier
@@ -140,3 +146,17 @@ def test_a_search_in_a_subtree_counts_the_votes_of_both() -> None:
     assert answers == {None: 5, "ab": 1, "ac": 2, "aB": 2}
     best = load_search("best_of_n", n=5, pick="vote").best(tree)
     assert tree.states[best].answer == "ab", "ab and aB are three votes against two"
+
+
+@given(st.lists(st.sampled_from("aAbBzZ"), max_size=8))
+def test_texts_are_grouped_with_the_first_that_is_the_same(texts: list[str]) -> None:
+    for verifier in (CaseBlind(), Batched(), Keyed()):
+        found = group_texts(texts, AnswerComparison.of(verifier))
+        lower = [text.lower() for text in texts]
+        assert found == [lower.index(text) for text in lower]
+
+
+def test_texts_with_keys_need_no_comparison() -> None:
+    Keyed.compared = 0
+    group_texts(list("abcdefgABCDEFG"), AnswerComparison.of(Keyed()))
+    assert Keyed.compared == 0

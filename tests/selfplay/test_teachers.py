@@ -161,7 +161,7 @@ def test_votes_count_what_the_verifier_calls_the_same(countdowns: list[EpisodeRe
         approved = voted[record.problem_id]
         assert {value(answer) for answer in approved} == {value(approved[0])}
         assert values[value(approved[0])] == max(values.values())
-        assert agreement(record, ENVIRONMENTS.same(record)) == pytest.approx(
+        assert agreement(record, ENVIRONMENTS.comparison(record)) == pytest.approx(
             max(values.values()) / values.total()
         )
     assert max(map(len, voted.values())) > 1
@@ -192,7 +192,7 @@ def test_merging_takes_an_approved_answer_however_a_line_spells_it(
 
 def test_on_sums_every_answer_is_one_of_its_own(episodes: list[EpisodeRecord]) -> None:
     for record in episodes:
-        assert answer_votes(record, ENVIRONMENTS.same(record)) == answer_votes(record)
+        assert answer_votes(record, ENVIRONMENTS.comparison(record)) == answer_votes(record)
         assert all(len(answers) == 1 for answers in answer_votes(record))
 
 

@@ -426,7 +426,7 @@ def test_a_generation_is_measured_on_problems_that_it_never_played(
         return ScriptedPolicy(answers)
 
     monkeypatch.setattr(llm_generation, "_policy", policy)
-    settings = llm_generation.Generation(
+    settings = llm_generation.LlmGenerationConfig(
         out=str(tmp_path / "g"),
         init=model,
         arms=("sft", "unverified"),
@@ -482,7 +482,7 @@ def test_arms_are_trained_in_an_order_of_their_own(
         "train",
         lambda config, progress: inits.append((Path(config.out).name, config.init)),
     )
-    settings = llm_generation.Generation(
+    settings = llm_generation.LlmGenerationConfig(
         out=str(tmp_path), init=model, episodes=4, samples=4, held_out=4, device="cpu"
     )
     for arms in (("dpo", "unverified"), ("sft", "dpo")):

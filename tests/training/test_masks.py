@@ -20,6 +20,7 @@ from stepgym.agents.search.best_of_n import BestOfN
 from stepgym.agents.types import EpisodeRecord, NodeRecord
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Fault, Problem, Status, Verdict
+from stepgym.records.rollouts import tree_advantages
 from stepgym.records.tree import path_to
 from stepgym.training import examples, grpo
 from stepgym.training.embedded_grpo import train_embedded_grpo
@@ -169,6 +170,32 @@ def test_a_step_is_compared_with_its_siblings_at_its_fork() -> None:
         (-0.25, 0.0),
     ]
     assert [path.share for path in paths] == [0.25] * 4
+
+
+def test_masked_samples_do_not_weigh_at_a_fork() -> None:
+    """Two of three samples took the first step; one of these two is undecided, so each step counts once."""
+    first, second = (
+        NodeRecord(parent=0, text="a", visits=2),
+        NodeRecord(parent=0, text="b", visits=1),
+    )
+    ends = [end(1, "correct"), end(1, "undecided"), end(2, "incorrect")]
+    record = record_of([NodeRecord(parent=-1), first, second, *ends])
+    for baseline in Baseline:
+        paths = grpo.learned_paths(record, baseline=baseline, scaled=False)
+        assert [path.advantages for path in paths] == [(0.5, 0.5), (-0.5, -0.5)]
+        assert [path.share for path in paths] == [0.5] * 2
+
+
+@given(trees())
+def test_steps_at_forks_have_the_same_advantages_in_the_trainer_as_in_the_export(
+    record: EpisodeRecord,
+) -> None:
+    exported = tree_advantages(record)
+    parents = [record.nodes[node].parent for node in exported]
+    for path in grpo.learned_paths(record, baseline=Baseline.FORK, scaled=False):
+        for node, advantage in zip(path.nodes, path.advantages, strict=True):
+            if parents.count(record.nodes[node].parent) > 1:
+                assert advantage == exported[node]
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class Patches:
 
     def follow_mock(self):
         """Make every `unittest.mock.patch` carry over; return what stops that."""
-        from unittest import mock  # dear to import, and few tests patch
+        from unittest import mock  # slow to import, and few tests patch
 
         kind = mock._patch
         enter, leave = kind.__enter__, kind.__exit__

@@ -18,7 +18,7 @@ SLOWER = 8
 LEAST_SHARE = 0.1
 """or take this share of the time for all inputs."""
 FLOAT_TOLERANCE = 1e-6
-"""Absolute tolerance where the expected value is a float, or a list or tuple of floats."""
+"""Absolute tolerance if the expected value is a float, or a list or tuple of floats."""
 
 
 def run_reference(
@@ -133,7 +133,7 @@ def same_set(got, expected, args, tolerance):
 
 
 def same_truth(got, expected, args, tolerance):
-    """Something where the reference returns something, else nothing; a boolean must be that boolean."""
+    """Compare truth: a boolean must equal the reference's; any other result but `None` counts as true."""
     return got == bool(expected) if isinstance(got, bool) else (got is not None) == bool(expected)
 
 

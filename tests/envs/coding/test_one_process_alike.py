@@ -325,7 +325,7 @@ UNDECIDED: dict[str, tuple[Case, str]] = {
     "an argument of the tests that is too large": (
         (
             "def f(x): return len(x)\n",
-            "def check(candidate):\n    assert candidate(['x' * 100] * 100_000) == 100_000\n",
+            "def check(candidate):\n    assert candidate(['x' * 100] * 1_000_000) == 1_000_000\n",
             "f",
         ),
         "hand over",

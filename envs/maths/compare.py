@@ -41,6 +41,7 @@ _BEYOND_SCALARS = (
     | frozenset(matrices.UNIT_VECTORS)
 )
 """What a scalar's tree does not hold; a letter of the same name only costs time."""
+_IMAGINARY_LETTERS = frozenset(("j", "I"))
 
 
 class Judge:
@@ -140,12 +141,17 @@ class Judge:
             return bool(a == b)
         if has(a, "dots") or has(b, "dots"):
             return self.patterns(a, b)
-        return self._same_scalars(*_imaginary(a, b))
+        return self._same_scalars(a, b)
 
     def _same_scalars(self, a: Node, b: Node) -> bool | None:
         if self.depth == 1 and _is_name(a) and _is_name(b):
             return a == b  # AB and BA name different things
-        return self.scalars.same(a, b, top=self.depth == 1)
+        found = self.scalars.same(a, b, top=self.depth == 1)
+        if found is False and mentions(_IMAGINARY_LETTERS, a, b):
+            read = _imaginary(a, b)
+            if read != (a, b):
+                return self.scalars.same(*read, top=self.depth == 1)
+        return found
 
     def list_pair(self, a: Node, b: Node) -> bool | None:
         """Two things of which at least one is a list."""
@@ -599,17 +605,14 @@ def _is_name(node: Any) -> bool:
 
 
 def _imaginary(a: Node, b: Node) -> tuple[Node, Node]:
-    """Read an engineer's `j` as the imaginary unit, if the other side has `i` and none has both."""
+    """Read an engineer's `j` or SymPy's `I` as the imaginary unit, if the other side has `i` and none has both."""
     for one, other in ((a, b), (b, a)):
-        if (
-            isinstance(one, tuple)
-            and "j" in symbols(one)
-            and "j" not in symbols(other)
-            and ("k", "i") in walk(other)
-            and ("k", "i") not in walk(one)
-        ):
-            unit: dict[str, Node] = {"j": ("k", "i")}
-            return substitute(a, unit), substitute(b, unit)
+        if ("k", "i") in walk(one) or ("k", "i") not in walk(other):
+            continue
+        for letter in _IMAGINARY_LETTERS:
+            if letter in symbols(one) and letter not in symbols(other):
+                unit: dict[str, Node] = {letter: ("k", "i")}
+                return substitute(a, unit), substitute(b, unit)
     return a, b
 
 

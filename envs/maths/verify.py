@@ -90,28 +90,31 @@ class _Pair:
     This is the boundary: an exception, which is a fault of the verifier, makes this pair UNDECIDED and is logged.
     """
 
+    __slots__ = ("asked", "case", "decision", "given")
+
     def __init__(
         self, reference: str, answer: str, question: str | None, options: MathOptions
     ) -> None:
         self.given = NOT_EXTRACTED
+        self.asked: Adjusted | None = None
+        self.case = Case("", reference, answer, options)
+        """The pair as the question's rules left it."""
         try:
             wanted = extract_answer(reference, kind=REFERENCE).text
             self.given = extract_answer(answer, kind=kind_for(wanted))
-            case = Case(question or "", wanted, self.given.text, options)
-            self.asked = adjust(case) if question else Adjusted(case)
-            case = self.asked.case
-            self.decision = decide(case.reference, case.answer, case.options)
+            self.case = Case(question or "", wanted, self.given.text, options)
+            if question:
+                self.asked = adjust(self.case)
+                self.case = self.asked.case
+            self.decision = decide(self.case.reference, self.case.answer, self.case.options)
         except Exception as error:  # noqa: BLE001 - the boundary
-            self.asked = Adjusted(Case("", reference, answer, options))
+            self.asked, self.case = None, Case("", reference, answer, options)
             self.decision = self._failed(error)
-
-    @property
-    def case(self) -> Case:
-        """The pair as the question's rules left it."""
-        return self.asked.case
 
     def verdict(self) -> Verdict:
         """Return the verdict, after the question's vetoes."""
+        if self.asked is None:
+            return _verdict(self.decision, self.given)
         try:
             return _verdict(_with_question(self.asked, self.decision), self.given)
         except Exception as error:  # noqa: BLE001 - the boundary

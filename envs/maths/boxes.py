@@ -2,7 +2,8 @@ r"""Boxes: `\boxed{..}` and `\fbox{..}` with their contents, and several boxes t
 
 The last box holds the answer. Boxes just before it that only connecting words part from it are parts of the same
 answer. Two boxes or more inside one formula with something else between them (`\frac{\boxed{1}}{\boxed{2}}`) make
-that formula the answer. A sign just before a box belongs to it, and so does a percent sign after it.
+that formula the answer, and so does a box that a formula begins with and goes on after (`\boxed{42} + 1`), or one box
+in a text that is nothing but a formula (`1 + \boxed{42}`). A sign just before a box belongs to it, and so does a percent sign after it.
 """
 
 from __future__ import annotations
@@ -38,9 +39,26 @@ _BARE_CONTENT = re.compile(r"\\[dt]?frac\s?\w\s?\w|\\[A-Za-z]+(?:\{[^{}]*\})*|\w
 _BETWEEN = re.compile(
     r"(?:\s|[$,;.()\[\]&+]|\\[\[\]();,!]|\\quad|\\qquad|and|or|和|或|、|，|\\text\{[^{}]{0,40}\}|\\\\|[a-z]{1,12}\s+and|[A-Za-z](?:_\{?\d\}?)?\s*=)*+\Z"
 )
-_PERCENT_AFTER = re.compile(r"\s{0,4}\$?\s{0,4}(?:percent|pct|\\?%)")
+_PERCENT_AFTER = re.compile(r"\s{0,4}\$?\s{0,4}(?:per[ -]?cent|pct|\\?%)")
 _SIGN_BEFORE = re.compile(r"(?:\A|[\s$=([{,:]|\\[(\[])(-|−|\\pm|±)\s{0,2}\Z|(?:\A|\s)(-|−)\$\Z")
 _FACTOR = re.compile(r"[\w.\\{}]+")
+_CONTINUES = re.compile(
+    r"(?:\$|\\[)\]])?(?:\s{0,4}(?:[+\-−×÷/·]|\*(?!\*)|\\(?:cdot|times|div|pm)(?![a-z]))\s{0,4}|\^)\$?"
+    r"(?:\{?\(?\{?\d|\\[dt]?frac|\\sqrt|\\pi(?![a-z])|\{?\(?[A-Za-z](?![A-Za-z]))"
+)
+"""An operator behind a box and the start of its operand."""
+_LEADS_ON = re.compile(
+    r"(?:[\d)}]\s{0,4}(?:[+\-−×÷/·]|\*(?!\*)|\\(?:cdot|times|div|pm)(?![a-z]))\s{0,4}|\\[dt]?frac\{|\d\^\{?)\Z"
+)
+"""An operand and its operator before a box."""
+_SIDE_BEGINS = re.compile(
+    r"(?:\A|[\n=≈:.]|\$|\\[(\[]|\\(?:approx|equiv)|(?<=[A-Za-z]{2})\s)[\s$]{0,4}[-−]?\s?\Z"
+)
+_SIDE_ENDS = re.compile(
+    r"[\n=≈<>]|[.,;!?:](?=\s|\$|\Z)|\\[)\]](?!\s{0,4}[+\-*/])|\\(?:approx|quad|qquad|text)|(?<=\d)\$(?=\s?[A-Za-z(])"
+)
+_CHOICE = re.compile(r"\s?(?:\(?[A-J]\)?\s?\Z|\\text)")
+_PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _BOX_COMMAND = re.compile(r"\\+(?:boxed|fbox|framebox)\s*(?=\{)")
 MAX_BOXES = 21
 """At most so many boxes before the last can be parts of its answer."""
@@ -72,6 +90,12 @@ def find_boxed(text: str, start: int, end: int) -> Boxed | None:
     if last.inner_end == last.end and text[last.inner_start - 1] == "{":
         cut = last.end == len(text.rstrip()) and text[last.end - 1] not in "}$)"
         return Boxed([text[last.inner_start : last.end]], last.inner_start, last.end, cut)
+    if (
+        len(parts) == 1
+        and not _CHOICE.match(text, last.inner_start, last.inner_end)
+        and (formula := _formula_around(text, last, start, end)) is not None
+    ):
+        return formula
     contents = [_signed(text, box) for box in parts]
     contents = [part for part in dict.fromkeys(contents) if part] or [""]
     if len(contents) == 1 and "%" not in contents[0] and _PERCENT_AFTER.match(text, last.end):
@@ -135,6 +159,25 @@ def _signed(text: str, box: Box) -> str:
         return content
     sign = found.group(1) or found.group(2)
     return f"{sign}{content}" if _FACTOR.fullmatch(content) else f"{sign}({content})"
+
+
+def _formula_around(text: str, box: Box, start: int, end: int) -> Boxed | None:
+    """Return the formula that a box is only a term of, without the box command; `None` if the box stands alone."""
+    before = text[max(start, box.start - 60) : box.start]
+    content = text[box.inner_start : box.inner_end].strip()
+    if _CONTINUES.match(text, box.end, end) and _SIDE_BEGINS.search(before):
+        stop = _SIDE_ENDS.search(text, box.end, min(end, box.end + 200))
+        stop_at = stop.start() if stop else min(end, box.end + 200)
+        rest = text[box.end : stop_at].replace("$", " ").strip()
+        if not _PROSE.search(rest):
+            return Boxed([f"({_signed(text, box)}){rest}"], box.inner_start, stop_at)
+        return None
+    if box.start - start > 60 or end - box.end > 60 or not _LEADS_ON.search(before):
+        return None
+    before, after = before.strip().lstrip("$"), text[box.end : end].strip().rstrip("$. ")
+    if any(mark in before + after for mark in "=\n,:") or _PROSE.search(before + after):
+        return None
+    return Boxed([f"{before}({content}){after}"], box.inner_start, box.end)
 
 
 def _shared_formula(text: str, first: int, last: Box) -> Boxed | None:

@@ -122,6 +122,10 @@ _NEGATED_BEFORE = re.compile(
 _OR_AFTER = re.compile(
     r"[$*\\)\]}.,; ]{0,8}or\b(?: (?:maybe|perhaps|possibly|even|is it|it is|else))?[ $*\\(\[]{0,6}\d"
 )
+_COMPUTED_AFTER = re.compile(
+    r"[$*\\)\]} ]{0,8}(?:plus|minus|times|divided by|multiplied by) [ $*\\(\[]{0,6}\d|[$*\\)\]} ]{0,8}(?:squared|cubed|factorial)\b(?!\s\w)",
+    re.IGNORECASE,
+)
 _NEGATED_AFTER = re.compile(
     r"[$*\\)\]}.,; ]{0,8}(?:is|was)(?:n['’]t| not| wrong| incorrect| false| never)\b", re.IGNORECASE
 )
@@ -132,6 +136,7 @@ def negated(text: str, start: int, end: int) -> bool:
     return bool(
         _NEGATED_BEFORE.search(text[max(0, start - 60) : start])
         or _OR_AFTER.match(text, end, min(len(text), end + 40))
+        or _COMPUTED_AFTER.match(text, end, min(len(text), end + 40))
         or _NEGATED_AFTER.match(text, end, min(len(text), end + 40))
     )
 
@@ -142,7 +147,7 @@ _DOUBT = re.compile(
 )
 _CLAUSE_END = re.compile(r"[.!?;:,\n]")
 _OPERATION = re.compile(
-    r"\b(?:plus|minus|times|divided|multiplied|squared|cubed|factorial|modulo|halves|thirds|fourths|fifths|tenths|hundredths|thousandths|tens|twice|half of|or|not|either|maybe|except|than|at least|at most)\b",
+    r"\b(?:plus|minus|times|divided|multiplied|squared|cubed|factorial(?!\s?\()|modulo|halves|thirds|fourths|fifths|tenths|hundredths|thousandths|tens|twice|half of|or|not|either|maybe|except|than|at least|at most)\b",
     re.IGNORECASE,
 )
 

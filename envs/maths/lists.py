@@ -26,13 +26,16 @@ def plain_form(node: Node) -> Node:
         return _plain_list(node)
     if node[0] == "+" and len(node) == 3 and _kind(node[1]) in _SETS and _kind(node[2]) == "-":
         return ("setminus", node[1], node[2][1])
-    if (
-        node[0] == "rel"
-        and node[1] == ("in",)
-        and _kind(node[2][0]) == "group"
-        and _kind(node[2][1]) == "set"
-    ):
-        return node[2][1]  # type: ignore[no-any-return]
+    if node[0] == "rel" and node[1] == ("in",) and _kind(node[2][1]) == "set":
+        element, members = node[2]
+        if _kind(element) == "group":
+            return members  # type: ignore[no-any-return]
+        if _kind(element) == "v" and members[1]:
+            named = tuple(
+                member if member == ("dots",) else ("rel", ("=",), (element, member))
+                for member in parts_of(members)
+            )
+            return named[0] if len(named) == 1 else ("list", "or", named)
     if node[0] in ("rel", "+-", "-+") or has(node, "+-", "-+"):
         branches = spread(node)
         if len(branches) == 1 and node[0] == "rel":

@@ -213,10 +213,13 @@ class ScalarJudge:
         return False
 
     def _constant_left_out(self, a: Node, b: Node) -> bool:
-        """A bare antiderivative in one letter without its constant; a named function with one is a family."""
+        """A bare antiderivative in one letter without its constant; a named function with one is a family.
+
+        The answer may leave out the reference's constant, but may add one only if the options say so.
+        """
         if not self.top:
             return False
-        for whole, other in ((a, b), (b, a)):
+        for whole, other in ((a, b), (b, a)) if self.options.added_constant else ((a, b),):
             rest = families.without_constant(whole)
             if rest is None or families.without_constant(other) is not None:
                 continue

@@ -47,6 +47,8 @@ class MathOptions:
     units_required: bool = False
     """A reference with a unit takes no answer without one."""
     percent: Percent = Percent.REFERENCE
+    added_constant: bool = False
+    """An antiderivative may add `+ C` to a reference without it. The question rule `constant` sets this option."""
     limit_s: float = 1.0
     """CPU seconds that a worker process may use for one pair."""
     batch_limit_s: float = 10.0

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from flint import fmpz_poly
 
@@ -45,6 +45,14 @@ _MAX_LINES = 12
 _MAX_PERIOD = 300
 _MAX_SCALE = 10**7
 _HALF_TURNS = range(-3, 4)
+
+
+class PointGroups(NamedTuple):
+    """Points to compare at, one group for each piece."""
+
+    groups: list[list[Fraction]]
+    complete: bool
+    """Whether equality at all points means that two expressions are equal."""
 
 
 class Unknown(Exception):
@@ -93,7 +101,7 @@ def _agree_along(
 ) -> bool | None:
     one = [substitute(node, dict(fixed)) for node in (a, b)]
     try:
-        groups = _point_groups(one, name, whole)
+        groups, complete = _point_groups(one, name, whole)
     except Unknown:
         return None
     compared = 0
@@ -104,11 +112,11 @@ def _agree_along(
         if None in found and True in found and found.count(True) < min(2, len(found)):
             return None
         compared += found.count(True)
-    return True if compared >= 3 else None
+    return True if compared >= 3 and complete else None
 
 
-def _point_groups(one: list[Node], name: str, whole: bool) -> list[list[Fraction]]:
-    """Points to compare at, one group for each piece."""
+def _point_groups(one: list[Node], name: str, whole: bool) -> PointGroups:
+    """Return the points to compare at."""
     places: set[float] = set()
     for node in one:
         for argument in _kinks(node):
@@ -117,9 +125,10 @@ def _point_groups(one: list[Node], name: str, whole: bool) -> list[list[Fraction
         raise Unknown
     groups = _between(_apart(sorted(places)), whole)
     steps: list[Any] = [n for node in one for n in _stepped(node) if name in symbols(n)]
-    if steps:
-        groups += _over_steps(steps, name, whole)
-    return groups
+    if not steps:
+        return PointGroups(groups, True)
+    over_steps = _over_steps(steps, whole)
+    return PointGroups(groups + over_steps.groups, over_steps.complete)
 
 
 def _apart(places: list[float]) -> list[float]:
@@ -163,8 +172,12 @@ def _fraction(value: float) -> Fraction:
     return Fraction(value)
 
 
-def _over_steps(steps: list[Any], name: str, whole: bool) -> list[list[Fraction]]:
-    """Points beyond the scale of every constant in floors, remainders and divisors; all residues of their period."""
+def _over_steps(steps: list[Any], whole: bool) -> PointGroups:
+    """Points beyond the scale of every constant in floors, remainders and divisors; all residues of their period.
+
+    Several constants can act together at one residue of a period that is too long to go through, as in
+    `floor((n mod 97)(n mod 91)/8640)`. The points then can show a difference, but do not prove that there is none.
+    """
     constants = {abs(part) for node in steps for n in walk(node) for part in _parts(n)} - {0}
     scale = max(constants, default=1)
     if scale > _MAX_SCALE:
@@ -172,21 +185,16 @@ def _over_steps(steps: list[Any], name: str, whole: bool) -> list[list[Fraction]
     near = {k * c + d for c in constants for k in (1, 2, 3) for d in (-1, 0, 1)}
     near |= {k * d for c in constants for d in _divisors(c) for k in (1, 5)}
     near |= {scale * k + d for k in (4, 11) for d in (0, 1, 17)} | set(range(1, 13))
-    if not whole:
-        low = [Fraction(-k, 1) - Fraction(1, 3) for k in (1, 2, scale, 3 * scale, 7 * scale)]
-        return [[Fraction(k) + Fraction(2, 7) for k in sorted(near)], low]
-    if any(n[1] in ("gcd", "lcm") for n in steps) or len(constants) > 1:
+    several = len(constants - {1}) > 1
+    complete = True
+    if several or any(n[1] in ("gcd", "lcm") for n in steps):
         period = math.lcm(*constants)
-        if period > _MAX_PERIOD:
-            if scale > 1_000:
-                raise Unknown
-            return [[Fraction(k) for k in sorted(near) if k > 0], *_residues(_MAX_PERIOD)]
-        return [[Fraction(k) for k in sorted(near) if k > 0], *_residues(period)]
-    return [[Fraction(k) for k in sorted(near) if k > 0]]
-
-
-def _residues(period: int) -> list[list[Fraction]]:
-    return [[Fraction(k) for k in range(1, period + 1)]]
+        complete = period <= _MAX_PERIOD
+        near |= set(range(1, min(period, _MAX_PERIOD) + 1))
+    if whole:
+        return PointGroups([[Fraction(k) for k in sorted(near) if k > 0]], complete)
+    low = [Fraction(-k, 1) - Fraction(1, 3) for k in (1, 2, scale, 3 * scale, 7 * scale)]
+    return PointGroups([[Fraction(k) + Fraction(2, 7) for k in sorted(near)], low], complete)
 
 
 def _parts(node: Any) -> Iterator[int]:

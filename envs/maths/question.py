@@ -50,8 +50,8 @@ _LINES = re.compile(r" ?\n[ \n]*")
 
 _PERCENT = re.compile(r"\b(?:percent(?:age)?|per cent)\b|\\?%", re.IGNORECASE)
 _ASKS_PERCENT = re.compile(
-    r"\b(?:what|which|how many|find|the|as an?|in|nearest|whole)\s+(?:\w+\s+){0,2}percent(?:age)?s?\b|"
-    r"\bexpress(?:ed)?\b[^.?!]{0,60}\bpercent",
+    r"\b(?:what|which|how many|find|the|as an?|in|nearest|whole)\s+(?:\w+\s+){0,2}per ?cent(?:age)?s?\b|"
+    r"\bexpress(?:ed)?\b[^.?!]{0,60}\bper ?cent",
     re.IGNORECASE,
 )
 _ASKING = re.compile(
@@ -118,6 +118,11 @@ _INTEGRATION = re.compile(
     r"\\int|∫|integra|antiderivative|primitive|differential equation|anti-derivative|indefinite|dy/dx|\\frac\{d",
     re.IGNORECASE,
 )
+_INDEFINITE = re.compile(
+    r"(?:\\int|∫)(?!\s*(?:\\limits)?\s*_)|antiderivative|anti-derivative|primitive|indefinite",
+    re.IGNORECASE,
+)
+"""An integral without bounds, or its name."""
 _GENERAL = re.compile(
     r"\b(?:general|most general|all)\s+(?:\w+\s+)?(?:antiderivatives?|solutions?|integrals?)\b|\bfamily of\b",
     re.IGNORECASE,
@@ -176,6 +181,13 @@ def _percent(case: Case) -> Case | None:
     if _ASKS_FRACTION.search(case.question) and not _PERCENT.search(case.question):
         return case._replace(options=replace(case.options, percent=Percent.EXACT))
     return None
+
+
+def _constant(case: Case) -> Case | None:
+    """An answer to an indefinite integral may add a constant that the reference lacks."""
+    if not _INDEFINITE.search(case.question):
+        return None
+    return case._replace(options=replace(case.options, added_constant=True))
 
 
 def asked_places(question: str) -> int | None:
@@ -381,6 +393,7 @@ BEFORE: Mapping[str, Callable[[Case], Case | None]] = {
     "choices": _choices,
     "variable": _variable,
     "percent": _percent,
+    "constant": _constant,
     "rounding": _rounding,
     "order": _order,
     "form": _form,

@@ -206,12 +206,25 @@ _EATEN = {
 _EATEN_START = re.compile("|".join(f"{c}(?=(?:{rest}))" for c, (_, rest) in _EATEN.items()))
 
 
+PERCENT_WORDS = re.compile(
+    r"(?<![^\W\d_])(?:per(?:[\s~]|-|\\ )?cent|prozent|por[\s~]?cien(?:to)?|por[\s~]?cento|pour[\s~-]?cent|per[\s~]?cento)(?![^\W\d_])",
+    re.IGNORECASE,
+)
+"""Spellings of `percent` that are more than one word, or of another language."""
+_FEET_AND_INCHES = re.compile(r"\s*(\d+)'\s?(\d+(?:\.\d+)?)(?:''|\")?\s*\Z")
+"""`6'2"`, alone: behind degrees, the same signs are minutes and seconds of arc."""
+
+
 def plain(text: str) -> str:
     """Spell `text` in ASCII LaTeX: unicode signs, full-width forms, doubled backslashes, runs under a brace."""
     if not text.isprintable():
         text = _EATEN_START.sub(lambda m: "\\" + _EATEN[m.group()][0], text)
     if not text.isascii():
         text = _from_unicode(text)
+    if "ent" in text or "ENT" in text or "cien" in text:
+        text = PERCENT_WORDS.sub("percent", text)
+    if "'" in text and (height := _FEET_AND_INCHES.match(text)) is not None:
+        text = f"{height.group(1)} feet {height.group(2)} inches"
     if "C" in text and "^" in text:
         text = _COMBINATIONS.sub(r"\\binom{\1}{\2}", text)
     if ("[" in text or "]" in text) and "," in text and _turns_brackets(text):

@@ -10,6 +10,32 @@ from hypothesis import strategies as st
 from stepgym.envs.maths import extract_answer, same_answer, verify_answer
 from stepgym.envs.types import Status
 
+NUMBERS = st.integers(2, 10**6)
+
+
+@given(NUMBERS, st.sampled_from(["%", "\\%", " percent", " per cent", " Per-cent", " Prozent"]))
+def test_a_percentage_is_no_bare_number(n: int, sign: str) -> None:
+    assert not verify_answer(f"{n}{sign}", reference=str(n)).correct
+    assert not verify_answer(f"It is {n}{sign}.", reference=str(n)).correct
+    assert verify_answer(f"{n}{sign}", reference=f"{n}\\%").correct
+
+
+@given(NUMBERS, st.sampled_from(["+", "-", "\\cdot", "/", "^"]), st.integers(2, 9))
+def test_a_box_with_an_operator_behind_it_is_no_answer_alone(n: int, sign: str, k: int) -> None:
+    for text in ("\\boxed{{{}}} {} {}", "It is $\\boxed{{{}}}{}{}$.", "$x = \\boxed{{{}}}{}{}$"):
+        assert not verify_answer(
+            text.format(n, sign, k).replace(" ^ ", "^"), reference=str(n)
+        ).correct
+
+
+@given(st.sampled_from(["x^2", "x^3-x", "\\sin x", "e^x"]), st.sampled_from(["C", "c", "K", "C_1"]))
+def test_a_constant_is_added_only_to_an_indefinite_integral(f: str, c: str) -> None:
+    added = f"{f} + {c}"
+    assert not verify_answer(added, reference=f).correct
+    assert not verify_answer(added, reference=f, question="Simplify the sum.").correct
+    assert verify_answer(added, reference=f, question="Find an antiderivative.").correct
+
+
 Tree = tuple[object, ...] | int | str
 LATEX, PYTHON, UNICODE = "latex", "python", "unicode"
 

@@ -46,6 +46,15 @@ def test_a_common_divisor_is_compared_at_every_residue(k: int, prime: int) -> No
     differs(f"\\gcd(n, {k * prime})", f"\\gcd(n, {k})")
 
 
+@given(st.integers(13, 300), st.integers(13, 300), st.sampled_from(["n", "x"]))
+@settings(max_examples=20, deadline=None)
+def test_a_difference_at_one_residue_of_a_joint_period_is_no_equality(
+    p: int, q: int, n: str
+) -> None:
+    together = f"({n} \\bmod {p})({n} \\bmod {q})"
+    differs(f"{n} + \\lfloor {together}/{p - 1}/{q - 1} \\rfloor", n)
+
+
 EQUAL = [
     ("|x-1|+|x+1|", "|1-x|+|1+x|"),
     ("\\max(x,y)", "\\frac{x+y+|x-y|}{2}"),

@@ -36,7 +36,9 @@ class LocalSolution:
             except SystemExit as ending:
                 if ending.code not in (None, 0):
                     self._break(ending)
-            except BaseException as error:
+            except (
+                BaseException
+            ) as error:  # whatever a solution raises while it loads is its own fault
                 self._break(error)
 
     def _break(self, error):

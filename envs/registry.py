@@ -132,6 +132,12 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
         "file=PATH of APPS, TACO or PRIME; otherwise a few examples",
     ),
     EnvironmentCard(
+        "stepgym/Repo-v0",
+        "stepgym.envs.coding.repo.problems:make",
+        None,
+        "file=PATH with files, prompt, tests; otherwise three that ship with the package",
+    ),
+    EnvironmentCard(
         "stepgym/Mixture-v0",
         "stepgym.envs.mixture:make",
         None,

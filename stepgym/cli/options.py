@@ -37,7 +37,7 @@ def setting(text: str) -> tuple[str, Any]:
         return name, value
 
 
-class NameOf(click.ParamType):
+class NameOf(click.types.StringParamType):
     """A name of a registry, which the shell completes; any other text is left to the registry to refuse."""
 
     name = "name"

@@ -41,6 +41,7 @@ from stepgym.cli.options import (
 from stepgym.envs.registry import full_id, load_env
 from stepgym.plugins.errors import UserError
 from stepgym.records.accuracy import Accuracy, accuracy, by_member
+from stepgym.records.atomic import make_room, write_whole
 from stepgym.records.run_folder import read_episodes
 from stepgym.records.types import RunBusyError
 from stepgym.selfplay.play import selfplay
@@ -106,6 +107,7 @@ def command(
             raise click.UsageError(f"--curve measures one environment, not {', '.join(names)}")
         with user_errors():
             _prepare_curve(given)
+            make_room(Path(f"{_without_suffix(curve)}.json"))
             limit = budget(given)
             with open_run({**given, "env_id": names[0]}) as run:
                 _curve(curve, read_widths(widths), as_json, limit, run)
@@ -339,10 +341,9 @@ def _curve(out: str, widths: list[int], as_json: bool, limit: Any, run: dict[str
         see_verdicts=run["see_verdicts"],
         progress=None if as_json else _print_point,
     )
-    target = Path(out).with_suffix("") if out.endswith((".png", ".json")) else Path(out)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target = _without_suffix(out)
     result = curve.as_json()
-    Path(f"{target}.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+    write_whole(Path(f"{target}.json"), json.dumps(result, indent=1))
     draw_curve(curve, f"{target}.png")
     if as_json:
         click.echo(json.dumps(result))
@@ -350,6 +351,10 @@ def _curve(out: str, widths: list[int], as_json: bool, limit: Any, run: dict[str
     for warning in curve.warnings:
         click.secho(f"warning: {warning}", fg="yellow")
     click.echo(f"{target}.png, {target}.json")
+
+
+def _without_suffix(out: str) -> Path:
+    return Path(out).with_suffix("") if out.endswith((".png", ".json")) else Path(out)
 
 
 def _print_point(point: Any) -> None:

@@ -5,6 +5,7 @@ Command files import at their top, except for modules that import torch: `--help
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,18 @@ from stepgym.sandbox.types import SandboxError
 from stepgym.training.types import LossNotFinite
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+BAD_PATH = (
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+)
 
 
 def setting(text: str) -> tuple[str, Any]:
@@ -244,12 +257,22 @@ def stop_if_all_failed(folder: str) -> None:
 def user_errors() -> Iterator[None]:
     """Turn a user's mistake (a name, a setting, a file, a missing package) into its message and exit status 2.
 
-    Any other exception is a bug and keeps its traceback.
+    A full disk is exit status 1, because the command was right. Any other exception is a bug and keeps its traceback.
     """
     try:
         yield
     except (UserError, SandboxError, FileNotFoundError) as error:
         raise click.UsageError(str(error)) from error
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            where = f" ({error.filename})" if error.filename else ""
+            raise click.ClickException(
+                f"{error.strerror}{where}; make room and run the same command again: "
+                "episodes that were finished before are kept"
+            ) from error
+        if error.errno in BAD_PATH:
+            raise click.UsageError(f"{error.filename}: {error.strerror}") from error
+        raise
     except ImportError as error:
         if (error.name or "").partition(".")[0] == "stepgym":
             raise

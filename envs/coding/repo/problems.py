@@ -18,7 +18,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Unpack, cast
 
-from stepgym.envs.coding.code_set import CodeOptions, CodeSet, left_out
+from stepgym.envs.coding.code_set import CodeOptions, code_set, left_out
 from stepgym.envs.coding.repo.domain import REPO_LIMITS, RepoDomain
 from stepgym.envs.coding.repo.folder import (
     Folder,
@@ -145,7 +145,7 @@ def make(
         with as_file(files("stepgym.envs.coding.repo") / "examples.jsonl") as shipped:
             rows = read_rows(shipped)
     name = NAME if file is None else f"{NAME}/{Path(file).name}"
-    problems = CodeSet(name, tuple(repo_problem(row, i, name) for i, row in enumerate(rows)))
+    problems = code_set(name, rows, repo_problem)
     if options.pop("tools", True) not in (True, "python"):
         raise SettingError(f"{NAME} needs its tools: only tools='python' is possible")
     sandbox, strict = options.pop("sandbox", "auto"), options.pop("strict", False)

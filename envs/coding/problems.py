@@ -107,10 +107,13 @@ def make_humaneval(
     *,
     level: None = None,
     seed: int = 0,
+    file: str | Path | None = None,
     instructions: str = INSTRUCTIONS,
     **options: Unpack[CodeOptions],
 ) -> ReasoningEnv:
-    """Make `stepgym/HumanEval-v0`. `sandbox` grades the answers and runs the policy's tool calls."""
+    """Make `stepgym/HumanEval-v0`: the problems of the package, or of a file such as one of HumanEval-X."""
+    if file is not None:
+        return code_env(code_problems(file, instructions=instructions), **options)
     return code_env(humaneval_problems(instructions=instructions), **options)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from stepgym.agents.policies.scripted import ScriptedPolicy
 from stepgym.envs.benchmarks.livecodebench import decode_tests
 from stepgym.envs.coding.problems import code_problems
 from stepgym.envs.coding.verifier import CodingVerifier
@@ -18,7 +19,10 @@ from stepgym.envs.registry import load_env
 from stepgym.envs.rows import DataFileError, read_rows
 from stepgym.envs.validation import constant_answer, validate
 from stepgym.plugins.errors import UserError
+from stepgym.records.reverify import reverify
+from stepgym.records.run_folder import read_episodes
 from stepgym.sandbox.types import Sandbox
+from stepgym.selfplay import selfplay
 
 IDS = ["MBPP", "HumanEvalPlus", "MBPPPlus", "CRUXEval", "LiveCodeBench", "APPS"]
 
@@ -230,15 +234,39 @@ def test_validation_lists_what_to_leave_out_and_the_run_leaves_it_out(
         "code": "def f(x):\n    return None",
     }
     path, report = tmp_path / "rows.jsonl", tmp_path / "report.json"
-    path.write_text("\n".join(map(json.dumps, [good, bad, weak])))
+    path.write_text("\n".join(map(json.dumps, [bad, good, weak])))
     found = validate(load_env("MBPP-v0", file=path, sandbox=local_sandbox))
+    assert [use.id for use in found.uses] == [f"stepgym/MBPP-v0/{n}" for n in (2, 1, 3)]
+    assert all(0 < use.share < 0.5 and use.memory_mib > 1 for use in found.uses), found.uses
+    assert found.near_limit == []
     assert (found.problems, found.reference_correct, found.constant_correct) == (3, 2, 1)
     assert found.leave_out == ["stepgym/MBPP-v0/2", "stepgym/MBPP-v0/3"]
     report.write_text(json.dumps(found.row()))
     env = load_env("MBPP-v0", file=path, sandbox=local_sandbox, leave_out=str(report))
     assert [env.problems[i].id for i in range(len(env.problems))] == ["stepgym/MBPP-v0/1"]
+    answers = ScriptedPolicy({(): ["```python\ndef f(x):\n    return x\n```"]})
+    folder = tmp_path / "run"
+    options = {"file": str(path), "sandbox": "local", "leave_out": str(report)}
+    selfplay("MBPP-v0", out=folder, policy=answers, agent="greedy", episodes=1, env_options=options)
+    assert [record.verdict for record in read_episodes(folder)] == ["correct"]
+    assert reverify(folder).changed == {}, "the run finds its problem again"
     with pytest.raises(UserError, match="no problem 'x'"):
         load_env("MBPP-v0", file=path, leave_out=["x"])
+    with pytest.raises(UserError, match="procedural"):
+        load_env("Fractions-v0", leave_out=["x"])
+
+
+def test_a_reference_near_its_limit_is_listed_and_kept(
+    local_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    code = "def f(x):\n    block = bytearray(b'1') * (300 << 20)\n    return x"
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        json.dumps({"task_id": 1, "text": "q", "code": code, "test_list": ["assert f(1) == 1"]})
+    )
+    found = validate(load_env("MBPP-v0", file=path, sandbox=local_sandbox), repeats=1)
+    assert found.near_limit == ["stepgym/MBPP-v0/1"] and found.leave_out == []
+    assert found.uses[0].memory_mib > 300
 
 
 def test_mathematics_is_validated_too() -> None:

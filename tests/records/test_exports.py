@@ -21,36 +21,8 @@ from stepgym.records.rows.tokens import IGNORED
 from stepgym.records.run_folder import RunFolder
 from stepgym.records.types import Advantage, ExportFormat, RecordError, RunConfig, TextLayout
 
-#              0 root
-#        1 "2 * 3"          4 "2 + 3"
-#     2 ok      3 wrong        5 wrong        6 undecided (below 4)
-TREE = EpisodeRecord(
-    env_id="stepgym/Countdown-v0",
-    problem_id="p0",
-    level=1,
-    seed=0,
-    index=0,
-    prompt="Make 10.",
-    reference="10",
-    nodes=(
-        NodeRecord(parent=-1),
-        NodeRecord(parent=0, text="<think>try 6</think>2 * 3", reply="left: 4 6", value=0.5),
-        NodeRecord(
-            parent=1, text="6 + 4", status="ended", answer="10", verdict="correct", value=1.0
-        ),
-        NodeRecord(parent=1, text="6 * 4", status="ended", answer="24", verdict="incorrect"),
-        NodeRecord(parent=0, text="2 + 3", value=0.2, step_verdict="incorrect"),
-        NodeRecord(parent=4, text="5 + 4", status="ended", answer="9", verdict="incorrect"),
-        NodeRecord(parent=4, text="5 ? 4", status="ended", answer="?", verdict="undecided"),
-    ),
-    path=(0, 1, 2),
-    answer="10",
-    verdict="correct",
-    score=1.0,
-)
-TREE = replace(
-    TREE, nodes=tuple(replace(node, end="answered") if node.answer else node for node in TREE.nodes)
-)
+from .trees import TREE
+
 CONFIG = RunConfig(env_id="stepgym/Countdown-v0", agent="mcts", policy="scripted")
 TEXT_LAYOUTS = [TextLayout.CHAT, TextLayout.PLAIN]
 

@@ -176,6 +176,12 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
         "https://artofproblemsolving.com/wiki/index.php/AIME_Problems_and_Solutions",
     ),
     EnvironmentCard(
+        "stepgym/Repo-v0",
+        "stepgym.envs.coding.repo.problems:make",
+        None,
+        "file=PATH with files, prompt, tests; otherwise three that ship with the package",
+    ),
+    EnvironmentCard(
         "stepgym/Mixture-v0",
         "stepgym.envs.mixture:make",
         None,

@@ -25,7 +25,7 @@ PROCEDURAL = 200
 """So many problems of a set without end are validated if no number is given."""
 NEAR = 0.5
 """The part of a limit from which on a reference is near it."""
-MISSING = re.compile(r"(?:package|module) '([\w.]+)'")
+MISSING = re.compile(r"(?:package|module|header|library) '([\w./+-]+)'")
 
 
 @dataclass(frozen=True, slots=True)

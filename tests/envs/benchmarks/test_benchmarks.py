@@ -17,11 +17,13 @@ from stepgym.envs.coding.problems import code_problems
 from stepgym.envs.coding.verifier import CodingVerifier
 from stepgym.envs.registry import load_env
 from stepgym.envs.rows import DataFileError, read_rows
+from stepgym.envs.types import Step
 from stepgym.envs.validation import constant_answer, validate
 from stepgym.plugins.errors import UserError
+from stepgym.plugins.settings import SettingError
 from stepgym.records.reverify import reverify
 from stepgym.records.run_folder import read_episodes
-from stepgym.sandbox.types import Sandbox
+from stepgym.sandbox.types import Sandbox, SandboxError
 from stepgym.selfplay import selfplay
 
 IDS = ["MBPP", "HumanEvalPlus", "MBPPPlus", "CRUXEval", "LiveCodeBench", "APPS"]
@@ -62,6 +64,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "task_id": "BigCodeBench/0",
         "complete_prompt": "import json\ndef task_func(path):\n    '''Read a JSON file.'''\n",
         "canonical_solution": "    with open(path) as stream:\n        return json.load(stream)\n",
+        "libs": "['json', 'os.path']",
         "test": "import json, os, tempfile, unittest\nclass TestCases(unittest.TestCase):\n"
         "    def test_a(self):\n        path = os.path.join(tempfile.mkdtemp(), 'a.json')\n"
         "        with open(path, 'w') as s: json.dump([1], s)\n"
@@ -315,3 +318,36 @@ def test_published_references_verify(local_sandbox: Sandbox, file: str) -> None:
     found = validate(load_env(env_id, file=path, sandbox=local_sandbox), repeats=1)
     assert found.reference_correct >= least, found.findings[:5]
     assert found.empty_correct == found.constant_correct == 0
+
+
+def test_packages_of_tasks_are_carried_and_missing_ones_are_named(tmp_path: Path) -> None:
+    pytest.importorskip("sympy")
+    row = {
+        "prompt": "Write f(n), the n-th prime.",
+        "entry_point": "f",
+        "solution": "import sympy\ndef f(n): return int(sympy.prime(n))",
+        "tests": "import sympy\ndef check(candidate):\n    assert candidate(5) == 11 and sympy.isprime(candidate(9))\n",
+    }
+    path = tmp_path / "rows.jsonl"
+    rows = [{**row, "packages": packages} for packages in (["sympy>=1.0"], "no-such-thing,sympy")]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    env = load_env("Code-v0", file=path, sandbox="local")
+    try:
+        found = validate(env, repeats=1)
+        [state] = env.domain.advance(
+            [env.domain.initial(env.problems[0])],
+            [Step("<tool_call>import sympy; sympy.prime(3)</tool_call>")],
+        )
+    finally:
+        env.close()
+    assert (found.reference_correct, found.reference_undecided) == (1, 1), found
+    assert found.missing_packages == ["no-such-thing"]
+    assert "5" in state.steps[-1].reply
+
+
+def test_packages_of_an_environment_are_asked_of_its_own_sandbox(local_sandbox: Sandbox) -> None:
+    with pytest.raises(SandboxError, match="no-such-thing"):
+        env = load_env("MBPP-v0", sandbox="local", packages="no-such-thing")
+        env.verifier.verify([env.problems[0]], [env.problems[0].reference])
+    with pytest.raises(SettingError, match="open yours with packages"):
+        load_env("MBPP-v0", sandbox=local_sandbox, packages=["sympy"])

@@ -182,6 +182,31 @@ FAULTS = [  # why, solution, tests, entry point, verdict, a word of the reason
         Status.UNDECIDED,
         "'helpers'",
     ),
+    (
+        "a test that looks inside is undecided, if that statement fails",
+        "def add(a, b):\n    try: 1 / 0\n    except ArithmeticError as e: raise ValueError(a) from e\n",
+        "def check(candidate):\n    try:\n        candidate(1, 2)\n    except ValueError as e:\n"
+        "        assert e.__cause__ is not None\n",
+        "add",
+        Status.UNDECIDED,
+        "__cause__",
+    ),
+    (
+        "and incorrect, if another one fails",
+        "def add(a, b): return 0\n",
+        "import inspect\ndef check(candidate):\n    assert candidate(1, 2) == 3\n    assert inspect.getsource(candidate)\n",
+        "add",
+        Status.INCORRECT,
+        "AssertionError",
+    ),
+    (
+        "a class derived from the solution's is undecided",
+        "class A:\n    pass\n",
+        "import solution\nclass B(solution.A): pass\ndef test_a(): assert B()\n",
+        "A",
+        Status.UNDECIDED,
+        "derive a class",
+    ),
     ("or dies", "import os\ndef add(a, b): os.abort()\n", CHECK, "add", Status.INCORRECT, "killed"),
     (
         "or fills the memory",

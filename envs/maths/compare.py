@@ -7,7 +7,7 @@ most expensive rung that was needed. The rules are symmetric unless an option or
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 from stepgym.envs.maths import ellipsis, lists, matrices, realsets, relations
@@ -195,8 +195,24 @@ class Judge:
         ):
             return False
         same_length = _kind(a) == _kind(b) == "list" and len(p_items) == len(q_items)
-        counted = same_length or (_kind(a) == "list" and _repeats(p_items))
+        counted = same_length or (_kind(a) == "list" and self._repeats(p_items, a[1] == "or"))
         return self.unordered(p_items, q_items, counted=counted)
+
+    def _repeats(self, items: Sequence[Node], alternatives: bool) -> bool:
+        """Whether a list holds some value more than once, so that its repetitions count: prime factors.
+
+        Alternatives are ways of writing one value (`3/4 or 0.75`) unless they are written alike.
+        """
+        if alternatives:
+            return len(set(items)) < len(items)
+        values = lists.exact_values(items) or items
+        if len(set(values)) < len(items):
+            return True
+        return (
+            values is items
+            and len(items) <= _MAX_PAIRED
+            and any(self.same(x, y) for x, y in combinations(items, 2))
+        )
 
     def _system_against(self, one: lists.System, whole: Any, swapped: bool) -> bool | None:
         """Named values against a bare tuple or a list in the same order."""
@@ -587,12 +603,9 @@ class Judge:
 
 
 _ORDERINGS = frozenset(("<", ">", "<=", ">=", "!="))
+_MAX_PAIRED = 12
+"""Members of a longer list are compared with each other only if they are rational."""
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
-
-
-def _repeats(items: Sequence[Node]) -> bool:
-    """Whether a list names some item more than once, so that its repetitions count: prime factors."""
-    return len(set(items)) < len(items)
 
 
 def _is_name(node: Any) -> bool:

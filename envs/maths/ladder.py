@@ -15,6 +15,7 @@ from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.effort import STEPS, TooMuchWork, limited_to
 from stepgym.envs.maths.measures import LastRung
 from stepgym.envs.maths.options import MathOptions
+from stepgym.envs.maths.quantities import written
 from stepgym.envs.maths.reading import Reading, quick_decimal, quick_number, read
 from stepgym.envs.maths.simplified import fault
 from stepgym.envs.maths.textual import compare_texts
@@ -39,8 +40,10 @@ _BLANK = re.compile(r"[\s$]|\\[,;:!]")
 _LOOSE = re.compile(r" (?![\w.])|(?<![\w.]) ")
 _THOUSANDS = re.compile(r"\d,[1-9]\d{2}(?!\d)")
 """What may be a list as well as one number; no list is written `1,000`."""
-_DECIMAL_COMMA = re.compile(r"\s*-?(?:\d{4,},\d{1,2}|0,\d{3,})\s*\Z")
+_DECIMAL_COMMA = re.compile(r"[\s$]*-?(?:\d{4,},\d{1,2}|0,\d{3,}|\d{1,3},0[1-9])[\s$]*\Z")
 """A decimal comma that can be nothing else: not `0,5` or `3,14`, which are lists as well."""
+_SHORT_COMMA = re.compile(r"[\s$]*-?\d{1,3},(?:\d{1,2}|\d{4,9})[\s$]*\Z")
+"""What is a decimal comma if the reference is a decimal."""
 MAX_TEXT = 250_000
 
 
@@ -127,7 +130,11 @@ def _compare(
                     and judge.same(x, y)
                 ):
                     found = True
-            if found is False and (_DECIMAL_COMMA.match(reference) or _DECIMAL_COMMA.match(answer)):
+            if found is False and (
+                _DECIMAL_COMMA.match(reference)
+                or _DECIMAL_COMMA.match(answer)
+                or (written(wanted.node) is not None and _SHORT_COMMA.match(answer))
+            ):
                 x, y = read(reference.replace(",", ".")).node, read(answer.replace(",", ".")).node
                 found = x is not None and y is not None and judge.same(x, y)
     except RecursionError:

@@ -138,12 +138,12 @@ class ScalarJudge:
             p, q = families.name_constants(a), families.name_constants(b)
             if (p, q) != (a, b) and same_scalar(p, q, self.rng).equal:
                 return True
-            called_alike = families.rename_constants(a, b)
+            renamed = families.rename_constants(a, b, any_name=self.options.any_constant)
             if (
-                called_alike is not None
+                renamed
                 and _are_arbitrary(a, symbols(a) - symbols(b))
                 and _are_arbitrary(b, symbols(b) - symbols(a))
-                and same_scalar(a, called_alike, self.rng).equal
+                and any(same_scalar(a, called_alike, self.rng).equal for called_alike in renamed)
             ):
                 return True
             return self._up_to_constant(a, b) or self._constant_left_out(a, b)

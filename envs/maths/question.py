@@ -123,6 +123,10 @@ _INDEFINITE = re.compile(
     re.IGNORECASE,
 )
 """An integral without bounds, or its name."""
+_DIFFERENTIAL = re.compile(
+    r"differential equation|\bgeneral solution\b|\\frac\s?\{d\^?\{?2?\}?\s?\w?\}|\bd[yxu]\s?/\s?d[xt]\b|\b[yxu]\s?(?:'|\^\{?\\prime)",
+    re.IGNORECASE,
+)
 _GENERAL = re.compile(
     r"\b(?:general|most general|all)\s+(?:\w+\s+)?(?:antiderivatives?|solutions?|integrals?)\b|\bfamily of\b",
     re.IGNORECASE,
@@ -184,10 +188,15 @@ def _percent(case: Case) -> Case | None:
 
 
 def _constant(case: Case) -> Case | None:
-    """An answer to an indefinite integral may add a constant that the reference lacks."""
-    if not _INDEFINITE.search(case.question):
-        return None
-    return case._replace(options=replace(case.options, added_constant=True))
+    """An answer to an indefinite integral may add a constant that the reference lacks.
+
+    There and in the solution of a differential equation, the constants may have any names.
+    """
+    if _INDEFINITE.search(case.question):
+        return case._replace(options=replace(case.options, added_constant=True, any_constant=True))
+    if _DIFFERENTIAL.search(case.question):
+        return case._replace(options=replace(case.options, any_constant=True))
+    return None
 
 
 def asked_places(question: str) -> int | None:

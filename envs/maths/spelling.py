@@ -211,6 +211,32 @@ PERCENT_WORDS = re.compile(
     re.IGNORECASE,
 )
 """Spellings of `percent` that are more than one word, or of another language."""
+PART_WORDS = re.compile(
+    r"(?<![^\W\d_])(?:(per[\s~-]?mill?e?)|(basis[\s~-]points?|bps))(?![^\W\d_])|(‰)", re.IGNORECASE
+)
+"""Names of a thousandth and of a hundredth of a percent."""
+_AFTER = re.compile(
+    rf"(?:\s|[$}}]|\\[)\]~]){{0,5}}(?:\\(?:text|mathrm|mbox)\s?\{{\s{{0,3}})?(?:{PERCENT_WORDS.pattern}|\\?%|pct\b|"
+    rf"{PART_WORDS.pattern}|(?P<scale>hundred|thousand|million|billion|trillion|dozen)\b)",
+    re.IGNORECASE,
+)
+
+
+def scale_after(text: str, position: int) -> str:
+    """Return the percent sign or the word such as `thousand` that stands behind a number, or nothing."""
+    match = _AFTER.match(text, position)
+    if match is None:
+        return ""
+    if match["scale"]:
+        return f"\\text{{ {match['scale'].lower()}}}"
+    thousandth, hundredth_of_percent, sign = match.groups()[:3]
+    return " permille" if thousandth or sign else " basispoints" if hundredth_of_percent else "\\%"
+
+
+def _part(match: re.Match[str]) -> str:
+    return " basispoints " if match.group(2) else " permille "
+
+
 _FEET_AND_INCHES = re.compile(r"\s*(\d+)'\s?(\d+(?:\.\d+)?)(?:''|\")?\s*\Z")
 """`6'2"`, alone: behind degrees, the same signs are minutes and seconds of arc."""
 
@@ -223,6 +249,8 @@ def plain(text: str) -> str:
         text = _from_unicode(text)
     if "ent" in text or "ENT" in text or "cien" in text:
         text = PERCENT_WORDS.sub("percent", text)
+    if "mil" in text or "basis" in text or "bps" in text or "‰" in text:
+        text = PART_WORDS.sub(_part, text)
     if "'" in text and (height := _FEET_AND_INCHES.match(text)) is not None:
         text = f"{height.group(1)} feet {height.group(2)} inches"
     if "C" in text and "^" in text:

@@ -89,6 +89,8 @@ speed mph 1: mph
         ("trillion", 10**12),
     ):
         table[name] = Unit(Fraction(count), ())
+    table["permille"] = Unit(Fraction(1, 1000), ())
+    table["basispoints"] = Unit(Fraction(1, 10_000), ())
     table["mph"] = Unit(Fraction(1609344, 1000 * 3600), (("length", 1), ("time", -1)))
     for name in ("kmh", "kph"):
         table[name] = Unit(Fraction(1000, 3600), (("length", 1), ("time", -1)))

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from itertools import combinations, pairwise
 from typing import Any
 
-from stepgym.envs.maths import ellipsis, lists, matrices, realsets, relations
+from stepgym.envs.maths import ellipsis, lists, matrices, quantities, realsets, relations
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.effort import spend
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.measures import LastRung, ScalarJudge
 from stepgym.envs.maths.options import MathOptions
-from stepgym.envs.maths.tree import Node, has, mentions, substitute, symbols, walk
+from stepgym.envs.maths.tree import INF, Node, has, mentions, substitute, symbols, walk
 
 _COLLECTIONS = frozenset(
     (
@@ -93,7 +93,7 @@ class Judge:
         kind_a = a[0] if isinstance(a, tuple) else ""
         kind_b = b[0] if isinstance(b, tuple) else ""
         if kind_a == "text" or kind_b == "text":
-            return bool(a == b)
+            return bool(a == b or (a == ("text", "infinitely many") and b == INF))
         if kind_a == "seq" or kind_b == "seq":
             return self.sequences(a, b)
         if kind_a == "rel" or kind_b == "rel":
@@ -215,7 +215,7 @@ class Judge:
         )
 
     def _system_against(self, one: lists.System, whole: Any, swapped: bool) -> bool | None:
-        """Named values against a bare tuple or a list in the same order."""
+        """Named values against a bare tuple or a list in the same order, or against the one value of all names."""
         if _kind(whole) == "group":
             values = whole[3]
             if whole[1] != "(" or whole[2] != ")" or len(values) != len(one.values):
@@ -225,6 +225,8 @@ class Judge:
             if any(_kind(item) == "rel" for item in items):
                 return None
             values = items
+        elif one.are_one:
+            return self.same(whole, one.values[0]) if swapped else self.same(one.values[0], whole)
         else:
             return None
         if len(values) != len(one.values):
@@ -432,6 +434,8 @@ class Judge:
     def ratios(self, a: Any, b: Any) -> bool | None:
         if isinstance(a, int):
             return False  # an answer of 42 to 1 does not say 42
+        if quantities.written(a) is not None and _kind(b) == "ratio" and len(b[1]) == 2:
+            return self.same(a, ("/", *b[1]))  # 20:3 rounds to 6.67
         first, second = _ratio_parts(a), _ratio_parts(b)
         if first is None or second is None or len(first) != len(second):
             return False
@@ -508,10 +512,11 @@ class Judge:
             return self.same(value, other) if is_a else self.same(other, value)
         tuple_value = lists.tuple_assignment(reference)
         if tuple_value is not None:
+            other = _parameter_renamed(reference[2][0], tuple_value, other)
             return self.same(tuple_value, other) if is_a else self.same(other, tuple_value)
         if set(reference[1]) <= {"=", "~"}:
             if symbols(reference):
-                return False
+                return self._solved_for(reference, other) if is_a else False
             if "~" in reference[1]:
                 return self.approximated(reference, other, is_a)
             closed = reference[2][-1]  # a computation: every equality in it must hold
@@ -529,6 +534,18 @@ class Judge:
         ) or _is_number_set(other):
             return self.real_sets(a, b)
         return False
+
+    def _solved_for(self, equation: Any, value: Node) -> bool | None:
+        """`6/x` answers the equation `xy = 6`: it is linear in the one letter that the value lacks, and gives the value."""
+        missing = symbols(equation) - symbols(value)
+        if equation[1] != ("=",) or len(missing) != 1 or not missing <= _DEPENDENT:
+            return False
+        gap, name = relations.difference(equation), missing.pop()
+        at = [substitute(gap, {name: k}) for k in (0, 1, 2)]
+        slopes = [("+", y, ("-", x)) for x, y in pairwise(at)]
+        if not self.same(*slopes) or self.same(slopes[0], 0) is not False:
+            return False
+        return self.same(("/", ("-", at[0]), slopes[0]), value)
 
     def _zero_product(self, relation: Any, whole: Any) -> bool:
         """`ab = 0` says that `a = 0 or b = 0`, for letters."""
@@ -603,6 +620,8 @@ class Judge:
 
 
 _ORDERINGS = frozenset(("<", ">", "<=", ">=", "!="))
+_DEPENDENT = frozenset("y z w r rho".split())
+"""Letters that a bare expression stands for: `6 - x` is `y`, but `6 - y` is not `x`."""
 _MAX_PAIRED = 12
 """Members of a longer list are compared with each other only if they are rational."""
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
@@ -627,6 +646,15 @@ def _imaginary(a: Node, b: Node) -> tuple[Node, Node]:
                 unit: dict[str, Node] = {letter: ("k", "i")}
                 return substitute(a, unit), substitute(b, unit)
     return a, b
+
+
+def _parameter_renamed(names: Node, value: Node, other: Node) -> Node:
+    """`other` with its one parameter called as that of `(names) = value`: `(3t, 5t)` for `(x, y) = (3k, 5k)`."""
+    ours, theirs = symbols(value) - symbols(names), symbols(other) - symbols(names)
+    if len(ours) == len(theirs) == 1 and ours != theirs:
+        renamed: Node = substitute(other, {theirs.pop(): ("v", ours.pop())})
+        return renamed
+    return other
 
 
 def _kind(node: Node) -> str:

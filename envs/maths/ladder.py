@@ -80,6 +80,8 @@ def decide(
     if texts is not None:
         return Decision(Status.CORRECT if texts else Status.INCORRECT, "text")
     wanted, given = read(reference), read(answer)
+    if wanted.node is None and (cut := reference.rstrip()).endswith("^"):
+        wanted = read(cut.rstrip("^"))  # its exponent, a degree sign, was lost
     if wanted.node is None or given.node is None:
         return _unreadable(wanted, given)
     return _simplified_or(

@@ -16,6 +16,8 @@ from stepgym.envs.maths.tree import Node, has, substitute, symbols, walk
 
 LastRung = Callable[[Node, Node], bool | None]
 _MONEY = (("money", 1),)
+_MIN_CUT_DIGITS = 5
+"""A decimal reference of so many digits may be cut off where it should be rounded."""
 RUNGS = ("text", "structural", "rational", "radical", "modular", "numeric", "symbolic")
 
 
@@ -185,7 +187,11 @@ class ScalarJudge:
             isinstance(value, (int, Fraction)) and quantities.terminates(Fraction(value))
         ):
             return False
-        return bool(abs(value - decimal.value) <= decimal.place / 2)
+        gap = value - decimal.value
+        if abs(gap) <= decimal.place / 2:
+            return True
+        cut = gap if decimal.value > 0 else -gap
+        return wanted is not None and decimal.digits >= _MIN_CUT_DIGITS and 0 < cut < decimal.place
 
     def rounds_to(self, exactly: Node, rounded: Node) -> bool:
         """Whether a written decimal is an exact value to within one unit of its last place."""

@@ -37,6 +37,7 @@ _SIGNS = {
     "≠": "!=",
     "≈": "\\approx ",
     "≡": "\\equiv ",
+    "∀": "\\forall ",
     "∈": "\\in ",
     "∉": "\\notin ",
     "∪": "\\cup ",
@@ -237,6 +238,7 @@ def _part(match: re.Match[str]) -> str:
     return " basispoints " if match.group(2) else " permille "
 
 
+_HTML_SCRIPT = re.compile(r"<su([pb])>([^<>]{1,200})</su\1>")
 _FEET_AND_INCHES = re.compile(r"\s*(\d+)'\s?(\d+(?:\.\d+)?)(?:''|\")?\s*\Z")
 """`6'2"`, alone: behind degrees, the same signs are minutes and seconds of arc."""
 
@@ -253,6 +255,10 @@ def plain(text: str) -> str:
         text = PART_WORDS.sub(_part, text)
     if "'" in text and (height := _FEET_AND_INCHES.match(text)) is not None:
         text = f"{height.group(1)} feet {height.group(2)} inches"
+    if "</su" in text:
+        text = _HTML_SCRIPT.sub(
+            lambda m: f"{'^' if m.group(1) == 'p' else '_'}{{{m.group(2)}}}", text
+        )
     if "C" in text and "^" in text:
         text = _COMBINATIONS.sub(r"\\binom{\1}{\2}", text)
     if ("[" in text or "]" in text) and "," in text and _turns_brackets(text):
@@ -282,6 +288,9 @@ def _turns_brackets(text: str) -> bool:
 
 def _usual_brackets(match: re.Match[str]) -> str:
     opening, inside, closing = match.groups()
+    before = match.string[: match.start()]
+    if sum(before.count(c) for c in "([") != sum(before.count(c) for c in ")]"):
+        return match.group()  # the first bracket closes one before it
     return ("(" if opening == "]" else "[") + inside + (")" if closing == "[" else "]")
 
 

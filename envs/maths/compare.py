@@ -195,7 +195,9 @@ class Judge:
         ):
             return False
         same_length = _kind(a) == _kind(b) == "list" and len(p_items) == len(q_items)
-        counted = same_length or (_kind(a) == "list" and self._repeats(p_items, a[1] == "or"))
+        counted = same_length or (
+            _kind(a) == "list" and self._repeats(p_items, isinstance(a, tuple) and a[1] == "or")
+        )
         return self.unordered(p_items, q_items, counted=counted)
 
     def _repeats(self, items: Sequence[Node], alternatives: bool) -> bool:
@@ -350,10 +352,22 @@ class Judge:
             return True
         p, q = ellipsis.pattern(a), ellipsis.pattern(b)
         if p is None or q is None or p.operator != q.operator:
-            return False if (p is None) is (q is None) else None
+            return self._written_out(a, b)
         if (p.first, p.step) != (q.first, q.step):
             return False
         return self.all_same([(p.body, q.body), (p.last, q.last)])
+
+    def _written_out(self, a: Node, b: Node) -> bool | None:
+        """Two expressions with an ellipsis in each, compared for several lengths of it."""
+        if not (has(a, "dots") and has(b, "dots")):
+            return None
+        pairs = [
+            (ellipsis.written_out(a, length), ellipsis.written_out(b, length))
+            for length in ellipsis.LENGTHS
+        ]
+        if any(p is None or q is None for p, q in pairs):
+            return False
+        return self.all_same(pairs)
 
     def sequences(self, a: Any, b: Any) -> bool | None:
         """Numbers in a row, and lists with the same order."""

@@ -25,6 +25,7 @@ from stepgym.envs.maths.boxes import Boxed, find_boxed
 from stepgym.envs.maths.completions import Visible, from_json, next_question, unfenced, visible
 from stepgym.envs.maths.formulas import find_formulas
 from stepgym.envs.maths.hedges import leads_in_doubt, negated, retraction, says_operation
+from stepgym.envs.maths.labels import labelled
 from stepgym.envs.maths.phrases import COPULAS, Phrase, last_label, last_phrase
 from stepgym.envs.maths.reading import read
 from stepgym.envs.maths.statements import (
@@ -359,7 +360,7 @@ def _is_stated(piece: str, kind: Kind) -> bool:
         return len(piece) > 3
     if kind.is_text and len(piece) < _TEXT_CHARS:
         return False
-    if not has_words(piece):
+    if not has_words(piece) or labelled(piece) is not None:
         return False
     if is_sentence(piece) or says_operation(piece) or word_leads(piece):
         return not _is_date_or_time(piece)

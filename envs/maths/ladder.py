@@ -7,12 +7,14 @@ run the same `decide` with the last rung filled in.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import NamedTuple
 
 from stepgym.envs.maths.bounds import whose_fault
 from stepgym.envs.maths.compare import Judge
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.effort import STEPS, TooMuchWork, limited_to
+from stepgym.envs.maths.labels import contradictory, labelled
 from stepgym.envs.maths.measures import LastRung
 from stepgym.envs.maths.options import MathOptions
 from stepgym.envs.maths.quantities import written
@@ -76,6 +78,10 @@ def decide(
         )
     if squash(reference) == squash(answer) and answer.strip():
         return _simplified_or(_YES_TEXT, reference, answer, options)
+    if (":" in answer or "=" in answer or ":" in reference or "=" in reference) and (
+        found := _by_labels(reference, answer, options, last_rung)
+    ) is not None:
+        return found
     texts = compare_texts(reference, answer)
     if texts is not None:
         return Decision(Status.CORRECT if texts else Status.INCORRECT, "text")
@@ -87,6 +93,36 @@ def decide(
     return _simplified_or(
         _compare(reference, answer, wanted, given, options, last_rung), reference, answer, options
     )
+
+
+def _by_labels(
+    reference: str, answer: str, options: MathOptions, last_rung: LastRung | None
+) -> Decision | None:
+    """Compare values that have labels in words; `None` if neither text consists of such values."""
+    wanted, given = labelled(reference), labelled(answer)
+    if wanted is None and given is None:
+        return None
+    if given is not None and contradictory(given):
+        return Decision(Status.INCORRECT, "structural", "its greatest value is below its least")
+    if wanted is None or given is None:
+        if wanted is not None:
+            options = replace(options, order_matters=True)
+        texts = [
+            text if items is None else ", ".join(value for _, value in items)
+            for text, items in ((reference, wanted), (answer, given))
+        ]
+        return decide(texts[0], texts[1], options, last_rung)
+    by_label = dict(given)
+    if set(by_label) != {label for label, _ in wanted}:
+        if len(wanted) != len(given):
+            return Decision(Status.INCORRECT, "structural", "other labels")
+        by_label = {label: value for (label, _), (_, value) in zip(wanted, given)}
+    found = [decide(value, by_label[label], options, last_rung) for label, value in wanted]
+    for status in (Status.INCORRECT, Status.UNDECIDED):
+        for decision in found:
+            if decision.status is status:
+                return decision
+    return found[0]
 
 
 def squash(text: str) -> str:

@@ -29,6 +29,8 @@ QUESTION_RULES = (
     "restated",
     "choices",
     "unit",
+    "ends",
+    "sentence",
 )
 """The names of all rules about the question, in `question.py`."""
 

@@ -289,7 +289,7 @@ def _turns_brackets(text: str) -> bool:
 def _usual_brackets(match: re.Match[str]) -> str:
     opening, inside, closing = match.groups()
     before = match.string[: match.start()]
-    if sum(before.count(c) for c in "([") != sum(before.count(c) for c in ")]"):
+    if sum(before.count(c) for c in "()[]") % 2:
         return match.group()  # the first bracket closes one before it
     return ("(" if opening == "]" else "[") + inside + (")" if closing == "[" else "]")
 

@@ -607,13 +607,12 @@ class Judge:
             if found:
                 self.scalars.used("modular")
                 return True
-        sets = self._solved(a, b)
-        if sets is not None:
-            return sets
         if a[1] == b[1] and self.all_same(list(zip(a[2], b[2]))):
             return True
         turned = tuple(_FLIP.get(op, op) for op in reversed(b[1]))
-        return bool(a[1] == turned and self.all_same(list(zip(a[2], reversed(b[2])))))
+        if a[1] == turned and self.all_same(list(zip(a[2], reversed(b[2])))):
+            return True
+        return self._solved(a, b) or False
 
     def _equation(self, a: Any, b: Any, *, closed: bool) -> bool | None:
         if closed:

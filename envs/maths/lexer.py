@@ -336,6 +336,9 @@ def _word(word: str, tokens: list[Token], text: str, match: re.Match[str]) -> No
     """A run of letters: a name that is known, a unit after a number, single letters, or words."""
     start, end = match.span()
     before: Token = tokens[-1] if tokens else ("", "")
+    if before[0] == "unit" and (word == "of" or " of" in before[1]):
+        tokens[-1] = ("unit", f"{before[1]} {word}")
+        return
     if len(word) == 1:
         special = word in _SPECIAL_LETTERS and before[0] in ("num", "op", "k")
         tokens.append(_single(word, tokens, before, text, start, end) if special else _letter(word))

@@ -61,7 +61,7 @@ class ScalarJudge:
         ):
             return False
         if p.percent or q.percent:
-            return self.percentages(p, q, a, b)
+            return self.percentages(_scaled(p), _scaled(q), a, b)
         if (p.degrees and _is_radian(q)) or (q.degrees and _is_radian(p)):
             return self.values(_in_radians(p), _in_radians(q))
         if p.degrees or q.degrees:
@@ -250,6 +250,14 @@ class ScalarJudge:
             if word.equal is not None:
                 return word.equal
         return False
+
+
+def _scaled(quantity: quantities.Quantity) -> quantities.Quantity:
+    """The quantity with `million` or `per mille` multiplied out."""
+    unit = quantity.unit
+    if unit is None or unit.dimensions:
+        return quantity
+    return quantity._replace(value=("*", unit.factor, quantity.value), unit=None)
 
 
 def _is_double_of(exactly: Fraction, written: Fraction) -> bool:

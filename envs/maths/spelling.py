@@ -238,6 +238,11 @@ def _part(match: re.Match[str]) -> str:
     return " basispoints " if match.group(2) else " permille "
 
 
+_UNIT_IN_BRACKETS = re.compile(
+    r"(?<=[\d}])\s{0,3}\(\s?(?!(?:arc)?(?:sin|cos|tan|cot|sec|csc|log|lg|ln|exp|sqrt|mod|bmod|min|max|gcd|lcm|base|pi|theta|alpha|beta|phi|[xyz]{2,4}|[abc]{2,3})\b)"
+    r"([A-Za-z]{3,}(?:['’.][a-z]*)?(?:-[a-z]{2,})*(?:\s{1,2}[A-Za-z.'’-]+){0,5}|(?:sq|cu)\.?\s[a-z]+|[cmkd]m|[km]g|ft|yd|mi|m[lL]|cl|hr|lb|oz|[KMGT]B|(?<=\s\()[mgslhL])\s?\)\Z"
+)
+"""`9 (apples)`: the unit of a count in brackets."""
 _HTML_SCRIPT = re.compile(r"<su([pb])>([^<>]{1,200})</su\1>")
 _FEET_AND_INCHES = re.compile(r"\s*(\d+)'\s?(\d+(?:\.\d+)?)(?:''|\")?\s*\Z")
 """`6'2"`, alone: behind degrees, the same signs are minutes and seconds of arc."""
@@ -253,6 +258,11 @@ def plain(text: str) -> str:
         text = PERCENT_WORDS.sub("percent", text)
     if "mil" in text or "basis" in text or "bps" in text or "‰" in text:
         text = PART_WORDS.sub(_part, text)
+    if (
+        text.endswith(")")
+        and (unit := _UNIT_IN_BRACKETS.search(text, max(0, len(text) - 80))) is not None
+    ):
+        text = f"{text[: unit.start()]}\\text{{ {unit.group(1)}}}"
     if "'" in text and (height := _FEET_AND_INCHES.match(text)) is not None:
         text = f"{height.group(1)} feet {height.group(2)} inches"
     if "</su" in text:

@@ -153,6 +153,13 @@ def read_unit(phrase: str) -> Unit:
             extra = max(-9, min(9, int(word.lstrip("^")))) - 1
             if last is not None:
                 unit = multiply(unit, last, sign * extra)
+        elif (
+            word == "of"
+            and last is not None
+            and last.dimensions
+            and "'" not in last.dimensions[0][0]
+        ):
+            break  # `grams of sugar` are grams
         elif word.lower() not in _NOISE or phrase.strip() == "in":
             last = _one(word)
             unit = multiply(unit, last, sign * power)

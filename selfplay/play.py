@@ -14,6 +14,7 @@ from stepgym.agents.run_setup import MAX_LISTED, AnyAgent, attempt_seed, open_se
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import Budget, EpisodeRecord, Policy, RewardModel, Search
 from stepgym.envs.reasoning_env import ReasoningEnv
+from stepgym.envs.registry import stored_options
 from stepgym.envs.types import Environment, Problem
 from stepgym.plugins.errors import UserError
 from stepgym.records.accuracy import DECIDED
@@ -59,6 +60,8 @@ def selfplay(
     another process writes.
     """
     options = {**({} if level is None else {"level": level}), **(env_options or {})}
+    if isinstance(env, str):
+        options = stored_options(env, options)
     # Objects are described, names kept: the same names are the same run, whatever their defaults are.
     config = RunConfig(
         env_id=env if isinstance(env, str) else env.env_id,

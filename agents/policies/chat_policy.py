@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -19,6 +18,7 @@ from stepgym.agents.policies import prompts
 from stepgym.agents.policies.chat_client import ChatClient, ChatError, Choice, Completion
 from stepgym.agents.policies.continuation import Continuation, Continuations, PartialStep, Stop
 from stepgym.agents.policies.step_text import is_thinking
+from stepgym.agents.policies.upstream import Upstream
 from stepgym.agents.randomness import derive_seed, proposal_seed
 from stepgym.agents.types import PolicyError
 from stepgym.envs.tokens import ANSWER, ANSWER_END, STEP_END, THINK, THINK_END, shown_reply
@@ -84,6 +84,7 @@ class ChatPolicy:
         # A local server wants no key, but the client insists on one.
         key = api_key or os.environ.get("OPENAI_API_KEY") or "none"
         client = openai.OpenAI(base_url=url, api_key=key, timeout=timeout_s, max_retries=0)
+        self._upstream = Upstream(url, api_key=key, timeout_s=timeout_s)
         self._client = ChatClient(
             client=client, model=model, max_retries=max_retries, backoff_s=backoff_s
         )
@@ -130,46 +131,20 @@ class ChatPolicy:
         """
         body = self._passed_on(request, stream=False)
         body.pop("stream_options", None)
-        with self._backend_errors():
-            response: Any = self._client.client.post("/chat/completions", body=body, cast_to=object)
+        response = self._upstream.complete(body)
         if not isinstance(response, Mapping):
             raise BackendError(502, f"no chat completion: {response!r:.200}", kind="upstream_error")
         return response
 
     def stream_chat(self, request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         """Do the same with a stream; yields its chunks, with the usage in the last one."""
-        import openai
-
         body = self._passed_on(request, stream=True)
         body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-        with self._backend_errors():
-            stream = self._client.client.post(
-                "/chat/completions",
-                body=body,
-                cast_to=object,
-                stream=True,
-                stream_cls=openai.Stream[object],
-            )
-        with stream, self._backend_errors():
-            yield from (chunk for chunk in stream if isinstance(chunk, Mapping))
+        return (chunk for chunk in self._upstream.stream(body) if isinstance(chunk, Mapping))
 
     def _passed_on(self, request: Mapping[str, Any], *, stream: bool) -> dict[str, Any]:
         tokens = {"return_token_ids": True, "logprobs": True} if self.return_token_ids else {}
         return {**tokens, **request, "model": self.model, "stream": stream}
-
-    @contextmanager
-    def _backend_errors(self) -> Iterator[None]:
-        """Turn the client's errors into `BackendError`."""
-        import openai
-
-        try:
-            yield
-        except openai.APIStatusError as error:
-            raise BackendError(error.status_code, error.message, kind="upstream_error") from error
-        except (openai.OpenAIError, ValueError) as error:
-            raise BackendError(
-                502, f"{self._client.where}: {error}", kind="upstream_error"
-            ) from error
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         """Return up to `counts[i]` steps for `states[i]`; raises `PolicyError` with the rest where a request failed."""

@@ -77,10 +77,13 @@ def verify_answers(
 
 def _verdicts(pairs: list[_Pair], judge: str | Judge | Ask | None) -> list[Verdict]:
     """Decide on the workers what the cheap rungs left undecided, as one batch, and return all verdicts."""
-    hard = [pair for pair in pairs if pair.decision.again]
-    decisions = workers.decide_all([pair.case[1:] for pair in hard])
-    for pair, decision in zip(hard, decisions):
-        pair.decision = decision
+    hard: dict[tuple[str, str, MathOptions], list[_Pair]] = {}
+    for pair in pairs:
+        if pair.decision.again:
+            hard.setdefault(pair.case[1:], []).append(pair)
+    for equal, decision in zip(hard.values(), workers.decide_all(list(hard))):
+        for pair in equal:
+            pair.decision = decision
     verdicts = [pair.verdict() for pair in pairs]
     if judge is not None:
         _ask_judge(open_judge(judge), pairs, verdicts)

@@ -45,9 +45,15 @@ def verify_answer(
     `question` is the problem's text, if there is one; it settles what the two texts leave open. `judge` is a model
     that is asked if the pair stays UNDECIDED: `chat:URL#MODEL`, or a function from prompts to replies.
     """
-    return verify_answers(
-        [answer], references=[reference], questions=[question], options=options, judge=judge
-    )[0]
+    if not (isinstance(answer, str) and isinstance(reference, str)):
+        _require_text("answer", [answer])
+        _require_text("reference", [reference])
+    if question is not None:
+        _require_text("question", [question])
+    pair = _Pair(reference, answer, question, options)
+    if judge is None and not pair.decision.again:
+        return pair.verdict()
+    return _verdicts([pair], judge)[0]
 
 
 def verify_answers(

@@ -48,7 +48,7 @@ _CONTINUES = re.compile(
 )
 """An operand right behind a box, or an operator and the start of its operand."""
 _LEADS_ON = re.compile(
-    r"(?:[\d)}]\s{0,4}(?:[+\-−×÷/·]|\*(?!\*)|\\(?:cdot|times|div|pm)(?![a-z]))\s{0,4}|\\[dt]?frac\{|\d\^\{?|[\dA-Za-z])\Z"
+    r"(?:[\d)}]\s{0,4}(?:[+\-−×÷/·]|\*(?!\*)|\\(?:cdot|times|div|pm)(?![a-z]))\s{0,4}|\\[dt]?frac\{|\\sqrt(?:\[\d\])?\{|\}\{|\\(?:sin|cos|tan|ln|log|exp)\s?\(?|\d\^\{?|[\dA-Za-z])\Z"
 )
 """An operand before a box, with its operator or right before it."""
 _SIDE_BEGINS = re.compile(

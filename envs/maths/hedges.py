@@ -127,7 +127,8 @@ _COMPUTED_AFTER = re.compile(
     re.IGNORECASE,
 )
 _NEGATED_AFTER = re.compile(
-    r"[$*\\)\]}.,; ]{0,8}(?:is|was)(?:n['’]t| not| wrong| incorrect| false| never)\b", re.IGNORECASE
+    r"[$*\\)\]}.,; ]{0,8}(?:text\s?\{\s?)?(?:is|was)(?:n['’]t| not| wrong| incorrect| false| never)\b",
+    re.IGNORECASE,
 )
 
 

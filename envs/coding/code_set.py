@@ -13,6 +13,7 @@ from stepgym.envs.coding.verifier import CodingVerifier
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
 from stepgym.envs.rows import Row, usable_rows
 from stepgym.envs.text_domain import TextDomain, ToolKind
+from stepgym.envs.tool_results import ToolResults
 from stepgym.envs.types import Problem
 from stepgym.plugins.errors import UserError
 from stepgym.sandbox.types import Sandbox
@@ -24,6 +25,7 @@ class CodeOptions(CommonOptions, total=False):
     """The options that every environment of code problems takes besides its own."""
 
     tools: bool | ToolKind
+    tool_results: ToolResults
     sandbox: str | Sandbox
     strict: bool
     leave_out: str | Path | list[str]
@@ -118,6 +120,7 @@ def code_env(problems: CodeSet, **options: Unpack[CodeOptions]) -> ReasoningEnv:
         sandbox=sandbox if tools else None,
         whole_answer=True,
         tools=tools if isinstance(tools, str) else "python",
+        tool_results=options.pop("tool_results", "full"),
     )
     verifier = CodingVerifier(sandbox, strict=strict)
     return ReasoningEnv(problems, domain=domain, verifier=verifier, **common)

@@ -63,19 +63,22 @@ def read_request(call: str) -> ReadRequest | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         pass  # no JSON
     try:
-        tree = ast.parse(call.strip(), mode="eval").body
-        if _is_call_of(tree, "print") and len(tree.args) == 1:
-            tree = tree.args[0]
-        if not _is_call_of(tree, NAME):
+        call_node = _call_of(NAME, ast.parse(call.strip(), mode="eval").body)
+        if call_node is None:
             return None
-        named = {word.arg or "": ast.literal_eval(word.value) for word in tree.keywords}
-        return ReadRequest(tuple(map(ast.literal_eval, tree.args)), named)
+        named = {word.arg or "": ast.literal_eval(word.value) for word in call_node.keywords}
+        return ReadRequest(tuple(map(ast.literal_eval, call_node.args)), named)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
 
 
-def _is_call_of(tree: Any, name: str) -> bool:
-    return isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id == name
+def _call_of(name: str, node: ast.expr) -> ast.Call | None:
+    """Return a call of a function by name, perhaps inside `print`."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+        return None
+    if node.func.id == "print" and len(node.args) == 1:
+        return _call_of(name, node.args[0])
+    return node if node.func.id == name else None
 
 
 def read_on(request: ReadRequest, results: Sequence[str], max_chars: int) -> str:

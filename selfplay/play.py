@@ -40,7 +40,7 @@ def selfplay(
     policy_settings: Mapping[str, Any] | None = None,
     see_verdicts: bool | None = None,
     num_parallel: int = 16,
-    continuous: bool = False,
+    continuous: bool | None = None,
     attempts: int = 1,
     keep_failed: bool = False,
     progress: OnProgress | None = None,
@@ -55,7 +55,7 @@ def selfplay(
     figures are the number of new episodes, the share of the decided ones that is correct, counts of undecided and failed
     ones, and new tokens per second. Raises `ValueError` for unknown names and settings and `SandboxError`
     for a sandbox in `env_options` that cannot be opened, before anything is written; `SandboxError` also for a sandbox
-    that is lost during the run, `RunMismatchError` if `out` holds a run with other settings, `RunBusyError` while
+    that is lost during the run, `RunStopped` for a server that is gone or money that is spent, `RunMismatchError` if `out` holds a run with other settings, `RunBusyError` while
     another process writes.
     """
     options = {**({} if level is None else {"level": level}), **(env_options or {})}
@@ -66,7 +66,9 @@ def selfplay(
         agent=describe(agent),
         agent_settings=describe(agent_settings or {}),
         policy=describe(policy),
-        policy_settings=describe(policy_settings or {}),
+        policy_settings=describe(
+            {k: v for k, v in (policy_settings or {}).items() if k not in MONEY}
+        ),
         reward_model=describe(reward_model),
         budget={
             name: limit for name, limit in asdict(budget or Budget()).items() if limit is not None
@@ -117,7 +119,7 @@ def play_into(
     agent: AnyAgent | None = None,
     agent_name: str | None = None,
     num_parallel: int = 64,
-    continuous: bool = False,
+    continuous: bool | None = None,
     attempt: int = 0,
     keep_failed: bool = True,
     progress: OnProgress | None = None,

@@ -28,11 +28,14 @@ from stepgym.cli.options import (
     ENVIRONMENT,
     JSON_OBJECT,
     KEEP_FAILED,
+    MONEY,
     VERDICTS,
     add_options,
     budget,
     environment,
+    keeps_episodes,
     parallel_option,
+    policy_settings,
     stop_if_all_failed,
     user_errors,
 )
@@ -40,7 +43,6 @@ from stepgym.envs.registry import load_env
 from stepgym.plugins.errors import UserError
 from stepgym.records.accuracy import Accuracy, accuracy
 from stepgym.records.run_folder import read_episodes
-from stepgym.records.types import RunBusyError
 from stepgym.selfplay.play import selfplay
 
 DEFAULT_EPISODES = 100
@@ -52,6 +54,7 @@ DEFAULT_EPISODES = 100
     *ENVIRONMENT,
     *AGENT,
     *BUDGET,
+    *MONEY,
     click.option(
         "--episodes",
         type=click.IntRange(min=1),
@@ -109,38 +112,29 @@ def _dated_folder(given: dict[str, Any]) -> str:
 
 def _evaluate(out: str, as_json: bool, given: dict[str, Any]) -> None:
     limit, where = budget(given), environment(given)
-    agent_settings, policy_settings = dict(given["agent_option"]), dict(given["policy_option"])
+    agent_settings, settings = dict(given["agent_option"]), policy_settings(given)
     progress = EpisodeProgress(quiet=as_json)
     started = time.perf_counter()
-    try:
-        with user_errors(), progress:
-            selfplay(
-                where.id,
-                out=out,
-                agent=given["agent"],
-                policy=given["policy"],
-                reward_model=given["reward_model"],
-                budget=limit,
-                episodes=given["episodes"] or _default_episodes(where.id, where.options),
-                seed=given["seed"],
-                env_options=where.options,
-                agent_settings=agent_settings,
-                policy_settings=policy_settings,
-                see_verdicts=given["see_verdicts"],
-                num_parallel=given["parallel"],
-                continuous=given["continuous"],
-                attempts=given["attempts"],
-                keep_failed=given["keep_failed"],
-                progress=progress.show,
-            )
-    except RunBusyError as error:
-        raise click.ClickException(str(error)) from error
-    except KeyboardInterrupt:
-        click.echo(
-            f"\nStopped. {progress.num_new} new episodes are kept; to continue, run the same command with --out {out}",
-            err=True,
+    with keeps_episodes(out, lambda: progress.num_new), progress:
+        selfplay(
+            where.id,
+            out=out,
+            agent=given["agent"],
+            policy=given["policy"],
+            reward_model=given["reward_model"],
+            budget=limit,
+            episodes=given["episodes"] or _default_episodes(where.id, where.options),
+            seed=given["seed"],
+            env_options=where.options,
+            agent_settings=agent_settings,
+            policy_settings=settings,
+            see_verdicts=given["see_verdicts"],
+            num_parallel=given["parallel"],
+            continuous=given["continuous"],
+            attempts=given["attempts"],
+            keep_failed=given["keep_failed"],
+            progress=progress.show,
         )
-        raise click.exceptions.Exit(130) from None
     records = list(read_episodes(out))
     result, total = accuracy(records), summarise(records)
     usage = asdict(replace(total.usage, wall_s=time.perf_counter() - started))
@@ -181,6 +175,8 @@ def _print(out: str, result: Accuracy, usage: Usage, seconds: float, *, see: boo
         f"compute: {usage.new_tokens:,} new tokens ({usage.reasoning_tokens:,} reasoning), {usage.prompt_tokens:,} prompt, "
         f"{usage.tool_tokens:,} tool; {usage.model_calls:,} model calls, {usage.flops:.3g} FLOPs, {seconds:.1f} s"
     )
+    if usage.usd:
+        click.echo(f"cost: ${usage.usd:.4f}")
     click.echo(
         f"episodes: {out}   (stepgym compare {out} OTHER, stepgym view {out} --out page.html)"
     )
@@ -199,7 +195,7 @@ def open_run(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
         seed=given["seed"],
         env_options=where.options,
         agent_settings=agent_settings,
-        policy_settings=dict(given["policy_option"]),
+        policy_settings=policy_settings(given),
     ) as setup:
         yield {
             "problems": setup.env,

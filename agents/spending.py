@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from stepgym.agents.types import RunStopped
 
@@ -22,6 +22,14 @@ class Price(NamedTuple):
     def cost(self, prompt_tokens: int, new_tokens: int) -> float:
         """Return what these tokens cost in US dollars."""
         return (self.input * prompt_tokens + self.output * new_tokens) / 1e6
+
+
+@runtime_checkable
+class Spends(Protocol):
+    """A policy that pays for its calls; without a price it counts nothing."""
+
+    @property
+    def spending(self) -> Spending | None: ...
 
 
 class Spending:

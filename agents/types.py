@@ -274,6 +274,15 @@ class Seeded(Protocol):
 
 
 @runtime_checkable
+class Selective(Protocol):
+    """A policy or reward model that can work on the states of some environments only."""
+
+    def require_playable(self, state: State) -> None:
+        """Raise `UserError` with the way out for a state that it cannot work on."""
+        ...
+
+
+@runtime_checkable
 class NeedsDomain(Protocol):
     """A policy or reward model that needs the environment's domain (random legal play does)."""
 

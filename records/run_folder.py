@@ -60,7 +60,7 @@ class RunFolder:
             self.done = {episode_key(record) for record in read_episodes(self.path)}
             """The episodes that are on the disk."""
             self._file = os.open(
-                self.path / "episodes.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644
+                self.path / "episodes.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666
             )
         except BaseException:
             os.close(self._lock)
@@ -199,7 +199,7 @@ def lock_folder(path: Path) -> int:
     """Return a file descriptor that holds the folder's lock until it is closed; raises `RunBusyError`."""
     import fcntl
 
-    lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import random
+import textwrap
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import accumulate, islice
 from pathlib import Path
@@ -71,6 +72,10 @@ class EmbeddedPolicy:
             "num_parameters": self.num_parameters,
             "tokenizer": describe_vocabulary(self.game),
         }
+
+    def require_playable(self, state: State) -> None:
+        """Raise `UserError` for a state that is no position of the model's game."""
+        require_game(self.game, state.public)
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         """Return up to `counts[i]` steps; none for a state that is done. Raises `ValueError` for other games."""
@@ -187,12 +192,12 @@ class EmbeddedPolicy:
 
 
 def require_game(game: str, public: Hashable) -> None:
-    """Raise `ValueError` unless `public` is a position of the game."""
+    """Raise `UserError` unless `public` is a position of the game."""
     if not GAMES[game].plays(public):
-        shown = repr(public)[:80]
+        shown = textwrap.shorten(repr(public), 40)
         raise UserError(
-            f"the embedded model only plays {game.title().replace('_', '')}, and this state's public data is {shown}; "
-            "for other problems choose a language model: smollm2, hf:NAME_OR_FOLDER or chat:URL#MODEL"
+            f"the embedded model only plays {game.title().replace('_', '')}, not states like {shown}; choose a language model "
+            "as policy (smollm2, hf:NAME_OR_FOLDER or chat:URL#MODEL), or `random` where steps are chosen from a list"
         )
 
 

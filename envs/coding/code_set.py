@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack, cast
 
 from stepgym.envs.coding.styles import TestsError, read_tests
 from stepgym.envs.coding.verifier import CodingVerifier
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
-from stepgym.envs.rows import Row
+from stepgym.envs.rows import Row, usable_rows
 from stepgym.envs.text_domain import TextDomain, ToolKind
 from stepgym.envs.types import Problem
 from stepgym.plugins.errors import UserError
@@ -35,6 +35,8 @@ class CodeSet:
 
     name: str
     problems: tuple[Problem, ...] = field(repr=False)
+    skipped: tuple[str, ...] = field(default=(), repr=False)
+    """Why rows of the source are left out, one text for each."""
 
     def __len__(self) -> int:
         return len(self.problems)
@@ -52,7 +54,19 @@ class CodeSet:
         unknown = sorted(left_out - {problem.id for problem in self.problems})
         if unknown:
             raise UserError(f"{self.name} has no problem {unknown[0]!r} to leave out")
-        return CodeSet(self.name, tuple(p for p in self.problems if p.id not in left_out))
+        kept = tuple(p for p in self.problems if p.id not in left_out)
+        return replace(self, problems=kept)
+
+
+def code_set(
+    name: str, rows: Sequence[Row], problem: Callable[[Row, int, str], Problem]
+) -> CodeSet:
+    """Make the set of the rows' problems; rows in error are left out and listed in `skipped`.
+
+    `problem` takes a row, its index and the set's name. Raises `DataFileError` if no row is usable.
+    """
+    problems, skipped = usable_rows(rows, lambda row, index: problem(row, index, name))
+    return CodeSet(name, tuple(problems), skipped)
 
 
 def code_problem(
@@ -122,4 +136,4 @@ def _ids(given: str | Path | list[str]) -> list[str]:
     return [str(id) for id in found]
 
 
-__all__ = ["CodeOptions", "CodeSet", "TestsError", "code_env", "code_problem"]
+__all__ = ["CodeOptions", "CodeSet", "TestsError", "code_env", "code_problem", "code_set"]

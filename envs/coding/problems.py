@@ -13,7 +13,14 @@ from typing import Any, Unpack
 
 from stepgym.envs.benchmarks.code_formats import format_of
 from stepgym.envs.benchmarks.quixbugs import quixbugs_rows
-from stepgym.envs.coding.code_set import INSTRUCTIONS, CodeOptions, CodeSet, code_env, code_problem
+from stepgym.envs.coding.code_set import (
+    INSTRUCTIONS,
+    CodeOptions,
+    CodeSet,
+    code_env,
+    code_problem,
+    code_set,
+)
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.rows import Row, find_column, read_rows
 from stepgym.envs.types import Problem
@@ -47,14 +54,14 @@ def code_problems(path: str | Path, *, instructions: str = INSTRUCTIONS) -> Code
     """Read a file of code problems. Raises `DataFileError`, which names file, line and column."""
     rows = quixbugs_rows(Path(path)) if Path(path).is_dir() else read_rows(path)
     name = f"{CODE}/{Path(path).name}"
-    published = format_of(rows[0])
+    first = next((row for row in rows if row.fault is None), rows[0])
+    published = format_of(first)
     if published is not None:
-        return CodeSet(name, tuple(published.problem(row, i, name) for i, row in enumerate(rows)))
-    prompt = find_column(rows[0], None, PROMPT_COLUMNS, "prompt")
-    tests = find_column(rows[0], None, TESTS_COLUMNS, "tests")
-    return CodeSet(
-        name,
-        tuple(_problem(i, row, name, prompt, tests, instructions) for i, row in enumerate(rows)),
+        return code_set(name, rows, published.problem)
+    prompt = find_column(first, None, PROMPT_COLUMNS, "prompt")
+    tests = find_column(first, None, TESTS_COLUMNS, "tests")
+    return code_set(
+        name, rows, lambda row, index, name: _problem(index, row, name, prompt, tests, instructions)
     )
 
 

@@ -57,6 +57,7 @@ def command(
 
 def _print(found: Validation) -> None:
     click.echo(f"problems               {found.problems}")
+    click.echo(f"rows left out          {len(found.rows_skipped)}")
     click.echo(f"reference correct      {found.reference_correct}")
     click.echo(f"reference undecided    {found.reference_undecided}")
     click.echo(f"empty answer correct   {found.empty_correct}")
@@ -67,5 +68,7 @@ def _print(found: Validation) -> None:
         click.echo(f"missing packages       {', '.join(found.missing_packages)}")
     for finding in found.findings[:SHOWN]:
         click.echo(f"leave out {finding.id}: {finding.fault}: {finding.reason[:160]}")
+    for reason in found.rows_skipped[:SHOWN]:
+        click.echo(f"row left out: {reason[:160]}")
     if len(found.findings) > SHOWN:
         click.echo(f"and {len(found.findings) - SHOWN} more findings; --json lists all")

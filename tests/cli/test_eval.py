@@ -107,3 +107,35 @@ def test_two_evaluations_are_compared(tmp_path: Path) -> None:
         assert done.exit_code == 0, done.output
     found = run("compare", str(tmp_path / "one"), str(tmp_path / "two"), "--json")
     assert json.loads(found.stdout)["difference"] >= 0
+
+
+def test_several_environments_give_a_table_and_a_run_folder_each(tmp_path: Path) -> None:
+    out = tmp_path / "suite"
+    words = ["eval", *COUNTDOWN[4:], "--env", "Countdown-v0", "--env", "stepgym/ModularSums-v0"]
+    done = run(*words, "--env", "Countdown-v0", "--out", str(out))
+    assert done.exit_code == 0, done.output
+    assert sorted(folder.name for folder in out.iterdir()) == ["Countdown-v0", "ModularSums-v0"]
+    [mean] = [line for line in done.output.splitlines() if line.startswith("mean ")]
+    shown = json.loads(run(*words, "--out", str(out), "--json").stdout)["environments"]
+    shares = [each["mean"]["value"] for each in shown.values()]
+    assert list(shown) == ["stepgym/Countdown-v0", "stepgym/ModularSums-v0"]
+    assert f"{sum(shares) / 2:.1%}" in mean
+    refused = run(*words, "--curve", str(tmp_path / "curve"))
+    assert refused.exit_code == 2 and "one environment" in refused.output
+
+
+def test_a_mixture_gives_a_table_of_its_members(tmp_path: Path) -> None:
+    members = 'members={"Countdown-v0": 1, "ModularSums-v0": 1}'
+    words = ["eval", "--env", "Mixture-v0", "--env-option", members, *COUNTDOWN[4:]]
+    found = json.loads(run(*words, "--out", str(tmp_path / "run"), "--json").stdout)
+    counts = {name: each["num_problems"] for name, each in found["members"].items()}
+    assert set(counts) == {"stepgym/Countdown-v0", "stepgym/ModularSums-v0"}
+    assert sum(counts.values()) == found["num_problems"] == 6
+
+
+def test_a_policy_that_cannot_play_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    for command in ("eval", "selfplay"):
+        refused = run(command, "--env", "Math-v0", "--out", str(out))
+        assert refused.exit_code == 2 and not out.exists(), refused.output
+        assert "only plays Countdown" in refused.output and "smollm2" in refused.output

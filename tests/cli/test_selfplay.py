@@ -475,3 +475,42 @@ def test_a_key_stays_out_of_the_run_folder(tmp_path: Path) -> None:
     )
     assert (tmp_path / "run/episodes.jsonl").stat().st_size > 0
     assert not any("hush" in file.read_text() for file in (tmp_path / "run").iterdir())
+
+
+def test_a_full_disk_ends_with_a_message_and_loses_no_finished_episode(tmp_path: Path) -> None:
+    script = Path(sys.executable).with_name("stepgym")
+    words = (
+        f"{script} selfplay --env Countdown-v0 --policy random --episodes 60 --out {tmp_path}/run"
+    )
+    full = subprocess.run(
+        ["bash", "-c", f"ulimit -f 16; {words}"], capture_output=True, text=True, timeout=120
+    )
+    assert full.returncode == 1 and "make room" in full.stderr, full.stderr
+    assert "Traceback" not in full.stderr
+    again = subprocess.run(words.split(), capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0, again.stderr
+    assert 0 < int(again.stderr.rpartition("new ")[2].split(",")[0]) < 60
+    records = list(read_episodes(tmp_path / "run"))
+    assert sorted(record.index for record in records) == list(range(60))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "selfplay --env Countdown-v0 --policy random --out {}/run",
+        "eval --env Countdown-v0 --policy random --out {}/run",
+        "eval --env Countdown-v0 --curve {}/curve",
+        "watch --env Countdown-v0 --out {}/watch",
+        "train grpo --out {}/model",
+        "view run --out {}/page.html",
+        "loop {}/loop.toml --init-config",
+    ],
+)
+def test_a_path_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, words: str
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    refused = CliRunner().invoke(main, words.format(file).split())
+    assert refused.exit_code == 2 and str(file) in refused.output, refused.output
+    assert file.read_bytes() == b""

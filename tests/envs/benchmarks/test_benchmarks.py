@@ -246,6 +246,29 @@ def test_mathematics_is_validated_too() -> None:
     assert found.reference_correct == 20 and found.empty_correct == 0
 
 
+@pytest.mark.parametrize("name", ["GSM8K", "MATH500", "AIME"])
+def test_examples_of_maths_sets_verify(name: str) -> None:
+    env = load_env(f"{name}-v0")
+    found = validate(env, repeats=1)
+    assert found.reference_correct == found.problems == 3 and found.empty_correct == 0, found
+    assert env.reset(options={"index": 0})[0].endswith("within \\boxed{}.\n")
+    assert env.step(f"It is \\boxed{{{env.problem.reference}}}.")[1] == 1.0
+
+
+PUBLISHED_MATHS = {"gsm8k_test.jsonl": ("GSM8K-v0", 1319), "math500.jsonl": ("MATH500-v0", 500)}
+
+
+@pytest.mark.parametrize("file", PUBLISHED_MATHS)
+def test_published_maths_references_verify(file: str) -> None:
+    path = Path(os.environ.get("STEPGYM_DATA", "/nowhere"), file)
+    if not path.is_file():
+        pytest.skip("STEPGYM_DATA names no folder with the published files")
+    env_id, size = PUBLISHED_MATHS[file]
+    found = validate(load_env(env_id, file=path), repeats=1)
+    assert found.problems == found.reference_correct == size, found.findings[:5]
+    assert found.empty_correct == 0
+
+
 PUBLISHED = {
     "mbpp.jsonl": ("MBPP-v0", 972),
     "HumanEvalPlus.jsonl.gz": ("HumanEvalPlus-v0", 164),

@@ -131,7 +131,6 @@ class ChatClient:
         self.max_retries, self.backoff_s, self.spending = max_retries, backoff_s, spending
         self.num_retries = 0
         self._lock = threading.Lock()
-        self._last_success = -1.0
 
     @property
     def where(self) -> str:
@@ -143,7 +142,6 @@ class ChatClient:
 
         Raises `ChatError` if this request gets none, and `RunStopped` if no request does.
         """
-        started = time.monotonic()
         problem: _Problem | None = None
         for attempt in range(self.max_retries + 1):
             if problem is not None:
@@ -163,7 +161,7 @@ class ChatClient:
         assert problem is not None
         tries = f"{self.max_retries + 1} tries" if self.max_retries else "one try"
         message = f"{self.where} gave nothing in {tries}; the last: {problem.text}"[:1000]
-        if not self._answers(since=started):
+        if not self._answers():
             raise RunStopped(
                 f"{message}. It answers no other request either: start it again, or wait until it answers"
             )
@@ -180,8 +178,6 @@ class ChatClient:
             with self.charged(body) as bill:
                 reply = self.client.post("/chat/completions", body=body, cast_to=object)
                 completion = bill.read(reply)
-            with self._lock:
-                self._last_success = time.monotonic()
             return completion
         except openai.APIStatusError as error:
             status = error.status_code
@@ -228,11 +224,8 @@ class ChatClient:
         finally:
             self.spending.settle(bill.most_usd, bill.usd)
 
-    def _answers(self, *, since: float) -> bool:
-        """Return whether the server has answered any request since then; ask it for one token if none was sent."""
-        with self._lock:
-            if self._last_success > since:
-                return True
+    def _answers(self) -> bool:
+        """Return whether the server answers anything, now: ask it for one token."""
         answer = self._send(PING, {"max_tokens": 1})
         return isinstance(answer, Completion) or answer.is_final
 

@@ -323,7 +323,7 @@ def keeps_episodes(out: str, num_new: Callable[[], int]) -> Iterator[None]:
     """
 
     def stopped() -> str:
-        return f"Stopped. {num_new()} new episodes are kept in {out}; to continue, run the same command with --out {out}"
+        return f"Stopped. {num_new()} new episodes are kept in {out}; run the same command to continue, with --out {out}"
 
     try:
         with user_errors():

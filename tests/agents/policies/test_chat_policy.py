@@ -263,7 +263,7 @@ def test_a_server_that_answers_nothing_stops_the_run(
 @pytest.mark.parametrize("status", [401, 402, 403, 404])
 def test_a_refused_key_or_model_stops_the_run_at_once(server: Server, status: int) -> None:
     server.script = lambda request, n: fault(status, "bad key")
-    with pytest.raises(RunStopped, match=rf"status {status}: bad key \(.*\)"):
+    with pytest.raises(RunStopped, match=rf"status {status}: .*bad key \(.*\)"):
         policy_for(server).propose([State("a")], [3])
     assert len(server.requests) == 1
 
@@ -325,17 +325,19 @@ def test_several_choices_and_a_server_that_gives_fewer(server: Server) -> None:
 
 
 def test_children_are_asked_for_in_parallel_if_a_server_gives_one_at_a_time(server: Server) -> None:
+    together = threading.Barrier(7)  # the first request finds out, the others go together
+
     def script(request: dict[str, Any], n: int) -> Reply:
-        time.sleep(0.05)
+        if n:
+            together.wait(10)
         return completion(f"step {request['seed']}")
 
     server.script = script
     policy = policy_for(server, concurrency=8)
     (steps,) = policy.propose([State("a")], [8])
     assert len({step.text for step in steps}) == 8
-    assert server.most_at_once >= 7, "the first request finds out, the others go together"
-    (again,) = policy.propose([State("a")], [8])
-    assert again == steps and server.most_at_once == 8
+    together = threading.Barrier(8)
+    assert policy.propose([State("a")], [8]) == [steps]
 
 
 def test_empty_completions_are_a_recorded_failure(server: Server) -> None:

@@ -236,7 +236,7 @@ def _are_tokens(step: Step) -> bool:
     ids, log_probs = step.token_ids, step.token_log_probs
     if ids is None:
         return log_probs is None
-    if not isinstance(ids, tuple) or not all(map(is_count, ids)):
+    if not isinstance(ids, tuple) or not are_counts(ids):
         return False
     if log_probs is None:
         return True
@@ -248,6 +248,13 @@ def _are_tokens(step: Step) -> bool:
             for value in log_probs
         )
     )
+
+
+def are_counts(numbers: Sequence[object]) -> bool:
+    """Return whether all are whole numbers of 0 or more; plain integers are checked fast."""
+    if set(map(type, numbers)) == {int}:
+        return min(numbers) >= 0  # type: ignore[type-var, operator]
+    return all(map(is_count, numbers))
 
 
 def is_count(number: object) -> bool:

@@ -39,6 +39,7 @@ from stepgym.envs.types import (
     Status,
     StepVerifier,
     needs_reference,
+    options_of,
 )
 
 
@@ -236,7 +237,7 @@ def make_records(
             best=best,
             verdict=tree.verdicts.get(best),
             env_id=env.env_id,
-            env_options=describe(_options(env)),
+            env_options=describe(options_of(env)),
             attempt=attempt,
             step_verdicts=verdicts,
             agent=agent,
@@ -257,13 +258,6 @@ def _best(search: Search, tree: SearchTree) -> int:
         boundary.fail_tree(tree, best)
         return ROOT
     return best
-
-
-def _options(env: Environment) -> Mapping[str, Any]:
-    """Return the options that an environment was made with, if it was made by its id."""
-    spec = getattr(env, "spec", None)  # Gymnasium's, absent in environments of other kinds
-    options: Mapping[str, Any] = {} if spec is None else spec.kwargs
-    return options
 
 
 def verified_steps(

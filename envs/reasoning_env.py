@@ -103,6 +103,11 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         return self.spec.id if self.spec is not None else self.problems.name
 
     @property
+    def env_options(self) -> Mapping[str, Any]:
+        """The options with which `load_env` made this environment; empty for one that was made directly."""
+        return {} if self.spec is None else self.spec.kwargs
+
+    @property
     def problem(self) -> Problem:
         if self._problem is None:
             raise ResetNeeded("no problem yet: call reset() first")

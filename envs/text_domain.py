@@ -22,7 +22,7 @@ from stepgym.envs.tokens import (
     parse,
     visible_text,
 )
-from stepgym.envs.tool_sessions import ToolSessions
+from stepgym.envs.tool_sessions import Files, Job, ToolSessions
 from stepgym.envs.types import End, Problem, SegmentKind, State, Step
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import unknown_name
@@ -141,14 +141,26 @@ class TextDomain:
             return self._sandbox().run(
                 [Program(source, limits=self.tool_limits) for source in sources]
             )
+        jobs = [self._job(state, tuple(found)) for state, found in zip(states, calls) if found]
+        return [result for results in self._tool_sessions().run(jobs) for result in results]
+
+    def _look(self, states: Sequence[State], call: str, limits: Limits) -> list[ExecutionResult]:
+        """Run a call after those of each state, in a fork that is then dropped."""
+        return self._tool_sessions().look([self._job(state, (call,)) for state in states], limits)
+
+    def _job(self, state: State, new: tuple[str, ...]) -> Job:
+        files, setup = self._opening(state)
+        before = tuple(source for step in state.steps for source in self._calls(step))
+        return Job(setup + before, new, files)
+
+    def _opening(self, state: State) -> tuple[Files, tuple[str, ...]]:
+        """Return the files with which a state's session begins, and the calls before the policy's own."""
+        return (), ()
+
+    def _tool_sessions(self) -> ToolSessions:
         if self._sessions is None:
             self._sessions = ToolSessions(self._sandbox(), self.tool_limits)
-        jobs = [
-            (tuple(source for step in state.steps for source in self._calls(step)), tuple(found))
-            for state, found in zip(states, calls)
-            if found
-        ]
-        return [result for results in self._sessions.run(jobs) for result in results]
+        return self._sessions
 
     def _sandbox(self) -> Sandbox:
         if isinstance(self.sandbox, str):

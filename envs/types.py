@@ -213,6 +213,21 @@ class Environment(Protocol):
 
 
 @runtime_checkable
+class Reproducible(Protocol):
+    """An environment that its id and options make again."""
+
+    @property
+    def env_options(self) -> Mapping[str, Any]:
+        """What `load_env(env_id, **env_options)` takes to make the same environment."""
+        ...
+
+
+def options_of(env: Environment) -> Mapping[str, Any]:
+    """Return the options that make an environment again; none if it cannot say."""
+    return env.env_options if isinstance(env, Reproducible) else {}
+
+
+@runtime_checkable
 class Wrapped(Protocol):
     """A Gymnasium environment, perhaps inside wrappers."""
 

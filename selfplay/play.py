@@ -16,6 +16,7 @@ from stepgym.agents.solving import iter_solve
 from stepgym.agents.spending import Spending, Spends
 from stepgym.agents.types import Budget, CountsRetries, EpisodeRecord, Policy, RewardModel, Search
 from stepgym.envs.reasoning_env import ReasoningEnv
+from stepgym.envs.registry import stored_options
 from stepgym.envs.types import Environment, Problem
 from stepgym.plugins.errors import UserError
 from stepgym.records.accuracy import DECIDED
@@ -67,6 +68,8 @@ def selfplay(
     another process writes.
     """
     options = {**({} if level is None else {"level": level}), **(env_options or {})}
+    if isinstance(env, str):
+        options = stored_options(env, options)
     # Objects are described, names kept: the same names are the same run, whatever their defaults are.
     config = RunConfig(
         env_id=env if isinstance(env, str) else env.env_id,

@@ -7,7 +7,7 @@ import math
 import random
 import textwrap
 from collections.abc import Hashable, Iterator, Sequence
-from itertools import accumulate, islice
+from itertools import accumulate, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -172,8 +172,7 @@ class EmbeddedPolicy:
                 num_tokens=len(moves.moves[m].tokens),
                 num_prompt_tokens=0 if k else moves.num_prompt_tokens,
                 token_ids=moves.moves[m].tokens,
-                # A step of several tokens was scored as a whole here.
-                token_log_probs=(log_probs[m],) if len(moves.moves[m].tokens) == 1 else None,
+                token_log_probs=_token_log_probs(moves, log_probs, m),
                 context_ids=position,
             )
             for k, m in enumerate(chosen)
@@ -189,6 +188,24 @@ class EmbeddedPolicy:
         below = list(accumulate(math.exp(x - top) for x in scaled))
         while True:
             yield stream.choices(range(len(below)), cum_weights=below)[0]
+
+
+def _token_log_probs(moves: MoveTree, log_probs: list[float], chosen: int) -> tuple[float, ...]:
+    """Return the log-probability of each token of a move, out of those of whole moves.
+
+    A prefix has the probability of all moves that begin with it, a token that of its prefix given the prefix before.
+    """
+    tokens = moves.moves[chosen].tokens
+    below = [0.0]
+    for length in range(1, len(tokens)):
+        with_prefix = [
+            log_prob
+            for move, log_prob in zip(moves.moves, log_probs)
+            if move.tokens[:length] == tokens[:length]
+        ]
+        top = max(with_prefix)
+        below.append(top + math.log(math.fsum(math.exp(x - top) for x in with_prefix)))
+    return tuple(after - before for before, after in pairwise([*below, log_probs[chosen]]))
 
 
 def require_game(game: str, public: Hashable) -> None:

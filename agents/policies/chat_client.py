@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
-from stepgym.agents.description import without_secrets
+from stepgym.agents.policies.upstream import Cause, Upstream, UpstreamError
 from stepgym.agents.spending import Spending
 from stepgym.agents.types import RunStopped
 
@@ -120,14 +120,14 @@ class ChatClient:
 
     def __init__(
         self,
-        client: Any,
+        upstream: Upstream,
         model: str,
         *,
         max_retries: int,
         backoff_s: float,
         spending: Spending | None = None,
     ) -> None:
-        self.client, self.model = client, model
+        self.upstream, self.model = upstream, model
         self.max_retries, self.backoff_s, self.spending = max_retries, backoff_s, spending
         self.num_retries = 0
         self._lock = threading.Lock()
@@ -135,7 +135,7 @@ class ChatClient:
     @property
     def where(self) -> str:
         """The server's address as messages show it."""
-        return without_secrets(str(self.client.base_url))
+        return self.upstream.where
 
     def complete(self, messages: Sequence[Mapping[str, str]], **request: Any) -> Completion:
         """Return a completion.
@@ -171,34 +171,29 @@ class ChatClient:
         self, messages: Sequence[Mapping[str, str]], request: Mapping[str, Any]
     ) -> Completion | _Problem:
         """Send one request once, and count what it costs. Raises `RunStopped` if each one would be refused."""
-        import openai
-
         body = {"model": self.model, "messages": list(messages), **request}
         try:
             with self.charged(body) as bill:
-                reply = self.client.post("/chat/completions", body=body, cast_to=object)
-                completion = bill.read(reply)
-            return completion
-        except openai.APIStatusError as error:
-            status = error.status_code
+                return bill.read(self.upstream.complete(body))
+        except UpstreamError as error:
+            if error.cause is Cause.TIMEOUT:
+                return _Problem(f"no reply within {self.upstream.timeout_s} s")
+            if error.cause is Cause.CONNECTION:
+                return _Problem(f"connection failed: {error.__cause__ or error}")
+            if error.cause is Cause.REPLY:
+                return _Problem(f"reply is no chat completion: {error}")
+            status = error.status
+            text = f"status {status}: {error}"
             if advice := HOPELESS_STATUS.get(status):
-                raise RunStopped(
-                    f"{self.where} refused: status {status}: {error.message}"[:1000]
-                    + f" ({advice})"
-                ) from error
+                raise RunStopped(f"{self.where} refused: {text}"[:1000] + f" ({advice})") from error
             return _Problem(
-                f"status {status}: {error.message}",
+                text,
                 status,
                 is_final=not (status in RETRIED_STATUS or status >= 500),
-                wait_s=_retry_after(error.response.headers),
-                field=_param(error.body),
+                wait_s=_retry_after(error.retry_after),
+                field=error.field,
             )
-        except openai.APITimeoutError:
-            return _Problem(f"no reply within {self.client.timeout} s")
-        except openai.APIConnectionError as error:
-            return _Problem(f"connection failed: {error.__cause__ or error}")
-        # The client lets broken JSON through as the decoder's ValueError.
-        except (openai.APIResponseValidationError, ValueError) as error:
+        except ValueError as error:
             return _Problem(f"reply is no chat completion: {error}")
 
     @contextmanager
@@ -208,8 +203,6 @@ class ChatClient:
         A request that was refused costs nothing; one without a readable reply costs what was set aside. Raises
         `RunStopped` if it does not fit into the budget.
         """
-        import openai
-
         if self.spending is None:
             yield Bill(None, 0.0)
             return
@@ -217,8 +210,9 @@ class ChatClient:
         self.spending.reserve(bill.most_usd)
         try:
             yield bill
-        except (openai.APIStatusError, openai.APIConnectionError) as error:
-            if not isinstance(error, openai.APITimeoutError):
+        except UpstreamError as error:
+            refused = isinstance(error.__cause__, ConnectionRefusedError)
+            if error.cause is Cause.STATUS or refused:
                 bill.usd = 0.0
             raise
         finally:
@@ -271,9 +265,8 @@ class _Problem(NamedTuple):
     field: str = ""
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
+def _retry_after(given: str) -> float | None:
     """Return the seconds that a server asks to wait, given as seconds or as a date."""
-    given = headers.get("retry-after", "")
     try:
         seconds = float(given)
     except ValueError:
@@ -282,13 +275,6 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         except (ValueError, TypeError):
             return None
     return min(MAX_RETRY_AFTER_S, max(0.0, seconds)) if seconds == seconds else None
-
-
-def _param(body: object) -> str:
-    """Return the field of the request that an error names, as OpenAI and vLLM give it."""
-    error = body.get("error", body) if isinstance(body, Mapping) else None
-    param = error.get("param") if isinstance(error, Mapping) else None
-    return param if isinstance(param, str) else ""
 
 
 def _most_tokens(body: Mapping[str, Any]) -> tuple[int, int]:

@@ -17,12 +17,12 @@ from typing import Any, Literal, NamedTuple
 
 from stepgym.agents.chat_backends import BackendError
 from stepgym.agents.daemon_pool import DaemonPool
-from stepgym.agents.description import without_secrets
 from stepgym.agents.policies import prompts
-from stepgym.agents.policies.chat_client import ChatClient, ChatError, Completion
+from stepgym.agents.policies.chat_client import Bill, ChatClient, ChatError, Completion
 from stepgym.agents.policies.chat_fields import FieldFilter
 from stepgym.agents.policies.chat_steps import read_steps, token_shares, was_cut_in_thought
 from stepgym.agents.policies.continuation import Continuation, Continuations, PartialStep
+from stepgym.agents.policies.upstream import Upstream
 from stepgym.agents.randomness import derive_seed, proposal_seed
 from stepgym.agents.spending import Price, Spending
 from stepgym.agents.types import PolicyError, RunStopped
@@ -76,8 +76,6 @@ class ChatPolicy:
         price: Sequence[float] | None = None,
         budget_usd: float | None = None,
     ) -> None:
-        import openai
-
         url, model = parse_endpoint(endpoint)
         if concurrency < 1 or max_retries < 0 or timeout_s <= 0:
             raise ValueError(
@@ -85,12 +83,14 @@ class ChatPolicy:
             )
         if continuation not in ("ask", "prefill"):
             raise ValueError(f"unknown continuation {continuation!r}; known: ask, prefill")
-        # A local server wants no key, but the client insists on one.
-        key = api_key or os.environ.get("OPENAI_API_KEY") or "none"
-        client = openai.OpenAI(base_url=url, api_key=key, timeout=timeout_s, max_retries=0)
+        key = api_key or os.environ.get("OPENAI_API_KEY") or "none"  # a local server wants none
         self.spending = _spending(price, budget_usd)
         self._client = ChatClient(
-            client, model, max_retries=max_retries, backoff_s=backoff_s, spending=self.spending
+            Upstream(url, api_key=key, timeout_s=timeout_s),
+            model,
+            max_retries=max_retries,
+            backoff_s=backoff_s,
+            spending=self.spending,
         )
         self.seed, self.temperature, self.top_p = seed, temperature, top_p
         self.max_new_tokens, self.delimiters, self.system = (
@@ -118,7 +118,7 @@ class ChatPolicy:
         """Return the policy's settings, as records keep them."""
         return {
             "kind": "chat",
-            "url": without_secrets(str(self._client.client.base_url)),
+            "url": self._client.where,
             "model": self._client.model,
             "seed": self.seed,
             "temperature": self.temperature,
@@ -147,52 +147,36 @@ class ChatPolicy:
         """
         body = self._passed_on(request, stream=False)
         body.pop("stream_options", None)
-        with self._backend_errors(), self._client.charged(body) as bill:
-            response: Any = self._client.client.post("/chat/completions", body=body, cast_to=object)
+        with self._charged(body) as bill:
+            response = self._client.upstream.complete(body)
             if not isinstance(response, Mapping):
-                raise ValueError(f"no chat completion: {response!r:.200}")
+                message = f"no chat completion: {response!r:.200}"
+                raise BackendError(502, message, kind="upstream_error")
             bill.read_usage(response)
         return response
 
     def stream_chat(self, request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         """Do the same with a stream; yields its chunks, with the usage in the last one."""
-        import openai
-
         body = self._passed_on(request, stream=True)
         body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-        with self._backend_errors(), self._client.charged(body) as bill:
-            stream = self._client.client.post(
-                "/chat/completions",
-                body=body,
-                cast_to=object,
-                stream=True,
-                stream_cls=openai.Stream[object],
-            )
-            with stream:
-                for chunk in stream:
-                    if isinstance(chunk, Mapping):
-                        bill.read_usage(chunk)
-                        yield chunk
+        with self._charged(body) as bill:
+            for chunk in self._client.upstream.stream(body):
+                if isinstance(chunk, Mapping):
+                    bill.read_usage(chunk)
+                    yield chunk
 
     def _passed_on(self, request: Mapping[str, Any], *, stream: bool) -> dict[str, Any]:
         tokens = {"return_token_ids": True, "logprobs": True} if self.return_token_ids else {}
         return {**tokens, **request, "model": self.model, "stream": stream}
 
     @contextmanager
-    def _backend_errors(self) -> Iterator[None]:
-        """Turn the client's errors into `BackendError`."""
-        import openai
-
+    def _charged(self, body: Mapping[str, Any]) -> Iterator[Bill]:
+        """Charge a request that is passed on; a budget that is used up is the caller's error 402."""
         try:
-            yield
+            with self._client.charged(body) as bill:
+                yield bill
         except RunStopped as error:
             raise BackendError(402, str(error), kind="budget_used_up") from error
-        except openai.APIStatusError as error:
-            raise BackendError(error.status_code, error.message, kind="upstream_error") from error
-        except (openai.OpenAIError, ValueError) as error:
-            raise BackendError(
-                502, f"{self._client.where}: {error}", kind="upstream_error"
-            ) from error
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         """Return up to `counts[i]` steps for `states[i]`; raises `PolicyError` with the rest where a request failed."""

@@ -109,8 +109,7 @@ def code_env(problems: CodeSet, **options: Unpack[CodeOptions]) -> ReasoningEnv:
     """
     tools, sandbox = options.pop("tools", True), options.pop("sandbox", "auto")
     strict = options.pop("strict", False)
-    if "leave_out" in options:
-        problems = problems.without(_ids(options.pop("leave_out")))
+    problems = left_out(problems, options)
     shared = CommonOptions.__annotations__
     common = cast(CommonOptions, {key: options[key] for key in shared if key in options})  # type: ignore[literal-required]
     max_steps = common.pop("max_steps", 32)
@@ -122,6 +121,11 @@ def code_env(problems: CodeSet, **options: Unpack[CodeOptions]) -> ReasoningEnv:
     )
     verifier = CodingVerifier(sandbox, strict=strict)
     return ReasoningEnv(problems, domain=domain, verifier=verifier, **common)
+
+
+def left_out(problems: CodeSet, options: CodeOptions) -> CodeSet:
+    """Return the set without the problems that the option `leave_out` names; the option is taken away."""
+    return problems.without(_ids(options.pop("leave_out"))) if "leave_out" in options else problems
 
 
 def _ids(given: str | Path | list[str]) -> list[str]:

@@ -186,7 +186,7 @@ class PairTask(NamedTuple):
             prompt=self.prompt,
             candidate_s=1e9 if wall_s is None else wall_s,
         )
-        files = dict(self.task.data_files)
+        files = {**(self.task.folder or {}), **self.task.data_files}
         return Pair(
             Program(self.solution, files=files, limits=candidate),
             Program(source, files=files, limits=tester),

@@ -34,7 +34,8 @@ def grade_stdio(
                     source,
                     setting["language"],
                     stdin=case["stdin"],
-                    files=task.data_files,
+                    args=case["args"],
+                    files={**(task.folder or {}), **task.data_files},
                     limits=limits[number],
                 )
             )
@@ -63,7 +64,14 @@ def _settings(task: Task) -> dict[str, Any]:
     for number, case in enumerate(cases):
         if not isinstance(case, Mapping) or "stdout" not in case:
             raise TestsError(f"case {number} is {case!r:.80}, not {{'stdin': ..., 'stdout': ...}}")
-    read = [{"stdin": case.get("stdin", ""), "stdout": _accepted(case["stdout"])} for case in cases]
+    read = [
+        {
+            "stdin": case.get("stdin", ""),
+            "args": tuple(case.get("args", ())),
+            "stdout": _accepted(case["stdout"]),
+        }
+        for case in cases
+    ]
     checker = data.get("checker") or _default_checker(read)
     custom = "\n" in checker
     if not custom and checker not in CHECKERS:

@@ -80,8 +80,10 @@ class Task:
     """Names by which the tests import the solution, besides `solution`."""
     support: Mapping[str, str] = field(default_factory=dict)
     """Modules of the tests: name -> source (`files`)."""
-    data_files: Mapping[str, str] = field(default_factory=dict)
-    """Files that lie in the folder of the solution and of the tests: relative path -> text."""
+    data_files: Mapping[str, str | bytes] = field(default_factory=dict)
+    """Files that lie in the folder of the solution and of the tests: relative path -> content."""
+    folder: Mapping[str, str | bytes] | None = None
+    """The solution's own folder, whose modules the tests import by the names in `modules`."""
 
 
 def read_tests(tests: Tests, *, style: str | None = None, entry_point: str | None = None) -> Task:
@@ -180,6 +182,7 @@ def _read_data(data: Any, style: str | None, entry_point: str | None, *, from_js
         modules=tuple(data.get("modules", ())),
         support=dict(data.get("support", {})),
         data_files=dict(data.get("data_files", {})),
+        folder=data.get("folder"),
     )
 
 
@@ -212,7 +215,7 @@ def judging_arguments(
     elif task.style in ("property", "reference"):
         options = {key: value for key, value in task.data.items() if key != "style"}
     elif task.style == "files":
-        options["support"] = dict(task.support)
+        options |= {"support": dict(task.support), "folder": task.folder is not None}
     declared = {
         "entry_point": entry_point,
         "prompt": prompt,

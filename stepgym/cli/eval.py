@@ -43,7 +43,7 @@ from stepgym.cli.options import (
 )
 from stepgym.envs.registry import full_id, load_env
 from stepgym.plugins.errors import UserError
-from stepgym.records.accuracy import Accuracy, accuracy, by_member
+from stepgym.records.accuracy import Accuracy, Share, accuracy, by_member
 from stepgym.records.atomic import make_room, write_whole
 from stepgym.records.run_folder import read_episodes
 from stepgym.selfplay.play import selfplay
@@ -219,10 +219,9 @@ def _print_table(rows: Mapping[str, Accuracy]) -> None:
     width = max(map(len, rows))
     click.echo(f"\n{'':{width}}  {'accuracy':>8}  {'95% interval':16}  problems  undecided  failed")
     for name, each in rows.items():
-        low, high = each.mean.ci
-        interval = f"[{low:.1%}, {high:.1%}]"
+        share, _, interval = _percent(each.mean).partition(" ")
         click.echo(
-            f"{name:{width}}  {each.mean.value:>8.1%}  {interval:16}  {each.num_problems:>8}  "
+            f"{name:{width}}  {share:>8}  {interval:16}  {each.num_problems:>8}  "
             f"{each.num_undecided:>9}  {each.num_failed:>6}"
         )
     shares = [each.mean.value for each in rows.values() if not math.isnan(each.mean.value)]
@@ -239,6 +238,13 @@ def _default_episodes(env_id: str, options: dict[str, Any]) -> int | None:
         env.close()
 
 
+def _percent(share: Share) -> str:
+    """Return `50.0% [40.0%, 60.0%]`, or `unknown` if no episode was decided."""
+    if math.isnan(share.value):
+        return "unknown"
+    return f"{share.value:.1%} [{share.ci.low:.1%}, {share.ci.high:.1%}]"
+
+
 def _print(measured: Measured) -> None:
     result, usage, out = measured.accuracy, measured.usage, measured.folder
     rows = [("solved" if result.num_attempts <= 1 else f"avg@{result.num_attempts}", result.mean)]
@@ -246,8 +252,7 @@ def _print(measured: Measured) -> None:
         rows += [(f"pass@{k}", share) for k, share in result.pass_at.items()]
         rows.append((f"majority@{result.num_attempts}", result.majority))
     for name, share in rows:
-        low, high = share.ci
-        click.echo(f"{name}: {share.value:.1%} [{low:.1%}, {high:.1%}]")
+        click.echo(f"{name}: {_percent(share)}")
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in result.verdicts.items())
     click.echo(f"{result.num_problems} problems: {verdicts}")
     if measured.total.agent.get("see_verdicts"):

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from stepgym.envs.tokens import (
@@ -56,12 +57,13 @@ class TextDomain:
         max_reply_chars: int = 4_000,
         whole_answer: bool = False,
         tools: ToolKind = "python",
+        sandbox_settings: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         """`sandbox` is where tool calls run: a name, or one that the caller opened and closes; with `None` they are text.
 
         With `tools="python"`, variables and files of one call are there in the next, and the value of a call's last
         expression is shown. With `"python_fresh"`, each call is a program of its own.
-        `whole_answer` is for code: an episode also ends with the first closed block of Python, and where the policy
+        `sandbox_settings` are those with which a sandbox given by name opens. `whole_answer` is for code: an episode also ends with the first closed block of Python, and where the policy
         ends without marking an answer, all its visible text is the answer. Else its last step is.
         """
         if max_steps is not None and max_steps < 1:
@@ -74,6 +76,7 @@ class TextDomain:
         if tools not in get_args(ToolKind):
             raise unknown_name("kind of tools", tools, get_args(ToolKind))
         self.tools = tools
+        self.sandbox_settings = dict(sandbox_settings)
         self._open: Sandbox | None = None
         self._sessions: ToolSessions | None = None
 
@@ -165,7 +168,7 @@ class TextDomain:
     def _sandbox(self) -> Sandbox:
         if isinstance(self.sandbox, str):
             if self._open is None:
-                self._open = open_sandbox(self.sandbox)
+                self._open = open_sandbox(self.sandbox, **self.sandbox_settings)
             return self._open
         assert self.sandbox is not None
         return self.sandbox

@@ -7,11 +7,13 @@ entry points are strings and Gymnasium is imported inside the functions that nee
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import load_dotted
 from stepgym.plugins.registry import Prefix, Registry, make
+from stepgym.plugins.settings import with_absolute_paths
 
 if TYPE_CHECKING:
     # Imports Gymnasium, which `import stepgym` must not.
@@ -70,6 +72,16 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "GraphColouring": ("graph_colouring", "colourings of graphs"),
     "Hanoi": ("hanoi", "tower of Hanoi"),
     "SlidingTiles": ("sliding_tiles", "sliding tiles"),
+    "TwentyFour": ("twenty_four", "make 24 from four numbers"),
+    "Scheduling": ("scheduling", "projects, meetings, jobs on two machines"),
+    "Cryptarithms": ("cryptarithms", "sums in which letters are digits"),
+    "WriteFunction": (
+        "write_function",
+        "functions over lists, strings and graphs, from a description",
+    ),
+    "RepairCode": ("repair_code", "functions with a bug"),
+    "PredictInput": ("predict_input", "an input for which a function returns a value"),
+    "WriteTests": ("write_tests", "tests that tell a function from its mutants"),
 }
 """Family -> its module in `stepgym.envs.families`, and what its problems are. Each is `stepgym/NAME-v0`."""
 
@@ -221,25 +233,46 @@ def load_env(env_id: str, **options: Any) -> ReasoningEnv:
     # Imported here because it imports Gymnasium, which `import stepgym` must not.
     from stepgym.envs.reasoning_env import ReasoningEnv
 
-    register_all()
-    full = next((id for id in (env_id, NAMESPACE + env_id) if id in gymnasium.registry), None)
+    full, factory = _find(env_id)
     owner = f"environment {(full or env_id)!r}"
+    options = with_absolute_paths(factory, options)
     if full is None:
-        factory = NAMES.find(env_id)
-        env = make(owner, factory, options)
         # Its id and options, from which a record makes it again.
         spec = gymnasium.envs.registration.EnvSpec(env_id, entry_point=factory, kwargs=options)
     else:
         # A copy, because Gymnasium keeps one spec for an id and would give these options to later environments.
         spec = copy.deepcopy(gymnasium.spec(full))
-        entry_point: Any = spec.entry_point
         spec.kwargs = {**spec.kwargs, **options}
-        factory = load_dotted(entry_point) if isinstance(entry_point, str) else entry_point
-        env = make(owner, factory, spec.kwargs)
+    env = make(owner, factory, spec.kwargs)
     if not isinstance(env, ReasoningEnv):
         raise UserError(f"{env_id!r} makes a {type(env).__name__}, not a stepgym ReasoningEnv")
     env.spec = spec
     return env
+
+
+def stored_options(env_id: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of an environment as runs keep them: paths of files are absolute. Raises `UnknownNameError`."""
+    return with_absolute_paths(_find(env_id).factory, options)
+
+
+class _Found(NamedTuple):
+    """What an environment's name stands for."""
+
+    full: str | None
+    """Its id with Gymnasium; `None` if it has none."""
+    factory: Any
+
+
+def _find(env_id: str) -> _Found:
+    """Find an environment's factory by any of its names. Raises `UnknownNameError`."""
+    import gymnasium
+
+    register_all()
+    full = next((id for id in (env_id, NAMESPACE + env_id) if id in gymnasium.registry), None)
+    if full is None:
+        return _Found(None, NAMES.find(env_id))
+    entry_point: Any = gymnasium.spec(full).entry_point
+    return _Found(full, load_dotted(entry_point) if isinstance(entry_point, str) else entry_point)
 
 
 def full_id(name: str) -> str:

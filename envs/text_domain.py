@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from stepgym.envs.tokens import TOOL_RESULT, TOOL_RESULT_END, final_answer, parse, visible_text
@@ -59,13 +60,14 @@ class TextDomain:
         whole_answer: bool = False,
         tools: ToolKind = "python",
         tool_results: ToolResults = "full",
+        sandbox_settings: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         """`sandbox` is where tool calls run: a name, or one that the caller opened and closes; with `None` they are text.
 
         With `tools="python"`, variables and files of one call are there in the next, and the value of a call's last
         expression is shown. With `"python_fresh"`, each call is a program of its own.
         A result longer than `max_reply_chars` (4,000; 400 with `tool_results="short"`) is shown in part; if `"short"`,
-        the policy can read on by a tool call.
+        the policy can read on by a tool call. `sandbox_settings` are those with which a sandbox given by name opens.
         `whole_answer` is for code: an episode also ends with the first closed block of Python, and where the policy
         ends without marking an answer, all its visible text is the answer. Else its last step is.
         """
@@ -84,6 +86,7 @@ class TextDomain:
         if tools not in get_args(ToolKind):
             raise unknown_name("kind of tools", tools, get_args(ToolKind))
         self.tools = tools
+        self.sandbox_settings = dict(sandbox_settings)
         self._open: Sandbox | None = None
         self._sessions: ToolSessions | None = None
 
@@ -188,7 +191,7 @@ class TextDomain:
     def _sandbox(self) -> Sandbox:
         if isinstance(self.sandbox, str):
             if self._open is None:
-                self._open = open_sandbox(self.sandbox)
+                self._open = open_sandbox(self.sandbox, **self.sandbox_settings)
             return self._open
         assert self.sandbox is not None
         return self.sandbox

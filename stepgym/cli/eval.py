@@ -29,21 +29,23 @@ from stepgym.cli.options import (
     ENVIRONMENT,
     JSON_OBJECT,
     KEEP_FAILED,
+    MONEY,
     VERDICTS,
     add_options,
     budget,
     environment,
     environment_option,
+    keeps_episodes,
     parallel_option,
+    policy_settings,
     stop_if_all_failed,
     user_errors,
 )
 from stepgym.envs.registry import full_id, load_env
 from stepgym.plugins.errors import UserError
-from stepgym.records.accuracy import Accuracy, accuracy, by_member
+from stepgym.records.accuracy import Accuracy, Share, accuracy, by_member
 from stepgym.records.atomic import make_room, write_whole
 from stepgym.records.run_folder import read_episodes
-from stepgym.records.types import RunBusyError
 from stepgym.selfplay.play import selfplay
 
 DEFAULT_EPISODES = 100
@@ -56,6 +58,7 @@ DEFAULT_EPISODES = 100
     *ENVIRONMENT[1:],
     *AGENT,
     *BUDGET,
+    *MONEY,
     click.option(
         "--episodes",
         type=click.IntRange(min=1),
@@ -177,38 +180,29 @@ def _evaluate(
 ) -> Measured:
     """Play into the folder `out` and say what came of it; `command_out` is what --out would be to continue."""
     limit, where = budget(given), environment(given)
-    agent_settings, policy_settings = dict(given["agent_option"]), dict(given["policy_option"])
+    agent_settings, settings = dict(given["agent_option"]), policy_settings(given)
     progress = EpisodeProgress(quiet=as_json)
     started = time.perf_counter()
-    try:
-        with user_errors(), progress:
-            selfplay(
-                where.id,
-                out=out,
-                agent=given["agent"],
-                policy=given["policy"],
-                reward_model=given["reward_model"],
-                budget=limit,
-                episodes=given["episodes"] or _default_episodes(where.id, where.options),
-                seed=given["seed"],
-                env_options=where.options,
-                agent_settings=agent_settings,
-                policy_settings=policy_settings,
-                see_verdicts=given["see_verdicts"],
-                num_parallel=given["parallel"],
-                continuous=given["continuous"],
-                attempts=given["attempts"],
-                keep_failed=given["keep_failed"],
-                progress=progress.show,
-            )
-    except RunBusyError as error:
-        raise click.ClickException(str(error)) from error
-    except KeyboardInterrupt:
-        click.echo(
-            f"\nStopped. {progress.num_new} new episodes are kept; to continue, run the same command with --out {command_out}",
-            err=True,
+    with keeps_episodes(command_out, lambda: progress.num_new), progress:
+        selfplay(
+            where.id,
+            out=out,
+            agent=given["agent"],
+            policy=given["policy"],
+            reward_model=given["reward_model"],
+            budget=limit,
+            episodes=given["episodes"] or _default_episodes(where.id, where.options),
+            seed=given["seed"],
+            env_options=where.options,
+            agent_settings=agent_settings,
+            policy_settings=settings,
+            see_verdicts=given["see_verdicts"],
+            num_parallel=given["parallel"],
+            continuous=given["continuous"],
+            attempts=given["attempts"],
+            keep_failed=given["keep_failed"],
+            progress=progress.show,
         )
-        raise click.exceptions.Exit(130) from None
     records = list(read_episodes(out))
     measured = Measured(accuracy(records), summarise(records), time.perf_counter() - started, out)
     if as_json and alone:
@@ -225,10 +219,9 @@ def _print_table(rows: Mapping[str, Accuracy]) -> None:
     width = max(map(len, rows))
     click.echo(f"\n{'':{width}}  {'accuracy':>8}  {'95% interval':16}  problems  undecided  failed")
     for name, each in rows.items():
-        low, high = each.mean.ci
-        interval = f"[{low:.1%}, {high:.1%}]"
+        share, _, interval = _percent(each.mean).partition(" ")
         click.echo(
-            f"{name:{width}}  {each.mean.value:>8.1%}  {interval:16}  {each.num_problems:>8}  "
+            f"{name:{width}}  {share:>8}  {interval:16}  {each.num_problems:>8}  "
             f"{each.num_undecided:>9}  {each.num_failed:>6}"
         )
     shares = [each.mean.value for each in rows.values() if not math.isnan(each.mean.value)]
@@ -245,6 +238,13 @@ def _default_episodes(env_id: str, options: dict[str, Any]) -> int | None:
         env.close()
 
 
+def _percent(share: Share) -> str:
+    """Return `50.0% [40.0%, 60.0%]`, or `unknown` if no episode was decided."""
+    if math.isnan(share.value):
+        return "unknown"
+    return f"{share.value:.1%} [{share.ci.low:.1%}, {share.ci.high:.1%}]"
+
+
 def _print(measured: Measured) -> None:
     result, usage, out = measured.accuracy, measured.usage, measured.folder
     rows = [("solved" if result.num_attempts <= 1 else f"avg@{result.num_attempts}", result.mean)]
@@ -252,8 +252,7 @@ def _print(measured: Measured) -> None:
         rows += [(f"pass@{k}", share) for k, share in result.pass_at.items()]
         rows.append((f"majority@{result.num_attempts}", result.majority))
     for name, share in rows:
-        low, high = share.ci
-        click.echo(f"{name}: {share.value:.1%} [{low:.1%}, {high:.1%}]")
+        click.echo(f"{name}: {_percent(share)}")
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in result.verdicts.items())
     click.echo(f"{result.num_problems} problems: {verdicts}")
     if measured.total.agent.get("see_verdicts"):
@@ -264,6 +263,8 @@ def _print(measured: Measured) -> None:
         f"compute: {usage.new_tokens:,} new tokens ({usage.reasoning_tokens:,} reasoning), {usage.prompt_tokens:,} prompt, "
         f"{usage.tool_tokens:,} tool; {usage.model_calls:,} model calls, {usage.flops:.3g} FLOPs, {usage.wall_s:.1f} s"
     )
+    if usage.usd:
+        click.echo(f"cost: ${usage.usd:.4f}")
     members = measured.members
     if members:
         _print_table(members)
@@ -285,7 +286,7 @@ def open_run(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
         seed=given["seed"],
         env_options=where.options,
         agent_settings=agent_settings,
-        policy_settings=dict(given["policy_option"]),
+        policy_settings=policy_settings(given),
     ) as setup:
         yield {
             "problems": setup.env,

@@ -139,3 +139,39 @@ def test_a_policy_that_cannot_play_is_refused_before_anything_is_written(tmp_pat
         refused = run(command, "--env", "Math-v0", "--out", str(out))
         assert refused.exit_code == 2 and not out.exists(), refused.output
         assert "only plays Countdown" in refused.output and "smollm2" in refused.output
+
+
+def test_a_relative_file_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"question": "Compute 1 + 1.", "answer": "2"}\n')
+    (tmp_path / "constant.py").write_text(
+        "from stepgym.envs.types import Step\n"
+        "class Two:\n"
+        "    def propose(self, states, counts):\n"
+        "        return [[Step('<answer>2</answer>')] * count for count in counts]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    words = ["eval", "--policy", "constant:Two", "--episodes", "5"]
+    alone = run(*words, "--env", "Math-v0", "--env-option", "file=mine.jsonl", "--out", "alone")
+    mixed = 'members={"Math-v0": {"file": "mine.jsonl"}}'
+    mixture = run(*words, "--env", "Mixture-v0", "--env-option", mixed, "--out", "mixed")
+    assert alone.exit_code == mixture.exit_code == 0, alone.output + mixture.output
+    assert "1 problems" in alone.output  # more episodes than problems mean all of them
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for name in ("alone", "mixed"):
+        again = run("verify", str(tmp_path / name))
+        assert again.exit_code == 0 and "0 verdicts changed" in again.output, again.output
+
+
+def test_a_watch_that_measured_nothing_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    words = ["watch", "--env", "Countdown-v0", "--policy", "odd_policies:Raises"]
+    watched = run(*words, "--episodes", "2", "--widths", "1,2", "--out", str(tmp_path))
+    assert watched.exit_code == 1 and "nothing was measured" in watched.output, watched.output
+    found = json.loads((tmp_path / "watch.json").read_text())
+    assert found["failed"] == 2 and len(found["alarms"]) >= 1

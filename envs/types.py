@@ -100,6 +100,8 @@ class Step:
     was forced on the model. Unlike `log_prob`, not rounded."""
     context_ids: tuple[int, ...] | None = field(default=None, compare=False)
     """All tokens that the policy read before it wrote this step."""
+    usd: float = field(default=0.0, compare=False)
+    """US dollars that a server was paid for this step; 0 without a price."""
 
 
 class SegmentKind(Enum):

@@ -12,8 +12,10 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, get_args
 
+from stepgym.envs.session_cache import SessionCache
 from stepgym.envs.tokens import (
     TOOL_RESULT,
     TOOL_RESULT_END,
@@ -22,7 +24,6 @@ from stepgym.envs.tokens import (
     parse,
     visible_text,
 )
-from stepgym.envs.tool_sessions import ToolSessions
 from stepgym.envs.types import End, Problem, SegmentKind, State, Step
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import unknown_name
@@ -75,7 +76,7 @@ class TextDomain:
             raise unknown_name("kind of tools", tools, get_args(ToolKind))
         self.tools = tools
         self._open: Sandbox | None = None
-        self._sessions: ToolSessions | None = None
+        self._sessions: SessionCache[ExecutionResult] | None = None
 
     def initial(self, problem: Problem) -> State:
         return State(problem.prompt, public=problem.public)
@@ -142,7 +143,8 @@ class TextDomain:
                 [Program(source, limits=self.tool_limits) for source in sources]
             )
         if self._sessions is None:
-            self._sessions = ToolSessions(self._sandbox(), self.tool_limits)
+            open_session = partial(self._sandbox().open_session, limits=self.tool_limits)
+            self._sessions = SessionCache(open_session)
         jobs = [
             (tuple(source for step in state.steps for source in self._calls(step)), tuple(found))
             for state, found in zip(states, calls)

@@ -13,7 +13,7 @@ from stepgym.agents.agent_runs import AgentLike
 from stepgym.agents.episode import Agent
 from stepgym.agents.randomness import derive_seed
 from stepgym.agents.registry import SEARCHES, load_policy, load_reward_model
-from stepgym.agents.types import Policy, RewardModel, Search, Seeded
+from stepgym.agents.types import Policy, RewardModel, Search, Seeded, Selective
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Environment, Problem, Wrapped
 from stepgym.plugins.errors import UserError
@@ -70,10 +70,25 @@ def open_setup(
         if isinstance(policy, str):
             policy = load_policy(policy, **{"seed": seed, **(policy_settings or {})})
         where = made if made is not None else unwrapped(env)
+        if isinstance(made_agent, Search):
+            _require_playable(where, policy, reward_model)
         yield RunSetup(where, made_agent, agent_name(agent), policy, reward_model)
     finally:
         if made is not None:
             made.close()
+
+
+def _require_playable(env: Any, *plug_ins: Any) -> None:
+    """Let policy and reward model refuse the environment at its first problem. Raises `UserError`."""
+    selective = [plug_in for plug_in in plug_ins if isinstance(plug_in, Selective)]
+    if not selective or not isinstance(env, Environment) or not len(env.problems):
+        return
+    state = env.domain.initial(env.problems[0])
+    for plug_in in selective:
+        try:
+            plug_in.require_playable(state)
+        except UserError as error:
+            raise UserError(f"environment {env.env_id}: {error}") from error
 
 
 def make_agent(

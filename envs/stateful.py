@@ -26,7 +26,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from stepgym.envs.reasoning_env import ReasoningEnv
-from stepgym.envs.session_cache import Calls, SessionCache
+from stepgym.envs.session_cache import Calls, Job, SessionCache
 from stepgym.envs.text_domain import BYTES_PER_TOKEN
 from stepgym.envs.tokens import visible_text
 from stepgym.envs.types import End, Problem, State, Status, Step, Verdict
@@ -212,20 +212,21 @@ class Episodes:
     @property
     def cache(self) -> SessionCache[Turn]:
         if self._cache is None:
-            open_session = partial(LiveEpisode, self, env=None, history=())
             self._cache = SessionCache(
-                open_session, max_kept=self.max_kept, num_threads=self.num_threads
+                lambda start: LiveEpisode(self, env=None, history=()),
+                max_kept=self.max_kept,
+                num_threads=self.num_threads,
             )
         return self._cache
 
     def start(self, seed: int) -> Turn:
         """Return the first turn of the episode with a seed."""
-        [[turn]] = self.cache.run([((), (str(seed),))])
+        [[turn]] = self.cache.run([Job((), (str(seed),))])
         return turn
 
     def after(self, jobs: Sequence[tuple[Calls, str]]) -> list[Turn]:
         """Return what each step gives after its chain of calls."""
-        return [turn for [turn] in self.cache.run([(chain, (text,)) for chain, text in jobs])]
+        return [turn for [turn] in self.cache.run([Job(chain, (text,)) for chain, text in jobs])]
 
     def take(self, env: Any, call: str, before: Turn | None) -> Turn:
         """Reset an environment with the seed `call`, or take the step `call` after the turn before."""
@@ -347,15 +348,15 @@ class StatefulDomain:
             return []
         self._restore(state)
         *before, last = _chain(state)
-        [[turn]] = self.episodes.cache.run([(tuple(before), (last,))])
+        [[turn]] = self.episodes.cache.run([Job(tuple(before), (last,))])
         return list(turn.legal or ())
 
     def _restore(self, state: State) -> None:
         """Play a state's steps if no live episode is there. Raises `ReplayError` if they give other replies now."""
         chain = _chain(state)
-        if chain in self.episodes.cache:
+        if self.episodes.cache.holds(chain):
             return
-        [turns] = self.episodes.cache.run([((), chain)])
+        [turns] = self.episodes.cache.run([Job((), chain)])
         for number, (step, turn) in enumerate(zip(state.steps, turns[1:])):
             if step.reply != turn.text:
                 raise ReplayError(

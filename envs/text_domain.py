@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from stepgym.envs.session_cache import SessionCache
+from stepgym.envs.session_cache import Job
 from stepgym.envs.tokens import (
     TOOL_RESULT,
     TOOL_RESULT_END,
@@ -24,6 +24,7 @@ from stepgym.envs.tokens import (
     parse,
     visible_text,
 )
+from stepgym.envs.tool_sessions import Files, ToolSessions
 from stepgym.envs.types import End, Problem, SegmentKind, State, Step
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import unknown_name
@@ -57,12 +58,13 @@ class TextDomain:
         max_reply_chars: int = 4_000,
         whole_answer: bool = False,
         tools: ToolKind = "python",
+        sandbox_settings: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         """`sandbox` is where tool calls run: a name, or one that the caller opened and closes; with `None` they are text.
 
         With `tools="python"`, variables and files of one call are there in the next, and the value of a call's last
         expression is shown. With `"python_fresh"`, each call is a program of its own.
-        `whole_answer` is for code: an episode also ends with the first closed block of Python, and where the policy
+        `sandbox_settings` are those with which a sandbox given by name opens. `whole_answer` is for code: an episode also ends with the first closed block of Python, and where the policy
         ends without marking an answer, all its visible text is the answer. Else its last step is.
         """
         if max_steps is not None and max_steps < 1:
@@ -75,8 +77,9 @@ class TextDomain:
         if tools not in get_args(ToolKind):
             raise unknown_name("kind of tools", tools, get_args(ToolKind))
         self.tools = tools
+        self.sandbox_settings = dict(sandbox_settings)
         self._open: Sandbox | None = None
-        self._sessions: SessionCache[ExecutionResult] | None = None
+        self._sessions: ToolSessions | None = None
 
     def initial(self, problem: Problem) -> State:
         return State(problem.prompt, public=problem.public)
@@ -142,20 +145,31 @@ class TextDomain:
             return self._sandbox().run(
                 [Program(source, limits=self.tool_limits) for source in sources]
             )
+        jobs = [self._job(state, tuple(found)) for state, found in zip(states, calls) if found]
+        return [result for results in self._tool_sessions().run(jobs) for result in results]
+
+    def _look(self, states: Sequence[State], call: str, limits: Limits) -> list[ExecutionResult]:
+        """Run a call after those of each state, in a fork that is then dropped."""
+        return self._tool_sessions().look([self._job(state, (call,)) for state in states], limits)
+
+    def _job(self, state: State, new: tuple[str, ...]) -> Job:
+        files, setup = self._opening(state)
+        before = tuple(source for step in state.steps for source in self._calls(step))
+        return Job(setup + before, new, files)
+
+    def _opening(self, state: State) -> tuple[Files, tuple[str, ...]]:
+        """Return the files with which a state's session begins, and the calls before the policy's own."""
+        return (), ()
+
+    def _tool_sessions(self) -> ToolSessions:
         if self._sessions is None:
-            open_session = partial(self._sandbox().open_session, limits=self.tool_limits)
-            self._sessions = SessionCache(open_session)
-        jobs = [
-            (tuple(source for step in state.steps for source in self._calls(step)), tuple(found))
-            for state, found in zip(states, calls)
-            if found
-        ]
-        return [result for results in self._sessions.run(jobs) for result in results]
+            self._sessions = ToolSessions(self._sandbox(), self.tool_limits)
+        return self._sessions
 
     def _sandbox(self) -> Sandbox:
         if isinstance(self.sandbox, str):
             if self._open is None:
-                self._open = open_sandbox(self.sandbox)
+                self._open = open_sandbox(self.sandbox, **self.sandbox_settings)
             return self._open
         assert self.sandbox is not None
         return self.sandbox

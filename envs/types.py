@@ -100,6 +100,8 @@ class Step:
     was forced on the model. Unlike `log_prob`, not rounded."""
     context_ids: tuple[int, ...] | None = field(default=None, compare=False)
     """All tokens that the policy read before it wrote this step."""
+    usd: float = field(default=0.0, compare=False)
+    """US dollars that a server was paid for this step; 0 without a price."""
 
 
 class SegmentKind(Enum):
@@ -226,6 +228,21 @@ class Environment(Protocol):
 
     @property
     def env_id(self) -> str: ...
+
+
+@runtime_checkable
+class Reproducible(Protocol):
+    """An environment that its id and options make again."""
+
+    @property
+    def env_options(self) -> Mapping[str, Any]:
+        """What `load_env(env_id, **env_options)` takes to make the same environment."""
+        ...
+
+
+def options_of(env: Environment) -> Mapping[str, Any]:
+    """Return the options that make an environment again; none if it cannot say."""
+    return env.env_options if isinstance(env, Reproducible) else {}
 
 
 @runtime_checkable

@@ -19,6 +19,7 @@ from typing import Any
 from stepgym.agents.types import EpisodeRecord, NodeRecord
 from stepgym.envs.tokens import parse
 from stepgym.envs.types import SegmentKind
+from stepgym.records.atomic import make_room, write_whole
 from stepgym.records.run_folder import read_episodes
 
 MAX_TEXT = 8_000
@@ -28,10 +29,10 @@ VERDICTS = ("correct", "incorrect", "undecided", "no_answer", "failed")
 
 def write_page(run: str | Path, out: str | Path) -> int:
     """Write the page of a run folder and return how many episodes it shows."""
-    episodes = list(read_episodes(run))
     target = Path(out)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(page(episodes), encoding="utf-8")
+    make_room(target)
+    episodes = list(read_episodes(run))
+    write_whole(target, page(episodes))
     return len(episodes)
 
 

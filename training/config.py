@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from stepgym.agents.model_names import resolved
 from stepgym.plugins import settings as plugin_settings
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import unknown_name
@@ -185,6 +186,9 @@ def read_config(kind: str, file: Path | None, given: Mapping[str, Any]) -> Train
         raise TrainingError(
             'say where the result goes: --out FOLDER, or out = "FOLDER" in the config'
         )
+    if isinstance(settings.get("init"), str):
+        part = "prm" if kind in (TrainerKind.PRM, TrainerKind.ORM) else "policy"
+        settings["init"] = resolved(settings["init"], part).removeprefix("embedded:")
     if is_language_model(str(settings.get("init", ""))):
         settings = language_defaults(kind, settings.get("lora", 0)) | settings
     runs = settings.get("runs", ())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from stepgym.envs.benchmarks.source import HubName, benchmark_rows
-from stepgym.envs.coding.code_set import CodeOptions, CodeSet, code_env, code_problem
+from stepgym.envs.coding.code_set import CodeOptions, code_env, code_problem, code_set
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.rows import Row
 from stepgym.envs.types import Problem
@@ -73,6 +73,5 @@ def make(
 ) -> ReasoningEnv:
     """Make `stepgym/APPS-v0`. Rows without tests are left out."""
     rows = benchmark_rows(file, HUB, "apps")
-    told = [row for row in rows if row.data.get("input_output")]
-    problems = tuple(apps_problem(row, i, NAME) for i, row in enumerate(told))
-    return code_env(CodeSet(NAME, problems), **options)
+    told = [row for row in rows if row.fault or row.data.get("input_output")]
+    return code_env(code_set(NAME, told, apps_problem), **options)

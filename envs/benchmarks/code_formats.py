@@ -12,6 +12,7 @@ from stepgym.envs.benchmarks import (
     cruxeval,
     ds1000,
     evalplus,
+    humaneval_x,
     leetcode,
     livecodebench,
     mbpp,
@@ -31,6 +32,7 @@ class Format(NamedTuple):
 
 FORMATS: dict[str, Format] = {
     "EvalPlus": Format(evalplus.matches, evalplus.plus_problem),
+    "HumanEval-X": Format(humaneval_x.matches, humaneval_x.humaneval_x_problem),
     "LiveCodeBench": Format(livecodebench.matches, livecodebench.livecodebench_problem),
     "APPS": Format(apps.matches, apps.apps_problem),
     "CodeContests": Format(code_contests.matches, code_contests.code_contests_problem),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from stepgym.envs.benchmarks.source import HubName, benchmark_rows
-from stepgym.envs.coding.code_set import CodeOptions, CodeSet, code_env, code_problem
+from stepgym.envs.coding.code_set import CodeOptions, code_env, code_problem, code_set
 from stepgym.envs.coding.styles import pack_inputs
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.rows import Row
@@ -132,8 +132,7 @@ def plus_problem(row: Row, index: int, name: str) -> Problem:
 
 def _make(name: str, file: str | Path | None, options: CodeOptions) -> ReasoningEnv:
     rows = benchmark_rows(file, HUBS[name], EXAMPLES[name])
-    problems = tuple(plus_problem(row, i, name) for i, row in enumerate(rows))
-    return code_env(CodeSet(name, problems), **options)
+    return code_env(code_set(name, rows, plus_problem), **options)
 
 
 def make_humaneval_plus(

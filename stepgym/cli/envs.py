@@ -79,6 +79,8 @@ def _facts(env_id: str, env: ReasoningEnv) -> dict[str, str]:
     return {
         "environment": env.env_id,
         "problems": card.source if card else env.problems.name,
+        "licence": card.licence if card else "that of its source",
+        "source": (card.homepage if card else "") or "this package",
         "levels": f"1 to {card.levels}" if card and card.levels else "none",
         "action": f"one legal step, such as `{step[0]}`" if step else "the text of one step",
         "observation": "the transcript so far",

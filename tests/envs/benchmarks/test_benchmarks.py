@@ -11,14 +11,20 @@ from typing import Any
 
 import pytest
 
+from stepgym.agents.policies.scripted import ScriptedPolicy
 from stepgym.envs.benchmarks.livecodebench import decode_tests
 from stepgym.envs.coding.problems import code_problems
 from stepgym.envs.coding.verifier import CodingVerifier
 from stepgym.envs.registry import load_env
 from stepgym.envs.rows import DataFileError, read_rows
+from stepgym.envs.types import Step
 from stepgym.envs.validation import constant_answer, validate
 from stepgym.plugins.errors import UserError
-from stepgym.sandbox.types import Sandbox
+from stepgym.plugins.settings import SettingError
+from stepgym.records.reverify import reverify
+from stepgym.records.run_folder import read_episodes
+from stepgym.sandbox.types import Sandbox, SandboxError
+from stepgym.selfplay import selfplay
 
 IDS = ["MBPP", "HumanEvalPlus", "MBPPPlus", "CRUXEval", "LiveCodeBench", "APPS"]
 
@@ -58,6 +64,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "task_id": "BigCodeBench/0",
         "complete_prompt": "import json\ndef task_func(path):\n    '''Read a JSON file.'''\n",
         "canonical_solution": "    with open(path) as stream:\n        return json.load(stream)\n",
+        "libs": "['json', 'os.path']",
         "test": "import json, os, tempfile, unittest\nclass TestCases(unittest.TestCase):\n"
         "    def test_a(self):\n        path = os.path.join(tempfile.mkdtemp(), 'a.json')\n"
         "        with open(path, 'w') as s: json.dump([1], s)\n"
@@ -230,20 +237,67 @@ def test_validation_lists_what_to_leave_out_and_the_run_leaves_it_out(
         "code": "def f(x):\n    return None",
     }
     path, report = tmp_path / "rows.jsonl", tmp_path / "report.json"
-    path.write_text("\n".join(map(json.dumps, [good, bad, weak])))
+    path.write_text("\n".join(map(json.dumps, [bad, good, weak])))
     found = validate(load_env("MBPP-v0", file=path, sandbox=local_sandbox))
+    assert [use.id for use in found.uses] == [f"stepgym/MBPP-v0/{n}" for n in (2, 1, 3)]
+    assert all(0 < use.share < 0.5 and use.memory_mib > 1 for use in found.uses), found.uses
+    assert found.near_limit == []
     assert (found.problems, found.reference_correct, found.constant_correct) == (3, 2, 1)
     assert found.leave_out == ["stepgym/MBPP-v0/2", "stepgym/MBPP-v0/3"]
     report.write_text(json.dumps(found.row()))
     env = load_env("MBPP-v0", file=path, sandbox=local_sandbox, leave_out=str(report))
     assert [env.problems[i].id for i in range(len(env.problems))] == ["stepgym/MBPP-v0/1"]
+    answers = ScriptedPolicy({(): ["```python\ndef f(x):\n    return x\n```"]})
+    folder = tmp_path / "run"
+    options = {"file": str(path), "sandbox": "local", "leave_out": str(report)}
+    selfplay("MBPP-v0", out=folder, policy=answers, agent="greedy", episodes=1, env_options=options)
+    assert [record.verdict for record in read_episodes(folder)] == ["correct"]
+    assert reverify(folder).changed == {}, "the run finds its problem again"
     with pytest.raises(UserError, match="no problem 'x'"):
         load_env("MBPP-v0", file=path, leave_out=["x"])
+    with pytest.raises(UserError, match="procedural"):
+        load_env("Fractions-v0", leave_out=["x"])
+
+
+def test_a_reference_near_its_limit_is_listed_and_kept(
+    local_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    code = "def f(x):\n    block = bytearray(b'1') * (300 << 20)\n    return x"
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        json.dumps({"task_id": 1, "text": "q", "code": code, "test_list": ["assert f(1) == 1"]})
+    )
+    found = validate(load_env("MBPP-v0", file=path, sandbox=local_sandbox), repeats=1)
+    assert found.near_limit == ["stepgym/MBPP-v0/1"] and found.leave_out == []
+    assert found.uses[0].memory_mib > 300
 
 
 def test_mathematics_is_validated_too() -> None:
     found = validate(load_env("Math-v0", level=2), count=20)
     assert found.reference_correct == 20 and found.empty_correct == 0
+
+
+@pytest.mark.parametrize("name", ["GSM8K", "MATH500", "AIME"])
+def test_examples_of_maths_sets_verify(name: str) -> None:
+    env = load_env(f"{name}-v0")
+    found = validate(env, repeats=1)
+    assert found.reference_correct == found.problems == 3 and found.empty_correct == 0, found
+    assert env.reset(options={"index": 0})[0].endswith("within \\boxed{}.\n")
+    assert env.step(f"It is \\boxed{{{env.problem.reference}}}.")[1] == 1.0
+
+
+PUBLISHED_MATHS = {"gsm8k_test.jsonl": ("GSM8K-v0", 1319), "math500.jsonl": ("MATH500-v0", 500)}
+
+
+@pytest.mark.parametrize("file", PUBLISHED_MATHS)
+def test_published_maths_references_verify(file: str) -> None:
+    path = Path(os.environ.get("STEPGYM_DATA", "/nowhere"), file)
+    if not path.is_file():
+        pytest.skip("STEPGYM_DATA names no folder with the published files")
+    env_id, size = PUBLISHED_MATHS[file]
+    found = validate(load_env(env_id, file=path), repeats=1)
+    assert found.problems == found.reference_correct == size, found.findings[:5]
+    assert found.empty_correct == 0
 
 
 PUBLISHED = {
@@ -264,3 +318,36 @@ def test_published_references_verify(local_sandbox: Sandbox, file: str) -> None:
     found = validate(load_env(env_id, file=path, sandbox=local_sandbox), repeats=1)
     assert found.reference_correct >= least, found.findings[:5]
     assert found.empty_correct == found.constant_correct == 0
+
+
+def test_packages_of_tasks_are_carried_and_missing_ones_are_named(tmp_path: Path) -> None:
+    pytest.importorskip("sympy")
+    row = {
+        "prompt": "Write f(n), the n-th prime.",
+        "entry_point": "f",
+        "solution": "import sympy\ndef f(n): return int(sympy.prime(n))",
+        "tests": "import sympy\ndef check(candidate):\n    assert candidate(5) == 11 and sympy.isprime(candidate(9))\n",
+    }
+    path = tmp_path / "rows.jsonl"
+    rows = [{**row, "packages": packages} for packages in (["sympy>=1.0"], "no-such-thing,sympy")]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    env = load_env("Code-v0", file=path, sandbox="local")
+    try:
+        found = validate(env, repeats=1)
+        [state] = env.domain.advance(
+            [env.domain.initial(env.problems[0])],
+            [Step("<tool_call>import sympy; sympy.prime(3)</tool_call>")],
+        )
+    finally:
+        env.close()
+    assert (found.reference_correct, found.reference_undecided) == (1, 1), found
+    assert found.missing_packages == ["no-such-thing"]
+    assert "5" in state.steps[-1].reply
+
+
+def test_packages_of_an_environment_are_asked_of_its_own_sandbox(local_sandbox: Sandbox) -> None:
+    with pytest.raises(SandboxError, match="no-such-thing"):
+        env = load_env("MBPP-v0", sandbox="local", packages="no-such-thing")
+        env.verifier.verify([env.problems[0]], [env.problems[0].reference])
+    with pytest.raises(SettingError, match="open yours with packages"):
+        load_env("MBPP-v0", sandbox=local_sandbox, packages=["sympy"])

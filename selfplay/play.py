@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.agents.description import describe, tokenizer_of
-from stepgym.agents.run_setup import MAX_LISTED, AnyAgent, attempt_seed, open_setup, reseeded
+from stepgym.agents.randomness import reseeded
+from stepgym.agents.run_setup import MAX_LISTED, AnyAgent, attempt_seed, open_setup
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.spending import Spending, Spends
 from stepgym.agents.types import Budget, CountsRetries, EpisodeRecord, Policy, RewardModel, Search

@@ -117,6 +117,27 @@ def test_published_forms_are_read(local_sandbox: Sandbox, tmp_path: Path, form: 
     assert not wrong.correct, wrong
 
 
+QUIXBUGS = {
+    "python_programs/depth.py": "def depth(node):\n    return 0\n",
+    "correct_python_programs/depth.py": "def depth(node):\n    seen = {node}\n    while node.next:\n        node = node.next\n"
+    "        seen.add(node)\n    return len(seen)\n",
+    "python_testcases/node.py": "class Node:\n    def __init__(self, next=None):\n        self.next = next\n",
+    "python_testcases/test_depth.py": "import pytest\nfrom node import Node\nif pytest.use_correct:\n"
+    "    from correct_python_programs.depth import depth\nelse:\n    from python_programs.depth import depth\n"
+    "def test1():\n    assert depth(Node(Node())) == 2\n",
+    "python_programs/slow.py": "def slow(n):\n    yield n\n",
+    "correct_python_programs/slow.py": "def slow(n):\n    while n > 5: pass\n    yield n + 1\n",
+    "json_testcases/slow.json": "[[1], [2]]\n[[9], [10]]\n",
+    "python_testcases/test_slow.py": "import pytest\nfrom load_testdata import load_json_testcases\n"
+    "if pytest.use_correct:\n    from correct_python_programs.slow import slow\nelse:\n    from python_programs.slow import slow\n"
+    "testdata = load_json_testcases(slow.__name__)\n"
+    "@pytest.mark.parametrize('input_data,expected', testdata)\ndef test_slow(input_data, expected):\n"
+    "    if not pytest.run_slow and input_data == [9]:\n        pytest.skip('slow')\n"
+    "    assert list(slow(*input_data)) == expected\n",
+}
+"""Files of a checkout, with the ways in which its tests are written."""
+
+
 def test_a_checkout_of_quixbugs_is_read(local_sandbox: Sandbox, tmp_path: Path) -> None:
     for folder, source in (
         ("python_programs", "def gcd(a, b):\n    return a\n"),
@@ -126,8 +147,16 @@ def test_a_checkout_of_quixbugs_is_read(local_sandbox: Sandbox, tmp_path: Path) 
         (tmp_path / folder / "gcd.py").write_text(source)
     (tmp_path / "json_testcases").mkdir()
     (tmp_path / "json_testcases" / "gcd.json").write_text("[[13, 13], 13]\n[[37, 600], 1]\n")
-    (problem,) = code_problems(tmp_path).problems
-    assert CodingVerifier(local_sandbox).verify([problem], [problem.reference])[0].correct
+    (tmp_path / "python_testcases").mkdir()
+    for name, source in QUIXBUGS.items():
+        (tmp_path / name).write_text(source)
+    problems = code_problems(tmp_path).problems
+    assert [problem.id.rpartition("/")[2] for problem in problems] == ["depth", "gcd", "slow"]
+    verifier = CodingVerifier(local_sandbox)
+    verdicts = verifier.verify(problems, [problem.reference for problem in problems])
+    assert [verdict.reason for verdict in verdicts if not verdict.correct] == []
+    wrong = verifier.verify(problems, [constant_answer(problem) for problem in problems])
+    assert not any(verdict.correct for verdict in wrong), wrong
 
 
 FAULTS = [

@@ -306,6 +306,8 @@ class NodeRecord:
     num_tokens: int = 0
     num_reasoning_tokens: int = 0
     num_reply_tokens: int = 0
+    cut_results: tuple[str, ...] = ()
+    """The tool results that `reply` shows only in part, whole and in order."""
     final: bool = False
     """The policy itself ended here (end-of-sequence)."""
     token_ids: tuple[int, ...] | None = None

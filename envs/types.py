@@ -90,6 +90,8 @@ class Step:
     reply: str = ""
     """The environment's words after the step (a tool's output, a refusal); empty until `advance`."""
     num_reply_tokens: int = field(default=0, compare=False)
+    cut_results: tuple[str, ...] = field(default=(), compare=False)
+    """The tool results that `reply` shows only in part, whole and in order."""
     final: bool = field(default=False, compare=False)
     """The policy itself ended here (end-of-sequence), so that no further step is to come."""
     token_ids: tuple[int, ...] | None = field(default=None, compare=False)

@@ -30,9 +30,9 @@ from stepgym.records.rollouts import ended_rollouts
 from stepgym.sandbox import open_sandbox
 
 if TYPE_CHECKING:
-    # Imports torch.
     from datasets import Dataset
 
+    # Imports torch.
     from stepgym.agents.policies.transformers_policy import TransformersPolicy
 
 Completion = str | list[dict[str, Any]]

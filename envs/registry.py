@@ -72,6 +72,16 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "GraphColouring": ("graph_colouring", "colourings of graphs"),
     "Hanoi": ("hanoi", "tower of Hanoi"),
     "SlidingTiles": ("sliding_tiles", "sliding tiles"),
+    "TwentyFour": ("twenty_four", "make 24 from four numbers"),
+    "Scheduling": ("scheduling", "projects, meetings, jobs on two machines"),
+    "Cryptarithms": ("cryptarithms", "sums in which letters are digits"),
+    "WriteFunction": (
+        "write_function",
+        "functions over lists, strings and graphs, from a description",
+    ),
+    "RepairCode": ("repair_code", "functions with a bug"),
+    "PredictInput": ("predict_input", "an input for which a function returns a value"),
+    "WriteTests": ("write_tests", "tests that tell a function from its mutants"),
 }
 """Family -> its module in `stepgym.envs.families`, and what its problems are. Each is `stepgym/NAME-v0`."""
 

@@ -23,7 +23,7 @@ _HEDGES = frozenset(
     """
     not never neither nor cannot except excluding unless either wrong incorrect false untrue no don isn
     assume assuming suppose supposing imagine pretend whether unsure unlikely hardly nobody nothing
-    between range ranges ranging rhymes
+    between range ranges ranging rhymes diverges diverge divergent undefined
     nicht kein keine weder oder weniger kleiner größer grösser höher niedriger
     pas jamais sauf aucun inférieur inférieure supérieur supérieure ni excepto menos menor mayor
     não maior minore maggiore mniej więcej bukan atau kurang lebih değil veya không hoặc

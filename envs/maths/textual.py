@@ -20,7 +20,7 @@ _BUT = re.compile(r"\b(?:but|unless|except|only|if|when|sometimes|yes|no|true|fa
 """Words after which "yes, ..." is no plain yes."""
 _DIFFERENCE = re.compile(r"[a-z]{1,2}(?:\s?-\s?[a-z]{1,2})+\Z")
 _IN_DOLLARS = re.compile(r"\s*\$\s*[a-z]{1,4}\s*\$\s*\Z")
-_FILLER = re.compile(r"\A(?:any|all|every|each) |(?<=\w) numbers?\Z")
+_FILLER = re.compile(r"\A(?:any|all|every|each) |(?<=\w) numbers?(?: of [a-z]+)?\Z")
 """Words that change nothing: "any odd number" is "odd"."""
 _ARTICLE = re.compile(r"\b(?:the|a|an|is|are)\b ?")
 

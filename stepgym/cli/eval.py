@@ -30,6 +30,7 @@ from stepgym.cli.options import (
     JSON_OBJECT,
     KEEP_FAILED,
     VERDICTS,
+    WORKERS,
     add_options,
     budget,
     environment,
@@ -66,6 +67,7 @@ DEFAULT_EPISODES = 100
     CONTINUOUS,
     VERDICTS,
     KEEP_FAILED,
+    WORKERS,
 )
 @click.option(
     "--out",
@@ -200,6 +202,7 @@ def _evaluate(
                 attempts=given["attempts"],
                 keep_failed=given["keep_failed"],
                 progress=progress.show,
+                executor=given["workers"],
             )
     except RunBusyError as error:
         raise click.ClickException(str(error)) from error

@@ -17,6 +17,7 @@ from stepgym.cli.options import (
     ENVIRONMENT,
     KEEP_FAILED,
     VERDICTS,
+    WORKERS,
     add_options,
     budget,
     environment,
@@ -42,6 +43,7 @@ from stepgym.selfplay.play import selfplay
 )
 @ATTEMPTS
 @KEEP_FAILED
+@WORKERS
 @click.option("--out", required=True, type=click.Path(file_okay=False), help="The run folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and no progress.")
 def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any) -> None:
@@ -64,6 +66,7 @@ def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any)
                 policy_settings=dict(given.pop("policy_option")),
                 num_parallel=parallel,
                 progress=progress.show,
+                executor=given.pop("workers"),
                 **given,
             )
     except RunBusyError as error:

@@ -11,17 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.agents.description import describe, tokenizer_of
-from stepgym.agents.executors import Executor, Job
-from stepgym.agents.run_setup import (
-    MAX_LISTED,
-    AnyAgent,
-    RunSetup,
-    attempt_seed,
-    make_agent,
-    open_setup,
-    reseeded,
-)
-from stepgym.agents.solving import iter_solve
+from stepgym.agents.executors import Executor, Job, play_attempt
+from stepgym.agents.run_setup import MAX_LISTED, AnyAgent, RunSetup, make_agent, open_setup
 from stepgym.agents.types import Budget, EpisodeRecord, Policy, RewardModel, Search
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.registry import stored_options
@@ -224,16 +215,11 @@ def _play_here(
 ) -> Iterator[EpisodeRecord]:
     """Play in this process."""
     limits: dict[str, Any] = dict(config.budget)
-    seed = attempt_seed(config.seed, attempt)
-    return iter_solve(
+    return play_attempt(
+        setup,
         problems,
-        env=setup.env,
-        agent=reseeded(setup.agent, seed) if attempt else setup.agent,
-        agent_name=setup.agent_name,
-        policy=reseeded(setup.policy, seed) if attempt else setup.policy,
-        reward_model=setup.reward_model,
         budget=Budget(**limits) if limits else None,
-        seed=seed,
+        seed=config.seed,
         attempt=attempt,
         see_verdicts=config.see_verdicts,
         num_parallel=num_parallel,

@@ -1,8 +1,8 @@
 """Calls to plug-ins (policy, reward model, domain, verifier, search), with their failures as data.
 
 One call serves all problems. If it raises or returns a wrong shape, each problem is asked again alone, so that only
-the problem at fault fails. `KeyboardInterrupt`, `SystemExit` and `SandboxError` are not caught: a sandbox that is gone
-says nothing about an answer.
+the problem at fault fails. `KeyboardInterrupt`, `SystemExit`, `SandboxError` and `RunStopped` are not caught: a sandbox
+or a server that is gone says nothing about an answer.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from stepgym.agents.types import (
     PolicyError,
     Request,
     RewardModel,
+    RunStopped,
     Search,
     SearchTree,
     SharesBudget,
@@ -61,7 +62,7 @@ def attempt(call: Callable[[], T], plug_in: str) -> T | Failure:
     """Return `call()`; if it raises, return a `Failure` of the named plug-in."""
     try:
         return call()
-    except SandboxError:
+    except (SandboxError, RunStopped):
         raise
     except Exception as error:  # noqa: BLE001 - a plug-in's failure is recorded, not raised
         return Failure(f"{plug_in}: {type(error).__name__}: {error}"[:MAX_REASON_CHARS])
@@ -160,7 +161,8 @@ def all_usable(answers: Sequence[Sequence[Step]], counts: Sequence[int]) -> bool
         return False
     if any(reasoning) and any(map(gt, reasoning, tokens)):
         return False
-    if any(map(attrgetter("token_ids"), steps)):  # looked at one by one: no model takes less time
+    # looked at one by one: no model takes less time
+    if any(map(attrgetter("token_ids"), steps)) or any(map(attrgetter("usd"), steps)):
         return False
     log_probs = [step.log_prob for step in steps]
     kinds = set(map(type, log_probs))
@@ -214,6 +216,9 @@ def _repair(step: object) -> tuple[Step | None, str]:
             "taken as all of them"
         )
         step = replace(step, num_reasoning_tokens=step.num_tokens)
+    if not (isinstance(step.usd, float | int) and 0.0 <= step.usd < math.inf):
+        wrong = wrong or f"policy returned usd {step.usd!r:.80}; taken as 0"
+        step = replace(step, usd=0.0)
     if not _are_tokens(step):
         wrong = wrong or "policy returned unusable token ids or log-probabilities; taken as unknown"
         step = replace(step, token_ids=None, token_log_probs=None)

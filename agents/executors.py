@@ -20,8 +20,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from stepgym.agents import boundary
+from stepgym.agents.randomness import reseeded
 from stepgym.agents.registry import SEARCHES
-from stepgym.agents.run_setup import RunSetup, attempt_seed, open_setup, reseeded
+from stepgym.agents.run_setup import RunSetup, attempt_seed, open_setup
 from stepgym.agents.solving import iter_solve, make_records
 from stepgym.agents.types import ROOT, Budget, EpisodeRecord, SearchTree, SharesBudget
 from stepgym.envs.registry import load_env
@@ -48,7 +49,7 @@ class Job:
     policy_settings: Mapping[str, Any] = field(default_factory=dict)
     see_verdicts: bool | None = None
     num_parallel: int = 64
-    continuous: bool = False
+    continuous: bool | None = None
     verify_all: bool = False
 
     def __post_init__(self) -> None:

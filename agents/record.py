@@ -87,6 +87,7 @@ def node_record(tree: SearchTree, node: int, step_verdict: Status | None = None)
         num_tokens=step.num_tokens if step else 0,
         num_reasoning_tokens=step.num_reasoning_tokens if step else 0,
         num_reply_tokens=step.num_reply_tokens if step else 0,
+        cut_results=step.cut_results if step else (),
         final=step.final if step else False,
         token_ids=step.token_ids if step else None,
         token_log_probs=step.token_log_probs if step else None,

@@ -29,6 +29,8 @@ class Usage:
     """Batched forward calls of policy and reward model that this search took part in."""
     flops: float = 0.0
     """2 x parameters x tokens processed (Kaplan et al. 2020); 0 if the number of parameters is unknown."""
+    usd: float = 0.0
+    """US dollars paid to a server; 0 if the policy has no price."""
     sandbox_s: float = field(default=0.0, compare=False)
     wall_s: float = field(default=0.0, compare=False)
     """Seconds from the start of the search to its last round, including waits for other searches."""
@@ -46,6 +48,7 @@ class Usage:
             tool_tokens=self.tool_tokens + other.tool_tokens,
             model_calls=self.model_calls + other.model_calls,
             flops=self.flops + other.flops,
+            usd=self.usd + other.usd,
             sandbox_s=self.sandbox_s + other.sandbox_s,
             wall_s=self.wall_s + other.wall_s,
         )
@@ -201,6 +204,14 @@ class PolicyError(RuntimeError):
         self.failures = dict(failures or {})
 
 
+class RunStopped(RuntimeError):
+    """Raised by a plug-in when no further call can succeed: its server is gone, or its money is spent.
+
+    It stops the run, and no episode counts as failed. Finished episodes are kept, and the same command continues the
+    run. The message says what to do.
+    """
+
+
 class Policy(Protocol):
     """Proposes next steps for many states at once."""
 
@@ -232,6 +243,27 @@ class CountsTokensRead(Protocol):
     def tokens_read(self, states: Sequence[State]) -> list[int]:
         """Return how many tokens it reads to score each state by itself."""
         ...
+
+
+@runtime_checkable
+class ServesConcurrently(Protocol):
+    """A policy or reward model in front of a server, which answers calls from many threads at the same time.
+
+    Each search then calls it by itself, and no search waits for another one's requests.
+    """
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests it sends at once, over all calls."""
+        ...
+
+
+@runtime_checkable
+class CountsRetries(Protocol):
+    """A policy that sends requests again after a server's errors."""
+
+    @property
+    def num_retries(self) -> int: ...
 
 
 @runtime_checkable
@@ -274,6 +306,8 @@ class NodeRecord:
     num_tokens: int = 0
     num_reasoning_tokens: int = 0
     num_reply_tokens: int = 0
+    cut_results: tuple[str, ...] = ()
+    """The tool results that `reply` shows only in part, whole and in order."""
     final: bool = False
     """The policy itself ended here (end-of-sequence)."""
     token_ids: tuple[int, ...] | None = None

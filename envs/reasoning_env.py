@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import operator
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypedDict
 
 import gymnasium
 from gymnasium.error import ResetNeeded
 
+from stepgym.envs.left_out import without
 from stepgym.envs.rewards import Rewards
 from stepgym.envs.spaces import AnyText
 from stepgym.envs.step_limit import StepLimit
@@ -49,6 +51,7 @@ class CommonOptions(TypedDict, total=False):
     max_steps: int | None
     render_mode: str | None
     show_reasoning: bool
+    leave_out: str | Path | Sequence[str] | None
 
 
 class ReasoningEnv(gymnasium.Env[str, str]):
@@ -73,7 +76,11 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         max_steps: int | None = None,
         render_mode: str | None = None,
         show_reasoning: bool = False,
+        leave_out: str | Path | Sequence[str] | None = None,
     ) -> None:
+        """`leave_out` lists problems by id, or is the path of a report of `stepgym validate --json` that does."""
+        if leave_out is not None:
+            problems = without(problems, leave_out)
         if len(problems) == 0:
             raise UserError(f"{problems.name} holds no problem")
         if render_mode not in (None, *self.metadata["render_modes"]):

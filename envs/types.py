@@ -90,6 +90,8 @@ class Step:
     reply: str = ""
     """The environment's words after the step (a tool's output, a refusal); empty until `advance`."""
     num_reply_tokens: int = field(default=0, compare=False)
+    cut_results: tuple[str, ...] = field(default=(), compare=False)
+    """The tool results that `reply` shows only in part, whole and in order."""
     final: bool = field(default=False, compare=False)
     """The policy itself ended here (end-of-sequence), so that no further step is to come."""
     token_ids: tuple[int, ...] | None = field(default=None, compare=False)
@@ -100,6 +102,8 @@ class Step:
     was forced on the model. Unlike `log_prob`, not rounded."""
     context_ids: tuple[int, ...] | None = field(default=None, compare=False)
     """All tokens that the policy read before it wrote this step."""
+    usd: float = field(default=0.0, compare=False)
+    """US dollars that a server was paid for this step; 0 without a price."""
 
 
 class SegmentKind(Enum):

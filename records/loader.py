@@ -55,6 +55,7 @@ def step_of(node: NodeRecord, context_ids: tuple[int, ...] | None = None) -> Ste
         num_reasoning_tokens=node.num_reasoning_tokens,
         reply=node.reply,
         num_reply_tokens=node.num_reply_tokens,
+        cut_results=node.cut_results,
         final=node.final,
         token_ids=node.token_ids,
         token_log_probs=node.token_log_probs,

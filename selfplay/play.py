@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,17 +14,24 @@ from typing import Any
 from stepgym.agents.description import describe, tokenizer_of
 from stepgym.agents.executors import Executor, Job, play_attempt
 from stepgym.agents.run_setup import MAX_LISTED, AnyAgent, RunSetup, make_agent, open_setup
-from stepgym.agents.types import Budget, EpisodeRecord, Policy, RewardModel, Search
+from stepgym.agents.spending import Spending, Spends
+from stepgym.agents.types import Budget, CountsRetries, EpisodeRecord, Policy, RewardModel, Search
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.registry import stored_options
 from stepgym.envs.types import Environment, Problem
 from stepgym.plugins.errors import UserError
 from stepgym.records.accuracy import DECIDED
+from stepgym.records.atomic import write_whole
 from stepgym.records.group_commit import written
-from stepgym.records.run_folder import RunFolder
+from stepgym.records.run_folder import RunFolder, read_episodes
 from stepgym.records.statistics import summarise
 from stepgym.records.types import EpisodeKey, RunConfig, RunSummary
 from stepgym.training.types import OnProgress, Progress
+
+MONEY_SETTINGS = ("price", "budget_usd")
+"""Settings of a policy that may differ between the parts of one run."""
+SPENT_FILE = "spent.json"
+"""In a run folder: the US dollars spent on it, unfinished episodes included."""
 
 
 def selfplay(
@@ -42,7 +50,7 @@ def selfplay(
     policy_settings: Mapping[str, Any] | None = None,
     see_verdicts: bool | None = None,
     num_parallel: int = 16,
-    continuous: bool = False,
+    continuous: bool | None = None,
     attempts: int = 1,
     keep_failed: bool = False,
     progress: OnProgress | None = None,
@@ -58,7 +66,7 @@ def selfplay(
     figures are the number of new episodes, the share of the decided ones that is correct, counts of undecided and failed
     ones, and new tokens per second. Raises `ValueError` for unknown names and settings and `SandboxError`
     for a sandbox in `env_options` that cannot be opened, before anything is written; `SandboxError` also for a sandbox
-    that is lost during the run, `RunMismatchError` if `out` holds a run with other settings, `RunBusyError` while
+    that is lost during the run, `RunStopped` for a server that is gone or money that is spent, `RunMismatchError` if `out` holds a run with other settings, `RunBusyError` while
     another process writes.
 
     An `executor` (`stepgym.agents.executors`) plays in other processes; everything is then given by name.
@@ -73,7 +81,13 @@ def selfplay(
         agent=describe(agent),
         agent_settings=describe(agent_settings or {}),
         policy=describe(policy),
-        policy_settings=describe(policy_settings or {}),
+        policy_settings=describe(
+            {
+                name: value
+                for name, value in (policy_settings or {}).items()
+                if name not in MONEY_SETTINGS
+            }
+        ),
         reward_model=describe(reward_model),
         budget={
             name: limit for name, limit in asdict(budget or Budget()).items() if limit is not None
@@ -108,6 +122,8 @@ def selfplay(
         agent_settings=agent_settings,
         policy_settings=policy_settings,
     ) as setup:
+        if executor is not None and isinstance(setup.policy, Spends) and setup.policy.spending:
+            raise UserError("--price and --budget-usd count in one process; leave out --workers")
         config = _with_tokenizer(config, setup.policy)
         problems = first_problems(setup.env, episodes)
         places = {problem.id: place for place, problem in enumerate(problems)}
@@ -123,6 +139,7 @@ def selfplay(
                 config,
                 problems,
                 play,
+                policy=setup.policy,
                 attempt=attempt,
                 keep_failed=keep_failed or attempt > 0,  # set aside once, when the run is opened
                 progress=progress,
@@ -143,7 +160,7 @@ def play_into(
     agent: AnyAgent | None = None,
     agent_name: str | None = None,
     num_parallel: int = 64,
-    continuous: bool = False,
+    continuous: bool | None = None,
     attempt: int = 0,
     keep_failed: bool = True,
     progress: OnProgress | None = None,
@@ -170,6 +187,7 @@ def play_into(
         config,
         problems,
         partial(_play_here, setup, config, attempt, num_parallel, continuous),
+        policy=policy,
         attempt=attempt,
         keep_failed=keep_failed,
         progress=progress,
@@ -183,6 +201,7 @@ def write_episodes(
     problems: Sequence[Problem],
     play: Callable[[Sequence[Problem]], Iterable[EpisodeRecord]],
     *,
+    policy: Policy,
     attempt: int = 0,
     keep_failed: bool = True,
     progress: OnProgress | None = None,
@@ -190,19 +209,37 @@ def write_episodes(
 ) -> Iterator[EpisodeRecord]:
     """Let `play` play the problems that a run folder does not hold yet; yield each record once it is on the disk.
 
-    `play` may give its records in any order. Raises as `RunFolder` does.
+    `play` may give its records in any order; `policy` is asked what it spent. Raises as `RunFolder` does.
     """
     with RunFolder(path, config, keep_failed=keep_failed) as folder:
         left = [
             problem for problem in problems if EpisodeKey(problem.id, attempt) not in folder.done
         ]
-        tally = _Tally()
-        for record in written(folder, play(left)):
-            tally.add(record)
-            if progress is not None:
-                done = len(problems) - len(left) + tally.verdicts.total()
-                progress(Progress(task, done, len(problems), "episodes", tally.figures()))
-            yield record
+        spending = policy.spending if isinstance(policy, Spends) else None
+        tally = _Tally(policy, spending)
+        if spending is not None:
+            spending.spent_usd = max(spending.spent_usd, spent_usd(path))
+        try:
+            for record in written(folder, play(left)):
+                tally.add(record)
+                if progress is not None:
+                    done = len(problems) - len(left) + tally.verdicts.total()
+                    progress(Progress(task, done, len(problems), "episodes", tally.figures()))
+                yield record
+        finally:
+            if spending is not None:
+                spent = json.dumps({"usd": spending.spent_usd})
+                write_whole(Path(path) / SPENT_FILE, spent + "\n")
+
+
+def spent_usd(path: str | Path) -> float:
+    """Return the US dollars that were spent on a run: what its file says, or more if its episodes add up to more."""
+    file = Path(path) / SPENT_FILE
+    try:
+        total = float(json.loads(file.read_text(encoding="utf-8"))["usd"])
+    except (OSError, ValueError, TypeError, KeyError):  # the writer was killed before its end
+        total = 0.0
+    return max(total, sum(record.usage.get("usd", 0.0) for record in read_episodes(path)))
 
 
 def _play_here(
@@ -210,7 +247,7 @@ def _play_here(
     config: RunConfig,
     attempt: int,
     num_parallel: int,
-    continuous: bool,
+    continuous: bool | None,
     problems: Sequence[Problem],
 ) -> Iterator[EpisodeRecord]:
     """Play in this process."""
@@ -245,7 +282,8 @@ def _with_tokenizer(config: RunConfig, policy: Policy) -> RunConfig:
 class _Tally:
     """Counts new episodes as they come."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy, spending: Spending | None) -> None:
+        self._policy, self._spending = policy, spending
         self.verdicts: Counter[str] = Counter()
         self._new_tokens = 0.0
         self._started = time.monotonic()
@@ -268,6 +306,10 @@ class _Tally:
         seconds = time.monotonic() - self._started
         if self._new_tokens and seconds > 0:
             found["tokens/s"] = self._new_tokens / seconds
+        if self._spending is not None:
+            found["usd"] = self._spending.spent_usd
+        if isinstance(self._policy, CountsRetries) and self._policy.num_retries:
+            found["retries"] = float(self._policy.num_retries)
         return found
 
 

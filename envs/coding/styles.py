@@ -9,6 +9,7 @@
 | `stdio` | `{"cases": [{"stdin", "stdout"}], "checker", "tolerance", "language"}`; `stdout` may list several answers |
 | `property` | `{"strategies", "reference"}`: see `stepgym.envs.coding.property` |
 | `reference` | `{"reference", "inputs", "tolerance", "equality"}`: inputs packed by `pack_inputs` |
+| `same_program` | `{"style": "same_program", "language", "source"}`: see `stepgym.envs.coding.same_program` |
 
 Published forms of the last but two (APPS, LiveCodeBench) are read by `stepgym.envs.coding.published_forms`.
 """
@@ -29,7 +30,7 @@ from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import unknown_name
 from stepgym.sandbox.runner.codec import Packer, Unsendable
 
-STYLES = ("check", "files", "asserts", "calls", "stdio", "property", "reference")
+STYLES = ("check", "files", "asserts", "calls", "stdio", "property", "reference", "same_program")
 NEED_ENTRY_POINT = ("check", "calls", "property", "reference")
 Tests = str | Mapping[str, Any] | Sequence[Any]
 
@@ -175,7 +176,7 @@ def _read_data(data: Any, style: str | None, entry_point: str | None, *, from_js
     return Task(
         style=style or found or _style_of_source(source),
         source=source,
-        data={} if source else data,
+        data={} if source and style != "same_program" else data,
         from_json=from_json or bool(data.get("from_json")),
         entry_point=data.get("entry_point", entry_point),
         names=tuple(data.get("names", ())),

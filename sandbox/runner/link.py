@@ -74,6 +74,9 @@ class Link:
     """One end. `describe` names an object for the other end, `adopt` makes a stand-in for one of theirs,
     `perform` does what the other end asks, `settle` receives new contents of arguments that a call changed."""
 
+    guards_operands = True
+    """Whether stand-ins at this end withhold plain operands from the other end's objects; see `handles`."""
+
     def __init__(self, channel: _socket.socket) -> None:
         self.channel = channel
         self.buffer = bytearray()

@@ -29,13 +29,16 @@ from stepgym.cli.options import (
     ENVIRONMENT,
     JSON_OBJECT,
     KEEP_FAILED,
+    MONEY,
     VERDICTS,
     WORKERS,
     add_options,
     budget,
     environment,
     environment_option,
+    keeps_episodes,
     parallel_option,
+    policy_settings,
     stop_if_all_failed,
     user_errors,
 )
@@ -44,7 +47,6 @@ from stepgym.plugins.errors import UserError
 from stepgym.records.accuracy import Accuracy, Share, accuracy, by_member
 from stepgym.records.atomic import make_room, write_whole
 from stepgym.records.run_folder import read_episodes
-from stepgym.records.types import RunBusyError
 from stepgym.selfplay.play import selfplay
 
 DEFAULT_EPISODES = 100
@@ -57,6 +59,7 @@ DEFAULT_EPISODES = 100
     *ENVIRONMENT[1:],
     *AGENT,
     *BUDGET,
+    *MONEY,
     click.option(
         "--episodes",
         type=click.IntRange(min=1),
@@ -179,39 +182,30 @@ def _evaluate(
 ) -> Measured:
     """Play into the folder `out` and say what came of it; `command_out` is what --out would be to continue."""
     limit, where = budget(given), environment(given)
-    agent_settings, policy_settings = dict(given["agent_option"]), dict(given["policy_option"])
+    agent_settings, settings = dict(given["agent_option"]), policy_settings(given)
     progress = EpisodeProgress(quiet=as_json)
     started = time.perf_counter()
-    try:
-        with user_errors(), progress:
-            selfplay(
-                where.id,
-                out=out,
-                agent=given["agent"],
-                policy=given["policy"],
-                reward_model=given["reward_model"],
-                budget=limit,
-                episodes=given["episodes"] or _default_episodes(where.id, where.options),
-                seed=given["seed"],
-                env_options=where.options,
-                agent_settings=agent_settings,
-                policy_settings=policy_settings,
-                see_verdicts=given["see_verdicts"],
-                num_parallel=given["parallel"],
-                continuous=given["continuous"],
-                attempts=given["attempts"],
-                keep_failed=given["keep_failed"],
-                progress=progress.show,
-                executor=given["workers"],
-            )
-    except RunBusyError as error:
-        raise click.ClickException(str(error)) from error
-    except KeyboardInterrupt:
-        click.echo(
-            f"\nStopped. {progress.num_new} new episodes are kept; to continue, run the same command with --out {command_out}",
-            err=True,
+    with keeps_episodes(command_out, lambda: progress.num_new), progress:
+        selfplay(
+            where.id,
+            out=out,
+            agent=given["agent"],
+            policy=given["policy"],
+            reward_model=given["reward_model"],
+            budget=limit,
+            episodes=given["episodes"] or _default_episodes(where.id, where.options),
+            seed=given["seed"],
+            env_options=where.options,
+            agent_settings=agent_settings,
+            policy_settings=settings,
+            see_verdicts=given["see_verdicts"],
+            num_parallel=given["parallel"],
+            continuous=given["continuous"],
+            attempts=given["attempts"],
+            keep_failed=given["keep_failed"],
+            progress=progress.show,
+            executor=given["workers"],
         )
-        raise click.exceptions.Exit(130) from None
     records = list(read_episodes(out))
     measured = Measured(accuracy(records), summarise(records), time.perf_counter() - started, out)
     if as_json and alone:
@@ -272,6 +266,8 @@ def _print(measured: Measured) -> None:
         f"compute: {usage.new_tokens:,} new tokens ({usage.reasoning_tokens:,} reasoning), {usage.prompt_tokens:,} prompt, "
         f"{usage.tool_tokens:,} tool; {usage.model_calls:,} model calls, {usage.flops:.3g} FLOPs, {usage.wall_s:.1f} s"
     )
+    if usage.usd:
+        click.echo(f"cost: ${usage.usd:.4f}")
     members = measured.members
     if members:
         _print_table(members)
@@ -293,7 +289,7 @@ def open_run(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
         seed=given["seed"],
         env_options=where.options,
         agent_settings=agent_settings,
-        policy_settings=dict(given["policy_option"]),
+        policy_settings=policy_settings(given),
     ) as setup:
         yield {
             "problems": setup.env,

@@ -16,12 +16,13 @@ from click.shell_completion import CompletionItem
 
 from stepgym.agents.executors import Executor, Workers
 from stepgym.agents.registry import POLICIES, REWARD_MODELS, SEARCHES
-from stepgym.agents.types import Budget
+from stepgym.agents.types import Budget, RunStopped
 from stepgym.envs.registry import NAMES, NAMESPACE, full_id
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.listing import plug_ins
 from stepgym.plugins.registry import Registry
 from stepgym.records.run_folder import read_episodes
+from stepgym.records.types import RunBusyError
 from stepgym.sandbox.types import SandboxError
 from stepgym.training.types import LossNotFinite
 
@@ -155,6 +156,18 @@ BUDGET = (
         help="Sandbox seconds per problem.",
     ),
 )
+MONEY = (
+    click.option(
+        "--price",
+        metavar="INPUT,OUTPUT",
+        help="US dollars per million tokens that a served policy reads and writes, such as 0.15,0.60.",
+    ),
+    click.option(
+        "--budget-usd",
+        type=click.FloatRange(min=0),
+        help="US dollars for the whole run, all its resumed parts together; needs --price.",
+    ),
+)
 VERDICTS = click.option(
     "--verdicts/--no-verdicts",
     "see_verdicts",
@@ -163,9 +176,10 @@ VERDICTS = click.option(
     "  [default: if the verifier needs no reference].",
 )
 CONTINUOUS = click.option(
-    "--continuous",
-    is_flag=True,
-    help="Let fast problems run ahead instead of taking rounds in step.",
+    "--continuous/--lock-step",
+    default=None,
+    help="Let fast problems run ahead, or take all rounds in step"
+    "  [default: continuous with a served model].",
 )
 JSON_OBJECT = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -258,6 +272,26 @@ def budget(given: dict[str, Any]) -> Budget | None:
     return Budget(**limits) if any(limit is not None for limit in limits.values()) else None
 
 
+def policy_settings(given: dict[str, Any]) -> dict[str, Any]:
+    """Take --policy-option and the options of `MONEY` out of `given`; money is counted by the policy."""
+    settings = dict(given.pop("policy_option"))
+    price, limit = given.pop("price"), given.pop("budget_usd")
+    if price is not None:
+        try:
+            settings["price"] = [float(each) for each in price.split(",")]
+        except ValueError:
+            settings["price"] = []
+        if len(settings["price"]) != 2:
+            raise click.UsageError(f"--price {price} should look like 0.15,0.60")
+    if limit is not None:
+        if "price" not in settings:
+            raise click.UsageError(
+                "--budget-usd needs --price INPUT,OUTPUT (US dollars per million tokens)"
+            )
+        settings["budget_usd"] = limit
+    return settings
+
+
 def stop_if_all_failed(folder: str) -> None:
     """End with exit status 1 and the reason if no episode of a run could be played."""
     first = ""
@@ -281,6 +315,8 @@ def user_errors() -> Iterator[None]:
         yield
     except (UserError, SandboxError, FileNotFoundError) as error:
         raise click.UsageError(str(error)) from error
+    except RunStopped as error:
+        raise click.ClickException(str(error)) from error
     except OSError as error:
         if error.errno in DISK_FULL:
             where = f" ({error.filename})" if error.filename else ""
@@ -295,6 +331,31 @@ def user_errors() -> Iterator[None]:
         if (error.name or "").partition(".")[0] == "stepgym":
             raise
         raise click.UsageError(str(error)) from error
+
+
+@contextmanager
+def keeps_episodes(out: str, num_new: Callable[[], int]) -> Iterator[None]:
+    """Handle errors like `user_errors`, and say what is kept in the run folder `out` if the run was stopped.
+
+    A run is stopped by Ctrl-C, by a sandbox that is lost, or by a server that is gone or too expensive.
+    """
+
+    def stopped() -> str:
+        return f"Stopped. {num_new()} new episodes are kept in {out}; run the same command to continue, with --out {out}"
+
+    try:
+        with user_errors():
+            yield
+    except RunBusyError as error:
+        raise click.ClickException(str(error)) from error
+    except click.ClickException as error:
+        cause = error.__cause__
+        if isinstance(cause, RunStopped) or (isinstance(cause, SandboxError) and num_new()):
+            raise click.ClickException(f"{error.message}\n{stopped()}") from error
+        raise
+    except KeyboardInterrupt:
+        click.echo(f"\n{stopped()}", err=True)
+        raise click.exceptions.Exit(130) from None
 
 
 @contextmanager

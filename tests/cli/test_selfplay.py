@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from stepgym.agents.types import RunStopped
 from stepgym.cli import main
 from stepgym.envs.registry import load_env
 from stepgym.records.run_folder import read_config
@@ -134,10 +135,7 @@ def test_what_cannot_be_played_says_why_and_leaves_nothing(
     ("rows", "says"),
     [
         ("", "questions.jsonl, line 1: the file is empty"),
-        (
-            '{"question": "1+1?", "answer": "2"}\n' * 16 + '{"question": "2+2?", answer}\n',
-            "questions.jsonl, line 17, column ",
-        ),
+        ("\n" * 16 + '{"question": "2+2?", answer}\n', "questions.jsonl, line 17, column "),
         ('{"question": "1+1?"}\n', "no answer column"),
     ],
 )
@@ -471,14 +469,15 @@ def test_an_environment_that_is_an_object_keeps_its_options(tmp_path: Path) -> N
 
 
 def test_a_key_stays_out_of_the_run_folder(tmp_path: Path) -> None:
-    selfplay(
-        "Countdown-v0",
-        policy="chat:http://me:hush@127.0.0.1:1/v1?key=hush#tiny",
-        episodes=1,
-        out=tmp_path / "run",
-        policy_settings={"api_key": "hush", "max_retries": 0, "timeout_s": 2.0},
-    )
-    assert (tmp_path / "run/episodes.jsonl").stat().st_size > 0
+    with pytest.raises(RunStopped) as caught:
+        selfplay(
+            "Countdown-v0",
+            policy="chat:http://me:hush@127.0.0.1:1/v1?key=hush#tiny",
+            episodes=1,
+            out=tmp_path / "run",
+            policy_settings={"api_key": "hush", "max_retries": 0, "timeout_s": 2.0},
+        )
+    assert "hush" not in str(caught.value) and (tmp_path / "run/run.json").exists()
     assert not any("hush" in file.read_text() for file in (tmp_path / "run").iterdir())
 
 

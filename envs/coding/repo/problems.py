@@ -18,7 +18,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Unpack, cast
 
-from stepgym.envs.coding.code_set import CodeOptions, code_set, left_out
+from stepgym.envs.coding.code_set import CodeOptions, code_set
 from stepgym.envs.coding.repo.domain import REPO_LIMITS, RepoDomain
 from stepgym.envs.coding.repo.folder import (
     Folder,
@@ -149,7 +149,6 @@ def make(
     if options.pop("tools", True) not in (True, "python"):
         raise SettingError(f"{NAME} needs its tools: only tools='python' is possible")
     sandbox, strict = options.pop("sandbox", "auto"), options.pop("strict", False)
-    problems = left_out(problems, options)
     domain = RepoDomain(
         max_steps=options.pop("max_steps", 32), sandbox=sandbox, tool_limits=REPO_LIMITS
     )

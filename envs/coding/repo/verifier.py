@@ -17,6 +17,7 @@ from stepgym.envs.coding.grading import grade
 from stepgym.envs.coding.repo.domain import UNREADABLE
 from stepgym.envs.coding.repo.folder import Folder, FolderError, protects, read_answer, read_files
 from stepgym.envs.coding.styles import Tests
+from stepgym.envs.coding.usage import share
 from stepgym.envs.coding.verifier import CodingVerifier
 from stepgym.envs.types import Fault, Problem, Status, Verdict
 
@@ -115,7 +116,10 @@ def parts_of(task: Mapping[str, Any], left: Folder) -> list[tuple[str, dict[str,
 def joined(verdicts: Sequence[Verdict]) -> Verdict:
     """Return one verdict for all parts of a task's tests: a failed part decides, then an undecided one."""
     rows = [row for verdict in verdicts for row in verdict.details["tests"]]
+    uses = [verdict.details["used"] for verdict in verdicts if "used" in verdict.details]
     details = {**verdicts[0].details, "tests": rows}
+    if uses:
+        details["used"] = max(uses, key=share)
     for status in (Status.INCORRECT, Status.UNDECIDED):
         for verdict in verdicts:
             if verdict.status is status:

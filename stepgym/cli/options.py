@@ -22,7 +22,7 @@ from stepgym.plugins.errors import UserError
 from stepgym.plugins.listing import plug_ins
 from stepgym.plugins.registry import Registry
 from stepgym.records.run_folder import read_episodes
-from stepgym.records.types import RunBusyError
+from stepgym.records.types import RunBusyError, View
 from stepgym.sandbox.types import SandboxError
 from stepgym.training.types import LossNotFinite
 
@@ -180,6 +180,13 @@ CONTINUOUS = click.option(
     default=None,
     help="Let fast problems run ahead, or take all rounds in step"
     "  [default: continuous with a served model].",
+)
+VIEW = click.option(
+    "--view",
+    default=View.OPERATOR.value,
+    show_default=True,
+    type=click.Choice([each.value for each in View]),
+    help="user: leave out internal reasoning, tool calls and tool results.",
 )
 JSON_OBJECT = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 

@@ -64,7 +64,7 @@ MOCK_ASSERTIONS = re.compile(
 )
 """Attributes of mocks by which tests judge; a candidate may neither read nor set them."""
 FILE_WORDS = re.compile(
-    r"\b(?:open|chdir|tmp_path|tmpdir|tempfile|pathlib|Path|os|shutil|glob|to_\w+|savefig)\b"
+    r"\b(?:open|chdir|tmp_path|tmp_path_factory|tmpdir|tempfile|pathlib|Path|os|shutil|glob|to_\w+|savefig)\b"
 )
 MAX_COUNTED = 32
 RUNNER_MODULES = frozenset(name for name in (__name__, Handle.__module__, Link.__module__))
@@ -296,7 +296,7 @@ class Remote(Link):
             sys.stderr.write(news["printed_error"])
         if type(news.get("read")) is int and isinstance(sys.stdin, io.StringIO):
             sys.stdin.seek(sys.stdin.tell() + max(0, news["read"]))
-        if self.shared_folder is not None and "files" in news:
+        if self.shared_folder is not None and "files" in news and self._folder_is_data():
             self.shared_folder.apply(Unpacker(_no_objects).unpack(news["files"]))
         if self.catches_warnings:
             import warnings
@@ -305,6 +305,15 @@ class Remote(Link):
                 kinds = [local_error_class(name) for name in lineage]
                 kind = next((k for k in kinds if k is not None and issubclass(k, Warning)), Warning)
                 warnings.warn(str(message), kind, stacklevel=3)
+
+    def _folder_is_data(self) -> bool:
+        """Whether nothing is imported from the shared folder here, where the candidate could lay a module."""
+        assert self.shared_folder is not None
+        root = os.path.realpath(self.shared_folder.root)
+        if any(os.path.realpath(path or ".").startswith(root) for path in sys.path):
+            self.observe("unseen", "files in a folder that the tests import from")
+            return False
+        return True
 
     def lacks(self, package: str, *, theirs: bool) -> NoReturn:
         side = "the candidate's" if theirs else "the tests'"

@@ -150,7 +150,7 @@ def test_bad_files_name_file_line_and_column(tmp_path: Path, line: str, word: st
         (skipped,) = code_problems(path).skipped
     assert "tasks.jsonl, line 2" in skipped and re.search(word, skipped), skipped
     path.write_text("\n" + line + "\n")
-    with pytest.raises(DataFileError, match="tasks.jsonl, line 2"):
+    with pytest.raises(DataFileError, match=r"tasks\.jsonl, line 2"):
         code_problems(path)
 
 

@@ -254,6 +254,25 @@ FAULTS = [  # why, solution, tests, entry point, verdict, a word of the reason
         "passed",
     ),
     (
+        "a program may print nothing, if that is asked for",
+        "pass",
+        {"cases": [{"stdin": "", "stdout": ""}]},
+        None,
+        Status.CORRECT,
+        "passed",
+    ),
+    (
+        "a checker may answer as numpy does",
+        "print(1)",
+        {
+            "cases": [{"stdin": "", "stdout": "1"}],
+            "checker": "import numpy\ndef check(stdin, got, accepted):\n    return numpy.array(1) == 1\n",
+        },
+        None,
+        Status.CORRECT,
+        "passed",
+    ),
+    (
         "a tuple is not the list that was asked for",
         "def add(a, b): return (3,)\n",
         [[[1, 2], [3]]],

@@ -21,6 +21,17 @@ class N:
 class Plain: pass
 """
 CASES = {  # what is used: solution, tests, entry point
+    "fixtures of a class, indirect parameters, a factory of folders": (
+        "def f(x): return x\n",
+        "import os, sys, pytest\nsys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))\nfrom solution import f\n"
+        "class TestX:\n    @pytest.fixture(autouse=True)\n    def made(self): self.v = 1\n"
+        "    def test_a(self): assert f(self.v) == 1\n"
+        "@pytest.fixture\ndef twice(request): return 2 * request.param\n"
+        "@pytest.mark.parametrize('x, twice', [(1, 2)], indirect=['twice'])\n"
+        "def test_b(x, twice): assert f(twice) == 4 and f(x) == 1\n"
+        "def test_c(tmp_path_factory): assert f(tmp_path_factory.mktemp('a')).exists()\n",
+        "f",
+    ),
     "another current folder": (
         "import os\ndef f(): return os.getcwd(), open('x').read()\n",
         "def test_a(tmp_path, monkeypatch):\n    (tmp_path / 'x').write_text('1')\n    monkeypatch.chdir(tmp_path)\n"

@@ -39,6 +39,7 @@ def qwen_messages(state: State) -> list[dict[str, str]]:
 
 
 def qwen(tokenizer: Any, state: State) -> Laid:
+    """Lay out a state as Qwen's card does."""
     text: str = tokenizer.apply_chat_template(qwen_messages(state), tokenize=False)
     return Laid(text, _places(text, STEP_MARK, len(state.steps)))
 
@@ -53,6 +54,7 @@ def shepherd_text(state: State) -> str:
 
 
 def shepherd(tokenizer: Any, state: State) -> Laid:
+    """Lay out a state as Math-Shepherd's card does."""
     text = shepherd_text(state)
     return Laid(text, _places(text, SHEPHERD_MARK, len(state.steps)))
 
@@ -66,6 +68,7 @@ def _places(text: str, mark: str, count: int) -> list[int]:
 
 
 def skywork(tokenizer: Any, state: State) -> Laid:
+    """Lay out a state as Skywork's card does: the problem and each step on a line of its own."""
     text, places = f"{tokenizer.bos_token or ''}{state.prompt}\n", []
     for step in state.steps:
         text += " ".join(step_words(step, "\n\n").split("\n")) + "\n"
@@ -74,6 +77,7 @@ def skywork(tokenizer: Any, state: State) -> Laid:
 
 
 def chat(tokenizer: Any, state: State) -> Laid:
+    """Lay out a state as a question and its answer, read at the end."""
     said = "\n\n".join(step_words(step, "\0") for step in state.steps)
     talk = [{"role": "user", "content": state.prompt}, {"role": "assistant", "content": said}]
     if not getattr(tokenizer, "chat_template", None):

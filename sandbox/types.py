@@ -91,6 +91,11 @@ class Pair:
 
     candidate: Program
     tester: Program
+    library: tuple[tuple[str, str], ...] = ()
+    """Modules of the tester, name and source, each after those it imports; `remote.library()` returns the last one.
+
+    A tester's process loads a library once, whatever the number of pairs that use it.
+    """
 
 
 class PairResult(NamedTuple):

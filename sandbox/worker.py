@@ -22,6 +22,7 @@ from stepgym.sandbox.runner_client import (
     RunnerLost,
     RunningStage,
     Stage,
+    library_file,
     run_together,
 )
 from stepgym.sandbox.types import (
@@ -195,6 +196,9 @@ class Worker:
         with ours, theirs, contextlib.ExitStack() as stack:
             runners = self.runner(candidate_kind), self.runner(tester_kind)
             stages = _pair_stage("candidate", pair.candidate), _pair_stage("tester", pair.tester)
+            if pair.library:
+                stages[1].library = library_file(pair.library)
+                stages[1].payload["library"] = stages[1].library.digest
             candidate = RunningStage(runners[0], stages[0], theirs.fileno())
             stack.callback(candidate.close)
             tester = RunningStage(runners[1], stages[1], ours.fileno())

@@ -21,10 +21,12 @@ from stepgym.envs.coding.one_process import one_process_program, read_one_proces
 from stepgym.envs.coding.preamble import with_preamble
 from stepgym.envs.coding.stdio import grade_stdio
 from stepgym.envs.coding.styles import (
+    HARNESS,
     NEED_ENTRY_POINT,
     Task,
     Tests,
     TestsError,
+    harness_sources,
     read_tests,
     tester_program,
 )
@@ -190,6 +192,7 @@ class PairTask(NamedTuple):
         return Pair(
             Program(self.solution, files=files, limits=candidate),
             Program(source, files=files, limits=tester),
+            library=harness_sources(*HARNESS),
         )
 
 

@@ -21,14 +21,18 @@ from stepgym.sandbox.worker import CLOSED, Worker
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-THREAD_SETTINGS = {
+RUNNER_SETTINGS = {
+    "LD_BIND_NOW": "1",
     "MALLOC_ARENA_MAX": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "NUMEXPR_NUM_THREADS": "1",
 }
-"""The environment of every runner: one memory arena (threads reserve no address space) and one thread for BLAS."""
+"""The environment of every runner.
+
+C functions are found once, not in each fork; one memory arena (threads reserve no address space); one thread for BLAS.
+"""
 CLOSE_S = 10.0
 """How long `close` waits for workers that run a program or start a runner."""
 

@@ -304,12 +304,39 @@ def _index(number: Any) -> int:
     return number
 
 
-_ENCODE = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
+if json.encoder.c_make_encoder is None:
+    _encode = _ENCODER.iterencode
+else:  # made once: `iterencode` makes one each time, which a fresh process pays for by memory it writes to
+    _encode = json.encoder.c_make_encoder(
+        None,
+        _ENCODER.default,
+        json.encoder.encode_basestring_ascii,
+        None,
+        ":",
+        ",",
+        False,
+        False,
+        True,
+    )
+_scan = json.JSONDecoder().scan_once
 
 
 def dumps(tree: Any) -> bytes:
     """Return one frame; raises `Unsendable` if it would be too large."""
-    text = _ENCODE(tree).encode("ascii")
+    text = "".join(_encode(tree, 0)).encode("ascii")
     if len(text) > MAX_FRAME_BYTES:
         raise Unsendable(f"{len(text)} bytes are too large to cross (at most {MAX_FRAME_BYTES})")
     return len(text).to_bytes(4, "big") + text
+
+
+def loads(text: bytes) -> Any:
+    """Return the tree of a frame's text; raises `ValueError` for what `dumps` does not write."""
+    words = str(text, "ascii")
+    try:
+        tree, end = _scan(words, 0)
+    except StopIteration:
+        raise ValueError("it is no JSON") from None
+    if end != len(words):
+        raise ValueError("something comes after the message")
+    return tree

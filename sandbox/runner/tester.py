@@ -92,7 +92,8 @@ class Remote(Link):
         *,
         library_at: tuple[str, int] | None = None,
     ) -> None:
-        super().__init__(channel)
+        super().__init__()
+        self.channel = channel
         self.report_file = report_file
         self.library_at = library_at
         """Digest of the pair's library, and the descriptor of a file that holds it."""

@@ -86,7 +86,7 @@ class Pair:
 
     `candidate` is untrusted: it is loaded, then only answers calls. `tester` is trusted to tell the truth but not
     to end. It runs with a global `remote` (see `stepgym.sandbox.runner.tester`), through which it calls what the
-    candidate defines and hands over its findings (`remote.report`).
+    candidate defines and hands over its findings (`remote.report`); `remote.arguments` are its program's `args`.
     """
 
     candidate: Program

@@ -128,7 +128,7 @@ class Worker:
     def run_pair(self, pair: Pair) -> PairResult:
         """Run one pair, likewise."""
         lost = ExecutionResult(Outcome.KILLED, reason=LOST)
-        suffix = self.suffix_for(pair.candidate.source, pair.tester.source)
+        suffix = self.suffix_for(pair.candidate.source, pair.tester.source, *pair.tester.args)
         kinds = f"python{suffix}", f"tester{suffix}"
         return self._retried(
             lambda: self._run_pair(pair, *kinds), PairResult(lost, lost, None), *kinds
@@ -213,5 +213,5 @@ class Worker:
 
 
 def _pair_stage(kind: str, program: Program) -> Stage:
-    payload = payload_of(program.source, files=dict(program.files))
+    payload = payload_of(program.source, args=list(program.args), files=dict(program.files))
     return Stage(kind, payload, program.limits, program.stdin)

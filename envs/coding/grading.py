@@ -23,12 +23,13 @@ from stepgym.envs.coding.stdio import grade_stdio
 from stepgym.envs.coding.styles import (
     HARNESS,
     NEED_ENTRY_POINT,
+    TESTER_PROGRAM,
     Task,
     Tests,
     TestsError,
     harness_sources,
+    judging_arguments,
     read_tests,
-    tester_program,
 )
 from stepgym.envs.types import Fault, Status, Verdict
 from stepgym.sandbox.types import (
@@ -182,7 +183,7 @@ class PairTask(NamedTuple):
             max_processes=None,
             output_bytes=1 << 20,
         )
-        source = tester_program(
+        arguments = judging_arguments(
             self.task,
             entry_point=self.entry_point,
             prompt=self.prompt,
@@ -191,7 +192,7 @@ class PairTask(NamedTuple):
         files = dict(self.task.data_files)
         return Pair(
             Program(self.solution, files=files, limits=candidate),
-            Program(source, files=files, limits=tester),
+            Program(TESTER_PROGRAM, args=(json.dumps(arguments),), files=files, limits=tester),
             library=harness_sources(*HARNESS),
         )
 

@@ -39,6 +39,7 @@ TEST_FILE = re.compile(
 )
 CHECK = re.compile(r"^def\s+check\s*\(", re.MULTILINE)
 HARNESS = (
+    "syntax",
     "pytest_stand_in",
     "binding",
     "failures",
@@ -217,14 +218,11 @@ def judging_arguments(
     return [task.style, declared, options, candidate_s]
 
 
-def tester_program(
-    task: Task, *, entry_point: str | None, prompt: str | None, candidate_s: float
-) -> str:
-    """Return the source of the tester's program, which needs the library `harness_sources(*HARNESS)`."""
-    arguments = judging_arguments(
-        task, entry_point=entry_point, prompt=prompt, candidate_s=candidate_s
-    )
-    return f"import json\nremote.library().judge(remote, *json.loads({json.dumps(arguments)!r}))\n"
+TESTER_PROGRAM = """\
+import json
+remote.library().judge(remote, *json.loads(remote.arguments[0]))
+"""
+"""The tester's program. Its library is `harness_sources(*HARNESS)`, its argument `judging_arguments` as JSON."""
 
 
 def _call_table(task: Task) -> dict[str, Any]:

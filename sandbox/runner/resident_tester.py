@@ -66,6 +66,7 @@ def _run(by_name: dict[str, int]) -> dict[str, Any]:
             channel,
             payload["source"],
             by_name["report"],
+            arguments=payload["args"],
             library_at=(payload["library"], by_name["library"]) if "library" in by_name else None,
         )
     except BaseException as error:  # noqa: BLE001 - the boundary: a failing test program is a status

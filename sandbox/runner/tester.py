@@ -90,11 +90,13 @@ class Remote(Link):
         channel: socket.socket,
         report_file: int | None = None,
         *,
+        arguments: Sequence[str] = (),
         library_at: tuple[str, int] | None = None,
     ) -> None:
         super().__init__()
         self.channel = channel
         self.report_file = report_file
+        self.arguments = arguments
         self.library_at = library_at
         """Digest of the pair's library, and the descriptor of a file that holds it."""
         self.last_report: str | None = None
@@ -102,7 +104,6 @@ class Remote(Link):
         self.watched: types.FrameType | None = None
         self.statement: tuple[int, int] = (0, 0)
         self.sources: dict[str, str] = {}
-        self.spans: dict[str, list[tuple[int, int]]] = {}
         self.error_classes: dict[int, type[BaseException]] = {}
         self.own_stdout: Any = sys.stdout
         self.own_stdin: Any = sys.stdin
@@ -232,12 +233,8 @@ class Remote(Link):
 
     def statement_at(self, name: str, line: int) -> tuple[int, int]:
         """Return the first and last line of the innermost statement of compiled tests at this line."""
-        if name in self.sources and name not in self.spans:
-            nodes = ast.walk(ast.parse(self.sources[name]))
-            self.spans[name] = [
-                _span(node) for node in nodes if isinstance(node, ast.stmt | ast.ExceptHandler)
-            ]
-        around = [span for span in self.spans.get(name, ()) if span[0] <= line <= span[1]]
+        spans = statement_spans(self.sources[name]) if name in self.sources else []
+        around = [span for span in spans if span[0] <= line <= span[1]]
         return min(around, key=lambda span: span[1] - span[0], default=(line, line))
 
     def ask(
@@ -503,6 +500,13 @@ def _error_attribute(self: BaseException, name: str) -> Any:
     return getattr(handle, name)
 
 
+@lru_cache(maxsize=64)
+def statement_spans(source: str) -> list[tuple[int, int]]:
+    """Return the first and last lines of all statements."""
+    nodes = ast.walk(ast.parse(source))
+    return [_span(node) for node in nodes if isinstance(node, ast.stmt | ast.ExceptHandler)]
+
+
 def _span(node: ast.stmt | ast.ExceptHandler) -> tuple[int, int]:
     """The lines of a statement; of a compound one its head alone."""
     body = getattr(node, "body", None)
@@ -582,7 +586,7 @@ def compiled(source: str, name: str) -> types.CodeType:
     return _compiled(source, name)
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=512)
 def _compiled(source: str, name: str) -> types.CodeType:
     return compile(source, name, "exec", dont_inherit=True)
 
@@ -592,13 +596,14 @@ def run(
     source: str,
     report_file: int | None = None,
     *,
+    arguments: Sequence[str] = (),
     library_at: tuple[str, int] | None = None,
 ) -> str | None:
     """Execute `source` with the global `remote`; return its last report. An uncaught exception is printed.
 
-    Reports are also written to `report_file`, a descriptor, as they come. `library_at` is as in `Remote`.
+    Reports are also written to `report_file`, a descriptor, as they come. `arguments` and `library_at` are as in `Remote`.
     """
-    remote = Remote(channel, report_file, library_at=library_at)
+    remote = Remote(channel, report_file, arguments=arguments, library_at=library_at)
     names: dict[str, Any] = {"__name__": "__tester__", "remote": remote, "Broken": Broken}
     try:
         exec(compiled(source, "<tester>"), names)

@@ -19,6 +19,7 @@ from stepgym.envs.coding.harness.assert_styles import compile_tests, execute
 from stepgym.envs.coding.harness.binding import UnusableTestsError
 from stepgym.envs.coding.harness.failures import describe, row_of
 from stepgym.envs.coding.harness.pytest_stand_in import MonkeyPatch, Skipped, make_pytest
+from stepgym.envs.coding.harness.syntax import parsed
 
 PROTOCOL_NAMES = (
     "load_tests",
@@ -112,7 +113,7 @@ def load_tests_module(test_file, source, support, saved):
     """Execute a test file as a module of its own; `saved` receives what it displaced in `sys.modules`."""
     remote, declared = test_file.remote, test_file.declared
     compile_tests(remote, source)
-    tree = ast.parse(source)
+    tree = parsed(source)
     modules = solution_modules(tree, declared, remote)
     uses_star = any(
         isinstance(node, ast.ImportFrom) and node.names[0].name == "*" and (node.module in modules)

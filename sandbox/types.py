@@ -76,8 +76,8 @@ class ExecutionResult:
     cpu_s: float = 0.0
     peak_memory_bytes: int | None = None
     reason: str = ""
-    starved_s: float = 0.0
-    """Seconds that a program which was stopped had waited for a CPU that other programs used."""
+    starved_s: float | None = 0.0
+    """Seconds that a slow program waited for a CPU that other programs used; `None` if the kernel does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,16 +9,15 @@ processes cannot do, is UNDECIDED. Not covered: several threads of a test callin
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from stepgym.envs.coding.extraction import source_of
 from stepgym.envs.coding.one_process import one_process_program, read_one_process
 from stepgym.envs.coding.preamble import with_preamble
+from stepgym.envs.coding.starvation import NO_CPU, was_starved
 from stepgym.envs.coding.stdio import grade_stdio
 from stepgym.envs.coding.styles import (
     HARNESS,
@@ -46,11 +45,8 @@ LIMITS = Limits(cpu_s=6.0, wall_s=12.0, memory_mib=512)
 """What a candidate may use; `wall_s` is how long it may keep the tests waiting, over all calls."""
 TESTER_S = 10.0
 """CPU time that the tests themselves may use."""
-PATIENCE = 9
-"""A candidate that ran out of time on a busy machine runs again with so much more wall time and the same CPU time."""
-BUSY = 20.0
-"""Percent of the last ten seconds in which some process waited for a CPU: a machine is busy from here on."""
-PRESSURE = Path("/proc/pressure/cpu")
+PATIENCE = 20
+"""A candidate that ran out of time because it got no CPU runs again with so much more wall time, and the same CPU time."""
 TESTER_MEMORY_MIB = 1024
 MAX_SOURCE_BYTES = 8 << 20
 WORDS = {
@@ -199,29 +195,26 @@ class PairTask(NamedTuple):
 
 def _grade_pairs(tasks: Sequence[PairTask], sandbox: Sandbox, *, strict: bool) -> list[Verdict]:
     results = sandbox.run_pairs([task.pair() for task in tasks])
-    late = [i for i, result in enumerate(results) if _out_of_time(result)]
-    if late and _machine_is_busy():
+    late = [i for i, result in enumerate(results) if _lacked_cpu(result, tasks[i])]
+    if late:
         again = sandbox.run_pairs([tasks[i].pair(PATIENCE) for i in late])
         for i, result in zip(late, again):
             results[i] = result
-    return [_verdict(result, strict=strict) for result in results]
+    verdicts = [_verdict(result, strict=strict) for result in results]
+    for i in late:
+        if _lacked_cpu(results[i], tasks[i]):
+            verdicts[i] = _undecided(NO_CPU, verdicts[i].details)
+    return verdicts
 
 
-def _out_of_time(result: PairResult) -> bool:
-    """Whether elapsed time, and not CPU time, ended a check."""
-    report = _read_report(result.report)
-    broken = (report or {}).get("broken")
+def _lacked_cpu(result: PairResult, task: PairTask) -> bool:
+    """Whether elapsed time ended a check because a program had to wait for a CPU."""
+    broken = (_read_report(result.report) or {}).get("broken")
     if broken is not None:
-        return broken[0] == "timeout" or result.candidate.outcome is Outcome.WALL_TIME
-    return result.tester.outcome is Outcome.WALL_TIME
-
-
-def _machine_is_busy() -> bool:
-    try:
-        share = re.search(r"some avg10=([\d.]+)", PRESSURE.read_text())
-        return share is not None and float(share[1]) > BUSY
-    except OSError:  # a kernel without pressure information
-        return os.getloadavg()[0] > (os.cpu_count() or 1)
+        late = broken[0] == "timeout" or result.candidate.outcome is Outcome.WALL_TIME
+        return late and was_starved(result.candidate, task.limits.wall_s)
+    late = result.tester.outcome is Outcome.WALL_TIME
+    return late and was_starved(result.tester, task.pair().tester.limits.wall_s)
 
 
 def _verdict(result: PairResult, *, strict: bool) -> Verdict:

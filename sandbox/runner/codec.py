@@ -304,22 +304,21 @@ def _index(number: Any) -> int:
     return number
 
 
-_ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
-if json.encoder.c_make_encoder is None:
-    _encode = _ENCODER.iterencode
-else:  # made once: `iterencode` makes one each time, which a fresh process pays for by memory it writes to
-    _encode = json.encoder.c_make_encoder(
-        None,
-        _ENCODER.default,
-        json.encoder.encode_basestring_ascii,
-        None,
-        ":",
-        ",",
-        False,
-        False,
-        True,
-    )
-_scan = json.JSONDecoder().scan_once
+def _encoder() -> Any:
+    """Return a function that gives the pieces of a tree's text.
+
+    `JSONEncoder.encode` makes such a function at each call, and a fresh process pays for what it makes.
+    """
+    encoder: Any = json.JSONEncoder(separators=(",", ":"), check_circular=False)
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return encoder.iterencode
+    text = json.encoder.encode_basestring_ascii
+    return make(None, encoder.default, text, None, ":", ",", False, False, True)
+
+
+_encode = _encoder()
+_scan = getattr(json.JSONDecoder(), "scan_once")  # noqa: B009 - its type stubs lack it
 
 
 def dumps(tree: Any) -> bytes:

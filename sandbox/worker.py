@@ -37,6 +37,7 @@ from stepgym.sandbox.types import (
 
 Result = TypeVar("Result")
 ATTEMPTS = 3
+"""How often a program runs whose runner is lost under it."""
 PRELOADED = "+packages"
 CHECK_PROGRAM, CHECK_OUTPUT = "print(sum(range(10)))", b"45\n"
 CLOSED = "this sandbox is closed; open another"

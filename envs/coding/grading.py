@@ -9,6 +9,7 @@ processes cannot do, is UNDECIDED. Not covered: several threads of a test callin
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -172,6 +173,10 @@ class PairTask(NamedTuple):
         tests_s = TESTER_S if self.task.style != "reference" else self.limits.cpu_s or 1e9
         whole_s = None if wall_s is None else wall_s + tests_s
         candidate = replace(self.limits, wall_s=whole_s)
+        if patience > 1 and self.limits.wall_s is not None:
+            # No program uses more CPU time in this wall time, also if it has the machine for itself.
+            most_s = self.limits.wall_s * (os.cpu_count() or 1)
+            candidate = replace(candidate, cpu_s=min(candidate.cpu_s or most_s, most_s))
         tester = Limits(
             cpu_s=tests_s,
             wall_s=whole_s,

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from stepgym.sandbox.runner import child, confine, wire
 from stepgym.sandbox.runner.execution import Execution, OutOfMemoryCounter, Surroundings
 from stepgym.sandbox.runner.prefork import Confinement, ForkServer, WaitingChild
-from stepgym.sandbox.runner.work_folder import Disk, empty
+from stepgym.sandbox.runner.work_folder import Disk
 
 MAX_STILLBORN = 8
 SHARED_MEMORY = "/dev/shm"
@@ -91,6 +91,7 @@ class Supervisor:
         self.fork_server = ForkServer(
             confinement, self.child_main, able=scoped and confinement.enter_landlock is not None
         )
+        self.disks = [Disk(folder) for folder in self.writable]
         self.surroundings = Surroundings(
             control=control,
             is_tester=options.tester,
@@ -152,8 +153,8 @@ class Supervisor:
         else:
             self._clear(process, ended=execution.status is not None)
         if not message.get("more"):
-            for folder in self.writable:
-                empty(folder)
+            for disk in self.disks:
+                disk.empty()
         if execution.done is None:
             wire.send(self.control, reply)
 

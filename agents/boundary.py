@@ -1,8 +1,8 @@
 """Calls to plug-ins (policy, reward model, domain, verifier, search), with their failures as data.
 
 One call serves all problems. If it raises or returns a wrong shape, each problem is asked again alone, so that only
-the problem at fault fails. `KeyboardInterrupt`, `SystemExit` and `SandboxError` are not caught: a sandbox that is gone
-says nothing about an answer.
+the problem at fault fails. `KeyboardInterrupt`, `SystemExit`, `SandboxError` and `RunStopped` are not caught: a sandbox
+or a server that is gone says nothing about an answer.
 """
 
 from __future__ import annotations
@@ -24,11 +24,22 @@ from stepgym.agents.types import (
     PolicyError,
     Request,
     RewardModel,
+    RunStopped,
     Search,
     SearchTree,
     SharesBudget,
 )
-from stepgym.envs.types import Domain, Problem, State, Status, Step, StepVerifier, Verdict, Verifier
+from stepgym.envs.types import (
+    Domain,
+    Problem,
+    State,
+    Status,
+    Step,
+    StepVerifier,
+    Verdict,
+    Verifier,
+    verify_states,
+)
 from stepgym.sandbox.types import SandboxError
 
 MAX_STEP_CHARS = 200_000
@@ -61,7 +72,7 @@ def attempt(call: Callable[[], T], plug_in: str) -> T | Failure:
     """Return `call()`; if it raises, return a `Failure` of the named plug-in."""
     try:
         return call()
-    except SandboxError:
+    except (SandboxError, RunStopped):
         raise
     except Exception as error:  # noqa: BLE001 - a plug-in's failure is recorded, not raised
         return Failure(f"{plug_in}: {type(error).__name__}: {error}"[:MAX_REASON_CHARS])
@@ -160,7 +171,8 @@ def all_usable(answers: Sequence[Sequence[Step]], counts: Sequence[int]) -> bool
         return False
     if any(reasoning) and any(map(gt, reasoning, tokens)):
         return False
-    if any(map(attrgetter("token_ids"), steps)):  # looked at one by one: no model takes less time
+    # looked at one by one: no model takes less time
+    if any(map(attrgetter("token_ids"), steps)) or any(map(attrgetter("usd"), steps)):
         return False
     log_probs = [step.log_prob for step in steps]
     kinds = set(map(type, log_probs))
@@ -214,6 +226,9 @@ def _repair(step: object) -> tuple[Step | None, str]:
             "taken as all of them"
         )
         step = replace(step, num_reasoning_tokens=step.num_tokens)
+    if not (isinstance(step.usd, float | int) and 0.0 <= step.usd < math.inf):
+        wrong = wrong or f"policy returned usd {step.usd!r:.80}; taken as 0"
+        step = replace(step, usd=0.0)
     if not _are_tokens(step):
         wrong = wrong or "policy returned unusable token ids or log-probabilities; taken as unknown"
         step = replace(step, token_ids=None, token_log_probs=None)
@@ -231,7 +246,7 @@ def _are_tokens(step: Step) -> bool:
     ids, log_probs = step.token_ids, step.token_log_probs
     if ids is None:
         return log_probs is None
-    if not isinstance(ids, tuple) or not all(map(is_count, ids)):
+    if not isinstance(ids, tuple) or not are_counts(ids):
         return False
     if log_probs is None:
         return True
@@ -243,6 +258,13 @@ def _are_tokens(step: Step) -> bool:
             for value in log_probs
         )
     )
+
+
+def are_counts(numbers: Sequence[object]) -> bool:
+    """Return whether all are whole numbers of 0 or more; plain integers are checked fast."""
+    if set(map(type, numbers)) == {int}:
+        return min(numbers) >= 0  # type: ignore[type-var, operator]
+    return all(map(is_count, numbers))
 
 
 def is_count(number: object) -> bool:
@@ -314,19 +336,18 @@ def _score_error(scores: Sequence[float], state: State) -> ShapeError:
 def verify(
     verifier: Verifier,
     problems: Sequence[Problem],
-    answers: Sequence[str],
+    states: Sequence[State],
     *,
     owners: Sequence[int],
 ) -> Sequence[Verdict | Failure]:
-    """Return the verifier's verdict on each answer."""
+    """Return the verifier's verdict on the answer or the outcome of each state."""
 
-    def call(problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
-        verdicts = verifier.verify(problems, answers)
-        _check_length(verdicts, answers, "verdicts for", "answers")
+    def call(problems: Sequence[Problem], states: Sequence[State]) -> list[Verdict]:
+        verdicts = verify_states(verifier, problems, states)
         _check_verdicts(verdicts)
         return verdicts
 
-    return call_isolated(call, owners, "verifier", items=(problems, answers))
+    return call_isolated(call, owners, "verifier", items=(problems, states))
 
 
 def verify_steps(

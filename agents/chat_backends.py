@@ -12,7 +12,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from stepgym.agents import boundary
@@ -39,8 +39,10 @@ class ChatBackend(Protocol):
     model: str
     num_parameters: int
 
-    def complete(self, request: Mapping[str, Any], *, state: State) -> Mapping[str, Any]:
-        """Return the body of a chat completion; `state` is the episode so far. Raises `BackendError`."""
+    def complete(
+        self, request: Mapping[str, Any], *, state: Callable[[], State]
+    ) -> Mapping[str, Any]:
+        """Return the body of a chat completion; `state` returns the episode so far. Raises `BackendError`."""
         ...
 
     def close(self) -> None: ...
@@ -79,7 +81,9 @@ class ServerBackend:
         self.model = policy.model
         self.num_parameters = num_parameters(policy)
 
-    def complete(self, request: Mapping[str, Any], *, state: State) -> Mapping[str, Any]:
+    def complete(
+        self, request: Mapping[str, Any], *, state: Callable[[], State]
+    ) -> Mapping[str, Any]:
         response = self._policy.complete_chat(request)
         if not isinstance(response, Mapping) or not isinstance(response.get("choices"), list):
             raise BackendError(502, f"no chat completion: {response!r:.200}", kind="upstream_error")
@@ -111,11 +115,13 @@ class PolicyBackend:
         )
         return [(own, faults.get(at, "")) for at, own in enumerate(steps)]
 
-    def complete(self, request: Mapping[str, Any], *, state: State) -> Mapping[str, Any]:
+    def complete(
+        self, request: Mapping[str, Any], *, state: Callable[[], State]
+    ) -> Mapping[str, Any]:
         count = request.get("n") or 1
         if not boundary.is_count(count) or not 1 <= count <= MAX_CHOICES:
             raise BackendError(400, f"n={count!r:.80}: a whole number from 1 to {MAX_CHOICES}")
-        seen = conversation_state(request.get("messages"), state)
+        seen = conversation_state(request.get("messages"), state())
         with self._lock:
             self._in_flight += 1
         try:

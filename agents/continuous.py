@@ -1,7 +1,9 @@
 """The continuous driver: each search plays its own rounds in a thread, and none waits for the slowest of a round.
 
-Calls to the policy and the reward model that fall into one window become one batch. A tree does not depend on what
-else is in its batches, so that it comes out as in lock-step.
+Calls to a policy or a reward model in this process that fall into one window become one batch. One in front of a server
+(`ServesConcurrently`) is called by each search alone, so that a search waits only for its own requests, and the requests
+of all others go on while it verifies answers. A tree does not depend on what else is asked at the same time: it comes
+out as in lock-step.
 """
 
 from __future__ import annotations
@@ -10,13 +12,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 from stepgym.agents.costs import num_parameters
+from stepgym.agents.daemon_pool import DaemonPool
 from stepgym.agents.rounds import (
     ProblemSearch,
     RunProgress,
@@ -24,16 +27,25 @@ from stepgym.agents.rounds import (
     play_round,
     select_next,
 )
-from stepgym.agents.types import CountsTokensRead, Policy, PolicyError, RewardModel
+from stepgym.agents.types import (
+    CountsTokensRead,
+    Policy,
+    PolicyError,
+    RewardModel,
+    RunStopped,
+    ServesConcurrently,
+)
 from stepgym.envs.types import State, Step
 
-M = TypeVar("M")
 WINDOW_S = 0.005
 MAX_THREADS = 128
 MAX_BATCH = 512
 """States in one call; the others wait for the next one."""
 AHEAD = 4
 """Searches that may be started before the first of them has ended, in multiples of those that run at once."""
+STOP_S = 1.0
+"""How long a run that is stopped waits for its threads; one that waits for a server is left behind."""
+Merge = Callable[[list[Any]], list[Any]]
 
 
 @dataclass(slots=True)
@@ -141,14 +153,18 @@ class CallMerger:
             try:
                 if len(batch) == 1 or not isinstance(error, Exception):
                     raise error
+                if isinstance(error, RunStopped):
+                    raise error
                 call.done.set_result(list(self._function(call.items)))
             except BaseException as own:  # noqa: BLE001 - handed to the thread that asked, which raises or records it
                 call.done.set_exception(own)
 
 
 @dataclass(frozen=True)
-class _MergedPolicy:
-    merge: CallMerger
+class _SharedPolicy:
+    """The policy as each search calls it."""
+
+    merge: Merge
     num_parameters: int
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
@@ -160,10 +176,10 @@ class _MergedPolicy:
         return steps
 
 
-class _MergedRewardModel:
-    """Scores through a merger; its costs are those of the model."""
+class _SharedRewardModel:
+    """The reward model as each search calls it; its costs are those of the model."""
 
-    def __init__(self, merge: CallMerger, model: RewardModel) -> None:
+    def __init__(self, merge: Merge, model: RewardModel) -> None:
         self._merge = merge
         self.num_parameters = num_parameters(model)
         if isinstance(model, CountsTokensRead):
@@ -211,30 +227,37 @@ def stream_continuous(
     num_parallel = min(num_parallel, MAX_THREADS)
     threads = _SearchThreads(components, progress, num_parallel)
     started: deque[tuple[ProblemSearch, Future[None]]] = deque()
-    with ThreadPoolExecutor(max_workers=num_parallel) as pool:
-        try:
-            while True:
-                new = list(islice(searches, AHEAD * num_parallel - len(started)))
-                threads.expect(len(new))  # before the first of them starts, or it would run alone
-                started.extend((one, pool.submit(threads.play, one)) for one in new)
-                if not started:
-                    return
-                if not started[0][1].done():
-                    wait(
-                        [future for _, future in started if not future.done()],
-                        return_when=FIRST_COMPLETED,
-                    )
-                for _, future in started:
-                    if future.done():
-                        future.result()
-                done = []
-                while started and started[0][1].done():
-                    done.append(started.popleft()[0])
-                if done:
+    pool = DaemonPool(num_parallel)
+    try:
+        while True:
+            new = list(islice(searches, AHEAD * num_parallel - len(started)))
+            threads.expect(len(new))  # before the first of them starts, or it would run alone
+            started.extend((one, pool.submit(threads.play, one)) for one in new)
+            if not started:
+                return
+            if not started[0][1].done():
+                wait(
+                    [future for _, future in started if not future.done()],
+                    return_when=FIRST_COMPLETED,
+                )
+            finished = [(one, future) for one, future in started if future.done()]
+            failures = [error for _, future in finished if (error := future.exception())]
+            if failures:
+                # the searches that are done wait for earlier ones in vain
+                if done := [one for one, future in finished if future.exception() is None]:
                     yield done
-        finally:
-            threads.stop()
-            pool.shutdown(wait=True, cancel_futures=True)
+                raise failures[0]
+            done = []
+            while started and started[0][1].done():
+                done.append(started.popleft()[0])
+            if done:
+                yield done
+    finally:
+        threads.stop()
+        for _, future in started:
+            future.cancel()
+        pool.close()
+        wait([future for _, future in started], timeout=STOP_S)
 
 
 class _SearchThreads:
@@ -248,26 +271,32 @@ class _SearchThreads:
         self._num_parallel = num_parallel
         self._left = self._running = 0
         self._progress = progress
-        policy = CallMerger(
-            lambda asked: _propose(self._count_call(components.policy), asked),
-            lambda: self._running,
+        self._mergers: list[CallMerger] = []
+        policy, reward_model = components.policy, components.reward_model
+        shared_policy = _SharedPolicy(
+            self._shared(policy, lambda asked: _propose(policy, asked)), num_parameters(policy)
         )
-        self._mergers = [policy]
-        reward_model: RewardModel | None = None
-        if (scores := components.reward_model) is not None:
-            merger = CallMerger(
-                lambda states: self._count_call(scores).score(states), lambda: self._running
+        shared_reward_model: RewardModel | None = None
+        if reward_model is not None:
+            shared_reward_model = _SharedRewardModel(
+                self._shared(reward_model, reward_model.score), reward_model
             )
-            self._mergers.append(merger)
-            reward_model = _MergedRewardModel(merger, scores)
-        merged_policy = _MergedPolicy(policy, num_parameters(components.policy))
-        self._components = replace(components, policy=merged_policy, reward_model=reward_model)
+        self._components = replace(
+            components, policy=shared_policy, reward_model=shared_reward_model
+        )
 
-    def _count_call(self, model: M) -> M:
-        """Count a call that is about to be made, whether it succeeds or not."""
-        with self._lock:
-            self._progress.model_calls += 1
-        return model
+    def _shared(self, model: object, call: Merge) -> Merge:
+        """Return the call as searches make it: merged with others, or alone if the model is in front of a server."""
+
+        def counted(items: list[Any]) -> list[Any]:
+            with self._lock:
+                self._progress.model_calls += 1
+            return call(items)
+
+        if isinstance(model, ServesConcurrently):
+            return counted
+        self._mergers.append(CallMerger(counted, lambda: self._running))
+        return self._mergers[-1]
 
     def expect(self, count: int) -> None:
         """Count searches that are about to be played."""

@@ -43,6 +43,7 @@ def charge_steps(usage: Usage, steps: Sequence[Step], num_parameters: int) -> No
     usage.prompt_tokens += prompt
     usage.visible_tokens += new - reasoning
     usage.reasoning_tokens += reasoning
+    usage.usd += sum([step.usd for step in steps])
     if num_parameters:
         usage.flops += 2.0 * num_parameters * (prompt + new)
 

@@ -124,7 +124,7 @@ def measure_curve(
     see_verdicts: bool | None = None,
     budget: Budget | None = None,
     num_parallel: int | None = None,
-    continuous: bool = False,
+    continuous: bool | None = None,
     progress: Callable[[Point], object] | None = None,
 ) -> Curve:
     """Measure greedy and every method at every width on the same problems; the first point is greedy's.

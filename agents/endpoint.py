@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from http.client import responses
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -95,7 +96,7 @@ class RecordingServer:
                 if request.get("stream"):
                     response = self._stream(request, episode, shared, reply)
                 else:
-                    response = dict(self.backend.complete(request, state=_asked(episode, request)))
+                    response = dict(self._complete(request, episode))
         except BackendError as error:
             status, response = error.status, _error(str(error), error.kind)
         except SandboxError as error:
@@ -129,7 +130,7 @@ class RecordingServer:
         if isinstance(backend, StreamsCompletions):
             chunks = backend.stream(request)
         else:
-            chunks = chunks_of(backend.complete(request, state=_asked(episode, request)))
+            chunks = chunks_of(self._complete(request, episode))
         with_usage = bool((request.get("stream_options") or {}).get("include_usage"))
         sent: list[Mapping[str, Any]] = []
         for chunk in chunks:
@@ -138,6 +139,9 @@ class RecordingServer:
             if (chunk.get("choices") or with_usage) and not reply.send_chunk(shown):
                 break
         return join_chunks(sent)
+
+    def _complete(self, request: Mapping[str, Any], episode: Episode) -> Mapping[str, Any]:
+        return self.backend.complete(request, state=lambda: _asked(episode, request))
 
     def _read(self, body: bytes) -> dict[str, Any]:
         try:
@@ -212,8 +216,7 @@ class Reply:
         data = json.dumps(response, default=str).encode()
         self.has_begun = True
         with suppress(OSError):
-            self._begin(status, "application/json", ("content-length", str(len(data))))
-            self._handler.wfile.write(data)
+            self._begin(status, "application/json", ("content-length", str(len(data))), data)
 
     def send_chunk(self, chunk: Mapping[str, Any]) -> bool:
         """Send a chunk of a stream; False if the agent has closed the connection."""
@@ -223,7 +226,6 @@ class Reply:
                 self._handler.close_connection = True
                 self._begin(200, "text/event-stream", ("connection", "close"))
             self._handler.wfile.write(f"data: {json.dumps(chunk, default=str)}\n\n".encode())
-            self._handler.wfile.flush()
         except OSError:
             return False
         return True
@@ -233,11 +235,16 @@ class Reply:
         with suppress(OSError):
             self._handler.wfile.write(b"data: [DONE]\n\n")
 
-    def _begin(self, status: int, content_type: str, header: tuple[str, str]) -> None:
-        self._handler.send_response(status)
-        self._handler.send_header("content-type", content_type)
-        self._handler.send_header(*header)
-        self._handler.end_headers()
+    def _begin(
+        self, status: int, content_type: str, header: tuple[str, str], body: bytes = b""
+    ) -> None:
+        """Send the head, and the body with it: one packet is one wake-up of the agent."""
+        name, value = header
+        head = (
+            f"HTTP/1.1 {status} {responses.get(status, 'Error')}\r\n"
+            f"content-type: {content_type}\r\n{name}: {value}\r\n\r\n"
+        )
+        self._handler.wfile.write(head.encode() + body)
 
 
 @contextmanager
@@ -273,7 +280,7 @@ def _tokens(response: Mapping[str, Any]) -> dict[str, Any]:
     """Return the first choice's token ids and log-probabilities, if it has them."""
     for choice in response.get("choices") or ():
         ids = choice.get("token_ids")
-        if not isinstance(ids, list) or not all(map(boundary.is_count, ids)):
+        if not isinstance(ids, list) or not boundary.are_counts(ids):
             return {}
         log_probs = choice.get("token_log_probs")
         content = (choice.get("logprobs") or {}).get("content")

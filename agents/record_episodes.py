@@ -71,14 +71,13 @@ class RecordEpisodes(gymnasium.Wrapper[str, str, str, str]):
         tree, self._tree = self._tree, None
         if tree is None or len(tree) == 1:
             return
-        spec = self.inner.spec
         record = make_record(
             tree,
             self.inner.problem,
             best=self._last,
             verdict=tree.verdicts.get(self._last),
             env_id=self.inner.env_id,
-            env_options=describe({} if spec is None else spec.kwargs),
+            env_options=describe(self.inner.env_options),
             agent={"agent": self._agent},
         )
         self._on_record(record)

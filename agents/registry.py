@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from stepgym.agents.model_names import resolved
 from stepgym.agents.types import Policy, RewardModel, Search
 from stepgym.plugins.registry import Prefix, Registry
 
@@ -70,10 +71,10 @@ def load_search(name: str, *, seed: int | None = None, **settings: Any) -> Searc
 
 
 def load_policy(name: str, *, seed: int | None = None, **settings: Any) -> Policy:
-    """Make the policy called `name`; `seed` is passed on if the policy accepts one."""
-    return cast(Policy, POLICIES.load(name, seed=seed, **settings))
+    """Make the policy called `name`, or that in the folder `name`; `seed` is passed on if the policy accepts one."""
+    return cast(Policy, POLICIES.load(resolved(name, "policy"), seed=seed, **settings))
 
 
 def load_reward_model(name: str, *, seed: int | None = None, **settings: Any) -> RewardModel:
-    """Make the reward model called `name`; `seed` is passed on if it accepts one."""
-    return cast(RewardModel, REWARD_MODELS.load(name, seed=seed, **settings))
+    """Make the reward model called `name`, or that in the folder `name`; `seed` is passed on if it accepts one."""
+    return cast(RewardModel, REWARD_MODELS.load(resolved(name, "prm"), seed=seed, **settings))

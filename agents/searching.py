@@ -25,6 +25,7 @@ from stepgym.agents.types import (
     RewardModel,
     Search,
     SearchTree,
+    ServesConcurrently,
     SharesBudget,
     Usage,
 )
@@ -43,14 +44,14 @@ def run_search(
     see_verdicts: bool = False,
     run_budget: Budget | None = None,
     trees: Sequence[SearchTree] | None = None,
-    continuous: bool = False,
+    continuous: bool | None = None,
 ) -> list[SearchTree]:
     """Grow one tree per problem and return them in order.
 
     `budget` limits each problem, `run_budget` all of them together; a round that starts within the limits is
     finished. The verifier groups equal answers; with `see_verdicts` the search also sees its verdicts while it runs.
     `trees` are trees of an earlier run, or subtrees of them (`stepgym.agents.tree_reuse.subtree`), to continue from.
-    With `continuous`, trees do not wait for each other between rounds.
+    With `continuous`, trees do not wait for each other between rounds (`None`: if the policy is in front of a server).
     """
     components = SearchComponents(
         domain,
@@ -68,9 +69,11 @@ def run_search(
 
 
 def grow_trees(
-    components: SearchComponents, progress: RunProgress, *, continuous: bool = False
+    components: SearchComponents, progress: RunProgress, *, continuous: bool | None = None
 ) -> None:
     """Play all searches of a run to their end, stage by stage if the search shares a budget among problems."""
+    if continuous is None:
+        continuous = isinstance(components.policy, ServesConcurrently)
     play = play_continuous if continuous else play_lockstep
     play(components, progress)
     search = components.search

@@ -13,6 +13,7 @@ from stepgym.agents.boundary import Failure
 from stepgym.agents.continuous import stream_continuous
 from stepgym.agents.description import describe
 from stepgym.agents.episode import ModelCall
+from stepgym.agents.policies.verified_steps import pruned
 from stepgym.agents.record import make_record
 from stepgym.agents.registry import load_policy, load_reward_model
 from stepgym.agents.rounds import ProblemSearch, RunProgress, SearchComponents, verify_nodes
@@ -29,6 +30,7 @@ from stepgym.agents.types import (
     RewardModel,
     Search,
     SearchTree,
+    ServesConcurrently,
     SharesBudget,
 )
 from stepgym.envs.types import (
@@ -38,6 +40,7 @@ from stepgym.envs.types import (
     Status,
     StepVerifier,
     needs_reference,
+    options_of,
 )
 
 
@@ -58,13 +61,14 @@ def solve(
     env_options: Mapping[str, Any] | None = None,
     see_verdicts: bool | None = None,
     num_parallel: int = 64,
-    continuous: bool = False,
+    continuous: bool | None = None,
 ) -> list[EpisodeRecord]:
     """Solve problems and return one record each, in order.
 
     `problems` is an environment's id, an environment, or a list of problems of `env` (an id or an environment).
     `episodes` is how many problems are solved, from the first (default: all of a list or a data file, 1 of an endless
-    set). With `see_verdicts=None` the search sees verdicts if they do not need the reference.
+    set). With `see_verdicts=None` the search sees verdicts if they do not need the reference, and with
+    `continuous=None` problems do not wait for each other if the policy is in front of a server.
     """
     chosen, where = choose_problems(
         problems, env, episodes=episodes, seed=seed, level=level, env_options=env_options
@@ -107,26 +111,30 @@ def iter_solve(
     agent_name: str | None = None,
     see_verdicts: bool | None = None,
     num_parallel: int = 64,
-    continuous: bool = False,
+    continuous: bool | None = None,
     verify_all: bool = False,
     attempt: int = 0,
 ) -> Iterator[EpisodeRecord]:
     """Solve problems `num_parallel` at a time and yield their records in order, each as early as possible.
 
     In lock-step a group of `num_parallel` is done before the next one starts; with `continuous` a problem that is
-    done makes room for the next at once. A search that shares its budget among problems (`adaptive`) does so within
+    done makes room for the next at once (`None`: if the policy is in front of a server). A search that shares its budget among problems (`adaptive`) does so within
     each group, either way. `budget` limits each problem, `run_budget` all of them together, grading included. With
     `verify_all` every answer and step in a tree gets its verdict, not only the chosen answer. `attempt` numbers the
     records of repeated attempts; give each attempt a seed of its own. `agent_name` is what records call an agent that
-    is given as an object. An `agent` is a search, or drives itself (`stepgym.agents.episode.Agent`); the model that it
+    is given as an object. The agent setting `prune="verified"` keeps steps that the step verifier proves wrong out of the
+    tree. An `agent` is a search, or drives itself (`stepgym.agents.episode.Agent`); the model that it
     calls through its episode's endpoint is `policy`.
     """
-    made = make_agent(agent, seed=seed, settings=agent_settings)
     policy = load_policy(policy, seed=seed) if isinstance(policy, str) else policy
+    policy, settings = pruned(policy, env, dict(agent_settings or {}))
+    made = make_agent(agent, seed=seed, settings=settings)
     if isinstance(reward_model, str):
         reward_model = load_reward_model(reward_model, seed=seed)
     if see_verdicts is None:
         see_verdicts = not needs_reference(env.verifier)
+    if continuous is None:
+        continuous = isinstance(policy, ServesConcurrently)
     about = {
         "agent": agent_name or name_of(agent),
         "search": describe(made),
@@ -220,7 +228,7 @@ def make_records(
         (at, node)
         for at, (tree, best) in enumerate(zip(trees, bests))
         for node in (range(len(tree)) if verify_all else [best])
-        if node not in tree.verdicts and tree.states[node].answer is not None
+        if node not in tree.verdicts and tree.states[node].has_result
     ]
     verify_nodes(env.verifier, problems, trees, nodes=nodes)
     step_verifier = env.step_verifier if verify_all else None
@@ -232,7 +240,7 @@ def make_records(
             best=best,
             verdict=tree.verdicts.get(best),
             env_id=env.env_id,
-            env_options=describe(_options(env)),
+            env_options=describe(options_of(env)),
             attempt=attempt,
             step_verdicts=verdicts,
             agent=agent,
@@ -253,13 +261,6 @@ def _best(search: Search, tree: SearchTree) -> int:
         boundary.fail_tree(tree, best)
         return ROOT
     return best
-
-
-def _options(env: Environment) -> Mapping[str, Any]:
-    """Return the options that an environment was made with, if it was made by its id."""
-    spec = getattr(env, "spec", None)  # Gymnasium's, absent in environments of other kinds
-    options: Mapping[str, Any] = {} if spec is None else spec.kwargs
-    return options
 
 
 def verified_steps(

@@ -29,6 +29,8 @@ class Usage:
     """Batched forward calls of policy and reward model that this search took part in."""
     flops: float = 0.0
     """2 x parameters x tokens processed (Kaplan et al. 2020); 0 if the number of parameters is unknown."""
+    usd: float = 0.0
+    """US dollars paid to a server; 0 if the policy has no price."""
     sandbox_s: float = field(default=0.0, compare=False)
     wall_s: float = field(default=0.0, compare=False)
     """Seconds from the start of the search to its last round, including waits for other searches."""
@@ -46,6 +48,7 @@ class Usage:
             tool_tokens=self.tool_tokens + other.tool_tokens,
             model_calls=self.model_calls + other.model_calls,
             flops=self.flops + other.flops,
+            usd=self.usd + other.usd,
             sandbox_s=self.sandbox_s + other.sandbox_s,
             wall_s=self.wall_s + other.wall_s,
         )
@@ -201,6 +204,14 @@ class PolicyError(RuntimeError):
         self.failures = dict(failures or {})
 
 
+class RunStopped(RuntimeError):
+    """Raised by a plug-in when no further call can succeed: its server is gone, or its money is spent.
+
+    It stops the run, and no episode counts as failed. Finished episodes are kept, and the same command continues the
+    run. The message says what to do.
+    """
+
+
 class Policy(Protocol):
     """Proposes next steps for many states at once."""
 
@@ -235,10 +246,40 @@ class CountsTokensRead(Protocol):
 
 
 @runtime_checkable
+class ServesConcurrently(Protocol):
+    """A policy or reward model in front of a server, which answers calls from many threads at the same time.
+
+    Each search then calls it by itself, and no search waits for another one's requests.
+    """
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests it sends at once, over all calls."""
+        ...
+
+
+@runtime_checkable
+class CountsRetries(Protocol):
+    """A policy that sends requests again after a server's errors."""
+
+    @property
+    def num_retries(self) -> int: ...
+
+
+@runtime_checkable
 class Seeded(Protocol):
     """A policy or search that draws at random; another `seed` gives another attempt."""
 
     seed: int
+
+
+@runtime_checkable
+class Selective(Protocol):
+    """A policy or reward model that can work on the states of some environments only."""
+
+    def require_playable(self, state: State) -> None:
+        """Raise `UserError` with the way out for a state that it cannot work on."""
+        ...
 
 
 @runtime_checkable
@@ -265,6 +306,8 @@ class NodeRecord:
     num_tokens: int = 0
     num_reasoning_tokens: int = 0
     num_reply_tokens: int = 0
+    cut_results: tuple[str, ...] = ()
+    """The tool results that `reply` shows only in part, whole and in order."""
     final: bool = False
     """The policy itself ended here (end-of-sequence)."""
     token_ids: tuple[int, ...] | None = None
@@ -291,8 +334,10 @@ class NodeRecord:
     end: str | None = None
     """Why the episode was over here (`stepgym.envs.types.End`); `None` if it was not."""
     answer: str | None = None
+    outcome: float | None = None
+    """What the environment paid for an episode that ended here without an answer (`State.outcome`)."""
     verdict: str | None = None
-    """The verifier's status of this node's answer; `None` without an answer, or if it was not asked."""
+    """The verifier's status of this node's answer or outcome; `None` without either, or if it was not asked."""
     fault: str | None = None
     """Whose limit made `verdict` undecided: `answer` or `ours` (`stepgym.envs.types.Fault`)."""
     step_verdict: str | None = None
@@ -320,8 +365,10 @@ class EpisodeRecord:
     path: tuple[int, ...]
     """Indices from the root to the node that the search chose."""
     answer: str | None
+    outcome: float | None = None
+    """What the environment paid for the chosen path, if it asks for no answer (`State.outcome`)."""
     verdict: str
-    """`correct`, `incorrect`, `undecided`; `no_answer` if the search ended without one; `failed` if the policy, the
+    """`correct`, `incorrect`, `undecided`; `no_answer` if the search ended without one and without an outcome; `failed` if the policy, the
     reward model or the domain failed (then `note` says how)."""
     fault: str | None = None
     """Whose limit made `verdict` undecided: `answer` or `ours` (`stepgym.envs.types.Fault`)."""

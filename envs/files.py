@@ -1,6 +1,7 @@
 r"""Problems out of data files with a question and an answer column (see `stepgym.envs.rows` for the formats).
 
-Two conventions are known: GSM8K ends its solution with `#### 42`, MATH boxes its answer, `\boxed{42}`.
+Two conventions are known: GSM8K ends its solution with `#### 42`, MATH boxes its answer, `\boxed{42}`. A column such as
+ASDiv's `body`, which holds the story, stands before the question.
 """
 
 from __future__ import annotations
@@ -8,25 +9,40 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from stepgym.envs.rows import Row, find_column, read_rows
+from stepgym.envs.rows import DataFileError, Row, find_column, read_rows, usable_rows
 from stepgym.envs.tokens import last_boxed
 from stepgym.envs.types import Problem, Verifier
 
-QUESTION_COLUMNS = ("question", "problem", "prompt", "instruction", "query", "input")
+QUESTION_COLUMNS = (
+    "question",
+    "problem",
+    "prompt",
+    "instruction",
+    "query",
+    "input",
+    "content",
+    "question_content",
+    "text",
+)
 ANSWER_COLUMNS = (
     "answer",
     "final_answer",
     "expected_answer",
     "ground_truth",
+    "reward_model.ground_truth",
     "target",
+    "gold",
+    "label",
     "solution",
     "response",
     "output",
 )
+STORY_COLUMNS = ("body", "context", "passage")
+"""Columns whose text, if there is any, stands before the question."""
 
 
 class Unverifiable(NamedTuple):
@@ -48,6 +64,8 @@ class FileSet:
     lines: tuple[int, ...] = field(repr=False)
     instructions: str = ""
     unverifiable: tuple[Unverifiable, ...] = field(default=(), repr=False)
+    skipped: tuple[str, ...] = field(default=(), repr=False)
+    """Why rows of the file are left out, one text for each."""
 
     def __len__(self) -> int:
         return len(self.questions)
@@ -64,6 +82,12 @@ class FileSet:
         )
 
 
+class _Item(NamedTuple):
+    question: str
+    reference: str
+    line: int
+
+
 def load_file_set(
     path: str | Path,
     *,
@@ -75,27 +99,78 @@ def load_file_set(
 ) -> FileSet:
     """Read a file of questions and answers; columns are found by their names where they are not given.
 
-    With a verifier, references that do not verify against themselves are listed in `unverifiable` and warned of.
-    Raises `DataFileError`.
+    Rows in error are left out and listed in `skipped`. With a verifier, references that do not verify against
+    themselves are listed in `unverifiable` and warned of. Raises `DataFileError`, if no row is usable.
     """
     rows = read_rows(path)
-    found_question = find_column(rows[0], question, QUESTION_COLUMNS, "question")
-    found_answer = find_column(rows[0], answer, ANSWER_COLUMNS, "answer", taken=found_question)
     file = rows[0].path
-    problems = FileSet(
+    return file_set(
+        rows,
         name=f"{name}/{file.name}@{_digest(file)}",
-        path=file,
-        questions=tuple(row.text(found_question) for row in rows),
-        references=tuple(_reference(row, found_answer) for row in rows),
-        lines=tuple(row.line for row in rows),
+        question=question,
+        answer=answer,
         instructions=instructions,
+        verifier=verifier,
+    )
+
+
+def file_set(
+    rows: Sequence[Row],
+    *,
+    name: str,
+    question: str | None = None,
+    answer: str | None = None,
+    instructions: str = "",
+    verifier: Verifier | None = None,
+) -> FileSet:
+    """Return rows as problems; see `load_file_set`. `name` is the beginning of every problem's id."""
+    columns = _columns(rows, question, answer)
+    items, skipped = usable_rows(rows, lambda row, _: _item(row, columns))
+    problems = FileSet(
+        name=name,
+        path=rows[0].path,
+        questions=tuple(item.question for item in items),
+        references=tuple(item.reference for item in items),
+        lines=tuple(item.line for item in items),
+        instructions=instructions,
+        skipped=skipped,
     )
     if verifier is None:
         return problems
     unverifiable = _unverifiable(problems, verifier)
     if unverifiable:
-        _warn(file, unverifiable)
-    return FileSet(**{**problems.__dict__, "unverifiable": unverifiable})
+        _warn(rows[0].path, unverifiable)
+    return replace(problems, unverifiable=unverifiable)
+
+
+class _Columns(NamedTuple):
+    question: str
+    answer: str
+    story: str | None
+
+
+def _columns(rows: Sequence[Row], question: str | None, answer: str | None) -> _Columns:
+    """Return the columns of the first row that has them. Raises the first row's error if none has."""
+    fault: DataFileError | None = None
+    for row in rows:
+        try:
+            found = find_column(row, question, QUESTION_COLUMNS, "question")
+            wanted = find_column(row, answer, ANSWER_COLUMNS, "answer", taken=found)
+        except DataFileError as error:
+            fault = fault or error
+            continue
+        story = next((name for name in row.data if name.lower() in STORY_COLUMNS), None)
+        return _Columns(found, wanted, None if question else story)
+    assert fault is not None, "a file has at least one row"
+    raise fault
+
+
+def _item(row: Row, columns: _Columns) -> _Item:
+    question = row.text(columns.question)
+    story = row.data.get(columns.story) if columns.story else None
+    if isinstance(story, str) and story.strip():
+        question = f"{story.strip()} {question}"
+    return _Item(question, _reference(row, columns.answer), row.line)
 
 
 def final_reference(text: str) -> str:
@@ -107,6 +182,9 @@ def final_reference(text: str) -> str:
 
 
 def _reference(row: Row, column: str) -> str:
+    value = row.value(column)
+    if isinstance(value, list) and len(value) == 1 and not isinstance(value[0], dict):
+        row = replace(row, data={column: value[0]})
     return final_reference(row.text(column))
 
 

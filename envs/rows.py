@@ -1,18 +1,19 @@
 """Rows of data files: JSONL, JSON and Parquet, plain or compressed with gzip or Zstandard.
 
-The format is recognised by content, not by name. An error names file, line and column. Files are read whole; a million
-rows is the size in mind.
+The format is recognised by content, not by name. An error names file, line and column. A row in error does not spoil
+the others: `usable_rows` leaves it out and lists it. Files are read whole; a million rows is the size in mind.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import unknown_name
@@ -20,6 +21,9 @@ from stepgym.plugins.names import unknown_name
 GZIP, ZSTANDARD, PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
 LISTS = ("data", "rows", "examples", "train", "test")
 """Keys under which a JSON object may hold its rows."""
+SHOWN = 5
+"""Rows in error that a warning quotes."""
+T = TypeVar("T")
 
 
 class DataFileError(UserError):
@@ -34,12 +38,27 @@ class Row:
     line: int
     """Counted from 1: of a JSON file the line, of a Parquet file the row."""
     data: dict[str, Any]
+    fault: DataFileError | None = None
+    """Why the row could not be read; `data` is empty then."""
+
+    def value(self, column: str) -> Any:
+        """Return what a column holds. `a.b` is the entry `b` of the object in column `a`. Raises `DataFileError`."""
+        if self.fault is not None:
+            raise self.fault
+        if column in self.data:
+            return self.data[column]
+        outer, _, inner = column.partition(".")
+        nested = self.data.get(outer)
+        if isinstance(nested, dict) and inner in nested:
+            return nested[inner]
+        raise self.error(f"no column {column!r}; its columns: {', '.join(self.data) or 'none'}")
 
     def text(self, column: str) -> str:
-        """Return a column's text; numbers are written out. Raises `DataFileError` for anything else."""
-        if column not in self.data:
-            raise self.error(f"no column {column!r}; its columns: {', '.join(self.data) or 'none'}")
-        value = self.data[column]
+        """Return a column's text; numbers are written out, and of a chat the last user message counts.
+
+        Raises `DataFileError` for anything else.
+        """
+        value = _last_user_message(self.value(column))
         if isinstance(value, int | float) and not isinstance(value, bool):
             return str(value)
         if not isinstance(value, str):
@@ -65,7 +84,10 @@ class Row:
 
 
 def read_rows(path: str | Path) -> list[Row]:
-    """Read a data file; at least one row. Raises `DataFileError`."""
+    """Read a data file; at least one row. A line of JSONL that is no object is a row with a `fault`.
+
+    Raises `DataFileError`.
+    """
     file = Path(path)
     if not file.is_file():
         raise DataFileError(
@@ -78,22 +100,64 @@ def read_rows(path: str | Path) -> list[Row]:
     return rows
 
 
+def usable_rows(
+    rows: Sequence[Row], make: Callable[[Row, int], T]
+) -> tuple[list[T], tuple[str, ...]]:
+    """Make an item of each row with `make(row, index)`, where the index counts the items.
+
+    Rows in error are left out; their errors are returned and a warning quotes the first of them. Raises the first
+    error if no row is left.
+    """
+    items: list[T] = []
+    faults: list[DataFileError] = []
+    for row in rows:
+        try:
+            if row.fault is not None:
+                raise row.fault
+            items.append(make(row, len(items)))
+        except DataFileError as error:
+            faults.append(error)
+    if faults and not items:
+        raise faults[0]
+    if faults:
+        more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        shown = "; ".join(map(str, faults[:SHOWN]))
+        warnings.warn(
+            f"{len(faults)} of {len(rows)} rows are left out: {shown}{more}", stacklevel=3
+        )
+    return items, tuple(map(str, faults))
+
+
 def find_column(
     row: Row, given: str | None, known: Sequence[str], role: str, *, taken: str | None = None
 ) -> str:
-    """Return the column for a role: the given one, or the first known name that the row has."""
+    """Return the column for a role: the given one, or the first known name that the row has, in any case."""
+    if row.fault is not None:
+        raise row.fault
     if given is not None:
-        if given not in row.data:
+        if given not in row.data and given.partition(".")[0] not in row.data:
             fault = unknown_name(f"{role} column", given, row.data, dotted=False)
             raise row.error(str(fault))
         return given
+    names = {name.lower(): name for name in row.data}
     for column in known:
-        if column in row.data and column != taken:
-            return column
+        outer, _, inner = column.partition(".")
+        found = names.get(outer)
+        if found is None or found == taken or (inner and inner not in (row.data[found] or ())):
+            continue
+        return f"{found}.{inner}" if inner else found
     raise row.error(
         f"no {role} column: looked for {', '.join(known)}; found {', '.join(row.data) or 'none'}; "
         f"name it with {role}=COLUMN"
     )
+
+
+def _last_user_message(value: Any) -> Any:
+    """Return the text of the last user message if the value is a chat, otherwise the value."""
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        return value
+    texts = [each.get("content") for each in value if each.get("role") == "user"]
+    return texts[-1] if texts else value
 
 
 def _decompressed(file: Path) -> bytes:
@@ -151,8 +215,15 @@ def _json_rows(file: Path, data: bytes) -> list[Row]:
         if not rows:
             raise DataFileError(f"{file}, line 1: the object holds no rows; give a list of objects")
         return rows
-    rows = [Row(file, number, _object(file, number, line)) for number, line in lines]
+    rows = [_row(file, number, line) for number, line in lines]
     return (_rows_in(file, rows[0].data) or rows) if len(rows) == 1 else rows
+
+
+def _row(file: Path, line: int, text: str) -> Row:
+    try:
+        return Row(file, line, _object(file, line, text))
+    except DataFileError as error:
+        return Row(file, line, {}, error)
 
 
 def _is_object(text: str) -> bool:

@@ -1,82 +1,38 @@
-"""Stateful tool calls: the interpreter of a state is a function of the tool calls before it.
+"""Stateful tool calls: the interpreter of a state is a function of its first files and the tool calls before it.
 
-The session after each chain of calls is kept. A further call runs in a fork of it, so that a search branches over the
-interpreter's whole state, and the same call after the same calls is answered without running it again. Where no session is
-kept, the calls run again from the longest chain that is. Sessions are bounded by the sandbox (`max_sessions`).
+Sessions are bounded by the sandbox (`max_sessions`).
 """
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import cast
 
+from stepgym.envs.session_cache import Job, SessionCache
 from stepgym.sandbox.types import ExecutionResult, Limits, Sandbox, Session
 
-Calls = tuple[str, ...]
-MAX_KEPT = 4096
+Files = tuple[tuple[str, bytes], ...]
+"""What lies in the working folder before the first call: relative path and content. It is the start of a job."""
 
 
-class Kept(NamedTuple):
-    """The session after a chain of calls, and what the last of them gave."""
+class ToolSessions(SessionCache[ExecutionResult]):
+    """The interpreters of tool calls. `run` raises only `SandboxError`."""
 
-    session: Session
-    result: ExecutionResult
+    def __init__(self, sandbox: Sandbox, limits: Limits) -> None:
+        def open_session(files: Files) -> Session:
+            return sandbox.open_session(files=dict(files), limits=limits)
 
+        super().__init__(open_session)
 
-class ToolSessions:
-    """Runs tool calls that continue chains of earlier ones. Any thread may call `run`."""
+    def look(self, jobs: Sequence[Job], limits: Limits) -> list[ExecutionResult]:
+        """Run the one new call of each job in a fork that is then dropped, within limits of its own."""
 
-    def __init__(self, sandbox: Sandbox, limits: Limits, *, max_kept: int = MAX_KEPT) -> None:
-        self.sandbox = sandbox
-        self.limits = limits
-        self.max_kept = max_kept
-        self.kept: OrderedDict[Calls, Kept] = OrderedDict()
-        self.lock = threading.Lock()
-        self.pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="stepgym-tools")
+        def one(job: Job) -> ExecutionResult:
+            (call,) = job.new
+            session = cast(Session, self.after(job.start, job.before).session.fork())
+            try:
+                return session.run(call, limits=limits)
+            finally:
+                session.close()
 
-    def run(self, jobs: Sequence[tuple[Calls, Calls]]) -> list[list[ExecutionResult]]:
-        """Run for each job, given as calls before and new calls, the new ones; raises only `SandboxError`."""
-        different = list(dict.fromkeys(jobs))
-        found = dict(zip(different, self.pool.map(self._run_job, different)))
-        return [found[job] for job in jobs]
-
-    def close(self) -> None:
-        """End all sessions."""
-        self.pool.shutdown()
-        with self.lock:
-            for kept in self.kept.values():
-                kept.session.close()
-            self.kept.clear()
-
-    def _run_job(self, job: tuple[Calls, Calls]) -> list[ExecutionResult]:
-        before, new = job
-        chain = before + new
-        return [self._after(chain[:end]).result for end in range(len(before) + 1, len(chain) + 1)]
-
-    def _after(self, chain: Calls) -> Kept:
-        """Return what is kept for a chain of calls; run what is missing, from the longest chain that is kept."""
-        with self.lock:
-            length = next((n for n in range(len(chain), 0, -1) if chain[:n] in self.kept), 0)
-            kept = self.kept.get(chain[:length])
-            if kept is not None:
-                self.kept.move_to_end(chain[:length])
-        for end in range(length + 1, len(chain) + 1):
-            if kept is None:
-                session = self.sandbox.open_session(limits=self.limits)
-            else:
-                session = kept.session.fork()
-            kept = Kept(session, session.run(chain[end - 1]))
-            self._keep(chain[:end], kept)
-        assert kept is not None
-        return kept
-
-    def _keep(self, chain: Calls, kept: Kept) -> None:
-        with self.lock:
-            self.kept[chain] = kept
-            self.kept.move_to_end(chain)
-            while len(self.kept) > self.max_kept:
-                _, oldest = self.kept.popitem(last=False)
-                oldest.session.close()
+        return list(self.pool.map(one, jobs))

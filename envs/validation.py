@@ -1,7 +1,8 @@
 """Validate the problems of an environment: references pass, empty and constant answers fail, verdicts repeat.
 
 A problem whose reference is not CORRECT teaches that right answers are wrong; one that an empty or constant answer
-passes teaches nothing. Both are listed to be left out of a run. Not covered: whether a reference is right, and whether
+passes teaches nothing. Both are listed to be left out of a run. What each reference used of its limits is listed too: one
+that is near a limit will fail on a slower machine. Not covered: whether a reference is right, and whether
 its tests notice a wrong answer that is not constant.
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from stepgym.envs.coding.usage import share
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.types import Problem, Status, Verdict
 
@@ -21,7 +23,9 @@ REPEATS = 3
 """How often a reference is verified; its verdicts must agree."""
 PROCEDURAL = 200
 """So many problems of a set without end are validated if no number is given."""
-MISSING = re.compile(r"(?:package|module) '([\w.]+)'")
+NEAR = 0.5
+"""The part of a limit from which on a reference is near it."""
+MISSING = re.compile(r"(?:package|module|header|library) '([\w./+-]+)'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +37,29 @@ class Finding:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a reference used at most over its verifications, and the limits (`None` is no limit)."""
+
+    id: str
+    cpu_s: float
+    memory_mib: float
+    limit_cpu_s: float | None
+    limit_memory_mib: int | None
+
+    @property
+    def share(self) -> float:
+        """The part of the nearest limit."""
+        return share(asdict(self))
+
+
 @dataclass
 class Validation:
     """The result over all validated problems."""
 
     problems: int = 0
+    rows_skipped: list[str] = field(default_factory=list)
+    """Why rows of the data file are left out, one text for each."""
     reference_correct: int = 0
     reference_undecided: int = 0
     empty_correct: int = 0
@@ -49,6 +71,10 @@ class Validation:
     leave_out: list[str] = field(default_factory=list)
     """Ids of problems that should not be played."""
     findings: list[Finding] = field(default_factory=list)
+    near_limit: list[str] = field(default_factory=list)
+    """Ids of problems whose reference used more than half of a limit; they are not left out."""
+    uses: list[Use] = field(default_factory=list)
+    """One for each reference that ran in a sandbox."""
 
     def row(self) -> dict[str, Any]:
         """Return the result as JSON-able data."""
@@ -61,7 +87,7 @@ def validate(env: ReasoningEnv, *, count: int | None = None, repeats: int = REPE
     size = len(env.problems)
     if count is None:
         count = size if size < 1 << 31 else PROCEDURAL
-    found = Validation()
+    found = Validation(rows_skipped=list(getattr(env.problems, "skipped", ())))
     last = min(count, size)
     for first in range(0, last, BATCH):
         problems = [env.problems[i] for i in range(first, min(first + BATCH, last))]
@@ -103,6 +129,7 @@ def _validate_batch(
     for i, problem in enumerate(problems):
         verdicts = [verdicts[i] for verdicts in rounds]
         found.problems += 1
+        _note_use(problem, verdicts, found)
         found.reference_correct += verdicts[0].correct
         found.reference_undecided += verdicts[0].status is Status.UNDECIDED
         found.empty_correct += empty[i].correct
@@ -116,6 +143,16 @@ def _validate_batch(
             for package in MISSING.findall(verdict.reason):
                 if package not in found.missing_packages:
                     found.missing_packages.append(package)
+
+
+def _note_use(problem: Problem, verdicts: Sequence[Verdict], found: Validation) -> None:
+    uses = [verdict.details["used"] for verdict in verdicts if "used" in verdict.details]
+    if not uses:
+        return
+    use = Use(problem.id, **max(uses, key=share))
+    found.uses.append(use)
+    if use.share > NEAR:
+        found.near_limit.append(problem.id)
 
 
 def _faults(

@@ -65,6 +65,26 @@ def check_settings(owner: str, taker: Any, settings: Mapping[str, Any]) -> None:
             raise SettingError(f"{owner}: {name} is {words}, not {value!r}")
 
 
+def with_absolute_paths(taker: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with relative paths of files that exist made absolute, so that they hold in any folder.
+
+    A path is a setting whose annotation allows `Path`, and any `file` inside a setting that is a mapping.
+    """
+    hints = accepted(taker).hints
+
+    def absolute(value: Any, *, is_path: bool) -> Any:
+        if isinstance(value, Mapping):
+            return {name: absolute(each, is_path=name == "file") for name, each in value.items()}
+        if is_path and isinstance(value, str | PathLike) and Path(value).exists():
+            return str(Path(value).absolute())
+        return value
+
+    return {
+        name: absolute(value, is_path=Path in get_args(hints.get(name)) or hints.get(name) is Path)
+        for name, value in settings.items()
+    }
+
+
 def accepted(taker: Any) -> Accepted:
     """Return the settings that a class or function accepts, `**options: Unpack[SomeTypedDict]` included."""
     try:

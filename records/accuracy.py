@@ -7,6 +7,7 @@ is wrong. Intervals are bootstrap percentiles over problems.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,11 @@ from typing import Any, NamedTuple
 from stepgym.agents.intervals import Interval, bootstrap_mean
 from stepgym.agents.types import EpisodeRecord
 
+MIXED = re.compile(
+    r"stepgym/Mixture-v0/\d+/(?:(?P<versioned>.*?-v\d+)(?:/|$)|(?P<other>.*?)(?:/[^/]*)?$)",
+    re.DOTALL,
+)
+"""A problem of a mixture: its id goes on with that of the member's problem, which starts with the member's id or name."""
 DECIDED = ("correct", "incorrect", "no_answer")
 """Verdicts that say right or wrong."""
 
@@ -84,6 +90,16 @@ def accuracy(records: Iterable[EpisodeRecord]) -> Accuracy:
         num_undecided=verdicts["undecided"],
         num_failed=verdicts["failed"],
     )
+
+
+def by_member(records: Iterable[EpisodeRecord]) -> dict[str, Accuracy]:
+    """Return the accuracy on each member of a mixture; records of other environments are left out."""
+    members: dict[str, list[EpisodeRecord]] = defaultdict(list)
+    for record in records:
+        found = MIXED.match(record.problem_id)
+        if found:
+            members[found["versioned"] or found["other"]].append(record)
+    return {member: accuracy(kept) for member, kept in sorted(members.items())}
 
 
 def outcomes(records: Iterable[EpisodeRecord]) -> dict[str, float]:

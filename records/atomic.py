@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import tempfile
 from pathlib import Path
 
 
 def write_whole(file: Path, text: str) -> None:
     """Write a text file; a reader sees the old file or the new one, never a part."""
-    draft = file.with_suffix(".draft")
-    with draft.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(file)
+    draft = file.with_name(file.name + ".draft")
+    try:
+        with draft.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(file)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def make_room(file: Path) -> None:
+    """Make the folder of a file that will be written after long work, and try to write there. Raises `OSError`."""
+    if file.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "this is a folder, not a file", str(file))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=file.parent):
+        pass
 
 
 def cut_torn_line(file: Path) -> None:

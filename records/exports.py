@@ -1,55 +1,41 @@
-"""Run folders to training data on disk: Parquet or JSONL that `datasets.load_dataset` reads."""
+"""Run folders to training data on disk: Parquet or JSONL that `datasets.load_dataset` reads.
+
+Episodes are read one at a time. What grows with the run is a digest of each different row (some 90 bytes), and in format
+tokens each problem's mean reward.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from stepgym.agents.policies.layout import Layout
 from stepgym.agents.policies.loading import load_tokenizer
 from stepgym.agents.types import EpisodeRecord
+from stepgym.plugins.errors import UserError
+from stepgym.records.decontamination import NGRAM, Benchmarks
+from stepgym.records.formats import Format, format_in
+from stepgym.records.near_duplicates import likeness
 from stepgym.records.rollouts import mean_rewards
-from stepgym.records.rows import nodes, preference, problems, sft, steps, tokens
-from stepgym.records.rows.options import Columns, Row, RowOptions
-from stepgym.records.run_folder import read_episodes
-from stepgym.records.types import Advantage, ExportFormat, TextLayout
+from stepgym.records.rows.options import Row, RowOptions
+from stepgym.records.run_folder import read_config, read_episodes
+from stepgym.records.types import (
+    Advantage,
+    Contamination,
+    ExportFormat,
+    ExportReport,
+    TextLayout,
+    View,
+)
+from stepgym.records.views import view_of
+from stepgym.records.writers import RowFile, check_output
 
-SUFFIXES = (".parquet", ".jsonl")
-_ROWS_PER_GROUP = 2000
-
-
-class Family(NamedTuple):
-    """What makes the rows of a format."""
-
-    rows: Callable[[EpisodeRecord, RowOptions], Iterator[Row]]
-    columns: Columns
-    identity: Sequence[str] = ()
-    """Columns in which equal rows are one example, whichever episode they came from; none keeps all rows."""
-
-
-def family(kind: ExportFormat, layout: TextLayout) -> Family:
-    """Return what makes the rows of a format in a layout; raises `ValueError` if they do not go together."""
-    match kind:
-        case ExportFormat.SFT:
-            return Family(sft.rows, sft.COLUMNS[layout], sft.IDENTITY[layout])
-        case ExportFormat.PREFERENCE:
-            if layout is TextLayout.TOKENS:
-                raise ValueError("preferences are text; choose layout chat or plain")
-            return Family(preference.rows, preference.COLUMNS[layout], preference.IDENTITY)
-        case ExportFormat.STEPS:
-            return Family(steps.rows, steps.COLUMNS, steps.IDENTITY)
-        case ExportFormat.OPENRLHF:
-            return Family(steps.openrlhf_rows, steps.OPENRLHF_COLUMNS, steps.OPENRLHF_IDENTITY)
-        case ExportFormat.TOKENS:
-            return Family(tokens.rows, tokens.COLUMNS)
-        case ExportFormat.TREE:
-            return Family(nodes.rows, nodes.COLUMNS)
-        case ExportFormat.VERL:
-            return Family(problems.verl_rows, problems.VERL_COLUMNS, problems.VERL_IDENTITY)
+TRAIN, TEST = "train", "test"
 
 
 def export(
@@ -64,17 +50,52 @@ def export(
     dedup: bool = True,
     learn_reasoning: bool = True,
 ) -> int:
-    """Write the rows of all `runs` to `out` (`.parquet` or `.jsonl`) and return how many there are.
+    """Write the rows of all `runs` to `out` and return how many there are; see `write_export`."""
+    return write_export(
+        runs,
+        out,
+        kind=kind,
+        layout=layout,
+        model=model,
+        retokenise=retokenise,
+        advantages=advantages,
+        dedup=dedup,
+        learn_reasoning=learn_reasoning,
+    ).rows
 
-    `model` (`hf:NAME_OR_FOLDER`, `smollm2`) names the tokenizer for token rows; recorded tokens need none. The file
-    appears when it is whole. A half surrogate in a model's text, which no other reader takes, becomes `?`.
+
+def write_export(
+    runs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    kind: ExportFormat = ExportFormat.SFT,
+    layout: TextLayout = TextLayout.CHAT,
+    model: str | None = None,
+    retokenise: bool = False,
+    advantages: Advantage = Advantage.GROUP,
+    dedup: bool = True,
+    learn_reasoning: bool = True,
+    view: View = View.OPERATOR,
+    test_share: float | None = None,
+    decontaminate: Sequence[str | Path] = (),
+    ngram: int = NGRAM,
+    progress: Callable[[int], object] | None = None,
+) -> ExportReport:
+    """Write the rows of all `runs` to `out` (`.parquet` or `.jsonl`) and return what was written.
+
+    `model` (`hf:NAME_OR_FOLDER`, `smollm2`) names the tokenizer for token rows; recorded tokens need none. With
+    `test_share`, `out` becomes two files, `NAME-train` and `NAME-test`; a problem is in one of them, which one depends
+    on its text alone. Problems in the benchmark files `decontaminate` are left out. `progress` is called with the
+    number of episodes read. Files appear when they are whole. What cannot work is refused before an episode is read.
     """
-    target = Path(out)
-    if target.suffix not in SUFFIXES:
-        raise ValueError(
-            f"cannot tell the format of {str(out)!r}: the name should end in {' or '.join(SUFFIXES)}"
-        )
-    made = family(kind, layout)
+    made = format_in(kind, layout)
+    columns = made.columns_in(layout)
+    files = _files(Path(out), test_share)
+    for file in files.values():
+        check_output(file, columns)
+    for run in runs:
+        read_config(run)
+    benchmarks = Benchmarks(decontaminate, ngram=ngram)
     is_grouped = kind is ExportFormat.TOKENS and advantages is Advantage.GROUP
     options = RowOptions(
         layout=layout,
@@ -84,17 +105,81 @@ def export(
         advantages=advantages,
         mean_rewards=mean_rewards(_episodes(runs)) if is_grouped else {},
     )
-    every = (row for record in _episodes(runs) for row in made.rows(record, options))
-    wanted = map(_utf8, _distinct(every, made.identity) if dedup and made.identity else every)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.draft")
-    try:
-        write = _write_parquet if target.suffix == ".parquet" else _write_jsonl
-        count = write(wanted, draft, made.columns)
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
-    return count
+    is_new = _new_rows(made.identity_in(layout) if dedup else ())
+    verdicts: Counter[str] = Counter()
+    contaminated: dict[str, Contamination] = {}
+    num_left_out = 0
+    with ExitStack() as stack:
+        targets = {
+            side: stack.enter_context(RowFile(file, columns)) for side, file in files.items()
+        }
+        for number, record in enumerate(_episodes(runs), start=1):
+            verdicts[record.verdict] += 1
+            if found := benchmarks.find(record.problem_id, record.prompt):
+                contaminated.setdefault(record.prompt, found)
+                num_left_out += 1
+                continue
+            target = targets[TRAIN if test_share is None else side_of(record.prompt, test_share)]
+            for row in made.rows(view_of(record, view), options):
+                if is_new(row):
+                    target.add(row)
+            if progress is not None:
+                progress(number)
+    counts = {side: target.count for side, target in targets.items()}
+    report = ExportReport(
+        format=kind.value,
+        rows=sum(counts.values()),
+        files={str(file): counts[side] for side, file in files.items()},
+        episodes=verdicts.total(),
+        verdicts=dict(verdicts.most_common()),
+        contaminated=tuple(contaminated.values()),
+        decontaminated=tuple(map(str, decontaminate)),
+        ngram=ngram,
+    )
+    return replace(report, why_empty=_why_empty(report, made, counts, num_left_out))
+
+
+def side_of(prompt: str, test_share: float) -> str:
+    """Return the side of a split for a problem: `train` or `test`, the latter with probability `test_share`.
+
+    It depends on the words and numbers of the prompt alone, without order, case and spacing, so that near-duplicates
+    are on one side in every run and with every seed, and a larger share only adds problems to the test side.
+    """
+    digest = hashlib.blake2b(repr(likeness(prompt)).encode("utf-8", "replace"), digest_size=8)
+    return TEST if int.from_bytes(digest.digest(), "big") < test_share * 2**64 else TRAIN
+
+
+def _files(out: Path, test_share: float | None) -> dict[str, Path]:
+    if test_share is None:
+        return {TRAIN: out}
+    if not 0 < test_share < 1:
+        raise UserError(f"the share of test problems is {test_share}; it must lie between 0 and 1")
+    return {side: out.with_name(f"{out.stem}-{side}{out.suffix}") for side in (TRAIN, TEST)}
+
+
+def _why_empty(
+    report: ExportReport, made: Format, counts: dict[str, int], num_left_out: int
+) -> str:
+    """Return why a file has no rows; empty if all have some."""
+    if all(counts.values()):
+        return ""
+    if report.rows:
+        [side] = [side for side, count in counts.items() if not count]
+        return f"no problem with a row fell on the {side} side; choose another share, or play more problems"
+    if not report.episodes:
+        return "no rows: the run has no finished episode yet"
+    left_out = (
+        f"; {num_left_out:,} were left out because a benchmark has their problem"
+        if num_left_out
+        else ""
+    )
+    if num_left_out == report.episodes:
+        return f"no rows: a benchmark has the problems of all {num_left_out:,} episodes"
+    shown = ", ".join(f"{count:,} {verdict}" for verdict, count in report.verdicts.items())
+    return (
+        f"no rows: format {report.format} needs {made.needs}, and none of the {report.episodes:,} episodes has it "
+        f"({shown}){left_out}"
+    )
 
 
 def _episodes(runs: Sequence[str | Path]) -> Iterator[EpisodeRecord]:
@@ -102,53 +187,16 @@ def _episodes(runs: Sequence[str | Path]) -> Iterator[EpisodeRecord]:
         yield from read_episodes(run)
 
 
-def _distinct(every: Iterable[Row], names: Sequence[str]) -> Iterator[Row]:
+def _new_rows(names: Sequence[str]) -> Callable[[Row], bool]:
+    """Return a function that says whether a row is seen for the first time; equal in columns `names` are equal rows."""
     seen: set[bytes] = set()
-    for row in every:
+
+    def is_new(row: Row) -> bool:
         identity = json.dumps([row[name] for name in names], sort_keys=True)
         key = hashlib.blake2b(identity.encode("ascii"), digest_size=16).digest()
-        if key not in seen:
-            seen.add(key)
-            yield row
+        if key in seen:
+            return False
+        seen.add(key)
+        return True
 
-
-def _utf8(value: Any) -> Any:
-    if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
-    if isinstance(value, dict):
-        return {name: _utf8(inner) for name, inner in value.items()}
-    return [_utf8(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _write_jsonl(every: Iterable[Row], target: Path, columns: Columns) -> int:
-    count = 0
-    with target.open("w", encoding="utf-8", newline="\n") as file:
-        for row in every:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            count += 1
-    return count
-
-
-def _write_parquet(every: Iterable[Row], target: Path, columns: Columns) -> int:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    # With an explicit schema, an empty or all-null column has its type too.
-    schema = pa.schema([(name, _arrow(kind)) for name, kind in columns.items()])
-    count = 0
-    stream = iter(every)
-    with pq.ParquetWriter(target, schema, compression="zstd") as writer:
-        while group := list(islice(stream, _ROWS_PER_GROUP)):
-            writer.write_table(pa.Table.from_pylist(group, schema=schema))
-            count += len(group)
-    return count
-
-
-def _arrow(kind: Any) -> Any:
-    import pyarrow as pa
-
-    if isinstance(kind, list):
-        return pa.list_(_arrow(kind[0]))
-    if isinstance(kind, dict):
-        return pa.struct([(name, _arrow(inner)) for name, inner in kind.items()])
-    return {"text": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}[kind]
+    return is_new if names else lambda row: True

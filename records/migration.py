@@ -20,9 +20,9 @@ from stepgym.envs.types import End, State, Step
 from stepgym.records.atomic import write_whole
 from stepgym.records.loader import Environments
 from stepgym.records.run_folder import episode_lines, lock_folder, read_header, write_header
-from stepgym.records.schema import from_line, object_of, to_line
+from stepgym.records.schema import from_line, object_of, other_version, to_line
 from stepgym.records.tree import children_of
-from stepgym.records.types import RUN_FORMAT, RecordError, RunConfig
+from stepgym.records.types import RUN_FORMAT, RecordError, RunConfig, SchemaError
 
 
 def migrate(path: str | Path) -> int:
@@ -36,8 +36,9 @@ def migrate(path: str | Path) -> int:
     if header.get("format") == RUN_FORMAT:
         return 0
     if header.get("format") != 1:
-        raise RecordError(
-            f"{folder / 'run.json'}: run format {header.get('format')!r}; known: 1 and {RUN_FORMAT}"
+        raise SchemaError(
+            f"{folder / 'run.json'}: "
+            + other_version("run format", header.get("format"), RUN_FORMAT, where=str(folder))
         )
     try:
         config = RunConfig(**header["config"])

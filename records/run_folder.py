@@ -24,7 +24,7 @@ from stepgym.agents.description import describe
 from stepgym.agents.types import EpisodeRecord
 from stepgym.records.atomic import cut_torn_line, write_whole
 from stepgym.records.kept_settings import differences
-from stepgym.records.schema import from_line, object_of, to_line
+from stepgym.records.schema import from_line, object_of, other_version, to_line
 from stepgym.records.types import (
     RUN_FORMAT,
     VERDICTS_FILE,
@@ -60,7 +60,7 @@ class RunFolder:
             self.done = {episode_key(record) for record in read_episodes(self.path)}
             """The episodes that are on the disk."""
             self._file = os.open(
-                self.path / "episodes.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644
+                self.path / "episodes.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666
             )
         except BaseException:
             os.close(self._lock)
@@ -103,8 +103,8 @@ def read_config(path: str | Path) -> RunConfig:
     data = read_header(path)
     if data.get("format") != RUN_FORMAT:
         raise SchemaError(
-            f"{Path(path) / 'run.json'}: run format {data.get('format')!r}, but this stepgym reads format "
-            f"{RUN_FORMAT}; `stepgym migrate {path}` rewrites a run folder of format 1"
+            f"{Path(path) / 'run.json'}: "
+            + other_version("run format", data.get("format"), RUN_FORMAT, where=str(path))
         )
     try:
         return RunConfig(**data["config"])
@@ -126,6 +126,15 @@ def read_header(path: str | Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise RecordError(f"{file}: should hold a JSON object, holds {type(data).__name__}")
     return data
+
+
+def num_episodes(path: str | Path) -> int:
+    """Return how many episodes a run folder holds, without reading them."""
+    file = Path(path) / "episodes.jsonl"
+    if not file.exists():
+        return 0
+    with file.open("rb") as stream:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: stream.read(1 << 20), b""))
 
 
 def read_episodes(path: str | Path, *, recorded: bool = False) -> Iterator[EpisodeRecord]:
@@ -199,7 +208,7 @@ def lock_folder(path: Path) -> int:
     """Return a file descriptor that holds the folder's lock until it is closed; raises `RunBusyError`."""
     import fcntl
 
-    lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -36,8 +36,7 @@ def from_line(line: str, *, where: str = "record") -> EpisodeRecord:
     data = object_of(line, where)
     if data.get("schema") != SCHEMA_VERSION:
         raise SchemaError(
-            f"{where}: schema {data.get('schema')!r}, but this stepgym reads schema {SCHEMA_VERSION}; "
-            "`stepgym migrate DIR` rewrites a run folder of schema 1"
+            f"{where}: " + other_version("schema", data.get("schema"), SCHEMA_VERSION, where="DIR")
         )
     nodes = data.get("nodes")
     if not isinstance(nodes, list):
@@ -48,6 +47,17 @@ def from_line(line: str, *, where: str = "record") -> EpisodeRecord:
     record: EpisodeRecord = _make(EpisodeRecord, data, where)
     _check_tree(record, where)
     return record
+
+
+def other_version(what: str, found: Any, known: int, *, where: str) -> str:
+    """Return the message for data of another version: an older one is migrated, a newer one needs a newer stepgym."""
+    newer = isinstance(found, int) and not isinstance(found, bool) and found > known
+    way = (
+        "a newer stepgym wrote it; install that version"
+        if newer
+        else f"`stepgym migrate {where}` rewrites a run folder of {what.rpartition(' ')[2]} 1"
+    )
+    return f"{what} {found!r}, but this stepgym reads {what.rpartition(' ')[2]} {known}; {way}"
 
 
 def object_of(line: str, where: str) -> dict[str, Any]:

@@ -169,22 +169,67 @@ class TextLayout(Enum):
 
 
 class ExportFormat(Enum):
-    """What a run folder can be turned into."""
+    """What a run folder can be turned into; `stepgym.records.formats` has a line on each."""
 
     SFT = "sft"
-    """Verified solutions: prompt and completion, or token ids and labels."""
     PREFERENCE = "preference"
-    """One row per fork with one step that led to a verified answer and another that led to a refuted one."""
-    STEPS = "steps"
-    """One row per path with one label per step (the format for process reward models)."""
-    TREE = "tree"
-    """One row per node: state, step, prior, visits, value (what search improves a policy with)."""
-    VERL = "verl"
-    """One row per problem in verl's columns, the ground truth for its reward function included."""
+    KTO = "kto"
     TOKENS = "tokens"
-    """One row per finished path: token ids, labels, advantages, ends of steps."""
+    STEPS = "steps"
+    STEPWISE = "stepwise"
+    MATH_SHEPHERD = "math-shepherd"
+    PRM800K = "prm800k"
     OPENRLHF = "openrlhf"
-    """The step labels in OpenRLHF's PRM columns: a placeholder token after each step."""
+    TREE = "tree"
+    OPENAI = "openai"
+    OPENAI_PREFERENCE = "openai-preference"
+    SHAREGPT = "sharegpt"
+    PROMPTS = "prompts"
+    VERL = "verl"
+    VERIFIERS = "verifiers"
+
+
+class View(Enum):
+    """How much of an episode is shown."""
+
+    OPERATOR = "operator"
+    """All of it."""
+    USER = "user"
+    """What an end user sees: no internal reasoning, no tool calls and no tool results."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contamination:
+    """A problem of a run that stands in a benchmark."""
+
+    problem_id: str
+    file: str
+    line: int
+    """The benchmark's row."""
+    shared: str
+    """The shared n-gram, or the whole question if both are equal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportReport:
+    """What an export wrote, and what it left out."""
+
+    format: str
+    rows: int
+    files: Mapping[str, int]
+    """File -> rows."""
+    episodes: int
+    """Episodes read."""
+    verdicts: Mapping[str, int]
+    """Verdict -> episodes."""
+    contaminated: tuple[Contamination, ...] = ()
+    """Problems left out because a benchmark has them, each once."""
+    decontaminated: tuple[str, ...] = ()
+    """The benchmark files that the problems were compared with."""
+    ngram: int = 0
+    """How many words in a row counted as overlap."""
+    why_empty: str = ""
+    """Why there is no row, or none in one of the files; empty if all files have rows."""
 
 
 class Span(NamedTuple):

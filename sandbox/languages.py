@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from stepgym.plugins.names import unknown_name
@@ -21,6 +22,8 @@ class Language:
     file: str
     run: Sequence[str]
     compile: Sequence[str] | None = None
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    """Folder of headers -> the compiler's option for the library that a program which includes one of them needs."""
     num_own_processes: int = 0
     """Threads the language's runtime starts by itself, allowed on top of the program's limit."""
     address_space: bool = True
@@ -33,12 +36,14 @@ LANGUAGES = {
     "c": Language(
         file="main.c",
         compile=("gcc", "-O2", "-std=gnu17", "-o", "main", "{source}", "-lm"),
+        libraries={"openssl": "-lcrypto"},
         run=("./main",),
         tool="gcc",
     ),
     "cpp": Language(
         file="main.cpp",
         compile=("g++", "-O2", "-std=gnu++20", "-o", "main", "{source}"),
+        libraries={"openssl": "-lcrypto"},
         run=("./main",),
         tool="g++",
     ),
@@ -73,6 +78,8 @@ def stages_of(program: Program) -> list[Stage]:
     stages = []
     if language.compile:
         words = _filled_in(language.compile, language, None)
+        included = set(re.findall(r"#\s*include\s*<(\w+)/", program.source))
+        words += [option for name, option in language.libraries.items() if name in included]
         payload = {"command": words, "files": files}
         stages.append(Stage("command", payload, COMPILE_LIMITS, more=True))
         files = {}

@@ -63,7 +63,7 @@ def find(names: Sequence[str] | None) -> Packages:
 
     Raises `SandboxError` for a package that is nowhere.
     """
-    waiting = [_normal(name) for name in (DEFAULT if names is None else names)]
+    waiting = [_normal(bare_name(name)) for name in (DEFAULT if names is None else names)]
     required = set() if names is None else set(waiting)
     found: dict[str, importlib.metadata.Distribution] = {}
     while waiting:
@@ -91,6 +91,22 @@ def find(names: Sequence[str] | None) -> Packages:
                     modules.add(stem)
     versions = sorted(f"{name}=={found[name].version}" for name in found)
     return Packages(tuple(versions), entries, frozenset(modules))
+
+
+def lacking(names: Iterable[str], packages: Packages) -> list[str]:
+    """Return those of the names that are not among some packages; a version or extra after a name is not compared."""
+    carried = {version.partition("==")[0] for version in packages.versions}
+    return [name for name in names if _normal(bare_name(name)) not in carried]
+
+
+def installed(names: Iterable[str]) -> list[str]:
+    """Return those of the packages that a sandbox could carry here."""
+    return [name for name in names if _distribution(_normal(bare_name(name))) is not None]
+
+
+def bare_name(requirement: str) -> str:
+    """Return the name in `name[extra]>=version; marker`."""
+    return re.split(r"[\s\[<>=!~(;]", requirement.strip())[0]
 
 
 def install(names: Sequence[str]) -> dict[str, str]:
@@ -176,7 +192,7 @@ def _needs(distribution: importlib.metadata.Distribution) -> list[str]:
     for line in distribution.requires or ():
         requirement, _, marker = line.partition(";")
         if "extra" not in marker:
-            needs.append(_normal(re.split(r"[\s\[<>=!~(]", requirement.strip())[0]))
+            needs.append(_normal(bare_name(requirement)))
     return needs
 
 

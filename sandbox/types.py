@@ -114,6 +114,14 @@ class SandboxError(RuntimeError):
     """What the batch that failed had finished: its results in order, `None` for those that are missing."""
 
 
+class MissingToolError(SandboxError):
+    """The sandbox has no interpreter or compiler of a program's language."""
+
+    def __init__(self, message: str, tool: str = "") -> None:
+        super().__init__(message)
+        self.tool = tool
+
+
 class Session(Protocol):
     """A Python interpreter that stays: variables, imports and files of one call are there in the next."""
 

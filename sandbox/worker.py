@@ -28,6 +28,7 @@ from stepgym.sandbox.runner_client import (
 from stepgym.sandbox.types import (
     ExecutionResult,
     Limits,
+    MissingToolError,
     Outcome,
     Pair,
     PairResult,
@@ -185,7 +186,9 @@ class Worker:
                 reply = running.reply
                 if stage.kind == "command" and reply is not None and reply["hint"] == "missing":
                     tool = stage.payload["command"][0]
-                    raise SandboxError(f"{tool!r} is not in this sandbox; {TOOLS_WAY_OUT}")
+                    raise MissingToolError(
+                        f"{tool!r} is not in this sandbox; {TOOLS_WAY_OUT}", tool
+                    )
             if result.outcome in SUSPICIOUS:
                 self.check(kind)
             if stage.more and result.outcome is not Outcome.OK:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,18 +11,27 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.agents.description import describe, tokenizer_of
-from stepgym.agents.run_setup import MAX_LISTED, AnyAgent, attempt_seed, open_setup, reseeded
+from stepgym.agents.randomness import reseeded
+from stepgym.agents.run_setup import MAX_LISTED, AnyAgent, attempt_seed, open_setup
 from stepgym.agents.solving import iter_solve
-from stepgym.agents.types import Budget, EpisodeRecord, Policy, RewardModel, Search
+from stepgym.agents.spending import Spending, Spends
+from stepgym.agents.types import Budget, CountsRetries, EpisodeRecord, Policy, RewardModel, Search
 from stepgym.envs.reasoning_env import ReasoningEnv
+from stepgym.envs.registry import stored_options
 from stepgym.envs.types import Environment, Problem
 from stepgym.plugins.errors import UserError
 from stepgym.records.accuracy import DECIDED
+from stepgym.records.atomic import write_whole
 from stepgym.records.group_commit import written
-from stepgym.records.run_folder import RunFolder
+from stepgym.records.run_folder import RunFolder, read_episodes
 from stepgym.records.statistics import summarise
 from stepgym.records.types import EpisodeKey, RunConfig, RunSummary
 from stepgym.training.types import OnProgress, Progress
+
+MONEY_SETTINGS = ("price", "budget_usd")
+"""Settings of a policy that may differ between the parts of one run."""
+SPENT_FILE = "spent.json"
+"""In a run folder: the US dollars spent on it, unfinished episodes included."""
 
 
 def selfplay(
@@ -40,7 +50,7 @@ def selfplay(
     policy_settings: Mapping[str, Any] | None = None,
     see_verdicts: bool | None = None,
     num_parallel: int = 16,
-    continuous: bool = False,
+    continuous: bool | None = None,
     attempts: int = 1,
     keep_failed: bool = False,
     progress: OnProgress | None = None,
@@ -55,10 +65,12 @@ def selfplay(
     figures are the number of new episodes, the share of the decided ones that is correct, counts of undecided and failed
     ones, and new tokens per second. Raises `ValueError` for unknown names and settings and `SandboxError`
     for a sandbox in `env_options` that cannot be opened, before anything is written; `SandboxError` also for a sandbox
-    that is lost during the run, `RunMismatchError` if `out` holds a run with other settings, `RunBusyError` while
+    that is lost during the run, `RunStopped` for a server that is gone or money that is spent, `RunMismatchError` if `out` holds a run with other settings, `RunBusyError` while
     another process writes.
     """
     options = {**({} if level is None else {"level": level}), **(env_options or {})}
+    if isinstance(env, str):
+        options = stored_options(env, options)
     # Objects are described, names kept: the same names are the same run, whatever their defaults are.
     config = RunConfig(
         env_id=env if isinstance(env, str) else env.env_id,
@@ -66,7 +78,13 @@ def selfplay(
         agent=describe(agent),
         agent_settings=describe(agent_settings or {}),
         policy=describe(policy),
-        policy_settings=describe(policy_settings or {}),
+        policy_settings=describe(
+            {
+                name: value
+                for name, value in (policy_settings or {}).items()
+                if name not in MONEY_SETTINGS
+            }
+        ),
         reward_model=describe(reward_model),
         budget={
             name: limit for name, limit in asdict(budget or Budget()).items() if limit is not None
@@ -117,7 +135,7 @@ def play_into(
     agent: AnyAgent | None = None,
     agent_name: str | None = None,
     num_parallel: int = 64,
-    continuous: bool = False,
+    continuous: bool | None = None,
     attempt: int = 0,
     keep_failed: bool = True,
     progress: OnProgress | None = None,
@@ -137,7 +155,10 @@ def play_into(
         left = [
             problem for problem in problems if EpisodeKey(problem.id, attempt) not in folder.done
         ]
-        tally = _Tally()
+        spending = policy.spending if isinstance(policy, Spends) else None
+        tally = _Tally(policy, spending)
+        if spending is not None:
+            spending.spent_usd = max(spending.spent_usd, spent_usd(path))
         records = iter_solve(
             left,
             env=env,
@@ -154,18 +175,34 @@ def play_into(
             continuous=continuous,
             verify_all=True,
         )
-        for record in written(folder, records):
-            tally.add(record)
-            if progress is not None:
-                done = len(problems) - len(left) + tally.verdicts.total()
-                progress(Progress(task, done, len(problems), "episodes", tally.figures()))
-            yield record
+        try:
+            for record in written(folder, records):
+                tally.add(record)
+                if progress is not None:
+                    done = len(problems) - len(left) + tally.verdicts.total()
+                    progress(Progress(task, done, len(problems), "episodes", tally.figures()))
+                yield record
+        finally:
+            if spending is not None:
+                spent = json.dumps({"usd": spending.spent_usd})
+                write_whole(Path(path) / SPENT_FILE, spent + "\n")
+
+
+def spent_usd(path: str | Path) -> float:
+    """Return the US dollars that were spent on a run: what its file says, or more if its episodes add up to more."""
+    file = Path(path) / SPENT_FILE
+    try:
+        total = float(json.loads(file.read_text(encoding="utf-8"))["usd"])
+    except (OSError, ValueError, TypeError, KeyError):  # the writer was killed before its end
+        total = 0.0
+    return max(total, sum(record.usage.get("usd", 0.0) for record in read_episodes(path)))
 
 
 class _Tally:
     """Counts new episodes as they come."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy, spending: Spending | None) -> None:
+        self._policy, self._spending = policy, spending
         self.verdicts: Counter[str] = Counter()
         self._new_tokens = 0.0
         self._started = time.monotonic()
@@ -188,6 +225,10 @@ class _Tally:
         seconds = time.monotonic() - self._started
         if self._new_tokens and seconds > 0:
             found["tokens/s"] = self._new_tokens / seconds
+        if self._spending is not None:
+            found["usd"] = self._spending.spent_usd
+        if isinstance(self._policy, CountsRetries) and self._policy.num_retries:
+            found["retries"] = float(self._policy.num_retries)
         return found
 
 

@@ -20,7 +20,7 @@ from stepgym.agents.intervals import bootstrap_difference, wilson
 from stepgym.agents.search.answers import aggregate
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord, Policy, RewardModel
-from stepgym.envs.types import Problem, Status, Verifier
+from stepgym.envs.types import Problem, Status, Verifier, options_of
 from stepgym.plugins.errors import UserError
 from stepgym.records.tree import path_to
 from stepgym.records.types import RunConfig
@@ -103,8 +103,8 @@ def measure_reward_hacking(
         progress=measured,
     )
     about = RunConfig(
-        env_id=str(getattr(env, "env_id", "") or ""),
-        env_options=describe(getattr(getattr(env, "spec", None), "kwargs", {})),
+        env_id=env.env_id,
+        env_options=describe(options_of(env)),
         agent="best_of_n",
         agent_settings={"n": max(widths), "pick": "score", "aggregation": aggregation},
         policy=describe(policy),

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from stepgym.agents.model_names import resolved
 from stepgym.plugins import settings as plugin_settings
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import unknown_name
@@ -44,7 +45,7 @@ MINIMUM = {
     "lora": 0,
     "seed": 0,
 }
-LANGUAGE_ONLY = ("lora", "device", "max_new_tokens", "max_steps", "exclude_prompts")
+LANGUAGE_ONLY = ("tool_tokens", "lora", "device", "max_new_tokens", "max_steps", "exclude_prompts")
 _GRPO_ONLY = (
     "env",
     "env_options",
@@ -62,6 +63,7 @@ ONLY_FOR: Mapping[str, frozenset[TrainerKind]] = {
     "hard": frozenset({TrainerKind.PRM}),
     "beta": frozenset({TrainerKind.DPO}),
     "shared": frozenset({TrainerKind.ALPHAZERO}),
+    "tool_tokens": frozenset({TrainerKind.SFT}),
     **dict.fromkeys(_GRPO_ONLY, frozenset({TrainerKind.GRPO})),
     **dict.fromkeys(("lora", "device"), frozenset(TrainerKind) - {TrainerKind.ALPHAZERO}),
     "undecidable_is_wrong": frozenset(TrainerKind) - {TrainerKind.SFT},
@@ -117,6 +119,8 @@ class TrainConfig:
     """GRPO with language models: the most steps of an episode."""
     exclude_prompts: str = ""
     """GRPO with language models: a JSON file with a list of held-out prompts; no problem like them is played."""
+    tool_tokens: bool = False
+    """SFT of language models: tool and step delimiters become single tokens, saved with the model."""
     lora: int = 0
     """Language models: the rank of low-rank adapters; 0 trains the whole model."""
     device: str = "auto"
@@ -185,6 +189,9 @@ def read_config(kind: str, file: Path | None, given: Mapping[str, Any]) -> Train
         raise TrainingError(
             'say where the result goes: --out FOLDER, or out = "FOLDER" in the config'
         )
+    if isinstance(settings.get("init"), str):
+        part = "prm" if kind in (TrainerKind.PRM, TrainerKind.ORM) else "policy"
+        settings["init"] = resolved(settings["init"], part).removeprefix("embedded:")
     if is_language_model(str(settings.get("init", ""))):
         settings = language_defaults(kind, settings.get("lora", 0)) | settings
     runs = settings.get("runs", ())

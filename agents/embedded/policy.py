@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import math
 import random
+import textwrap
 from collections.abc import Hashable, Iterator, Sequence
-from itertools import accumulate, islice
+from itertools import accumulate, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,10 @@ class EmbeddedPolicy:
             "num_parameters": self.num_parameters,
             "tokenizer": describe_vocabulary(self.game),
         }
+
+    def require_playable(self, state: State) -> None:
+        """Raise `UserError` for a state that is no position of the model's game."""
+        require_game(self.game, state.public)
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         """Return up to `counts[i]` steps; none for a state that is done. Raises `ValueError` for other games."""
@@ -167,8 +172,7 @@ class EmbeddedPolicy:
                 num_tokens=len(moves.moves[m].tokens),
                 num_prompt_tokens=0 if k else moves.num_prompt_tokens,
                 token_ids=moves.moves[m].tokens,
-                # A step of several tokens was scored as a whole here.
-                token_log_probs=(log_probs[m],) if len(moves.moves[m].tokens) == 1 else None,
+                token_log_probs=_token_log_probs(moves, log_probs, m),
                 context_ids=position,
             )
             for k, m in enumerate(chosen)
@@ -186,13 +190,31 @@ class EmbeddedPolicy:
             yield stream.choices(range(len(below)), cum_weights=below)[0]
 
 
+def _token_log_probs(moves: MoveTree, log_probs: list[float], chosen: int) -> tuple[float, ...]:
+    """Return the log-probability of each token of a move, out of those of whole moves.
+
+    A prefix has the probability of all moves that begin with it, a token that of its prefix given the prefix before.
+    """
+    tokens = moves.moves[chosen].tokens
+    below = [0.0]
+    for length in range(1, len(tokens)):
+        with_prefix = [
+            log_prob
+            for move, log_prob in zip(moves.moves, log_probs)
+            if move.tokens[:length] == tokens[:length]
+        ]
+        top = max(with_prefix)
+        below.append(top + math.log(math.fsum(math.exp(x - top) for x in with_prefix)))
+    return tuple(after - before for before, after in pairwise([*below, log_probs[chosen]]))
+
+
 def require_game(game: str, public: Hashable) -> None:
-    """Raise `ValueError` unless `public` is a position of the game."""
+    """Raise `UserError` unless `public` is a position of the game."""
     if not GAMES[game].plays(public):
-        shown = repr(public)[:80]
+        shown = textwrap.shorten(repr(public), 40)
         raise UserError(
-            f"the embedded model only plays {game.title().replace('_', '')}, and this state's public data is {shown}; "
-            "for other problems choose a language model: smollm2, hf:NAME_OR_FOLDER or chat:URL#MODEL"
+            f"the embedded model only plays {game.title().replace('_', '')}, not states like {shown}; choose a language model "
+            "as policy (smollm2, hf:NAME_OR_FOLDER or chat:URL#MODEL), or `random` where steps are chosen from a list"
         )
 
 

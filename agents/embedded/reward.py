@@ -42,6 +42,10 @@ class EmbeddedRewardModel:
         """Return the reward model's settings, as records keep them."""
         return {"kind": "embedded", "game": self.game, "num_parameters": self.num_parameters}
 
+    def require_playable(self, state: State) -> None:
+        """Raise `UserError` for a state that is no position of the model's game."""
+        require_game(self.game, state.public)
+
     def score(self, states: Sequence[State]) -> list[list[float]]:
         """Return one score per step. Raises `ValueError` for states of other games."""
         for state in states:

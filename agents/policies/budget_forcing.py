@@ -20,6 +20,8 @@ from stepgym.agents.types import HasParameters, Policy, PolicyError
 from stepgym.envs.tokens import THINK, THINK_END
 from stepgym.envs.types import State, Step
 
+SERVED = ("concurrency", "num_retries", "spending")
+
 
 @runtime_checkable
 class ContinuingPolicy(Policy, StepContinuer, Protocol):
@@ -64,6 +66,12 @@ class BudgetForcingPolicy:
     @property
     def num_parameters(self) -> int:
         return self.policy.num_parameters if isinstance(self.policy, HasParameters) else 0
+
+    def __getattr__(self, name: str) -> Any:
+        # What a served policy offers besides its steps is offered too: concurrency, num_retries, spending.
+        if name in SERVED:
+            return getattr(self.policy, name)
+        raise AttributeError(name)
 
     def describe(self) -> dict[str, Any]:
         """Return the policy's settings, as records keep them."""

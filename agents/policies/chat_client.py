@@ -1,30 +1,59 @@
-"""One chat completion from an OpenAI-compatible server, tried again while that makes sense.
+"""Chat completions from an OpenAI-compatible server, tried again while that makes sense.
 
-Tried again: 408, 409, 429, 5xx, time-outs, dropped connections, replies that are no completion (broken JSON
-included). Given up at once: what would fail the same way again (400, 401, 403, 404). A server that does not know
-`logprobs` or `n` says 400; the caller then asks without. The time-out is for silence: a server that keeps sending
-bytes is waited for.
+Tried again: 408, 409, 429, 5xx, timeouts, dropped connections, and replies that are no completion (broken JSON
+included). Given up at once: what would fail the same way again. If the key or the model is refused, or the server can
+answer nothing at all, the run stops (`RunStopped`). The timeout is for silence: a server that keeps sending bytes is
+waited for.
 """
 
 from __future__ import annotations
 
+import json
 import random
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
-from stepgym.agents.description import without_secrets
+from stepgym.agents.policies.upstream import Cause, Upstream, UpstreamError
+from stepgym.agents.spending import Spending
+from stepgym.agents.types import RunStopped
 
 RETRIED_STATUS = frozenset({408, 409, 429})
+HOPELESS_STATUS = {
+    401: "set OPENAI_API_KEY or api_key",
+    402: "the account has no money left",
+    403: "the key may not use this model",
+    404: "check the URL and the model's name",
+}
+"""Statuses that every further request would get too, and what to do."""
+MAX_BACKOFF_S = 30.0
+MAX_RETRY_AFTER_S = 300.0
+"""The longest wait that a server may ask for."""
+END_REASONS = frozenset({"eos", "eos_token", "end_turn"})
+"""Values of `finish_reason` that mean the end of the sequence and nothing else."""
+BYTES_PER_TOKEN = 4
+"""The guess if a server counts nothing."""
+UNLIMITED_TOKENS = 16_384
+"""What a request without a limit may write, for its highest cost."""
+TEMPLATE_TOKENS = 16
+"""At most so many tokens of a chat template around each message."""
+USAGE = ("prompt_tokens", "completion_tokens")
+PING = [{"role": "user", "content": "1"}]
+"""The request that finds out whether a server answers at all."""
 
 
 class ChatError(RuntimeError):
-    """The server gave no completion; `status` is its last HTTP status, if any."""
+    """One request got no completion, although the server answers others; `status` is its last HTTP status, if any."""
 
-    def __init__(self, message: str, *, status: int | None = None) -> None:
+    def __init__(self, message: str, *, status: int | None = None, field: str = "") -> None:
         super().__init__(message)
         self.status = status
+        self.field = field
+        """The field of the request that the server says is at fault."""
 
 
 class Choice(NamedTuple):
@@ -32,14 +61,32 @@ class Choice(NamedTuple):
 
     text: str
     reasoning: str
-    log_prob: float | None
-    """Sum over the tokens; `None` if the server gave none."""
-    num_tokens: int | None
-    """Counted by the log-probabilities, `None` without them."""
     finish_reason: str
+    token_texts: tuple[str, ...] | None = None
+    """From the server's log-probabilities; a stop word or an end-of-sequence token is among them, but not in `text`."""
+    log_probs: tuple[float, ...] | None = None
     token_ids: tuple[int, ...] | None = None
     """The sampled tokens, from servers that know `return_token_ids`."""
-    token_log_probs: tuple[float, ...] | None = None
+    ended: bool = False
+    """The server says that the model wrote its end-of-sequence token; many servers do not say."""
+
+    @property
+    def log_prob(self) -> float | None:
+        """The sum over the tokens; `None` if the server gave none."""
+        return float(sum(self.log_probs)) if self.log_probs else None
+
+    @property
+    def token_log_probs(self) -> tuple[float, ...] | None:
+        """One per token id, if the server gave as many."""
+        same = self.log_probs and self.token_ids and len(self.log_probs) == len(self.token_ids)
+        return self.log_probs if same else None
+
+    @property
+    def num_tokens(self) -> int:
+        """The number of tokens: by the log-probabilities, else guessed by the length."""
+        text = self.reasoning + self.text
+        guess = -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
+        return len(self.token_texts) if self.token_texts else guess
 
 
 class Completion(NamedTuple):
@@ -52,113 +99,263 @@ class Completion(NamedTuple):
     reasoning_tokens: int
     prompt_ids: tuple[int, ...] | None = None
     """The tokens of the prompt, from servers that know `return_token_ids`."""
+    usd: float = 0.0
+
+    def with_costs_of(self, lost: Completion) -> Completion:
+        """Return this completion, charged for one that was thrown away too."""
+        return self._replace(
+            prompt_tokens=_sum(self.prompt_tokens, lost.prompt_tokens),
+            completion_tokens=_sum(self.completion_tokens, lost.completion_tokens),
+            reasoning_tokens=self.reasoning_tokens + lost.reasoning_tokens,
+            usd=self.usd + lost.usd,
+        )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ChatClient:
-    """How to reach a server, and how patiently."""
+    """Sends requests to one model of one server. Any number of threads may use it.
 
-    client: Any
-    model: str
-    max_retries: int
-    backoff_s: float
-    """Wait before the first retry; doubled each time up to `MAX_BACKOFF_S`, unless the server names a time."""
+    `backoff_s` is the wait before the first retry; it is doubled each time up to `MAX_BACKOFF_S`, unless the server
+    names a time. `spending` is the meter of what requests cost.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        model: str,
+        *,
+        max_retries: int,
+        backoff_s: float,
+        spending: Spending | None = None,
+    ) -> None:
+        self.upstream, self.model = upstream, model
+        self.max_retries, self.backoff_s, self.spending = max_retries, backoff_s, spending
+        self.num_retries = 0
+        self._lock = threading.Lock()
 
     @property
     def where(self) -> str:
         """The server's address as messages show it."""
-        return without_secrets(str(self.client.base_url))
+        return self.upstream.where
 
     def complete(self, messages: Sequence[Mapping[str, str]], **request: Any) -> Completion:
-        """Return a completion; raises `ChatError` when the retries are used up or of no use."""
-        import openai
+        """Return a completion.
 
-        problem = ""
-        status: int | None = None
+        Raises `ChatError` if this request gets none, and `RunStopped` if no request does.
+        """
+        problem: _Problem | None = None
         for attempt in range(self.max_retries + 1):
-            wait_s: float | None = None
-            try:
-                return read_completion(
-                    self.client.chat.completions.create(
-                        model=self.model, messages=list(messages), **request
-                    )
+            if problem is not None:
+                with self._lock:
+                    self.num_retries += 1
+                time.sleep(self._wait(attempt - 1) if problem.wait_s is None else problem.wait_s)
+            answer = self._send(messages, request)
+            if isinstance(answer, Completion):
+                return answer
+            problem = answer
+            if problem.is_final:
+                raise ChatError(
+                    f"{self.where} refused: {problem.text}"[:1000],
+                    status=problem.status,
+                    field=problem.field,
                 )
-            except openai.APIStatusError as error:
-                status, problem = error.status_code, f"status {error.status_code}: {error.message}"
-                if not (status in RETRIED_STATUS or status >= 500):
-                    raise ChatError(
-                        f"{self.where} refused: {problem}"[:1000], status=status
-                    ) from error
-                wait_s = _retry_after(error.response.headers)
-            except openai.APITimeoutError:
-                status, problem = None, f"no reply within {self.client.timeout} s"
-            except openai.APIConnectionError as error:
-                status, problem = None, f"connection failed: {error.__cause__ or error}"
-            # The client lets broken JSON through as the decoder's ValueError.
-            except (openai.APIResponseValidationError, ValueError) as error:
-                status, problem = None, f"reply is no chat completion: {error}"
-            if attempt < self.max_retries:
-                time.sleep(self._wait(attempt) if wait_s is None else wait_s)
+        assert problem is not None
         tries = f"{self.max_retries + 1} tries" if self.max_retries else "one try"
-        raise ChatError(
-            f"{self.where} gave nothing in {tries}; the last: {problem}"[:1000], status=status
-        )
+        message = f"{self.where} gave nothing in {tries}; the last: {problem.text}"[:1000]
+        if not self._answers():
+            raise RunStopped(
+                f"{message}. It answers no other request either: start it again, or wait until it answers"
+            )
+        raise ChatError(message, status=problem.status)
+
+    def _send(
+        self, messages: Sequence[Mapping[str, str]], request: Mapping[str, Any]
+    ) -> Completion | _Problem:
+        """Send one request once, and count what it costs. Raises `RunStopped` if each one would be refused."""
+        body = {"model": self.model, "messages": list(messages), **request}
+        try:
+            with self.charged(body) as bill:
+                return bill.read(self.upstream.complete(body))
+        except UpstreamError as error:
+            if error.cause is Cause.TIMEOUT:
+                return _Problem(f"no reply within {self.upstream.timeout_s} s")
+            if error.cause is Cause.CONNECTION:
+                return _Problem(f"connection failed: {error.__cause__ or error}")
+            if error.cause is Cause.REPLY:
+                return _Problem(f"reply is no chat completion: {error}")
+            status = error.status
+            text = f"status {status}: {error}"
+            if advice := HOPELESS_STATUS.get(status):
+                raise RunStopped(f"{self.where} refused: {text}"[:1000] + f" ({advice})") from error
+            return _Problem(
+                text,
+                status,
+                is_final=not (status in RETRIED_STATUS or status >= 500),
+                wait_s=_retry_after(error.retry_after),
+                field=error.field,
+            )
+        except ValueError as error:
+            return _Problem(f"reply is no chat completion: {error}")
+
+    @contextmanager
+    def charged(self, body: Mapping[str, Any]) -> Iterator[Bill]:
+        """Charge a request: set aside its highest cost while it runs, then count what its reply says.
+
+        A request that was refused costs nothing; one without a readable reply costs what was set aside. Raises
+        `RunStopped` if it does not fit into the budget.
+        """
+        if self.spending is None:
+            yield Bill(None, 0.0)
+            return
+        bill = Bill(self.spending, self.spending.price.cost(*_most_tokens(body)))
+        self.spending.reserve(bill.most_usd)
+        try:
+            yield bill
+        except UpstreamError as error:
+            refused = isinstance(error.__cause__, ConnectionRefusedError)
+            if error.cause is Cause.STATUS or refused:
+                bill.usd = 0.0
+            raise
+        finally:
+            self.spending.settle(bill.most_usd, bill.usd)
+
+    def _answers(self) -> bool:
+        """Return whether the server answers anything, now: ask it for one token."""
+        answer = self._send(PING, {"max_tokens": 1})
+        return isinstance(answer, Completion) or answer.is_final
 
     def _wait(self, attempt: int) -> float:
         # Jitter keeps many waiting requests from coming back all at once; no result depends on it.
         return min(MAX_BACKOFF_S, self.backoff_s * 2.0**attempt) * random.uniform(0.5, 1.0)
 
 
-MAX_BACKOFF_S = 30.0
+class Bill:
+    """What one request costs; its highest cost until a reply says less."""
+
+    def __init__(self, spending: Spending | None, most_usd: float) -> None:
+        self._spending = spending
+        self.most_usd = self.usd = most_usd
+
+    def read(self, reply: Any) -> Completion:
+        """Read a reply and its cost. Raises `ValueError` as `read_completion` does."""
+        completion = read_completion(reply)
+        if self._spending is not None:
+            prompt = _count(_get(reply, "usage", "prompt_tokens")) or 0
+            new = completion.completion_tokens
+            if new is None:
+                new = sum(choice.num_tokens for choice in completion.choices)
+            self.usd = self._spending.price.cost(prompt, new)
+        return completion._replace(usd=self.usd)
+
+    def read_usage(self, chunk: Mapping[str, Any]) -> None:
+        """Read the cost from the chunk of a stream that has it."""
+        if self._spending is not None and _get(chunk, "usage", "completion_tokens") is not None:
+            counts = (_count(_get(chunk, "usage", name)) or 0 for name in USAGE)
+            self.usd = self._spending.price.cost(*counts)
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
+class _Problem(NamedTuple):
+    """Why one attempt brought no completion."""
+
+    text: str
+    status: int | None = None
+    is_final: bool = False
+    """Another attempt would fail the same way."""
+    wait_s: float | None = None
+    """How long the server asks to wait."""
+    field: str = ""
+
+
+def _retry_after(given: str) -> float | None:
+    """Return the seconds that a server asks to wait, given as seconds or as a date."""
     try:
-        return min(MAX_BACKOFF_S, max(0.0, float(headers.get("retry-after", ""))))
+        seconds = float(given)
     except ValueError:
-        return None
+        try:
+            seconds = (parsedate_to_datetime(given) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return min(MAX_RETRY_AFTER_S, max(0.0, seconds)) if seconds == seconds else None
+
+
+def _most_tokens(body: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the most prompt tokens and new tokens that a request can cost: no token is shorter than a byte."""
+    given = {name: body[name] for name in ("messages", "tools") if body.get(name)}
+    prompt = len(json.dumps(given, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    new = body.get("max_completion_tokens") or body.get("max_tokens") or UNLIMITED_TOKENS
+    return prompt + TEMPLATE_TOKENS * len(body["messages"]), int(new) * int(body.get("n") or 1)
 
 
 def read_completion(reply: Any) -> Completion:
     """Read a server's reply, which may be anything; raises `ValueError` if it has no choices."""
-    choices = getattr(reply, "choices", None)
+    choices = _get(reply, "choices")
     if not isinstance(choices, list) or not choices:
         raise ValueError(f"no choices in {str(reply)[:200]!r}")
-    usage = getattr(reply, "usage", None)
-    details = getattr(usage, "completion_tokens_details", None)
-    cached = (
-        _count(getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None)) or 0
-    )
-    prompt = _count(getattr(usage, "prompt_tokens", None))
+    cached = _count(_get(reply, "usage", "prompt_tokens_details", "cached_tokens")) or 0
+    prompt = _count(_get(reply, "usage", "prompt_tokens"))
     return Completion(
         [_read_choice(choice) for choice in choices],
         None if prompt is None else max(0, prompt - cached),
-        _count(getattr(usage, "completion_tokens", None)),
-        _count(getattr(details, "reasoning_tokens", None)) or 0,
-        _ids(getattr(reply, "prompt_token_ids", None)),
+        _count(_get(reply, "usage", "completion_tokens")),
+        _count(_get(reply, "usage", "completion_tokens_details", "reasoning_tokens")) or 0,
+        _ids(_get(reply, "prompt_token_ids")),
     )
 
 
 def _read_choice(choice: Any) -> Choice:
-    message = getattr(choice, "message", None)
-    if message is None:
+    message = _get(choice, "message")
+    if not isinstance(message, Mapping):
         raise ValueError(f"a choice without a message: {str(choice)[:200]!r}")
-    content = getattr(message, "content", None)
-    reasoning = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
-    tokens = getattr(getattr(choice, "logprobs", None), "content", None)
-    known = [token.logprob for token in tokens] if isinstance(tokens, list) and tokens else None
-    if known is not None and not all(isinstance(value, int | float) for value in known):
-        known = None
-    ids = _ids(getattr(choice, "token_ids", None))
+    content = message.get("content")
+    tokens = _get(choice, "logprobs", "content")
+    texts = known = None
+    if isinstance(tokens, list) and tokens:
+        texts = tuple(str(_get(token, "token")) for token in tokens)
+        values = [_get(token, "logprob") for token in tokens]
+        if all(isinstance(value, int | float) for value in values):
+            known = tuple(map(float, values))
     return Choice(
         content if isinstance(content, str) else "",
-        reasoning if isinstance(reasoning, str) else "",
-        float(sum(known)) if known else None,
-        len(tokens) if isinstance(tokens, list) and tokens else None,
-        str(getattr(choice, "finish_reason", "")),
-        ids,
-        tuple(map(float, known)) if known and ids and len(known) == len(ids) else None,
+        _reasoning(message),
+        str(_get(choice, "finish_reason")),
+        texts,
+        known,
+        _ids(_get(choice, "token_ids")),
+        _has_ended(choice),
     )
+
+
+def _reasoning(message: Mapping[str, Any]) -> str:
+    """Return internal reasoning under any of the names that servers give it."""
+    for name in ("reasoning_content", "reasoning"):
+        if isinstance(text := message.get(name), str) and text:
+            return text
+    details = message.get("reasoning_details")
+    if not isinstance(details, list):
+        return ""
+    parts = [_get(part, "text") or _get(part, "summary") for part in details]
+    return "".join(part for part in parts if isinstance(part, str))
+
+
+def _has_ended(choice: Any) -> bool:
+    """Return whether a server says that the end-of-sequence token, not a stop word, ended a text.
+
+    vLLM gives the stop word as `stop_reason`, and null at the end; SGLang gives `matched_stop`, a token's number at the end.
+    """
+    reason = _get(choice, "finish_reason")
+    if reason in END_REASONS:
+        return True
+    if reason != "stop" or not isinstance(choice, Mapping):
+        return False
+    if "stop_reason" in choice:
+        return choice["stop_reason"] is None
+    return type(choice.get("matched_stop")) is int
+
+
+def _get(value: Any, *names: str) -> Any:
+    """Return what stands under these names in nested JSON objects; `None` if a level is missing."""
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 def _ids(value: object) -> tuple[int, ...] | None:
@@ -168,5 +365,9 @@ def _ids(value: object) -> tuple[int, ...] | None:
     return tuple(value)
 
 
+def _sum(a: int | None, b: int | None) -> int | None:
+    return None if a is None or b is None else a + b
+
+
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None
+    return value if type(value) is int and value >= 0 else None

@@ -1,27 +1,32 @@
 """Any OpenAI-compatible chat endpoint as a policy: `chat:http://localhost:8000/v1#MODEL`.
 
-Requests run side by side in threads, at most `concurrency` at once. What the server does not give in spite of
-retries is missing from the result, and said in the `PolicyError` that carries the rest.
+Requests run in parallel threads, at most `concurrency` at once over all calls, so that several searches may share one
+policy. What the server does not give in spite of retries is missing from the result, and named in the `PolicyError`
+that carries the rest. A server that is gone stops the run (`RunStopped`).
 """
 
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from stepgym.agents.chat_backends import BackendError
-from stepgym.agents.description import without_secrets
+from stepgym.agents.daemon_pool import DaemonPool
 from stepgym.agents.policies import prompts
-from stepgym.agents.policies.chat_client import ChatClient, ChatError, Choice, Completion
-from stepgym.agents.policies.continuation import Continuation, Continuations, PartialStep, Stop
-from stepgym.agents.policies.step_text import is_thinking
+from stepgym.agents.policies.chat_client import Bill, ChatClient, ChatError, Completion
+from stepgym.agents.policies.chat_fields import FieldFilter
+from stepgym.agents.policies.chat_steps import read_steps, token_shares, was_cut_in_thought
+from stepgym.agents.policies.continuation import Continuation, Continuations, PartialStep
+from stepgym.agents.policies.upstream import Upstream
 from stepgym.agents.randomness import derive_seed, proposal_seed
-from stepgym.agents.types import PolicyError
-from stepgym.envs.tokens import ANSWER, ANSWER_END, STEP_END, THINK, THINK_END, shown_reply
+from stepgym.agents.spending import Price, Spending
+from stepgym.agents.types import PolicyError, RunStopped
+from stepgym.envs.tokens import ANSWER_END, STEP_END, shown_reply
 from stepgym.envs.types import State, Step
 
 NO_PREFILL = (
@@ -29,15 +34,8 @@ NO_PREFILL = (
     "and llama.cpp serve (continue_final_message)"
 )
 NEXT_STEP = "Go on with the next step only."
-OPTIONAL = (
-    frozenset[str](),
-    frozenset({"logprobs"}),
-    frozenset({"n"}),
-    frozenset({"logprobs", "n"}),
-)
-"""What is left out of a request, one after the other, while a server refuses it."""
-BYTES_PER_TOKEN = 4
-"""The guess where a server counts nothing."""
+MAX_STOPS = 4
+"""Stop words that every server takes; a text that goes on past others is cut here."""
 
 
 class ChatPolicy:
@@ -47,8 +45,12 @@ class ChatPolicy:
     next one, which every server understands; `"prefill"` lets it continue that message (vLLM, SGLang, llama.cpp),
     which budget forcing needs. `return_token_ids` asks the server for token ids (vLLM, SGLang), which records then
     keep. `num_parameters`, the model's size, makes FLOPs known. Sampling is seeded per state if the server honours
-    `seed`. `options` override fields of each request; `None` leaves a field out. A step that the server cut by length
-    is kept as it is.
+    `seed`. `options` override fields of each request; `None` leaves a field out. `price` is what a million input and
+    output tokens cost in US dollars; no request is sent that could pass `budget_usd`.
+
+    Fields that the server refuses are left out from then on, with a warning. Children are requested in parallel if it
+    gives one choice a request. A text that it did not stop at a delimiter is cut here. A step cut by length is kept as
+    it is.
     """
 
     def __init__(
@@ -71,9 +73,9 @@ class ChatPolicy:
         num_parameters: int = 0,
         return_token_ids: bool = False,
         options: Mapping[str, Any] | None = None,
+        price: Sequence[float] | None = None,
+        budget_usd: float | None = None,
     ) -> None:
-        import openai
-
         url, model = parse_endpoint(endpoint)
         if concurrency < 1 or max_retries < 0 or timeout_s <= 0:
             raise ValueError(
@@ -81,11 +83,14 @@ class ChatPolicy:
             )
         if continuation not in ("ask", "prefill"):
             raise ValueError(f"unknown continuation {continuation!r}; known: ask, prefill")
-        # A local server wants no key, but the client insists on one.
-        key = api_key or os.environ.get("OPENAI_API_KEY") or "none"
-        client = openai.OpenAI(base_url=url, api_key=key, timeout=timeout_s, max_retries=0)
+        key = api_key or os.environ.get("OPENAI_API_KEY") or "none"  # a local server wants none
+        self.spending = _spending(price, budget_usd)
         self._client = ChatClient(
-            client=client, model=model, max_retries=max_retries, backoff_s=backoff_s
+            Upstream(url, api_key=key, timeout_s=timeout_s),
+            model,
+            max_retries=max_retries,
+            backoff_s=backoff_s,
+            spending=self.spending,
         )
         self.seed, self.temperature, self.top_p = seed, temperature, top_p
         self.max_new_tokens, self.delimiters, self.system = (
@@ -101,13 +106,19 @@ class ChatPolicy:
         self.examples = tuple(examples)
         self.return_token_ids = return_token_ids
         self.options = dict(options or {})
-        self._refused: frozenset[str] = frozenset()
+        self._pool = DaemonPool(concurrency)
+        weakref.finalize(self._client, self._pool.close)  # copies of the policy share both
+        self._fields = FieldFilter(self._client)
+        self._max_choices: int | None = None
+        """How many choices the server gives to one request; `None` is as many as are asked for, so far."""
+        self._thinks = False
+        """The server's stop words have cut a thought."""
 
     def describe(self) -> dict[str, Any]:
         """Return the policy's settings, as records keep them."""
         return {
             "kind": "chat",
-            "url": without_secrets(str(self._client.client.base_url)),
+            "url": self._client.where,
             "model": self._client.model,
             "seed": self.seed,
             "temperature": self.temperature,
@@ -115,6 +126,7 @@ class ChatPolicy:
             "max_new_tokens": self.max_new_tokens,
             "continuation": self.continuation,
             "system": self.system,
+            "price": None if self.spending is None else list(self.spending.price),
             "tokenizer": {"name": self._client.model, "hash": ""},
         }
 
@@ -123,6 +135,11 @@ class ChatPolicy:
         """The served model's name."""
         return self._client.model
 
+    @property
+    def num_retries(self) -> int:
+        """How many requests were sent again after an error."""
+        return self._client.num_retries
+
     def complete_chat(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Pass a chat-completion request on to the server, for agents that drive themselves.
 
@@ -130,46 +147,36 @@ class ChatPolicy:
         """
         body = self._passed_on(request, stream=False)
         body.pop("stream_options", None)
-        with self._backend_errors():
-            response: Any = self._client.client.post("/chat/completions", body=body, cast_to=object)
-        if not isinstance(response, Mapping):
-            raise BackendError(502, f"no chat completion: {response!r:.200}", kind="upstream_error")
+        with self._charged(body) as bill:
+            response = self._client.upstream.complete(body)
+            if not isinstance(response, Mapping):
+                message = f"no chat completion: {response!r:.200}"
+                raise BackendError(502, message, kind="upstream_error")
+            bill.read_usage(response)
         return response
 
     def stream_chat(self, request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         """Do the same with a stream; yields its chunks, with the usage in the last one."""
-        import openai
-
         body = self._passed_on(request, stream=True)
         body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-        with self._backend_errors():
-            stream = self._client.client.post(
-                "/chat/completions",
-                body=body,
-                cast_to=object,
-                stream=True,
-                stream_cls=openai.Stream[object],
-            )
-        with stream, self._backend_errors():
-            yield from (chunk for chunk in stream if isinstance(chunk, Mapping))
+        with self._charged(body) as bill:
+            for chunk in self._client.upstream.stream(body):
+                if isinstance(chunk, Mapping):
+                    bill.read_usage(chunk)
+                    yield chunk
 
     def _passed_on(self, request: Mapping[str, Any], *, stream: bool) -> dict[str, Any]:
         tokens = {"return_token_ids": True, "logprobs": True} if self.return_token_ids else {}
         return {**tokens, **request, "model": self.model, "stream": stream}
 
     @contextmanager
-    def _backend_errors(self) -> Iterator[None]:
-        """Turn the client's errors into `BackendError`."""
-        import openai
-
+    def _charged(self, body: Mapping[str, Any]) -> Iterator[Bill]:
+        """Charge a request that is passed on; a budget that is used up is the caller's error 402."""
         try:
-            yield
-        except openai.APIStatusError as error:
-            raise BackendError(error.status_code, error.message, kind="upstream_error") from error
-        except (openai.OpenAIError, ValueError) as error:
-            raise BackendError(
-                502, f"{self._client.where}: {error}", kind="upstream_error"
-            ) from error
+            with self._client.charged(body) as bill:
+                yield bill
+        except RunStopped as error:
+            raise BackendError(402, str(error), kind="budget_used_up") from error
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         """Return up to `counts[i]` steps for `states[i]`; raises `PolicyError` with the rest where a request failed."""
@@ -195,75 +202,66 @@ class ChatPolicy:
         """
         if self.continuation != "prefill" and any(partial.texts for partial in partials):
             raise ValueError(NO_PREFILL)
-        with ThreadPoolExecutor(max_workers=min(self.concurrency, max(1, len(partials)))) as pool:
-            results = list(pool.map(self._serve, partials))
-        failures = {i: result.failure for i, result in enumerate(results) if result.failure}
-        return Continuations([result.written for result in results], failures)
-
-    def _serve(self, partial: PartialStep) -> _Served:
-        """Ask until all children are there, or the server gives no more."""
-        served = _Served()
-        likeliest = partial.state.draw is None or self.temperature == 0
-        wanted = min(partial.num_children, 1) if likeliest else partial.num_children
-        while len(served.written) < wanted and not served.failure:
-            missing = wanted - len(served.written)
-            size = 1 if "n" in self._refused else missing
+        asked = [_Asked(partial, is_greedy=self.temperature == 0) for partial in partials]
+        while waiting := [
+            (one, self._pool.submit(self._ask, one, start, size))
+            for one in asked
+            for start, size in one.next_requests(self._max_choices)
+        ]:
             try:
-                completion = self._ask(partial, size, served.asked, likeliest=likeliest)
-            except ChatError as error:
-                served.failure = str(error)
-                break
-            served.asked += size
-            written = self._written(completion, partial)
-            served.written += written[:missing]
-            if not written:
-                served.failure = (
-                    f"{self._client.where} returned {len(completion.choices)} empty completions"
-                )
-        return served
+                for one, future in waiting:
+                    one.take(future)
+            finally:  # a run that was stopped sends none of the others
+                for _, future in waiting:
+                    future.cancel()
+        failures = {i: one.failure for i, one in enumerate(asked) if one.failure}
+        return Continuations([one.written() for one in asked], failures)
 
-    def _ask(self, partial: PartialStep, size: int, asked: int, *, likeliest: bool) -> Completion:
-        """Send one request; if the server refuses it, send it again without the optional fields."""
+    def _ask(self, one: _Asked, start: int, size: int) -> _Reply:
+        """Send one request for the children `start` to `start + size`."""
+        partial = one.partial
+        messages = self._messages(partial.state, partial.texts)
+        request = self._request(partial, start, size, is_likeliest=one.is_likeliest)
+        completion = self._fields.complete(messages, request)
+        thought_was_cut = any(map(was_cut_in_thought, completion.choices))
+        if thought_was_cut and not partial.texts and not self._thinks:
+            # A thought is not cut at its paragraphs: ask again without delimiters, from now on.
+            self._thinks = True
+            request = self._request(partial, start, size, is_likeliest=one.is_likeliest)
+            lost, completion = completion, self._fields.complete(messages, request)
+            completion = completion.with_costs_of(lost)
+        if len(completion.choices) < size:
+            self._max_choices = len(completion.choices)
+        has_stops = "stop" not in self._fields.left_out and not self._thinks
+        written = read_steps(completion, partial, delimiters=self.delimiters, has_stops=has_stops)
+        return _Reply(written, size, completion)
+
+    def _request(
+        self, partial: PartialStep, start: int, size: int, *, is_likeliest: bool
+    ) -> dict[str, Any]:
+        """Return the fields of one request."""
         state, texts = partial.state, partial.texts
-        seed = proposal_seed(self.seed, state, asked)
+        seed = proposal_seed(self.seed, state, start)
+        stops = (*partial.stops, STEP_END)
+        if not partial.stops:
+            delimiters = () if self._thinks else self.delimiters
+            stops = (*delimiters, STEP_END, ANSWER_END)
         request: dict[str, Any] = {
-            "temperature": 0.0 if likeliest else self.temperature,
+            "temperature": 0.0 if is_likeliest else self.temperature,
             "top_p": self.top_p,
             "max_tokens": self.max_new_tokens,
-            "stop": [*self.delimiters, STEP_END, ANSWER_END][:4],
+            "stop": list(stops[:MAX_STOPS]),
             "seed": (derive_seed(seed, *texts) if texts else seed) % 2**31,
             "logprobs": True,
-            "n": size,
+            "n": size if size > 1 else None,
         } | self.options
         if partial.max_new_tokens is not None:
             request["max_tokens"] = partial.max_new_tokens
-        if partial.stops:
-            request["stop"] = [*partial.stops, STEP_END][:4]
-        extra: dict[str, Any] = {"return_token_ids": True} if self.return_token_ids else {}
+        if self.return_token_ids:
+            request["return_token_ids"] = True
         if self.continuation == "prefill" and (state.steps or texts):
-            extra |= {"continue_final_message": True, "add_generation_prompt": False}
-        if extra:
-            request["extra_body"] = extra | request.get("extra_body", {})
-        refusal: ChatError | None = None
-        for left_out in OPTIONAL:
-            if left_out >= self._refused and (size > 1 or "n" not in left_out - self._refused):
-                sent = {
-                    name: value
-                    for name, value in request.items()
-                    if name not in left_out and value is not None
-                }
-                try:
-                    completion = self._client.complete(self._messages(state, texts), **sent)
-                except ChatError as error:
-                    if error.status not in (400, 422):
-                        raise
-                    refusal = refusal or error
-                else:
-                    # Learned only from what then worked: a prompt that is too long is refused with or without.
-                    self._refused = left_out
-                    return completion
-        assert refusal is not None
-        raise refusal
+            request |= {"continue_final_message": True, "add_generation_prompt": False}
+        return request | (request.pop("extra_body", None) or {})
 
     def _messages(self, state: State, texts: Sequence[str]) -> list[dict[str, str]]:
         messages = prompts.messages(state.prompt, system=self.system, examples=self.examples)
@@ -281,45 +279,77 @@ class ChatPolicy:
             messages.append({"role": "user", "content": NEXT_STEP})
         return messages
 
-    def _written(self, completion: Completion, partial: PartialStep) -> list[Continuation]:
-        """Turn choices into what was written. Empty steps are left out, and their tokens charged to the first that is
-        not; where a step was begun for the model, it may have nothing to add."""
-        thinking = is_thinking("".join(partial.texts))
-        texts = [
-            _whole_text(choice, partial.stops, thinking=thinking) for choice in completion.choices
-        ]
-        tokens = _shares(completion, texts)
-        reasoning = tokens if thinking else _split(completion.reasoning_tokens, len(texts))
-        kept = [i for i, text in enumerate(texts) if partial.texts or text.strip()]
-        written = []
-        for i in kept:
-            choice = completion.choices[i]
-            mine = [i] if i != kept[0] else [i, *(j for j in range(len(texts)) if j not in kept)]
-            num_tokens = sum(tokens[j] for j in mine)
-            step = Step(
-                texts[i],
-                log_prob=choice.log_prob,
-                num_tokens=num_tokens,
-                num_reasoning_tokens=min(num_tokens, sum(reasoning[j] for j in mine)),
-                num_prompt_tokens=(completion.prompt_tokens or 0) if i == kept[0] else 0,
-                token_ids=choice.token_ids if completion.prompt_ids else None,
-                token_log_probs=choice.token_log_probs if completion.prompt_ids else None,
-                context_ids=completion.prompt_ids if choice.token_ids else None,
-            )
-            stop = Stop.STOPPED if partial.stops else Stop.DELIMITER
-            written.append(
-                Continuation(step, Stop.LENGTH if choice.finish_reason == "length" else stop)
-            )
-        return written
+
+class _Reply(NamedTuple):
+    """What one request brought."""
+
+    written: list[Continuation]
+    size: int
+    """How many choices were asked for."""
+    completion: Completion
 
 
-@dataclass(slots=True)
-class _Served:
-    """What one state got."""
+class _Asked:
+    """One state's children: what has been asked for, and what came."""
 
-    written: list[Continuation] = field(default_factory=list)
-    asked: int = 0
-    failure: str = ""
+    def __init__(self, partial: PartialStep, *, is_greedy: bool) -> None:
+        self.partial = partial
+        self.is_likeliest = partial.state.draw is None or is_greedy
+        self.failure = ""
+        self._wanted = min(partial.num_children, 1) if self.is_likeliest else partial.num_children
+        self._written: list[Continuation] = []
+        self._lost: list[Completion] = []
+        """Completions without a usable step."""
+        self._num_asked = 0
+        self._num_requests = 0
+        self._had_before = -1
+
+    def next_requests(self, max_choices: int | None) -> list[tuple[int, int]]:
+        """Return the first child and the number of children of each request for the children that are missing.
+
+        The number of a request's first child is part of its seed, so that children are the same however the requests
+        are divided.
+        """
+        missing = self._wanted - len(self._written)
+        if missing > 0 and len(self._written) == self._had_before and not self.failure:
+            self.failure = f"the server returned {len(self._lost[-1].choices)} empty completions"
+        if self.failure or missing <= 0:
+            return []
+        self._had_before = len(self._written)
+        most = min(missing, max_choices or missing)
+        starts = range(self._num_asked, self._num_asked + missing, most)
+        self._num_asked += missing
+        self._num_requests = len(starts)
+        return [(start, min(most, starts.stop - start)) for start in starts]
+
+    def take(self, future: Future[_Reply]) -> None:
+        """Add what a request brought. Raises `RunStopped`."""
+        try:
+            reply = future.result()
+        except ChatError as error:
+            self.failure = self.failure or str(error)
+            return
+        if (
+            self._num_requests == 1
+        ):  # the children that one request did not give are asked for by their own numbers
+            self._num_asked -= max(0, reply.size - len(reply.completion.choices))
+        if not reply.written:
+            self._lost.append(reply.completion)
+        self._written += reply.written[: self._wanted - len(self._written)]
+
+    def written(self) -> list[Continuation]:
+        """Return what was written; the first one is charged for completions without a usable step."""
+        if not self._written or not self._lost:
+            return self._written
+        step = self._written[0].step
+        step = replace(
+            step,
+            num_tokens=step.num_tokens + sum(sum(token_shares(lost)) for lost in self._lost),
+            num_prompt_tokens=step.num_prompt_tokens
+            + sum(lost.prompt_tokens or 0 for lost in self._lost),
+            usd=step.usd + sum(lost.usd for lost in self._lost),
+        )
+        return [self._written[0]._replace(step=step), *self._written[1:]]
 
 
 class Endpoint(NamedTuple):
@@ -339,38 +369,16 @@ def parse_endpoint(name: str) -> Endpoint:
     return Endpoint(url, model)
 
 
-def _whole_text(choice: Choice, stops: Sequence[str] = (), *, thinking: bool = False) -> str:
-    """Return a choice as one text: reasoning told apart by its tags, an answer closed that the stop word opened.
-
-    A thought that goes on may come back as either, has no tags, and ends at a stop, also where a server forgets it.
-    """
-    text = choice.text
-    if thinking:
-        text = choice.reasoning + text
-        for stop in stops:
-            text = text.partition(stop)[0]
-        return text
-    if choice.finish_reason == "stop" and text.count(ANSWER) > text.count(ANSWER_END):
-        text += ANSWER_END
-    return f"{THINK}{choice.reasoning}{THINK_END}{text}" if choice.reasoning else text
-
-
-def _shares(completion: Completion, texts: list[str]) -> list[int]:
-    """Return the new tokens of each choice: the server's own count of each, or of all, or a guess by length."""
-    counted = [choice.num_tokens for choice in completion.choices]
-    if completion.completion_tokens is not None:
-        if len(texts) == 1:
-            return [completion.completion_tokens]
-        known = [count for count in counted if count is not None]
-        # Some servers omit internal reasoning from the log-probabilities: use them only if the texts add up.
-        if len(known) == len(texts) and sum(known) == completion.completion_tokens:
-            return known
-        return _split(completion.completion_tokens, len(texts))
-    return [
-        count or -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
-        for count, text in zip(counted, texts)
-    ]
-
-
-def _split(total: int, parts: int) -> list[int]:
-    return [total // parts + (i < total % parts) for i in range(parts)]
+def _spending(price: Sequence[float] | None, budget_usd: float | None) -> Spending | None:
+    """Return the meter of a policy. Raises `ValueError` for a budget without a price."""
+    if price is None:
+        if budget_usd is not None:
+            raise ValueError(
+                f"budget_usd {budget_usd!r} needs price=[INPUT, OUTPUT], US dollars per million tokens"
+            )
+        return None
+    if isinstance(price, str) or len(price) != 2:
+        raise ValueError(
+            f"price {price!r} should be [INPUT, OUTPUT], US dollars per million tokens"
+        )
+    return Spending(Price(*map(float, price)), limit_usd=budget_usd)

@@ -49,26 +49,10 @@ class StepReader:
         return self.cut(self.decode(ids), thinking=thinking, stops=stops) is not None
 
     def cut(self, text: str, *, thinking: bool, stops: tuple[str, ...] = ()) -> Cut | None:
-        """Return the offset of the step's end, before its delimiter; `None` if it is not complete.
-
-        A delimiter before the first word ends nothing, and only `STEP_END` and `stops` end a step inside internal
-        reasoning: a thought is not cut at its paragraphs.
-        """
-        lead = len(text) - len(text.lstrip())
-        hidden = [
-            (s.start, s.end)
-            for s in parse(_opened(text, thinking))
-            if s.kind is SegmentKind.REASONING
-        ]
-        shift = len(THINK) if thinking else 0
-        cuts = [Cut(at, mark) for mark in (STEP_END, *stops) if (at := text.find(mark)) >= 0]
-        for mark in (*self.delimiters, *self.closers):
-            at = text.find(mark, lead)
-            while at >= 0 and any(start <= at + shift < end for start, end in hidden):
-                at = text.find(mark, at + 1)
-            if at >= 0:
-                cuts.append(Cut(at + (len(mark) if mark in self.closers else 0), mark))
-        return min(cuts, default=None)
+        """Return where `find_cut` finds the end of the step."""
+        return find_cut(
+            text, delimiters=self.delimiters, closers=self.closers, thinking=thinking, stops=stops
+        )
 
     def text(
         self, ids: Sequence[int], *, thinking: bool, stops: tuple[str, ...] = ()
@@ -99,6 +83,34 @@ class StepReader:
             count += any(start <= at < end for start, end in spans)
             at += len(self.piece(token))
         return count
+
+
+def find_cut(
+    text: str,
+    *,
+    delimiters: Sequence[str],
+    closers: Sequence[str] = (ANSWER_END,),
+    thinking: bool = False,
+    stops: Sequence[str] = (),
+) -> Cut | None:
+    """Return the offset of a step's end, before its delimiter; `None` if it is not complete.
+
+    A delimiter before the first word ends nothing, and only `STEP_END` and `stops` end a step inside internal
+    reasoning: a thought is not cut at its paragraphs. A closer ends a step and stays in it.
+    """
+    lead = len(text) - len(text.lstrip())
+    hidden = [
+        (s.start, s.end) for s in parse(_opened(text, thinking)) if s.kind is SegmentKind.REASONING
+    ]
+    shift = len(THINK) if thinking else 0
+    cuts = [Cut(at, mark) for mark in (STEP_END, *stops) if (at := text.find(mark)) >= 0]
+    for mark in (*delimiters, *closers):
+        at = text.find(mark, lead)
+        while at >= 0 and any(start <= at + shift < end for start, end in hidden):
+            at = text.find(mark, at + 1)
+        if at >= 0:
+            cuts.append(Cut(at + (len(mark) if mark in closers else 0), mark))
+    return min(cuts, default=None)
 
 
 def _opened(text: str, thinking: bool) -> str:

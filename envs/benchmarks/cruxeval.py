@@ -6,11 +6,12 @@ run, so that nobody can have the function compute what was to be predicted.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
 from stepgym.envs.benchmarks.source import HubName, benchmark_rows
-from stepgym.envs.coding.code_set import CodeOptions, CodeSet, code_env, code_problem
+from stepgym.envs.coding.code_set import CodeOptions, code_env, code_problem, code_set
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.rows import Row
 from stepgym.envs.types import Problem
@@ -72,5 +73,4 @@ def make(
     if task not in TASKS:
         raise unknown_name("CRUXEval task", task, TASKS, dotted=False)
     rows = benchmark_rows(file, HUB, "cruxeval")
-    problems = tuple(cruxeval_problem(row, i, NAME, task=task) for i, row in enumerate(rows))
-    return code_env(CodeSet(NAME, problems), **options)
+    return code_env(code_set(NAME, rows, partial(cruxeval_problem, task=task)), **options)

@@ -6,6 +6,9 @@ context, in one process: verdicts are forgeable, and say so. The sandbox must ha
 
 from __future__ import annotations
 
+import re
+
+from stepgym.envs.benchmarks.module_packages import packages_of_modules
 from stepgym.envs.coding.code_set import code_problem
 from stepgym.envs.rows import Row
 from stepgym.envs.types import Problem
@@ -17,6 +20,7 @@ if 'string_of_context' in globals():
     def test_string():
         string_of_context(ANSWER)
 """
+IMPORTED = re.compile(r"^\s*(?:import|from)\s+([\w.]+)", re.MULTILINE)
 QUESTION = "Complete the code. Give only what replaces the missing part, in one ```python block."
 
 
@@ -42,4 +46,5 @@ def ds1000_problem(row: Row, index: int, name: str) -> Problem:
         instructions=QUESTION,
         form="snippet",
         one_process=True,
+        packages=packages_of_modules(IMPORTED.findall(context)),
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from stepgym.envs.benchmarks.source import HubName, benchmark_rows
-from stepgym.envs.coding.code_set import CodeOptions, CodeSet, code_env, code_problem
+from stepgym.envs.coding.code_set import CodeOptions, code_env, code_problem, code_set
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.rows import Row
 from stepgym.envs.types import Problem
@@ -109,5 +109,4 @@ def make(
 ) -> ReasoningEnv:
     """Make `stepgym/LiveCodeBench-v0`, the code generation scenario."""
     rows = benchmark_rows(file, HUB, "livecodebench")
-    problems = tuple(livecodebench_problem(row, i, NAME) for i, row in enumerate(rows))
-    return code_env(CodeSet(NAME, problems), **options)
+    return code_env(code_set(NAME, rows, livecodebench_problem), **options)

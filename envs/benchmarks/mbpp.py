@@ -6,11 +6,12 @@ Columns: `text` or `prompt`, `code`, `test_list`, `test_setup_code` or `test_imp
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
 from stepgym.envs.benchmarks.source import HubName, benchmark_rows
-from stepgym.envs.coding.code_set import CodeOptions, CodeSet, code_env, code_problem
+from stepgym.envs.coding.code_set import CodeOptions, code_env, code_problem, code_set
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.rows import Row
 from stepgym.envs.types import Problem
@@ -71,5 +72,4 @@ def make(
 ) -> ReasoningEnv:
     """Make `stepgym/MBPP-v0`. `challenge` grades by the challenge tests as well."""
     rows = benchmark_rows(file, HUB, "mbpp")
-    problems = [mbpp_problem(row, i, NAME, challenge=challenge) for i, row in enumerate(rows)]
-    return code_env(CodeSet(NAME, tuple(problems)), **options)
+    return code_env(code_set(NAME, rows, partial(mbpp_problem, challenge=challenge)), **options)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Unpack, cast
 
 from stepgym.envs.coding.styles import TestsError, read_tests
 from stepgym.envs.coding.verifier import CodingVerifier
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
-from stepgym.envs.rows import Row
+from stepgym.envs.rows import Row, usable_rows
 from stepgym.envs.text_domain import TextDomain, ToolKind
+from stepgym.envs.tool_results import ToolResults
 from stepgym.envs.types import Problem
-from stepgym.plugins.errors import UserError
+from stepgym.plugins.settings import SettingError
+from stepgym.sandbox.packages import DEFAULT, installed
 from stepgym.sandbox.types import Sandbox
 
 INSTRUCTIONS = "Write the Python code. Give all of it in one ```python block."
@@ -24,9 +24,10 @@ class CodeOptions(CommonOptions, total=False):
     """The options that every environment of code problems takes besides its own."""
 
     tools: bool | ToolKind
+    tool_results: ToolResults
     sandbox: str | Sandbox
     strict: bool
-    leave_out: str | Path | list[str]
+    packages: str | Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class CodeSet:
 
     name: str
     problems: tuple[Problem, ...] = field(repr=False)
+    skipped: tuple[str, ...] = field(default=(), repr=False)
+    """Why rows of the source are left out, one text for each."""
 
     def __len__(self) -> int:
         return len(self.problems)
@@ -46,13 +49,16 @@ class CodeSet:
             )
         return self.problems[index]
 
-    def without(self, ids: Iterable[str]) -> CodeSet:
-        """Return the set without some problems; raises `UserError` for an id that it does not have."""
-        left_out = set(ids)
-        unknown = sorted(left_out - {problem.id for problem in self.problems})
-        if unknown:
-            raise UserError(f"{self.name} has no problem {unknown[0]!r} to leave out")
-        return CodeSet(self.name, tuple(p for p in self.problems if p.id not in left_out))
+
+def code_set(
+    name: str, rows: Sequence[Row], problem: Callable[[Row, int, str], Problem]
+) -> CodeSet:
+    """Make the set of the rows' problems; rows in error are left out and listed in `skipped`.
+
+    `problem` takes a row, its index and the set's name. Raises `DataFileError` if no row is usable.
+    """
+    problems, skipped = usable_rows(rows, lambda row, index: problem(row, index, name))
+    return CodeSet(name, tuple(problems), skipped)
 
 
 def code_problem(
@@ -70,7 +76,8 @@ def code_problem(
     """Make a problem from a row. Raises `DataFileError` for tests of no known form or a missing entry point.
 
     `task` is kept for the verifier: `prompt` (trusted code of the task), `style`, `preamble`,
-    `limits` (fields of `Limits` that differ for this task), `form` and `one_process`.
+    `limits` (fields of `Limits` that differ for this task), `packages` (Python packages that it needs), `form` and
+    `one_process`.
     """
     try:
         read = read_tests(tests, style=task.get("style"), entry_point=entry_point)
@@ -90,36 +97,43 @@ def code_problem(
 def code_env(problems: CodeSet, **options: Unpack[CodeOptions]) -> ReasoningEnv:
     """Make the environment over a set of code problems.
 
-    `sandbox` grades the answers and, with `tools`, runs the policy's tool calls. `strict` refuses verdicts that rest on
-    the candidate's own classes. `leave_out` lists problems by id, or is a report of `stepgym validate` that does.
+    `sandbox` grades the answers and, with `tools`, runs the policy's tool calls. `packages` are Python packages that it
+    must carry, as a list or `name,name`; those that single tasks need are carried if they are installed here. `strict` refuses verdicts that rest on
+    the candidate's own classes.
     """
     tools, sandbox = options.pop("tools", True), options.pop("sandbox", "auto")
     strict = options.pop("strict", False)
-    if "leave_out" in options:
-        problems = problems.without(_ids(options.pop("leave_out")))
     shared = CommonOptions.__annotations__
     common = cast(CommonOptions, {key: options[key] for key in shared if key in options})  # type: ignore[literal-required]
     max_steps = common.pop("max_steps", 32)
+    settings = sandbox_settings(problems, sandbox, options.pop("packages", ()))
     domain = TextDomain(
         max_steps=max_steps,
         sandbox=sandbox if tools else None,
+        sandbox_settings=settings,
         whole_answer=True,
         tools=tools if isinstance(tools, str) else "python",
+        tool_results=options.pop("tool_results", "full"),
     )
-    verifier = CodingVerifier(sandbox, strict=strict)
+    verifier = CodingVerifier(sandbox, strict=strict, **settings)
     return ReasoningEnv(problems, domain=domain, verifier=verifier, **common)
 
 
-def _ids(given: str | Path | list[str]) -> list[str]:
-    if isinstance(given, list):
-        return given
-    try:
-        found = json.loads(Path(given).read_text("utf-8"))["leave_out"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"leave_out={str(given)!r} is no report of `stepgym validate --json`: {error!r}"
-        ) from error
-    return [str(id) for id in found]
+def sandbox_settings(
+    problems: CodeSet, sandbox: str | Sandbox, packages: str | Sequence[str]
+) -> dict[str, Any]:
+    """Return the settings with which a sandbox opens that carries what an environment and its tasks need."""
+    asked = packages.split(",") if isinstance(packages, str) else list(packages)
+    asked = [name.strip() for name in asked if name.strip()]
+    if not isinstance(sandbox, str):
+        if asked:
+            raise SettingError(
+                "packages= is for a sandbox that the environment opens; open yours with packages="
+            )
+        return {}
+    of_tasks = [name for p in problems.problems for name in p.task.get("packages") or ()]
+    carried = dict.fromkeys([*installed(DEFAULT), *asked, *installed(dict.fromkeys(of_tasks))])
+    return {"packages": list(carried)} if asked or of_tasks else {}
 
 
-__all__ = ["CodeOptions", "CodeSet", "TestsError", "code_env", "code_problem"]
+__all__ = ["CodeOptions", "CodeSet", "TestsError", "code_env", "code_problem", "code_set"]

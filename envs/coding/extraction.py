@@ -117,6 +117,8 @@ def solution_source(answer: str, problem: Problem) -> str:
     An answer is a fenced block, a whole function or program, or the body that completes the task's prompt. What the
     prompt has before the asked function (imports, helpers) stands before the answer.
     """
+    if problem.task.get("language"):
+        return foreign_source(answer, problem)
     prompt, entry_point = problem.task.get("prompt") or "", problem.task.get("entry_point")
     form = problem.task.get("form") or ""
     if form.startswith("literal"):
@@ -132,6 +134,57 @@ def solution_source(answer: str, problem: Problem) -> str:
     if defines(code, name):
         return f"{prompt[: asked.start()]}\n{code}"
     return f"{prompt}{'' if prompt.endswith(chr(10)) else chr(10)}{_body(code, _indent_of(prompt, asked.end()))}"
+
+
+FENCES = {
+    "javascript": {"javascript", "js", "node", "typescript", "ts", ""},
+    "cpp": {"cpp", "c++", "cc", "cxx", "c", ""},
+}
+"""What fenced blocks of a language are marked with."""
+FOREIGN_NAME = re.compile(
+    r"^(?:export\s+)?(?:const|let|var|class|struct|(?:async\s+)?function\*?)\s+(\w+)"
+    r"|^[\w:<>,*& \t]+?[ \t*&](?!if\b|for\b|while\b|switch\b)(\w+)[ \t]*\([^;=!]*?\)\s*(?:const\s*)?\{",
+    re.MULTILINE,
+)
+"""What a line at the left margin defines in JavaScript or C++."""
+
+
+def foreign_source(answer: str, problem: Problem) -> str:
+    """Return the program that an answer in JavaScript or C++ stands for.
+
+    The last block that defines the asked function stands behind what the prompt has before it, as far as the block does not
+    define that itself. Any other answer is the body that completes the prompt.
+    """
+    prompt, name = str(problem.task["prompt"]), str(problem.task["entry_point"])
+    known = FENCES.get(problem.task["language"], {""})
+    text = answer.removeprefix("\ufeff").replace("\r\n", "\n")
+    blocks = fenced_blocks(text)
+    codes = [block.code for block in blocks if block.language in known] or [b.code for b in blocks]
+    whole = [code for code in codes or [text] if name in foreign_names(code)]
+    if not whole:
+        return prompt + max(codes or [text], key=len)
+    head = prompt[: _head_end(prompt, name)]
+    if foreign_names(head) & foreign_names(whole[-1]):
+        kept = ("#", "using ", "import ")
+        head = "\n".join(
+            line
+            for line in head.split("\n")
+            if line.startswith(kept) or ("require(" in line and line not in whole[-1])
+        )
+    return f"{head}\n{whole[-1]}"
+
+
+def foreign_names(code: str) -> set[str]:
+    """Return the names that JavaScript or C++ defines at the left margin."""
+    return {name for names in FOREIGN_NAME.findall(code) for name in names if name}
+
+
+def _head_end(prompt: str, name: str) -> int:
+    """Return where the line begins in which a prompt defines a function."""
+    for found in reversed(list(FOREIGN_NAME.finditer(prompt))):
+        if name in found.groups():
+            return found.start()
+    return len(prompt)
 
 
 def literal_answer(answer: str, *, of_call: bool) -> str:

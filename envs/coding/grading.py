@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from stepgym.envs.coding.extraction import source_of
 from stepgym.envs.coding.one_process import one_process_program, read_one_process
 from stepgym.envs.coding.preamble import with_preamble
+from stepgym.envs.coding.same_program import Run, run_same_program, same_program
 from stepgym.envs.coding.starvation import NO_CPU, was_starved
 from stepgym.envs.coding.stdio import grade_stdio
 from stepgym.envs.coding.styles import (
@@ -31,6 +32,7 @@ from stepgym.envs.coding.styles import (
     judging_arguments,
     read_tests,
 )
+from stepgym.envs.coding.usage import used
 from stepgym.envs.types import Fault, Status, Verdict
 from stepgym.sandbox.types import (
     ExecutionResult,
@@ -99,6 +101,7 @@ def grade(
     pairs: dict[int, PairTask] = {}
     programs: dict[int, tuple[str, Task]] = {}
     together: dict[int, Program] = {}
+    alone: dict[int, Run] = {}
     for i, text in enumerate(tests):
         task, entry_point = _task(text, styles[i] if styles else None, entry_points[i])
         fault = _unreadable(solutions[i])
@@ -112,7 +115,9 @@ def grade(
             tests=task.source,
         )
         prompt = prompts[i] if prompts else None
-        if task.style == "stdio":
+        if task.style == "same_program":
+            alone[i] = same_program(solutions[i], task, prompt, limits=each[i])
+        elif task.style == "stdio":
             programs[i] = (source, task)
         elif one_process:
             together[i] = one_process_program(source, task, entry_point, prompt, limits=each[i])
@@ -125,9 +130,13 @@ def grade(
         verdicts |= zip(
             programs, grade_stdio(list(programs.values()), sandbox=sandbox, limits=allowed)
         )
+    if alone:
+        for i, (rows, details, why) in zip(alone, run_same_program(list(alone.values()), sandbox)):
+            verdict = _undecided(why, details) if why else verdict_of_rows(rows, details)
+            verdicts[i] = replace(verdict, decided_by="one_process")
     if together:
-        for i, run in zip(together, sandbox.run(list(together.values()))):
-            rows, details, why = read_one_process(run, together[i])
+        for i, result in zip(together, sandbox.run(list(together.values()))):
+            rows, details, why = read_one_process(result, together[i])
             verdict = _undecided(why, details) if why else verdict_of_rows(rows, details)
             verdicts[i] = replace(verdict, decided_by="one_process")
     return [verdicts[i] for i in range(count)]
@@ -190,7 +199,7 @@ class PairTask(NamedTuple):
             prompt=self.prompt,
             candidate_s=1e9 if wall_s is None else wall_s,
         )
-        files = dict(self.task.data_files)
+        files = {**(self.task.folder or {}), **self.task.data_files}
         return Pair(
             Program(self.solution, files=files, limits=candidate),
             Program(TESTER_PROGRAM, args=(json.dumps(arguments),), files=files, limits=tester),
@@ -205,7 +214,9 @@ def _grade_pairs(tasks: Sequence[PairTask], sandbox: Sandbox, *, strict: bool) -
         again = sandbox.run_pairs([tasks[i].pair(PATIENCE) for i in late])
         for i, result in zip(late, again):
             results[i] = result
-    verdicts = [_verdict(result, strict=strict) for result in results]
+    verdicts = [
+        _verdict(result, task.limits, strict=strict) for result, task in zip(results, tasks)
+    ]
     for i in late:
         if _lacked_cpu(results[i], tasks[i]):
             verdicts[i] = _undecided(NO_CPU, verdicts[i].details)
@@ -222,13 +233,14 @@ def _lacked_cpu(result: PairResult, task: PairTask) -> bool:
     return late and was_starved(result.tester, task.pair().tester.limits.wall_s)
 
 
-def _verdict(result: PairResult, *, strict: bool) -> Verdict:
+def _verdict(result: PairResult, limits: Limits, *, strict: bool) -> Verdict:
     """Read a report; what is missing from it counts against nobody but makes no verdict CORRECT."""
     candidate, tester, text = result
     report = _read_report(text)
     if report is None:
         return _undecided(_why_no_report(tester), {"tests": [], "outcome": candidate.outcome.value})
     details: dict[str, Any] = {"tests": report.get("tests", []), "outcome": candidate.outcome.value}
+    details["used"] = used([candidate], limits)
     details |= {key: report[key] for key in ("counterexample", "examples") if key in report}
     observed = report.get("observed") or {}
     details |= {"observed": observed} if observed else {}

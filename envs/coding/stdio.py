@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stepgym.envs.coding.harness.failures import PACKAGES
+from stepgym.envs.coding.same_program import TRIVIAL, lacking_tool
 from stepgym.envs.coding.starvation import NO_CPU, was_starved
 from stepgym.envs.coding.styles import Task, TestsError, harness
+from stepgym.envs.coding.usage import used
 from stepgym.envs.types import Fault, Status, Verdict
 from stepgym.plugins.names import unknown_name
 from stepgym.sandbox.types import ExecutionResult, Limits, Outcome, Program, Sandbox
@@ -27,6 +29,17 @@ def grade_stdio(
 ) -> list[Verdict]:
     """Grade programs by what they print; one batch of runs, one of comparisons."""
     settings = [_settings(task) for _, task in jobs]
+    languages = {setting["language"] for setting in settings} & set(TRIVIAL)
+    lacking = {name: why for name in languages if (why := lacking_tool(name, sandbox))}
+    if lacking:
+        kept = [i for i, setting in enumerate(settings) if setting["language"] not in lacking]
+        graded = iter(
+            grade_stdio([jobs[i] for i in kept], sandbox=sandbox, limits=[limits[i] for i in kept])
+        )
+        return [
+            next(graded) if i in kept else _lacks(lacking[setting["language"]])
+            for i, setting in enumerate(settings)
+        ]
     programs, owners = [], []
     for number, ((source, task), setting) in enumerate(zip(jobs, settings)):
         for case in setting["cases"]:
@@ -35,7 +48,8 @@ def grade_stdio(
                     source,
                     setting["language"],
                     stdin=case["stdin"],
-                    files=task.data_files,
+                    args=case["args"],
+                    files={**(task.folder or {}), **task.data_files},
                     limits=limits[number],
                 )
             )
@@ -56,7 +70,11 @@ def grade_stdio(
     for (number, chunk), check in zip(chunks, checks):
         for place, row in zip(chunk, _rows_of_check(chunk, check)):
             rows[number][place] = row
-    return [_verdict(each, results) for each, results in zip(rows, runs)]
+    return [_verdict(*each) for each in zip(rows, runs, limits)]
+
+
+def _lacks(why: str) -> Verdict:
+    return Verdict(Status.UNDECIDED, 0.0, why, "tests", {"tests": []}, Fault.OURS)
 
 
 def _settings(task: Task) -> dict[str, Any]:
@@ -67,7 +85,14 @@ def _settings(task: Task) -> dict[str, Any]:
     for number, case in enumerate(cases):
         if not isinstance(case, Mapping) or "stdout" not in case:
             raise TestsError(f"case {number} is {case!r:.80}, not {{'stdin': ..., 'stdout': ...}}")
-    read = [{"stdin": case.get("stdin", ""), "stdout": _accepted(case["stdout"])} for case in cases]
+    read = [
+        {
+            "stdin": case.get("stdin", ""),
+            "args": tuple(case.get("args", ())),
+            "stdout": _accepted(case["stdout"]),
+        }
+        for case in cases
+    ]
     checker = data.get("checker") or _default_checker(read)
     custom = "\n" in checker
     if not custom and checker not in CHECKERS:
@@ -144,13 +169,14 @@ def _rows_of_check(chunk: Sequence[int], check: ExecutionResult) -> list[list[st
     return rows
 
 
-def _verdict(rows: list[list[str]], runs: Sequence[ExecutionResult]) -> Verdict:
+def _verdict(rows: list[list[str]], runs: Sequence[ExecutionResult], limits: Limits) -> Verdict:
     counts = {
         outcome: [row for row in rows if row[1] == outcome] for outcome in ("failed", "undecided")
     }
     details = {
         "tests": rows,
         "outcome": next((r.outcome.value for r in runs if r.outcome is not Outcome.OK), "ok"),
+        "used": used(runs, limits),
     }
     if failed := counts["failed"]:
         reason = f"{len(failed)} of {len(rows)} tests failed; first {failed[0][0]}: {failed[0][2]}"

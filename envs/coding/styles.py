@@ -9,6 +9,7 @@
 | `stdio` | `{"cases": [{"stdin", "stdout"}], "checker", "tolerance", "language"}`; `stdout` may list several answers |
 | `property` | `{"strategies", "reference"}`: see `stepgym.envs.coding.property` |
 | `reference` | `{"reference", "inputs", "tolerance", "equality"}`: inputs packed by `pack_inputs` |
+| `same_program` | `{"style": "same_program", "language", "source"}`: see `stepgym.envs.coding.same_program` |
 
 Published forms of the last but two (APPS, LiveCodeBench) are read by `stepgym.envs.coding.published_forms`.
 """
@@ -29,7 +30,7 @@ from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import unknown_name
 from stepgym.sandbox.runner.codec import Packer, Unsendable
 
-STYLES = ("check", "files", "asserts", "calls", "stdio", "property", "reference")
+STYLES = ("check", "files", "asserts", "calls", "stdio", "property", "reference", "same_program")
 NEED_ENTRY_POINT = ("check", "calls", "property", "reference")
 Tests = str | Mapping[str, Any] | Sequence[Any]
 
@@ -81,8 +82,10 @@ class Task:
     """Names by which the tests import the solution, besides `solution`."""
     support: Mapping[str, str] = field(default_factory=dict)
     """Modules of the tests: name -> source (`files`)."""
-    data_files: Mapping[str, str] = field(default_factory=dict)
-    """Files that lie in the folder of the solution and of the tests: relative path -> text."""
+    data_files: Mapping[str, str | bytes] = field(default_factory=dict)
+    """Files that lie in the folder of the solution and of the tests: relative path -> content."""
+    folder: Mapping[str, str | bytes] | None = None
+    """The solution's own folder, whose modules the tests import by the names in `modules`."""
 
 
 def read_tests(tests: Tests, *, style: str | None = None, entry_point: str | None = None) -> Task:
@@ -174,13 +177,14 @@ def _read_data(data: Any, style: str | None, entry_point: str | None, *, from_js
     return Task(
         style=style or found or _style_of_source(source),
         source=source,
-        data={} if source else data,
+        data={} if source and style != "same_program" else data,
         from_json=from_json or bool(data.get("from_json")),
         entry_point=data.get("entry_point", entry_point),
         names=tuple(data.get("names", ())),
         modules=tuple(data.get("modules", ())),
         support=dict(data.get("support", {})),
         data_files=dict(data.get("data_files", {})),
+        folder=data.get("folder"),
     )
 
 
@@ -208,7 +212,7 @@ def judging_arguments(
     elif task.style in ("property", "reference"):
         options = {key: value for key, value in task.data.items() if key != "style"}
     elif task.style == "files":
-        options["support"] = dict(task.support)
+        options |= {"support": dict(task.support), "folder": task.folder is not None}
     declared = {
         "entry_point": entry_point,
         "prompt": prompt,

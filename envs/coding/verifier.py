@@ -9,8 +9,9 @@ from typing import Any, Self
 
 from stepgym.envs.coding.extraction import solution_source
 from stepgym.envs.coding.grading import LIMITS, grade
-from stepgym.envs.types import Problem, Status, Verdict
+from stepgym.envs.types import Fault, Problem, Status, Verdict
 from stepgym.sandbox import open_sandbox
+from stepgym.sandbox.packages import Packages, lacking
 from stepgym.sandbox.types import Limits, Sandbox
 
 
@@ -42,10 +43,12 @@ class CodingVerifier:
             solution_source(answer, problem)
             for problem, answer in zip(problems, answers, strict=True)
         ]
-        verdicts: dict[int, Verdict] = {}
+        verdicts = self._lacking_packages(problems)
         for one_process in (False, True):
             chosen = [
-                i for i, p in enumerate(problems) if bool(p.task.get("one_process")) is one_process
+                i
+                for i, p in enumerate(problems)
+                if i not in verdicts and bool(p.task.get("one_process")) is one_process
             ]
             verdicts |= zip(chosen, self._grade(problems, sources, chosen, one_process))
         return [
@@ -54,6 +57,28 @@ class CodingVerifier:
             else _nothing(verdict)
             for answer, verdict in zip(answers, (verdicts[i] for i in range(len(problems))))
         ]
+
+    def _lacking_packages(self, problems: Sequence[Problem]) -> dict[int, Verdict]:
+        """Return verdicts on the problems that need a package which the sandbox does not carry."""
+        asked = {
+            i: list(p.task["packages"]) for i, p in enumerate(problems) if p.task.get("packages")
+        }
+        carried = getattr(self._open(), "packages", None) if asked else None
+        if not isinstance(carried, Packages):
+            return {}
+        return {
+            i: Verdict(
+                Status.UNDECIDED,
+                reason="; ".join(
+                    f"the task needs the package {name!r}, which the sandbox does not have"
+                    for name in missing
+                ),
+                decided_by="packages",
+                fault=Fault.OURS,
+            )
+            for i, names in asked.items()
+            if (missing := lacking(names, carried))
+        }
 
     def _grade(
         self,

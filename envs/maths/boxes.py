@@ -12,6 +12,7 @@ import re
 from typing import NamedTuple
 
 from stepgym.envs.maths.formulas import find_formulas
+from stepgym.envs.maths.spelling import scale_after
 
 
 class Box(NamedTuple):
@@ -39,18 +40,17 @@ _BARE_CONTENT = re.compile(r"\\[dt]?frac\s?\w\s?\w|\\[A-Za-z]+(?:\{[^{}]*\})*|\w
 _BETWEEN = re.compile(
     r"(?:\s|[$,;.()\[\]&+]|\\[\[\]();,!]|\\quad|\\qquad|and|or|和|或|、|，|\\text\{[^{}]{0,40}\}|\\\\|[a-z]{1,12}\s+and|[A-Za-z](?:_\{?\d\}?)?\s*=)*+\Z"
 )
-_PERCENT_AFTER = re.compile(r"\s{0,4}\$?\s{0,4}(?:per[ -]?cent|pct|\\?%)")
 _SIGN_BEFORE = re.compile(r"(?:\A|[\s$=([{,:]|\\[(\[])(-|−|\\pm|±)\s{0,2}\Z|(?:\A|\s)(-|−)\$\Z")
 _FACTOR = re.compile(r"[\w.\\{}]+")
 _CONTINUES = re.compile(
-    r"(?:\$|\\[)\]])?(?:\s{0,4}(?:[+\-−×÷/·]|\*(?!\*)|\\(?:cdot|times|div|pm)(?![a-z]))\s{0,4}|\^)\$?"
+    r"[\dA-Za-z](?![A-Za-z])|\((?=-?\d|[a-z]\s?[-+*/^])|\\(?:pi|sqrt|[dt]?frac)(?![a-z])|(?:\$|\\[)\]])?(?:\s{0,4}(?:[+\-−×÷/·]|\*(?!\*)|\\(?:cdot|times|div|pm)(?![a-z]))\s{0,4}|\^)\$?"
     r"(?:\{?\(?\{?\d|\\[dt]?frac|\\sqrt|\\pi(?![a-z])|\{?\(?[A-Za-z](?![A-Za-z]))"
 )
-"""An operator behind a box and the start of its operand."""
+"""An operand right behind a box, or an operator and the start of its operand."""
 _LEADS_ON = re.compile(
-    r"(?:[\d)}]\s{0,4}(?:[+\-−×÷/·]|\*(?!\*)|\\(?:cdot|times|div|pm)(?![a-z]))\s{0,4}|\\[dt]?frac\{|\d\^\{?)\Z"
+    r"(?:[\d)}]\s{0,4}(?:[+\-−×÷/·]|\*(?!\*)|\\(?:cdot|times|div|pm)(?![a-z]))\s{0,4}|\\[dt]?frac\{|\\sqrt(?:\[\d\])?\{|\}\{|\\(?:sin|cos|tan|ln|log|exp)\s?\(?|\d\^\{?|[\dA-Za-z])\Z"
 )
-"""An operand and its operator before a box."""
+"""An operand before a box, with its operator or right before it."""
 _SIDE_BEGINS = re.compile(
     r"(?:\A|[\n=≈:.]|\$|\\[(\[]|\\(?:approx|equiv)|(?<=[A-Za-z]{2})\s)[\s$]{0,4}[-−]?\s?\Z"
 )
@@ -98,8 +98,8 @@ def find_boxed(text: str, start: int, end: int) -> Boxed | None:
         return formula
     contents = [_signed(text, box) for box in parts]
     contents = [part for part in dict.fromkeys(contents) if part] or [""]
-    if len(contents) == 1 and "%" not in contents[0] and _PERCENT_AFTER.match(text, last.end):
-        contents[0] += "\\%"
+    if len(contents) == 1 and "%" not in contents[0]:
+        contents[0] += scale_after(text, last.end)
     return Boxed(contents, parts[0].inner_start, parts[-1].inner_end)
 
 

@@ -7,16 +7,16 @@ most expensive rung that was needed. The rules are symmetric unless an option or
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
-from stepgym.envs.maths import ellipsis, lists, matrices, realsets, relations
+from stepgym.envs.maths import ellipsis, lists, matrices, quantities, realsets, relations
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.effort import spend
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.measures import LastRung, ScalarJudge
 from stepgym.envs.maths.options import MathOptions
-from stepgym.envs.maths.tree import Node, has, mentions, substitute, symbols, walk
+from stepgym.envs.maths.tree import INF, Node, has, mentions, substitute, symbols, walk
 
 _COLLECTIONS = frozenset(
     (
@@ -93,7 +93,7 @@ class Judge:
         kind_a = a[0] if isinstance(a, tuple) else ""
         kind_b = b[0] if isinstance(b, tuple) else ""
         if kind_a == "text" or kind_b == "text":
-            return bool(a == b)
+            return bool(a == b or (a == ("text", "infinitely many") and b == INF))
         if kind_a == "seq" or kind_b == "seq":
             return self.sequences(a, b)
         if kind_a == "rel" or kind_b == "rel":
@@ -195,11 +195,29 @@ class Judge:
         ):
             return False
         same_length = _kind(a) == _kind(b) == "list" and len(p_items) == len(q_items)
-        counted = same_length or (_kind(a) == "list" and _repeats(p_items))
+        counted = same_length or (
+            _kind(a) == "list" and self._repeats(p_items, isinstance(a, tuple) and a[1] == "or")
+        )
         return self.unordered(p_items, q_items, counted=counted)
 
+    def _repeats(self, items: Sequence[Node], alternatives: bool) -> bool:
+        """Whether a list holds some value more than once, so that its repetitions count: prime factors.
+
+        Alternatives are ways of writing one value (`3/4 or 0.75`) unless they are written alike.
+        """
+        if alternatives:
+            return len(set(items)) < len(items)
+        values = lists.exact_values(items) or items
+        if len(set(values)) < len(items):
+            return True
+        return (
+            values is items
+            and len(items) <= _MAX_PAIRED
+            and any(self.same(x, y) for x, y in combinations(items, 2))
+        )
+
     def _system_against(self, one: lists.System, whole: Any, swapped: bool) -> bool | None:
-        """Named values against a bare tuple or a list in the same order."""
+        """Named values against a bare tuple or a list in the same order, or against the one value of all names."""
         if _kind(whole) == "group":
             values = whole[3]
             if whole[1] != "(" or whole[2] != ")" or len(values) != len(one.values):
@@ -209,6 +227,8 @@ class Judge:
             if any(_kind(item) == "rel" for item in items):
                 return None
             values = items
+        elif one.are_one:
+            return self.same(whole, one.values[0]) if swapped else self.same(one.values[0], whole)
         else:
             return None
         if len(values) != len(one.values):
@@ -332,10 +352,22 @@ class Judge:
             return True
         p, q = ellipsis.pattern(a), ellipsis.pattern(b)
         if p is None or q is None or p.operator != q.operator:
-            return False if (p is None) is (q is None) else None
+            return self._written_out(a, b)
         if (p.first, p.step) != (q.first, q.step):
             return False
         return self.all_same([(p.body, q.body), (p.last, q.last)])
+
+    def _written_out(self, a: Node, b: Node) -> bool | None:
+        """Two expressions with an ellipsis in each, compared for several lengths of it."""
+        if not (has(a, "dots") and has(b, "dots")):
+            return None
+        pairs = [
+            (ellipsis.written_out(a, length), ellipsis.written_out(b, length))
+            for length in ellipsis.LENGTHS
+        ]
+        if any(p is None or q is None for p, q in pairs):
+            return False
+        return self.all_same(pairs)
 
     def sequences(self, a: Any, b: Any) -> bool | None:
         """Numbers in a row, and lists with the same order."""
@@ -416,6 +448,8 @@ class Judge:
     def ratios(self, a: Any, b: Any) -> bool | None:
         if isinstance(a, int):
             return False  # an answer of 42 to 1 does not say 42
+        if quantities.written(a) is not None and _kind(b) == "ratio" and len(b[1]) == 2:
+            return self.same(a, ("/", *b[1]))  # 20:3 rounds to 6.67
         first, second = _ratio_parts(a), _ratio_parts(b)
         if first is None or second is None or len(first) != len(second):
             return False
@@ -492,10 +526,11 @@ class Judge:
             return self.same(value, other) if is_a else self.same(other, value)
         tuple_value = lists.tuple_assignment(reference)
         if tuple_value is not None:
+            other = _parameter_renamed(reference[2][0], tuple_value, other)
             return self.same(tuple_value, other) if is_a else self.same(other, tuple_value)
         if set(reference[1]) <= {"=", "~"}:
             if symbols(reference):
-                return False
+                return self._solved_for(reference, other) if is_a else False
             if "~" in reference[1]:
                 return self.approximated(reference, other, is_a)
             closed = reference[2][-1]  # a computation: every equality in it must hold
@@ -513,6 +548,18 @@ class Judge:
         ) or _is_number_set(other):
             return self.real_sets(a, b)
         return False
+
+    def _solved_for(self, equation: Any, value: Node) -> bool | None:
+        """`6/x` answers the equation `xy = 6`: it is linear in the one letter that the value lacks, and gives the value."""
+        missing = symbols(equation) - symbols(value)
+        if equation[1] != ("=",) or len(missing) != 1 or not missing <= _DEPENDENT:
+            return False
+        gap, name = relations.difference(equation), missing.pop()
+        at = [substitute(gap, {name: k}) for k in (0, 1, 2)]
+        slopes = [("+", y, ("-", x)) for x, y in pairwise(at)]
+        if not self.same(*slopes) or self.same(slopes[0], 0) is not False:
+            return False
+        return self.same(("/", ("-", at[0]), slopes[0]), value)
 
     def _zero_product(self, relation: Any, whole: Any) -> bool:
         """`ab = 0` says that `a = 0 or b = 0`, for letters."""
@@ -560,13 +607,12 @@ class Judge:
             if found:
                 self.scalars.used("modular")
                 return True
-        sets = self._solved(a, b)
-        if sets is not None:
-            return sets
         if a[1] == b[1] and self.all_same(list(zip(a[2], b[2]))):
             return True
         turned = tuple(_FLIP.get(op, op) for op in reversed(b[1]))
-        return bool(a[1] == turned and self.all_same(list(zip(a[2], reversed(b[2])))))
+        if a[1] == turned and self.all_same(list(zip(a[2], reversed(b[2])))):
+            return True
+        return self._solved(a, b) or False
 
     def _equation(self, a: Any, b: Any, *, closed: bool) -> bool | None:
         if closed:
@@ -587,12 +633,11 @@ class Judge:
 
 
 _ORDERINGS = frozenset(("<", ">", "<=", ">=", "!="))
+_DEPENDENT = frozenset("y z w r rho".split())
+"""Letters that a bare expression stands for: `6 - x` is `y`, but `6 - y` is not `x`."""
+_MAX_PAIRED = 12
+"""Members of a longer list are compared with each other only if they are rational."""
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
-
-
-def _repeats(items: Sequence[Node]) -> bool:
-    """Whether a list names some item more than once, so that its repetitions count: prime factors."""
-    return len(set(items)) < len(items)
 
 
 def _is_name(node: Any) -> bool:
@@ -614,6 +659,15 @@ def _imaginary(a: Node, b: Node) -> tuple[Node, Node]:
                 unit: dict[str, Node] = {letter: ("k", "i")}
                 return substitute(a, unit), substitute(b, unit)
     return a, b
+
+
+def _parameter_renamed(names: Node, value: Node, other: Node) -> Node:
+    """`other` with its one parameter called as that of `(names) = value`: `(3t, 5t)` for `(x, y) = (3k, 5k)`."""
+    ours, theirs = symbols(value) - symbols(names), symbols(other) - symbols(names)
+    if len(ours) == len(theirs) == 1 and ours != theirs:
+        renamed: Node = substitute(other, {theirs.pop(): ("v", ours.pop())})
+        return renamed
+    return other
 
 
 def _kind(node: Node) -> str:

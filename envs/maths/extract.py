@@ -25,6 +25,7 @@ from stepgym.envs.maths.boxes import Boxed, find_boxed
 from stepgym.envs.maths.completions import Visible, from_json, next_question, unfenced, visible
 from stepgym.envs.maths.formulas import find_formulas
 from stepgym.envs.maths.hedges import leads_in_doubt, negated, retraction, says_operation
+from stepgym.envs.maths.labels import labelled
 from stepgym.envs.maths.phrases import COPULAS, Phrase, last_label, last_phrase
 from stepgym.envs.maths.reading import read
 from stepgym.envs.maths.statements import (
@@ -94,11 +95,12 @@ _HEADING = re.compile(
     r"\W{0,4}(?:step|part|case|solution|approach|method|problem|question|explanation)\b|.*:\W{0,4}\Z",
     re.IGNORECASE,
 )
+_TITLES = r"(?<!\bMr)(?<!\bMs)(?<!\bMrs)(?<!\bDr)(?<!\bSt)"
 _SENTENCE_END = re.compile(
-    r"(?<!\\)[.!?](?=\s{0,4}\Z|\s+[A-Z\"*<\[\\($]|[\"'*)])|[。！？；।۔]|\n|(?<=\S)[ \t]+(?:because|since|which|I hope|not \$?\d+|rather than|instead of)\b|<\|"
+    rf"{_TITLES}(?<!\\)[.!?](?=\s{{0,4}}\Z|\s+[A-Z\"*<\[\\($]|[\"'*)])|[。！？；।۔]|\n|(?<=\S)[ \t]+(?:because|since|which|I hope|not \$?\d+|rather than|instead of)\b|<\|"
 )
 _BOUNDARY = re.compile(
-    r"(?<!\\)[.!?](?:[\"'”*)]{0,3})(?=\s+(?:[A-Z\"*<\[\\($]|\d))|[。！？；।۔]|\n[ \t]*|<\|step_end\|>"
+    rf"{_TITLES}(?<!\\)[.!?](?:[\"'”*)]{{0,3}})(?=\s+(?:[A-Z\"*<\[\\($]|\d))|[。！？；।۔]|\n[ \t]*|<\|step_end\|>"
 )
 _BOILERPLATE = ("I hope it is correct", "I hope this is correct", "Let me know if", "Note:")
 """What may follow the last sentence; a note counts only as the last line."""
@@ -107,6 +109,13 @@ _BOLD = re.compile(r"(?<![\w)\]}*])\*\*(?=[^\s*])[^*\n]{1,400}+(?<!\s)\*\*(?![\w
 _LOWER_LETTER = re.compile(r"\(?[a-j][).]?")
 _THREE_WORDS = re.compile(r"\b[a-z]{2,} [a-z]{2,} [a-z]{2,}\b")
 _DIGIT = re.compile(r"\d")
+_ECHO_EDGES = " \t\r\n.$}*"
+_ECHO_MARK = re.compile(
+    r"(?:\A|\\boxed\{|####|<answer>|\b(?:answer|result|solution)(?: is|\s?:)?)[\s$*:]{0,8}(?:\\text\{)?[\s$]{0,4}\Z",
+    re.IGNORECASE,
+)
+MIN_ECHO_CHARS = 12
+"""A shorter reference is never looked for as it stands."""
 _SHORT_CHARS = 120
 _TEXT_CHARS = 200
 """A longer stretch is narrowed even if the reference is words."""
@@ -151,6 +160,20 @@ def extract_answer(text: str, *, kind: Kind = ANSWER) -> Extraction:
     if kind.is_text and says_operation(found.text[:_TEXT_CHARS]):
         return found._replace(how=HEDGED)  # `not Room 5` is equal to the same words alone
     return found
+
+
+def echoes(text: str, reference: str) -> bool:
+    """Return whether a text is a reference in words, or ends with one right behind a mark: `#### It is even.`
+
+    Such a reference may be no formula and no value, so that nothing else could decide.
+    """
+    wanted = reference.strip(_ECHO_EDGES)
+    given = text.rstrip(_ECHO_EDGES)
+    if len(wanted) < MIN_ECHO_CHARS or not given.endswith(wanted) or not has_words(wanted):
+        return False
+    before = text[: len(given) - len(wanted)]
+    mark = _ECHO_MARK.search(before[-80:])
+    return mark is not None and not leads_in_doubt(text, len(before[:-80]) + mark.start())
 
 
 def _extract(seen: Visible, kind: Kind) -> Extraction | None:
@@ -359,7 +382,7 @@ def _is_stated(piece: str, kind: Kind) -> bool:
         return len(piece) > 3
     if kind.is_text and len(piece) < _TEXT_CHARS:
         return False
-    if not has_words(piece):
+    if not has_words(piece) or labelled(piece) is not None:
         return False
     if is_sentence(piece) or says_operation(piece) or word_leads(piece):
         return not _is_date_or_time(piece)

@@ -9,6 +9,7 @@ from stepgym.envs.maths.tree import Node, has, substitute, symbols
 
 _CONSTANTS = ("C", "c", "K", "C_1", "c_1", "const", "C_0")
 _ONE_CONSTANT = frozenset(("C", "c", "K", "C_1", "c_1", "C_0"))
+_ANY_CONSTANT = _ONE_CONSTANT | frozenset("A B D M k C_2 c_2 K_1 K_2 k_1 k_2 A_1 A_2".split())
 _TWO_CONSTANTS = ({"C_1", "C_2"}, {"c_1", "c_2"}, {"A", "B"})
 
 
@@ -21,18 +22,26 @@ def name_constants(node: Any) -> Any:
     return substitute(node, renamed) if renamed else node
 
 
-def rename_constants(a: Node, b: Node) -> Any:
-    """`b` with its arbitrary constants called as those of `a`: `A, B` for `C_1, C_2`; `None` where there are none."""
+def rename_constants(a: Node, b: Node, *, any_name: bool = False) -> list[Any]:
+    """`b` with its arbitrary constants called as those of `a`: `A, B` for `C_1, C_2`; empty if there are none.
+
+    With `any_name`, every letter that constants often have may stand for one.
+    """
     ours, theirs = symbols(a), symbols(b)
     wanted, given = sorted(ours - theirs), sorted(theirs - ours)
     if len(wanted) != len(given) or not ours & theirs or not has(a, "^", "f"):
-        return None
-    if len(wanted) == 1 and {*wanted, *given} <= _ONE_CONSTANT:
-        return substitute(b, {given[0]: ("v", wanted[0])})
-    pairs = [set(side) in _TWO_CONSTANTS for side in (wanted, given)]
-    if len(wanted) == 2 and all(pairs):
-        return substitute(b, {old: ("v", new) for old, new in zip(given, wanted)})
-    return None
+        return []
+    if len(wanted) == 1 and {*wanted, *given} <= (_ANY_CONSTANT if any_name else _ONE_CONSTANT):
+        return [substitute(b, {given[0]: ("v", wanted[0])})]
+    if len(wanted) == 2 and all(
+        set(side) in _TWO_CONSTANTS or (any_name and set(side) <= _ANY_CONSTANT)
+        for side in (wanted, given)
+    ):
+        return [
+            substitute(b, {old: ("v", new) for old, new in zip(given, names)})
+            for names in (wanted, wanted[::-1])
+        ]
+    return []
 
 
 def without_constant(node: Node) -> Node | None:

@@ -7,14 +7,17 @@ run the same `decide` with the last rung filled in.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import NamedTuple
 
 from stepgym.envs.maths.bounds import whose_fault
 from stepgym.envs.maths.compare import Judge
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.effort import STEPS, TooMuchWork, limited_to
+from stepgym.envs.maths.labels import contradictory, labelled
 from stepgym.envs.maths.measures import LastRung
 from stepgym.envs.maths.options import MathOptions
+from stepgym.envs.maths.quantities import written
 from stepgym.envs.maths.reading import Reading, quick_decimal, quick_number, read
 from stepgym.envs.maths.simplified import fault
 from stepgym.envs.maths.textual import compare_texts
@@ -39,8 +42,10 @@ _BLANK = re.compile(r"[\s$]|\\[,;:!]")
 _LOOSE = re.compile(r" (?![\w.])|(?<![\w.]) ")
 _THOUSANDS = re.compile(r"\d,[1-9]\d{2}(?!\d)")
 """What may be a list as well as one number; no list is written `1,000`."""
-_DECIMAL_COMMA = re.compile(r"\s*-?(?:\d{4,},\d{1,2}|0,\d{3,})\s*\Z")
+_DECIMAL_COMMA = re.compile(r"[\s$]*-?(?:\d{4,},\d{1,2}|0,\d{3,}|\d{1,3},0[1-9])[\s$]*\Z")
 """A decimal comma that can be nothing else: not `0,5` or `3,14`, which are lists as well."""
+_SHORT_COMMA = re.compile(r"[\s$]*-?\d{1,3},(?:\d{1,2}|\d{4,9})[\s$]*\Z")
+"""What is a decimal comma if the reference is a decimal."""
 MAX_TEXT = 250_000
 
 
@@ -73,15 +78,51 @@ def decide(
         )
     if squash(reference) == squash(answer) and answer.strip():
         return _simplified_or(_YES_TEXT, reference, answer, options)
+    if (":" in answer or "=" in answer or ":" in reference or "=" in reference) and (
+        found := _by_labels(reference, answer, options, last_rung)
+    ) is not None:
+        return found
     texts = compare_texts(reference, answer)
     if texts is not None:
         return Decision(Status.CORRECT if texts else Status.INCORRECT, "text")
     wanted, given = read(reference), read(answer)
+    if wanted.node is None and (cut := reference.rstrip()).endswith("^"):
+        wanted = read(cut.rstrip("^"))  # its exponent, a degree sign, was lost
     if wanted.node is None or given.node is None:
         return _unreadable(wanted, given)
     return _simplified_or(
         _compare(reference, answer, wanted, given, options, last_rung), reference, answer, options
     )
+
+
+def _by_labels(
+    reference: str, answer: str, options: MathOptions, last_rung: LastRung | None
+) -> Decision | None:
+    """Compare values that have labels in words; `None` if neither text consists of such values."""
+    wanted, given = labelled(reference), labelled(answer)
+    if wanted is None and given is None:
+        return None
+    if given is not None and contradictory(given):
+        return Decision(Status.INCORRECT, "structural", "its greatest value is below its least")
+    if wanted is None or given is None:
+        if wanted is not None:
+            options = replace(options, order_matters=True)
+        texts = [
+            text if items is None else ", ".join(value for _, value in items)
+            for text, items in ((reference, wanted), (answer, given))
+        ]
+        return decide(texts[0], texts[1], options, last_rung)
+    by_label = dict(given)
+    if set(by_label) != {label for label, _ in wanted}:
+        if len(wanted) != len(given):
+            return Decision(Status.INCORRECT, "structural", "other labels")
+        by_label = {label: value for (label, _), (_, value) in zip(wanted, given)}
+    found = [decide(value, by_label[label], options, last_rung) for label, value in wanted]
+    for status in (Status.INCORRECT, Status.UNDECIDED):
+        for decision in found:
+            if decision.status is status:
+                return decision
+    return found[0]
 
 
 def squash(text: str) -> str:
@@ -127,7 +168,11 @@ def _compare(
                     and judge.same(x, y)
                 ):
                     found = True
-            if found is False and (_DECIMAL_COMMA.match(reference) or _DECIMAL_COMMA.match(answer)):
+            if found is False and (
+                _DECIMAL_COMMA.match(reference)
+                or _DECIMAL_COMMA.match(answer)
+                or (written(wanted.node) is not None and _SHORT_COMMA.match(answer))
+            ):
                 x, y = read(reference.replace(",", ".")).node, read(answer.replace(",", ".")).node
                 found = x is not None and y is not None and judge.same(x, y)
     except RecursionError:

@@ -163,6 +163,7 @@ COMMANDS |= {
     "Im": ("fn", "Im"),
     "infin": ("k", "inf"),
     "textdegree": ("cmd", "deg"),
+    "textcirc": ("cmd", "circ"),
     "R": ("k", "R"),
     "Z": ("k", "Z"),
 }
@@ -335,9 +336,14 @@ def _word(word: str, tokens: list[Token], text: str, match: re.Match[str]) -> No
     """A run of letters: a name that is known, a unit after a number, single letters, or words."""
     start, end = match.span()
     before: Token = tokens[-1] if tokens else ("", "")
+    if before[0] == "unit" and (word == "of" or " of" in before[1]):
+        tokens[-1] = ("unit", f"{before[1]} {word}")
+        return
     if len(word) == 1:
         special = word in _SPECIAL_LETTERS and before[0] in ("num", "op", "k")
         tokens.append(_single(word, tokens, before, text, start, end) if special else _letter(word))
+        return
+    if word in _FILLERS:
         return
     after_number = before in _ENDS_QUANTITY or before[0] in ("num", "unit")
     if word in _JOINTS:
@@ -392,7 +398,9 @@ def _single(
         return ("op", "*")
     if letter in _LETTER_UNITS and ends_operand:
         spaced = text[start - 1] in " ~" and letter in _SPACED_UNITS
-        if _after_dollar(text, start) or (spaced and _QUANTITY_END.match(text, end)):
+        if _after_dollar(text, start) or (
+            spaced and (_QUANTITY_END.match(text, end) or _STEP_FOLLOWS.match(text, end))
+        ):
             return ("unit", letter)
         if before == ("op", "/") and tokens[-2:-1] and tokens[-2][0] == "unit":
             return ("unit", letter)
@@ -432,6 +440,8 @@ def _after_dollar(text: str, position: int) -> bool:
 
 _LETTER_UNITS = frozenset("m s g h t N J L l W V A K F".split())
 _SPECIAL_LETTERS = _LETTER_UNITS | frozenset("UxX")
+_FILLERS = frozenset("only just exactly simply".split())
+"""Words that change nothing before a value: `only x = 0`."""
 _JOINTS = frozenset("of st nd rd th out in to".split())
 _SPACED_UNITS = frozenset("m s g h L N J W V K".split())
 """Letters that a blank makes a unit at the end of a quantity: `5 m`, but not `5m` or `5 t`."""
@@ -439,8 +449,13 @@ _TEMPERATURES = ("celsius", "fahrenheit")
 _QUANTITY_END = re.compile(
     r"(?:\s?\^\s?\{?-?\d\}?)?(?:\s?[/*]\s?[A-Za-z]{1,4}(?:\^\{?-?\d\}?)?)?[\s.$)}]{0,8}\Z"
 )
+_STEP_FOLLOWS = re.compile(
+    r"\s\d+(?:\.\d+)?\s?(?:min|mins|minutes|cm|mm|s|sec|seconds|g|mL|ml)[\s.$]{0,4}\Z"
+)
+"""The smaller part of a quantity in mixed units: `2 h 30 min`."""
 _RANK_ENDS = re.compile(
-    r"\s{0,4}(?:days?|years?|months?|weeks?|hours?|terms?|places?|positions?|floor|grade)?[\s.$)}]{0,8}\Z"
+    r"\s{0,4}(?:days?|years?|months?|weeks?|hours?|terms?|places?|positions?|floor|grade)?[\s.$)}]{0,8}\Z",
+    re.IGNORECASE,
 )
 """What may follow an ordinal that stands for its number: the 15th day, but not the 15th prime."""
 _NUMBER_FOLLOWS = re.compile(r"\s{1,4}\d|\s{0,4}10\s?(?:\^|\*\*)")
@@ -505,6 +520,8 @@ def _text(content: str, tokens: list[Token], *, math: bool) -> None:
         tokens.append(("text", words))
     elif lowered in _AND:
         tokens.append(_AND[lowered])
+    elif lowered in _FILLERS:
+        return
     elif lowered.split()[0] in WHERE_WORDS or lowered in ("is", "are", "any", "all"):
         tokens.append(("where", lowered))
     elif (

@@ -47,7 +47,7 @@ def plain_form(node: Node) -> Node:
 
 
 def _all_equal(node: Any) -> Node:
-    """`x = y = z = 1` names three values."""
+    """`x = y = z = 1` names three values, which are one."""
     *named, value = node[2]
     if (
         len(named) > 1
@@ -55,7 +55,7 @@ def _all_equal(node: Any) -> Node:
         and not symbols(value)
         and all(_kind(n) == "v" for n in named)
     ):
-        return ("list", ",", tuple(("rel", ("=",), (name, value)) for name in named))
+        return ("list", "=", tuple(("rel", ("=",), (name, value)) for name in named))
     return cast(Node, node)
 
 
@@ -160,6 +160,8 @@ class System(NamedTuple):
 
     names: tuple[str, ...]
     values: tuple[Node, ...]
+    are_one: bool = False
+    """Written as one chain: `x = y = 1`."""
 
 
 def system(node: Node) -> System | None:
@@ -183,7 +185,7 @@ def system(node: Node) -> System | None:
     names_ = tuple(f.name for f in found if f)
     if len(set(names_)) < len(names_):
         return None
-    return System(names_, tuple(f.value for f in found if f))
+    return System(names_, tuple(f.value for f in found if f), node[1] == "=")
 
 
 def tuple_assignment(node: Any) -> Node | None:

@@ -16,6 +16,8 @@ from stepgym.envs.maths.tree import Node, has, substitute, symbols, walk
 
 LastRung = Callable[[Node, Node], bool | None]
 _MONEY = (("money", 1),)
+_MIN_CUT_DIGITS = 5
+"""A decimal reference of so many digits may be cut off where it should be rounded."""
 RUNGS = ("text", "structural", "rational", "radical", "modular", "numeric", "symbolic")
 
 
@@ -59,7 +61,7 @@ class ScalarJudge:
         ):
             return False
         if p.percent or q.percent:
-            return self.percentages(p, q, a, b)
+            return self.percentages(_scaled(p), _scaled(q), a, b)
         if (p.degrees and _is_radian(q)) or (q.degrees and _is_radian(p)):
             return self.values(_in_radians(p), _in_radians(q))
         if p.degrees or q.degrees:
@@ -138,12 +140,12 @@ class ScalarJudge:
             p, q = families.name_constants(a), families.name_constants(b)
             if (p, q) != (a, b) and same_scalar(p, q, self.rng).equal:
                 return True
-            called_alike = families.rename_constants(a, b)
+            renamed = families.rename_constants(a, b, any_name=self.options.any_constant)
             if (
-                called_alike is not None
+                renamed
                 and _are_arbitrary(a, symbols(a) - symbols(b))
                 and _are_arbitrary(b, symbols(b) - symbols(a))
-                and same_scalar(a, called_alike, self.rng).equal
+                and any(same_scalar(a, called_alike, self.rng).equal for called_alike in renamed)
             ):
                 return True
             return self._up_to_constant(a, b) or self._constant_left_out(a, b)
@@ -185,7 +187,11 @@ class ScalarJudge:
             isinstance(value, (int, Fraction)) and quantities.terminates(Fraction(value))
         ):
             return False
-        return bool(abs(value - decimal.value) <= decimal.place / 2)
+        gap = value - decimal.value
+        if abs(gap) <= decimal.place / 2:
+            return True
+        cut = gap if decimal.value > 0 else -gap
+        return wanted is not None and decimal.digits >= _MIN_CUT_DIGITS and 0 < cut < decimal.place
 
     def rounds_to(self, exactly: Node, rounded: Node) -> bool:
         """Whether a written decimal is an exact value to within one unit of its last place."""
@@ -244,6 +250,14 @@ class ScalarJudge:
             if word.equal is not None:
                 return word.equal
         return False
+
+
+def _scaled(quantity: quantities.Quantity) -> quantities.Quantity:
+    """The quantity with `million` or `per mille` multiplied out."""
+    unit = quantity.unit
+    if unit is None or unit.dimensions:
+        return quantity
+    return quantity._replace(value=("*", unit.factor, quantity.value), unit=None)
 
 
 def _is_double_of(exactly: Fraction, written: Fraction) -> bool:

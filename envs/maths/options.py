@@ -29,6 +29,8 @@ QUESTION_RULES = (
     "restated",
     "choices",
     "unit",
+    "ends",
+    "sentence",
 )
 """The names of all rules about the question, in `question.py`."""
 
@@ -49,10 +51,13 @@ class MathOptions:
     percent: Percent = Percent.REFERENCE
     added_constant: bool = False
     """An antiderivative may add `+ C` to a reference without it. The question rule `constant` sets this option."""
+    any_constant: bool = False
+    """An arbitrary constant may have any name: `A e^x` for `C e^x`. The question rule `constant` sets this option."""
     limit_s: float = 1.0
     """CPU seconds that a worker process may use for one pair."""
     batch_limit_s: float = 10.0
-    """CPU seconds that the pairs of one call may use after each has had its first slice; see `workers.py`."""
+    """CPU seconds that the pairs of one call may use together after each has had its first slice; see `workers.py`.
+    Of pairs with different options, the largest limit counts."""
     question_rules: tuple[str, ...] = QUESTION_RULES
     """Which rules of `question.py` apply to a pair whose question is given; `()` switches all of them off."""
 

@@ -128,7 +128,10 @@ class Parser:
             ):
                 self.advance()
             else:
-                into.append(self.relation())
+                item = self.relation()
+                if into is conditions and _names_again(item, parts):
+                    into = parts  # `f(x) = 1 for all x, and f(x) = x`
+                into.append(item)
                 while self.kind == "text" and into is conditions:
                     self.advance()  # "where n is an integer"
                 if self.kind not in ("sep", "where", *closers) and not (
@@ -549,11 +552,12 @@ class Parser:
         return node
 
     def defines_function(self) -> bool:
-        """Whether `(t) =` stands here: the letter before it names a function."""
+        """Whether `(t) =` stands here, or `(10) =` behind a capital: the letter before it names a function."""
         following = self.tokens[self.at + 1 : self.at + 4]
+        capital = self.tokens[self.at - 1][1].isupper()
         return (
             len(following) == 3
-            and following[0][0] == "v"
+            and (following[0][0] == "v" or (following[0][0] == "num" and capital))
             and following[1] == ("op", ")")
             and following[2] == ("rel", "=")
         )
@@ -561,7 +565,11 @@ class Parser:
     def takes_numbers(self) -> bool:
         """Whether `(5, 2)` stands here: a point's coordinates or the numbers of a combination."""
         kinds = [kind for kind, _ in self.tokens[self.at + 1 : self.at + 5]]
-        return kinds[:3] == ["num", "sep", "num"] and self.tokens[self.at + 4] == ("op", ")")
+        letters = kinds[:3] == ["v", "sep", "v"] and self.tokens[self.at - 1][1] in ("C", "P")
+        return (kinds[:3] == ["num", "sep", "num"] or letters) and self.tokens[self.at + 4] == (
+            "op",
+            ")",
+        )
 
     def function(self) -> Node:
         name = self.value
@@ -831,6 +839,18 @@ def _is_signed_part(whole: Node, part: Node) -> bool:
         and part[2] in (("%",), ("deg",))
         and _is_mixed(whole, part[1])
     )
+
+
+def _names_again(item: Node, parts: list[Node]) -> bool:
+    """Whether an equation has the left side of one before it, `f(x)`, and so is another value of it."""
+    return _left_call(item) is not None and any(_left_call(p) == _left_call(item) for p in parts)
+
+
+def _left_call(node: Node) -> Node | None:
+    if not (isinstance(node, tuple) and node[0] == "rel" and node[1] == ("=",)):
+        return None
+    left: Node = node[2][0]
+    return left if isinstance(left, tuple) and left[0] == "call" else None
 
 
 def _is_angle(node: Node) -> bool:

@@ -181,6 +181,13 @@ def written(node: Node) -> Written | None:
     return None
 
 
+def whole(node: Node) -> Written | None:
+    """Read a whole number as one without decimal places."""
+    if type(node) is not int:
+        return None
+    return Written(Fraction(node), Fraction(1), len(str(abs(node))) if abs(node) < 10**15 else 16)
+
+
 def terminates(value: Fraction) -> bool:
     """Whether a fraction has a finite decimal expansion."""
     bottom = value.denominator

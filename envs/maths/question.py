@@ -1,7 +1,7 @@
 r"""What a question asks for, if the reference and the answer leave it open: small named rules.
 
 A rule looks at the question's text, the reference and the answer. It may change the pair or the options before they
-are compared (`percent`, `rounding`, `order`, `form`, `choices`, `unit`, `variable`), or veto a CORRECT verdict
+are compared (`percent`, `rounding`, `order`, `form`, `choices`, `unit`, `variable`, `ends`, `sentence`), or veto a CORRECT verdict
 afterwards (`variable`, `constant`, `restated`). A rule that changes the verdict is named in `decided_by`, as in
 `question: percent`. `MathOptions.question_rules` says which rules apply. A question that no rule understands changes
 nothing.
@@ -16,9 +16,12 @@ from itertools import islice
 from math import gcd
 from typing import NamedTuple
 
+from stepgym.envs.maths import lists, quantities
+from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.options import QUESTION_RULES, MathOptions, Percent
-from stepgym.envs.maths.reading import quick_decimal, quick_number
+from stepgym.envs.maths.reading import quick_decimal, quick_number, read
 from stepgym.envs.maths.textual import choice, is_plain_choice, unwrap
+from stepgym.envs.maths.tree import Node
 from stepgym.envs.maths.units import is_unit
 
 
@@ -92,11 +95,28 @@ _PLACES = re.compile(
     re.IGNORECASE,
 )
 _COUNTS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
+_LEAST, _MOST = "least|smallest|lowest|shortest", "greatest|largest|highest|longest"
 _ORDER = re.compile(
-    r"\b(?:in|by|into)\s+(?:strictly\s+)?(?:increasing|ascending|decreasing|descending|alphabetical|numerical|chronological|the same|that|this|the given)\s+order\b|"
-    r"\bfrom\s+(?:the\s+)?(?:least|smallest|lowest|greatest|largest|highest|shortest|longest)\s+to\s+(?:the\s+)?(?:greatest|largest|highest|least|smallest|lowest|longest|shortest)\b|\brespectively\b",
+    r"\b(?:in|by|into)\s+(?:strictly\s+)?(?:(?P<up>increasing|ascending)|(?P<down>decreasing|descending)|alphabetical|numerical|chronological|the same|that|this|the given)\s+order\b|"
+    rf"\bfrom\s+(?:the\s+)?(?:(?P<least>{_LEAST})\s+to\s+(?:the\s+)?(?:{_MOST})|(?P<most>{_MOST})\s+to\s+(?:the\s+)?(?:{_LEAST}))\b|\brespectively\b",
     re.IGNORECASE,
 )
+_APPROXIMATE = re.compile(r"\bapproximate(?:ly)?\b|\bestimate\b|\broughly\b", re.IGNORECASE)
+_MONOTONIC = re.compile(
+    r"\b(?:monoton\w+|(?:in|de)creasing)\b[^.?!]{0,60}\bintervals?\b|\bintervals?\b[^.?!]{0,60}\b(?:monoton|(?:in|de)creas)",
+    re.IGNORECASE,
+)
+_OPEN_ENDS = str.maketrans("[]", "()")
+_FORM = re.compile(
+    r"[\"“](?P<before>[^\"“”\[\]]{0,200})\[(?P<choices>[^\[\]/]{1,40}(?:/[^\[\]/]{1,40})+)\](?P<after>[^\"“”\[\]]{0,200})[\"”]"
+)
+"""The form in which an answer is to be given: `"It is [odd/even]"`."""
+_WHO = re.compile(
+    r"\b(?:who|which|what)\s(?P<rest>[^?:,;.]{3,200}?)(?=[?:,;.]|\s(?:if|when|assuming|given)\b)",
+    re.IGNORECASE,
+)
+_WORDS = re.compile(r"[^\s.,;:!?\"“”()]+")
+_ARTICLES = frozenset(("a", "an", "the"))
 _ANY_ORDER = re.compile(r"\bany\s+order\b|\border does not matter\b", re.IGNORECASE)
 _SIMPLEST = re.compile(
     r"\b(?:simplest|lowest|reduced|fully reduced|most simplified)\s+(?:\w+\s+)?(?:form|terms|fraction)\b|\b(?:fully|completely)\s+simplif|"
@@ -123,6 +143,10 @@ _INDEFINITE = re.compile(
     re.IGNORECASE,
 )
 """An integral without bounds, or its name."""
+_DIFFERENTIAL = re.compile(
+    r"differential equation|\bgeneral solution\b|\\frac\s?\{d\^?\{?2?\}?\s?\w?\}|\bd[yxu]\s?/\s?d[xt]\b|\b[yxu]\s?(?:'|\^\{?\\prime)",
+    re.IGNORECASE,
+)
 _GENERAL = re.compile(
     r"\b(?:general|most general|all)\s+(?:\w+\s+)?(?:antiderivatives?|solutions?|integrals?)\b|\bfamily of\b",
     re.IGNORECASE,
@@ -184,10 +208,15 @@ def _percent(case: Case) -> Case | None:
 
 
 def _constant(case: Case) -> Case | None:
-    """An answer to an indefinite integral may add a constant that the reference lacks."""
-    if not _INDEFINITE.search(case.question):
-        return None
-    return case._replace(options=replace(case.options, added_constant=True))
+    """An answer to an indefinite integral may add a constant that the reference lacks.
+
+    There and in the solution of a differential equation, the constants may have any names.
+    """
+    if _INDEFINITE.search(case.question):
+        return case._replace(options=replace(case.options, added_constant=True, any_constant=True))
+    if _DIFFERENTIAL.search(case.question):
+        return case._replace(options=replace(case.options, any_constant=True))
+    return None
 
 
 def asked_places(question: str) -> int | None:
@@ -207,10 +236,12 @@ def asked_places(question: str) -> int | None:
 
 def _rounding(case: Case) -> Case | None:
     """An answer with more places than were asked for is CORRECT if it rounds to the reference."""
+    places = asked_places(case.question)
+    if places is None and _APPROXIMATE.search(asking(case.question)):
+        return _approximate(case)
     wanted, given = quick_decimal(case.reference), quick_decimal(case.answer)
     if wanted is None or given is None or wanted[0] == given[0]:
         return None
-    places = asked_places(case.question)
     if places is None or places > 5 or given[1] <= max(places, 0) or wanted[1] > max(places, 0):
         return None
     step = 10 ** (6 - places)
@@ -221,13 +252,102 @@ def _rounding(case: Case) -> Case | None:
     return case._replace(answer=case.reference)
 
 
-def _order(case: Case) -> Case | None:
-    """A list keeps its order if the question asks for one."""
-    if "," not in case.reference or case.options.order_matters:
+def _approximate(case: Case) -> Case | None:
+    """Asked for an approximate value, the reference rounded to three digits or more is CORRECT."""
+    nodes = read(case.reference).node, read(case.answer).node
+    if nodes[0] is None or nodes[1] is None:
         return None
-    if not _ORDER.search(case.question) or _ANY_ORDER.search(case.question):
+    p, q = quantities.split(nodes[0]), quantities.split(nodes[1])
+    wanted = quantities.written(p.value)
+    given = quantities.written(q.value) or quantities.whole(q.value)
+    if wanted is None or given is None or p.percent is not q.percent or p.degrees is not q.degrees:
+        return None
+    if q.unit not in (None, p.unit) or given.digits < 3 or given.place <= wanted.place:
+        return None
+    if abs(wanted.value - given.value) > given.place / 2:
+        return None
+    return case._replace(answer=case.reference)
+
+
+def _ends(case: Case) -> Case | None:
+    """The ends of an interval on which a function rises or falls may belong to it or not."""
+    if not ("[" in case.reference + case.answer and _MONOTONIC.search(case.question)):
+        return None
+    if not all(_is_intervals(read(text).node) for text in (case.reference, case.answer)):
+        return None
+    reference, answer = (text.translate(_OPEN_ENDS) for text in (case.reference, case.answer))
+    return case._replace(reference=reference, answer=answer)
+
+
+def _is_intervals(node: Node | None) -> bool:
+    if not isinstance(node, tuple):
+        return False
+    if node[0] in ("cup", "list", "where"):
+        parts = node[1:2] if node[0] == "where" else node[2] if node[0] == "list" else node[1:]
+        return all(_is_intervals(part) for part in parts)
+    return node[0] == "group" and len(node[3]) == 2
+
+
+def _sentence(case: Case) -> Case | None:
+    """`Petya will win` is `Petya` if the question is who will win."""
+    if len(case.reference.split()) < 3:
+        return None
+    name = _subject(case.reference, case.question)
+    if name is None:
+        return None
+    answer = case.answer if len(case.answer.split()) < 3 else _subject(case.answer, case.question)
+    return case._replace(reference=name, answer=answer or case.answer)
+
+
+def _subject(statement: str, question: str) -> str | None:
+    """Return what a sentence puts in the place of `who`, of `which`, or of the choice in a given form `[odd/even]`."""
+    said = _plain_words(statement)
+    for form in _FORM.finditer(question):
+        before, after = _plain_words(form["before"]), _plain_words(form["after"])
+        for chosen in form["choices"].split("/"):
+            if said == [*before, *_plain_words(chosen), *after]:
+                return chosen.strip()
+    for asked in _WHO.finditer(question):
+        rest = _plain_words(asked["rest"])
+        if 2 <= len(rest) < len(said) <= len(rest) + 4 and said[-len(rest) :] == rest:
+            return " ".join(word for word in said[: -len(rest)] if word not in _ARTICLES) or None
+    return None
+
+
+def _plain_words(text: str) -> list[str]:
+    return [word for word in _WORDS.findall(unwrap(text).lower()) if word]
+
+
+def _order(case: Case) -> Case | None:
+    """A list keeps its order if the question asks for one; a list of names in order is a chain of inequalities."""
+    if case.options.order_matters:
+        return None
+    match = _ORDER.search(case.question)
+    if match is None or _ANY_ORDER.search(case.question):
+        return None
+    rises, falls = match["up"] or match["least"], match["down"] or match["most"]
+    wanted = read(case.reference).node
+    if isinstance(wanted, tuple) and wanted[0] == "rel" and (rises or falls):
+        if set(wanted[1]) in ({"<"}, {">"}) and case.answer.count(",") == len(wanted[1]):
+            return case._replace(answer=case.answer.replace(",", "<" if rises else ">"))
+        return None
+    if "," not in case.reference or not _is_in_order(wanted, bool(rises), bool(falls)):
         return None
     return case._replace(options=replace(case.options, order_matters=True))
+
+
+def _is_in_order(node: Node | None, rises: bool, falls: bool) -> bool:
+    """Whether a reference can be the list whose order was asked for: it has that order, and its items are no tuples."""
+    if not (isinstance(node, tuple) and node[0] == "list"):
+        return True
+    if any(isinstance(item, tuple) and item[0] == "group" for item in node[2]):
+        return False
+    try:
+        values = [exact(item) for item in node[2]]
+    except NotRational:
+        in_order = lists.by_size(node[2]) if rises or falls else None
+        return in_order is None or list(node[2]) == (in_order[::-1] if falls else in_order)
+    return not ((rises and values != sorted(values)) or (falls and values != sorted(values)[::-1]))
 
 
 def _form(case: Case) -> Case | None:
@@ -366,6 +486,8 @@ def _wrong_constant(case: Case) -> bool:
 def _restated(case: Case) -> bool:
     """The answer is an unevaluated piece of the question, and the reference is shorter."""
     answer = _squash(case.answer)
+    if quick_number(case.answer) is None and isinstance(read(case.answer).node, int):
+        return False  # `12^{\mathrm{th}}`
     if len(answer) < 3 or not _HAS_OPERATION.search(case.answer.strip("-$ ")):
         return False
     reference = _squash(case.reference)
@@ -398,6 +520,8 @@ BEFORE: Mapping[str, Callable[[Case], Case | None]] = {
     "order": _order,
     "form": _form,
     "unit": _unit,
+    "ends": _ends,
+    "sentence": _sentence,
 }
 VETOES: Mapping[str, Callable[[Case], bool]] = {
     "variable": _wrong_variable,

@@ -37,6 +37,7 @@ _SIGNS = {
     "≠": "!=",
     "≈": "\\approx ",
     "≡": "\\equiv ",
+    "∀": "\\forall ",
     "∈": "\\in ",
     "∉": "\\notin ",
     "∪": "\\cup ",
@@ -189,8 +190,26 @@ _UNDERBRACE_RUN = re.compile(
 )
 
 
-_COMBINATIONS = re.compile(r"(?<![\w})])(?:\{\})?\^\{?(\d{1,4})\}?\s?C_\{?(\d{1,4})\}?")
-"""`{}^5C_2`"""
+_COMBINATIONS = re.compile(
+    r"(?<![\w})])(?:\{\})?\^\{?(\d{1,4})\}?\s?C_\{?(\d{1,4})\}?|(?<![\w.^])(\d{1,3})C(\d{1,3})(?![\w.])"
+)
+"""`{}^5C_2` and `5C2`"""
+_EUROPEAN = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:\.\d{3})+,\d{1,2}(?![\d.,])")
+"""`1.500,25`: points part thousands if a comma parts the decimals."""
+_CURRENCY_FIRST = re.compile(r"(USD|US\\?\$|RS\.?|INR|EUR|GBP|RMB|CNY)\s?(?=-?\d)", re.IGNORECASE)
+_CURRENCIES = {
+    "USD": "dollars",
+    "US$": "dollars",
+    "US\\$": "dollars",
+    "RS": "rupees",
+    "RS.": "rupees",
+    "INR": "rupees",
+    "EUR": "euro",
+    "GBP": "pound sterling",
+    "RMB": "yuan",
+    "CNY": "yuan",
+}
+"""Currencies by the code that may stand before a sum."""
 _TURNED = re.compile(
     r"([\[\]])(\s{0,9}[^\[\]()\s,][^\[\]()]{0,200},\s{0,9}[^\[\]()\s,][^\[\]()]{0,200})([\[\]])"
 )
@@ -211,6 +230,43 @@ PERCENT_WORDS = re.compile(
     re.IGNORECASE,
 )
 """Spellings of `percent` that are more than one word, or of another language."""
+PART_WORDS = re.compile(
+    r"(?<![^\W\d_])(?:(per[\s~-]?mill?e?)|(basis[\s~-]points?|bps))(?![^\W\d_])|(‰)", re.IGNORECASE
+)
+"""Names of a thousandth and of a hundredth of a percent."""
+_AFTER = re.compile(
+    rf"(?:\s|[$}}]|\\[)\]~]){{0,5}}(?:\\(?:text|mathrm|mbox)\s?\{{\s{{0,3}})?(?:{PERCENT_WORDS.pattern}|\\?%|pct\b|"
+    rf"{PART_WORDS.pattern}|(?P<scale>hundred|thousand|million|billion|trillion|dozen)\b)",
+    re.IGNORECASE,
+)
+
+
+def scale_after(text: str, position: int) -> str:
+    """Return the percent sign or the word such as `thousand` that stands behind a number, or nothing."""
+    match = _AFTER.match(text, position)
+    if match is None:
+        return ""
+    if match["scale"]:
+        return f"\\text{{ {match['scale'].lower()}}}"
+    thousandth, hundredth_of_percent, sign = match.groups()[:3]
+    return " permille" if thousandth or sign else " basispoints" if hundredth_of_percent else "\\%"
+
+
+def _binomial(match: re.Match[str]) -> str:
+    top, bottom = [group for group in match.groups() if group]
+    return f"\\binom{{{top}}}{{{bottom}}}"
+
+
+def _part(match: re.Match[str]) -> str:
+    return " basispoints " if match.group(2) else " permille "
+
+
+_UNIT_IN_BRACKETS = re.compile(
+    r"(?<=[\d}])\s{0,3}\(\s?(?!(?:arc)?(?:sin|cos|tan|cot|sec|csc|log|lg|ln|exp|sqrt|mod|bmod|min|max|gcd|lcm|base|pi|theta|alpha|beta|phi|[xyz]{2,4}|[abc]{2,3})\b)"
+    r"([A-Za-z]{3,}(?:['’.][a-z]*)?(?:-[a-z]{2,})*(?:\s{1,2}[A-Za-z.'’-]+){0,5}|(?:sq|cu)\.?\s[a-z]+|[cmkd]m|[km]g|ft|yd|mi|m[lL]|cl|hr|lb|oz|[KMGT]B|(?<=\s\()[mgslhL])\s?\)\Z"
+)
+"""`9 (apples)`: the unit of a count in brackets."""
+_HTML_SCRIPT = re.compile(r"<su([pb])>([^<>]{1,200})</su\1>")
 _FEET_AND_INCHES = re.compile(r"\s*(\d+)'\s?(\d+(?:\.\d+)?)(?:''|\")?\s*\Z")
 """`6'2"`, alone: behind degrees, the same signs are minutes and seconds of arc."""
 
@@ -223,10 +279,25 @@ def plain(text: str) -> str:
         text = _from_unicode(text)
     if "ent" in text or "ENT" in text or "cien" in text:
         text = PERCENT_WORDS.sub("percent", text)
+    if "mil" in text or "basis" in text or "bps" in text or "‰" in text:
+        text = PART_WORDS.sub(_part, text)
+    if (
+        text.endswith(")")
+        and (unit := _UNIT_IN_BRACKETS.search(text, max(0, len(text) - 80))) is not None
+    ):
+        text = f"{text[: unit.start()]}\\text{{ {unit.group(1)}}}"
     if "'" in text and (height := _FEET_AND_INCHES.match(text)) is not None:
         text = f"{height.group(1)} feet {height.group(2)} inches"
-    if "C" in text and "^" in text:
-        text = _COMBINATIONS.sub(r"\\binom{\1}{\2}", text)
+    if "</su" in text:
+        text = _HTML_SCRIPT.sub(
+            lambda m: f"{'^' if m.group(1) == 'p' else '_'}{{{m.group(2)}}}", text
+        )
+    if "C" in text:
+        text = _COMBINATIONS.sub(_binomial, text)
+    if "." in text and "," in text:
+        text = _EUROPEAN.sub(lambda m: m.group().replace(".", "").replace(",", "."), text)
+    if text[:1].isalpha() and (money := _CURRENCY_FIRST.match(text)) is not None:
+        text = f"{text[money.end() :].strip()}\\text{{ {_CURRENCIES[money.group(1).upper()]}}}"
     if ("[" in text or "]" in text) and "," in text and _turns_brackets(text):
         text = _TURNED.sub(_usual_brackets, text)
     if "\\" in text:
@@ -254,6 +325,9 @@ def _turns_brackets(text: str) -> bool:
 
 def _usual_brackets(match: re.Match[str]) -> str:
     opening, inside, closing = match.groups()
+    before = match.string[: match.start()]
+    if sum(before.count(c) for c in "()[]") % 2:
+        return match.group()  # the first bracket closes one before it
     return ("(" if opening == "]" else "[") + inside + (")" if closing == "[" else "]")
 
 

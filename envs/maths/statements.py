@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from stepgym.envs.maths.formulas import find_formulas
 from stepgym.envs.maths.hedges import hedged, lists_options, num_letters
-from stepgym.envs.maths.spelling import PERCENT_WORDS
+from stepgym.envs.maths.spelling import scale_after
 from stepgym.envs.maths.units import is_unit
 
 
@@ -59,7 +59,6 @@ _SCALES = frozenset(
 _JOINS = frozenset(("and", "or", "&", "y", "et", "und", "e", "和", "与", "и"))
 _ARTICLES = frozenset(("a", "A", "I"))
 _EDGES = "*_`\"'“”‘’.,;:!?"
-_PERCENT_AFTER = re.compile(rf"\s{{1,3}}(?:{PERCENT_WORDS.pattern})", re.IGNORECASE)
 _CLOSING = ".,;:!?\"'”’*`_"
 
 _OPERATORS = re.compile(r"[-+*/^=<>()\[\]{}|%°±×÷·∪∩∈!,$€£−–—→⇒≈≤≥~:&]+|\\[,;:!%]")
@@ -414,8 +413,7 @@ def _taken(text: str, run: _Run) -> Stated:
     for start, end in run.parts:
         piece = text[start:end].strip().rstrip(_CLOSING).lstrip("*\"'“_`").strip()
         texts.append(piece if run.formula else _right_side(piece))
-    if run.percent or _PERCENT_AFTER.match(text, run.parts[-1][1]):
-        texts[-1] += "\\%"
+    texts[-1] += "\\%" if run.percent else scale_after(text, run.parts[-1][1])
     joined = (" or " if run.alternatives else ", ").join(texts)
     return Stated(
         joined,

@@ -89,6 +89,8 @@ speed mph 1: mph
         ("trillion", 10**12),
     ):
         table[name] = Unit(Fraction(count), ())
+    table["permille"] = Unit(Fraction(1, 1000), ())
+    table["basispoints"] = Unit(Fraction(1, 10_000), ())
     table["mph"] = Unit(Fraction(1609344, 1000 * 3600), (("length", 1), ("time", -1)))
     for name in ("kmh", "kph"):
         table[name] = Unit(Fraction(1000, 3600), (("length", 1), ("time", -1)))
@@ -151,6 +153,13 @@ def read_unit(phrase: str) -> Unit:
             extra = max(-9, min(9, int(word.lstrip("^")))) - 1
             if last is not None:
                 unit = multiply(unit, last, sign * extra)
+        elif (
+            word == "of"
+            and last is not None
+            and last.dimensions
+            and "'" not in last.dimensions[0][0]
+        ):
+            break  # `grams of sugar` are grams
         elif word.lower() not in _NOISE or phrase.strip() == "in":
             last = _one(word)
             unit = multiply(unit, last, sign * power)

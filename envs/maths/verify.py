@@ -11,8 +11,10 @@ from stepgym.envs.maths import workers
 from stepgym.envs.maths.extract import (
     CUT_OFF,
     HEDGED,
+    MIN_ECHO_CHARS,
     REFERENCE,
     Extraction,
+    echoes,
     extract_answer,
     kind_for,
 )
@@ -43,9 +45,15 @@ def verify_answer(
     `question` is the problem's text, if there is one; it settles what the two texts leave open. `judge` is a model
     that is asked if the pair stays UNDECIDED: `chat:URL#MODEL`, or a function from prompts to replies.
     """
-    return verify_answers(
-        [answer], references=[reference], questions=[question], options=options, judge=judge
-    )[0]
+    if not (isinstance(answer, str) and isinstance(reference, str)):
+        _require_text("answer", [answer])
+        _require_text("reference", [reference])
+    if question is not None:
+        _require_text("question", [question])
+    pair = _Pair(reference, answer, question, options)
+    if judge is None and not pair.decision.again:
+        return pair.verdict()
+    return _verdicts([pair], judge)[0]
 
 
 def verify_answers(
@@ -70,13 +78,17 @@ def verify_answers(
             references, answers, questions or [None] * len(answers), strict=True
         )
     ]
-    hard: dict[MathOptions, list[_Pair]] = {}
+    return _verdicts(pairs, judge)
+
+
+def _verdicts(pairs: list[_Pair], judge: str | Judge | Ask | None) -> list[Verdict]:
+    """Decide on the workers what the cheap rungs left undecided, as one batch, and return all verdicts."""
+    hard: dict[tuple[str, str, MathOptions], list[_Pair]] = {}
     for pair in pairs:
         if pair.decision.again:
-            hard.setdefault(pair.case.options, []).append(pair)
-    for asked, group in hard.items():
-        texts = [(pair.case.reference, pair.case.answer) for pair in group]
-        for pair, decision in zip(group, workers.decide_all(texts, asked)):
+            hard.setdefault(pair.case[1:], []).append(pair)
+    for equal, decision in zip(hard.values(), workers.decide_all(list(hard))):
+        for pair in equal:
             pair.decision = decision
     verdicts = [pair.verdict() for pair in pairs]
     if judge is not None:
@@ -107,6 +119,13 @@ class _Pair:
                 self.asked = adjust(self.case)
                 self.case = self.asked.case
             self.decision = decide(self.case.reference, self.case.answer, self.case.options)
+            if (
+                self.decision.status is not Status.CORRECT
+                and len(reference) >= MIN_ECHO_CHARS
+                and echoes(answer, reference)
+            ):
+                self.given = Extraction(reference, self.given.span, "the reference's words")
+                self.decision = Decision(Status.CORRECT, "text")
         except Exception as error:  # noqa: BLE001 - the boundary
             self.asked, self.case = None, Case("", reference, answer, options)
             self.decision = self._failed(error)
@@ -221,20 +240,15 @@ class MathVerifier:
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
         """Return one verdict per problem, in order."""
-        groups: dict[MathOptions, list[int]] = {}
-        for i, problem in enumerate(problems):
-            groups.setdefault(self._options_for(problem), []).append(i)
-        found: dict[int, Verdict] = {}
-        for options, places in groups.items():
-            verdicts = verify_answers(
-                [answers[i] for i in places],
-                references=[problems[i].reference for i in places],
-                questions=[problems[i].prompt for i in places],
-                options=options,
-                judge=self.judge,
-            )
-            found.update(zip(places, verdicts))
-        return [found[i] for i in range(len(problems))]
+        if len(answers) != len(problems):
+            raise ValueError(f"{len(answers)} answers for {len(problems)} problems")
+        _require_text("answer", answers)
+        _require_text("reference", [problem.reference for problem in problems])
+        pairs = [
+            _Pair(problem.reference, answer, problem.prompt, self._options_for(problem))
+            for problem, answer in zip(problems, answers)
+        ]
+        return _verdicts(pairs, self.judge)
 
     def same(self, a: str, b: str) -> bool:
         """Return whether two answers are the same."""

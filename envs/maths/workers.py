@@ -210,26 +210,26 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def decide_all(pairs: Sequence[tuple[str, str]], options: MathOptions) -> list[Decision]:
-    """Decide (reference, answer) pairs on all workers.
+def decide_all(pairs: Sequence[tuple[str, str, MathOptions]]) -> list[Decision]:
+    """Decide (reference, answer, options) triples on all workers.
 
-    A lone pair gets `options.limit_s` of CPU time. Of several, each gets `SLICE_S`; those that overrun it get up to
-    `options.limit_s`, as long as the batch has used less than `options.batch_limit_s` on such second attempts.
+    A lone pair gets its `limit_s` of CPU time. Of several, each gets `SLICE_S`; those that overrun it get up to
+    `limit_s`, as long as the batch has used less than the largest `batch_limit_s` on such second attempts.
     """
-    return _Batch(pairs, options).run()
+    return _Batch(pairs).run() if pairs else []
 
 
 class _Batch:
     """The pairs of one call. At most `MAX_WORKERS` of them are queued at once, so that batches take turns."""
 
-    def __init__(self, pairs: Sequence[tuple[str, str]], options: MathOptions) -> None:
+    def __init__(self, pairs: Sequence[tuple[str, str, MathOptions]]) -> None:
         self.pairs = pairs
-        self.options = {**asdict(options), "percent": options.percent.value}
-        self.limit_s = options.limit_s
-        self.left_s = options.batch_limit_s
+        self.batch_limit_s = self.left_s = max(options.batch_limit_s for _, _, options in pairs)
         self.decisions: list[Decision | None] = [None] * len(pairs)
-        first_s = self.limit_s if len(pairs) == 1 else min(SLICE_S, self.limit_s)
-        self.waiting = deque(_Attempt(self, place, first_s) for place in range(len(pairs)))
+        slice_s = float("inf") if len(pairs) == 1 else SLICE_S
+        self.waiting = deque(
+            _Attempt(self, place, min(slice_s, self.limit_s(place))) for place in range(len(pairs))
+        )
         self.overrun: deque[int] = deque()
         self.num_queued = 0
         self.changed = threading.Condition()
@@ -256,22 +256,27 @@ class _Batch:
             return self.waiting.popleft()
         while self.overrun:
             if self.left_s > 0:
-                self.left_s -= self.limit_s
-                return _Attempt(self, self.overrun.popleft(), self.limit_s)
+                place = self.overrun.popleft()
+                self.left_s -= self.limit_s(place)
+                return _Attempt(self, place, self.limit_s(place))
             if self.num_queued:
                 return None
             place = self.overrun.popleft()
-            reason = f"more than {SLICE_S:g} s of CPU, and the batch's {self.options['batch_limit_s']:g} s are used up"
+            reason = f"more than {SLICE_S:g} s of CPU, and the batch's {self.batch_limit_s:g} s are used up"
             self.decisions[place] = self._given_up(place, reason)
         return None
 
+    def limit_s(self, place: int) -> float:
+        """CPU seconds that one pair may take."""
+        return self.pairs[place][2].limit_s
+
     def task(self, attempt: _Attempt) -> dict[str, Any]:
         """What the worker is asked."""
-        reference, answer = self.pairs[attempt.place]
+        reference, answer, options = self.pairs[attempt.place]
         return {
             "reference": reference,
             "answer": answer,
-            "options": self.options,
+            "options": {**asdict(options), "percent": options.percent.value},
             "cpu_s": attempt.cpu_s,
         }
 
@@ -286,10 +291,10 @@ class _Batch:
                 self.decisions[place] = Decision(
                     Status.UNDECIDED, "symbolic", reply["failed"], fault=Fault.OURS
                 )
-            elif attempt.cpu_s < self.limit_s:
+            elif attempt.cpu_s < self.limit_s(place):
                 self.overrun.append(place)
             else:
-                reason = f"more than {self.limit_s:g} s of CPU"
+                reason = f"more than {attempt.cpu_s:g} s of CPU"
                 self.decisions[place] = self._given_up(place, reason)
             self.changed.notify()
 
@@ -301,6 +306,6 @@ class _Batch:
         return Decision(status, reply["rung"], reply["reason"], fault=fault)
 
     def _given_up(self, place: int, reason: str) -> Decision:
-        reference, answer = self.pairs[place]
+        reference, answer, _ = self.pairs[place]
         fault = whose_fault(read(reference).node, read(answer).node)
         return Decision(Status.UNDECIDED, "symbolic", reason, fault=fault)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stepgym.agents.types import EpisodeRecord
+from stepgym.plugins.errors import UserError
 from stepgym.records.rows.options import (
     MESSAGES,
     PROBLEM,
@@ -13,15 +14,9 @@ from stepgym.records.rows.options import (
     RowOptions,
     problem_columns,
 )
-from stepgym.records.rows.stretches import (
-    assistant,
-    chat_before,
-    own_words,
-    plain_before,
-    spans,
-    stretches,
-)
+from stepgym.records.rows.stretches import spans
 from stepgym.records.rows.tokens import IGNORED, labelled, token_rollouts
+from stepgym.records.rows.turns import turns, with_tools
 from stepgym.records.tree import ends, path_to
 from stepgym.records.types import TextLayout
 
@@ -58,34 +53,33 @@ IDENTITY = {
 
 
 def rows(record: EpisodeRecord, options: RowOptions) -> Iterator[Row]:
-    """Yield every verified path of the tree, the chosen one first; in the text layouts one row per stretch."""
-    found = sorted(
-        ends(record, "correct"), key=lambda end: path_to(record, end) != list(record.path)
-    )
+    """Yield every verified path of the tree, the chosen one first; in the text layouts one row per turn."""
+    found = verified_ends(record)
     if options.layout is TextLayout.TOKENS:
         yield from _token_rows(record, found, options)
         return
     if options.layout is TextLayout.CHAT and not options.learn_reasoning:
-        raise ValueError(
+        raise UserError(
             "a chat row has no loss mask for internal reasoning; choose layout plain (spans) or tokens (labels)"
         )
     for end in found:
-        path = path_to(record, end)
-        parts = stretches(record, path)
-        for number, part in enumerate(parts):
-            words = own_words(record, part, options)
-            row: Row = problem_columns(record)
-            if options.layout is TextLayout.CHAT:
-                row["prompt"] = chat_before(record, parts[:number], options)
-                row["completion"] = [assistant(words)]
-            else:
-                earlier = [node for stretch in parts[:number] for node in stretch]
-                row["prompt"] = plain_before(record, earlier, options)
-                row["completion"] = words
-                row["spans"] = [span._asdict() for span in spans(record, part, options)]
-            row["answer"] = record.nodes[end].answer
-            row["selected"] = path == list(record.path)
-            yield row
+        for turn in turns(record, end, options):
+            row: Row = {
+                **problem_columns(record),
+                "prompt": turn.prompt,
+                "completion": turn.completion,
+                "answer": record.nodes[end].answer,
+                "selected": path_to(record, end) == list(record.path),
+            }
+            if options.layout is TextLayout.PLAIN:
+                row["spans"] = [span._asdict() for span in spans(record, turn.stretch, options)]
+            yield with_tools(row, turn)
+
+
+def verified_ends(record: EpisodeRecord) -> list[int]:
+    """Return the correct answers as nodes, the chosen one first."""
+    found = ends(record, "correct")
+    return sorted(found, key=lambda end: path_to(record, end) != list(record.path))
 
 
 def _token_rows(record: EpisodeRecord, found: list[int], options: RowOptions) -> Iterator[Row]:

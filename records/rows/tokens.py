@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from stepgym.agents.description import tokenizer_of
 from stepgym.agents.policies.layout import Layout
 from stepgym.agents.types import EpisodeRecord
+from stepgym.plugins.errors import UserError
 from stepgym.records.rollouts import (
     check_tokenizer,
     ended_rollouts,
@@ -93,7 +94,7 @@ def labelled(rollout: Rollout, options: RowOptions) -> list[int]:
     learned = list(rollout.is_own)
     if not options.learn_reasoning:
         if options.tokens is None:
-            raise ValueError(
+            raise UserError(
                 "to mask internal reasoning its tokens must be read: name the model that played, --model hf:NAME"
             )
         reasoning = options.tokens.is_reasoning(rollout.ids)

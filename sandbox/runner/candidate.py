@@ -40,6 +40,9 @@ MAX_ERROR_BYTES = 1 << 16
 class CandidateLink(Link):
     """Answers for a module."""
 
+    guards_operands = False
+    """Objects of the tests may see any operand that the program has: it has no secrets from them."""
+
     def __init__(self) -> None:
         super().__init__()
         self.module = types.ModuleType(MODULE_NAME)
@@ -102,6 +105,10 @@ class CandidateLink(Link):
             error is self.load_error,
             _plain_tree(dict(vars(error))) if standard and vars(error) else None,
         ]
+
+    def equal(self, left: Handle, right: Any) -> bool:
+        """Compare an object of the tests by its own class."""
+        return self.ask("equal", number_of(left), (right,)) is True
 
     def settle(self, changes: list[tuple[Any, Any]], value: Any) -> None:
         for old, new in changes:

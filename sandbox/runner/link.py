@@ -75,6 +75,8 @@ class Link:
     `perform` does what the other end asks, `settle` receives new contents of arguments that a call changed."""
 
     channel: _socket.socket
+    guards_operands = True
+    """Whether stand-ins at this end withhold plain operands from the other end's objects; see `handles`."""
 
     def __init__(self) -> None:
         self.buffer = bytearray()

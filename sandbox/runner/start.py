@@ -73,6 +73,10 @@ def main(descriptor: int, text: str) -> None:
     control = socket.socket(
         socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=None if options.socket else descriptor
     )
+    # The stream objects were made for pipes, but a program without input must find the end of its input.
+    nothing = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     if options.socket:
         control.connect(options.socket)
     gained: list[str] = []

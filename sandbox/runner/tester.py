@@ -126,7 +126,7 @@ class Remote(Link):
         """Return the candidate's object of this name: data as it is, else a stand-in. `AttributeError` if there is none."""
         self.names_got.add(name)
         thing = self.ask("get", name)
-        if name in self.class_names:
+        if name.rpartition(":")[2] in self.class_names:
             set_mark(thing, Mark.DECLARED_CLASS)
         return thing
 

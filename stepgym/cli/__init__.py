@@ -12,6 +12,9 @@ from stepgym.cli.lazy_group import LazyGroup
 COMMANDS = {
     "demo": "Compare searches, then write a small dataset and a page of search trees.",
     "envs": "List the environments with their levels, source and an example.",
+    "agents": "List the agents: names, settings, defaults.",
+    "policies": "List the policies: names, settings, defaults.",
+    "reward-models": "List the reward models: names, settings, defaults.",
     "solve": "Solve problems with any agent and show the steps.",
     "selfplay": "Generate a self-play dataset in a run folder; the same command resumes it.",
     "runs": "Summarise run folders: counts by verdict, tokens, seconds.",
@@ -33,16 +36,35 @@ COMMANDS = {
     "check-answers": "Run the mathematics verifier over a JSONL file of answers.",
 }
 """Command -> its line in `stepgym --help`. Command `x-y` is the click command `command` in `stepgym/cli/x_y.py`."""
+LISTINGS = ("agents", "policies", "reward-models")
+"""Commands that are click commands of their own name in `stepgym/cli/names.py`."""
+FIRST_STEPS = """
+\b
+Where to start:
+  stepgym demo                       the whole loop in a minute
+  stepgym envs Countdown-v0          a look at an environment
+  stepgym solve --env Countdown-v0 --agent mcts
+                                     one problem, step by step
+\b
+Completion of names in your shell:
+  eval "$(_STEPGYM_COMPLETE=bash_source stepgym)"    (or zsh_source)
+"""
+
+
+def _path(name: str) -> str:
+    """Return the dotted path of a command."""
+    attribute = name.replace("-", "_")
+    return (
+        f"stepgym.cli.names:{attribute}" if name in LISTINGS else f"stepgym.cli.{attribute}:command"
+    )
 
 
 @click.group(
     cls=LazyGroup,
-    members={
-        name: (f"stepgym.cli.{name.replace('-', '_')}:command", line)
-        for name, line in COMMANDS.items()
-    },
+    members={name: (_path(name), line) for name, line in COMMANDS.items()},
     noun="command",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+    epilog=FIRST_STEPS,
 )
 @click.version_option(package_name="stepgym")
 def main() -> None:

@@ -71,6 +71,8 @@ def _words(now: Progress) -> str:
     for name, value in now.figures.items():
         if name == "solved":
             words.append(f"solved {value:.0%}")
+        elif name == "usd":
+            words.append(f"${value:.4f}")
         elif name != "new":
             words.append(f"{value:.0f} {name}")
     return ", ".join(words)

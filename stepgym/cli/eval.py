@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from stepgym.agents.curve import measure_curve
 from stepgym.agents.curve_plot import draw_curve
-from stepgym.agents.evaluate import summarise
+from stepgym.agents.evaluate import Evaluation, summarise
 from stepgym.agents.run_setup import MAX_LISTED, choose_problems, open_setup
 from stepgym.agents.types import Usage
 from stepgym.cli.episode_progress import EpisodeProgress
@@ -28,19 +29,23 @@ from stepgym.cli.options import (
     ENVIRONMENT,
     JSON_OBJECT,
     KEEP_FAILED,
+    MONEY,
     VERDICTS,
     add_options,
     budget,
     environment,
+    environment_option,
+    keeps_episodes,
     parallel_option,
+    policy_settings,
     stop_if_all_failed,
     user_errors,
 )
-from stepgym.envs.registry import load_env
+from stepgym.envs.registry import full_id, load_env
 from stepgym.plugins.errors import UserError
-from stepgym.records.accuracy import Accuracy, accuracy
+from stepgym.records.accuracy import Accuracy, Share, accuracy, by_member
+from stepgym.records.atomic import make_room, write_whole
 from stepgym.records.run_folder import read_episodes
-from stepgym.records.types import RunBusyError
 from stepgym.selfplay.play import selfplay
 
 DEFAULT_EPISODES = 100
@@ -49,9 +54,11 @@ DEFAULT_EPISODES = 100
 
 @click.command("eval")
 @add_options(
-    *ENVIRONMENT,
+    environment_option(multiple=True),
+    *ENVIRONMENT[1:],
     *AGENT,
     *BUDGET,
+    *MONEY,
     click.option(
         "--episodes",
         type=click.IntRange(min=1),
@@ -83,75 +90,143 @@ DEFAULT_EPISODES = 100
     help="Widths of the curve.",
 )
 @JSON_OBJECT
-def command(as_json: bool, curve: str | None, widths: str, out: str | None, **given: Any) -> None:
+def command(
+    as_json: bool,
+    curve: str | None,
+    widths: str,
+    out: str | None,
+    env_id: tuple[str, ...],
+    **given: Any,
+) -> None:
     """Measure an agent: accuracy with 95% intervals, and the compute used. The episodes are kept in a run folder.
 
     With --attempts K also pass@1 to pass@K and the majority of K answers. Undecided and failed episodes are counted
-    apart, and are in no accuracy. Ctrl-C loses at most the unfinished episodes.
+    apart, and are in no accuracy. Ctrl-C loses at most the unfinished episodes. Several --env give a table, and a run
+    folder for each environment inside DIR; a mixture gives a table of its members.
     """
+    names = list(dict.fromkeys(map(full_id, env_id)))
     if curve:
+        if len(names) > 1:
+            raise click.UsageError(f"--curve measures one environment, not {', '.join(names)}")
         with user_errors():
             _prepare_curve(given)
+            make_room(Path(f"{_without_suffix(curve)}.json"))
             limit = budget(given)
-            with open_run(given) as run:
+            with open_run({**given, "env_id": names[0]}) as run:
                 _curve(curve, read_widths(widths), as_json, limit, run)
         return
-    _evaluate(out or _dated_folder(given), as_json, given)
+    several = len(names) > 1
+    folder = out or _dated_folder("suite" if several else names[0], given)
+    folders = {name: str(Path(folder, _short(name))) if several else folder for name in names}
+    measured = {
+        name: _evaluate(
+            folders[name], folder, as_json, {**given, "env_id": name}, alone=not several
+        )
+        for name in names
+    }
+    if several and as_json:
+        shown = {name: each.as_json() for name, each in measured.items()}
+        click.echo(json.dumps({"environments": shown, "run": folder}))
+    elif several:
+        _print_table({name: each.accuracy for name, each in measured.items()})
+        click.echo(f"episodes: {folder}")
+    for name in names:
+        stop_if_all_failed(folders[name])
 
 
-def _dated_folder(given: dict[str, Any]) -> str:
+class Measured(NamedTuple):
+    """What `stepgym eval` says of one environment."""
+
+    accuracy: Accuracy
+    total: Evaluation
+    wall_s: float
+    folder: str
+
+    @property
+    def usage(self) -> Usage:
+        return replace(self.total.usage, wall_s=self.wall_s)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the JSON object that `--json` prints."""
+        shown = {**self.total.as_json(), **self.accuracy.as_json(), "run": self.folder}
+        shown |= {"usage": asdict(self.usage), "members": _as_json(self.members)}
+        return {**shown, "solved": shown["mean"]["value"], "ci": shown["mean"]["ci"]}
+
+    @property
+    def members(self) -> dict[str, Accuracy]:
+        """The accuracy on each member of a mixture; empty for other environments."""
+        return by_member(read_episodes(self.folder))
+
+
+def _as_json(each: Mapping[str, Accuracy]) -> dict[str, Any]:
+    return {name: accuracy.as_json() for name, accuracy in each.items()}
+
+
+def _short(env_id: str) -> str:
+    """Return the id of an environment as a part of a folder's name."""
+    return env_id.rpartition("/")[2].replace(":", "-")
+
+
+def _dated_folder(env_id: str, given: dict[str, Any]) -> str:
     """Return a folder under `runs` that is named by environment, agent and time, and is not there yet."""
-    name = given["env_id"].rpartition("/")[2].replace(":", "-")
+    name = _short(env_id)
     stem = f"eval-{name}-{given['agent'].rpartition(':')[2]}-{datetime.now():%Y%m%d-%H%M%S}"
     folders = (Path("runs") / f"{stem}{f'-{k}' if k > 1 else ''}" for k in itertools.count(1))
     return str(next(folder for folder in folders if not folder.exists()))
 
 
-def _evaluate(out: str, as_json: bool, given: dict[str, Any]) -> None:
+def _evaluate(
+    out: str, command_out: str, as_json: bool, given: dict[str, Any], *, alone: bool
+) -> Measured:
+    """Play into the folder `out` and say what came of it; `command_out` is what --out would be to continue."""
     limit, where = budget(given), environment(given)
-    agent_settings, policy_settings = dict(given["agent_option"]), dict(given["policy_option"])
+    agent_settings, settings = dict(given["agent_option"]), policy_settings(given)
     progress = EpisodeProgress(quiet=as_json)
     started = time.perf_counter()
-    try:
-        with user_errors(), progress:
-            selfplay(
-                where.id,
-                out=out,
-                agent=given["agent"],
-                policy=given["policy"],
-                reward_model=given["reward_model"],
-                budget=limit,
-                episodes=given["episodes"] or _default_episodes(where.id, where.options),
-                seed=given["seed"],
-                env_options=where.options,
-                agent_settings=agent_settings,
-                policy_settings=policy_settings,
-                see_verdicts=given["see_verdicts"],
-                num_parallel=given["parallel"],
-                continuous=given["continuous"],
-                attempts=given["attempts"],
-                keep_failed=given["keep_failed"],
-                progress=progress.show,
-            )
-    except RunBusyError as error:
-        raise click.ClickException(str(error)) from error
-    except KeyboardInterrupt:
-        click.echo(
-            f"\nStopped. {progress.num_new} new episodes are kept; to continue, run the same command with --out {out}",
-            err=True,
+    with keeps_episodes(command_out, lambda: progress.num_new), progress:
+        selfplay(
+            where.id,
+            out=out,
+            agent=given["agent"],
+            policy=given["policy"],
+            reward_model=given["reward_model"],
+            budget=limit,
+            episodes=given["episodes"] or _default_episodes(where.id, where.options),
+            seed=given["seed"],
+            env_options=where.options,
+            agent_settings=agent_settings,
+            policy_settings=settings,
+            see_verdicts=given["see_verdicts"],
+            num_parallel=given["parallel"],
+            continuous=given["continuous"],
+            attempts=given["attempts"],
+            keep_failed=given["keep_failed"],
+            progress=progress.show,
         )
-        raise click.exceptions.Exit(130) from None
     records = list(read_episodes(out))
-    result, total = accuracy(records), summarise(records)
-    usage = asdict(replace(total.usage, wall_s=time.perf_counter() - started))
-    if as_json:
-        shown = {**total.as_json(), **result.as_json(), "usage": usage, "run": out}
+    measured = Measured(accuracy(records), summarise(records), time.perf_counter() - started, out)
+    if as_json and alone:
+        click.echo(json.dumps(measured.as_json()))
+    elif not as_json:
+        if not alone:
+            click.echo(f"\n{where.id}")
+        _print(measured)
+    return measured
+
+
+def _print_table(rows: Mapping[str, Accuracy]) -> None:
+    """Print one line for each environment, and the mean over them, each with the same weight."""
+    width = max(map(len, rows))
+    click.echo(f"\n{'':{width}}  {'accuracy':>8}  {'95% interval':16}  problems  undecided  failed")
+    for name, each in rows.items():
+        share, _, interval = _percent(each.mean).partition(" ")
         click.echo(
-            json.dumps({**shown, "solved": shown["mean"]["value"], "ci": shown["mean"]["ci"]})
+            f"{name:{width}}  {share:>8}  {interval:16}  {each.num_problems:>8}  "
+            f"{each.num_undecided:>9}  {each.num_failed:>6}"
         )
-    else:
-        _print(out, result, total.usage, usage["wall_s"], see=bool(total.agent.get("see_verdicts")))
-    stop_if_all_failed(out)
+    shares = [each.mean.value for each in rows.values() if not math.isnan(each.mean.value)]
+    if shares:
+        click.echo(f"{'mean':{width}}  {sum(shares) / len(shares):>8.1%}")
 
 
 def _default_episodes(env_id: str, options: dict[str, Any]) -> int | None:
@@ -163,24 +238,36 @@ def _default_episodes(env_id: str, options: dict[str, Any]) -> int | None:
         env.close()
 
 
-def _print(out: str, result: Accuracy, usage: Usage, seconds: float, *, see: bool) -> None:
+def _percent(share: Share) -> str:
+    """Return `50.0% [40.0%, 60.0%]`, or `unknown` if no episode was decided."""
+    if math.isnan(share.value):
+        return "unknown"
+    return f"{share.value:.1%} [{share.ci.low:.1%}, {share.ci.high:.1%}]"
+
+
+def _print(measured: Measured) -> None:
+    result, usage, out = measured.accuracy, measured.usage, measured.folder
     rows = [("solved" if result.num_attempts <= 1 else f"avg@{result.num_attempts}", result.mean)]
     if result.num_attempts > 1:
         rows += [(f"pass@{k}", share) for k, share in result.pass_at.items()]
         rows.append((f"majority@{result.num_attempts}", result.majority))
     for name, share in rows:
-        low, high = share.ci
-        click.echo(f"{name}: {share.value:.1%} [{low:.1%}, {high:.1%}]")
+        click.echo(f"{name}: {_percent(share)}")
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in result.verdicts.items())
     click.echo(f"{result.num_problems} problems: {verdicts}")
-    if see:
+    if measured.total.agent.get("see_verdicts"):
         click.echo(
             "The search was allowed to check answers with the verifier; --no-verdicts forbids it."
         )
     click.echo(
         f"compute: {usage.new_tokens:,} new tokens ({usage.reasoning_tokens:,} reasoning), {usage.prompt_tokens:,} prompt, "
-        f"{usage.tool_tokens:,} tool; {usage.model_calls:,} model calls, {usage.flops:.3g} FLOPs, {seconds:.1f} s"
+        f"{usage.tool_tokens:,} tool; {usage.model_calls:,} model calls, {usage.flops:.3g} FLOPs, {usage.wall_s:.1f} s"
     )
+    if usage.usd:
+        click.echo(f"cost: ${usage.usd:.4f}")
+    members = measured.members
+    if members:
+        _print_table(members)
     click.echo(
         f"episodes: {out}   (stepgym compare {out} OTHER, stepgym view {out} --out page.html)"
     )
@@ -199,7 +286,7 @@ def open_run(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
         seed=given["seed"],
         env_options=where.options,
         agent_settings=agent_settings,
-        policy_settings=dict(given["policy_option"]),
+        policy_settings=policy_settings(given),
     ) as setup:
         yield {
             "problems": setup.env,
@@ -255,10 +342,9 @@ def _curve(out: str, widths: list[int], as_json: bool, limit: Any, run: dict[str
         see_verdicts=run["see_verdicts"],
         progress=None if as_json else _print_point,
     )
-    target = Path(out).with_suffix("") if out.endswith((".png", ".json")) else Path(out)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target = _without_suffix(out)
     result = curve.as_json()
-    Path(f"{target}.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+    write_whole(Path(f"{target}.json"), json.dumps(result, indent=1))
     draw_curve(curve, f"{target}.png")
     if as_json:
         click.echo(json.dumps(result))
@@ -266,6 +352,10 @@ def _curve(out: str, widths: list[int], as_json: bool, limit: Any, run: dict[str
     for warning in curve.warnings:
         click.secho(f"warning: {warning}", fg="yellow")
     click.echo(f"{target}.png, {target}.json")
+
+
+def _without_suffix(out: str) -> Path:
+    return Path(out).with_suffix("") if out.endswith((".png", ".json")) else Path(out)
 
 
 def _print_point(point: Any) -> None:

@@ -5,21 +5,39 @@ Command files import at their top, except for modules that import torch: `--help
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
-from stepgym.agents.types import Budget
-from stepgym.envs.registry import full_id
+from stepgym.agents.registry import POLICIES, REWARD_MODELS, SEARCHES
+from stepgym.agents.types import Budget, RunStopped
+from stepgym.envs.registry import NAMES, NAMESPACE, full_id
 from stepgym.plugins.errors import UserError
+from stepgym.plugins.listing import plug_ins
+from stepgym.plugins.registry import Registry
 from stepgym.records.run_folder import read_episodes
+from stepgym.records.types import RunBusyError, View
 from stepgym.sandbox.types import SandboxError
 from stepgym.training.types import LossNotFinite
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+BAD_PATH = (
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+)
 
 
 def setting(text: str) -> tuple[str, Any]:
@@ -33,19 +51,48 @@ def setting(text: str) -> tuple[str, Any]:
         return name, value
 
 
+class NameOf(click.types.StringParamType):
+    """A name of a registry, which the shell completes; any other text is left to the registry to refuse."""
+
+    name = "name"
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        names = [*self.registry, *(f"{prefix}:" for prefix in self.registry.prefixes)]
+        names += [plug_in.name for plug_in in plug_ins(self.registry)]
+        short = [name.removeprefix(NAMESPACE) for name in names]
+        return [
+            CompletionItem(name)
+            for name in dict.fromkeys([*short, *names])
+            if name.startswith(incomplete) and (incomplete or name in short)
+        ]
+
+
 def settings_option(flag: str, help: str) -> Callable[[F], F]:
     """Return an option that takes `NAME=VALUE` any number of times."""
     return click.option(flag, type=setting, metavar="NAME=VALUE", multiple=True, help=help)
 
 
-ENVIRONMENT = (
-    click.option(
+def environment_option(*, multiple: bool = False) -> Callable[[F], F]:
+    """Return the option for an environment's id."""
+    more = "; may be repeated" if multiple else ""
+    return click.option(
         "--env",
         "env_id",
         required=True,
+        multiple=multiple,
+        type=NameOf(NAMES),
         metavar="ID",
-        help="Environment, such as Countdown-v0; `stepgym envs` lists them.",
-    ),
+        help=f"Environment, such as Countdown-v0{more}; `stepgym envs` lists them.",
+    )
+
+
+ENVIRONMENT = (
+    environment_option(),
     click.option("--level", type=int, help="Difficulty, if the environment has levels."),
     settings_option("--env-option", "Option of the environment, such as file=PATH."),
     click.option(
@@ -55,6 +102,7 @@ ENVIRONMENT = (
 POLICY = (
     click.option(
         "--policy",
+        type=NameOf(POLICIES),
         default="embedded",
         show_default=True,
         metavar="NAME",
@@ -65,6 +113,7 @@ POLICY = (
 AGENT = (
     click.option(
         "--agent",
+        type=NameOf(SEARCHES),
         default="greedy",
         show_default=True,
         metavar="NAME",
@@ -72,7 +121,12 @@ AGENT = (
     ),
     settings_option("--agent-option", "Setting of the agent, such as n=8."),
     *POLICY,
-    click.option("--reward-model", metavar="NAME", help="Reward model that scores steps."),
+    click.option(
+        "--reward-model",
+        type=NameOf(REWARD_MODELS),
+        metavar="NAME",
+        help="Reward model that scores steps.",
+    ),
     click.option(
         "--seed",
         default=0,
@@ -101,6 +155,18 @@ BUDGET = (
         help="Sandbox seconds per problem.",
     ),
 )
+MONEY = (
+    click.option(
+        "--price",
+        metavar="INPUT,OUTPUT",
+        help="US dollars per million tokens that a served policy reads and writes, such as 0.15,0.60.",
+    ),
+    click.option(
+        "--budget-usd",
+        type=click.FloatRange(min=0),
+        help="US dollars for the whole run, all its resumed parts together; needs --price.",
+    ),
+)
 VERDICTS = click.option(
     "--verdicts/--no-verdicts",
     "see_verdicts",
@@ -109,9 +175,17 @@ VERDICTS = click.option(
     "  [default: if the verifier needs no reference].",
 )
 CONTINUOUS = click.option(
-    "--continuous",
-    is_flag=True,
-    help="Let fast problems run ahead instead of taking rounds in step.",
+    "--continuous/--lock-step",
+    default=None,
+    help="Let fast problems run ahead, or take all rounds in step"
+    "  [default: continuous with a served model].",
+)
+VIEW = click.option(
+    "--view",
+    default=View.OPERATOR.value,
+    show_default=True,
+    type=click.Choice([each.value for each in View]),
+    help="user: leave out internal reasoning, tool calls and tool results.",
 )
 JSON_OBJECT = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -187,6 +261,26 @@ def budget(given: dict[str, Any]) -> Budget | None:
     return Budget(**limits) if any(limit is not None for limit in limits.values()) else None
 
 
+def policy_settings(given: dict[str, Any]) -> dict[str, Any]:
+    """Take --policy-option and the options of `MONEY` out of `given`; money is counted by the policy."""
+    settings = dict(given.pop("policy_option"))
+    price, limit = given.pop("price"), given.pop("budget_usd")
+    if price is not None:
+        try:
+            settings["price"] = [float(each) for each in price.split(",")]
+        except ValueError:
+            settings["price"] = []
+        if len(settings["price"]) != 2:
+            raise click.UsageError(f"--price {price} should look like 0.15,0.60")
+    if limit is not None:
+        if "price" not in settings:
+            raise click.UsageError(
+                "--budget-usd needs --price INPUT,OUTPUT (US dollars per million tokens)"
+            )
+        settings["budget_usd"] = limit
+    return settings
+
+
 def stop_if_all_failed(folder: str) -> None:
     """End with exit status 1 and the reason if no episode of a run could be played."""
     first = ""
@@ -204,16 +298,53 @@ def stop_if_all_failed(folder: str) -> None:
 def user_errors() -> Iterator[None]:
     """Turn a user's mistake (a name, a setting, a file, a missing package) into its message and exit status 2.
 
-    Any other exception is a bug and keeps its traceback.
+    A full disk is exit status 1, because the command was right. Any other exception is a bug and keeps its traceback.
     """
     try:
         yield
     except (UserError, SandboxError, FileNotFoundError) as error:
         raise click.UsageError(str(error)) from error
+    except RunStopped as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            where = f" ({error.filename})" if error.filename else ""
+            raise click.ClickException(
+                f"{error.strerror}{where}; make room and run the same command again: "
+                "episodes that were finished before are kept"
+            ) from error
+        if error.errno in BAD_PATH:
+            raise click.UsageError(f"{error.filename}: {error.strerror}") from error
+        raise
     except ImportError as error:
         if (error.name or "").partition(".")[0] == "stepgym":
             raise
         raise click.UsageError(str(error)) from error
+
+
+@contextmanager
+def keeps_episodes(out: str, num_new: Callable[[], int]) -> Iterator[None]:
+    """Handle errors like `user_errors`, and say what is kept in the run folder `out` if the run was stopped.
+
+    A run is stopped by Ctrl-C, by a sandbox that is lost, or by a server that is gone or too expensive.
+    """
+
+    def stopped() -> str:
+        return f"Stopped. {num_new()} new episodes are kept in {out}; run the same command to continue, with --out {out}"
+
+    try:
+        with user_errors():
+            yield
+    except RunBusyError as error:
+        raise click.ClickException(str(error)) from error
+    except click.ClickException as error:
+        cause = error.__cause__
+        if isinstance(cause, RunStopped) or (isinstance(cause, SandboxError) and num_new()):
+            raise click.ClickException(f"{error.message}\n{stopped()}") from error
+        raise
+    except KeyboardInterrupt:
+        click.echo(f"\n{stopped()}", err=True)
+        raise click.exceptions.Exit(130) from None
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
 import sys
 import tempfile
 import warnings
@@ -21,7 +20,7 @@ from stepgym.sandbox import docker_image
 from stepgym.sandbox.backends import open_sandbox
 from stepgym.sandbox.docker import connect, engine_faults
 from stepgym.sandbox.guarantees import probe
-from stepgym.sandbox.packages import Packages, find, install
+from stepgym.sandbox.packages import Packages, bare_name, find, install
 from stepgym.sandbox.types import Limits, Program, Sandbox, SandboxError
 
 BACKEND = click.option(
@@ -223,7 +222,7 @@ def _packages(names: list[str] | None) -> Packages:
     """Find the packages, installing those that are not here; names with a version are always installed."""
     if names is None:
         return find(None)
-    bare = [re.split(r"[=<>!~ ]", name)[0] for name in names]
+    bare = [bare_name(name) for name in names]
     try:
         if bare == names:
             return find(names)

@@ -16,17 +16,17 @@ from stepgym.cli.options import (
     CONTINUOUS,
     ENVIRONMENT,
     KEEP_FAILED,
+    MONEY,
     VERDICTS,
     add_options,
     budget,
     environment,
     episodes_option,
+    keeps_episodes,
     parallel_option,
+    policy_settings,
     stop_if_all_failed,
-    user_errors,
 )
-from stepgym.records.types import RunBusyError
-from stepgym.sandbox.types import SandboxError
 from stepgym.selfplay.play import selfplay
 
 
@@ -35,6 +35,7 @@ from stepgym.selfplay.play import selfplay
     *ENVIRONMENT,
     *AGENT,
     *BUDGET,
+    *MONEY,
     episodes_option(100, "Problems to play."),
     parallel_option(16),
     CONTINUOUS,
@@ -52,31 +53,20 @@ def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any)
     """
     limit, where = budget(given), environment(given)
     progress = EpisodeProgress(quiet=as_json)
-    try:
-        with user_errors(), progress:
-            summary = selfplay(
-                where.id,
-                out=out,
-                budget=limit,
-                episodes=episodes,
-                env_options=where.options,
-                agent_settings=dict(given.pop("agent_option")),
-                policy_settings=dict(given.pop("policy_option")),
-                num_parallel=parallel,
-                progress=progress.show,
-                **given,
-            )
-    except RunBusyError as error:
-        raise click.ClickException(str(error)) from error
-    except click.UsageError as error:
-        if progress.num_new and isinstance(error.__cause__, SandboxError):
-            raise click.ClickException(
-                f"{error.message}\nStopped. {_safe(progress.num_new, out)}"
-            ) from error
-        raise
-    except KeyboardInterrupt:
-        click.echo(f"\nStopped. {_safe(progress.num_new, out)}", err=True)
-        raise click.exceptions.Exit(130) from None
+    settings = policy_settings(given)
+    with keeps_episodes(out, lambda: progress.num_new), progress:
+        summary = selfplay(
+            where.id,
+            out=out,
+            budget=limit,
+            episodes=episodes,
+            env_options=where.options,
+            agent_settings=dict(given.pop("agent_option")),
+            policy_settings=settings,
+            num_parallel=parallel,
+            progress=progress.show,
+            **given,
+        )
     if as_json:
         click.echo(json.dumps(asdict(summary)))
         stop_if_all_failed(out)
@@ -85,7 +75,3 @@ def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any)
     click.echo(f"{out}: {summary.episodes} episodes ({verdicts}), {progress.num_new} of them new")
     stop_if_all_failed(out)
     click.echo(f"Next: stepgym export {out} --format sft   |   stepgym view {out} --out page.html")
-
-
-def _safe(count: int, out: str) -> str:
-    return f"{count} new episodes are kept in {out}; run the same command to continue."

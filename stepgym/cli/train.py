@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,13 @@ from stepgym.cli.lazy_group import LazyGroup
 from stepgym.cli.options import resumable, setting
 from stepgym.cli.progress import show_progress
 from stepgym.records.run_folder import read_config as read_run
-from stepgym.training.config import TrainConfig, has_setting, is_language_model, read_config
+from stepgym.training.config import (
+    TrainConfig,
+    has_setting,
+    is_language_model,
+    language_defaults,
+    read_config,
+)
 from stepgym.training.types import TrainerKind
 
 
@@ -92,6 +99,11 @@ _OPTIONS = (
         help="Language models: maximum steps of an episode.",
     ),
     click.option(
+        "--tool-tokens/--no-tool-tokens",
+        default=None,
+        help="Language models: make tool and step delimiters single tokens of the tokenizer.",
+    ),
+    click.option(
         "--lora",
         is_flag=False,
         flag_value=16,
@@ -129,6 +141,35 @@ def _add(kind: TrainerKind, summary: str) -> None:
     for option in _OPTIONS:
         option(run)
     run.params = [parameter for parameter in run.params if has_setting(kind, str(parameter.name))]
+    _show_defaults(kind, run)
+
+
+def _show_defaults(kind: TrainerKind, command: click.Command) -> None:
+    """Say in the help of each option what holds if neither it nor the TOML file gives a value."""
+    for_language = language_defaults(kind, 0)
+    defaults = {each.name: each.default for each in fields(TrainConfig)}
+    for option in command.params:
+        name = str(option.name)
+        if not isinstance(option, click.Option) or name not in defaults:
+            continue
+        if name in ("out", "runs"):
+            note = "required"
+        elif defaults[name] in ("", None, MISSING) or name in ("lora", "runs"):
+            continue
+        else:
+            note = f"default: {_word(option, defaults[name])}"
+            if name in for_language:
+                value = for_language[name]
+                note += f"; language models: {'its own' if value is None else value}"
+        option.help = f"{option.help}  [{note}]"
+
+
+def _word(option: click.Option, value: Any) -> str:
+    """Return a default as the option is written: the name of the flag for a flag."""
+    if isinstance(value, bool):
+        flags = option.opts if value else option.secondary_opts
+        return flags[0].removeprefix("--")
+    return str(value)
 
 
 for _kind, _summary in {

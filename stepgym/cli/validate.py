@@ -40,8 +40,8 @@ def command(
 ) -> None:
     """Validate the problems of ENV_ID and list those to leave out.
 
-    An environment of code problems leaves them out with `--env-option leave_out=REPORT`, REPORT being the output of
-    this command with --json.
+    Every command leaves them out with `--env-option leave_out=REPORT`, REPORT being the output of this command with
+    --json.
     """
     with user_errors():
         env = load_env(env_id, **dict(env_option))
@@ -57,15 +57,27 @@ def command(
 
 def _print(found: Validation) -> None:
     click.echo(f"problems               {found.problems}")
+    click.echo(f"rows left out          {len(found.rows_skipped)}")
     click.echo(f"reference correct      {found.reference_correct}")
     click.echo(f"reference undecided    {found.reference_undecided}")
     click.echo(f"empty answer correct   {found.empty_correct}")
     click.echo(f"constant answer correct {found.constant_correct}")
     click.echo(f"verdicts that differ   {found.unstable}")
     click.echo(f"time                   {found.seconds:.1f} s")
+    for use in sorted(found.uses, key=lambda use: use.share)[-1:]:
+        click.echo(
+            f"nearest to its limit   {use.id}: CPU {use.cpu_s:.2f} s of {use.limit_cpu_s or 'unlimited'}, "
+            f"memory {use.memory_mib:.0f} MiB of {use.limit_memory_mib or 'unlimited'}"
+        )
+    if found.near_limit:
+        click.echo(
+            f"over half of a limit   {len(found.near_limit)}: {', '.join(found.near_limit[:5])}"
+        )
     if found.missing_packages:
         click.echo(f"missing packages       {', '.join(found.missing_packages)}")
     for finding in found.findings[:SHOWN]:
         click.echo(f"leave out {finding.id}: {finding.fault}: {finding.reason[:160]}")
+    for reason in found.rows_skipped[:SHOWN]:
+        click.echo(f"row left out: {reason[:160]}")
     if len(found.findings) > SHOWN:
         click.echo(f"and {len(found.findings) - SHOWN} more findings; --json lists all")

@@ -96,8 +96,10 @@ def command(as_json: bool, out: Path, widths: str, **given: Any) -> None:
         write_page(out / "watch-run", out / "watch-run" / "page.html")
     if as_json:
         click.echo(json.dumps(result))
-    else:
-        _print(result, out)
+        return
+    if not result["shape"]["samples"]["count"]:
+        raise click.ClickException("; ".join(result["alarms"]))
+    _print(result, out)
 
 
 def _read_before(file: Path | None) -> Any:

@@ -1,7 +1,11 @@
-"""Agents of other packages play episodes, each through its own endpoint; skipped where a package is missing."""
+"""Agents of other packages play episodes, each through its own endpoint; skipped where a package is missing.
+
+`make test-interop` installs the packages and runs these tests.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,3 +97,38 @@ def test_openai_agents() -> None:
 
     records = play(agent, ScriptedPolicy(lambda state: ["cab"]))
     assert [len(record.calls) for record in records] == [1] * 4
+
+
+def test_mini_swe_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs shell commands of its own; their output is text that no policy wrote."""
+    monkeypatch.setenv("MSWEA_SILENT_STARTUP", "1")
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    default = pytest.importorskip("minisweagent.agents.default")
+    local = pytest.importorskip("minisweagent.environments.local")
+    models = pytest.importorskip("minisweagent.models.litellm_textbased_model")
+
+    def writes_commands(state: State) -> list[Step]:
+        done = "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT && cat word"
+        command = done if state.steps else "printf ca > word && printf b >> word && wc -c word"
+        return [Step(f"THOUGHT: go.\n```mswea_bash_command\n{command}\n```", num_tokens=9)]
+
+    def agent(episode: Episode) -> Any:
+        folder = tmp_path / str(episode.prompt.split()[-1])
+        folder.mkdir()
+        model = models.LitellmTextbasedModel(
+            model_name=f"openai/{episode.model}",
+            model_kwargs={"api_base": episode.endpoint, "api_key": "none"},
+            cost_tracking="ignore_errors",
+        )
+        runner = default.DefaultAgent(
+            model,
+            local.LocalEnvironment(cwd=str(folder)),
+            system_template="You run shell commands.",
+            instance_template="{{task}}",
+        )
+        return runner.run(episode.prompt)["submission"].strip()
+
+    for record in play(agent, ScriptedPolicy(writes_commands)):
+        assert len(record.calls) == 2
+        assert "3 word" in str(record.calls[1]["request"]["messages"][-1]), "foreign text is kept"
+        assert "3 word" not in str(record.nodes), "and no part of any step"

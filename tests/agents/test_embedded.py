@@ -126,6 +126,31 @@ def test_written_steps_go_on_where_they_stopped_whatever_the_batch(
         )
 
 
+@given(st.lists(sums, min_size=1, max_size=3))
+@settings(max_examples=20, deadline=None)
+def test_greedy_steps_have_the_log_probs_that_the_same_tokens_get_when_sampled(
+    publics: list[object],
+) -> None:
+    states = [State(f"play {public}", public=public) for public in publics]  # type: ignore[arg-type]
+    sampled = {
+        (state.public, step.token_ids): step.token_log_probs
+        for state, steps in zip(
+            states, EmbeddedPolicy(model=SUMS.model).propose(states, [40] * len(states))
+        )
+        for step in steps
+    }
+    cold = EmbeddedPolicy(model=SUMS.model, temperature=0)
+    seen = 0
+    for state, steps in zip(states, cold.propose(states, [200] * len(states))):
+        for step in steps:
+            assert step.token_ids is not None and step.token_log_probs is not None
+            assert math.fsum(step.token_log_probs) == pytest.approx(step.log_prob, abs=1e-6)  # type: ignore[arg-type]
+            if known := sampled.get((state.public, step.token_ids)):
+                assert step.token_log_probs == pytest.approx(known, abs=1e-5)
+                seen += 1
+    assert seen or not any(cold.propose(states, [1] * len(states)))
+
+
 def test_written_steps_follow_the_probabilities() -> None:
     public = ((1, 4), 2, 5)
     moves, log_probs = SUMS.log_probs(public)

@@ -16,6 +16,7 @@ import openai
 import pytest
 
 from stepgym.agents import Budget, solve
+from stepgym.agents.chat_backends import BackendError
 from stepgym.agents.endpoint import MAX_IN_FLIGHT
 from stepgym.agents.episode import Episode
 from stepgym.agents.policies.chat_policy import ChatPolicy
@@ -560,3 +561,70 @@ def test_an_agent_that_leaves_in_the_middle_of_a_servers_stream_is_recorded(
     (call,) = record.calls
     assert call["status"] == 200
     assert record.usage["visible_tokens"] >= 1, "what was generated is charged"
+
+
+def test_a_proxy_of_the_environment_is_used(
+    upstream: tuple[ChatPolicy, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The upstream stands in for the proxy: it answers whatever host a request names."""
+    policy, requests = upstream
+    monkeypatch.setenv(
+        "http_proxy", f"http://user:word@{urlsplit(str(policy.describe()['url'])).netloc}"
+    )
+    monkeypatch.delenv("no_proxy", raising=False)
+    far = ChatPolicy("http://server.invalid:9/v1#served", max_retries=0)
+    request = {"messages": [{"role": "user", "content": "go"}]}
+    assert far.complete_chat(request)["choices"][0]["token_ids"] == [1, 2]
+    monkeypatch.setenv("no_proxy", "server.invalid")
+    near = ChatPolicy("http://server.invalid:9/v1#served", max_retries=0)
+    with pytest.raises(BackendError, match=r"server\.invalid"):
+        near.complete_chat(request)
+    assert len(requests) == 1
+
+
+def test_a_server_that_closed_a_kept_connection_is_asked_over_a_new_one(
+    upstream: tuple[ChatPolicy, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy, requests = upstream
+    request = {"messages": [{"role": "user", "content": "go"}]}
+    policy.complete_chat(request)
+    (kept,) = policy._client.upstream._idle
+    assert kept.sock is not None
+    kept.sock.shutdown(2)
+    assert policy.complete_chat(request)["choices"]
+    with pytest.raises(BackendError) as raised:
+        policy.complete_chat({"messages": [{"role": "user", "content": "refuse"}]})
+    assert (raised.value.status, str(raised.value)) == (400, "context too long")
+    assert len(requests) == 3
+
+
+def test_a_thousand_requests_of_one_agent_are_all_answered_and_the_others_go_on() -> None:
+    """50 threads send them over connections of their own; the other agents play on meanwhile."""
+
+    def floods(episode: Episode) -> Any:
+        if episode.prompt != "word 0":
+            return chats(episode)
+        url, codes = urlsplit(episode.endpoint), list[int]()
+
+        def sends() -> None:
+            connection = http.client.HTTPConnection(url.hostname or "", url.port or 0, timeout=60)
+            for number in range(
+                20
+            ):  # the script has four steps for a request, so that no two are equal
+                body = json.dumps({**GOOD, "user": f"{threading.get_ident()} {number}"})
+                connection.request("POST", url.path + "/chat/completions", body)
+                response = connection.getresponse()
+                json.loads(response.read())
+                codes.append(response.status)
+            connection.close()
+
+        threads = [threading.Thread(target=sends) for _ in range(50)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return f"{len(codes)} {set(codes) <= {200, 429}} {len(episode.calls)}"
+
+    first, *others = run(floods, count=4, num_parallel=4)
+    assert first.answer == "1000 True 1000"
+    assert [record.verdict for record in others] == ["correct"] * 3

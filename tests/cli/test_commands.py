@@ -6,11 +6,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from stepgym.agents.registry import POLICIES, REWARD_MODELS, SEARCHES
 from stepgym.cli import COMMANDS, main
+from stepgym.plugins.registry import Registry
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -19,9 +22,67 @@ def test_every_command_explains_itself(name: str) -> None:
     assert result.exit_code == 0 and len(result.output.splitlines()) > 5, result.output
 
 
-def test_the_overview_lists_them_all() -> None:
-    output = CliRunner().invoke(main, ["--help"]).output
-    assert all(f"  {name} " in output for name in COMMANDS)
+def test_the_overview_lists_them_all_and_says_where_to_start() -> None:
+    for words in ([], ["--help"]):
+        output = CliRunner().invoke(main, words).output
+        assert all(f"  {name} " in output for name in COMMANDS)
+        assert "stepgym demo" in output
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_a_narrow_terminal(name: str) -> None:
+    lines = CliRunner().invoke(main, [name, "--help"], terminal_width=60).output.splitlines()
+    assert all(len(line) <= 60 for line in lines), max(lines, key=len)
+
+
+@pytest.mark.parametrize(
+    ("command", "registry"),
+    [("agents", SEARCHES), ("policies", POLICIES), ("reward-models", REWARD_MODELS)],
+)
+def test_listings_show_every_name_with_its_settings(command: str, registry: Registry) -> None:
+    listed = {each["name"]: each for each in _json(command, "--json")}
+    patterns = [prefix.pattern for prefix in registry.prefixes.values()]
+    assert set(listed) >= {*registry, *patterns}
+    assert all(
+        each["summary"] and "not available" not in each["summary"] for each in listed.values()
+    )
+    text = CliRunner().invoke(main, [command]).output
+    assert all(name in text for name in listed)
+
+
+def test_a_listing_shows_defaults_and_plug_ins_that_cannot_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distribution = tmp_path / "mine-1.0.dist-info"
+    distribution.mkdir()
+    (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (distribution / "entry_points.txt").write_text(
+        "[stepgym.searches]\nmine = mine_search:Mine\nbroken = mine_search:Nothing\n"
+    )
+    (tmp_path / "mine_search.py").write_text(
+        'class Mine:\n    """Search as I like it."""\n    def __init__(self, width: int, why="two words"): ...\n'
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    listed = {each["name"]: each for each in _json("agents", "--json")}
+    assert listed["mine"]["settings"] == {"width": "required", "why": '"two words"'}
+    assert (
+        listed["mine"]["package"] == "mine" and listed["mine"]["summary"] == "Search as I like it."
+    )
+    assert "has no 'Nothing'" in listed["broken"]["summary"]
+    assert listed["mcts"]["settings"]["simulations"] == "64"
+    monkeypatch.setenv("_STEPGYM_COMPLETE", "bash_complete")
+    for words, expected in (
+        ("stepgym solve --agent mi", "mine"),
+        ("stepgym solve --env Count", "Countdown-v0"),
+        ("stepgym eval --policy h", "hf:"),
+    ):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", "3")
+        assert f"plain,{expected}" in CliRunner().invoke(main, prog_name="stepgym").output
+
+
+def _json(*words: str) -> Any:
+    return json.loads(CliRunner().invoke(main, list(words)).stdout)
 
 
 def test_the_command_line_starts_without_the_heavy_libraries() -> None:
@@ -55,14 +116,14 @@ def test_a_wrong_environment_is_the_users_mistake_and_options_reach_it() -> None
     assert run(main, ["envs", "ModularSums-v0", "--env-option", "modulo=7"]).exit_code == 2
 
 
-def test_eval_says_why_problems_failed() -> None:
-    words = ["eval", "--env", "ModularSums-v0", "--policy", "embedded", "--episodes", "2"]
-    shown = CliRunner().invoke(main, words)
-    assert (
-        "2 failed" in shown.output and "the embedded model only plays Countdown" in shown.output
-    ), shown.output
-    result = json.loads(CliRunner().invoke(main, [*words, "--json"]).stdout)
-    assert "smollm2, hf:NAME_OR_FOLDER" in result["first_failure"]
+def test_eval_says_why_problems_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    words = ["eval", "--env", "Countdown-v0", "--policy", "odd_policies:Raises", "--episodes", "2"]
+    shown = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "text")])
+    assert shown.exit_code == 1, shown.output
+    assert "2 failed" in shown.output and "the model fell over" in shown.output
+    again = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "json"), "--json"])
+    assert "the model fell over" in json.loads(again.stdout)["first_failure"]
 
 
 def test_python_m_stepgym_is_the_same() -> None:

@@ -107,3 +107,71 @@ def test_two_evaluations_are_compared(tmp_path: Path) -> None:
         assert done.exit_code == 0, done.output
     found = run("compare", str(tmp_path / "one"), str(tmp_path / "two"), "--json")
     assert json.loads(found.stdout)["difference"] >= 0
+
+
+def test_several_environments_give_a_table_and_a_run_folder_each(tmp_path: Path) -> None:
+    out = tmp_path / "suite"
+    words = ["eval", *COUNTDOWN[4:], "--env", "Countdown-v0", "--env", "stepgym/ModularSums-v0"]
+    done = run(*words, "--env", "Countdown-v0", "--out", str(out))
+    assert done.exit_code == 0, done.output
+    assert sorted(folder.name for folder in out.iterdir()) == ["Countdown-v0", "ModularSums-v0"]
+    [mean] = [line for line in done.output.splitlines() if line.startswith("mean ")]
+    shown = json.loads(run(*words, "--out", str(out), "--json").stdout)["environments"]
+    shares = [each["mean"]["value"] for each in shown.values()]
+    assert list(shown) == ["stepgym/Countdown-v0", "stepgym/ModularSums-v0"]
+    assert f"{sum(shares) / 2:.1%}" in mean
+    refused = run(*words, "--curve", str(tmp_path / "curve"))
+    assert refused.exit_code == 2 and "one environment" in refused.output
+
+
+def test_a_mixture_gives_a_table_of_its_members(tmp_path: Path) -> None:
+    members = 'members={"Countdown-v0": 1, "ModularSums-v0": 1}'
+    words = ["eval", "--env", "Mixture-v0", "--env-option", members, *COUNTDOWN[4:]]
+    found = json.loads(run(*words, "--out", str(tmp_path / "run"), "--json").stdout)
+    counts = {name: each["num_problems"] for name, each in found["members"].items()}
+    assert set(counts) == {"stepgym/Countdown-v0", "stepgym/ModularSums-v0"}
+    assert sum(counts.values()) == found["num_problems"] == 6
+
+
+def test_a_policy_that_cannot_play_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    for command in ("eval", "selfplay"):
+        refused = run(command, "--env", "Math-v0", "--out", str(out))
+        assert refused.exit_code == 2 and not out.exists(), refused.output
+        assert "only plays Countdown" in refused.output and "smollm2" in refused.output
+
+
+def test_a_relative_file_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"question": "Compute 1 + 1.", "answer": "2"}\n')
+    (tmp_path / "constant.py").write_text(
+        "from stepgym.envs.types import Step\n"
+        "class Two:\n"
+        "    def propose(self, states, counts):\n"
+        "        return [[Step('<answer>2</answer>')] * count for count in counts]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    words = ["eval", "--policy", "constant:Two", "--episodes", "5"]
+    alone = run(*words, "--env", "Math-v0", "--env-option", "file=mine.jsonl", "--out", "alone")
+    mixed = 'members={"Math-v0": {"file": "mine.jsonl"}}'
+    mixture = run(*words, "--env", "Mixture-v0", "--env-option", mixed, "--out", "mixed")
+    assert alone.exit_code == mixture.exit_code == 0, alone.output + mixture.output
+    assert "1 problems" in alone.output  # more episodes than problems mean all of them
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for name in ("alone", "mixed"):
+        again = run("verify", str(tmp_path / name))
+        assert again.exit_code == 0 and "0 verdicts changed" in again.output, again.output
+
+
+def test_a_watch_that_measured_nothing_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    words = ["watch", "--env", "Countdown-v0", "--policy", "odd_policies:Raises"]
+    watched = run(*words, "--episodes", "2", "--widths", "1,2", "--out", str(tmp_path))
+    assert watched.exit_code == 1 and "nothing was measured" in watched.output, watched.output
+    found = json.loads((tmp_path / "watch.json").read_text())
+    assert found["failed"] == 2 and len(found["alarms"]) >= 1

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from stepgym.agents.types import RunStopped
 from stepgym.cli import main
 from stepgym.envs.registry import load_env
 from stepgym.records.run_folder import read_config
@@ -466,12 +467,52 @@ def test_an_environment_that_is_an_object_keeps_its_options(tmp_path: Path) -> N
 
 
 def test_a_key_stays_out_of_the_run_folder(tmp_path: Path) -> None:
-    selfplay(
-        "Countdown-v0",
-        policy="chat:http://me:hush@127.0.0.1:1/v1?key=hush#tiny",
-        episodes=1,
-        out=tmp_path / "run",
-        policy_settings={"api_key": "hush", "max_retries": 0, "timeout_s": 2.0},
-    )
-    assert (tmp_path / "run/episodes.jsonl").stat().st_size > 0
+    with pytest.raises(RunStopped) as caught:
+        selfplay(
+            "Countdown-v0",
+            policy="chat:http://me:hush@127.0.0.1:1/v1?key=hush#tiny",
+            episodes=1,
+            out=tmp_path / "run",
+            policy_settings={"api_key": "hush", "max_retries": 0, "timeout_s": 2.0},
+        )
+    assert "hush" not in str(caught.value) and (tmp_path / "run/run.json").exists()
     assert not any("hush" in file.read_text() for file in (tmp_path / "run").iterdir())
+
+
+def test_a_full_disk_ends_with_a_message_and_loses_no_finished_episode(tmp_path: Path) -> None:
+    script = Path(sys.executable).with_name("stepgym")
+    words = (
+        f"{script} selfplay --env Countdown-v0 --policy random --episodes 60 --out {tmp_path}/run"
+    )
+    full = subprocess.run(
+        ["bash", "-c", f"ulimit -f 16; {words}"], capture_output=True, text=True, timeout=120
+    )
+    assert full.returncode == 1 and "make room" in full.stderr, full.stderr
+    assert "Traceback" not in full.stderr
+    again = subprocess.run(words.split(), capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0, again.stderr
+    assert 0 < int(again.stderr.rpartition("new ")[2].split(",")[0]) < 60
+    records = list(read_episodes(tmp_path / "run"))
+    assert sorted(record.index for record in records) == list(range(60))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "selfplay --env Countdown-v0 --policy random --out {}/run",
+        "eval --env Countdown-v0 --policy random --out {}/run",
+        "eval --env Countdown-v0 --curve {}/curve",
+        "watch --env Countdown-v0 --out {}/watch",
+        "train grpo --out {}/model",
+        "view run --out {}/page.html",
+        "loop {}/loop.toml --init-config",
+    ],
+)
+def test_a_path_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, words: str
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    refused = CliRunner().invoke(main, words.format(file).split())
+    assert refused.exit_code == 2 and str(file) in refused.output, refused.output
+    assert file.read_bytes() == b""

@@ -14,42 +14,15 @@ from hypothesis import strategies as st
 from stepgym.agents.policies.layout import Layout
 from stepgym.agents.types import EpisodeRecord, NodeRecord
 from stepgym.envs.types import State, Step
-from stepgym.records.exports import export, family
+from stepgym.records.exports import export
+from stepgym.records.formats import FORMATS, format_in
 from stepgym.records.rows.options import RowOptions
 from stepgym.records.rows.tokens import IGNORED
 from stepgym.records.run_folder import RunFolder
 from stepgym.records.types import Advantage, ExportFormat, RecordError, RunConfig, TextLayout
 
-#              0 root
-#        1 "2 * 3"          4 "2 + 3"
-#     2 ok      3 wrong        5 wrong        6 undecided (below 4)
-TREE = EpisodeRecord(
-    env_id="stepgym/Countdown-v0",
-    problem_id="p0",
-    level=1,
-    seed=0,
-    index=0,
-    prompt="Make 10.",
-    reference="10",
-    nodes=(
-        NodeRecord(parent=-1),
-        NodeRecord(parent=0, text="<think>try 6</think>2 * 3", reply="left: 4 6", value=0.5),
-        NodeRecord(
-            parent=1, text="6 + 4", status="ended", answer="10", verdict="correct", value=1.0
-        ),
-        NodeRecord(parent=1, text="6 * 4", status="ended", answer="24", verdict="incorrect"),
-        NodeRecord(parent=0, text="2 + 3", value=0.2, step_verdict="incorrect"),
-        NodeRecord(parent=4, text="5 + 4", status="ended", answer="9", verdict="incorrect"),
-        NodeRecord(parent=4, text="5 ? 4", status="ended", answer="?", verdict="undecided"),
-    ),
-    path=(0, 1, 2),
-    answer="10",
-    verdict="correct",
-    score=1.0,
-)
-TREE = replace(
-    TREE, nodes=tuple(replace(node, end="answered") if node.answer else node for node in TREE.nodes)
-)
+from .trees import TREE
+
 CONFIG = RunConfig(env_id="stepgym/Countdown-v0", agent="mcts", policy="scripted")
 TEXT_LAYOUTS = [TextLayout.CHAT, TextLayout.PLAIN]
 
@@ -58,7 +31,7 @@ def rows_of(
     kind: ExportFormat, record: EpisodeRecord = TREE, **options: Any
 ) -> list[dict[str, Any]]:
     chosen = RowOptions(**options)
-    return list(family(kind, chosen.layout).rows(record, chosen))
+    return list(format_in(kind, chosen.layout).rows(record, chosen))
 
 
 def words(completion: Any) -> str:
@@ -107,7 +80,7 @@ def test_token_rows_learn_own_tokens_alone(chat_tokenizer: Any) -> None:
 def test_token_rows_without_tokens_name_the_way_out() -> None:
     with pytest.raises(RecordError, match=r"holds no tokens; name the model .* --model hf:NAME"):
         rows_of(ExportFormat.SFT, layout=TextLayout.TOKENS)
-    with pytest.raises(ValueError, match="preferences are text"):
+    with pytest.raises(ValueError, match="no layout tokens; choose chat or plain"):
         rows_of(ExportFormat.PREFERENCE, layout=TextLayout.TOKENS)
 
 
@@ -249,9 +222,9 @@ def model(tmp_path_factory: pytest.TempPathFactory, chat_tokenizer: Any) -> str:
 
 EVERY = [
     (kind, layout)
-    for kind in ExportFormat
-    for layout in (TextLayout if kind is ExportFormat.SFT else TEXT_LAYOUTS)
-    if layout is TextLayout.CHAT or kind in (ExportFormat.SFT, ExportFormat.PREFERENCE)
+    for kind, made in FORMATS.items()
+    for layout in made.layouts
+    if made.columns is not None
 ]
 
 
@@ -269,7 +242,7 @@ def test_datasets_reads_every_format(
         loader, data_files=str(out), split="train", cache_dir=str(tmp_path / "cache")
     )
     assert len(loaded) == count > 0
-    assert set(loaded.column_names) == set(family(kind, layout).columns)
+    assert set(loaded.column_names) == set(FORMATS[kind].columns_in(layout) or loaded.column_names)
 
 
 @pytest.mark.parametrize(("kind", "layout"), EVERY)

@@ -22,6 +22,7 @@ from stepgym.records.run_folder import RunFolder
 from stepgym.records.types import ExportFormat, RunConfig, TextLayout
 
 from .test_tokens import make_env, make_policy
+from .trees import AGENT
 
 trl = pytest.importorskip("trl", reason="pip install 'stepgym[train]'")
 
@@ -199,3 +200,82 @@ def test_preferences_go_into_dpo(language_model: LanguageModel, tmp_path: Path) 
         for batch in trainer.get_train_dataloader():
             ids = batch["input_ids"][batch["completion_mask"] == 1].tolist()
             assert "noted" not in language_model.tokenizer.decode(ids)
+
+
+def settings_for(out: Path) -> dict[str, Any]:
+    return {
+        "output_dir": str(out),
+        "use_cpu": True,
+        "bf16": False,
+        "report_to": "none",
+        "max_steps": 1,
+        "per_device_train_batch_size": 4,
+        "save_strategy": "no",
+        "disable_tqdm": True,
+    }
+
+
+def test_an_agents_tool_results_and_examples_are_not_learned(
+    language_model: LanguageModel, tmp_path: Path
+) -> None:
+    run = run_of([AGENT], tmp_path / "run")
+    out = tmp_path / "rows.jsonl"
+    assert export([run], out) == 2
+    with pytest.raises(ValueError, match=r"write a \.jsonl file"):
+        export([run], tmp_path / "rows.parquet")
+    import datasets
+
+    rows = datasets.load_dataset(
+        "json", data_files=str(out), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    model = LanguageModel(copy.deepcopy(language_model.model), language_model.tokenizer)
+    trainer = sft_trainer(model, rows.select_columns(["prompt", "completion"]), tmp_path)
+    decode = language_model.tokenizer.decode
+    read = [decode(ids) for ids, _ in batches(trainer)]
+    learned = {decode([x for x in labels if x != IGNORED]) for _, labels in batches(trainer)}
+    assert learned == {"<think>six and four</think><|im_end|>\n", "It is 10.<|im_end|>\n"}
+    assert all("EXAMPLE" in text for text in read) and any("FOREIGN" in text for text in read)
+    trainer.train()
+
+
+def test_labelled_turns_go_into_kto(language_model: LanguageModel, tmp_path: Path) -> None:
+    rows = dataset(
+        run_of(play(make_policy(language_model)), tmp_path / "run"), kind=ExportFormat.KTO
+    )
+    assert set(rows["label"]) == {True, False}
+    trainer = trl.KTOTrainer(
+        model=copy.deepcopy(language_model.model),
+        ref_model=copy.deepcopy(language_model.model),
+        args=trl.KTOConfig(**settings_for(tmp_path)),
+        train_dataset=rows.select_columns(["prompt", "completion", "label"]),
+        processing_class=language_model.tokenizer,
+    )
+    written = {row["completion"][0]["content"] for row in rows}
+    seen = 0
+    for batch in trainer.get_train_dataloader():
+        for ids, mask in zip(batch["input_ids"], batch["completion_mask"]):
+            text = language_model.tokenizer.decode(ids[mask == 1].tolist())
+            assert text.removesuffix("\n").removesuffix("<|im_end|>") in written
+            assert "noted" not in text
+            seen += 1
+    assert seen == len(rows)
+    trainer.train()
+
+
+def test_preferences_go_into_a_reward_model(language_model: LanguageModel, tmp_path: Path) -> None:
+    from transformers import LlamaForSequenceClassification
+
+    rows = dataset(
+        run_of(play(make_policy(language_model)), tmp_path / "run"), kind=ExportFormat.PREFERENCE
+    )
+    config = copy.deepcopy(language_model.model.config)
+    config.num_labels, config.pad_token_id = 1, language_model.tokenizer.pad_token_id
+    trainer = trl.RewardTrainer(
+        model=LlamaForSequenceClassification(config),
+        args=trl.RewardConfig(**settings_for(tmp_path)),
+        train_dataset=rows.select_columns(["prompt", "chosen", "rejected"]),
+        processing_class=language_model.tokenizer,
+    )
+    assert len(trainer.train_dataset) == len(rows)
+    trainer.train()
+    assert trainer.state.global_step == 1

@@ -11,6 +11,9 @@ from stepgym.sandbox import Limits, Outcome, Program, Sandbox, open_sandbox
 BACKENDS = [pytest.param("docker", marks=pytest.mark.docker), "local"]
 
 OUTPUTS = {
+    "without input, after the end of the input": (
+        "import sys\nassert sys.stdin.read() == ''\ntry:\n    input()\nexcept EOFError:\n    print(7)"
+    ),
     "printed by an exit handler": "import atexit; atexit.register(print, 7)",
     "written to the first standard output by an exit handler": (
         "import sys, io, atexit\nb = io.StringIO()\nsys.stdout = b\n"

@@ -36,19 +36,36 @@ def prepare(remote, source, names, declared):
 
 
 def execute(remote, source, names, declared):
-    """Run the tests' module; a failure that is not the candidate's makes the tests unusable."""
+    """Run the tests' module; return the row of a failure that is the candidate's, `None` if there is none.
+
+    Any other failure makes the tests unusable.
+    """
     code = prepare(remote, source, names, declared)
     try:
         exec(code, names)
     except Exception as error:  # whatever a task's tests raise while they load is the task's fault
-        why = fault_of_tests(remote, error, declared) or f"the tests do not load: {describe(error)}"
-        raise UnusableTestsError(why) from None
+        why = fault_of_tests(remote, error, declared)
+        if not why and is_the_candidates(remote, error, declared):
+            return ["module", "failed", describe(error)]
+        raise UnusableTestsError(why or f"the tests do not load: {describe(error)}") from None
+    return None
+
+
+def is_the_candidates(remote, error, declared):
+    """Whether tests did not load because of the candidate: it raised, answered wrongly, or lacks what they import."""
+    if getattr(error, "_raised_by_candidate", False) or type(error) is AssertionError:
+        return True
+    if isinstance(error, (ImportError, AttributeError)):
+        return getattr(remote, "lacking", None) is not None
+    return isinstance(error, NameError) and declared.takes(error.name)
 
 
 def run_check(remote, declared, *, source):
     """HumanEval's style: the tests define `check(candidate)`."""
     names = {}
-    execute(remote, source, names, declared)
+    failed = execute(remote, source, names, declared)
+    if failed is not None:
+        return [failed]
     check = names.get("check")
     if not callable(check):
         raise UnusableTestsError("the tests define no function check(candidate)")

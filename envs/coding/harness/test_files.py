@@ -32,24 +32,34 @@ PROTOCOL_NAMES = (
 
 
 class CandidateModule(types.ModuleType):
-    """What `import solution` gives the tests: every name is asked of the candidate."""
+    """What `import solution` gives the tests: every name is asked of the candidate.
 
-    def __init__(self, name, remote, exported):
+    `prefix` stands before the names of a module that lies in the candidate's folder.
+    """
+
+    def __init__(self, name, remote, prefix=""):
         super().__init__(name)
         self.__dict__["_remote"] = remote
-        self.__dict__["__all__"] = exported
+        self.__dict__["_prefix"] = prefix
         self.__dict__["__path__"] = []
 
     def __getattr__(self, name):
         if name.startswith("__") and name.endswith("__"):
             raise AttributeError(name)
-        return self._remote.get(name)
+        inner = sys.modules.get(f"{self.__name__}.{name}")
+        if self._prefix and isinstance(inner, CandidateModule):
+            return inner
+        try:
+            return self._remote.get(self._prefix + name)
+        except AttributeError:
+            self._remote.lacking = name
+            raise
 
     def __setattr__(self, name, value):
-        self._remote.ask("setattr", 0, (name, value))
+        self._remote.ask("setattr", 0, (self._prefix + name, value))
 
     def __delattr__(self, name):
-        self._remote.ask("delattr", 0, (name,))
+        self._remote.ask("delattr", 0, (self._prefix + name,))
 
 
 class TestFile:
@@ -85,8 +95,8 @@ def solution_modules(tree, declared, remote):
     return {name for name in found if name.partition(".")[0] in own or name in own}
 
 
-def star_names(remote, tree, declared):
-    """Return what a star import may bring: names the tests read, no built-in and nothing that steers a test run."""
+def star_names(module, tree, declared):
+    """Return what a star import of a candidate's module may bring: names the tests read, no built-in and nothing that steers a test run."""
     read, bound = set(), set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
@@ -101,31 +111,46 @@ def star_names(remote, tree, declared):
         known = hasattr(builtins, name) or name in sys.stdlib_module_names
         if not declared.takes(name) and (known or steering):
             continue
-        try:
-            remote.get(name)
-        except AttributeError:
-            continue
-        wanted.append(name)
+        if hasattr(module, name):
+            wanted.append(name)
     return wanted
 
 
-def load_tests_module(test_file, source, support, saved):
-    """Execute a test file as a module of its own; `saved` receives what it displaced in `sys.modules`."""
+def folder_parts(modules, imported):
+    """Return the candidate's modules that share their first part with an imported one, and the packages they lie in."""
+    tops = {name.partition(".")[0] for name in imported}
+    found = set()
+    for name in modules:
+        parts = name.split(".")
+        if parts[0] in tops:
+            found.update(".".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+    return found | imported
+
+
+def load_tests_module(test_file, source, support, folder, saved):
+    """Execute a test file as a module of its own; `saved` receives what it displaced in `sys.modules`.
+
+    Returns the row of a failure that is the candidate's, `None` if there is none.
+    """
     remote, declared = test_file.remote, test_file.declared
     compile_tests(remote, source)
     tree = parsed(source)
     modules = solution_modules(tree, declared, remote)
-    uses_star = any(
-        isinstance(node, ast.ImportFrom) and node.names[0].name == "*" and (node.module in modules)
-        for node in ast.walk(tree)
-    )
-    exported = star_names(remote, tree, declared) if uses_star else []
     module = types.ModuleType("tests")
     added = {"pytest": make_pytest(), "tests": module}
-    for name in modules:
+    for name in folder_parts(declared.modules, modules) if folder else modules:
         for depth in range(1, name.count(".") + 2):
             part = ".".join(name.split(".")[:depth])
-            added[part] = CandidateModule(part, remote, exported)
+            added[part] = CandidateModule(part, remote, f"{part}:" if folder else "")
+    for name in support:
+        added[name] = types.ModuleType(name)
+    saved.update({name: sys.modules.get(name) for name in added})
+    sys.modules.update(added)
+    for node in ast.walk(tree):
+        star = isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
+        if star and node.module in modules:
+            starred = added[node.module]
+            starred.__dict__["__all__"] = star_names(starred, tree, declared)
     for name in support:
         added[name] = types.ModuleType(name)
     saved.update({name: sys.modules.get(name) for name in added})
@@ -138,19 +163,21 @@ def load_tests_module(test_file, source, support, saved):
             module.__dict__[declared.entry_point] = remote.get(declared.entry_point)
         except AttributeError:
             pass
-    execute(remote, source, module.__dict__, declared)
+    return execute(remote, source, module.__dict__, declared)
 
 
-def run_files(remote, declared, *, source, support=None):
+def run_files(remote, declared, *, source, support=None, folder=False):
     """Run unittest and pytest files: one row per test method, test function and parameter set.
 
-    `support` maps names of modules of the tests to their source.
+    `support` maps names of modules of the tests to their source. With `folder`, the candidate's modules lie in a folder.
     """
     remote.load()
     saved = {}
     test_file = TestFile(remote, declared)
     try:
-        load_tests_module(test_file, source, support or {}, saved)
+        failed = load_tests_module(test_file, source, support or {}, folder, saved)
+        if failed is not None:
+            return [failed]
         rows = []
         call_hook(test_file.names, "setUpModule", "setup_module")
         for name, thing in list(test_file.names.items()):

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from stepgym.agents.description import describe
+from stepgym.agents.policies import chat_client
 from stepgym.agents.policies.chat_client import Choice, Completion
-from stepgym.agents.policies.chat_policy import ChatPolicy, _shares
+from stepgym.agents.policies.chat_policy import ChatPolicy
+from stepgym.agents.policies.chat_steps import token_shares
 from stepgym.agents.policies.continuation import PartialStep
 from stepgym.agents.registry import load_policy
-from stepgym.agents.types import PolicyError
+from stepgym.agents.types import PolicyError, RunStopped
 from stepgym.envs.types import State, Step
 
 Reply = tuple[int, bytes, dict[str, str]]
@@ -225,7 +227,7 @@ def test_failure_is_tried_again_then_recorded_for_its_state_alone(
     again = {"again": 0}
 
     def script(request: dict[str, Any], n: int) -> Reply | str:
-        if by_prompt(request) == "good":
+        if by_prompt(request) in ("good", "1"):  # a server in trouble is asked for one token
             return completion("fine")
         if by_prompt(request) == "once" and again["again"]:
             return completion("second time")
@@ -240,14 +242,43 @@ def test_failure_is_tried_again_then_recorded_for_its_state_alone(
     assert says in caught.value.failures[2]
     assert caught.value.steps == [[Step("fine")], [Step("second time")], []]
     assert sum(by_prompt(request) == "never" for request in server.requests) == 3
+    assert policy.num_retries == 1 + 2
 
 
-def test_refusal_is_not_tried_again(server: Server) -> None:
-    server.script = lambda request, n: fault(401, "bad key")
-    with pytest.raises(PolicyError, match="refused: status 401") as caught:
+@pytest.mark.parametrize(
+    ("reply", "says"), [row[1:] for row in FAILING], ids=[row[0] for row in FAILING]
+)
+def test_a_server_that_answers_nothing_stops_the_run(
+    server: Server, reply: Reply | str, says: str
+) -> None:
+    server.script = lambda request, n: (
+        (reply[0], reply[1], dict(reply[2])) if isinstance(reply, tuple) else reply
+    )
+    policy = policy_for(server, timeout_s=0.1 if reply == "hang" else 5.0, max_retries=1)
+    with pytest.raises(RunStopped, match="answers no other request either") as caught:
+        policy.propose([State("a"), State("b")], [1, 1])
+    assert says.replace("0.3", "0.1") in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404])
+def test_a_refused_key_or_model_stops_the_run_at_once(server: Server, status: int) -> None:
+    server.script = lambda request, n: fault(status, "bad key")
+    with pytest.raises(RunStopped, match=rf"status {status}: .*bad key \(.*\)"):
         policy_for(server).propose([State("a")], [3])
-    assert caught.value.steps == [[]]
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "after", ["0.15", "Thu, 26 Nov 2099 08:00:00 GMT"], ids=["seconds", "date"]
+)
+def test_the_server_says_how_long_to_wait(
+    server: Server, after: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_client, "MAX_RETRY_AFTER_S", 0.2)
+    server.script = lambda request, n: fault(429, retry_after=after) if n == 0 else completion("x")
+    started = time.monotonic()
+    assert policy_for(server).propose([State("a")], [1]) == [[Step("x")]]
+    assert time.monotonic() - started >= 0.15
 
 
 @pytest.mark.parametrize(
@@ -260,7 +291,8 @@ def test_server_that_refuses_optional_fields_is_asked_without(
         fault(400, "unknown field") if unknown & set(request) else completion(f"step {n}")
     )
     policy = policy_for(server)
-    (steps,) = policy.propose([State("a")], [3])
+    with pytest.warns(UserWarning, match="refuses .*leave it out from now on"):
+        (steps,) = policy.propose([State("a")], [3])
     assert len({step.text for step in steps}) == 3
     before = len(server.requests)
     policy.propose([State("b")], [1])
@@ -280,11 +312,32 @@ def test_prompt_the_server_refuses_teaches_nothing(server: Server) -> None:
 
 def test_several_choices_and_a_server_that_gives_fewer(server: Server) -> None:
     server.script = lambda request, n: completion(
-        *(f"{n}.{i}" for i in range(min(2, request["n"])))
+        *(f"{request['seed']}.{i}" for i in range(min(2, request.get("n", 1))))
     )
-    (steps,) = policy_for(server).propose([State("a")], [5])
-    assert [step.text for step in steps] == ["0.0", "0.1", "1.0", "1.1", "2.0"]
-    assert len({request["seed"] for request in server.requests}) == 3, "each request draws anew"
+    policy = policy_for(server)
+    (steps,) = policy.propose([State("a")], [5])
+    seeds = list(dict.fromkeys(step.text.partition(".")[0] for step in steps))
+    assert [step.text for step in steps] == [
+        f"{seed}.{i}" for seed, count in zip(seeds, (2, 2, 1)) for i in range(count)
+    ]
+    assert len(seeds) == 3, "each request draws anew"
+    assert policy.propose([State("a")], [5]) == [steps], "what was learned changes no child"
+
+
+def test_children_are_asked_for_in_parallel_if_a_server_gives_one_at_a_time(server: Server) -> None:
+    together = threading.Barrier(7)  # the first request finds out, the others go together
+
+    def script(request: dict[str, Any], n: int) -> Reply:
+        if n:
+            together.wait(10)
+        return completion(f"step {request['seed']}")
+
+    server.script = script
+    policy = policy_for(server, concurrency=8)
+    (steps,) = policy.propose([State("a")], [8])
+    assert len({step.text for step in steps}) == 8
+    together = threading.Barrier(8)
+    assert policy.propose([State("a")], [8]) == [steps]
 
 
 def test_empty_completions_are_a_recorded_failure(server: Server) -> None:
@@ -324,7 +377,7 @@ def test_answer_opened_before_the_stop_word_is_closed(server: Server) -> None:
 def test_likeliest_step_is_asked_for_coldly(server: Server) -> None:
     policy_for(server).propose([State("a", draw=None)], [4])
     assert server.requests[0]["temperature"] == 0
-    assert server.requests[0]["n"] == 1
+    assert "n" not in server.requests[0]
 
 
 def test_options_are_laid_over_the_request(server: Server) -> None:
@@ -355,20 +408,19 @@ def test_name_that_is_no_endpoint_says_what_one_is(name: str) -> None:
 def test_a_key_in_the_address_stays_out_of_records_and_messages() -> None:
     policy = ChatPolicy("http://me:hush@127.0.0.1:1/v1?key=hush#tiny", max_retries=0, timeout_s=2.0)
     assert policy.describe()["url"].startswith("http://127.0.0.1:1/v1")
-    with pytest.raises(PolicyError) as caught:
+    with pytest.raises(RunStopped) as caught:
         policy.propose([State("1+1?")], [1])
     told = [
         describe(policy),
         describe("chat:http://me:hush@host/v1?key=hush#tiny"),
         describe({"api_key": "hush"}),
     ]
-    assert "hush" not in f"{told} {caught.value} {caught.value.failures}"
+    assert "hush" not in f"{told} {caught.value}"
     assert told[1] == "chat:http://host/v1#tiny", "what is no secret stays"
 
 
 def test_half_a_character_is_counted_like_any_other() -> None:
-    choice = Choice("\ud800", "", None, None, "stop")
-    assert _shares(Completion([choice], None, None, 0), ["\ud800"]) == [1]
+    assert token_shares(Completion([Choice("\ud800", "", "stop")], None, None, 0)) == [1]
 
 
 def prefilled(request: dict[str, Any]) -> str:
@@ -429,3 +481,165 @@ def test_what_asks_for_steps_cannot_be_forced(server: Server) -> None:
         load_policy(f"budget_forcing:chat:{server.url}#tiny", continuation="ask")
     with pytest.raises(ValueError, match="continuation='prefill'"):
         policy_for(server).continue_steps([PartialStep(State("p"), ("<think>",))])
+
+
+def with_choice(reply: Reply, **fields: Any) -> Reply:
+    """The reply with further fields in its first choice."""
+    status, body, headers = reply
+    data = json.loads(body)
+    data["choices"][0] |= fields
+    return status, json.dumps(data).encode(), headers
+
+
+MESSAGES = [
+    ({"reasoning_content": "hm"}, "so"),
+    ({"reasoning": "hm"}, "so"),
+    ({"reasoning_details": [{"type": "reasoning.text", "text": "h"}, {"text": "m"}, 7]}, "so"),
+    ({"reasoning_details": [{"type": "reasoning.summary", "summary": "hm"}]}, "so"),
+    ({}, "<think>hm</think>so"),
+    ({}, "hm</think>so"),
+]
+
+
+@pytest.mark.parametrize(("message", "text"), MESSAGES)
+def test_reasoning_is_read_and_counted_under_any_name(
+    server: Server, message: dict[str, Any], text: str
+) -> None:
+    server.script = lambda request, n: completion(
+        text, usage={"prompt_tokens": 3, "completion_tokens": 10}, **message
+    )
+    ((step,),) = policy_for(server).propose([State("a")], [1])
+    assert step.text == "<think>hm</think>so"
+    assert step.num_tokens == 10 and 0 < step.num_reasoning_tokens < 10
+
+
+def test_a_thought_that_a_delimiter_cut_is_asked_for_without(server: Server) -> None:
+    def script(request: dict[str, Any], n: int) -> Reply:
+        usage = {"prompt_tokens": 2, "completion_tokens": 5}
+        if "\n\n" in request["stop"]:
+            return completion("", usage=usage, reasoning="first")
+        return completion("one\n\ntwo", usage=usage, reasoning="first\n\nsecond")
+
+    server.script = script
+    policy = policy_for(server)
+    ((step,),) = policy.propose([State("a")], [1])
+    assert step.text == "<think>first\n\nsecond</think>one", "and the text is cut here"
+    assert (step.num_prompt_tokens, step.num_tokens) == (4, 10), "both requests are charged"
+    policy.propose([State("b")], [1])
+    assert len(server.requests) == 3, "what cuts a thought is remembered"
+
+
+def tokens(*texts: str) -> dict[str, Any]:
+    return {
+        "logprobs": {"content": [{"token": text, "logprob": -0.5} for text in texts]},
+        "token_ids": list(range(len(texts))),
+    }
+
+
+def test_text_beyond_a_delimiter_is_cut_with_its_tokens(server: Server) -> None:
+    def script(request: dict[str, Any], n: int) -> Reply:
+        status, body, headers = with_choice(
+            completion("one\n\ntwo"), **tokens("one", "\n", "\n", "two", "<eos>")
+        )
+        return status, json.dumps(json.loads(body) | {"prompt_token_ids": [9]}).encode(), headers
+
+    server.script = script
+    ((step,),) = policy_for(server).propose([State("a")], [1])
+    assert (step.text, step.final, step.num_tokens) == ("one", False, 5)
+    assert (step.token_ids, step.log_prob) == ((0, 1, 2), -1.5)
+
+
+ENDS: list[tuple[dict[str, Any], bool]] = [
+    ({"stop_reason": None, **tokens("x", "<eos>")}, True),
+    ({"stop_reason": None, **tokens("x", "\n\n")}, False),  # a server that never gives the reason
+    ({"stop_reason": "\n\n"}, False),
+    ({"matched_stop": 2}, True),
+    ({"matched_stop": "\n\n"}, False),
+    ({"finish_reason": "eos"}, True),
+    ({"finish_reason": "length", "stop_reason": None}, False),
+    ({}, False),
+]
+
+
+@pytest.mark.parametrize(("fields", "ended"), ENDS)
+def test_the_end_is_seen_if_the_server_tells_it(
+    server: Server, fields: dict[str, Any], ended: bool
+) -> None:
+    server.script = lambda request, n: with_choice(completion("x"), **fields)
+    ((step,),) = policy_for(server).propose([State("a")], [1])
+    assert step.final is ended
+
+
+def test_a_model_may_end_without_another_word(server: Server) -> None:
+    server.script = lambda request, n: with_choice(completion(""), stop_reason=None)
+    ((step,),) = policy_for(server).propose([State("a", (Step("one"),))], [1])
+    assert (step.text, step.final) == ("", True)
+
+
+def test_a_server_that_takes_no_stop_words_ends_at_its_end(server: Server) -> None:
+    server.script = lambda request, n: (
+        fault(400, "'stop' is not supported") if "stop" in request else completion("a\n\nb")
+    )
+    policy = policy_for(server)
+    with pytest.warns(UserWarning, match="refuses stop"):
+        ((first,),) = policy.propose([State("a")], [1])
+    assert (first.text, first.final) == ("a", False)
+    server.script = lambda request, n: completion("b")
+    ((last,),) = policy.propose([State("a")], [1])
+    assert last.final and len(server.requests) == 3
+
+
+def test_a_refusal_that_names_a_field_names_the_setting(server: Server) -> None:
+    server.script = lambda request, n: fault(400, "top_p: only the default is supported")
+    with pytest.raises(PolicyError, match=r"options=.*top_p.*null") as caught:
+        policy_for(server).propose([State("a")], [1])
+    assert "status 400" in caught.value.failures[0]
+
+
+def test_the_other_name_of_the_token_limit(server: Server) -> None:
+    said = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+    server.script = lambda request, n: (
+        fault(400, said) if "max_tokens" in request else completion("x")
+    )
+    policy = policy_for(server, max_new_tokens=7)
+    policy.propose([State("a"), State("b")], [1, 1])
+    policy.propose([State("c")], [1])
+    assert server.requests[-1]["max_completion_tokens"] == 7
+
+
+def test_money_is_counted_and_never_overspent(server: Server) -> None:
+    """A dollar a token: a request that could pass the limit waits for those under way, or stops the run."""
+    usage = {
+        "prompt_tokens": 10,
+        "prompt_tokens_details": {"cached_tokens": 6},
+        "completion_tokens": 5,
+    }
+    server.script = lambda request, n: completion("x", usage=usage)
+    policy = policy_for(server, price=[1e6, 2e6], budget_usd=1000.0, max_new_tokens=50, system=None)
+    spending = policy.spending
+    assert spending is not None
+    num_calls = 0
+    with pytest.raises(RunStopped, match="--budget-usd"):
+        while True:
+            ((step,), _) = policy.propose([State("a"), State("b")], [1, 1])
+            assert step.usd == 20.0, "cached tokens cost as much as others"
+            num_calls += 2
+    assert spending.spent_usd == 20.0 * len(server.requests) <= 1000.0
+    assert 1000.0 - spending.spent_usd < 300.0, "it stops because of the next request alone"
+    assert num_calls > 10
+
+
+def test_a_reply_that_was_lost_may_have_cost_money(server: Server) -> None:
+    server.script = lambda request, n: "hang" if n == 0 else completion("x", usage={})
+    policy = policy_for(server, price=[0.0, 1e6], max_new_tokens=50, timeout_s=0.1)
+    policy.propose([State("a")], [1])
+    assert policy.spending is not None and policy.spending.spent_usd == 50 + 1
+    server.script = lambda request, n: fault(500) if n == 2 else completion("x", usage={})
+    policy.propose([State("a")], [1])
+    assert policy.spending.spent_usd == 50 + 2, "a refused request costs nothing"
+
+
+@pytest.mark.parametrize("given", [{"budget_usd": 1.0}, {"price": [1]}, {"price": [-1, 2]}])
+def test_prices_are_checked(server: Server, given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="price"):
+        policy_for(server, **given)

@@ -21,6 +21,7 @@ import sympy
 
 from stepgym.envs.families.game import GameDomain
 from stepgym.envs.registry import FAMILIES, load_env
+from stepgym.envs.types import needs_reference
 
 NUM_ITEMS = int(os.environ.get("STEPGYM_FAMILY_ITEMS", "4"))
 X = sympy.Symbol("x")
@@ -366,6 +367,64 @@ def predict_output(q: str) -> object:
     return printed.getvalue().strip()
 
 
+def scheduling(q: str) -> object:
+    if "days" in q:
+        lengths = {name: int(days) for name, days in re.findall(r"([A-L]) takes (\d+) days", q)}
+        needs = {
+            name: re.findall(r"[A-L]", needed)
+            for name, needed in re.findall(r"([A-L]) takes \d+ days and needs ([A-L and]+) done", q)
+        }
+        # Day by day: a task runs from the day on which all that it needs are done.
+        done: dict[str, int] = {}
+        running: dict[str, int] = {}
+        day = 0
+        while len(done) < len(lengths):
+            done |= {name: day for name, end in running.items() if end == day and name not in done}
+            for name in lengths:
+                if name not in running and all(need in done for need in needs.get(name, [])):
+                    running[name] = day + lengths[name]
+            day += 1
+        return day - 1
+    if "room" in q:
+        meetings = [(int(a), int(b)) for a, b in re.findall(r"(\d+)-(\d+)", q)]
+        # By hour: the most meetings that end by then.
+        most = [0] * 30
+        for hour in range(1, 30):
+            most[hour] = max(
+                [most[hour - 1], *(most[start] + 1 for start, end in meetings if end == hour)]
+            )
+        return most[-1]
+    jobs = numbers(q)
+    return min(
+        max(first, sum(jobs) - first)
+        for first in (
+            sum(job for job, here in zip(jobs, chosen) if here)
+            for chosen in product((0, 1), repeat=len(jobs))
+        )
+    )
+
+
+def cryptarithms(q: str) -> object:
+    """Try every assignment; skipped where there are too many."""
+    *addends, total = re.findall(r"[A-Z]{2,}", found(r"([A-Z]+ \+ .*? = [A-Z]+)", q))
+    letters = sorted({*"".join(addends), *total})
+    if len(letters) > 5:
+        return None
+    weights = [
+        sum(10**k * (x == y) for word in addends for k, x in enumerate(reversed(word)))
+        - sum(10**k * (x == y) for k, x in enumerate(reversed(total)))
+        for y in letters
+    ]
+    first = [letters.index(word[0]) for word in (*addends, total)]
+    fits = [
+        dict(zip(letters, digits))
+        for digits in permutations(range(10), len(letters))
+        if not sum(w * d for w, d in zip(weights, digits)) and all(digits[i] for i in first)
+    ]
+    (only,) = fits
+    return int("".join(str(only[letter]) for letter in total))
+
+
 SECOND_PATHS: dict[str, Callable[[str], object]] = {
     "Fractions": fractions,
     "Powers": arithmetic,
@@ -394,15 +453,21 @@ SECOND_PATHS: dict[str, Callable[[str], object]] = {
     "Knapsack": knapsack,
     "Satisfiability": satisfiability,
     "PredictOutput": predict_output,
+    "Scheduling": scheduling,
+    "Cryptarithms": cryptarithms,
 }
 """Family -> question to answer; `None` where the second path would take too long."""
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_has_a_second_path_or_an_exact_verifier(name: str) -> None:
-    """A game's verifier plays the answer by the rules, so that its reference needs no second path."""
-    game = isinstance(load_env(f"{name}-v0").domain, GameDomain)
-    assert game != (name in SECOND_PATHS)
+    """A verifier that follows the rules of the question, or runs a program, needs no second path for the reference.
+
+    The programs of the code families have theirs in `test_code_families.py`.
+    """
+    env = load_env(f"{name}-v0")
+    exact = isinstance(env.domain, GameDomain) or not needs_reference(env.verifier)
+    assert exact + (name in SECOND_PATHS) + (env.step_verifier is None) == 1
 
 
 @pytest.mark.parametrize("name", SECOND_PATHS)

@@ -18,9 +18,10 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from stepgym.envs.maths.extract import extract_answer
+from stepgym.envs.maths.extract import echoes, extract_answer
 from stepgym.envs.maths.ladder import Decision, decide
 from stepgym.envs.maths.options import DEFAULT
+from stepgym.envs.maths.question import Case, adjust, veto
 
 CPU_LIMIT_S = 1.5
 """What one pair may cost the calling process; `effort.STEPS` aims at a tenth of it."""
@@ -101,6 +102,9 @@ def _wrap(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
         st.tuples(many, many).map(
             lambda t: "\\begin{cases} " + " \\\\ ".join(map(" & ".join, zip(*t))) + " \\end{cases}"
         ),
+        two.map(lambda t: f"Maximum = {t[0]}, Minimum: {t[1]}"),
+        two.map(lambda t: f"{t[0]}, {t[1]} (grams of sugar)"),
+        two.map(lambda t: f"a_1 {t[0]} + a_2 {t[0]} + \\cdots + a_{{n}} {t[1]}"),
         st.tuples(inner, JUNK, inner).map("".join),
         st.tuples(inner, st.integers(2, 60)).map(lambda t: t[0] * t[1]),
     )
@@ -117,13 +121,27 @@ ANSWERS = st.one_of(
         FORMULAS,
     ).map("".join),
 )
+QUESTIONS = st.sampled_from(
+    [
+        "",
+        "Solve the differential equation y' = y for y.",
+        "Find approximately, in increasing order, from least to greatest, the values.",
+        "On which interval is f increasing? (A) 1 (B) $[1, 2]$",
+        "Who is the tallest, to two decimal places, in percent? Find $x$ in simplest form, in cm.",
+    ]
+)
 PAIRS = st.one_of(st.tuples(ANSWERS, ANSWERS), ANSWERS.map(lambda text: (text, text)))
 
 
-def check(reference: str, answer: str) -> Decision:
+def check(reference: str, answer: str, question: str = "") -> Decision:
     """Decide one pair in this process. Raises if the verifier does, or if it takes too long."""
     start = time.thread_time()
-    decision = decide(extract_answer(reference).text, extract_answer(answer).text, DEFAULT)
+    echoes(answer, reference)
+    case = Case(question, extract_answer(reference).text, extract_answer(answer).text, DEFAULT)
+    if question:
+        case = adjust(case).case
+        veto(case)
+    decision = decide(*case[1:])
     took_s = time.thread_time() - start
     assert took_s < CPU_LIMIT_S, f"{took_s:.1f} s of CPU"
     return decision
@@ -141,13 +159,13 @@ def run(seconds: float, diary: Path) -> None:
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )
-    @given(PAIRS)
-    def round_of_pairs(pair: tuple[str, str]) -> None:
+    @given(PAIRS, QUESTIONS)
+    def round_of_pairs(pair: tuple[str, str], question: str) -> None:
         nonlocal count
         count += 1
-        diary.write_text(repr(pair), encoding="utf-8")
+        diary.write_text(repr((*pair, question)), encoding="utf-8")
         if time.monotonic() < until:
-            check(*pair)
+            check(*pair, question)
 
     while time.monotonic() < until:
         round_of_pairs()

@@ -1,0 +1,117 @@
+"""Runs on a served model from the command line: a lost server, and a budget in US dollars."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from stepgym.cli import main
+from stepgym.records.run_folder import read_episodes
+
+
+class Model:
+    """A loopback chat server whose model answers every problem with 7; it can be taken away."""
+
+    def __init__(self) -> None:
+        self.num_left: int | None = None
+        """Requests that it still answers; `None` is no limit."""
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["content-length"]))
+                if outer.num_left is not None:
+                    outer.num_left -= 1
+                    if outer.num_left < 0:
+                        self.send_error(503)
+                        return
+                choice = {
+                    "message": {"role": "assistant", "content": "<answer>7"},
+                    "finish_reason": "stop",
+                }
+                usage = {"prompt_tokens": 100, "completion_tokens": 10}
+                data = json.dumps({"choices": [choice], "usage": usage}).encode()
+                self.send_response(200)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, format: str, *args: Any) -> None: ...
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        self.name = f"chat:http://127.0.0.1:{self.http.server_address[1]}/v1#m"
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
+
+
+@pytest.fixture
+def model() -> Iterator[Model]:
+    model = Model()
+    yield model
+    model.http.shutdown()
+    model.http.server_close()
+
+
+def run(model: Model, *words: str) -> Result:
+    fast = ["--policy-option", "max_retries=1", "--policy-option", "backoff_s=0.01"]
+    served = ["--env", "Math-v0", "--level", "1", "--policy", model.name, *fast, "--parallel", "2"]
+    return CliRunner().invoke(main, [words[0], *served, *words[1:]])
+
+
+@pytest.mark.parametrize("command", ["eval", "selfplay"])
+def test_a_lost_server_stops_the_run_and_the_same_command_continues(
+    command: str, model: Model, tmp_path: Path
+) -> None:
+    words = (command, "--episodes", "8", "--out", str(tmp_path / "run"))
+    model.num_left = 4
+    stopped = run(model, *words)
+    assert stopped.exit_code == 1, stopped.output
+    assert "status 503" in stopped.output and "run the same command to continue" in stopped.output
+    kept = list(read_episodes(tmp_path / "run"))
+    assert {record.verdict for record in kept} <= {"correct", "incorrect"}
+    assert f"{len(kept)} new episodes are kept" in stopped.output
+    model.num_left = None
+    assert run(model, *words).exit_code == 0
+    records = list(read_episodes(tmp_path / "run"))
+    assert sorted(record.index for record in records) == list(range(8))
+    assert records[: len(kept)] == kept
+
+
+def test_a_budget_in_dollars_is_never_passed(model: Model, tmp_path: Path) -> None:
+    """An episode is one request of 100 + 10 tokens: 100 + 20 dollars at this price, and at most some 1,700."""
+    out = str(tmp_path / "run")
+    words = ("eval", "--episodes", "8", "--out", out, "--price", "1e6,2e6", "--json")
+    most = ("--policy-option", "max_new_tokens=50", "--policy-option", "system=null")
+    stopped = run(model, *words, *most, "--budget-usd", "1000")
+    assert stopped.exit_code == 1, stopped.output
+    assert "the budget of $1000 is used up" in stopped.output
+    kept = list(read_episodes(out))
+    assert 0 < len(kept) < 8
+    assert {record.usage["usd"] for record in kept} == {120.0}
+    spent = json.loads((tmp_path / "run/spent.json").read_text())["usd"]
+    assert spent == 120.0 * len(kept)
+    again = run(model, *words, *most, "--budget-usd", "2500")
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout)["usage"]["usd"] == 960.0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--budget-usd", "1"], "needs --price"),
+        (["--price", "1"], "should look like 0.15,0.60"),
+        (["--price", "cheap,dear"], "should look like 0.15,0.60"),
+        (["--price", "-1,2"], "US dollars per million"),
+    ],
+)
+def test_prices_are_checked(words: list[str], says: str, model: Model, tmp_path: Path) -> None:
+    result = run(model, "eval", "--episodes", "1", "--out", str(tmp_path / "run"), *words)
+    assert result.exit_code == 2 and says in result.output, result.output

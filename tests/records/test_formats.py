@@ -1,0 +1,237 @@
+"""Formats of other libraries: their published rules hold, and nothing that the policy did not write is learned."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stepgym.agents.types import EpisodeRecord, NodeRecord
+from stepgym.records.formats import FORMATS, format_in
+from stepgym.records.rows.options import RowOptions
+from stepgym.records.rows.steps import PLACEHOLDER
+from stepgym.records.types import ExportFormat, TextLayout
+
+from .trees import AGENT, ASKED, CALLED, RESULT, SAID, TOOL, TREE, call
+
+DECIDED = st.sampled_from(["correct", "incorrect", "undecided", None])
+
+
+def rows_of(
+    kind: ExportFormat, record: EpisodeRecord = TREE, **options: Any
+) -> list[dict[str, Any]]:
+    chosen = RowOptions(**options)
+    return list(format_in(kind, chosen.layout).rows(record, chosen))
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> EpisodeRecord:
+    """Trees of two levels whose ends have any verdict; texts hold what formats take for marks."""
+    texts = st.text(max_size=8) | st.sampled_from(
+        [
+            PLACEHOLDER,
+            "Step 1: x",
+            "a\nb",
+            "<think>hidden</think>c",
+            "<tool_call>t</tool_call>",
+            " +",
+        ]
+    )
+    nodes = [NodeRecord(parent=-1)]
+    for _ in range(draw(st.integers(1, 3))):
+        nodes.append(NodeRecord(parent=0, text=draw(texts), reply=draw(st.sampled_from(["", "r"]))))
+        parent = len(nodes) - 1
+        for _leaf in range(draw(st.integers(0, 2))):
+            verdict = draw(DECIDED)
+            nodes.append(
+                NodeRecord(
+                    parent=parent,
+                    text=draw(texts),
+                    answer="9" if verdict else None,
+                    end="answered" if verdict else None,
+                    verdict=verdict,
+                )
+            )
+    return replace(TREE, nodes=tuple(nodes), path=(0, 1), prompt=draw(texts))
+
+
+@pytest.mark.parametrize("kind", list(ExportFormat))
+@settings(max_examples=25)
+@given(record=trees())
+def test_rows_have_the_columns_that_the_format_names(
+    kind: ExportFormat, record: EpisodeRecord
+) -> None:
+    if kind is ExportFormat.TOKENS:
+        return  # these need tokens
+    made = FORMATS[kind]
+    for layout in set(made.layouts) - {TextLayout.TOKENS}:
+        for row in rows_of(kind, record, layout=layout):
+            columns = made.columns_in(layout)
+            assert json.dumps(row) and (columns is None or set(row) == set(columns))
+
+
+def test_an_agents_calls_are_its_conversation() -> None:
+    first, second = rows_of(ExportFormat.SFT, AGENT)
+    assert [m["content"] for m in first["prompt"]] == [
+        "You add.",
+        "Make 3.",
+        "EXAMPLE of another author",
+        "Make 10.",
+    ]
+    [asked] = first["completion"]
+    assert asked["content"] == "<think>six and four</think>"
+    assert asked["tool_calls"] == CALLED["tool_calls"]
+    assert second["prompt"][-1] == RESULT and second["completion"] == [SAID]
+    assert json.loads(first["tools"]) == [TOOL]
+    assert rows_of(ExportFormat.SFT, AGENT, layout=TextLayout.PLAIN) == []
+
+
+@pytest.mark.parametrize("verdict", ["incorrect", "undecided"])
+def test_a_call_that_forks_with_other_verdicts_share_is_not_learned(verdict: str) -> None:
+    fork = replace(AGENT.nodes[1], answer="7", text="<answer>7</answer>", verdict=verdict)
+    record = replace(AGENT, nodes=(*AGENT.nodes, fork))
+    for kind in (ExportFormat.SFT, ExportFormat.KTO, ExportFormat.OPENAI):
+        assert rows_of(kind, record) == []
+
+
+def test_a_conversation_that_was_changed_is_two() -> None:
+    shorter = [{"role": "user", "content": "Make 10. So far: nothing."}]
+    record = replace(AGENT, calls=(call(ASKED, CALLED), call(shorter, SAID)))
+    assert [row["messages"][-1] for row in rows_of(ExportFormat.OPENAI, record)] == [
+        {
+            "role": "assistant",
+            "content": "<think>six and four</think>",
+            "tool_calls": CALLED["tool_calls"],
+        },
+        SAID,
+    ]
+
+
+def test_unpaired_turns_are_labelled_by_what_follows() -> None:
+    labels = {row["completion"][0]["content"]: row["label"] for row in rows_of(ExportFormat.KTO)}
+    assert labels == {
+        "<think>try 6</think>2 * 3": True,
+        "6 + 4": True,
+        "6 * 4": False,
+        "2 + 3\n\n5 + 4": False,
+    }
+    assert [row["label"] for row in rows_of(ExportFormat.KTO, AGENT)] == [True, True]
+
+
+def check_openai(row: dict[str, Any]) -> None:
+    """Raise if OpenAI's fine-tuning refuses the row: its message types, and the rules of its guide."""
+    from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
+    from pydantic import TypeAdapter
+
+    assert set(row) <= {"messages", "tools", "parallel_tool_calls"}
+    for tool in row.get("tools", ()):
+        TypeAdapter(ChatCompletionToolParam).validate_python(tool)
+    for message in row["messages"]:
+        known = {"role", "content", "name", "tool_calls", "tool_call_id", "weight"}
+        assert set(message) <= known
+        plain = {name: value for name, value in message.items() if name != "weight"}
+        TypeAdapter(ChatCompletionMessageParam).validate_python(plain)
+        if "weight" in message:
+            assert message["role"] == "assistant" and message["weight"] in (0, 1)
+        if message["role"] == "assistant":
+            assert message["content"] or message.get("tool_calls")
+    assert row["messages"][-1]["role"] == "assistant"
+
+
+@pytest.mark.parametrize("record", [TREE, AGENT], ids=["search", "agent"])
+def test_openai_rows_keep_its_rules(record: EpisodeRecord) -> None:
+    rows = rows_of(ExportFormat.OPENAI, record)
+    assert len(rows) == 1
+    check_openai(rows[0])
+    learned = [
+        m["content"] for m in rows[0]["messages"] if m["role"] == "assistant" and m.get("weight", 1)
+    ]
+    assert learned == (
+        ["<think>try 6</think>2 * 3", "6 + 4"]
+        if record is TREE
+        else ["<think>six and four</think>", "It is 10."]
+    )
+
+
+def test_openai_preferences_part_at_a_fork() -> None:
+    first, _ = rows_of(ExportFormat.OPENAI_PREFERENCE)
+    check_openai({"messages": [*first["input"]["messages"], *first["preferred_output"]]})
+    assert first["non_preferred_output"] == [{"role": "assistant", "content": "2 + 3\n\n5 + 4"}]
+
+
+def test_sharegpt_alternates_and_leaves_out_what_it_cannot_mask() -> None:
+    [row] = rows_of(ExportFormat.SHAREGPT)
+    assert [turn["from"] for turn in row["conversations"]] == [
+        *("system", "human", "gpt", "human", "gpt")
+    ]
+    assert rows_of(ExportFormat.SHAREGPT, AGENT) == [], "its example would be learned"
+    own, silent = ASKED[-1:], {**CALLED, "reasoning_content": None}
+    assert rows_of(ExportFormat.SHAREGPT, replace(AGENT, calls=(call(own, CALLED),))) == []
+    calls = (call(own, silent), call([*own, silent, RESULT], SAID))
+    [row] = rows_of(ExportFormat.SHAREGPT, replace(AGENT, calls=calls))
+    assert [(turn["from"], turn["value"]) for turn in row["conversations"]] == [
+        ("human", "Make 10."),
+        ("function_call", '[{"name": "add", "arguments": {"a": 6}}]'),
+        ("observation", "FOREIGN 10"),
+        ("gpt", "It is 10."),
+    ]
+    assert json.loads(row["tools"]) == [TOOL]
+
+
+@given(trees())
+def test_placeholders_and_labels_are_equally_many(record: EpisodeRecord) -> None:
+    for row in rows_of(ExportFormat.OPENRLHF, record):
+        assert row["input"].count(PLACEHOLDER) == len(row["label"])
+    for row in rows_of(ExportFormat.MATH_SHEPHERD, record):
+        pieces = row["input"].split(PLACEHOLDER)
+        at, marks = 0, []
+        for piece in pieces[:-1]:
+            assert row["label"].startswith(piece, at)
+            at += len(piece) + 1
+            marks.append(row["label"][at - 1])
+        assert set(marks) <= {"+", "-"} and row["label"][at:] == pieces[-1] == ""
+        assert row["input"].count("Step 1:") == 1
+
+
+def test_prm800k_rates_the_alternatives_of_each_step() -> None:
+    [row] = rows_of(ExportFormat.PRM800K)
+    label = row["label"]
+    rated = [
+        {each["text"]: each["rating"] for each in step["completions"]} for step in label["steps"]
+    ]
+    assert rated == [{"<think>try 6</think>2 * 3": 1, "2 + 3": -1}, {"6 + 4": 1, "6 * 4": -1}]
+    assert [step["chosen_completion"] for step in label["steps"]] == [0, 0]
+    assert label["finish_reason"] == "solution"
+    wrong = replace(
+        TREE,
+        nodes=(
+            TREE.nodes[0],
+            *(
+                replace(n, verdict="incorrect", step_verdict=None) if n.verdict else n
+                for n in TREE.nodes[1:]
+            ),
+        ),
+    )
+    [row] = rows_of(ExportFormat.PRM800K, wrong)
+    [step] = row["label"]["steps"]
+    assert step["chosen_completion"] is None and row["label"]["finish_reason"] == "found_error"
+
+
+def test_traces_mark_what_was_sampled() -> None:
+    [episode] = rows_of(ExportFormat.VERIFIERS, AGENT)
+    [trace] = episode["traces"]
+    sampled = [node["message"]["content"] for node in trace["nodes"] if node["sampled"]]
+    assert sampled == ["<think>six and four</think>", "It is 10."]
+    [tree] = rows_of(ExportFormat.VERIFIERS)
+    scores = [trace["rewards"]["verdict"]["score"] for trace in tree["traces"]]
+    assert scores == [1.0, 0.0, 0.0], "the undecided path has no trace"
+
+
+def test_prompts_name_their_problem() -> None:
+    [row] = rows_of(ExportFormat.PROMPTS, replace(TREE, env_options={"level": 1, "seed": 0}))
+    assert row["answer"] == "10" and json.loads(row["env_options"]) == {"level": 1, "seed": 0}
+    assert [message["role"] for message in row["prompt"]] == ["system", "user"]

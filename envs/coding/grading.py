@@ -219,7 +219,7 @@ def _grade_pairs(tasks: Sequence[PairTask], sandbox: Sandbox, *, strict: bool) -
     ]
     for i in late:
         if _lacked_cpu(results[i], tasks[i]):
-            verdicts[i] = _undecided(NO_CPU, verdicts[i].details)
+            verdicts[i] = _undecided(NO_CPU, dict(verdicts[i].details))
     return verdicts
 
 

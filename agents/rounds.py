@@ -34,6 +34,7 @@ from stepgym.agents.types import (
     Search,
     SearchTree,
     Usage,
+    WritesTokens,
 )
 from stepgym.envs.types import Domain, Problem, State, Step, Verifier
 
@@ -68,6 +69,10 @@ class SearchComponents:
     @cached_property
     def reward_model_parameters(self) -> int:
         return num_parameters(self.reward_model)
+
+    @cached_property
+    def reward_model_writes(self) -> bool:
+        return isinstance(self.reward_model, WritesTokens)
 
     @cached_property
     def domain_uses_sandbox(self) -> bool:
@@ -183,7 +188,7 @@ def play_round(
             nodes = [
                 node
                 for node, status in enumerate(new_status, start=first_new)
-                if status is ENDED and tree.states[node].answer is not None
+                if status is ENDED and tree.states[node].has_result
             ]
             if nodes:
                 answered.append((one, nodes, grown))
@@ -250,7 +255,9 @@ def _with_draw(state: State, draw: int) -> State:
     """Return the state for a policy that was asked for `draw` of its steps before."""
     if type(state) is not State:
         return replace(state, draw=draw)
-    return State(state.prompt, state.steps, state.answer, state.end, state.public, draw)
+    return State(
+        state.prompt, state.steps, state.answer, state.end, state.public, draw, state.outcome
+    )
 
 
 def _advance(
@@ -310,6 +317,8 @@ def _score(
         searches[owner].tree.usage.model_calls += 1
     if components.reward_model_parameters:
         _charge_reading(components, searches, states, own)
+    if components.reward_model_writes:
+        _charge_writing(components, searches, states, own)
     if len(good) == len(after):
         return given
     scores: list[float | Failure | None] = [None] * len(after)
@@ -335,6 +344,20 @@ def _charge_reading(
         tree.usage.flops += 2.0 * size * read
 
 
+def _charge_writing(
+    components: SearchComponents,
+    searches: Sequence[ProblemSearch],
+    states: Sequence[State],
+    owners: Sequence[int],
+) -> None:
+    """Charge each search what a reward model wrote to score its states."""
+    model = components.reward_model
+    assert isinstance(model, WritesTokens)
+    for owner, usage in zip(owners, model.take_usage(states)):
+        tree = searches[owner].tree
+        tree.usage += usage
+
+
 def _group_and_verify(
     components: SearchComponents,
     answered: Sequence[tuple[ProblemSearch, list[int], Mapping[int, Sequence[int]]]],
@@ -345,7 +368,7 @@ def _group_and_verify(
     group_answers(
         trees,
         [one.groups for one in searches],
-        [nodes for _, nodes, _ in answered],
+        [[n for n in nodes if one.tree.states[n].answer is not None] for one, nodes, _ in answered],
         comparison=components.comparison,
     )
     if components.verifier is not None and components.see_verdicts:
@@ -364,14 +387,14 @@ def verify_nodes(
     *,
     nodes: Sequence[tuple[int, int]],
 ) -> None:
-    """Verify answers with one call, each given as the position of its tree and a node; verdicts go into the trees."""
+    """Verify results with one call, each given as the position of its tree and a node; verdicts go into the trees."""
     if not nodes:
         return
     owners = [owner for owner, _ in nodes]
-    answers = [str(trees[owner].states[node].answer) for owner, node in nodes]
+    states = [trees[owner].states[node] for owner, node in nodes]
     started = time.perf_counter()
     verdicts = boundary.verify(
-        verifier, [problems[owner] for owner in owners], answers, owners=owners
+        verifier, [problems[owner] for owner in owners], states, owners=owners
     )
     if uses_sandbox(verifier):
         charge_sandbox(trees, owners, time.perf_counter() - started)

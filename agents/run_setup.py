@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import is_dataclass, replace
-from typing import Any, NamedTuple, TypeGuard, TypeVar
+from typing import Any, NamedTuple, TypeGuard
 
 from stepgym.agents.agent_runs import AgentLike
 from stepgym.agents.episode import Agent
+from stepgym.agents.policies.verified_steps import pruned
 from stepgym.agents.randomness import derive_seed
 from stepgym.agents.registry import SEARCHES, load_policy, load_reward_model
-from stepgym.agents.types import Policy, RewardModel, Search, Seeded, Selective
+from stepgym.agents.types import Policy, RewardModel, Search, Selective
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Environment, Problem, Wrapped
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.registry import make
 from stepgym.sandbox import open_sandbox
 
-T = TypeVar("T")
 MAX_LISTED = 1_000_000
 """Problem sets up to this size are solved as a whole unless `episodes` limits them."""
 
@@ -62,7 +60,9 @@ def open_setup(
     options = {"seed": seed, **(env_options or {})}
     made = load_env(env, **options) if isinstance(env, str) else None
     try:
-        made_agent = make_agent(agent, seed=seed, settings=agent_settings)
+        settings = dict(agent_settings or {})
+        prune = {"prune": settings.pop("prune")} if "prune" in settings else {}
+        made_agent = make_agent(agent, seed=seed, settings=settings)
         if made is not None and isinstance(options.get("sandbox"), str):
             open_sandbox(options["sandbox"]).close()
         if isinstance(reward_model, str):
@@ -72,6 +72,7 @@ def open_setup(
         where = made if made is not None else unwrapped(env)
         if isinstance(made_agent, Search):
             _require_playable(where, policy, reward_model)
+        policy, _ = pruned(policy, where, prune)
         yield RunSetup(where, made_agent, agent_name(agent), policy, reward_model)
     finally:
         if made is not None:
@@ -146,17 +147,6 @@ def agent_name(agent: str | AnyAgent | type) -> str:
 def attempt_seed(seed: int, attempt: int) -> int:
     """Return the seed of the `attempt`-th attempt at each problem; that of the first is `seed` itself."""
     return seed if attempt == 0 else derive_seed(seed, "attempt", attempt) % 2**31
-
-
-def reseeded(plug_in: T, seed: int) -> T:
-    """Return a copy of a policy or search that draws with another seed; itself if it has none."""
-    if not isinstance(plug_in, Seeded):
-        return plug_in
-    if is_dataclass(plug_in) and not isinstance(plug_in, type):
-        return replace(plug_in, seed=seed)
-    copied = copy.copy(plug_in)
-    copied.seed = seed
-    return copied
 
 
 def unwrapped(env: Any) -> Any:

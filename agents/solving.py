@@ -13,6 +13,7 @@ from stepgym.agents.boundary import Failure
 from stepgym.agents.continuous import stream_continuous
 from stepgym.agents.description import describe
 from stepgym.agents.episode import ModelCall
+from stepgym.agents.policies.verified_steps import pruned
 from stepgym.agents.record import make_record
 from stepgym.agents.registry import load_policy, load_reward_model
 from stepgym.agents.rounds import ProblemSearch, RunProgress, SearchComponents, verify_nodes
@@ -121,11 +122,13 @@ def iter_solve(
     each group, either way. `budget` limits each problem, `run_budget` all of them together, grading included. With
     `verify_all` every answer and step in a tree gets its verdict, not only the chosen answer. `attempt` numbers the
     records of repeated attempts; give each attempt a seed of its own. `agent_name` is what records call an agent that
-    is given as an object. An `agent` is a search, or drives itself (`stepgym.agents.episode.Agent`); the model that it
+    is given as an object. The agent setting `prune="verified"` keeps steps that the step verifier proves wrong out of the
+    tree. An `agent` is a search, or drives itself (`stepgym.agents.episode.Agent`); the model that it
     calls through its episode's endpoint is `policy`.
     """
-    made = make_agent(agent, seed=seed, settings=agent_settings)
     policy = load_policy(policy, seed=seed) if isinstance(policy, str) else policy
+    policy, settings = pruned(policy, env, dict(agent_settings or {}))
+    made = make_agent(agent, seed=seed, settings=settings)
     if isinstance(reward_model, str):
         reward_model = load_reward_model(reward_model, seed=seed)
     if see_verdicts is None:
@@ -225,7 +228,7 @@ def make_records(
         (at, node)
         for at, (tree, best) in enumerate(zip(trees, bests))
         for node in (range(len(tree)) if verify_all else [best])
-        if node not in tree.verdicts and tree.states[node].answer is not None
+        if node not in tree.verdicts and tree.states[node].has_result
     ]
     verify_nodes(env.verifier, problems, trees, nodes=nodes)
     step_verifier = env.step_verifier if verify_all else None

@@ -3,7 +3,7 @@ r"""Free text, for mathematics and code: a step is whatever the policy writes up
 `<answer>` or `\boxed{}` in visible text ends the episode with that answer; so does a step that the policy itself
 called its last. Python between `<tool_call>` and `</tool_call>` is run in a sandbox and its output comes back as the
 step's reply, between `<tool_result>` and `</tool_result>`. The interpreter stays from call to call, as in a notebook. A
-tool result in the policy's own text is plain text.
+tool result in the policy's own text is plain text. Long results are shown in part (`stepgym.envs.tool_results`).
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from stepgym.envs.tokens import (
-    TOOL_RESULT,
-    TOOL_RESULT_END,
-    final_answer,
-    neutralise,
-    parse,
-    visible_text,
+from stepgym.envs.session_cache import Job
+from stepgym.envs.tokens import TOOL_RESULT, TOOL_RESULT_END, final_answer, parse, visible_text
+from stepgym.envs.tool_results import (
+    DEFAULT_CHARS,
+    ReadRequest,
+    ToolResults,
+    middle_left_out,
+    read_on,
+    read_request,
+    summary,
 )
-from stepgym.envs.tool_sessions import Files, Job, ToolSessions
+from stepgym.envs.tool_sessions import Files, ToolSessions
 from stepgym.envs.types import End, Problem, SegmentKind, State, Step
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import unknown_name
@@ -54,16 +57,19 @@ class TextDomain:
         max_steps: int | None = 32,
         sandbox: str | Sandbox | None = "auto",
         tool_limits: Limits = TOOL_LIMITS,
-        max_reply_chars: int = 4_000,
+        max_reply_chars: int | None = None,
         whole_answer: bool = False,
         tools: ToolKind = "python",
+        tool_results: ToolResults = "full",
         sandbox_settings: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         """`sandbox` is where tool calls run: a name, or one that the caller opened and closes; with `None` they are text.
 
         With `tools="python"`, variables and files of one call are there in the next, and the value of a call's last
         expression is shown. With `"python_fresh"`, each call is a program of its own.
-        `sandbox_settings` are those with which a sandbox given by name opens. `whole_answer` is for code: an episode also ends with the first closed block of Python, and where the policy
+        A result longer than `max_reply_chars` (4,000; 400 with `tool_results="short"`) is shown in part; if `"short"`,
+        the policy can read on by a tool call. `sandbox_settings` are those with which a sandbox given by name opens.
+        `whole_answer` is for code: an episode also ends with the first closed block of Python, and where the policy
         ends without marking an answer, all its visible text is the answer. Else its last step is.
         """
         if max_steps is not None and max_steps < 1:
@@ -71,7 +77,12 @@ class TextDomain:
         self.max_steps = max_steps
         self.sandbox = sandbox
         self.tool_limits = tool_limits
-        self.max_reply_chars = max_reply_chars
+        if tool_results not in get_args(ToolResults):
+            raise unknown_name("value of tool_results", tool_results, get_args(ToolResults))
+        self.tool_results = tool_results
+        self.max_reply_chars = (
+            DEFAULT_CHARS[tool_results] if max_reply_chars is None else max_reply_chars
+        )
         self.whole_answer = whole_answer
         if tools not in get_args(ToolKind):
             raise unknown_name("kind of tools", tools, get_args(ToolKind))
@@ -90,7 +101,10 @@ class TextDomain:
             for state, step in zip(states, steps, strict=True)
         ]
         outputs = iter(self._run(states, calls))
-        replied = [self._with_reply(step, found, outputs) for step, found in zip(steps, calls)]
+        replied = [
+            self._with_reply(state, step, found, outputs)
+            for state, step, found in zip(states, steps, calls)
+        ]
         return [self._advance(state, step) for state, step in zip(states, replied)]
 
     def close(self) -> None:
@@ -137,6 +151,7 @@ class TextDomain:
         self, states: Sequence[State], calls: Sequence[Sequence[str]]
     ) -> list[ExecutionResult]:
         """Run the calls of all states and return the results in order."""
+        calls = [self._programs(found) for found in calls]
         if self.sandbox is None or not any(calls):
             return []
         if self.tools == "python_fresh":
@@ -153,7 +168,9 @@ class TextDomain:
 
     def _job(self, state: State, new: tuple[str, ...]) -> Job:
         files, setup = self._opening(state)
-        before = tuple(source for step in state.steps for source in self._calls(step))
+        before = tuple(
+            source for step in state.steps for source in self._programs(self._calls(step))
+        )
         return Job(setup + before, new, files)
 
     def _opening(self, state: State) -> tuple[Files, tuple[str, ...]]:
@@ -165,6 +182,13 @@ class TextDomain:
             self._sessions = ToolSessions(self._sandbox(), self.tool_limits)
         return self._sessions
 
+    def _programs(self, calls: Sequence[str]) -> list[str]:
+        """Return the calls that are run; the others read on in an earlier result."""
+        return [call for call in calls if self._read_request(call) is None]
+
+    def _read_request(self, call: str) -> ReadRequest | None:
+        return read_request(call) if self.tool_results == "short" else None
+
     def _sandbox(self) -> Sandbox:
         if isinstance(self.sandbox, str):
             if self._open is None:
@@ -174,14 +198,30 @@ class TextDomain:
         return self.sandbox
 
     def _with_reply(
-        self, step: Step, calls: Sequence[str], outputs: Iterator[ExecutionResult]
+        self, state: State, step: Step, calls: Sequence[str], outputs: Iterator[ExecutionResult]
     ) -> Step:
         if not calls:
             return step
-        shown = [tool_words(next(outputs), max_chars=self.max_reply_chars) for _ in calls]
+        cut = [text for earlier in state.steps for text in earlier.cut_results]
+        num_before, limit = len(cut), self.max_reply_chars
+        shown = []
+        for call in calls:
+            request = self._read_request(call)
+            if request is not None:
+                shown.append(read_on(request, cut, limit))
+                continue
+            text = tool_text(next(outputs))
+            if len(text) > limit:
+                cut.append(text)
+            if len(text) > limit and self.tool_results == "short":
+                shown.append(summary(text, f"r{len(cut)}", limit))
+            else:
+                shown.append(middle_left_out(text, limit))
         reply = "\n".join(f"{TOOL_RESULT}{text}{TOOL_RESULT_END}" for text in shown)
         num_tokens = -(-len(reply.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
-        return replace(step, reply=reply, num_reply_tokens=num_tokens)
+        return replace(
+            step, reply=reply, num_reply_tokens=num_tokens, cut_results=tuple(cut[num_before:])
+        )
 
 
 def spoken(steps: Sequence[Step]) -> str:
@@ -205,16 +245,12 @@ def tool_source(call: str) -> str:
     return fenced.group(1) if fenced else call.strip("\n")
 
 
-def tool_words(result: ExecutionResult, *, max_chars: int) -> str:
-    """Return a run as text for the policy: its output, the last line of its error, the limit that it exceeded."""
+def tool_text(result: ExecutionResult) -> str:
+    """Return a run as text: its output, the last line of its error, the limit that it exceeded."""
     lines = [result.stdout.rstrip()] if result.stdout.strip() else []
     if result.outcome is Outcome.ERROR:
         last = result.stderr.strip().splitlines()[-1:] or [f"exit status {result.exit_code}"]
         lines.append(f"error: {last[0]}")
     elif result.outcome is not Outcome.OK:
         lines.append(f"stopped: {result.outcome.value}")
-    text = "\n".join(lines) or "(no output; print what you want to see)"
-    if len(text) > max_chars:
-        half = max_chars // 2
-        text = f"{text[:half]}\n[{len(text) - 2 * half} characters left out]\n{text[-half:]}"
-    return neutralise(text)
+    return "\n".join(lines) or "(no output; print what you want to see)"

@@ -25,7 +25,8 @@ def states_of(record: EpisodeRecord) -> list[State]:
         if node.parent >= 0:
             steps = (*states[node.parent].steps, step_of(node, context))
         end = None if node.end is None else End(node.end)
-        states.append(State(record.prompt, steps, node.answer, end, public_data(node.public)))
+        public = public_data(node.public)
+        states.append(State(record.prompt, steps, node.answer, end, public, outcome=node.outcome))
     return states
 
 
@@ -55,6 +56,7 @@ def step_of(node: NodeRecord, context_ids: tuple[int, ...] | None = None) -> Ste
         num_reasoning_tokens=node.num_reasoning_tokens,
         reply=node.reply,
         num_reply_tokens=node.num_reply_tokens,
+        cut_results=node.cut_results,
         final=node.final,
         token_ids=node.token_ids,
         token_log_probs=node.token_log_probs,

@@ -45,7 +45,7 @@ MINIMUM = {
     "lora": 0,
     "seed": 0,
 }
-LANGUAGE_ONLY = ("lora", "device", "max_new_tokens", "max_steps", "exclude_prompts")
+LANGUAGE_ONLY = ("tool_tokens", "lora", "device", "max_new_tokens", "max_steps", "exclude_prompts")
 _GRPO_ONLY = (
     "env",
     "env_options",
@@ -63,6 +63,7 @@ ONLY_FOR: Mapping[str, frozenset[TrainerKind]] = {
     "hard": frozenset({TrainerKind.PRM}),
     "beta": frozenset({TrainerKind.DPO}),
     "shared": frozenset({TrainerKind.ALPHAZERO}),
+    "tool_tokens": frozenset({TrainerKind.SFT}),
     **dict.fromkeys(_GRPO_ONLY, frozenset({TrainerKind.GRPO})),
     **dict.fromkeys(("lora", "device"), frozenset(TrainerKind) - {TrainerKind.ALPHAZERO}),
     "undecidable_is_wrong": frozenset(TrainerKind) - {TrainerKind.SFT},
@@ -118,6 +119,8 @@ class TrainConfig:
     """GRPO with language models: the most steps of an episode."""
     exclude_prompts: str = ""
     """GRPO with language models: a JSON file with a list of held-out prompts; no problem like them is played."""
+    tool_tokens: bool = False
+    """SFT of language models: tool and step delimiters become single tokens, saved with the model."""
     lora: int = 0
     """Language models: the rank of low-rank adapters; 0 trains the whole model."""
     device: str = "auto"

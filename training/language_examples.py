@@ -7,8 +7,10 @@ prompts and the environment's replies are not.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+from stepgym.agents.description import tokenizer_of
 from stepgym.agents.policies import prompts
 from stepgym.agents.policies.layout import Layout
 from stepgym.agents.types import EpisodeRecord
@@ -74,9 +76,12 @@ def policy_row(
 ) -> TokenRow:
     """Return a path as the policy reads it; the own tokens of all nodes but the first `num_shared` are learned.
 
-    Steps that were sampled with this tokenizer keep their tokens.
+    Steps that were sampled with this tokenizer keep their tokens; those of another one are tokenised anew.
     """
     steps = tuple(step_of(record.nodes[at]) for at in path[1:])
+    known = tokenizer_of(record.agent.get("policy"))
+    if known and known.get("hash") and known["hash"] != layout.describe_tokenizer()["hash"]:
+        steps = tuple(replace(step, token_ids=None, token_log_probs=None) for step in steps)
     ids: list[int] = []
     targets: list[float] = []
     number = 0

@@ -21,6 +21,7 @@ from torch.nn import functional
 from stepgym.agents.embedded import net
 from stepgym.agents.policies.loading import load_model, pick_device, smollm2_file
 from stepgym.training.config import SMOLLM2, TrainConfig
+from stepgym.training.tool_tokens import add_tool_tokens, token_layers
 from stepgym.training.types import TrainingError
 
 EXTRA = "pip install 'stepgym[train]'"
@@ -78,7 +79,8 @@ def load(config: TrainConfig, model_class: str) -> LanguageModelInTraining:
             )
     except (OSError, ValueError, SafetensorError) as error:
         raise TrainingError(f"cannot load {config.init}: {error}") from error
-    trained = _with_adapters(config, model, model_class) if config.lora else model
+    new_tokens = add_tool_tokens(model, tokenizer) if config.tool_tokens else []
+    trained = _with_adapters(config, model, model_class, new_tokens) if config.lora else model
     return LanguageModelInTraining(model, tokenizer, trained)
 
 
@@ -119,8 +121,10 @@ def half_precision(model: Any) -> Iterator[None]:
         yield
 
 
-def _with_adapters(config: TrainConfig, model: Any, model_class: str) -> Any:
-    """Return the model with low-rank adapters on all its linear layers (Hu et al. 2021)."""
+def _with_adapters(
+    config: TrainConfig, model: Any, model_class: str, new_tokens: Sequence[int]
+) -> Any:
+    """Return the model with low-rank adapters on all its linear layers (Hu et al. 2021); new tokens are trained whole."""
     try:
         import peft
     except ImportError as error:
@@ -130,6 +134,8 @@ def _with_adapters(config: TrainConfig, model: Any, model_class: str) -> Any:
         "lora_alpha": 2 * config.lora,
         "target_modules": "all-linear",
     }
+    if new_tokens:
+        shape["trainable_token_indices"] = dict.fromkeys(token_layers(model), new_tokens)
     if model_class == POLICY_CLASS:
         adapters = peft.LoraConfig(task_type=peft.TaskType.CAUSAL_LM, **shape)
     else:  # the new head is trained whole

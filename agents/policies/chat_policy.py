@@ -364,7 +364,7 @@ def parse_endpoint(name: str) -> Endpoint:
     url, _, model = name.rpartition("#")
     if not url.startswith(("http://", "https://")) or not model:
         raise ValueError(
-            f"chat policy {name!r} needs an http(s) URL and a model: chat:http://HOST:PORT/v1#MODEL"
+            f"{name!r} needs an http(s) URL and a model: chat:http://HOST:PORT/v1#MODEL"
         )
     return Endpoint(url, model)
 

@@ -21,7 +21,7 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from stepgym.agents.policies import prompts
-from stepgym.envs.tokens import parse, shown_reply
+from stepgym.envs.tokens import STEP_END, parse, shown_reply
 from stepgym.envs.types import SegmentKind, State, Step
 
 DELIMITER = "\n\n"
@@ -47,21 +47,23 @@ class Layout:
     """How a tokenizer's policy lays out states.
 
     `template` (with `{prompt}` in it) replaces the chat template; `examples` are (question, answer) pairs before the
-    prompt; `end_ids` are the tokens that end a text (default: the tokenizer's own).
+    prompt; `end_ids` are the tokens that end a text (default: the tokenizer's own). `delimiter` is what ends a step
+    (default: see `step_delimiter`).
     """
 
     def __init__(
         self,
         tokenizer: Any,
         *,
-        delimiter: str = DELIMITER,
+        delimiter: str | None = None,
         system: str | None = prompts.SYSTEM,
         template: str | None = None,
         examples: Sequence[tuple[str, str]] = (),
         end_ids: frozenset[int] | None = None,
     ) -> None:
         self.tokenizer = tokenizer
-        self.delimiter, self.system, self.template = delimiter, system, template
+        self.delimiter = step_delimiter(tokenizer) if delimiter is None else delimiter
+        self.system, self.template = system, template
         self.examples = tuple(examples)
         own_end = tokenizer.eos_token_id
         self.end_ids = (
@@ -70,6 +72,7 @@ class Layout:
         is_chat = template is None and bool(getattr(tokenizer, "chat_template", None))
         self.turns = _turns(tokenizer, system) if is_chat else None
         self.ids_of = lru_cache(100_000)(partial(_text_ids, tokenizer))
+        self._described: dict[str, str] | None = None
         self._sampled = lru_cache(100_000)(self._read_sampled)
 
     def head(self, prompt: str) -> tuple[str, str]:
@@ -147,7 +150,14 @@ class Layout:
 
     def describe_tokenizer(self) -> dict[str, str]:
         """Return name and hash of the tokenizer; equal hashes mean equal tokens for equal texts."""
-        return describe_tokenizer(self.tokenizer)
+        if self._described is None:
+            self._described = describe_tokenizer(self.tokenizer)
+        return self._described
+
+
+def step_delimiter(tokenizer: Any) -> str:
+    """Return what ends a step: `STEP_END` if that is a token of its own (`train sft --tool-tokens`), or an empty line."""
+    return STEP_END if STEP_END in tokenizer.get_added_vocab() else DELIMITER
 
 
 def describe_tokenizer(tokenizer: Any) -> dict[str, str]:

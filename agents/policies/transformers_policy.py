@@ -18,7 +18,7 @@ from stepgym.agents.policies import prompts
 from stepgym.agents.policies.continuation import Continuation, Continuations, PartialStep, Stop
 from stepgym.agents.policies.decoding import Child, ChildGroup, Decoder, NextSegment
 from stepgym.agents.policies.kv_store import KVStore, chain_keys
-from stepgym.agents.policies.layout import Layout
+from stepgym.agents.policies.layout import Layout, step_delimiter
 from stepgym.agents.policies.loading import LanguageModel, load_language_model, smollm2_file
 from stepgym.agents.policies.sampling import stream
 from stepgym.agents.policies.shared_kv import cache_shape, check
@@ -36,7 +36,7 @@ class TransformersPolicy:
     """A causal language model that proposes steps.
 
     `model` is a hub name, a folder, a `.gguf` file, or a `LanguageModel(model, tokenizer)` that is loaded already.
-    A step ends at one of `delimiters`, at `<|step_end|>`, after a closed answer, at end-of-sequence (then `final`),
+    A step ends at one of `delimiters` (default: see `layout.step_delimiter`), at `<|step_end|>`, after a closed answer, at end-of-sequence (then `final`),
     or after `max_new_tokens`. `log_prob` is the model's own (temperature 1, nothing cut off), of all the step's
     tokens. `examples` are (question, answer) pairs shown before each problem. Temperature 0, and a state whose
     `draw` is `None`, give the one likeliest step, however many were asked for.
@@ -50,7 +50,7 @@ class TransformersPolicy:
         temperature: float = 0.7,
         top_p: float = 0.95,
         max_new_tokens: int = 128,
-        delimiters: Sequence[str] = ("\n\n",),
+        delimiters: Sequence[str] | None = None,
         system: str | None = prompts.SYSTEM,
         template: str | None = None,
         examples: Sequence[tuple[str, str]] = (),
@@ -64,7 +64,7 @@ class TransformersPolicy:
             raise ValueError(
                 f"temperature {temperature!r} must be >= 0, top_p {top_p!r} in (0, 1], max_new_tokens {max_new_tokens!r} >= 1"
             )
-        if not delimiters or not all(delimiters):
+        if delimiters is not None and not (delimiters and all(delimiters)):
             raise ValueError(f"delimiters {tuple(delimiters)!r} must be texts that are not empty")
         loaded = (
             model
@@ -76,7 +76,9 @@ class TransformersPolicy:
         ).name
         self.model, self.tokenizer = loaded
         self.seed, self.max_new_tokens = seed, max_new_tokens
-        self.delimiters = tuple(delimiters)
+        self.delimiters = (
+            (step_delimiter(self.tokenizer),) if delimiters is None else tuple(delimiters)
+        )
         self.layout = Layout(
             self.tokenizer,
             delimiter=self.delimiters[0],

@@ -16,6 +16,7 @@ from stepgym.envs.maths.verify import MathVerifier
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
 from stepgym.envs.steps.verifier import FreeTextStepVerifier
 from stepgym.envs.text_domain import TextDomain, ToolKind
+from stepgym.envs.tool_results import ToolResults
 from stepgym.plugins.errors import UserError
 from stepgym.sandbox.types import Sandbox
 
@@ -37,10 +38,13 @@ def make_gsm8k(
     instructions: str = INSTRUCTIONS,
     sandbox: str | Sandbox | None = "auto",
     tools: ToolKind = "python",
+    tool_results: ToolResults = "full",
     **common: Unpack[CommonOptions],
 ) -> ReasoningEnv:
     """Make `stepgym/GSM8K-v0` from a file, the hub for `file="hub"`, or a few examples of the same shape."""
-    return _make(GSM8K, file, GSM8K_HUB, "gsm8k", instructions, sandbox, tools, common)
+    return _make(
+        GSM8K, file, GSM8K_HUB, "gsm8k", instructions, sandbox, tools, tool_results, common
+    )
 
 
 def make_math500(
@@ -51,10 +55,13 @@ def make_math500(
     instructions: str = INSTRUCTIONS,
     sandbox: str | Sandbox | None = "auto",
     tools: ToolKind = "python",
+    tool_results: ToolResults = "full",
     **common: Unpack[CommonOptions],
 ) -> ReasoningEnv:
     """Make `stepgym/MATH500-v0` from a file, the hub for `file="hub"`, or a few examples of the same shape."""
-    return _make(MATH500, file, MATH500_HUB, "math500", instructions, sandbox, tools, common)
+    return _make(
+        MATH500, file, MATH500_HUB, "math500", instructions, sandbox, tools, tool_results, common
+    )
 
 
 def make_aime(
@@ -66,6 +73,7 @@ def make_aime(
     instructions: str = INSTRUCTIONS,
     sandbox: str | Sandbox | None = "auto",
     tools: ToolKind = "python",
+    tool_results: ToolResults = "full",
     **common: Unpack[CommonOptions],
 ) -> ReasoningEnv:
     """Make `stepgym/AIME-v0` from a file, the hub for `file="hub"`, or a few examples of the same shape.
@@ -76,7 +84,9 @@ def make_aime(
         raise UserError(
             f"the hub has AIME of the years 2024 and 2025, not {year!r}; give file=PATH"
         )
-    return _make(AIME, file, AIME_HUBS[year], "aime", instructions, sandbox, tools, common)
+    return _make(
+        AIME, file, AIME_HUBS[year], "aime", instructions, sandbox, tools, tool_results, common
+    )
 
 
 def _make(
@@ -87,6 +97,7 @@ def _make(
     instructions: str,
     sandbox: str | Sandbox | None,
     tools: ToolKind,
+    tool_results: ToolResults,
     common: CommonOptions,
 ) -> ReasoningEnv:
     verifier = MathVerifier()
@@ -94,7 +105,9 @@ def _make(
     rows = benchmark_rows(file, hub, examples)
     return ReasoningEnv(
         file_set(rows, name=name, instructions=instructions, verifier=verifier),
-        domain=TextDomain(max_steps=max_steps, sandbox=sandbox, tools=tools),
+        domain=TextDomain(
+            max_steps=max_steps, sandbox=sandbox, tools=tools, tool_results=tool_results
+        ),
         verifier=verifier,
         step_verifier=FreeTextStepVerifier(),
         **common,

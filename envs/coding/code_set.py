@@ -11,6 +11,7 @@ from stepgym.envs.coding.verifier import CodingVerifier
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
 from stepgym.envs.rows import Row, usable_rows
 from stepgym.envs.text_domain import TextDomain, ToolKind
+from stepgym.envs.tool_results import ToolResults
 from stepgym.envs.types import Problem
 from stepgym.plugins.settings import SettingError
 from stepgym.sandbox.packages import DEFAULT, installed
@@ -23,6 +24,7 @@ class CodeOptions(CommonOptions, total=False):
     """The options that every environment of code problems takes besides its own."""
 
     tools: bool | ToolKind
+    tool_results: ToolResults
     sandbox: str | Sandbox
     strict: bool
     packages: str | Sequence[str]
@@ -111,6 +113,7 @@ def code_env(problems: CodeSet, **options: Unpack[CodeOptions]) -> ReasoningEnv:
         sandbox_settings=settings,
         whole_answer=True,
         tools=tools if isinstance(tools, str) else "python",
+        tool_results=options.pop("tool_results", "full"),
     )
     verifier = CodingVerifier(sandbox, strict=strict, **settings)
     return ReasoningEnv(problems, domain=domain, verifier=verifier, **common)

@@ -11,6 +11,7 @@ from stepgym.envs.problem_sets import Draft, Generator, ProceduralSet
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
 from stepgym.envs.steps.verifier import FreeTextStepVerifier
 from stepgym.envs.text_domain import INSTRUCTIONS, TextDomain, ToolKind
+from stepgym.envs.tool_results import ToolResults
 from stepgym.sandbox.types import Sandbox
 
 
@@ -24,6 +25,7 @@ class Maker(Protocol):
         seed: int = 0,
         sandbox: str | Sandbox | None = "auto",
         tools: ToolKind = "python",
+        tool_results: ToolResults = "full",
         **common: Unpack[CommonOptions],
     ) -> ReasoningEnv: ...
 
@@ -37,12 +39,15 @@ def text_family(name: str, generate: Generator) -> Maker:
         seed: int = 0,
         sandbox: str | Sandbox | None = "auto",
         tools: ToolKind = "python",
+        tool_results: ToolResults = "full",
         **common: Unpack[CommonOptions],
     ) -> ReasoningEnv:
         max_steps = common.pop("max_steps", 32)
         return ReasoningEnv(
             ProceduralSet(name, generate, level, seed),
-            domain=TextDomain(max_steps=max_steps, sandbox=sandbox, tools=tools),
+            domain=TextDomain(
+                max_steps=max_steps, sandbox=sandbox, tools=tools, tool_results=tool_results
+            ),
             verifier=MathVerifier(),
             step_verifier=FreeTextStepVerifier(),
             **common,

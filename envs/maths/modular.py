@@ -5,7 +5,8 @@ agree at one random point with probability at most d / p when they differ; `agre
 on where the degree is above 2^20, so a wrong *yes* has probability below (2^20 / 2^61)^3 < 2^-120. A difference at
 one defined point is proof that they differ. Exponents may hold symbols and huge numbers: powers use Fermat's little
 theorem, so symbols stand for whole numbers there, and p - 1 must not be met by a denominator. As (-1)^n takes two values
-only, forms with symbols in exponents are compared at 40 points: a wrong *yes* has probability 2^-40 there.
+only, forms with symbols in exponents are compared at 40 points: a wrong *yes* has probability 2^-40 there. Eight points
+do if every such power has a whole number above 1 as its base, whose powers hardly ever repeat.
 
 Pi (or e, but not both) stands in as a symbol of its own: it is transcendental, so both answers hold. Sines and
 cosines of one and the same argument with symbols in it are put on the circle ((1 - t^2) / (1 + t^2), 2t / (1 + t^2)):
@@ -275,14 +276,16 @@ def agree(a: Node, b: Node, names: set[str], rng: Draws) -> bool:
 
 def num_points(a: Node, b: Node, least: int) -> int:
     """How many points to compare at: more where a symbol stands in an exponent."""
-    stack: list[Any] = [a, b]
+    points, stack = least, [a, b]
     while stack:
         top = stack.pop()
         if type(top) is tuple and top:
             if top[0] == "^" and symbols(top[2]):
-                return 40
+                if type(top[1]) is not int or top[1] < 2:
+                    return 40
+                points = max(points, 8)
             stack.extend(top)
-    return least
+    return points
 
 
 def _agree_closed(a: Node, b: Node, rng: Draws) -> bool:

@@ -22,6 +22,7 @@ from stepgym.envs.problem_sets import Draft, ProceduralSet
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
 from stepgym.envs.text_domain import INSTRUCTIONS, TextDomain, ToolKind
 from stepgym.envs.tokens import final_answer, visible_text
+from stepgym.envs.tool_results import ToolResults
 from stepgym.envs.types import Problem, ProblemSet, State, Status, Step, StepVerifier, Verdict
 from stepgym.plugins.errors import UserError
 from stepgym.sandbox.types import Sandbox
@@ -186,13 +187,15 @@ def make(
     instructions: str = INSTRUCTIONS,
     sandbox: str | Sandbox | None = "auto",
     tools: ToolKind = "python",
+    tool_results: ToolResults = "full",
     **common: Unpack[CommonOptions],
 ) -> ReasoningEnv:
     """Make `stepgym/Math-v0`: procedural at a level (1 where none is given), or the questions of a data file.
 
     `question` and `answer` name the file's columns, `instructions` stand behind each of its questions. The policy's
     Python runs in the sandbox called `sandbox`; with `None` its tool calls are plain text.
-    `tools` says whether the interpreter stays between calls (`"python"`) or not (`"python_fresh"`).
+    `tools` says whether the interpreter stays between calls (`"python"`) or not (`"python_fresh"`), `tool_results`
+    whether long results are shown up to 4,000 characters (`"full"`) or as a summary to read on from (`"short"`).
     """
     verifier = MathVerifier()
     max_steps = common.pop("max_steps", 32)
@@ -218,7 +221,9 @@ def make(
         )
     return ReasoningEnv(
         chosen,
-        domain=TextDomain(max_steps=max_steps, sandbox=sandbox, tools=tools),
+        domain=TextDomain(
+            max_steps=max_steps, sandbox=sandbox, tools=tools, tool_results=tool_results
+        ),
         verifier=verifier,
         step_verifier=step_verifier,
         **common,

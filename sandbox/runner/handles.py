@@ -3,7 +3,8 @@
 A stand-in offers the special methods that its original has. Two rules make forged objects worthless to a candidate:
 a stand-in equals no plain data, and it never receives a plain operand of an operator or a comparison, because the
 operand may be the expected value. The second rule has one exception: objects made by calling a class that the tests
-declared with `Remote.declare_classes`, so that `Vector(1, 2) * 3` works.
+declared with `Remote.declare_classes`, so that `Vector(1, 2) * 3` works. At the candidate's end neither rule is needed:
+stand-ins of the tests' objects there work like the objects themselves.
 """
 
 from __future__ import annotations
@@ -135,6 +136,8 @@ class Handle:
     def __eq__(self, other: object) -> Any:
         if isinstance(other, Handle) and link_of(other) is link_of(self):
             return self is other or link_of(self).equal(self, other)
+        if not link_of(self).guards_operands:
+            return link_of(self).equal(self, other)
         if mark_of(self) is Mark.LARGE:
             link_of(self).compared_large(other)
         return NotImplemented
@@ -146,7 +149,7 @@ class Handle:
         return link_of(self).ask("copy", number_of(self), (True,))
 
     def __hash__(self) -> int:
-        if mark_of(self) in MADE:
+        if mark_of(self) in MADE or not link_of(self).guards_operands:
             value = link_of(self).ask("hash", number_of(self))
             return value if type(value) is int else 0
         return object.__hash__(self)
@@ -205,7 +208,12 @@ def _method(name: str) -> Any:
 
     def method(self: Handle, *args: Any, **kwargs: Any) -> Any:
         mark = mark_of(self)
-        if guarded and mark is not Mark.MADE and not all(isinstance(arg, Handle) for arg in args):
+        if (
+            guarded
+            and mark is not Mark.MADE
+            and not all(isinstance(arg, Handle) for arg in args)
+            and link_of(self).guards_operands
+        ):
             if mark is Mark.CLAIMED_MADE:
                 link_of(self).refused_operand(self)
             if iterates_for_contains:
@@ -217,7 +225,7 @@ def _method(name: str) -> Any:
                 set_mark(value, MADE_BY[mark])
             elif guarded and mark is Mark.MADE:
                 set_mark(value, Mark.MADE)
-        if guarded:
+        if guarded and link_of(self).guards_operands:
             link_of(self).own_operator(name)
         return value
 

@@ -99,6 +99,11 @@ _OPTIONS = (
         help="Language models: maximum steps of an episode.",
     ),
     click.option(
+        "--tool-tokens/--no-tool-tokens",
+        default=None,
+        help="Language models: make tool and step delimiters single tokens of the tokenizer.",
+    ),
+    click.option(
         "--lora",
         is_flag=False,
         flag_value=16,

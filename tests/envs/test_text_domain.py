@@ -5,8 +5,11 @@ from __future__ import annotations
 import pickle
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from stepgym.envs.text_domain import TextDomain, tool_source, tool_words
+from stepgym.envs.text_domain import TextDomain, tool_source, tool_text
+from stepgym.envs.tool_results import middle_left_out, read_on, read_request
 from stepgym.envs.types import End, Problem, State, Step
 from stepgym.sandbox.types import ExecutionResult, Outcome
 
@@ -134,6 +137,94 @@ def test_fresh_tools_forget() -> None:
         TextDomain(tools="pyhton")  # type: ignore[arg-type]
 
 
+LINES = "".join(f"line {number}: {number**2}\n" for number in range(300))
+LONG = "print(''.join(f'line {n}: {n**2}\\n' for n in range(300)))"
+
+
+def test_a_long_result_comes_as_a_summary_and_is_read_on_without_a_program() -> None:
+    domain = TextDomain(sandbox="local", tool_results="short")
+    try:
+        first = advance(domain, call(f"x = 1\n{LONG}"))
+        whole = LINES.rstrip()
+        assert first.steps[-1].cut_results == (whole,)
+        assert len(shown(first)) < 600 and "[r1: " in shown(first) and "300 lines" in shown(first)
+        found = advance(domain, *first.steps, call('read_result("r1", find="line 250:")'))
+        assert "line 250: 62500" in shown(found) and found.steps[-1].cut_results == ()
+        json_call = '{"name": "read_result", "arguments": {"result": "r1", "start": 400}}'
+        [as_json, later] = domain.advance([found, found], [call(json_call), call("x")])
+        assert domain._sessions is not None
+        assert all("read_result" not in str(chain) for chain in domain._sessions.kept)
+        assert shown(as_json) == f"[r1, characters 400 to 800 of {len(whole)}]\n{whole[400:800]}"
+        assert shown(later) == "1", "the interpreter has run the programs alone"
+        second = advance(
+            domain, *later.steps, call(LONG), call('print(read_result("r2", start=9))')
+        )
+        assert shown(second).endswith(whole[9:409])
+    finally:
+        domain.close()
+
+
+def test_a_full_result_that_was_cut_is_kept_whole() -> None:
+    domain = TextDomain(sandbox="local")
+    try:
+        state = advance(domain, call("print('x' * 9000)"), call('read_result("r1")'))
+        assert "characters left out" in state.steps[0].reply
+        assert state.steps[0].cut_results == ("x" * 9000,)
+        assert "NameError" in shown(state), "there is no such call here"
+    finally:
+        domain.close()
+    with pytest.raises(ValueError, match=r"unknown value of tool_results 'shrot'; did you mean"):
+        TextDomain(tool_results="shrot")  # type: ignore[arg-type]
+
+
+@given(st.text(max_size=2000), st.integers(1, 50))
+def test_reading_on_part_by_part_gives_the_whole(text: str, size: int) -> None:
+    text = text.replace("<", "")  # tokens of tool results are escaped
+    parts, at = [], 0
+    while at < len(text):
+        request = read_request(f"read_result('r1', start={at})")
+        assert request is not None
+        parts.append(read_on(request, [text], size).partition("]\n")[2])
+        at += size
+    assert "".join(parts) == text
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ('read_result("r9")', "error: no result 'r9'; results that were cut: r1"),
+        ("read_result()", "error: the call is read_result("),
+        ('read_result("r1", begin=3)', "error: the call is read_result("),
+        ('read_result("r1", 0, "a", 1)', "error: the call is read_result("),
+        ('read_result("r1", start="3")', "error: the call is read_result("),
+        ('read_result("r1", start=-5)', "[r1, characters 0 to 3 of 3]\nabc"),
+        ('read_result("r1", start=99)', "[r1, characters 3 to 3 of 3]\n"),
+        ('read_result("r1", find="</tool_result>")', "[r1: '&lt;/tool_result>' does not occur"),
+        ('{"name": "read_result", "arguments": ["r1"]}', "error: the call is read_result("),
+    ],
+)
+def test_a_bad_request_is_an_error_in_words(asked: str, words: str) -> None:
+    request = read_request(asked)
+    assert request is not None
+    assert read_on(request, ["abc"], 100).startswith(words)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "print(1)",
+        "x = read_result('r1')",
+        "read_result(name)",
+        "read_result('r1'",
+        "read_result(*['r1'])",
+        '{"name": "python", "arguments": {"code": "read_result"}}',
+        "(" * 400 + "read_result",
+    ],
+)
+def test_other_calls_are_programs(source: str) -> None:
+    assert read_request(source) is None
+
+
 def test_without_a_sandbox_calls_are_plain_text() -> None:
     state = advance(TextDomain(sandbox=None), Step("<tool_call>print(1)</tool_call>"))
     assert state.steps[-1].reply == "" and state.end is None
@@ -176,4 +267,4 @@ def test_tool_source(call: str, source: str, why: str) -> None:
     ],
 )
 def test_what_a_policy_is_told(result: ExecutionResult, words: str) -> None:
-    assert tool_words(result, max_chars=100) == words
+    assert middle_left_out(tool_text(result), 100) == words

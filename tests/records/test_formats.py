@@ -169,12 +169,13 @@ def test_sharegpt_alternates_and_leaves_out_what_it_cannot_mask() -> None:
         *("system", "human", "gpt", "human", "gpt")
     ]
     assert rows_of(ExportFormat.SHAREGPT, AGENT) == [], "its example would be learned"
-    own = ASKED[-1:]
-    calls = (call(own, CALLED), call([*own, CALLED, RESULT], SAID))
+    own, silent = ASKED[-1:], {**CALLED, "reasoning_content": None}
+    assert rows_of(ExportFormat.SHAREGPT, replace(AGENT, calls=(call(own, CALLED),))) == []
+    calls = (call(own, silent), call([*own, silent, RESULT], SAID))
     [row] = rows_of(ExportFormat.SHAREGPT, replace(AGENT, calls=calls))
     assert [(turn["from"], turn["value"]) for turn in row["conversations"]] == [
         ("human", "Make 10."),
-        ("function_call", '<think>six and four</think>[{"name": "add", "arguments": {"a": 6}}]'),
+        ("function_call", '[{"name": "add", "arguments": {"a": 6}}]'),
         ("observation", "FOREIGN 10"),
         ("gpt", "It is 10."),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import math
@@ -16,6 +17,7 @@ from click.testing import CliRunner
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from stepgym.agents.policies.layout import describe_tokenizer
 from stepgym.agents.policies.loading import load_language_model
 from stepgym.agents.policies.scripted import ScriptedPolicy
 from stepgym.agents.policies.transformers_policy import TransformersPolicy
@@ -24,6 +26,7 @@ from stepgym.agents.types import EpisodeRecord, NodeRecord
 from stepgym.claims.llm_generation import claim as llm_generation
 from stepgym.cli import main
 from stepgym.envs.registry import load_env
+from stepgym.envs.tokens import SPECIAL_TOKENS, STEP_END
 from stepgym.envs.types import Problem, State, Step
 from stepgym.records.near_duplicates import likeness
 from stepgym.records.run_folder import RunFolder, read_episodes
@@ -31,9 +34,10 @@ from stepgym.records.tree import path_to
 from stepgym.records.types import RunConfig
 from stepgym.training import fit, grpo, language_grpo
 from stepgym.training.config import TrainConfig, read_config
-from stepgym.training.language_examples import preference_rows
+from stepgym.training.language_examples import preference_rows, verified_rows
 from stepgym.training.language_grpo import token_units
 from stepgym.training.language_models import learned_log_probs
+from stepgym.training.tool_tokens import add_tool_tokens
 from stepgym.training.train import train, training_env
 from stepgym.training.types import Baseline, LossNotFinite, Progress, TrainingError
 
@@ -555,3 +559,71 @@ def test_language_models_have_defaults_of_their_own() -> None:
     assert (config.steps, config.batch, config.learning_rate) == (100, 16, 2e-4)
     assert read_config("sft", None, {"init": "smollm2", "out": "x", "steps": 7}).steps == 7
     assert read_config("sft", None, {"out": "x"}).batch == 128
+
+
+@pytest.mark.parametrize("lora", [0, pytest.param(4, marks=needs_peft)])
+def test_delimiters_become_single_tokens_that_are_trained_saved_and_played(
+    model: str, run: str, tmp_path: Path, lora: int
+) -> None:
+    out, before = tmp_path / "sft", load_language_model(model.removeprefix("hf:"))
+    config = TrainConfig(
+        kind="sft", runs=(run,), init=model, out=str(out), steps=4, batch=2, learning_rate=1e-2
+    )
+    train(replace(config, tool_tokens=True, lora=lora))
+    after = load_language_model(out)
+    size = len(before.tokenizer)
+    ids = {text: after.tokenizer(text).input_ids for text in SPECIAL_TOKENS}
+    assert sorted(i for own in ids.values() for i in own) == [*range(size, size + 9)]
+    assert (
+        describe_tokenizer(after.tokenizer)["hash"] != describe_tokenizer(before.tokenizer)["hash"]
+    )
+
+    records = list(read_episodes(Path(run)))
+    rows = verified_rows(records, after.tokenizer)
+    layout = TransformersPolicy(after).layout
+    [step_end], [answer] = ids[STEP_END], ids["<answer>"]
+    for row, record in zip(rows, records):
+        steps = tuple(Step(record.nodes[at].text) for at in (1, 2))
+        read = layout.ids(State(record.prompt, steps[:1]))
+        assert row.ids[: len(read)] == read, "what was trained is what is read in play"
+        assert read[-1] == step_end and row.ids[len(read)] == answer
+        assert row.targets[len(read) - 1] == 1.0, "the delimiter is learned"
+        assert len(row.ids) < len(verified_rows([record], before.tokenizer)[0].ids)
+
+    start = copy.deepcopy(before.model)
+    add_tool_tokens(start, load_language_model(model.removeprefix("hf:")).tokenizer)
+    moved = (after.model.get_input_embeddings().weight - start.get_input_embeddings().weight).abs()
+    assert moved[step_end].max() > 1e-4 and moved[answer].max() > 1e-4
+    if lora:
+        assert moved[:size].max() < 1e-6, "the rows of other tokens are frozen"
+
+
+def test_a_step_of_a_model_with_tool_tokens_ends_at_its_token(model: str) -> None:
+    loaded = load_language_model(model.removeprefix("hf:"))
+    new = add_tool_tokens(*loaded)
+    assert add_tool_tokens(*loaded) == [], "they are there already"
+    end = new[SPECIAL_TOKENS.index(STEP_END)]
+    with torch.no_grad():
+        loaded.model.lm_head.weight.zero_()
+        loaded.model.lm_head.weight[end] = 50.0 * loaded.model.model.norm.weight.sign()
+    policy = TransformersPolicy(loaded, temperature=1.0, max_new_tokens=5)
+    assert policy.delimiters == (STEP_END,)
+    (steps,) = policy.propose([State("Compute 1 + 1.")], [3])
+    for step in steps:
+        assert step.token_ids is not None
+        if end in step.token_ids:
+            assert step.token_ids[-1] == end and STEP_END not in step.text
+
+
+def test_steps_of_another_tokenizer_are_tokenised_anew(model: str, run: str) -> None:
+    loaded = load_language_model(model.removeprefix("hf:"))
+    mine = describe_tokenizer(loaded.tokenizer)
+    (record, *_) = read_episodes(Path(run))
+    odd = (*loaded.tokenizer("First.").input_ids, *loaded.tokenizer("\n\n").input_ids)
+    nodes = [
+        replace(node, token_ids=odd if node.text == "First." else None) for node in record.nodes
+    ]
+    own = replace(record, nodes=tuple(nodes), agent={"policy": {"tokenizer": mine}})
+    add_tool_tokens(*loaded)
+    (row,) = verified_rows([own], loaded.tokenizer)
+    assert loaded.tokenizer.convert_tokens_to_ids(STEP_END) in row.ids

@@ -7,7 +7,34 @@ import pytest
 from stepgym.envs.coding import grade
 from stepgym.sandbox.types import Sandbox
 
+NUMBER = """\
+import functools
+@functools.total_ordering
+class N:
+    def __init__(self, x): self.x = x
+    def __add__(self, other): return N(self.x + getattr(other, 'x', other))
+    __radd__ = __add__
+    def __eq__(self, other): return self.x == getattr(other, 'x', other)
+    def __lt__(self, other): return self.x < getattr(other, 'x', other)
+    def __hash__(self): return hash(self.x)
+    def __contains__(self, digit): return digit in str(self.x)
+class Plain: pass
+"""
 CASES = {  # what is used: solution, tests, entry point
+    "comparisons of the tests' objects": (
+        "def f(a, b): return [a == b, a != b, a in [b], a is b, len({a, b})]\n",
+        f"{NUMBER}def check(candidate):\n    a, b = Plain(), Plain()\n"
+        "    assert candidate(a, a) == [True, False, True, True, 1]\n"
+        "    assert candidate(a, b) == [False, True, False, False, 2]\n"
+        "    assert candidate(N(1), N(1)) == [True, False, True, False, 1]\n",
+        "f",
+    ),
+    "operators of the tests' objects, with plain operands too": (
+        "def f(xs): return max(xs).x, sum(xs).x, (xs[0] + 5).x, xs[0] < 7, xs[0] == 12, '2' in xs[0], 3 in xs\n",
+        f"{NUMBER}def check(candidate):\n"
+        "    assert candidate([N(12), N(3)]) == (12, 15, 17, False, True, True, True)\n",
+        "f",
+    ),
     "asynchronous unittest classes": (
         "def add(a,b): return a+b",
         "import unittest\nfrom solution import add\nclass T(unittest.IsolatedAsyncioTestCase):\n    async def test_a(self): self.assertEqual(add(1,2),3)\n",

@@ -32,6 +32,7 @@ from stepgym.sandbox.runner.shared_folder import SharedFolder
 from stepgym.sandbox.runner.values import refill
 
 MODULE_NAME = "solution"
+FILE_NAME = f"<{MODULE_NAME}>"
 MAX_ERROR_BYTES = 1 << 16
 """Arguments of an exception that are larger stay behind; its message crosses."""
 
@@ -42,9 +43,10 @@ class CandidateLink(Link):
     guards_operands = False
     """Objects of the tests may see any operand that the program has: it has no secrets from them."""
 
-    def __init__(self, channel: _socket.socket, module: types.ModuleType) -> None:
-        super().__init__(channel)
-        self.module = module
+    def __init__(self) -> None:
+        super().__init__()
+        self.module = types.ModuleType(MODULE_NAME)
+        self.names = vars(self.module)
         self.load_error: BaseException | None = None
         self.captured: io.StringIO | None = None
         self.warned: list[Any] | None = None
@@ -290,18 +292,16 @@ def _plain_tree(value: Any) -> Any:
         return None
 
 
-def serve(channel: _socket.socket, source: str, *, name: str = MODULE_NAME) -> None:
-    """Run `source` as a module, then answer calls over `channel` until it is closed.
+def serve(channel: _socket.socket, source: str, link: CandidateLink) -> None:
+    """Run `source` as the module of `link`, then answer calls over `channel` until it is closed.
 
     A program that fails to load is not an error here: every call is answered with what it raised.
     """
-    module = types.ModuleType(name)
-    sys.modules[name] = module
-    link = CandidateLink(channel, module)
+    link.channel = channel
+    sys.modules[MODULE_NAME] = link.module
     try:
         exec(
-            compile(source.removeprefix("\ufeff"), f"<{name}>", "exec", dont_inherit=True),
-            vars(module),
+            compile(source.removeprefix("\ufeff"), FILE_NAME, "exec", dont_inherit=True), link.names
         )
     except SystemExit as ending:
         # A program that ends with success has defined what it defines; it can be called like a module.

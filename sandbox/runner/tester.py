@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import marshal
 import os
 import re
 import socket
@@ -69,7 +70,8 @@ RUNNER_MODULES = frozenset(name for name in (__name__, Handle.__module__, Link._
 MAX_KEPT_SOURCE = 1 << 17
 """Longer tests are compiled each time, so that a tester that stays does not grow."""
 
-_LIBRARIES: dict[int, types.ModuleType] = {}
+_LIBRARIES: dict[str, types.ModuleType] = {}
+"""The last module of each library that this process has loaded, by the library's digest."""
 
 
 class CandidateError(Exception):
@@ -83,15 +85,25 @@ class Remote(Link):
     decided, operands that were refused, answers too large to cross, counters that the candidate set.
     """
 
-    def __init__(self, channel: socket.socket, report_file: int | None = None) -> None:
-        super().__init__(channel)
+    def __init__(
+        self,
+        channel: socket.socket,
+        report_file: int | None = None,
+        *,
+        arguments: Sequence[str] = (),
+        library_at: tuple[str, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.channel = channel
         self.report_file = report_file
+        self.arguments = arguments
+        self.library_at = library_at
+        """Digest of the pair's library, and the descriptor of a file that holds it."""
         self.last_report: str | None = None
         self.pending: list[tuple[Any, Any]] = []
         self.watched: types.FrameType | None = None
         self.statement: tuple[int, int] = (0, 0)
         self.sources: dict[str, str] = {}
-        self.spans: dict[str, list[tuple[int, int]]] = {}
         self.error_classes: dict[int, type[BaseException]] = {}
         self.own_stdout: Any = sys.stdout
         self.own_stdin: Any = sys.stdin
@@ -201,16 +213,11 @@ class Remote(Link):
         self.sources[name] = source
         return compiled(source, name)
 
-    def library(self, sources: dict[str, str]) -> types.ModuleType:
-        """Make the tests' own modules, in this order, once per process; return the last. A tester that stays keeps them."""
-        key = hash(tuple(sources.values()))
-        if key not in _LIBRARIES:
-            for name, source in sources.items():
-                if name not in sys.modules:
-                    module = sys.modules[name] = types.ModuleType(name)
-                    exec(compile(source, f"<{name}>", "exec", dont_inherit=True), vars(module))
-            _LIBRARIES[key] = sys.modules[name]
-        return _LIBRARIES[key]
+    def library(self) -> types.ModuleType:
+        """Return the last module of the pair's library; `LookupError` if it has none."""
+        if self.library_at is None:
+            raise LookupError("this pair has no library")
+        return load_library(*self.library_at)
 
     def replace(self, name: str, value: Any) -> None:
         """Put an object of the tests in the place of `module.attribute` in the candidate's process, as a patch does."""
@@ -226,12 +233,8 @@ class Remote(Link):
 
     def statement_at(self, name: str, line: int) -> tuple[int, int]:
         """Return the first and last line of the innermost statement of compiled tests at this line."""
-        if name in self.sources and name not in self.spans:
-            nodes = ast.walk(ast.parse(self.sources[name]))
-            self.spans[name] = [
-                _span(node) for node in nodes if isinstance(node, ast.stmt | ast.ExceptHandler)
-            ]
-        around = [span for span in self.spans.get(name, ()) if span[0] <= line <= span[1]]
+        spans = statement_spans(self.sources[name]) if name in self.sources else []
+        around = [span for span in spans if span[0] <= line <= span[1]]
         return min(around, key=lambda span: span[1] - span[0], default=(line, line))
 
     def ask(
@@ -497,6 +500,13 @@ def _error_attribute(self: BaseException, name: str) -> Any:
     return getattr(handle, name)
 
 
+@lru_cache(maxsize=64)
+def statement_spans(source: str) -> list[tuple[int, int]]:
+    """Return the first and last lines of all statements."""
+    nodes = ast.walk(ast.parse(source))
+    return [_span(node) for node in nodes if isinstance(node, ast.stmt | ast.ExceptHandler)]
+
+
 def _span(node: ast.stmt | ast.ExceptHandler) -> tuple[int, int]:
     """The lines of a statement; of a compound one its head alone."""
     body = getattr(node, "body", None)
@@ -558,6 +568,17 @@ def make_error(kind: type[BaseException], args: list[Any]) -> BaseException:
         return error
 
 
+def load_library(digest: str, descriptor: int) -> types.ModuleType:
+    """Return the last module of a library, which is read from the descriptor unless this process has loaded it."""
+    if digest not in _LIBRARIES:
+        data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+        for name, source in marshal.loads(data):
+            module = sys.modules[name] = types.ModuleType(name)
+            exec(compile(source, f"<{name}>", "exec", dont_inherit=True), vars(module))
+        _LIBRARIES[digest] = module
+    return _LIBRARIES[digest]
+
+
 def compiled(source: str, name: str) -> types.CodeType:
     """Compile tests; a tester that stays compiles what it sees again and again, for sample after sample, only once."""
     if len(source) > MAX_KEPT_SOURCE:
@@ -565,17 +586,24 @@ def compiled(source: str, name: str) -> types.CodeType:
     return _compiled(source, name)
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=512)
 def _compiled(source: str, name: str) -> types.CodeType:
     return compile(source, name, "exec", dont_inherit=True)
 
 
-def run(channel: socket.socket, source: str, report_file: int | None = None) -> str | None:
+def run(
+    channel: socket.socket,
+    source: str,
+    report_file: int | None = None,
+    *,
+    arguments: Sequence[str] = (),
+    library_at: tuple[str, int] | None = None,
+) -> str | None:
     """Execute `source` with the global `remote`; return its last report. An uncaught exception is printed.
 
-    Reports are also written to `report_file`, a descriptor, as they come.
+    Reports are also written to `report_file`, a descriptor, as they come. `arguments` and `library_at` are as in `Remote`.
     """
-    remote = Remote(channel, report_file)
+    remote = Remote(channel, report_file, arguments=arguments, library_at=library_at)
     names: dict[str, Any] = {"__name__": "__tester__", "remote": remote, "Broken": Broken}
     try:
         exec(compiled(source, "<tester>"), names)

@@ -5,6 +5,8 @@ import functools
 import importlib.util
 import re
 
+from stepgym.envs.coding.harness.syntax import parsed
+
 MAX_SHOWN = 200
 MAX_DIGITS = 100_000
 """Longer integers are not written out: writing takes time that grows with the square of the length."""
@@ -118,7 +120,7 @@ def failure_line(error):
 @functools.lru_cache(maxsize=512)
 def numbered_asserts(source, function=None):
     """Return the first and last lines of the asserts directly in a function's body (or in the module's)."""
-    body = ast.parse(source).body
+    body = parsed(source).body
     if function is not None:
         body = next(
             (

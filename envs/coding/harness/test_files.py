@@ -19,6 +19,7 @@ from stepgym.envs.coding.harness.assert_styles import compile_tests, execute
 from stepgym.envs.coding.harness.binding import UnusableTestsError
 from stepgym.envs.coding.harness.failures import describe, row_of
 from stepgym.envs.coding.harness.pytest_stand_in import MonkeyPatch, Skipped, make_pytest
+from stepgym.envs.coding.harness.syntax import parsed
 
 PROTOCOL_NAMES = (
     "load_tests",
@@ -133,7 +134,7 @@ def load_tests_module(test_file, source, support, folder, saved):
     """
     remote, declared = test_file.remote, test_file.declared
     compile_tests(remote, source)
-    tree = ast.parse(source)
+    tree = parsed(source)
     modules = solution_modules(tree, declared, remote)
     module = types.ModuleType("tests")
     added = {"pytest": make_pytest(), "tests": module}

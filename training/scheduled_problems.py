@@ -8,8 +8,9 @@ drawn. UNDECIDED and failed samples change nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from stepgym.envs.mixture import MixedProblems
 from stepgym.envs.mixture_schedule import MixtureSchedule
@@ -45,7 +46,7 @@ class ScheduledProblems:
         self.file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         return schedule
 
-    def _rows(self) -> Sequence[dict[str, object]]:
+    def _rows(self) -> list[dict[str, Any]]:
         if not self.file.is_file():
             return []
         return [json.loads(line) for line in self.file.read_text(encoding="utf-8").splitlines()]

@@ -250,7 +250,7 @@ def test_a_served_policy_is_called_by_each_search_alone() -> None:
 
 
 def post(server: Server, body: dict[str, object]) -> requests.Response:
-    return requests.post(f"{server.url}/chat/completions", json=body, timeout=60)
+    return requests.post(f"{server.url}/chat/completions", json={"model": "m", **body}, timeout=60)
 
 
 def test_a_model_server_that_is_gone_is_status_503() -> None:

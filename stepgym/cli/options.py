@@ -14,7 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from stepgym.agents.executors import Executor, Workers
+from stepgym.agents.executors import Workers
+from stepgym.agents.jobs import Executor
 from stepgym.agents.registry import POLICIES, REWARD_MODELS, SEARCHES
 from stepgym.agents.types import Budget, RunStopped
 from stepgym.envs.registry import NAMES, NAMESPACE, full_id

@@ -6,6 +6,7 @@ in the tasks; a large model is best served by URL (`chat:URL#MODEL`), so that al
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -91,16 +92,18 @@ def connected(address: str | None) -> Any:
             "playing on Ray needs the package ray: pip install 'stepgym[ray]'"
         ) from error
     if not ray.is_initialized():
+        way_out = "start one with `ray start --head`"
+        host, _, port = (address or "").rpartition(":")
         try:
+            if host and port.isdecimal() and "/" not in host:  # Ray itself would try for minutes
+                socket.create_connection((host, int(port)), timeout=10).close()
             ray.init(
                 address=address,
                 log_to_driver=False,
                 include_dashboard=False if address is None else None,
             )
-        except ConnectionError as error:
-            raise UserError(
-                f"no Ray cluster at {address!r} ({error}); start one with `ray start --head`"
-            ) from error
+        except (ConnectionError, OSError) as error:
+            raise UserError(f"no Ray cluster at {address!r} ({error}); {way_out}") from error
     return ray
 
 

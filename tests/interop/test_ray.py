@@ -20,7 +20,7 @@ from stepgym.records.run_folder import read_episodes
 from stepgym.selfplay.play import selfplay
 
 ray = pytest.importorskip("ray")
-from ray.cluster_utils import Cluster  # noqa: E402
+from ray.cluster_utils import Cluster
 
 HERE = Path(__file__).parent.parent / "agents"
 JOB = Job(
@@ -57,7 +57,9 @@ def played(records: list[EpisodeRecord]) -> list[dict[str, Any]]:
 
 
 def test_three_nodes_make_the_records_of_one_process(cluster: Any) -> None:
-    assert played(list(OnRay().play(JOB, range(20)))) == played(list(InProcess().play(JOB, range(20))))
+    assert played(list(OnRay().play(JOB, range(20)))) == played(
+        list(InProcess().play(JOB, range(20)))
+    )
 
 
 def test_a_node_that_is_lost_loses_nothing_and_one_that_joins_takes_work(

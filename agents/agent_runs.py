@@ -62,11 +62,11 @@ class AgentEpisode:
 
     @property
     def best(self) -> int:
-        """The node that the agent ended at; if it is not an end, the last end that has an answer."""
+        """The node that the agent ended at; if it is not an end, the last end that has a result."""
         tree, node = self.tree, self.episode.node
         if tree.states[node].done or tree.status[ROOT] is NodeStatus.FAILED:
             return node
-        answered = [at for at, state in enumerate(tree.states) if state.answer is not None]
+        answered = [at for at, state in enumerate(tree.states) if state.has_result]
         return answered[-1] if answered else node
 
 

@@ -29,7 +29,17 @@ from stepgym.agents.types import (
     SearchTree,
     SharesBudget,
 )
-from stepgym.envs.types import Domain, Problem, State, Status, Step, StepVerifier, Verdict, Verifier
+from stepgym.envs.types import (
+    Domain,
+    Problem,
+    State,
+    Status,
+    Step,
+    StepVerifier,
+    Verdict,
+    Verifier,
+    verify_states,
+)
 from stepgym.sandbox.types import SandboxError
 
 MAX_STEP_CHARS = 200_000
@@ -326,19 +336,18 @@ def _score_error(scores: Sequence[float], state: State) -> ShapeError:
 def verify(
     verifier: Verifier,
     problems: Sequence[Problem],
-    answers: Sequence[str],
+    states: Sequence[State],
     *,
     owners: Sequence[int],
 ) -> Sequence[Verdict | Failure]:
-    """Return the verifier's verdict on each answer."""
+    """Return the verifier's verdict on the answer or the outcome of each state."""
 
-    def call(problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
-        verdicts = verifier.verify(problems, answers)
-        _check_length(verdicts, answers, "verdicts for", "answers")
+    def call(problems: Sequence[Problem], states: Sequence[State]) -> list[Verdict]:
+        verdicts = verify_states(verifier, problems, states)
         _check_verdicts(verdicts)
         return verdicts
 
-    return call_isolated(call, owners, "verifier", items=(problems, answers))
+    return call_isolated(call, owners, "verifier", items=(problems, states))
 
 
 def verify_steps(

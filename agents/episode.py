@@ -254,7 +254,7 @@ class Episode:
             tree.visits[ROOT] += self._node == ROOT
             self._node = child = add_child(tree, self._node, after)
             tree.visits[child] += 1
-        if after.answer is not None and child not in tree.verdicts:
+        if after.has_result and child not in tree.verdicts:
             verify_nodes(shared.env.verifier, [shared.problem], [tree], nodes=[(0, child)])
         if after.done and not shared.see_verdicts:
             if self._is_fork:

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 from stepgym.agents.types import ROOT, EpisodeRecord, NodeRecord, NodeStatus, SearchTree
-from stepgym.envs.types import Problem, Status, Verdict
+from stepgym.envs.types import Problem, State, Status, Verdict
 
 NOT_JSON = object()
 """What `public_json` returns for data that JSON cannot hold."""
@@ -33,7 +33,7 @@ def make_record(
 
     `step_verdicts` are the step verifier's, by node.
     """
-    answer = tree.states[best].answer
+    state = tree.states[best]
     notes = "; ".join(f"node {node}: {note}" for node, note in sorted(tree.notes.items())[:5])
     return EpisodeRecord(
         env_id=env_id,
@@ -49,8 +49,9 @@ def make_record(
             node_record(tree, node, (step_verdicts or {}).get(node)) for node in range(len(tree))
         ),
         path=tuple(tree.path(best)),
-        answer=answer,
-        verdict=outcome(tree, answer, verdict),
+        answer=state.answer,
+        outcome=state.outcome,
+        verdict=verdict_name(tree, state, verdict),
         fault=_fault(verdict),
         score=verdict.score if verdict is not None else 0.0,
         reason=verdict.reason if verdict is not None else "",
@@ -64,11 +65,11 @@ def make_record(
     )
 
 
-def outcome(tree: SearchTree, answer: str | None, verdict: Verdict | None) -> str:
+def verdict_name(tree: SearchTree, state: State, verdict: Verdict | None) -> str:
     """Return the record's verdict: the verifier's status, or why there is none."""
     if verdict is not None:
         return verdict.status.value
-    if answer is not None:
+    if state.has_result:
         return Status.UNDECIDED.value
     return "failed" if NodeStatus.FAILED in tree.status else "no_answer"
 
@@ -102,6 +103,7 @@ def node_record(tree: SearchTree, node: int, step_verdict: Status | None = None)
         status=tree.status[node].value,
         end=state.end.value if state.end is not None else None,
         answer=state.answer,
+        outcome=state.outcome,
         verdict=verdict.status.value if verdict else None,
         fault=_fault(verdict),
         step_verdict=step_verdict.value if step_verdict is not None else None,

@@ -183,7 +183,7 @@ def play_round(
             nodes = [
                 node
                 for node, status in enumerate(new_status, start=first_new)
-                if status is ENDED and tree.states[node].answer is not None
+                if status is ENDED and tree.states[node].has_result
             ]
             if nodes:
                 answered.append((one, nodes, grown))
@@ -250,7 +250,9 @@ def _with_draw(state: State, draw: int) -> State:
     """Return the state for a policy that was asked for `draw` of its steps before."""
     if type(state) is not State:
         return replace(state, draw=draw)
-    return State(state.prompt, state.steps, state.answer, state.end, state.public, draw)
+    return State(
+        state.prompt, state.steps, state.answer, state.end, state.public, draw, state.outcome
+    )
 
 
 def _advance(
@@ -345,7 +347,7 @@ def _group_and_verify(
     group_answers(
         trees,
         [one.groups for one in searches],
-        [nodes for _, nodes, _ in answered],
+        [[n for n in nodes if one.tree.states[n].answer is not None] for one, nodes, _ in answered],
         comparison=components.comparison,
     )
     if components.verifier is not None and components.see_verdicts:
@@ -364,14 +366,14 @@ def verify_nodes(
     *,
     nodes: Sequence[tuple[int, int]],
 ) -> None:
-    """Verify answers with one call, each given as the position of its tree and a node; verdicts go into the trees."""
+    """Verify results with one call, each given as the position of its tree and a node; verdicts go into the trees."""
     if not nodes:
         return
     owners = [owner for owner, _ in nodes]
-    answers = [str(trees[owner].states[node].answer) for owner, node in nodes]
+    states = [trees[owner].states[node] for owner, node in nodes]
     started = time.perf_counter()
     verdicts = boundary.verify(
-        verifier, [problems[owner] for owner in owners], answers, owners=owners
+        verifier, [problems[owner] for owner in owners], states, owners=owners
     )
     if uses_sandbox(verifier):
         charge_sandbox(trees, owners, time.perf_counter() - started)

@@ -228,7 +228,7 @@ def make_records(
         (at, node)
         for at, (tree, best) in enumerate(zip(trees, bests))
         for node in (range(len(tree)) if verify_all else [best])
-        if node not in tree.verdicts and tree.states[node].answer is not None
+        if node not in tree.verdicts and tree.states[node].has_result
     ]
     verify_nodes(env.verifier, problems, trees, nodes=nodes)
     step_verifier = env.step_verifier if verify_all else None

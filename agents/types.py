@@ -334,8 +334,10 @@ class NodeRecord:
     end: str | None = None
     """Why the episode was over here (`stepgym.envs.types.End`); `None` if it was not."""
     answer: str | None = None
+    outcome: float | None = None
+    """What the environment paid for an episode that ended here without an answer (`State.outcome`)."""
     verdict: str | None = None
-    """The verifier's status of this node's answer; `None` without an answer, or if it was not asked."""
+    """The verifier's status of this node's answer or outcome; `None` without either, or if it was not asked."""
     fault: str | None = None
     """Whose limit made `verdict` undecided: `answer` or `ours` (`stepgym.envs.types.Fault`)."""
     step_verdict: str | None = None
@@ -363,8 +365,10 @@ class EpisodeRecord:
     path: tuple[int, ...]
     """Indices from the root to the node that the search chose."""
     answer: str | None
+    outcome: float | None = None
+    """What the environment paid for the chosen path, if it asks for no answer (`State.outcome`)."""
     verdict: str
-    """`correct`, `incorrect`, `undecided`; `no_answer` if the search ended without one; `failed` if the policy, the
+    """`correct`, `incorrect`, `undecided`; `no_answer` if the search ended without one and without an outcome; `failed` if the policy, the
     reward model or the domain failed (then `note` says how)."""
     fault: str | None = None
     """Whose limit made `verdict` undecided: `answer` or `ours` (`stepgym.envs.types.Fault`)."""

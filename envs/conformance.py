@@ -21,6 +21,7 @@ from stepgym.envs.types import (
     Domain,
     End,
     LegalSteps,
+    OutcomeVerifier,
     Problem,
     ProblemSet,
     State,
@@ -170,12 +171,13 @@ def _indices_end(problems: ProblemSet) -> None:
 def _seeds_do_not_overlap(problems: ProblemSet) -> None:
     if not isinstance(problems, WithSeed):
         return
-    drawn = [[problems.with_seed(seed)[i].prompt for i in range(12)] for seed in range(3)]
+    sets = [problems.with_seed(seed) for seed in range(3)]
+    drawn = [[(p.prompt, p.public) for p in first_problems(drawn, 12)] for drawn in sets]
     for one, other in ((0, 1), (1, 2), (0, 2)):
         for shift in range(-4, 5):
             pairs = [
                 (drawn[one][i], drawn[other][i + shift])
-                for i in range(12)
+                for i in range(len(drawn[one]))
                 if 0 <= i + shift < len(drawn[other])
             ]
             assert any(a != b for a, b in pairs), f"seed {other} is seed {one} shifted by {shift}"
@@ -256,6 +258,8 @@ def _first_legal(domain: Domain, state: State) -> str:
 
 def _accepts_references(part: tuple[Verifier, Sequence[Problem]]) -> None:
     verifier, problems = part
+    if isinstance(verifier, OutcomeVerifier):  # there, an answer is not asked for
+        problems = [problem for problem in problems if problem.reference]
     verdicts = verifier.verify(problems, [problem.reference for problem in problems])
     for problem, verdict in zip(problems, verdicts, strict=True):
         assert verdict.correct, (

@@ -34,6 +34,7 @@ from stepgym.envs.types import (
     Verifier,
     WithLevel,
     WithSeed,
+    verify_states,
 )
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import unknown_name
@@ -200,12 +201,14 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         if state.answer is not None:
             verdict = self.verdict.status.value if self.verdict else "not verified"
             return f"{text}\n= {state.answer}  [{verdict}]"
+        if state.outcome is not None:
+            return f"{text}\n= outcome {state.outcome:g}"
         return f"{text}\n[{state.end.value}]" if state.end else text
 
     def _verify(self, state: State) -> Verdict | None:
-        if state.answer is None:
+        if not state.has_result:
             return None
-        [verdict] = self.verifier.verify([self.problem], [state.answer])
+        [verdict] = verify_states(self.verifier, [self.problem], [state])
         return verdict
 
     def _step_reward(self, state: State) -> float:
@@ -234,6 +237,8 @@ class ReasoningEnv(gymnasium.Env[str, str]):
             info["undecided"] = self.verdict is not None and self.verdict.status is Status.UNDECIDED
         if state.answer is not None:
             info["answer"] = state.answer
+        if state.outcome is not None:
+            info["outcome"] = state.outcome
         return info
 
     def _seed_problems(self, seed: int) -> None:

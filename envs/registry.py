@@ -208,10 +208,15 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
     ),
 )
 PREFIXES = {
+    "gym": Prefix("stepgym.envs.stateful:make", "gym:ID"),
+    "aviary": Prefix("stepgym.interop.aviary:make", "aviary:NAME"),
+    "openenv": Prefix("stepgym.interop.openenv:make", "openenv:URL"),
+    "textarena": Prefix("stepgym.interop.textarena:make", "textarena:ID"),
+    "textworld": Prefix("stepgym.interop.textworld:make", "textworld:FILE"),
     "reasoning-gym": Prefix("stepgym.interop.reasoning_gym:make", "reasoning-gym:NAME"),
     "verifiers": Prefix("stepgym.interop.verifiers:make", "verifiers:ID"),
 }
-"""Environments of other libraries: `prefix:NAME` -> the adapter's maker, called with NAME."""
+"""Environments of other libraries: `prefix:NAME` -> its maker, called with NAME."""
 
 NAMES = Registry(
     "environment",
@@ -237,8 +242,9 @@ def load_env(env_id: str, **options: Any) -> ReasoningEnv:
     owner = f"environment {(full or env_id)!r}"
     options = with_absolute_paths(factory, options)
     if full is None:
-        # Its id and options, from which a record makes it again.
-        spec = gymnasium.envs.registration.EnvSpec(env_id, entry_point=factory, kwargs=options)
+        # Its id and options, from which a record makes it again. The id is set later, because Gymnasium refuses some.
+        spec = gymnasium.envs.registration.EnvSpec("named", entry_point=factory, kwargs=options)
+        spec.id = env_id
     else:
         # A copy, because Gymnasium keeps one spec for an id and would give these options to later environments.
         spec = copy.deepcopy(gymnasium.spec(full))

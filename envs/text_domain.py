@@ -15,6 +15,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
+from stepgym.envs.session_cache import Job
 from stepgym.envs.tokens import TOOL_RESULT, TOOL_RESULT_END, final_answer, parse, visible_text
 from stepgym.envs.tool_results import (
     DEFAULT_CHARS,
@@ -25,7 +26,7 @@ from stepgym.envs.tool_results import (
     read_request,
     summary,
 )
-from stepgym.envs.tool_sessions import Files, Job, ToolSessions
+from stepgym.envs.tool_sessions import Files, ToolSessions
 from stepgym.envs.types import End, Problem, SegmentKind, State, Step
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import unknown_name

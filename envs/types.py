@@ -133,6 +133,8 @@ class End(Enum):
     STUCK = "stuck"
     """No legal step is left, or an illegal one was taken and the domain ends the episode then."""
     STEP_LIMIT = "step_limit"
+    OUTCOME = "outcome"
+    """The environment itself ended the episode; `State.outcome` is what it paid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +154,17 @@ class State:
     draw: int | None = field(default=0, compare=False)
     """How many steps a policy has drawn from this state before; part of the sampling seed, so a repeated request
     gives new steps. `None` asks for the most likely step instead of a sample."""
+    outcome: float | None = None
+    """What the environment paid for the whole episode, in its own unit, if it pays and does not ask for an answer."""
 
     @property
     def done(self) -> bool:
         return self.end is not None
+
+    @property
+    def has_result(self) -> bool:
+        """Whether there is something to verify: an answer or an outcome."""
+        return self.answer is not None or self.outcome is not None
 
 
 class ProblemSet(Protocol):
@@ -179,6 +188,15 @@ class Verifier(Protocol):
     """
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]: ...
+
+
+@runtime_checkable
+class OutcomeVerifier(Protocol):
+    """A verifier may offer it: verdicts on episodes that ended with an outcome and without an answer."""
+
+    def verify_outcomes(
+        self, problems: Sequence[Problem], outcomes: Sequence[float]
+    ) -> list[Verdict]: ...
 
 
 class StepVerifier(Protocol):
@@ -302,3 +320,32 @@ class Closeable(Protocol):
 def needs_reference(verifier: Verifier) -> bool:
     """Return whether a verifier's verdicts depend on the reference; yes, unless it says `needs_reference = False`."""
     return bool(getattr(verifier, "needs_reference", True))
+
+
+def verify_states(
+    verifier: Verifier, problems: Sequence[Problem], states: Sequence[State]
+) -> list[Verdict]:
+    """Return the verdict on each state's result, its answer or its outcome; every state has one.
+
+    Raises `TypeError` if a state has an outcome and the verifier takes none, `ValueError` for a wrong number of verdicts.
+    """
+    found: dict[int, Verdict] = {}
+    answered = [i for i, state in enumerate(states) if state.answer is not None]
+    others = [i for i, state in enumerate(states) if state.answer is None]
+    if answered:
+        answers = [str(states[i].answer) for i in answered]
+        given = verifier.verify([problems[i] for i in answered], answers)
+        found |= zip(answered, _as_many(given, answered, "answers"))
+    if others:
+        if not isinstance(verifier, OutcomeVerifier):
+            raise TypeError(f"{type(verifier).__name__} has no verify_outcomes(problems, outcomes)")
+        outcomes = [float(states[i].outcome or 0.0) for i in others]
+        given = verifier.verify_outcomes([problems[i] for i in others], outcomes)
+        found |= zip(others, _as_many(given, others, "outcomes"))
+    return [found[i] for i in range(len(states))]
+
+
+def _as_many(verdicts: Sequence[Verdict], asked: Sequence[int], what: str) -> Sequence[Verdict]:
+    if len(verdicts) != len(asked):
+        raise ValueError(f"returned {len(verdicts)} verdicts for {len(asked)} {what}")
+    return verdicts

@@ -1,19 +1,26 @@
-"""OpenEnv (0.10): a server over any environment.
+"""OpenEnv (0.10), both ways.
 
-    stepgym serve openenv stepgym/Countdown-v0 --env-option level=3 --port 8000
+    stepgym serve openenv stepgym/Countdown-v0 --env-option level=3 --port 8000    # a server for OpenEnv's clients
+    load_env("openenv:http://127.0.0.1:8000")                                      # any OpenEnv server under our searches
 
-OpenEnv's own clients speak to it. `reset(seed=i)` begins problem `i`; an action is `{"text": step}`.
+On our server `reset(seed=i)` begins problem `i`, and an action is `{"text": step}`. On any server a step is the `field` of an
+action, or a whole action as JSON; the outcome is the sum of the rewards, and episodes are forked by replay.
 """
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from typing import Any
 
 from openenv.core.env_server.http_server import create_app
 from openenv.core.env_server.interfaces import Environment
 from openenv.core.env_server.types import Action, Observation, State
+from openenv.core.generic_client import GenericEnvClient
 
+from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.session import EnvSession, shared_env
+from stepgym.envs.stateful import from_stateful
 
 
 class StepAction(Action):
@@ -68,3 +75,40 @@ def app(env_id: str, *, max_sessions: int = 64, **options: Any) -> Any:
         env_name="stepgym",
         max_concurrent_envs=max_sessions,
     )
+
+
+class ServedEpisode:
+    """One episode on an OpenEnv server, with Gymnasium's `reset` and `step`."""
+
+    def __init__(self, url: str, field: str) -> None:
+        self._client = GenericEnvClient(base_url=url).sync()
+        self._client.__enter__()
+        self._field = field
+
+    def reset(self, *, seed: int) -> tuple[str, dict[str, Any]]:
+        return self._words(self._client.reset(seed=seed).observation), {}
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        try:
+            given = json.loads(action)
+        except ValueError:
+            given = None
+        result = self._client.step(given if isinstance(given, dict) else {self._field: action})
+        words = self._words(result.observation)
+        return words, float(result.reward or 0.0), bool(result.done), False, {}
+
+    def close(self) -> None:
+        """End the connection."""
+        self._client.__exit__(None, None, None)
+
+    def _words(self, observation: dict[str, Any]) -> str:
+        """Return an observation's one text, or all of it as JSON."""
+        shown = {k: v for k, v in observation.items() if k not in ("metadata", "reward", "done")}
+        texts = list(shown.values())
+        return texts[0] if len(texts) == 1 and isinstance(texts[0], str) else json.dumps(shown)
+
+
+def make(url: str, *, field: str = "text", **options: Any) -> ReasoningEnv:
+    """Return an environment over an OpenEnv server; `options` are those of `from_stateful`."""
+    settings = {"forks": "replay", "max_kept": 32, "num_threads": 8, **options}
+    return from_stateful(partial(ServedEpisode, url, field), name=f"openenv/{url}", **settings)

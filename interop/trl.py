@@ -1,6 +1,7 @@
 """TRL (1.16): stepgym's problems, verifiers and searches in `GRPOTrainer`.
 
     GRPOTrainer(model=..., args=..., **spec("stepgym/Countdown-v0", level=3))     # the model calls a tool `step`
+    GRPOTrainer(model=..., args=..., **spec(ID, agent="mcts"))                    # a group is the paths of a search tree
     GRPOTrainer(..., reward_funcs=maths_reward())                                 # columns: prompt, answer
     GRPOTrainer(..., reward_funcs=code_reward())                                  # columns: prompt, tests, entry_point
 
@@ -9,19 +10,30 @@ An episode or answer that no verifier decided has the reward `None`, which TRL l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from stepgym.agents import solve
+from stepgym.agents.policies.layout import Layout
+from stepgym.agents.randomness import derive_seed
+from stepgym.agents.run_setup import make_agent
+from stepgym.agents.types import EpisodeRecord, RewardModel, Search
 from stepgym.envs.coding import grade
 from stepgym.envs.coding.extraction import extract_code
 from stepgym.envs.maths import verify_answers
+from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.session import EnvSession, shared_env
-from stepgym.envs.types import Status, Verdict
+from stepgym.envs.types import Problem, State, Status, Verdict
 from stepgym.plugins.errors import UserError
+from stepgym.records.rollouts import ended_rollouts
 from stepgym.sandbox import open_sandbox
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+    # Imports torch.
+    from stepgym.agents.policies.transformers_policy import TransformersPolicy
 
 Completion = str | list[dict[str, Any]]
 """A completion as TRL passes it: text, or messages of which the last one is the model's answer."""
@@ -30,24 +42,164 @@ MAX_PROBLEMS = 1_000
 """Rows of the data set of an endless problem set, unless `num_problems` says otherwise."""
 
 
-def spec(env_id: str, *, num_problems: int | None = None, **options: Any) -> dict[str, Any]:
-    """Return `train_dataset` and `environment_factory` for `GRPOTrainer`, which plays an environment through a tool.
+def spec(
+    env_id: str,
+    *,
+    num_problems: int | None = None,
+    agent: str | Search | None = None,
+    agent_settings: Mapping[str, Any] | None = None,
+    reward_model: str | RewardModel | None = None,
+    policy_settings: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Return the arguments of `GRPOTrainer` for an environment: data set, and how it is played.
 
-    The data set has a row per problem, so that all members of a group play the same one. `options` go to the environment.
-    The reward is the environment's own; no reward function is needed.
+    Without an `agent` the model plays through a tool (`environment_factory`). With one, a search plays with the model as its
+    policy, and a group consists of paths of its tree (`SearchRollouts`, with the next three arguments). The data set has a row
+    per problem, so that all members of a group play the same one. `options` go to the environment. The reward is the
+    environment's own.
     """
-    size = len(shared_env(env_id, **options).problems)
+    env = shared_env(env_id, **options)
+    size = len(env.problems)
     count = min(size, MAX_PROBLEMS) if num_problems is None else num_problems
     if count > size:
         raise UserError(f"num_problems={num_problems}, but {env_id} has {size} problems")
-    return {"train_dataset": _rows(count), "environment_factory": lambda: StepTool(env_id, options)}
+    if agent is None:
+        prompt = [{"role": "user", "content": ""}]  # TRL appends what `reset` returns
+        rows = [{"prompt": prompt, "index": index} for index in range(count)]
+        return {
+            "train_dataset": _data_set(rows),
+            "environment_factory": lambda: StepTool(env_id, options),
+        }
+    problems = [env.problems[index] for index in range(count)]
+    return {
+        "train_dataset": _data_set([{"prompt": problem.prompt} for problem in problems]),
+        "rollout_func": SearchRollouts(
+            env, problems, agent, agent_settings or {}, reward_model, policy_settings or {}
+        ),
+        "reward_funcs": search_reward,
+    }
 
 
-def _rows(count: int) -> Dataset:
+def _data_set(rows: list[dict[str, Any]]) -> Dataset:
     from datasets import Dataset
 
-    prompt = [{"role": "user", "content": ""}]  # TRL appends what `reset` returns
-    return Dataset.from_list([{"prompt": prompt, "index": index} for index in range(count)])
+    return Dataset.from_list(rows)
+
+
+class SearchRollouts:
+    """TRL's `rollout_func`: paths of search trees that the trained model grew, with the tokens that it sampled.
+
+    A prompt's completions are the path that the search chose, then further ended paths of the same tree, the most visited
+    first; if there are fewer than TRL asks for, they repeat. Tokens that the model did not write are masked (`env_mask`).
+    """
+
+    def __init__(
+        self,
+        env: ReasoningEnv,
+        problems: Sequence[Problem],
+        agent: str | Search,
+        agent_settings: Mapping[str, Any],
+        reward_model: str | RewardModel | None,
+        policy_settings: Mapping[str, Any],
+    ) -> None:
+        """`policy_settings` go to `TransformersPolicy`; by default tokens are drawn at the trainer's temperature."""
+        make_agent(agent, seed=0, settings=agent_settings)  # raises for a wrong name or setting
+        self.env = env
+        self.problems = {problem.prompt: problem for problem in problems}
+        self.agent, self.agent_settings = agent, agent_settings
+        self.reward_model, self.policy_settings = reward_model, policy_settings
+        self.policy: TransformersPolicy | None = None
+        self.records: list[EpisodeRecord] = []
+        """The trees of the last call."""
+
+    def __call__(self, prompts: Sequence[str], trainer: Any) -> dict[str, list[Any]]:
+        """Return the completions of all prompts in order; equal prompts share one tree."""
+        policy = self._policy(trainer)
+        asked = list(dict.fromkeys(prompts))
+        was_training = policy.model.training
+        policy.model.eval()
+        try:
+            self.records = solve(
+                [self.problems[prompt] for prompt in asked],
+                env=self.env,
+                agent=self.agent,
+                agent_settings=self.agent_settings,
+                policy=policy,
+                reward_model=self.reward_model,
+                seed=policy.seed,
+            )
+        finally:
+            policy.model.train(was_training)
+        drawn = {
+            prompt: itertools.cycle(completions(record, policy.layout))
+            for prompt, record in zip(asked, self.records)
+        }
+        rows = [next(drawn[prompt])._asdict() for prompt in prompts]
+        return {name: [row[name] for row in rows] for name in Drawn._fields}
+
+    def _policy(self, trainer: Any) -> TransformersPolicy:
+        """Return a policy over the trainer's model as it is now."""
+        # Imports torch, which the rest of this file does not need.
+        from stepgym.agents.policies.loading import LanguageModel
+        from stepgym.agents.policies.transformers_policy import TransformersPolicy
+
+        if self.policy is None:
+            args = trainer.args
+            settings = {
+                "temperature": args.temperature,
+                "top_p": args.top_p,
+                "max_new_tokens": args.max_completion_length,
+                **self.policy_settings,
+            }
+            model = trainer.accelerator.unwrap_model(trainer.model)
+            self.policy = TransformersPolicy(
+                LanguageModel(model, trainer.processing_class), **settings
+            )
+        self.policy.store.clear()  # the weights have changed
+        self.policy.seed = derive_seed(trainer.state.global_step, trainer.accelerator.process_index)
+        return self.policy
+
+
+class Drawn(NamedTuple):
+    """One completion as TRL reads it; `stepgym_reward` goes to the reward function."""
+
+    prompt_ids: list[int]
+    completion_ids: list[int]
+    logprobs: list[float]
+    env_mask: list[int]
+    stepgym_reward: float | None
+
+
+def completions(record: EpisodeRecord, layout: Layout) -> list[Drawn]:
+    """Return the ended paths of a record as completions, the chosen one first; one that is masked if there is none.
+
+    The log-probability of a token that is masked is 0.
+    """
+    found = dict(ended_rollouts(record))
+    order = sorted(found, key=lambda end: (end != record.path[-1], -found[end].count))
+    drawn = [
+        Drawn(
+            list(one.prompt_ids),
+            list(one.ids),
+            [0.0 if value is None else value for value in one.log_probs],
+            [int(own) for own in one.is_own],
+            one.reward,
+        )
+        for one in (found[end] for end in order)
+    ]
+    if not drawn:  # the search was stopped, or the policy failed: nothing is learned from it
+        prompt = layout.segments(State(record.prompt))
+        ids = [token for segment in prompt for token in segment.ids]
+        drawn.append(Drawn(ids, [min(layout.end_ids)], [0.0], [0], None))
+    return drawn
+
+
+def search_reward(
+    completions: Sequence[Any], stepgym_reward: Sequence[float | None], **_: Any
+) -> list[float | None]:
+    """Return the verdicts that `SearchRollouts` found."""
+    return list(stepgym_reward)
 
 
 class StepTool:

@@ -25,7 +25,8 @@ def states_of(record: EpisodeRecord) -> list[State]:
         if node.parent >= 0:
             steps = (*states[node.parent].steps, step_of(node, context))
         end = None if node.end is None else End(node.end)
-        states.append(State(record.prompt, steps, node.answer, end, public_data(node.public)))
+        public = public_data(node.public)
+        states.append(State(record.prompt, steps, node.answer, end, public, outcome=node.outcome))
     return states
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from stepgym.agents import boundary
 from stepgym.agents.types import EpisodeRecord
-from stepgym.envs.types import Fault, Problem, Status, Verdict
+from stepgym.envs.types import Fault, Problem, State, Status, Verdict
 from stepgym.records.atomic import write_whole
 from stepgym.records.loader import Environments
 from stepgym.records.run_folder import lock_folder, read_episodes, versions
@@ -78,20 +78,21 @@ def _verified(
     records: list[EpisodeRecord], environments: Environments
 ) -> Iterator[tuple[int, list[VerdictChange]]]:
     """Yield for each record how many answers it has, and the verdicts that changed."""
-    asked: dict[int, tuple[Any, list[tuple[int, int]], list[Problem], list[str]]] = {}
+    asked: dict[int, tuple[Any, list[tuple[int, int]], list[Problem], list[State]]] = {}
     for at, record in enumerate(records):
         env, problem = environments.of(record), environments.problem(record)
-        _, places, problems, answers = asked.setdefault(id(env), (env, [], [], []))
+        _, places, problems, states = asked.setdefault(id(env), (env, [], [], []))
         for number, node in enumerate(record.nodes):
-            if node.answer is not None:
+            result = State(record.prompt, answer=node.answer, outcome=node.outcome)
+            if result.has_result:
                 places.append((at, number))
                 problems.append(problem)
-                answers.append(node.answer)
+                states.append(result)
     found: list[list[VerdictChange]] = [[] for _ in records]
     counts = [0] * len(records)
-    for env, places, problems, answers in asked.values():
+    for env, places, problems, states in asked.values():
         owners = [at for at, _ in places]
-        given = boundary.verify(env.verifier, problems, answers, owners=owners) if answers else []
+        given = boundary.verify(env.verifier, problems, states, owners=owners) if states else []
         for (at, number), new in zip(places, given):
             counts[at] += 1
             change = _change(records[at], number, new)

@@ -187,7 +187,7 @@ def _finished(record: EpisodeRecord) -> list[int]:
 
 def _verdict_of(record: EpisodeRecord, end: int) -> str:
     node = record.nodes[end]
-    if node.answer is None:
+    if node.answer is None and node.outcome is None:
         return "no_answer"
     return node.verdict or Status.UNDECIDED.value
 

@@ -54,7 +54,8 @@ def is_correct(record: EpisodeRecord, node: int) -> bool | None:
     found = record.nodes[node]
     if found.verdict in ("correct", "incorrect"):
         return found.verdict == "correct"
-    return False if found.status == "ended" and found.answer is None else None
+    has_result = found.answer is not None or found.outcome is not None
+    return False if found.status == "ended" and not has_result else None
 
 
 def episode_is_correct(record: EpisodeRecord) -> bool | None:

@@ -42,5 +42,5 @@ class TreeSampling:
         tree.recall(SamplingMemory).advance(tree, grown)
 
     def best(self, tree: SearchTree) -> int:
-        ended = (node for node in range(len(tree)) if tree.states[node].answer is not None)
+        ended = (node for node in range(len(tree)) if tree.states[node].has_result)
         return next(ended, ROOT)

@@ -120,7 +120,9 @@ def best_answer(
     aggregation: str = Aggregation.LAST,
     num_samples: Mapping[int, int] | None = None,
 ) -> int:
-    """Return the ended node whose answer is chosen; without an answer, the first ended or else the deepest node.
+    """Return the ended node whose answer is chosen.
+
+    Without an answer, it is the ended node with the best outcome, else the first ended, else the deepest node.
 
     `pick=None` is by score if there are scores, and by vote otherwise. `num_samples` is how many samples reached each
     node (one, if it does not say). Ties go to the first.
@@ -146,9 +148,15 @@ def best_answer(
 
 
 def _without_answer(tree: SearchTree) -> int:
-    ended = next(
-        (node for node, status in enumerate(tree.status) if status is NodeStatus.ENDED), None
-    )
-    if ended is not None:
-        return ended
+    ended = [node for node, status in enumerate(tree.status) if status is NodeStatus.ENDED]
+    if outcomes := [node for node in ended if tree.states[node].outcome is not None]:
+        return max(outcomes, key=lambda node: _outcome_value(tree, node))
+    if ended:
+        return ended[0]
     return max(range(len(tree)), key=lambda node: len(tree.states[node].steps), default=ROOT)
+
+
+def _outcome_value(tree: SearchTree, node: int) -> tuple[float, float]:
+    """Return the rank of an outcome by what the search may see of it: its verdict's score, then the path's score."""
+    verdict = known_verdict(tree, node)
+    return (0.0 if verdict is None else verdict.score, path_score(tree, node) or 0.0)

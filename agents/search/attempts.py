@@ -84,7 +84,7 @@ def view(tree: SearchTree, node: int, *, shown: int) -> State:
 def _judgement(tree: SearchTree, node: int) -> str:
     if node in tree.verdicts:
         return f"which was {tree.verdicts[node].status.value}"
-    if tree.states[node].answer is None:
+    if not tree.states[node].has_result:
         return "which gave no answer"
     score = tree.score[node]
     return "not known to be right" if score is None else f"scored {score:.2f} of 1"
@@ -95,7 +95,7 @@ def attempt_value(tree: SearchTree, node: int, aggregation: str) -> float:
     verdict = known_verdict(tree, node)
     if verdict is not None:
         return verdict.score
-    if tree.states[node].answer is None:
+    if not tree.states[node].has_result:
         return 0.0
     score = path_score(tree, node, aggregation)
     return UNKNOWN_VALUE if score is None else score

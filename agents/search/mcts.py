@@ -242,7 +242,7 @@ class MCTS:
         verdict = known_verdict(tree, end) if status is not OPEN else None
         if verdict is not None:
             value = verdict.score
-        elif status is BARREN or (status is ENDED and tree.states[end].answer is None):
+        elif status is BARREN or (status is ENDED and not tree.states[end].has_result):
             value = 0.0
         else:
             score = tree.score[end]

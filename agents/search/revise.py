@@ -47,7 +47,7 @@ class Revise:
             attempts += [Attempt(NO_PARENT) for _ in range(self.chains)]
         elif memory.all_done:
             enough = any(
-                tree.states[attempt.tip].answer is not None
+                tree.states[attempt.tip].has_result
                 and attempt_value(tree, attempt.tip, self.aggregation) >= self.good_enough
                 for attempt in attempts
             )

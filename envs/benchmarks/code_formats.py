@@ -33,12 +33,12 @@ class Format(NamedTuple):
 FORMATS: dict[str, Format] = {
     "EvalPlus": Format(evalplus.matches, evalplus.plus_problem),
     "HumanEval-X": Format(humaneval_x.matches, humaneval_x.humaneval_x_problem),
+    "LeetCode": Format(leetcode.matches, leetcode.leetcode_problem),
     "LiveCodeBench": Format(livecodebench.matches, livecodebench.livecodebench_problem),
     "APPS": Format(apps.matches, apps.apps_problem),
     "CodeContests": Format(code_contests.matches, code_contests.code_contests_problem),
     "BigCodeBench": Format(bigcodebench.matches, bigcodebench.bigcodebench_problem),
     "DS-1000": Format(ds1000.matches, ds1000.ds1000_problem),
-    "LeetCode": Format(leetcode.matches, leetcode.leetcode_problem),
     "QuixBugs": Format(quixbugs.matches, quixbugs.quixbugs_problem),
     "MBPP": Format(mbpp.matches, mbpp.mbpp_problem),
     "CRUXEval": Format(cruxeval.matches, cruxeval.cruxeval_problem),

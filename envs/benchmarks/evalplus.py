@@ -1,7 +1,8 @@
 """HumanEval+ and MBPP+ in the shape that EvalPlus publishes (Liu et al. 2023).
 
 Columns: `task_id`, `prompt`, `entry_point`, `canonical_solution`, `base_input`, `plus_input`, `atol`. The candidate is
-compared with the canonical solution on both lists of inputs. Some tasks have rules of their own, as in EvalPlus: sets
+compared with the canonical solution on both lists of inputs. The hub's copies have `test` instead, a `check` or asserts with
+all inputs and results, and MBPP+ has `code`. Some tasks have rules of their own, as in EvalPlus: sets
 instead of lists, matches instead of truth, a root instead of the reference's root.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Unpack
 
+from stepgym.envs.benchmarks.mbpp import entry_points
 from stepgym.envs.benchmarks.source import HubName, benchmark_rows
 from stepgym.envs.coding.code_set import CodeOptions, code_env, code_problem, code_set
 from stepgym.envs.coding.styles import pack_inputs
@@ -86,13 +88,15 @@ READER_OF = {int(number): read for read, numbers in READERS.items() for number i
 
 
 def matches(row: Row) -> bool:
-    """Whether a row is of HumanEval+ or MBPP+."""
+    """Whether a row is of HumanEval+ or MBPP+, as its authors publish the file."""
     return "plus_input" in row.data and "canonical_solution" in row.data
 
 
 def plus_problem(row: Row, index: int, name: str) -> Problem:
     """Return the problem of a row."""
     data = row.data
+    if "plus_input" not in data:
+        return _hub_problem(row, index, name)
     family, _, number = str(data.get("task_id", index)).partition("/")
     inputs = [*(data.get("base_input") or []), *(data["plus_input"] or [])]
     if not all(isinstance(args, list) for args in inputs):
@@ -126,6 +130,38 @@ def plus_problem(row: Row, index: int, name: str) -> Problem:
         reference=reference,
         entry_point=entry_point,
         prompt=prompt if completes else "",
+        limits=LIMITS,
+    )
+
+
+def _hub_problem(row: Row, index: int, name: str) -> Problem:
+    """Return the problem of a row of the hub, which has the tests as source."""
+    data, test, prompt = row.data, row.text("test"), row.text("prompt")
+    id = f"{name}/{str(data.get('task_id', index)).rpartition('/')[2]}"
+    if "canonical_solution" in data:
+        return code_problem(
+            row,
+            id=id,
+            index=index,
+            question=prompt,
+            tests={"style": "check", "source": test},
+            reference=prompt + row.text("canonical_solution"),
+            entry_point=row.text("entry_point"),
+            prompt=prompt,
+            limits=LIMITS,
+        )
+    code = row.text("code")
+    setup = list(data.get("test_imports") or [])
+    shown = "\n".join(data.get("test_list") or [])
+    source = "\n".join([*setup, test])
+    return code_problem(
+        row,
+        id=id,
+        index=index,
+        question=f"{prompt}\nThe code must pass these tests:\n{shown}",
+        tests={"style": "asserts", "source": source, "names": entry_points(code, source)},
+        reference=code,
+        prompt="\n".join(setup),
         limits=LIMITS,
     )
 

@@ -64,7 +64,8 @@ def _inputs_and_outputs(data: Mapping[str, Any], entry_point: str | None) -> Rea
         accepted = (
             [expected, expected[0]] if _is_list(expected) and len(expected) == 1 else [expected]
         )
-        rows.append([list(args), accepted])
+        accepted += [_whole_keys(each) for each in accepted if _whole_keys(each) != each]
+        rows.append([[*map(_whole_keys, args[:1]), *args[1:]], accepted])
     return _table(rows, alternatives=True), _method_or_function(name, entry_point)
 
 
@@ -87,6 +88,17 @@ def _rows(data: Sequence[Mapping[str, Any]], entry_point: str | None) -> Read:
         raise FormError("functional tests need the name of the function as entry point")
     rows = [[_values(row["input"]), [_value(row["output"])]] for row in data]
     return _table(rows, alternatives=True), _method_or_function(entry_point, entry_point)
+
+
+def _whole_keys(value: Any) -> Any:
+    """Give a mapping the keys that JSON took from it: all of them whole numbers, as graders of APPS read it."""
+    if isinstance(value, Mapping) and value and all(_is_whole(key) for key in value):
+        return {int(key): item for key, item in value.items()}
+    return value
+
+
+def _is_whole(key: Any) -> bool:
+    return isinstance(key, str) and key.removeprefix("-").isdecimal() and key.isascii()
 
 
 def _table(rows: list[Any], *, alternatives: bool) -> dict[str, Any]:

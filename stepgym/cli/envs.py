@@ -7,13 +7,11 @@ from typing import Any
 
 import click
 
+from stepgym.cli.environment_facts import facts
 from stepgym.cli.options import settings_option, user_errors
-from stepgym.envs.reasoning_env import ReasoningEnv
-from stepgym.envs.registry import ENVIRONMENTS, EnvironmentCard, full_id, load_env
-from stepgym.envs.types import LegalSteps, Problem
+from stepgym.envs.registry import ENVIRONMENTS, EnvironmentCard, load_env
+from stepgym.envs.types import Problem
 from stepgym.plugins.errors import UserError
-from stepgym.plugins.names import load_dotted
-from stepgym.plugins.settings import accepted
 from stepgym.sandbox.types import SandboxError
 
 
@@ -54,12 +52,12 @@ def command(
         env = load_env(env_id, **options)
     problems = [env.problems[i] for i in range(min(count, len(env.problems)))]
     shown = [_problem(problem, reference=reference, solution=solution) for problem in problems]
-    facts = _facts(env_id, env)
+    found = facts(env_id, env)
     env.close()
     if as_json:
         click.echo(json.dumps(shown))
         return
-    for name, fact in facts.items():
+    for name, fact in found.items():
         click.echo(f"{name:14} {fact}")
     for item in shown:
         click.echo(f"\n{item['id']}\n{item['prompt']}")
@@ -68,26 +66,6 @@ def command(
         if reference:
             click.echo(f"= {item['reference']}")
     click.echo()
-
-
-def _facts(env_id: str, env: ReasoningEnv) -> dict[str, str]:
-    """Return what every environment tells about itself, in the order in which it is shown."""
-    card = next((card for card in ENVIRONMENTS if card.id == full_id(env_id)), None)
-    legal = isinstance(env.domain, LegalSteps)
-    step = env.domain.legal_steps(env.domain.initial(env.problems[0]))[:1] if legal else []  # type: ignore[attr-defined]
-    maker = load_dotted(card.entry_point) if card else None
-    return {
-        "environment": env.env_id,
-        "problems": card.source if card else env.problems.name,
-        "licence": card.licence if card else "that of its source",
-        "source": (card.homepage if card else "") or "this package",
-        "levels": f"1 to {card.levels}" if card and card.levels else "none",
-        "action": f"one legal step, such as `{step[0]}`" if step else "the text of one step",
-        "observation": "the transcript so far",
-        "reward": f"{env.rewards.correct:g} for a correct answer, with the last step",
-        "steps verified": "no" if env.step_verifier is None else type(env.step_verifier).__name__,
-        "options": ", ".join(sorted(accepted(maker).hints)) if maker else "those of its function",
-    }
 
 
 def _list(as_json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import random
 from typing import Any
 
@@ -17,6 +18,9 @@ from ldp.agent import Agent
 from ldp.alg import TreeSearchRollout
 from ldp.graph import FxnOp, compute_graph
 
+from stepgym.agents import solve
+from stepgym.agents.policies.scripted import ScriptedPolicy
+from stepgym.envs.registry import load_env
 from stepgym.interop.aviary import StepgymAviary
 
 STEPS = ["4 - 3", "3 + 1", "3 * 3", "4 + 3", "3 - 3", "3 / 3"]
@@ -57,3 +61,15 @@ def test_calls_after_the_end_are_answered() -> None:
     call = ToolCall.from_name("take", text="nonsense")
     messages, _, done, _ = asyncio.run(env.step(ToolRequestMessage(tool_calls=[call, call])))
     assert done and "over" in str(messages[1].content)
+
+
+def test_an_aviary_environment_comes_under_search() -> None:
+    env = load_env("aviary:dummy", settings={"task": "spring"})
+    story = json.dumps({"name": "print_story", "arguments": {"story": "Once upon a warm time"}})
+    offered = ["a story", json.dumps({"name": "no_such_tool"}), story]
+    policy = ScriptedPolicy(lambda state: offered)
+    [record] = solve(env, agent="mcts", agent_settings={"width": 3}, policy=policy, episodes=1)
+    assert record.verdict == "correct" and record.outcome == 1.0
+    assert "no tool call" in record.nodes[1].reply and "no_such_tool" in record.nodes[2].reply
+    with pytest.raises(ValueError, match="no_such_env"):
+        load_env("aviary:no_such_env")

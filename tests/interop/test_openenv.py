@@ -16,8 +16,11 @@ pytest.importorskip("openenv", reason="run by `make test-interop`")
 import uvicorn
 from openenv.core.generic_client import GenericEnvClient
 
+from stepgym.agents import solve
+from stepgym.agents.policies.scripted import ScriptedPolicy
 from stepgym.envs.families.countdown import random_solution
 from stepgym.envs.registry import load_env
+from stepgym.envs.types import State
 from stepgym.interop.openenv import app
 
 
@@ -64,3 +67,23 @@ def test_bad_actions_are_errors_and_the_server_stays_up(url: str) -> None:
 def test_an_unknown_option_is_refused_before_the_server_starts() -> None:
     with pytest.raises(ValueError, match="levle"):
         app("stepgym/Countdown-v0", levle=3)
+
+
+def test_a_server_is_an_environment_under_search(url: str) -> None:
+    env = load_env(f"openenv:{url}")
+
+    def script(state: State) -> list[str]:
+        numbers, target = env_of_server.problems[seed_of(state)].public  # type: ignore[misc]
+        steps = random_solution(numbers, target, random.Random(0))
+        return ["1 + 1000", steps[len(state.steps)]]
+
+    env_of_server = load_env("stepgym/Countdown-v0", level=3)
+    [record] = solve(env, agent="beam", policy=ScriptedPolicy(script), episodes=1)
+    assert record.verdict == "correct" and record.outcome == 1.0
+    env.close()
+
+
+def seed_of(state: State) -> int:
+    """The seed with which the server's episode began."""
+    assert isinstance(state.public, tuple)
+    return int(state.public[1])

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from stepgym.agents.types import EpisodeRecord
 from stepgym.interop.trl import StepTool, code_reward, maths_reward, spec
+from stepgym.records.tree import path_to
 
 TESTS = "def check(square):\n    assert square(3) == 9\n"
 
@@ -57,12 +59,74 @@ def test_code_reward_reads_fences() -> None:
 def test_grpo_trains_on_an_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "TRL_EXPERIMENTAL_SILENCE", "1")
     trl = pytest.importorskip("trl")
+    trainer = tiny_trainer(trl, tmp_path, **spec("stepgym/Countdown-v0", num_problems=4, level=1))
+    trainer.train()
+    assert trainer.state.log_history[0]["rewards/StepTool/mean"] == 0.0
+    assert {type(env) for env in trainer.environments} == {StepTool}
+
+
+@pytest.mark.slow
+def test_grpo_trains_on_the_paths_of_search_trees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(os.environ, "TRL_EXPERIMENTAL_SILENCE", "1")
+    trl = pytest.importorskip("trl")
+    import torch
+
+    arguments = spec(
+        "stepgym/Math-v0",
+        num_problems=2,
+        agent="mcts",
+        agent_settings={"simulations": 6, "width": 2},
+        policy_settings={"max_new_tokens": 8},
+        level=1,
+        sandbox=None,
+        max_steps=2,
+    )
+    rollouts = arguments["rollout_func"]
+    seen: list[dict[str, list[Any]]] = []
+
+    def watched(prompts: list[str], trainer: Any) -> dict[str, list[Any]]:
+        output = rollouts(prompts, trainer)
+        for head, ids, log_probs, mask in zip(
+            output["prompt_ids"], output["completion_ids"], output["logprobs"], output["env_mask"]
+        ):
+            with torch.no_grad():
+                logits = trainer.model(torch.tensor([head + ids])).logits[0, len(head) - 1 : -1]
+            read = logits.log_softmax(-1).gather(1, torch.tensor(ids)[:, None])[:, 0]
+            own = [i for i, is_own in enumerate(mask) if is_own]
+            assert own and [log_probs[i] for i in own] == pytest.approx(
+                read[own].tolist(), abs=1e-3
+            )
+        seen.append(output)
+        return output
+
+    trainer = tiny_trainer(trl, tmp_path, **{**arguments, "rollout_func": watched})
+    trainer.train()
+    [output] = seen
+    assert len(output["completion_ids"]) == 4 and set(output["stepgym_reward"]) <= {0.0, 1.0}
+    [record] = rollouts.records
+    paths = [[record.nodes[n].token_ids for n in path_to(record, end)[1:]] for end in ends(record)]
+    sampled = [[token for ids in path for token in ids or ()] for path in paths]
+    own = [
+        [token for token, is_own in zip(ids, mask) if is_own]
+        for ids, mask in zip(output["completion_ids"], output["env_mask"])
+    ]
+    assert all(tokens in sampled for tokens in own) and len({tuple(t) for t in own}) > 1
+    assert trainer.state.log_history[0]["rewards/search_reward/mean"] >= 0.0
+
+
+def ends(record: EpisodeRecord) -> list[int]:
+    return [number for number, node in enumerate(record.nodes) if node.end is not None]
+
+
+def tiny_trainer(trl: Any, folder: Path, **arguments: Any) -> Any:
     tokenizer, model = tiny_model(Path(trl.__file__).parent / "chat_templates" / "qwen3.jinja")
-    trainer = trl.GRPOTrainer(
+    return trl.GRPOTrainer(
         model=model,
         processing_class=tokenizer,
         args=trl.GRPOConfig(
-            output_dir=str(tmp_path),
+            output_dir=str(folder),
             max_steps=1,
             per_device_train_batch_size=4,
             num_generations=4,
@@ -74,11 +138,8 @@ def test_grpo_trains_on_an_environment(tmp_path: Path, monkeypatch: pytest.Monke
             logging_steps=1,
             save_strategy="no",
         ),
-        **spec("stepgym/Countdown-v0", num_problems=4, level=1),
+        **arguments,
     )
-    trainer.train()
-    assert trainer.state.log_history[0]["rewards/StepTool/mean"] == 0.0
-    assert {type(env) for env in trainer.environments} == {StepTool}
 
 
 def tiny_model(template: Path) -> tuple[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -59,6 +60,15 @@ ROWS: dict[str, dict[str, Any]] = {
         "private_tests": {"input": ["4\n"], "output": ["8\n"]},
         "generated_tests": {"input": [], "output": []},
         "solutions": {"language": [2, 3], "solution": ["cout", "print(2 * int(input()))"]},
+        "incorrect_solutions": {"language": [3], "solution": ["print(2)"]},
+        "name": "1_A. Double",
+        "source": 2,
+        "difficulty": 7,
+        "cf_tags": ["math"],
+        "time_limit": {"seconds": 1, "nanos": 0},
+        "memory_limit_bytes": 256000000,
+        "input_file": "",
+        "output_file": "",
     },
     "BigCodeBench": {
         "task_id": "BigCodeBench/0",
@@ -90,11 +100,99 @@ ROWS: dict[str, dict[str, Any]] = {
         "code_context": "def test_execution(solution):\n    names = {'xs': [1, 3]}\n"
         "    exec(solution, names)\n    assert names['result'] == 3\n",
         "reference_code": "result = max(xs)",
+        "metadata": {
+            "problem_id": 0,
+            "library_problem_id": 0,
+            "library": "Numpy",
+            "perturbation_type": "Origin",
+        },
     },
     "TACO": {
         "question": "Print the larger.",
         "input_output": {"inputs": ["1 2"], "outputs": ["2"]},
         "solutions": ["print(max(map(int, input().split())))"],
+    },
+    "APPS with a function, keys that JSON made text, and an output in a list": {
+        "problem_id": 3001,
+        "question": "Count the values.",
+        "solutions": json.dumps(
+            ["class Solution:\n    def count(self, d, k):\n        return {v: k for v in d}"]
+        ),
+        "input_output": json.dumps(
+            {
+                "fn_name": "count",
+                "inputs": [[{"1": 2}, 3], [{"-4": 0}, 1]],
+                "outputs": [[{"1": 3}], {"-4": 1}],
+            }
+        ),
+        "difficulty": "introductory",
+        "url": "",
+        "starter_code": "class Solution:\n    def count(self, d: dict, k: int) -> dict:\n",
+    },
+    "PRIME, as verl has it": {
+        "data_source": "taco",
+        "prompt": [
+            {"role": "system", "content": "Think."},
+            {"role": "user", "content": "Print the sum of a line."},
+        ],
+        "ability": "code",
+        "reward_model": {
+            "style": "rule",
+            "ground_truth": json.dumps({"inputs": ["1 2\n", ["3 4"]], "outputs": ["3\n", ["7"]]}),
+        },
+        "extra_info": {"split": "train", "index": 0},
+        "solution": "print(sum(map(int, input().split())))",
+    },
+    "LeetCodeDataset with trees": {
+        "task_id": "invert-tree",
+        "question_id": 226,
+        "difficulty": "Easy",
+        "tags": ["Tree"],
+        "problem_description": "Invert a tree.",
+        "starter_code": "class Solution:\n    def invert(self, root: Optional[TreeNode]) -> Optional[TreeNode]:\n",
+        "estimated_date": "2015-01-01",
+        "prompt": "from typing import *\nfrom collections import deque\n"
+        "class TreeNode:\n    def __init__(self, val=0, left=None, right=None):\n"
+        "        self.val, self.left, self.right = val, left, right\n"
+        "def tree_node(values):\n    if not values: return None\n    root = TreeNode(values[0])\n    queue, i = deque([root]), 1\n"
+        "    while queue:\n        node = queue.popleft()\n        for side in ('left', 'right'):\n"
+        "            if i < len(values) and values[i] is not None:\n"
+        "                setattr(node, side, TreeNode(values[i]))\n                queue.append(getattr(node, side))\n            i += 1\n    return root\n"
+        "def is_same_tree(p, q):\n    if not p and not q: return True\n    if not p or not q: return False\n"
+        "    return p.val == q.val and is_same_tree(p.left, q.left) and is_same_tree(p.right, q.right)\n",
+        "completion": "class Solution:\n    def invert(self, root: Optional[TreeNode]) -> Optional[TreeNode]:\n"
+        "        if root:\n            root.left, root.right = self.invert(root.right), self.invert(root.left)\n        return root\n",
+        "entry_point": "Solution().invert",
+        "test": "def check(candidate):\n    assert is_same_tree(candidate(root = tree_node([1, 2, 3])), tree_node([1, 3, 2]))\n"
+        "    assert is_same_tree(candidate(root = tree_node([4, 2])), tree_node([4, None, 2]))\n"
+        "    assert is_same_tree(candidate(root = tree_node([])), tree_node([]))\n",
+        "input_output": [{"input": "root = [1, 2, 3]", "output": "[1, 3, 2]"}],
+        "query": "You are an expert. Invert a tree.",
+        "response": "```python\n...\n```",
+    },
+    "HumanEval+ of the hub": {
+        "task_id": "HumanEval/0",
+        "prompt": 'from typing import List\n\ndef top(xs: List[int]) -> int:\n    """Return the largest."""\n',
+        "canonical_solution": "    return max(xs)\n",
+        "entry_point": "top",
+        "test": "import numpy as np\ndef is_floats(x):\n    return isinstance(x, float) or isinstance(x, np.ndarray)\n"
+        "def assertion(out, exp, atol):\n    if atol == 0 and is_floats(exp):\n        atol = 1e-6\n"
+        "    if out != exp and atol != 0:\n        assert np.allclose(out, exp, rtol=1e-07, atol=atol)\n    else:\n        assert out == exp\n"
+        "def check(candidate):\n    inputs = [[[1, 2]], [[5]]]\n    results = [2, 5]\n"
+        "    for i, (inp, exp) in enumerate(zip(inputs, results)):\n        assertion(candidate(*inp), exp, 0)\n",
+    },
+    "MBPP+ of the hub": {
+        "task_id": 2,
+        "code": "def shared(a, b):\n  return tuple(set(a) & set(b))",
+        "prompt": "Find the shared elements.",
+        "source_file": "x.ipynb",
+        "test_imports": ["import math"],
+        "test_list": ["assert set(shared((3, 4), (4, 7))) == set((4,))"],
+        "test": "import numpy as np\nfrom math import inf\ndef is_floats(x):\n    return isinstance(x, float)\n"
+        "def assertion(out, exp, atol):\n    exact_match = out == exp\n    if atol == 0 and is_floats(exp):\n        atol = 1e-6\n"
+        "    if not exact_match and atol != 0:\n        assert np.allclose(out, exp, rtol=1e-07, atol=atol)\n    else:\n        assert exact_match, f'out: {out}, exp: {exp}'\n"
+        "inputs = [[(3, 4), (4, 7)], [(1,), (1, inf)]]\nresults = [(4,), (1,)]\n"
+        "for i, (inp, exp) in enumerate(zip(inputs, results)):\n    assertion(shared(*inp), exp, 0)\n",
     },
     "a JSON table with a tuple as answer": {
         "prompt": "Write f.",
@@ -136,6 +234,29 @@ QUIXBUGS = {
     "    assert list(slow(*input_data)) == expected\n",
 }
 """Files of a checkout, with the ways in which its tests are written."""
+
+
+@pytest.mark.parametrize("form", ROWS)
+def test_published_forms_are_read_from_every_container(tmp_path: Path, form: str) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    row = ROWS[form]
+    line = json.dumps(row).encode() + b"\n"
+    for name, data in {
+        "a.jsonl": line,
+        "a.json": b"[" + line + b"]",
+        "a.jsonl.gz": gzip.compress(line),
+        "a.jsonl.zst": pyarrow.compress(line, "zstd", asbytes=True),
+    }.items():
+        (tmp_path / name).write_bytes(data)
+    with contextlib.suppress(pyarrow.ArrowInvalid):  # lists of mixed types, which Parquet lacks
+        parquet.write_table(pyarrow.Table.from_pylist([row]), tmp_path / "a.parquet")
+    problems = []
+    for path in sorted(tmp_path.iterdir()):
+        (problem,) = code_problems(path).problems
+        problems.append((problem.prompt, problem.reference, json.dumps(problem.task, default=repr)))
+    assert len(problems) >= 4 and len(set(problems)) == 1, problems
 
 
 def test_a_checkout_of_quixbugs_is_read(local_sandbox: Sandbox, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 from stepgym.agents import boundary
 from stepgym.agents.continuous import CallMerger
 from stepgym.agents.costs import num_parameters
+from stepgym.agents.policies.step_text import reasoning_of, reasoning_share
 from stepgym.agents.types import Policy
 from stepgym.envs.types import State, Step
 
@@ -181,6 +182,29 @@ def message_text(message: Mapping[str, Any]) -> str:
     if isinstance(calls, Sequence) and calls:
         texts.append(json.dumps([call.get("function") for call in calls if call], default=str))
     return "\n".join(text for text in texts if text)
+
+
+def num_reasoning_tokens(response: Mapping[str, Any]) -> int:
+    """Return the reasoning tokens of a completion: the server's count, or a share of its tokens by length.
+
+    Many servers count none, whether the thought is in a field of its own or in the content.
+    """
+    usage = response.get("usage") or {}
+    new = _count(usage.get("completion_tokens"))
+    counted = _count((usage.get("completion_tokens_details") or {}).get("reasoning_tokens"))
+    if counted:
+        return min(new, counted)
+    shares = []
+    for choice in response.get("choices") or ():
+        message = choice.get("message") or {}
+        thought, text = reasoning_of(message), message_text(message)
+        inside = len(thought) + reasoning_share(text) * len(text)
+        shares.append(inside / (len(thought) + len(text) or 1))
+    return round(new * sum(shares) / len(shares)) if shares else 0
+
+
+def _count(number: object) -> int:
+    return int(number) if boundary.is_count(number) else 0  # type: ignore[call-overload]
 
 
 def completion(model: str, steps: Sequence[Step]) -> dict[str, Any]:

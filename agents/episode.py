@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from stepgym.agents import boundary
 from stepgym.agents.boundary import Failure
+from stepgym.agents.chat_backends import num_reasoning_tokens
 from stepgym.agents.costs import charge_sandbox, uses_sandbox
 from stepgym.agents.expansion import add_child
 from stepgym.agents.rounds import verify_nodes
@@ -229,6 +230,7 @@ class Episode:
         return replace(
             Step(text),
             num_tokens=_count(usage.get("completion_tokens")),
+            num_reasoning_tokens=num_reasoning_tokens(call.response),
             token_ids=call.token_ids,
             token_log_probs=call.token_log_probs,
         )

@@ -16,7 +16,7 @@ import openai
 import pytest
 
 from stepgym.agents import Budget, solve
-from stepgym.agents.chat_backends import BackendError
+from stepgym.agents.chat_backends import BackendError, num_reasoning_tokens
 from stepgym.agents.endpoint import MAX_IN_FLIGHT
 from stepgym.agents.episode import Episode
 from stepgym.agents.policies.chat_policy import ChatPolicy
@@ -628,3 +628,28 @@ def test_a_thousand_requests_of_one_agent_are_all_answered_and_the_others_go_on(
     first, *others = run(floods, count=4, num_parallel=4)
     assert first.answer == "1000 True 1000"
     assert [record.verdict for record in others] == ["correct"] * 3
+
+
+@pytest.mark.parametrize(
+    ("message", "counted", "reasoning"),
+    [
+        ({"content": "a" * 85 + "b" * 15}, None, 0),
+        ({"content": "<think>" + "a" * 78 + "</think>" + "b" * 7}, None, 93),
+        ({"content": "b" * 7, "reasoning_content": "a" * 93}, None, 93),
+        ({"content": "b" * 7, "reasoning": "a" * 93}, None, 93),
+        ({"content": "a" * 78 + "</think>" + "b" * 7}, None, 93),
+        ({"content": "<think>cut off"}, None, 100),
+        ({"content": None, "reasoning": "a" * 30}, None, 100),
+        ({"content": "<think>a</think>b"}, 40, 40),
+        ({"content": "b"}, 10**9, 100),
+        ({"content": "", "tool_calls": []}, None, 0),
+    ],
+)
+def test_a_thought_is_counted_whatever_field_it_came_in(
+    message: dict[str, Any], counted: int | None, reasoning: int
+) -> None:
+    usage: dict[str, Any] = {"completion_tokens": 100}
+    if counted is not None:
+        usage["completion_tokens_details"] = {"reasoning_tokens": counted}
+    response = {"choices": [{"message": message}], "usage": usage}
+    assert num_reasoning_tokens(response) == reasoning

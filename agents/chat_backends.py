@@ -221,7 +221,9 @@ def completion(model: str, steps: Sequence[Step]) -> dict[str, Any]:
             choice["token_log_probs"] = list(step.token_log_probs or ())
         choices.append(choice)
     prompt, new = sum(s.num_prompt_tokens for s in steps), sum(s.num_tokens for s in steps)
+    read = steps[0].context_ids
     return {
+        **({} if read is None else {"prompt_token_ids": list(read)}),
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion",
         "created": int(time.time()),
@@ -278,6 +280,9 @@ def join_chunks(chunks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 before["content"] = before["content"] + list(content)
     first: Mapping[str, Any] = chunks[0] if chunks else {}
     head = {name: first.get(name) for name in ("id", "created", "model")}
+    for chunk in chunks:
+        if chunk.get("prompt_token_ids"):
+            head["prompt_token_ids"] = chunk["prompt_token_ids"]
     counted = {"prompt_tokens": 0, "completion_tokens": num_texts, "total_tokens": num_texts}
     return {
         **head,

@@ -79,6 +79,12 @@ class ModelCall:
         return asdict(self)
 
     @property
+    def context_ids(self) -> tuple[int, ...] | None:
+        """The tokens of the prompt, if the model gives them."""
+        ids = self.response.get("prompt_token_ids")
+        return tuple(ids) if isinstance(ids, list) and ids and boundary.are_counts(ids) else None
+
+    @property
     def text(self) -> str:
         """The first choice's visible text; empty for an error."""
         for choice in self.response.get("choices") or ():
@@ -233,6 +239,7 @@ class Episode:
             num_reasoning_tokens=num_reasoning_tokens(call.response),
             token_ids=call.token_ids,
             token_log_probs=call.token_log_probs,
+            context_ids=call.context_ids if call.token_ids else None,
         )
 
     def _advance(self, step: Step) -> State | Failure:

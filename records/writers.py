@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from stepgym.plugins.errors import UserError
+from stepgym.records.atomic import make_room
 from stepgym.records.rows.options import Columns, Row
 
 SUFFIXES = (".parquet", ".jsonl")
@@ -20,11 +20,11 @@ _ROWS_PER_GROUP = 2000
 
 
 class OutputError(UserError):
-    """A path to which nothing can be written; the message names it and the reason."""
+    """A path to which these rows cannot be written; the message names it and the reason."""
 
 
 def check_output(path: Path, columns: Columns | None) -> None:
-    """Raise `OutputError` if a row file cannot be written there. Makes its folder."""
+    """Raise `OutputError` or `OSError` if these rows cannot be written there. Makes the file's folder."""
     if path.suffix not in SUFFIXES:
         raise OutputError(
             f"cannot tell the format of {str(path)!r}: the name should end in {' or '.join(SUFFIXES)}"
@@ -33,42 +33,28 @@ def check_output(path: Path, columns: Columns | None) -> None:
         raise OutputError(
             f"{path}: this format has no fixed columns; write {path.with_suffix('.jsonl')}"
         )
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; name a file in it")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = _draft(path)
-        draft.touch()
-        draft.unlink()
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    make_room(path)
 
 
 class RowFile:
     """A row file being written; as a context, it takes its name when the block ends without an error.
 
-    Its permissions follow the umask. An error of the disk is an `OutputError`, and leaves an earlier file as it was.
+    Its permissions follow the umask. After an error of the disk, an earlier file is as it was.
     """
 
     def __init__(self, path: Path, columns: Columns | None) -> None:
         self.path = path
         self.count = 0
-        self._draft = _draft(path)
-        try:
-            self._write = (
-                _Jsonl(self._draft)
-                if path.suffix == ".jsonl" or columns is None
-                else _Parquet(self._draft, columns)
-            )
-        except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        self._draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+        self._writer = (
+            _Jsonl(self._draft)
+            if path.suffix == ".jsonl" or columns is None
+            else _Parquet(self._draft, columns)
+        )
 
     def add(self, row: Row) -> None:
         """Write a row. A half surrogate in a model's text, which no other reader takes, becomes `?`."""
-        try:
-            self._write.add(_utf8(row))
-        except OSError as error:
-            raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
+        self._writer.add(_utf8(row))
         self.count += 1
 
     def __enter__(self) -> Self:
@@ -81,12 +67,12 @@ class RowFile:
         trace: TracebackType | None,
     ) -> None:
         try:
-            self._write.close()
+            self._writer.close()
             if kind is None:
                 self._draft.replace(self.path)
-        except OSError as fault:
+        except OSError:
             if kind is None:
-                raise OutputError(f"cannot write {self.path}: {fault.strerror or fault}") from fault
+                raise
         finally:
             self._draft.unlink(missing_ok=True)
 
@@ -135,18 +121,6 @@ class _Parquet:
         if self._group:
             self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
             self._group = []
-
-
-def write_rows(rows: Iterable[Row], path: Path, columns: Columns | None) -> int:
-    """Write rows to a file and return how many there are."""
-    with RowFile(path, columns) as file:
-        for row in rows:
-            file.add(row)
-    return file.count
-
-
-def _draft(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.draft")
 
 
 def _without_column(value: Any, kind: Any) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.sandbox import docker_image
-from stepgym.sandbox.pool import THREAD_SETTINGS, PooledSandbox
+from stepgym.sandbox.pool import RUNNER_SETTINGS, PooledSandbox
 from stepgym.sandbox.process_identity import is_dead, this_process
 from stepgym.sandbox.runner import wire
 from stepgym.sandbox.runner_client import RunnerClient, RunnerLost
@@ -164,7 +164,7 @@ class DockerSandbox(PooledSandbox):
                         "HOME": "/tmp",
                         "TMPDIR": "/tmp",
                         "LANG": "C.UTF-8",
-                        **THREAD_SETTINGS,
+                        **RUNNER_SETTINGS,
                     },
                     labels={"stepgym.sandbox": kind, OWNER: " ".join(this_process())},
                     network_disabled=True,

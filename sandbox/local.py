@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.sandbox.packages import linked
-from stepgym.sandbox.pool import THREAD_SETTINGS, PooledSandbox
+from stepgym.sandbox.pool import RUNNER_SETTINGS, PooledSandbox
 from stepgym.sandbox.process_identity import is_dead, this_process
 from stepgym.sandbox.runner import wire
 from stepgym.sandbox.runner_client import RunnerClient
@@ -187,7 +187,7 @@ def _start(options: dict[str, Any], folder: str, control: int) -> subprocess.Pop
         "HOME": folder,
         "TMPDIR": folder,
         "PATH": "/usr/bin:/bin",
-        **THREAD_SETTINGS,
+        **RUNNER_SETTINGS,
     }
     with _pipe() as (reading, writing):
         return subprocess.Popen(

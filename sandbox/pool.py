@@ -14,21 +14,26 @@ from typing import Any, Generic, Self, TypeVar
 
 from stepgym.sandbox.languages import check_language
 from stepgym.sandbox.packages import find as find_packages
-from stepgym.sandbox.runner_client import RunnerClient
+from stepgym.sandbox.runner_client import RunnerClient, RunnerLost
 from stepgym.sandbox.sessions import PooledSession, SessionPool
 from stepgym.sandbox.types import ExecutionResult, Limits, Pair, PairResult, Program, SandboxError
 from stepgym.sandbox.worker import CLOSED, Worker
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-THREAD_SETTINGS = {
+RUNNER_SETTINGS = {
+    "LD_BIND_NOW": "1",
     "MALLOC_ARENA_MAX": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "NUMEXPR_NUM_THREADS": "1",
 }
-"""The environment of every runner: one memory arena (threads reserve no address space) and one thread for BLAS."""
+"""The environment of every runner.
+
+C functions are found once, not in each fork; one memory arena (threads reserve no address space); one thread for BLAS.
+"""
+MAX_STARTS = 8
 CLOSE_S = 10.0
 """How long `close` waits for workers that run a program or start a runner."""
 
@@ -59,7 +64,7 @@ class PooledSandbox:
         self.options |= {"max_sessions": max_sessions, **options}
         self.closed = False
         self.sessions = SessionPool(
-            lambda: self.open_runner("session", sorted(self.packages.modules & {"numpy"})),
+            lambda: self.start_runner("session", sorted(self.packages.modules & {"numpy"})),
             num_runners=self.workers,
             max_live=max_sessions,
         )
@@ -72,6 +77,19 @@ class PooledSandbox:
         Raises `RunnerLost` when this runner was ended before it was ready, `SandboxError` when none can start.
         """
         raise NotImplementedError
+
+    def start_runner(self, kind: str, preload: Sequence[str] = ()) -> RunnerClient:
+        """Open a runner as `open_runner` does. One that was ended while it started is no program's fault: open another.
+
+        Raises `SandboxError` after `MAX_STARTS` of these.
+        """
+        lost = ""
+        for _ in range(MAX_STARTS):
+            try:
+                return self.open_runner(kind, preload)
+            except RunnerLost as error:
+                lost = str(error)
+        raise SandboxError(f"{MAX_STARTS} sandboxes in a row were ended while they started: {lost}")
 
     def run(self, programs: Sequence[Program]) -> list[ExecutionResult]:
         """See `Sandbox.run`."""
@@ -131,7 +149,7 @@ class PooledSandbox:
 
     def _make_workers(self) -> None:
         self.all_workers = [
-            Worker(self.open_runner, self.max_programs, self.packages.modules)
+            Worker(self.start_runner, self.max_programs, self.packages.modules)
             for _ in range(self.workers)
         ]
         self.idle: queue.LifoQueue[Worker] = queue.LifoQueue()

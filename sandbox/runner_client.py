@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
+import functools
+import hashlib
 import json
 import marshal
 import os
 import select
 import socket
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -65,6 +69,24 @@ class RunnerClient:
         self.kill()
 
 
+class LibraryFile:
+    """A tester's library as a sealed file without a name, which every tester's stage passes on."""
+
+    def __init__(self, modules: tuple[tuple[str, str], ...]) -> None:
+        data = marshal.dumps(modules, 2)
+        self.digest = hashlib.sha256(data).hexdigest()
+        self.descriptor = _file_with(data)
+        seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, seals)
+        weakref.finalize(self, os.close, self.descriptor)
+
+
+@functools.lru_cache(maxsize=8)
+def library_file(modules: tuple[tuple[str, str], ...]) -> LibraryFile:
+    """Return the file of a library; the last few are kept."""
+    return LibraryFile(modules)
+
+
 @dataclasses.dataclass(slots=True)
 class Stage:
     """One stage of one program (compile, run), as the runner receives it."""
@@ -78,6 +100,8 @@ class Stage:
     """Whether another stage follows that needs this one's files."""
     about: dict[str, int] = dataclasses.field(default_factory=dict)
     """Which sessions a stage of a session concerns."""
+    library: LibraryFile | None = None
+    """What a tester imports besides."""
 
 
 class RunningStage:
@@ -119,6 +143,9 @@ class RunningStage:
                 self.report = _file_with(b"")
                 names.append("report")
                 theirs.append(os.dup(self.report))
+            if self.stage.library is not None:
+                names.append("library")
+                theirs.append(os.dup(self.stage.library.descriptor))
             if channel is not None:
                 names.append("channel")
                 theirs.append(os.dup(channel))
@@ -266,7 +293,7 @@ def _packed(payload: dict[str, Any]) -> bytes:
 
 def _file_with(data: bytes) -> int:
     """Make a file without a name that holds `data`, to be read from its start."""
-    descriptor = os.memfd_create("stepgym", os.MFD_CLOEXEC)
+    descriptor = os.memfd_create("stepgym", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     if data:
         written = 0
         while written < len(data):

@@ -76,8 +76,8 @@ class ExecutionResult:
     cpu_s: float = 0.0
     peak_memory_bytes: int | None = None
     reason: str = ""
-    starved_s: float = 0.0
-    """Seconds that a program which was stopped had waited for a CPU that other programs used."""
+    starved_s: float | None = 0.0
+    """Seconds that a slow program waited for a CPU that other programs used; `None` if the kernel does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,16 @@ class Pair:
 
     `candidate` is untrusted: it is loaded, then only answers calls. `tester` is trusted to tell the truth but not
     to end. It runs with a global `remote` (see `stepgym.sandbox.runner.tester`), through which it calls what the
-    candidate defines and hands over its findings (`remote.report`).
+    candidate defines and hands over its findings (`remote.report`); `remote.arguments` are its program's `args`.
     """
 
     candidate: Program
     tester: Program
+    library: tuple[tuple[str, str], ...] = ()
+    """Modules of the tester, name and source, each after those it imports; `remote.library()` returns the last one.
+
+    A tester's process loads a library once, whatever the number of pairs that use it.
+    """
 
 
 class PairResult(NamedTuple):

@@ -22,6 +22,7 @@ from stepgym.sandbox.runner_client import (
     RunnerLost,
     RunningStage,
     Stage,
+    library_file,
     run_together,
 )
 from stepgym.sandbox.types import (
@@ -37,6 +38,7 @@ from stepgym.sandbox.types import (
 
 Result = TypeVar("Result")
 ATTEMPTS = 3
+"""How often a program runs whose runner is lost under it."""
 PRELOADED = "+packages"
 CHECK_PROGRAM, CHECK_OUTPUT = "print(sum(range(10)))", b"45\n"
 CLOSED = "this sandbox is closed; open another"
@@ -128,7 +130,7 @@ class Worker:
     def run_pair(self, pair: Pair) -> PairResult:
         """Run one pair, likewise."""
         lost = ExecutionResult(Outcome.KILLED, reason=LOST)
-        suffix = self.suffix_for(pair.candidate.source, pair.tester.source)
+        suffix = self.suffix_for(pair.candidate.source, pair.tester.source, *pair.tester.args)
         kinds = f"python{suffix}", f"tester{suffix}"
         return self._retried(
             lambda: self._run_pair(pair, *kinds), PairResult(lost, lost, None), *kinds
@@ -198,6 +200,9 @@ class Worker:
         with ours, theirs, contextlib.ExitStack() as stack:
             runners = self.runner(candidate_kind), self.runner(tester_kind)
             stages = _pair_stage("candidate", pair.candidate), _pair_stage("tester", pair.tester)
+            if pair.library:
+                stages[1].library = library_file(pair.library)
+                stages[1].payload["library"] = stages[1].library.digest
             candidate = RunningStage(runners[0], stages[0], theirs.fileno())
             stack.callback(candidate.close)
             tester = RunningStage(runners[1], stages[1], ours.fileno())
@@ -212,5 +217,5 @@ class Worker:
 
 
 def _pair_stage(kind: str, program: Program) -> Stage:
-    payload = payload_of(program.source, files=dict(program.files))
+    payload = payload_of(program.source, args=list(program.args), files=dict(program.files))
     return Stage(kind, payload, program.limits, program.stdin)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stepgym.agents.description import describe, tokenizer_of
-from stepgym.agents.randomness import reseeded
-from stepgym.agents.run_setup import MAX_LISTED, AnyAgent, attempt_seed, open_setup
-from stepgym.agents.solving import iter_solve
+from stepgym.agents.executors import Executor, Job, play_attempt
+from stepgym.agents.run_setup import MAX_LISTED, AnyAgent, RunSetup, make_agent, open_setup
 from stepgym.agents.spending import Spending, Spends
 from stepgym.agents.types import Budget, CountsRetries, EpisodeRecord, Policy, RewardModel, Search
 from stepgym.envs.reasoning_env import ReasoningEnv
@@ -54,6 +54,7 @@ def selfplay(
     attempts: int = 1,
     keep_failed: bool = False,
     progress: OnProgress | None = None,
+    executor: Executor | None = None,
 ) -> RunSummary:
     """Play the first `episodes` problems of `env` into the folder `out` and return a summary of the folder.
 
@@ -67,6 +68,8 @@ def selfplay(
     for a sandbox in `env_options` that cannot be opened, before anything is written; `SandboxError` also for a sandbox
     that is lost during the run, `RunStopped` for a server that is gone or money that is spent, `RunMismatchError` if `out` holds a run with other settings, `RunBusyError` while
     another process writes.
+
+    An `executor` (`stepgym.agents.executors`) plays in other processes; everything is then given by name.
     """
     options = {**({} if level is None else {"level": level}), **(env_options or {})}
     if isinstance(env, str):
@@ -92,6 +95,23 @@ def selfplay(
         seed=seed,
         see_verdicts=see_verdicts,
     )
+    job = None
+    if executor is not None:
+        job = Job(
+            env_id=env,  # type: ignore[arg-type]  # a job refuses objects with a message
+            env_options=options,
+            agent=agent,  # type: ignore[arg-type]
+            agent_settings=agent_settings or {},
+            policy=policy,  # type: ignore[arg-type]
+            policy_settings=policy_settings or {},
+            reward_model=reward_model,  # type: ignore[arg-type]
+            budget=budget,
+            seed=seed,
+            see_verdicts=see_verdicts,
+            num_parallel=num_parallel,
+            continuous=continuous,
+            verify_all=True,
+        )
     with open_setup(
         env,
         agent=agent,
@@ -102,19 +122,24 @@ def selfplay(
         agent_settings=agent_settings,
         policy_settings=policy_settings,
     ) as setup:
+        if executor is not None and isinstance(setup.policy, Spends) and setup.policy.spending:
+            raise UserError("--price and --budget-usd count in one process; leave out --workers")
+        config = _with_tokenizer(config, setup.policy)
         problems = first_problems(setup.env, episodes)
+        places = {problem.id: place for place, problem in enumerate(problems)}
         for attempt in range(attempts):
-            for _ in play_into(
+            job = replace(job, attempt=attempt) if job is not None else None
+            play = (
+                partial(_play_here, setup, config, attempt, num_parallel, continuous)
+                if executor is None or job is None
+                else partial(_play_elsewhere, executor, job, places)
+            )
+            for _ in write_episodes(
                 out,
                 config,
                 problems,
-                env=setup.env,
-                agent=setup.agent,
-                agent_name=setup.agent_name,
+                play,
                 policy=setup.policy,
-                reward_model=setup.reward_model,
-                num_parallel=num_parallel,
-                continuous=continuous,
                 attempt=attempt,
                 keep_failed=keep_failed or attempt > 0,  # set aside once, when the run is opened
                 progress=progress,
@@ -147,10 +172,45 @@ def play_into(
     Without `keep_failed`, episodes that failed before are played again. An agent that is made already may be given as `agent`, with the name that records call it. `progress`
     is called as in `selfplay`. Raises as `RunFolder` does.
     """
-    if config.tokenizer is None:
-        config = replace(config, tokenizer=tokenizer_of(describe(policy)))
-    limits: dict[str, Any] = dict(config.budget)
-    seed = attempt_seed(config.seed, attempt)
+    setup = RunSetup(
+        env,
+        make_agent(config.agent, seed=config.seed, settings=config.agent_settings)
+        if agent is None
+        else agent,
+        agent_name or str(config.agent),
+        policy,
+        reward_model,
+    )
+    config = _with_tokenizer(config, policy)
+    yield from write_episodes(
+        path,
+        config,
+        problems,
+        partial(_play_here, setup, config, attempt, num_parallel, continuous),
+        policy=policy,
+        attempt=attempt,
+        keep_failed=keep_failed,
+        progress=progress,
+        task=task,
+    )
+
+
+def write_episodes(
+    path: str | Path,
+    config: RunConfig,
+    problems: Sequence[Problem],
+    play: Callable[[Sequence[Problem]], Iterable[EpisodeRecord]],
+    *,
+    policy: Policy,
+    attempt: int = 0,
+    keep_failed: bool = True,
+    progress: OnProgress | None = None,
+    task: str = "self-play",
+) -> Iterator[EpisodeRecord]:
+    """Let `play` play the problems that a run folder does not hold yet; yield each record once it is on the disk.
+
+    `play` may give its records in any order; `policy` is asked what it spent. Raises as `RunFolder` does.
+    """
     with RunFolder(path, config, keep_failed=keep_failed) as folder:
         left = [
             problem for problem in problems if EpisodeKey(problem.id, attempt) not in folder.done
@@ -159,24 +219,8 @@ def play_into(
         tally = _Tally(policy, spending)
         if spending is not None:
             spending.spent_usd = max(spending.spent_usd, spent_usd(path))
-        records = iter_solve(
-            left,
-            env=env,
-            agent=config.agent if agent is None else reseeded(agent, seed) if attempt else agent,
-            agent_settings=config.agent_settings if agent is None else None,
-            agent_name=agent_name,
-            policy=reseeded(policy, seed) if attempt else policy,
-            reward_model=reward_model,
-            budget=Budget(**limits) if limits else None,
-            seed=seed,
-            attempt=attempt,
-            see_verdicts=config.see_verdicts,
-            num_parallel=num_parallel,
-            continuous=continuous,
-            verify_all=True,
-        )
         try:
-            for record in written(folder, records):
+            for record in written(folder, play(left)):
                 tally.add(record)
                 if progress is not None:
                     done = len(problems) - len(left) + tally.verdicts.total()
@@ -196,6 +240,43 @@ def spent_usd(path: str | Path) -> float:
     except (OSError, ValueError, TypeError, KeyError):  # the writer was killed before its end
         total = 0.0
     return max(total, sum(record.usage.get("usd", 0.0) for record in read_episodes(path)))
+
+
+def _play_here(
+    setup: RunSetup,
+    config: RunConfig,
+    attempt: int,
+    num_parallel: int,
+    continuous: bool | None,
+    problems: Sequence[Problem],
+) -> Iterator[EpisodeRecord]:
+    """Play in this process."""
+    limits: dict[str, Any] = dict(config.budget)
+    return play_attempt(
+        setup,
+        problems,
+        budget=Budget(**limits) if limits else None,
+        seed=config.seed,
+        attempt=attempt,
+        see_verdicts=config.see_verdicts,
+        num_parallel=num_parallel,
+        continuous=continuous,
+        verify_all=True,
+    )
+
+
+def _play_elsewhere(
+    executor: Executor, job: Job, places: Mapping[str, int], problems: Sequence[Problem]
+) -> Iterator[EpisodeRecord]:
+    """Let an executor play; `places` are the positions of the problems in their set, by id."""
+    return executor.play(job, [places[problem.id] for problem in problems])
+
+
+def _with_tokenizer(config: RunConfig, policy: Policy) -> RunConfig:
+    """Note the policy's tokenizer in the settings of a run, unless they name one."""
+    if config.tokenizer is not None:
+        return config
+    return replace(config, tokenizer=tokenizer_of(describe(policy)))
 
 
 class _Tally:

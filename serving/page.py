@@ -21,17 +21,19 @@ from stepgym.envs.tokens import parse
 from stepgym.envs.types import SegmentKind
 from stepgym.records.atomic import make_room, write_whole
 from stepgym.records.run_folder import read_episodes
+from stepgym.records.types import View
+from stepgym.records.views import view_of
 
 MAX_TEXT = 8_000
 """Most characters of one text on the page; a longer one is cut and shows its length."""
 VERDICTS = ("correct", "incorrect", "undecided", "no_answer", "failed")
 
 
-def write_page(run: str | Path, out: str | Path) -> int:
-    """Write the page of a run folder and return how many episodes it shows."""
+def write_page(run: str | Path, out: str | Path, *, view: View = View.OPERATOR) -> int:
+    """Write the page of a run folder as `view` shows it, and return how many episodes it has."""
     target = Path(out)
     make_room(target)
-    episodes = list(read_episodes(run))
+    episodes = [view_of(record, view) for record in read_episodes(run)]
     write_whole(target, page(episodes))
     return len(episodes)
 

@@ -13,21 +13,24 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from stepgym.envs.coding.extraction import source_of
 from stepgym.envs.coding.one_process import one_process_program, read_one_process
 from stepgym.envs.coding.preamble import with_preamble
 from stepgym.envs.coding.same_program import Run, run_same_program, same_program
+from stepgym.envs.coding.starvation import NO_CPU, was_starved
 from stepgym.envs.coding.stdio import grade_stdio
 from stepgym.envs.coding.styles import (
+    HARNESS,
     NEED_ENTRY_POINT,
+    TESTER_PROGRAM,
     Task,
     Tests,
     TestsError,
+    harness_sources,
+    judging_arguments,
     read_tests,
-    tester_program,
 )
 from stepgym.envs.coding.usage import used
 from stepgym.envs.types import Fault, Status, Verdict
@@ -45,11 +48,8 @@ LIMITS = Limits(cpu_s=6.0, wall_s=12.0, memory_mib=512)
 """What a candidate may use; `wall_s` is how long it may keep the tests waiting, over all calls."""
 TESTER_S = 10.0
 """CPU time that the tests themselves may use."""
-PATIENCE = 9
-"""A candidate that ran out of time on a busy machine runs again with so much more wall time and the same CPU time."""
-BUSY = 20.0
-"""Percent of the last ten seconds in which some process waited for a CPU: a machine is busy from here on."""
-PRESSURE = Path("/proc/pressure/cpu")
+PATIENCE = 20
+"""A candidate that ran out of time because it got no CPU runs again with so much more wall time, and the same CPU time."""
 TESTER_MEMORY_MIB = 1024
 MAX_SOURCE_BYTES = 8 << 20
 WORDS = {
@@ -182,6 +182,10 @@ class PairTask(NamedTuple):
         tests_s = TESTER_S if self.task.style != "reference" else self.limits.cpu_s or 1e9
         whole_s = None if wall_s is None else wall_s + tests_s
         candidate = replace(self.limits, wall_s=whole_s)
+        if patience > 1 and self.limits.wall_s is not None:
+            # No program uses more CPU time in this wall time, also if it has the machine for itself.
+            most_s = self.limits.wall_s * (os.cpu_count() or 1)
+            candidate = replace(candidate, cpu_s=min(candidate.cpu_s or most_s, most_s))
         tester = Limits(
             cpu_s=tests_s,
             wall_s=whole_s,
@@ -189,7 +193,7 @@ class PairTask(NamedTuple):
             max_processes=None,
             output_bytes=1 << 20,
         )
-        source = tester_program(
+        arguments = judging_arguments(
             self.task,
             entry_point=self.entry_point,
             prompt=self.prompt,
@@ -198,35 +202,35 @@ class PairTask(NamedTuple):
         files = {**(self.task.folder or {}), **self.task.data_files}
         return Pair(
             Program(self.solution, files=files, limits=candidate),
-            Program(source, files=files, limits=tester),
+            Program(TESTER_PROGRAM, args=(json.dumps(arguments),), files=files, limits=tester),
+            library=harness_sources(*HARNESS),
         )
 
 
 def _grade_pairs(tasks: Sequence[PairTask], sandbox: Sandbox, *, strict: bool) -> list[Verdict]:
     results = sandbox.run_pairs([task.pair() for task in tasks])
-    late = [i for i, result in enumerate(results) if _out_of_time(result)]
-    if late and _machine_is_busy():
+    late = [i for i, result in enumerate(results) if _lacked_cpu(result, tasks[i])]
+    if late:
         again = sandbox.run_pairs([tasks[i].pair(PATIENCE) for i in late])
         for i, result in zip(late, again):
             results[i] = result
-    return [_verdict(result, task.limits, strict=strict) for result, task in zip(results, tasks)]
+    verdicts = [
+        _verdict(result, task.limits, strict=strict) for result, task in zip(results, tasks)
+    ]
+    for i in late:
+        if _lacked_cpu(results[i], tasks[i]):
+            verdicts[i] = _undecided(NO_CPU, dict(verdicts[i].details))
+    return verdicts
 
 
-def _out_of_time(result: PairResult) -> bool:
-    """Whether elapsed time, and not CPU time, ended a check."""
-    report = _read_report(result.report)
-    broken = (report or {}).get("broken")
+def _lacked_cpu(result: PairResult, task: PairTask) -> bool:
+    """Whether elapsed time ended a check because a program had to wait for a CPU."""
+    broken = (_read_report(result.report) or {}).get("broken")
     if broken is not None:
-        return broken[0] == "timeout" or result.candidate.outcome is Outcome.WALL_TIME
-    return result.tester.outcome is Outcome.WALL_TIME
-
-
-def _machine_is_busy() -> bool:
-    try:
-        share = re.search(r"some avg10=([\d.]+)", PRESSURE.read_text())
-        return share is not None and float(share[1]) > BUSY
-    except OSError:  # a kernel without pressure information
-        return os.getloadavg()[0] > (os.cpu_count() or 1)
+        late = broken[0] == "timeout" or result.candidate.outcome is Outcome.WALL_TIME
+        return late and was_starved(result.candidate, task.limits.wall_s)
+    late = result.tester.outcome is Outcome.WALL_TIME
+    return late and was_starved(result.tester, task.pair().tester.limits.wall_s)
 
 
 def _verdict(result: PairResult, limits: Limits, *, strict: bool) -> Verdict:

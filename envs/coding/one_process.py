@@ -18,7 +18,7 @@ MODULES = ("local_solution", *HARNESS)
 PROGRAM = """\
 import json, sys, types
 sources, mark, solution, arguments = json.loads({text!r})
-for name, source in sources.items():
+for name, source in sources:
     module = sys.modules[name] = types.ModuleType(name)
     exec(compile(source, f"<{{name}}>", "exec", dont_inherit=True), vars(module))
 local = sys.modules["stepgym.envs.coding.harness.local_solution"].LocalSolution(solution, mark)

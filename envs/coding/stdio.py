@@ -9,6 +9,7 @@ from typing import Any
 
 from stepgym.envs.coding.harness.failures import PACKAGES
 from stepgym.envs.coding.same_program import TRIVIAL, lacking_tool
+from stepgym.envs.coding.starvation import NO_CPU, was_starved
 from stepgym.envs.coding.styles import Task, TestsError, harness
 from stepgym.envs.coding.usage import used
 from stepgym.envs.types import Fault, Status, Verdict
@@ -62,7 +63,10 @@ def grade_stdio(
         for chunk in _chunks(setting, results)
     ]
     checks = sandbox.run([_check(settings[n], runs[n], chunk) for n, chunk in chunks])
-    rows = [[_row_of_run(i, run) for i, run in enumerate(results)] for results in runs]
+    rows = [
+        [_row_of_run(i, run, allowed.wall_s) for i, run in enumerate(results)]
+        for results, allowed in zip(runs, limits)
+    ]
     for (number, chunk), check in zip(chunks, checks):
         for place, row in zip(chunk, _rows_of_check(chunk, check)):
             rows[number][place] = row
@@ -115,12 +119,12 @@ def _default_checker(cases: Sequence[Mapping[str, Any]]) -> str:
 def _chunks(setting: dict[str, Any], results: Sequence[ExecutionResult]) -> list[list[int]]:
     """Divide the cases that ended well among checkers; the others need none."""
     chunks: list[list[int]] = []
-    size = CHECKED_AT_ONCE
+    size = 0
     for place, (case, run) in enumerate(zip(setting["cases"], results)):
         if run.outcome is not Outcome.OK:
             continue
         weight = len(case["stdin"]) + len(run.stdout) + sum(map(len, case["stdout"]))
-        if size + weight > CHECKED_AT_ONCE:
+        if not chunks or size + weight > CHECKED_AT_ONCE:
             chunks.append([])
             size = 0
         chunks[-1].append(place)
@@ -139,12 +143,14 @@ def _check(
     return Program(harness("output_checker"), stdin=json.dumps(task), limits=CHECKER_LIMITS)
 
 
-def _row_of_run(number: int, run: ExecutionResult) -> list[str]:
+def _row_of_run(number: int, run: ExecutionResult, wall_s: float | None) -> list[str]:
     last = run.stderr.strip().rpartition("\n")[2][:200]
     missing = re.search(r"^ModuleNotFoundError: No module named '([\w.]+)'", last)
     if missing is not None and missing[1].partition(".")[0] in PACKAGES:
         reason = f"the program needs the package {missing[1]!r}, which the sandbox does not have"
         return [f"case {number}", "undecided", reason]
+    if run.outcome is Outcome.WALL_TIME and was_starved(run, wall_s):
+        return [f"case {number}", "undecided", NO_CPU]
     return [f"case {number}", "failed", f"{run.outcome.value}{': ' + last if last else ''}"]
 
 

@@ -40,6 +40,7 @@ TEST_FILE = re.compile(
 )
 CHECK = re.compile(r"^def\s+check\s*\(", re.MULTILINE)
 HARNESS = (
+    "syntax",
     "pytest_stand_in",
     "binding",
     "failures",
@@ -193,17 +194,12 @@ def harness(name: str) -> str:
     return (files("stepgym.envs.coding.harness") / f"{name}.py").read_text("utf-8")
 
 
-def harness_sources(*names: str) -> dict[str, str]:
-    """Return tester-side modules by full name, the packages they lie in first."""
-    package = "stepgym.envs.coding.harness"
-    parents = {package.rsplit(".", depth)[0]: "" for depth in (2, 1)} | {package: ""}
-    return parents | {f"{package}.{name}": harness(name) for name in names}
-
-
 @cache
-def quoted_harness() -> str:
-    """Return the tester-side modules as a literal: name -> source."""
-    return repr(harness_sources(*HARNESS))
+def harness_sources(*names: str) -> tuple[tuple[str, str], ...]:
+    """Return tester-side modules, full name and source, the packages they lie in first."""
+    package = "stepgym.envs.coding.harness"
+    parents = [(package.rsplit(".", depth)[0], "") for depth in (2, 1)]
+    return (*parents, (package, ""), *((f"{package}.{name}", harness(name)) for name in names))
 
 
 def judging_arguments(
@@ -226,18 +222,11 @@ def judging_arguments(
     return [task.style, declared, options, candidate_s]
 
 
-def tester_program(
-    task: Task, *, entry_point: str | None, prompt: str | None, candidate_s: float
-) -> str:
-    """Return the source of the tester's program."""
-    arguments = judging_arguments(
-        task, entry_point=entry_point, prompt=prompt, candidate_s=candidate_s
-    )
-    return (
-        "import json\n"
-        f"judging = remote.library({quoted_harness()})\n"
-        f"judging.judge(remote, *json.loads({json.dumps(arguments)!r}))\n"
-    )
+TESTER_PROGRAM = """\
+import json
+remote.library().judge(remote, *json.loads(remote.arguments[0]))
+"""
+"""The tester's program. Its library is `harness_sources(*HARNESS)`, its argument `judging_arguments` as JSON."""
 
 
 def _call_table(task: Task) -> dict[str, Any]:

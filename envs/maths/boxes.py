@@ -43,12 +43,12 @@ _BETWEEN = re.compile(
 _SIGN_BEFORE = re.compile(r"(?:\A|[\s$=([{,:]|\\[(\[])(-|−|\\pm|±)\s{0,2}\Z|(?:\A|\s)(-|−)\$\Z")
 _FACTOR = re.compile(r"[\w.\\{}]+")
 _CONTINUES = re.compile(
-    r"[\dA-Za-z](?![A-Za-z])|\\(?:pi|sqrt|[dt]?frac)(?![a-z])|(?:\$|\\[)\]])?(?:\s{0,4}(?:[+\-−×÷/·]|\*(?!\*)|\\(?:cdot|times|div|pm)(?![a-z]))\s{0,4}|\^)\$?"
+    r"[\dA-Za-z](?![A-Za-z])|\((?=-?\d|[a-z]\s?[-+*/^])|\\(?:pi|sqrt|[dt]?frac)(?![a-z])|(?:\$|\\[)\]])?(?:\s{0,4}(?:[+\-−×÷/·]|\*(?!\*)|\\(?:cdot|times|div|pm)(?![a-z]))\s{0,4}|\^)\$?"
     r"(?:\{?\(?\{?\d|\\[dt]?frac|\\sqrt|\\pi(?![a-z])|\{?\(?[A-Za-z](?![A-Za-z]))"
 )
 """An operand right behind a box, or an operator and the start of its operand."""
 _LEADS_ON = re.compile(
-    r"(?:[\d)}]\s{0,4}(?:[+\-−×÷/·]|\*(?!\*)|\\(?:cdot|times|div|pm)(?![a-z]))\s{0,4}|\\[dt]?frac\{|\d\^\{?|[\dA-Za-z])\Z"
+    r"(?:[\d)}]\s{0,4}(?:[+\-−×÷/·]|\*(?!\*)|\\(?:cdot|times|div|pm)(?![a-z]))\s{0,4}|\\[dt]?frac\{|\\sqrt(?:\[\d\])?\{|\}\{|\\(?:sin|cos|tan|ln|log|exp)\s?\(?|\d\^\{?|[\dA-Za-z])\Z"
 )
 """An operand before a box, with its operator or right before it."""
 _SIDE_BEGINS = re.compile(

@@ -27,7 +27,7 @@ class Stretch(NamedTuple):
 
 _HIDDEN = re.compile(r"<tool_(call|result)>.*?(?:</tool_\1>|\Z)", re.DOTALL)
 _STOP = re.compile(
-    r"<\|(?!step_end|start|im_start|channel|message|begin)[a-z_]{2,24}\|>|</s>|<eos>|<end_of_turn>|<｜end▁of▁sentence｜>"
+    r"<\|im_start\|>\s{0,2}(?:user|system|human)\b|<\|(?!step_end|start|im_start|channel|message|begin)[a-z_]{2,24}\|>|</s>|<eos>|<end_of_turn>|<｜end▁of▁sentence｜>"
 )
 _ROLE = re.compile(
     r"\s{0,8}(?:<\|im_start\|>|<\|start_header_id\|>)\s{0,2}assistant\s{0,2}(?:<\|end_header_id\|>)?"

@@ -22,7 +22,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 _HEDGES = frozenset(
     """
     not never neither nor cannot except excluding unless either wrong incorrect false untrue no don isn
-    assume assuming suppose supposing imagine pretend whether unsure unlikely hardly nobody nothing
+    impossible assume assuming suppose supposing imagine pretend whether unsure unlikely hardly nobody nothing
     between range ranges ranging rhymes diverges diverge divergent undefined
     nicht kein keine weder oder weniger kleiner größer grösser höher niedriger
     pas jamais sauf aucun inférieur inférieure supérieur supérieure ni excepto menos menor mayor
@@ -61,7 +61,7 @@ _BEFORE = re.compile(
     r"|[<>≤≥±]|\+/-)\s{0,3}(?:the |a |an |these |those |numbers? )?(?:# ?(?:,|and|or|&) ?){0,8}@"
 )
 _AFTER = re.compile(
-    r"@\W{0,3}(?:to #|through #|times #|plus|minus|divided|multiplied|squared|cubed|factorial|mod|modulo|or|"
+    r"@[^@#]{0,12}\b(?:(?:upper|lower) (?:bound|limit)|too (?:big|small|large|high|low|many|few))\b|@\W{0,3}(?:to #|through #|times #|plus|minus|divided|multiplied|squared|cubed|factorial|mod|modulo|or|"
     r"and above|and below|and up|and so on|etc|halves|thirds|fourths|fifths|sixths|eighths|tenths|hundredths|"
     r"thousandths|tens)\b|#\s{0,2}(?:to|through)\s{0,2}@|\bfrom\b[^#@]{0,30}#[^#@]{0,30}\bto\b[^#@]{0,12}@|@\s{0,2}(?:-|–|~|\.\.)\s{0,2}#|#\s{0,2}[–~]\s{0,2}@"
 )
@@ -115,7 +115,7 @@ def num_letters(sentence: str) -> int:
 
 
 _NEGATED_BEFORE = re.compile(
-    r"(?:\b(?:not|never|cannot be|except|excluding|anything but|other than|neither|instead of|rather than|without)|n['’]t(?: be)?)"
+    r"(?:\b(?:not|never|cannot be|except|excluding|anything but|other than|neither|instead of|rather than|without|(?:or\s)?(?:maybe|perhaps|possibly))|n['’]t(?: be)?)"
     r"\s{1,3}(?:the answer\s)?(?:to be\s)?(?:equal to\s)?[$*\\(\[{ ]{0,8}\Z",
     re.IGNORECASE,
 )
@@ -127,7 +127,8 @@ _COMPUTED_AFTER = re.compile(
     re.IGNORECASE,
 )
 _NEGATED_AFTER = re.compile(
-    r"[$*\\)\]}.,; ]{0,8}(?:is|was)(?:n['’]t| not| wrong| incorrect| false| never)\b", re.IGNORECASE
+    r"[$*\\)\]}.,; ]{0,8}(?:text\s?\{\s?)?(?:is|was)(?:n['’]t| not| wrong| incorrect| false| never)\b",
+    re.IGNORECASE,
 )
 
 

@@ -398,7 +398,9 @@ def _single(
         return ("op", "*")
     if letter in _LETTER_UNITS and ends_operand:
         spaced = text[start - 1] in " ~" and letter in _SPACED_UNITS
-        if _after_dollar(text, start) or (spaced and _QUANTITY_END.match(text, end)):
+        if _after_dollar(text, start) or (
+            spaced and (_QUANTITY_END.match(text, end) or _STEP_FOLLOWS.match(text, end))
+        ):
             return ("unit", letter)
         if before == ("op", "/") and tokens[-2:-1] and tokens[-2][0] == "unit":
             return ("unit", letter)
@@ -447,6 +449,10 @@ _TEMPERATURES = ("celsius", "fahrenheit")
 _QUANTITY_END = re.compile(
     r"(?:\s?\^\s?\{?-?\d\}?)?(?:\s?[/*]\s?[A-Za-z]{1,4}(?:\^\{?-?\d\}?)?)?[\s.$)}]{0,8}\Z"
 )
+_STEP_FOLLOWS = re.compile(
+    r"\s\d+(?:\.\d+)?\s?(?:min|mins|minutes|cm|mm|s|sec|seconds|g|mL|ml)[\s.$]{0,4}\Z"
+)
+"""The smaller part of a quantity in mixed units: `2 h 30 min`."""
 _RANK_ENDS = re.compile(
     r"\s{0,4}(?:days?|years?|months?|weeks?|hours?|terms?|places?|positions?|floor|grade)?[\s.$)}]{0,8}\Z",
     re.IGNORECASE,

@@ -5,7 +5,8 @@ agree at one random point with probability at most d / p when they differ; `agre
 on where the degree is above 2^20, so a wrong *yes* has probability below (2^20 / 2^61)^3 < 2^-120. A difference at
 one defined point is proof that they differ. Exponents may hold symbols and huge numbers: powers use Fermat's little
 theorem, so symbols stand for whole numbers there, and p - 1 must not be met by a denominator. As (-1)^n takes two values
-only, forms with symbols in exponents are compared at 40 points: a wrong *yes* has probability 2^-40 there.
+only, forms with symbols in exponents are compared at 40 points: a wrong *yes* has probability 2^-40 there. Eight points
+do if every such power has a whole number above 1 as its base, whose powers hardly ever repeat.
 
 Pi (or e, but not both) stands in as a symbol of its own: it is transcendental, so both answers hold. Sines and
 cosines of one and the same argument with symbols in it are put on the circle ((1 - t^2) / (1 + t^2), 2t / (1 + t^2)):
@@ -86,6 +87,8 @@ def _power(node: Any, values: Values, p: int) -> int:
     if node[1] == ("k", "e") and not isinstance(node[2], int):
         raise NotModular("an exponential")
     base = evaluate(node[1], values, p)
+    if type(node[2]) is int and node[2] > 0:
+        return pow(base, node[2], p)
     exponent = _exponent(node[2], values, p - 1)
     if exponent is None:
         raise NotModular("an exponent that is not whole")
@@ -256,18 +259,23 @@ def agree(a: Node, b: Node, names: set[str], rng: Draws) -> bool:
     """Whether two rational functions are equal, with the bound stated above; raises `NotModular`."""
     if not names:
         return _agree_closed(a, b, rng)
-    degree(a)
-    degree(b)
-    seen, points = 0, num_points(a, b, 3)
-    spend(points * (num_nodes(a) + num_nodes(b)))
-    for _ in range(points + 4):
-        values = {name: rng.below(1 << 120) for name in names}
+    seen, points, nodes = 0, 1, num_nodes(a) + num_nodes(b)
+    spend(nodes)
+    for trial in range(44):
+        values = {name: rng.word() << 64 | rng.word() for name in names}
         try:
             if evaluate(a, values) != evaluate(b, values):
                 return False
         except Pole:
+            if trial > points + 4:
+                break
             continue
         seen += 1
+        if seen == 1:  # equal at the first point, which may be chance: what are the odds?
+            degree(a)
+            degree(b)
+            points = num_points(a, b, 3)
+            spend(points * nodes)
         if seen == points:
             return True
     raise NotModular("no point where both are defined")
@@ -275,14 +283,16 @@ def agree(a: Node, b: Node, names: set[str], rng: Draws) -> bool:
 
 def num_points(a: Node, b: Node, least: int) -> int:
     """How many points to compare at: more where a symbol stands in an exponent."""
-    stack: list[Any] = [a, b]
+    points, stack = least, [a, b]
     while stack:
         top = stack.pop()
         if type(top) is tuple and top:
             if top[0] == "^" and symbols(top[2]):
-                return 40
+                if type(top[1]) is not int or top[1] < 2:
+                    return 40
+                points = max(points, 8)
             stack.extend(top)
-    return least
+    return points
 
 
 def _agree_closed(a: Node, b: Node, rng: Draws) -> bool:

@@ -565,7 +565,11 @@ class Parser:
     def takes_numbers(self) -> bool:
         """Whether `(5, 2)` stands here: a point's coordinates or the numbers of a combination."""
         kinds = [kind for kind, _ in self.tokens[self.at + 1 : self.at + 5]]
-        return kinds[:3] == ["num", "sep", "num"] and self.tokens[self.at + 4] == ("op", ")")
+        letters = kinds[:3] == ["v", "sep", "v"] and self.tokens[self.at - 1][1] in ("C", "P")
+        return (kinds[:3] == ["num", "sep", "num"] or letters) and self.tokens[self.at + 4] == (
+            "op",
+            ")",
+        )
 
     def function(self) -> Node:
         name = self.value

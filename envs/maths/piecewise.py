@@ -128,7 +128,25 @@ def _point_groups(one: list[Node], name: str, whole: bool) -> PointGroups:
     if not steps:
         return PointGroups(groups, True)
     over_steps = _over_steps(steps, whole)
-    return PointGroups(groups + over_steps.groups, over_steps.complete)
+    if not whole:
+        groups.append(_between_steps(steps, name))
+    return PointGroups([g for g in groups if g] + over_steps.groups, over_steps.complete)
+
+
+def _between_steps(steps: list[Any], name: str) -> list[Fraction]:
+    """One point in every piece between neighbouring steps, where the arguments are linear: between 1 and 1 + 1/1000."""
+    places: set[Fraction] = set()
+    for _, function, arguments in steps[:20]:
+        try:
+            size = Fraction(exact(arguments[1])) if function == "mod" else Fraction(1)
+            line = (
+                coefficients(arguments[0], name) if function in ("floor", "ceil", "mod") else None
+            )
+        except NotRational:
+            continue
+        if line is not None and len(line) == 2:
+            places.update((k * size - line[0]) / line[1] for k in (-2, -1, 0, 1, 2, 40, 41))
+    return [(low + high) / 2 for low, high in pairwise(sorted(places))]
 
 
 def _apart(places: list[float]) -> list[float]:

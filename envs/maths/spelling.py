@@ -190,8 +190,26 @@ _UNDERBRACE_RUN = re.compile(
 )
 
 
-_COMBINATIONS = re.compile(r"(?<![\w})])(?:\{\})?\^\{?(\d{1,4})\}?\s?C_\{?(\d{1,4})\}?")
-"""`{}^5C_2`"""
+_COMBINATIONS = re.compile(
+    r"(?<![\w})])(?:\{\})?\^\{?(\d{1,4})\}?\s?C_\{?(\d{1,4})\}?|(?<![\w.^])(\d{1,3})C(\d{1,3})(?![\w.])"
+)
+"""`{}^5C_2` and `5C2`"""
+_EUROPEAN = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:\.\d{3})+,\d{1,2}(?![\d.,])")
+"""`1.500,25`: points part thousands if a comma parts the decimals."""
+_CURRENCY_FIRST = re.compile(r"(USD|US\\?\$|RS\.?|INR|EUR|GBP|RMB|CNY)\s?(?=-?\d)", re.IGNORECASE)
+_CURRENCIES = {
+    "USD": "dollars",
+    "US$": "dollars",
+    "US\\$": "dollars",
+    "RS": "rupees",
+    "RS.": "rupees",
+    "INR": "rupees",
+    "EUR": "euro",
+    "GBP": "pound sterling",
+    "RMB": "yuan",
+    "CNY": "yuan",
+}
+"""Currencies by the code that may stand before a sum."""
 _TURNED = re.compile(
     r"([\[\]])(\s{0,9}[^\[\]()\s,][^\[\]()]{0,200},\s{0,9}[^\[\]()\s,][^\[\]()]{0,200})([\[\]])"
 )
@@ -234,6 +252,11 @@ def scale_after(text: str, position: int) -> str:
     return " permille" if thousandth or sign else " basispoints" if hundredth_of_percent else "\\%"
 
 
+def _binomial(match: re.Match[str]) -> str:
+    top, bottom = [group for group in match.groups() if group]
+    return f"\\binom{{{top}}}{{{bottom}}}"
+
+
 def _part(match: re.Match[str]) -> str:
     return " basispoints " if match.group(2) else " permille "
 
@@ -269,8 +292,12 @@ def plain(text: str) -> str:
         text = _HTML_SCRIPT.sub(
             lambda m: f"{'^' if m.group(1) == 'p' else '_'}{{{m.group(2)}}}", text
         )
-    if "C" in text and "^" in text:
-        text = _COMBINATIONS.sub(r"\\binom{\1}{\2}", text)
+    if "C" in text:
+        text = _COMBINATIONS.sub(_binomial, text)
+    if "." in text and "," in text:
+        text = _EUROPEAN.sub(lambda m: m.group().replace(".", "").replace(",", "."), text)
+    if text[:1].isalpha() and (money := _CURRENCY_FIRST.match(text)) is not None:
+        text = f"{text[money.end() :].strip()}\\text{{ {_CURRENCIES[money.group(1).upper()]}}}"
     if ("[" in text or "]" in text) and "," in text and _turns_brackets(text):
         text = _TURNED.sub(_usual_brackets, text)
     if "\\" in text:

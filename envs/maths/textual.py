@@ -80,6 +80,10 @@ _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 _SMALL = {word: i for i, word in enumerate(_ONES)} | {
     word: 20 + 10 * i for i, word in enumerate(_TENS)
 }
+_ORDINALS = {"twelfth": 12, "twentieth": 20, "thirtieth": 30} | {
+    f"{word}th": i for i, word in enumerate(_ONES) if i > 10 and i != 12
+}
+"""Ordinals that are no names of fractions."""
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _PARTS = {
     "half": 2,
@@ -196,6 +200,12 @@ def number_in_words(text: str) -> Fraction | None:
     if joined and part.split()[-1:] and part.split()[-1] in _PARTS:  # three and a half
         a, b = number_in_words(whole), number_in_words(part.removeprefix("a "))
         return None if a is None or b is None else a + b
+    if text in _ORDINALS:
+        return Fraction(_ORDINALS[text])
+    part, joined, whole = text.replace(" out of ", " in ").partition(" in ")
+    if joined:  # one in four
+        a, b = number_in_words(part), number_in_words(whole)
+        return None if a is None or not b else a / b
     tokens = text.replace("-", " ").replace(" and ", " ").split()
     if not tokens or len(tokens) > 16:
         return None
@@ -288,6 +298,13 @@ def compare_texts(reference: str, answer: str) -> bool | None:
         if _items(reference) and _items(reference) == _items(answer):
             return True
         return _compare_choices(reference, answer) or False
+    if (
+        wanted is not None
+        and len(wanted) > 2
+        and _IN_DOLLARS.match(answer.lower())
+        and unwrap(answer).lower() == unwrap(reference).lower()
+    ):
+        return True  # `$odd$` for `odd`
     times = time_of_day(reference), time_of_day(answer)
     if times[0] and times[1] and (times[0][1] or times[1][1] or ":" in reference):
         (a_s, a_half), (b_s, b_half) = times[0], times[1]

@@ -45,9 +45,15 @@ def verify_answer(
     `question` is the problem's text, if there is one; it settles what the two texts leave open. `judge` is a model
     that is asked if the pair stays UNDECIDED: `chat:URL#MODEL`, or a function from prompts to replies.
     """
-    return verify_answers(
-        [answer], references=[reference], questions=[question], options=options, judge=judge
-    )[0]
+    if not (isinstance(answer, str) and isinstance(reference, str)):
+        _require_text("answer", [answer])
+        _require_text("reference", [reference])
+    if question is not None:
+        _require_text("question", [question])
+    pair = _Pair(reference, answer, question, options)
+    if judge is None and not pair.decision.again:
+        return pair.verdict()
+    return _verdicts([pair], judge)[0]
 
 
 def verify_answers(
@@ -77,10 +83,13 @@ def verify_answers(
 
 def _verdicts(pairs: list[_Pair], judge: str | Judge | Ask | None) -> list[Verdict]:
     """Decide on the workers what the cheap rungs left undecided, as one batch, and return all verdicts."""
-    hard = [pair for pair in pairs if pair.decision.again]
-    decisions = workers.decide_all([pair.case[1:] for pair in hard])
-    for pair, decision in zip(hard, decisions):
-        pair.decision = decision
+    hard: dict[tuple[str, str, MathOptions], list[_Pair]] = {}
+    for pair in pairs:
+        if pair.decision.again:
+            hard.setdefault(pair.case[1:], []).append(pair)
+    for equal, decision in zip(hard.values(), workers.decide_all(list(hard))):
+        for pair in equal:
+            pair.decision = decision
     verdicts = [pair.verdict() for pair in pairs]
     if judge is not None:
         _ask_judge(open_judge(judge), pairs, verdicts)

@@ -52,6 +52,8 @@ class Figures(NamedTuple):
     """Share of the flagged erroneous solutions whose first flag is the labelled first error."""
     disagreements: tuple[Flag, ...]
     """Flags that contradict the label, each with its proof."""
+    f1_undisputed: float | None
+    """F1 without the rows whose label a proof contradicts: no error, or a later one than the proven one."""
 
 
 def read_labelled(path: str | Path) -> list[LabelledSolution]:
@@ -72,6 +74,10 @@ def measure(solutions: Sequence[LabelledSolution]) -> Figures:
     correct = [flag for flag in flags if flag.labelled is None]
     hits = sum(flag.found == flag.labelled for flag in erroneous)
     alone = sum(flag.found is None for flag in correct)
+    earlier = sum(
+        flag.found is not None and flag.labelled is not None and flag.found < flag.labelled
+        for flag in erroneous
+    )
     error_accuracy = _share(hits, len(erroneous))
     correct_accuracy = _share(alone, len(correct))
     return Figures(
@@ -82,6 +88,7 @@ def measure(solutions: Sequence[LabelledSolution]) -> Figures:
         _harmonic_mean(error_accuracy, correct_accuracy),
         _share(hits, sum(flag.found is not None for flag in erroneous)),
         tuple(flag for flag in flags if flag.found is not None and flag.found != flag.labelled),
+        _harmonic_mean(_share(hits, len(erroneous) - earlier), _share(alone, alone)),
     )
 
 

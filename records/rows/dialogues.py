@@ -8,8 +8,6 @@ from itertools import groupby
 from typing import Any
 
 from stepgym.agents.types import EpisodeRecord
-from stepgym.envs.tokens import THINK, parse
-from stepgym.envs.types import SegmentKind
 from stepgym.records.rows import preference
 from stepgym.records.rows.conversations import Conversation, Message, conversations
 from stepgym.records.rows.options import MESSAGES, Columns, Row, RowOptions
@@ -59,7 +57,7 @@ def sharegpt_rows(record: EpisodeRecord, options: RowOptions) -> Iterator[Row]:
     """Yield one dialogue per verified path, in which human and model alternate.
 
     Its readers learn every turn of the model. Dialogues with a turn that is not the policy's are left out, and those
-    with text beside a tool call, for which the form has no place.
+    with text or reasoning beside a tool call, for which the form has no place.
     """
     for end in verified_ends(record):
         for conversation in conversations(record, end, options):
@@ -98,8 +96,8 @@ def _written(message: Message) -> dict[str, str] | None:
     text = message["content"] or ""
     if not calls:
         return {"from": "gpt", "value": text}
-    if any(segment.kind is not SegmentKind.REASONING for segment in parse(text.strip())):
-        return None
+    if text:
+        return None  # whether text may stand beside a call depends on the reader's template
     named = [each.get("function") or {} for each in calls]
     try:
         plain = [
@@ -108,5 +106,4 @@ def _written(message: Message) -> dict[str, str] | None:
         ]
     except (KeyError, ValueError):
         return None  # the model wrote a broken call
-    reasoning = text if text.startswith(THINK) else ""
-    return {"from": "function_call", "value": reasoning + json.dumps(plain)}
+    return {"from": "function_call", "value": json.dumps(plain)}

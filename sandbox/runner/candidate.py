@@ -32,6 +32,7 @@ from stepgym.sandbox.runner.shared_folder import SharedFolder
 from stepgym.sandbox.runner.values import refill
 
 MODULE_NAME = "solution"
+FILE_NAME = f"<{MODULE_NAME}>"
 MAX_ERROR_BYTES = 1 << 16
 """Arguments of an exception that are larger stay behind; its message crosses."""
 
@@ -42,11 +43,13 @@ class CandidateLink(Link):
     guards_operands = False
     """Objects of the tests may see any operand that the program has: it has no secrets from them."""
 
-    def __init__(self, channel: _socket.socket, module: types.ModuleType) -> None:
-        super().__init__(channel)
-        self.module = module
+    def __init__(self) -> None:
+        super().__init__()
+        self.module = types.ModuleType(MODULE_NAME)
+        self.names = vars(self.module)
         self.load_error: BaseException | None = None
         self.captured: io.StringIO | None = None
+        self.captured_error: io.StringIO | None = None
         self.warned: list[Any] | None = None
         self.folder: SharedFolder | None = None
         self.stdin: io.StringIO | None = None
@@ -138,12 +141,11 @@ class CandidateLink(Link):
 
     def news(self) -> Any:
         found: dict[str, Any] = {}
-        if self.captured is not None:
-            text = self.captured.getvalue()
-            self.captured.seek(0)
-            self.captured.truncate()
-            if text:
-                found["printed"] = text[: 1 << 20]
+        for name, stream in (("printed", self.captured), ("printed_error", self.captured_error)):
+            if stream is not None and (text := stream.getvalue()):
+                stream.seek(0)
+                stream.truncate()
+                found[name] = text[: 1 << 20]
         if self.stdin is not None and not self.stdin.closed and (read := self.stdin.tell()):
             found["read"], self.stdin = read, None
         if self.warned:
@@ -153,9 +155,11 @@ class CandidateLink(Link):
         return found or None
 
     def capture(self, streams: list[str]) -> None:
-        """Collect from now on what is printed ("stdout") and what is warned of ("warnings"), to send it with answers."""
+        """Collect from now on what is printed ("stdout", "stderr") and what is warned of ("warnings"), to send it with answers."""
         self.captured = io.StringIO() if "stdout" in streams else None
         sys.stdout = self.captured or sys.__stdout__
+        self.captured_error = io.StringIO() if "stderr" in streams else None
+        sys.stderr = self.captured_error or sys.__stderr__
         if "warnings" in streams and self.warned is None:
             import warnings
 
@@ -177,6 +181,8 @@ class CandidateLink(Link):
             self.folder = SharedFolder(here)
         if self.folder is not None:
             self.folder.apply(state.get("files", {}))
+        if "cwd" in state and self.folder is not None:
+            os.chdir(os.path.join(self.folder.root, state["cwd"]))
         for name, value in state.get("environment", {}).items():
             if value is None:
                 os.environ.pop(name, None)
@@ -290,18 +296,16 @@ def _plain_tree(value: Any) -> Any:
         return None
 
 
-def serve(channel: _socket.socket, source: str, *, name: str = MODULE_NAME) -> None:
-    """Run `source` as a module, then answer calls over `channel` until it is closed.
+def serve(channel: _socket.socket, source: str, link: CandidateLink) -> None:
+    """Run `source` as the module of `link`, then answer calls over `channel` until it is closed.
 
     A program that fails to load is not an error here: every call is answered with what it raised.
     """
-    module = types.ModuleType(name)
-    sys.modules[name] = module
-    link = CandidateLink(channel, module)
+    link.channel = channel
+    sys.modules[MODULE_NAME] = link.module
     try:
         exec(
-            compile(source.removeprefix("\ufeff"), f"<{name}>", "exec", dont_inherit=True),
-            vars(module),
+            compile(source.removeprefix("\ufeff"), FILE_NAME, "exec", dont_inherit=True), link.names
         )
     except SystemExit as ending:
         # A program that ends with success has defined what it defines; it can be called like a module.

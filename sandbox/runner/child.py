@@ -7,7 +7,6 @@ another (an uncaught `MemoryError` into "memory").
 from __future__ import annotations
 
 import _socket
-import atexit
 import builtins
 import contextlib
 import errno
@@ -23,79 +22,117 @@ import sys
 import threading
 import traceback
 import types
+from _socket import AF_UNIX, SOCK_STREAM
+from _socket import socket as unix_socket
+from atexit import _run_exitfuncs
+from marshal import loads
+from os import _exit, closerange, dup2, getcwd, lseek, read, write
+from resource import (
+    RLIMIT_AS,
+    RLIMIT_CPU,
+    RLIMIT_FSIZE,
+    RLIMIT_NOFILE,
+    RUSAGE_SELF,
+    getrusage,
+    setrlimit,
+)
+from threading import _active, _threading_atexits  # type: ignore[attr-defined]
 from typing import Any, NoReturn
 
 from stepgym.sandbox.runner import candidate, confine, wire
+from stepgym.sandbox.runner.candidate import serve as serve_candidate
 from stepgym.sandbox.runner.codec import dumps
+from stepgym.sandbox.runner.wire import take_over
 
 HINT = mmap.mmap(-1, 1)
 """One byte shared with the runner: which limit an uncaught exception looked like, 0 for none."""
 HINTS = {0: None, 1: "memory", 2: "processes", 3: "disk", 4: "missing"}
 MAIN = "main.py"
+LINK = candidate.CandidateLink()
+"""Made once here, because what a fork makes costs it memory that it writes to."""
+pack_parting = wire.PARTING.pack
 NUM_MODULES = 1 << 30
 """How many modules the runner has loaded; set when it is warm."""
 PARTING_LINE = 100
+HARD_LIMITS: dict[int, int] = {}
+"""The most that each rlimit of this process may be set to."""
+FIXED_LIMITS = (resource.RLIMIT_CORE, resource.RLIMIT_MEMLOCK, resource.RLIMIT_MSGQUEUE)
 
 
 def lower_limits(limits: dict[str, Any], *, address_space: bool = True) -> None:
     """Set the rlimits of this process; they cannot be raised again."""
     cpu, disk, memory = limits.get("cpu_s"), limits.get("disk_mib"), limits.get("memory_mib")
     if cpu is not None:
-        _lower(resource.RLIMIT_CPU, int(cpu) + 2)
+        _lower(RLIMIT_CPU, int(cpu) + 2)
     if disk is not None:
-        _lower(resource.RLIMIT_FSIZE, disk << 20)
+        _lower(RLIMIT_FSIZE, disk << 20)
     if memory is not None and address_space:
-        _lower(resource.RLIMIT_AS, memory << 20)
-    _lower(resource.RLIMIT_NOFILE, 128)
+        _lower(RLIMIT_AS, memory << 20)
+    _lower(RLIMIT_NOFILE, 128)
 
 
 def lower_fixed_limits() -> None:
-    """Set the rlimits that are the same for every program."""
-    for kind in (resource.RLIMIT_CORE, resource.RLIMIT_MEMLOCK, resource.RLIMIT_MSGQUEUE):
+    """Set the rlimits that are the same for every program, and note how far the others may go."""
+    for kind in (RLIMIT_CPU, RLIMIT_FSIZE, RLIMIT_AS, RLIMIT_NOFILE, *FIXED_LIMITS):
+        hard = resource.getrlimit(kind)[1]
+        HARD_LIMITS[kind] = sys.maxsize if hard == resource.RLIM_INFINITY else hard
+    for kind in FIXED_LIMITS:
         _lower(kind, 0)
 
 
 def _lower(kind: int, value: int) -> None:
-    _, hard = resource.getrlimit(kind)
-    if hard != resource.RLIM_INFINITY:
-        value = min(value, hard)
-    resource.setrlimit(kind, (value, value))
+    value = min(value, HARD_LIMITS[kind])
+    setrlimit(kind, (value, value))
 
 
-def take_descriptors(names: list[str], descriptors: list[int]) -> dict[str, Any]:
-    """Put the standard streams in place and the channel on descriptor 3; close all else; return the payload."""
-    by_name = dict(zip(names, descriptors))
+def take_descriptors(by_name: dict[str, int]) -> dict[str, Any]:
+    """Put the standard streams in place and the channel on descriptor 3; return the payload."""
     payload: dict[str, Any] = read_payload(by_name["payload"])
     for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2), ("channel", 3)):
         if name in by_name:
-            os.dup2(by_name[name], number, inheritable=number < 3)
-    os.closerange(4 if "channel" in by_name else 3, PARTING_LINE)
-    os.closerange(PARTING_LINE + 1, 1024)
+            dup2(by_name[name], number, number < 3)
     return payload
 
 
 def read_payload(descriptor: int) -> Any:
     """Read what the host marshalled into a descriptor."""
-    size, pieces = os.fstat(descriptor).st_size, []
-    while piece := os.read(descriptor, size):
-        pieces.append(piece)
-    return marshal.loads(b"".join(pieces))
+    size = lseek(descriptor, 0, 2)
+    lseek(descriptor, 0, 0)
+    data = read(descriptor, size)
+    while len(data) < size:  # one call reads at most 2 GiB
+        data += read(descriptor, size)
+    return loads(data)
 
 
-def rehearse() -> None:
-    """Run a small program and answer two calls to it, so that the interpreter has seen all that a real one does."""
+def rehearse(folder: str) -> None:
+    """Do what each child will do, so that the interpreter has filled its caches before it is copied.
+
+    That is: take descriptors, run a small program in the working folder, answer two calls to it, flush, report.
+    """
     ours, theirs = _socket.socketpair()
     ours.sendall(REHEARSED_CALLS)
     ours.shutdown(socket.SHUT_WR)
-    candidate.serve(theirs, REHEARSAL, name="rehearsal")
-    del sys.modules["rehearsal"]
+    payload = os.memfd_create("rehearsal")
+    os.write(payload, marshal.dumps({"source": REHEARSAL, "args": [], "files": {}}, 2))
+    by_name = dict(zip(["payload", "stdout"], [payload, os.dup(1)]))
+    write_files(take_descriptors(by_name)["files"])
+    getcwd()
+    HINT[0] = 0
+    serve_candidate(theirs, REHEARSAL, candidate.CandidateLink())
+    del sys.modules[candidate.MODULE_NAME]
+    flush()
+    _part(0, ours.fileno())
+    wire.close_all(list(by_name.values()))
     ours.close()
     theirs.close()
-    marshal.loads(marshal.dumps({"source": REHEARSAL, "args": [], "files": {}}))
 
 
 REHEARSAL = """
-from typing import List
+from typing import Any, Dict, List, Optional, Set, Tuple, Union
+ANNOTATIONS = [
+    List[int], List[str], List[float], List[bool], List[Any], List[List[int]], List[List[str]], Dict[str, int],
+    Dict[str, Any], Dict[int, int], Set[int], Tuple[int, int], Optional[int], Optional[str], Union[int, str],
+]
 class Thing:
     def __init__(self, x): self.x = x
     def value(self): return [self.x * 2 + i for i in range(3)]
@@ -122,23 +159,31 @@ def write_files(files: dict[str, str | bytes]) -> None:
             )
 
 
-def run(header: tuple[Any, ...], descriptors: list[int], line: _socket.socket) -> NoReturn:
-    """Run one program of the kind the header names; never returns. A candidate says on `line` when it is done."""
+def run_next(line: _socket.socket) -> NoReturn:
+    """Wait on `line` for one program and run it; never returns. A candidate says on the line when it is done.
+
+    Functions of C are globals here and not attributes of modules: see `prefork.child_start`.
+    """
+    header, descriptors = take_over(line)
+    if header is None:
+        os._exit(0)
     code, uses_c = 1, False
     kind, names, limits, address_space = header
-    folder = os.getcwd()
+    folder = getcwd()
     try:
         HINT[0] = 0
         if kind == "candidate":
-            os.dup2(line.detach(), PARTING_LINE, inheritable=False)
+            dup2(line.detach(), PARTING_LINE, False)
         else:
             line.close()
-        payload = take_descriptors(names, descriptors)
+        by_name = dict(zip(names, descriptors))
+        payload = take_descriptors(by_name)
+        closerange(4 if "channel" in by_name else 3, PARTING_LINE)
+        closerange(PARTING_LINE + 1, 1024)
         lower_limits(limits, address_space=address_space)
         write_files(payload["files"])
         if kind == "candidate":
-            channel = _socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=3)
-            candidate.serve(channel, payload["source"])
+            serve_candidate(unix_socket(AF_UNIX, SOCK_STREAM, 0, 3), payload["source"], LINK)
             code = 0
         elif kind == "command":
             _become(payload["command"])
@@ -155,14 +200,15 @@ def run(header: tuple[Any, ...], descriptors: list[int], line: _socket.socket) -
         if uses_c:
             confine.LIBC.fflush(None)
         if kind == "candidate":
-            _part(code)
-        os._exit(code)
+            _part(code, PARTING_LINE)
+        _exit(code)
 
 
-def _part(code: int) -> None:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-    with contextlib.suppress(OSError):  # the program closed it, and is waited for
-        os.write(PARTING_LINE, wire.PARTING.pack(code & 0xFF, peak))
+def _part(code: int, line: int) -> None:
+    try:
+        write(line, pack_parting(code & 0xFF, getrusage(RUSAGE_SELF)[2] << 10))
+    except OSError:  # the program closed it, and is waited for
+        return
 
 
 def _become(command: list[str]) -> NoReturn:
@@ -232,9 +278,9 @@ def _wind_down(code: int, folder: str | None) -> int:
     With the `folder` that the program started in, also destroy its modules.
     """
     try:
-        if len(threading._active) > 1 or threading._threading_atexits:  # type: ignore[attr-defined]
+        if len(_active) > 1 or _threading_atexits:
             threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
+        _run_exitfuncs()
     except BaseException as error:  # noqa: BLE001 - the boundary: a failing exit handler is a failing program
         HINT[0] = HINT[0] or hint_of(error)
         code = code or 120

@@ -304,12 +304,38 @@ def _index(number: Any) -> int:
     return number
 
 
-_ENCODE = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+def _encoder() -> Any:
+    """Return a function that gives the pieces of a tree's text.
+
+    `JSONEncoder.encode` makes such a function at each call, and a fresh process pays for what it makes.
+    """
+    encoder: Any = json.JSONEncoder(separators=(",", ":"), check_circular=False)
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return encoder.iterencode
+    text = json.encoder.encode_basestring_ascii
+    return make(None, encoder.default, text, None, ":", ",", False, False, True)
+
+
+_encode = _encoder()
+_scan = getattr(json.JSONDecoder(), "scan_once")  # noqa: B009 - its type stubs lack it
 
 
 def dumps(tree: Any) -> bytes:
     """Return one frame; raises `Unsendable` if it would be too large."""
-    text = _ENCODE(tree).encode("ascii")
+    text = "".join(_encode(tree, 0)).encode("ascii")
     if len(text) > MAX_FRAME_BYTES:
         raise Unsendable(f"{len(text)} bytes are too large to cross (at most {MAX_FRAME_BYTES})")
     return len(text).to_bytes(4, "big") + text
+
+
+def loads(text: bytes) -> Any:
+    """Return the tree of a frame's text; raises `ValueError` for what `dumps` does not write."""
+    words = str(text, "ascii")
+    try:
+        tree, end = _scan(words, 0)
+    except StopIteration:
+        raise ValueError("it is no JSON") from None
+    if end != len(words):
+        raise ValueError("something comes after the message")
+    return tree

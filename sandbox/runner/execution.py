@@ -18,6 +18,8 @@ from stepgym.sandbox.runner.work_folder import Disk
 TICK_S = 0.05
 STARVED_FACTOR = 9
 """Waiting for a CPU extends the wall time by up to this many times the limit."""
+SLOW_S = 0.5
+"""From here on a program is slow, so that it is of interest how long it waited for a CPU."""
 GROUP_FACTOR = 4
 """All processes of a program together may hold this many times the memory limit."""
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
@@ -71,6 +73,9 @@ class Execution:
         self.usage: Any = None
         self.begin = begin
         self.starved_s = 0.0
+        """By how much the wall time was extended."""
+        self.waited_s: float | None = 0.0
+        """How long a program that was slow or stopped waited for a CPU."""
 
     def run(self) -> dict[str, Any]:
         """Wait for the program's end, or end it, and return the reply to the host."""
@@ -186,12 +191,12 @@ class Execution:
         elapsed_s = time.monotonic() - self.begin
         if elapsed_s < wall_s + self.starved_s:
             return False
-        self.starved_s = min(self._waiting(), STARVED_FACTOR * wall_s)
+        self.starved_s = min(self._waiting() or 0.0, STARVED_FACTOR * wall_s)
         return elapsed_s >= wall_s + self.starved_s
 
-    def _waiting(self) -> float:
-        """Seconds that the program's threads were ready and had no CPU: the most of any; 0 where that is not shown."""
-        waited_ns = [0]
+    def _waiting(self) -> float | None:
+        """Seconds that the program's threads were ready and had no CPU: the most of any; `None` where that is not shown."""
+        waited_ns = []
         for pid in self.process.group():
             try:
                 for thread in os.listdir(f"/proc/{pid}/task"):
@@ -199,7 +204,7 @@ class Execution:
                         waited_ns.append(int(stream.read().split()[1]))
             except (OSError, IndexError):
                 continue
-        return max(waited_ns) / 1e9
+        return max(waited_ns) / 1e9 if waited_ns else None
 
     def _cpu(self) -> float:
         """CPU seconds of the program's process; of all its processes if it has started any."""
@@ -249,7 +254,7 @@ class Execution:
 
     def _kill(self, why: str) -> None:
         self.overrun = self.overrun or why
-        self.starved_s = max(self.starved_s, self._waiting())
+        self.waited_s = self._waiting()
         try:
             os.kill(self.process.pid, signal.SIGKILL)
             _, self.status, self.usage = os.wait4(self.process.pid, 0)
@@ -258,13 +263,15 @@ class Execution:
 
     def _reply(self) -> dict[str, Any]:
         wall = time.monotonic() - self.begin
+        if wall > SLOW_S and self.overrun is None:
+            self.waited_s = self._waiting()
         full = self.done is None and self.status != 0 and self._disk_full()
         reply: dict[str, Any] = {
             "op": "result",
             "id": self.message["id"],
             "overrun": self.overrun,
             "wall_s": wall,
-            "starved_s": self.starved_s,
+            "starved_s": self.waited_s,
         }
         reply.update(
             hint=child.HINTS.get(child.HINT[0]),

@@ -7,7 +7,6 @@ may be asked of it (`Link.perform`). Not covered: threads; one conversation has 
 from __future__ import annotations
 
 import _socket
-import json
 import struct
 import time
 import weakref
@@ -22,6 +21,7 @@ from stepgym.sandbox.runner.codec import (
     Unpacker,
     Unsendable,
     dumps,
+    loads,
 )
 from stepgym.sandbox.runner.values import MissingPackageError, changed, snapshot
 
@@ -74,11 +74,11 @@ class Link:
     """One end. `describe` names an object for the other end, `adopt` makes a stand-in for one of theirs,
     `perform` does what the other end asks, `settle` receives new contents of arguments that a call changed."""
 
+    channel: _socket.socket
     guards_operands = True
     """Whether stand-ins at this end withhold plain operands from the other end's objects; see `handles`."""
 
-    def __init__(self, channel: _socket.socket) -> None:
-        self.channel = channel
+    def __init__(self) -> None:
         self.buffer = bytearray()
         self.sequence = 0
         self.budget_s: float | None = None
@@ -136,7 +136,7 @@ class Link:
         if size > MAX_FRAME_BYTES:
             raise self.fail("nonsense", f"it announced a message of {size} bytes")
         try:
-            message = json.loads(str(self.decode(self._take(size)), "ascii"))
+            message = loads(self.decode(self._take(size)))
         except (ValueError, RecursionError, MemoryError) as error:
             raise self.fail("nonsense", f"it sent what is no message: {error}"[:200]) from None
         if type(message) is not list or not message:

@@ -14,11 +14,15 @@ import os
 import platform
 import signal
 import socket
+from _socket import AF_UNIX, SOCK_SEQPACKET
+from _socket import socket as unix_socket
 from collections.abc import Callable
+from os import closerange, setsid
 from typing import Any, NamedTuple, NoReturn
 
 from stepgym.sandbox.runner import confine, wire
 from stepgym.sandbox.runner.process_limit import ProcessLimit
+from stepgym.sandbox.runner.wire import send_descriptor
 
 MAX_DESCRIPTOR = 1024
 INVALID = 0xFFFFFFFF
@@ -80,7 +84,7 @@ class ForkServer:
         if self.line is None:
             self.forked = fork()
             if self.forked == 0:
-                self._start_child(theirs.fileno())
+                child_start(self.confinement, self.child_main)(theirs.fileno())
             return
         try:
             wire.send_descriptor(self.line, theirs.fileno())
@@ -113,6 +117,7 @@ class ForkServer:
             ruleset = self.confinement.ruleset
             _close_all_but(number, *([] if ruleset is None else [ruleset]))
             own = _socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=number)
+            start_child = child_start(self.confinement, self.child_main)
             while True:
                 word, rights, _, _ = own.recvmsg(1, wire.RIGHTS_BYTES, socket.MSG_CMSG_CLOEXEC)
                 if not word:
@@ -120,30 +125,40 @@ class ForkServer:
                 number = int.from_bytes(rights[0][2], "little")
                 pid = fork_sibling()
                 if pid == 0:
-                    self._start_child(number)
+                    start_child(number)
                 answer = pid if pid > 0 else INVALID if pid == -errno.EINVAL else 0
                 own.send(answer.to_bytes(4, "little"))
                 os.close(number)
         finally:
             os._exit(0)
 
-    def _start_child(self, number: int) -> NoReturn:
-        """Confine this fresh process, then run `child_main` on its line (descriptor `number`)."""
-        confinement = self.confinement
+
+def child_start(
+    confinement: Confinement, child_main: Callable[[_socket.socket], NoReturn]
+) -> Callable[[int], NoReturn]:
+    """Return what a fresh child does: confine itself, then run `child_main` on its line (a descriptor's number).
+
+    It uses variables alone, because looking up an attribute for the first time writes to memory in several places.
+    """
+    alone, enter_landlock, enter_seccomp = confinement[0], confinement[2], confinement[3]
+
+    def start(number: int) -> NoReturn:
         try:
-            os.setsid()
-            if not confinement.alone:
+            setsid()
+            if not alone:
                 confine.prctl(confine.PR_SET_PDEATHSIG, signal.SIGKILL)
-            if confinement.enter_landlock is not None:
-                confinement.enter_landlock()
-            listener = confinement.enter_seccomp()
-            line = _socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=number)
-            wire.send_descriptor(line, listener)
-            os.closerange(3, number)
-            os.closerange(number + 1, MAX_DESCRIPTOR)
-            self.child_main(line)
+            if enter_landlock is not None:
+                enter_landlock()
+            listener = enter_seccomp()
+            line = unix_socket(AF_UNIX, SOCK_SEQPACKET, 0, number)
+            send_descriptor(line, listener)
+            closerange(3, number)
+            closerange(number + 1, MAX_DESCRIPTOR)
+            child_main(line)
         finally:
             os._exit(70)
+
+    return start
 
 
 def _close_all_but(*kept: int) -> None:

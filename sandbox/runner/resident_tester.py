@@ -62,7 +62,13 @@ def _run(by_name: dict[str, int]) -> dict[str, Any]:
     channel = socket.socket(fileno=os.dup(by_name["channel"]))
     try:
         child.write_files(payload["files"])
-        tester.run(channel, payload["source"], by_name["report"])
+        tester.run(
+            channel,
+            payload["source"],
+            by_name["report"],
+            arguments=payload["args"],
+            library_at=(payload["library"], by_name["library"]) if "library" in by_name else None,
+        )
     except BaseException as error:  # noqa: BLE001 - the boundary: a failing test program is a status
         code = 1
         child.HINT[0] = child.hint_of(error)

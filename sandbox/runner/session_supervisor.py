@@ -17,6 +17,7 @@ import signal
 import socket
 import stat
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from stepgym.sandbox.runner import child, confine, session_child, wire
@@ -94,7 +95,12 @@ class SessionSupervisor(Supervisor):
         os.makedirs(live, exist_ok=True)
         return [live]
 
-    def _child_main(self, line: Any) -> NoReturn:
+    @property
+    def child_main(self) -> Callable[[Any], NoReturn]:
+        """See `Supervisor.child_main`."""
+        return self._serve_session
+
+    def _serve_session(self, line: Any) -> NoReturn:
         header, descriptors = wire.take_over(line)
         wire.close_all(descriptors)
         if header is not None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import socket
 import sys
 
-from stepgym.sandbox.runner import child, confine, namespaces, wire
+from stepgym.sandbox.runner import child, confine, heap, namespaces, wire
 from stepgym.sandbox.runner.supervisor import SHARED_MEMORY, Descendants, Options, Supervisor
 from stepgym.sandbox.runner.work_folder import empty
 
@@ -49,7 +48,7 @@ def _warm(folder: str) -> None:
         wire.close_all(wire.receive(theirs)[1])
         wire.pass_on(ours, ("candidate", ["payload"], {"wall_s": 1.0}, True), [0, 1])
         wire.close_all(wire.take_over(theirs)[1])
-        child.rehearse()
+        child.rehearse(folder)
         empty(folder)
     ours.close()
     theirs.close()
@@ -121,10 +120,7 @@ def main(descriptor: int, text: str) -> None:
     supervisor = kind(options, control, descendants, keep_modes=keep_modes)
     child.lower_fixed_limits()
     child.NUM_MODULES = len(sys.modules)
-    gc.collect()
-    gc.freeze()
-    if hasattr(confine.LIBC, "malloc_trim"):
-        confine.LIBC.malloc_trim(0)  # a child gets fresh pages faster than copies of free ones
+    heap.settle()
     seccomp = confine.enter_common_filter()
     wire.send(
         control,

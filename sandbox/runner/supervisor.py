@@ -14,12 +14,13 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from stepgym.sandbox.runner import child, confine, wire
 from stepgym.sandbox.runner.execution import Execution, OutOfMemoryCounter, Surroundings
 from stepgym.sandbox.runner.prefork import Confinement, ForkServer, WaitingChild
-from stepgym.sandbox.runner.work_folder import Disk, empty
+from stepgym.sandbox.runner.work_folder import Disk
 
 MAX_STILLBORN = 8
 SHARED_MEMORY = "/dev/shm"
@@ -88,8 +89,9 @@ class Supervisor:
             ),
         )
         self.fork_server = ForkServer(
-            confinement, self._child_main, able=scoped and confinement.enter_landlock is not None
+            confinement, self.child_main, able=scoped and confinement.enter_landlock is not None
         )
+        self.disks = [Disk(folder) for folder in self.writable]
         self.surroundings = Surroundings(
             control=control,
             is_tester=options.tester,
@@ -125,17 +127,15 @@ class Supervisor:
                 wire.send(self.control, {"op": "pong"})
             wire.close_all(descriptors)
 
-    def _child_main(self, line: _socket.socket) -> NoReturn:
-        """What a confined child does: wait on `line` for its program and run it."""
+    @property
+    def child_main(self) -> Callable[[_socket.socket], NoReturn]:
+        """What a confined child does: wait for its program on a line, and run it."""
         if self.options.tester:
             # Here, because each module that is loaded makes every fork slower, and other runners need it not.
             from stepgym.sandbox.runner import resident_tester
 
-            resident_tester.serve(line)
-        header, descriptors = wire.take_over(line)
-        if header is not None:
-            child.run(header, descriptors, line)
-        os._exit(0)
+            return resident_tester.serve
+        return child.run_next
 
     def _fork_ahead(self) -> WaitingChild:
         return WaitingChild(self.fork_server, others=self._others if self.exact else None)
@@ -153,8 +153,8 @@ class Supervisor:
         else:
             self._clear(process, ended=execution.status is not None)
         if not message.get("more"):
-            for folder in self.writable:
-                empty(folder)
+            for disk in self.disks:
+                disk.empty()
         if execution.done is None:
             wire.send(self.control, reply)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import marshal
 import os
 import re
 import socket
@@ -46,22 +47,25 @@ ENDS_OF_ITERATION = (StopIteration, StopAsyncIteration)
 NEXT = ("__next__", "__anext__")
 FUNCTION_NAMES = ("__name__", "__qualname__", "__doc__")
 """What a candidate may read of a function of the tests, besides calling it: `functools.wraps` copies these."""
-STREAMS = frozenset(
+READABLE = frozenset(
     {
         ("_io", "StringIO"),
         ("_io", "BytesIO"),
         ("_io", "TextIOWrapper"),
         ("_io", "BufferedReader"),
         ("_io", "BufferedWriter"),
+        ("random", "Random"),
+        ("numpy.random._generator", "Generator"),
+        ("numpy.random.mtrand", "RandomState"),
     }
 )
-"""Types of the standard library whose public attributes a candidate may read: open files that tests hand over."""
+"""Types of libraries whose public attributes a candidate may read: open files and random generators that tests hand over."""
 MOCK_ASSERTIONS = re.compile(
     r"assert|called$|call_count$|call_args|mock_calls$|method_calls$|configure_mock$|reset_mock$|attach_mock$|mock_add_spec$"
 )
 """Attributes of mocks by which tests judge; a candidate may neither read nor set them."""
 FILE_WORDS = re.compile(
-    r"\b(?:open|tmp_path|tmpdir|tempfile|pathlib|Path|os|shutil|glob|to_\w+|savefig)\b"
+    r"\b(?:open|chdir|tmp_path|tmp_path_factory|tmpdir|tempfile|pathlib|Path|os|shutil|glob|to_\w+|savefig)\b"
 )
 MAX_COUNTED = 32
 RUNNER_MODULES = frozenset(name for name in (__name__, Handle.__module__, Link.__module__))
@@ -69,7 +73,8 @@ RUNNER_MODULES = frozenset(name for name in (__name__, Handle.__module__, Link._
 MAX_KEPT_SOURCE = 1 << 17
 """Longer tests are compiled each time, so that a tester that stays does not grow."""
 
-_LIBRARIES: dict[int, types.ModuleType] = {}
+_LIBRARIES: dict[str, types.ModuleType] = {}
+"""The last module of each library that this process has loaded, by the library's digest."""
 
 
 class CandidateError(Exception):
@@ -83,23 +88,36 @@ class Remote(Link):
     decided, operands that were refused, answers too large to cross, counters that the candidate set.
     """
 
-    def __init__(self, channel: socket.socket, report_file: int | None = None) -> None:
-        super().__init__(channel)
+    def __init__(
+        self,
+        channel: socket.socket,
+        report_file: int | None = None,
+        *,
+        arguments: Sequence[str] = (),
+        library_at: tuple[str, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.channel = channel
         self.report_file = report_file
+        self.arguments = arguments
+        self.library_at = library_at
+        """Digest of the pair's library, and the descriptor of a file that holds it."""
         self.last_report: str | None = None
         self.pending: list[tuple[Any, Any]] = []
         self.watched: types.FrameType | None = None
         self.statement: tuple[int, int] = (0, 0)
         self.sources: dict[str, str] = {}
-        self.spans: dict[str, list[tuple[int, int]]] = {}
         self.error_classes: dict[int, type[BaseException]] = {}
         self.own_stdout: Any = sys.stdout
+        self.own_stderr: Any = sys.stderr
         self.own_stdin: Any = sys.stdin
         self.capturing: list[str] = []
         self.names_got: set[str] = set()
         self.class_names: frozenset[str] = frozenset()
         self.observed: dict[str, list[str]] = {}
         self.shared_folder: SharedFolder | None = None
+        self.shared_cwd = ""
+        """The current folder that the candidate has been told of."""
         self.shared_environment: dict[str, str] | None = None
         self.unshared: dict[str, Any] = {}
         """State of the tests' process that the candidate gets with the next question."""
@@ -141,7 +159,8 @@ class Remote(Link):
                 sys.path
             ):  # else the candidate could lay a module there
                 self.shared_folder = SharedFolder(root)
-                self.unshared["folder"] = root
+                self.unshared["folder"] = self.shared_cwd = root
+                self.at_end.append(lambda: os.chdir(root))
         if "environ" in source or "setenv" in source or "putenv" in source:
             self.shared_environment = dict(os.environ)
         self.catches_warnings = "warn" in source.lower()
@@ -201,16 +220,11 @@ class Remote(Link):
         self.sources[name] = source
         return compiled(source, name)
 
-    def library(self, sources: dict[str, str]) -> types.ModuleType:
-        """Make the tests' own modules, in this order, once per process; return the last. A tester that stays keeps them."""
-        key = hash(tuple(sources.values()))
-        if key not in _LIBRARIES:
-            for name, source in sources.items():
-                if name not in sys.modules:
-                    module = sys.modules[name] = types.ModuleType(name)
-                    exec(compile(source, f"<{name}>", "exec", dont_inherit=True), vars(module))
-            _LIBRARIES[key] = sys.modules[name]
-        return _LIBRARIES[key]
+    def library(self) -> types.ModuleType:
+        """Return the last module of the pair's library; `LookupError` if it has none."""
+        if self.library_at is None:
+            raise LookupError("this pair has no library")
+        return load_library(*self.library_at)
 
     def replace(self, name: str, value: Any) -> None:
         """Put an object of the tests in the place of `module.attribute` in the candidate's process, as a patch does."""
@@ -226,12 +240,8 @@ class Remote(Link):
 
     def statement_at(self, name: str, line: int) -> tuple[int, int]:
         """Return the first and last line of the innermost statement of compiled tests at this line."""
-        if name in self.sources and name not in self.spans:
-            nodes = ast.walk(ast.parse(self.sources[name]))
-            self.spans[name] = [
-                _span(node) for node in nodes if isinstance(node, ast.stmt | ast.ExceptHandler)
-            ]
-        around = [span for span in self.spans.get(name, ()) if span[0] <= line <= span[1]]
+        spans = statement_spans(self.sources[name]) if name in self.sources else []
+        around = [span for span in spans if span[0] <= line <= span[1]]
         return min(around, key=lambda span: span[1] - span[0], default=(line, line))
 
     def ask(
@@ -252,6 +262,8 @@ class Remote(Link):
     def _share(self) -> None:
         """Tell the candidate what changed in this process since the last question."""
         captured = ["stdout"] if sys.stdout is not self.own_stdout else []
+        if sys.stderr is not self.own_stderr:
+            captured.append("stderr")
         if self.catches_warnings:
             captured.append("warnings")
         if captured != self.capturing:
@@ -260,6 +272,9 @@ class Remote(Link):
         state, self.unshared = self.unshared, {}
         if self.shared_folder is not None and (files := self.shared_folder.changes()):
             state["files"] = files
+        if self.shared_folder is not None and (cwd := os.getcwd()) != self.shared_cwd:
+            self.shared_cwd = cwd
+            state["cwd"] = os.path.relpath(cwd, self.shared_folder.root)
         if self.shared_environment is not None and os.environ != self.shared_environment:
             now = dict(os.environ)
             before, self.shared_environment = self.shared_environment, now
@@ -280,9 +295,11 @@ class Remote(Link):
             raise Malformed("news that is no table")
         if self.capturing and type(news.get("printed")) is str:
             sys.stdout.write(news["printed"])
+        if self.capturing and type(news.get("printed_error")) is str:
+            sys.stderr.write(news["printed_error"])
         if type(news.get("read")) is int and isinstance(sys.stdin, io.StringIO):
             sys.stdin.seek(sys.stdin.tell() + max(0, news["read"]))
-        if self.shared_folder is not None and "files" in news:
+        if self.shared_folder is not None and "files" in news and self._folder_is_data():
             self.shared_folder.apply(Unpacker(_no_objects).unpack(news["files"]))
         if self.catches_warnings:
             import warnings
@@ -291,6 +308,15 @@ class Remote(Link):
                 kinds = [local_error_class(name) for name in lineage]
                 kind = next((k for k in kinds if k is not None and issubclass(k, Warning)), Warning)
                 warnings.warn(str(message), kind, stacklevel=3)
+
+    def _folder_is_data(self) -> bool:
+        """Whether nothing is imported from the shared folder here, where the candidate could lay a module."""
+        assert self.shared_folder is not None
+        root = os.path.realpath(self.shared_folder.root)
+        if any(os.path.realpath(path or ".").startswith(root) for path in sys.path):
+            self.observe("unseen", "files in a folder that the tests import from")
+            return False
+        return True
 
     def lacks(self, package: str, *, theirs: bool) -> NoReturn:
         side = "the candidate's" if theirs else "the tests'"
@@ -353,6 +379,8 @@ class Remote(Link):
             return getattr(type(thing), args[0])(thing, *args[1:])
         if operation == "equal":
             return bool(thing == args[0])
+        if operation in ("isinstance", "issubclass") and isinstance(thing, type):
+            return (isinstance if operation == "isinstance" else issubclass)(args[0], thing)
         if operation == "hash":
             return hash(thing)
         if operation == "repr":
@@ -497,6 +525,13 @@ def _error_attribute(self: BaseException, name: str) -> Any:
     return getattr(handle, name)
 
 
+@lru_cache(maxsize=64)
+def statement_spans(source: str) -> list[tuple[int, int]]:
+    """Return the first and last lines of all statements."""
+    nodes = ast.walk(ast.parse(source))
+    return [_span(node) for node in nodes if isinstance(node, ast.stmt | ast.ExceptHandler)]
+
+
 def _span(node: ast.stmt | ast.ExceptHandler) -> tuple[int, int]:
     """The lines of a statement; of a compound one its head alone."""
     body = getattr(node, "body", None)
@@ -522,7 +557,7 @@ def is_mock(thing: Any) -> bool:
 def is_readable(thing: Any) -> bool:
     """Whether a candidate may read the public attributes of an object."""
     kind = type(thing)
-    return has_attributes(thing) or (kind.__module__, kind.__name__) in STREAMS
+    return has_attributes(thing) or (kind.__module__, kind.__name__) in READABLE
 
 
 @lru_cache(maxsize=64)
@@ -558,6 +593,17 @@ def make_error(kind: type[BaseException], args: list[Any]) -> BaseException:
         return error
 
 
+def load_library(digest: str, descriptor: int) -> types.ModuleType:
+    """Return the last module of a library, which is read from the descriptor unless this process has loaded it."""
+    if digest not in _LIBRARIES:
+        data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+        for name, source in marshal.loads(data):
+            module = sys.modules[name] = types.ModuleType(name)
+            exec(compile(source, f"<{name}>", "exec", dont_inherit=True), vars(module))
+        _LIBRARIES[digest] = module
+    return _LIBRARIES[digest]
+
+
 def compiled(source: str, name: str) -> types.CodeType:
     """Compile tests; a tester that stays compiles what it sees again and again, for sample after sample, only once."""
     if len(source) > MAX_KEPT_SOURCE:
@@ -565,17 +611,24 @@ def compiled(source: str, name: str) -> types.CodeType:
     return _compiled(source, name)
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=512)
 def _compiled(source: str, name: str) -> types.CodeType:
     return compile(source, name, "exec", dont_inherit=True)
 
 
-def run(channel: socket.socket, source: str, report_file: int | None = None) -> str | None:
+def run(
+    channel: socket.socket,
+    source: str,
+    report_file: int | None = None,
+    *,
+    arguments: Sequence[str] = (),
+    library_at: tuple[str, int] | None = None,
+) -> str | None:
     """Execute `source` with the global `remote`; return its last report. An uncaught exception is printed.
 
-    Reports are also written to `report_file`, a descriptor, as they come.
+    Reports are also written to `report_file`, a descriptor, as they come. `arguments` and `library_at` are as in `Remote`.
     """
-    remote = Remote(channel, report_file)
+    remote = Remote(channel, report_file, arguments=arguments, library_at=library_at)
     names: dict[str, Any] = {"__name__": "__tester__", "remote": remote, "Broken": Broken}
     try:
         exec(compiled(source, "<tester>"), names)

@@ -12,15 +12,18 @@ import marshal
 import os
 import socket
 import struct
-import sys
+from _socket import MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOL_SOCKET
+from marshal import loads
 from typing import Any
 
 MAX_MESSAGE_BYTES = 1 << 16
+MAX_HEADER_BYTES = 1 << 12
 MAX_DESCRIPTORS = 8
 PARTING = struct.Struct("=BQ")
 """What a candidate says last: its exit status and the most memory it held, in bytes."""
 CELL_DONE = struct.Struct("=BBQ")
 """What a session says after a cell: its exit status, the key of a hint, and the most memory it held, in bytes."""
+pack_number = struct.Struct("=i").pack
 RIGHTS_BYTES = socket.CMSG_SPACE(4 * MAX_DESCRIPTORS)
 
 
@@ -50,18 +53,14 @@ def pass_on(channel: socket.socket, header: tuple[Any, ...], descriptors: list[i
 
 def take_over(channel: _socket.socket) -> tuple[tuple[Any, ...] | None, list[int]]:
     """Receive what `pass_on` sent; `None` when the other side is gone."""
-    data, rights, _, _ = channel.recvmsg(MAX_MESSAGE_BYTES, RIGHTS_BYTES, socket.MSG_CMSG_CLOEXEC)
+    data, rights, _, _ = channel.recvmsg(MAX_HEADER_BYTES, RIGHTS_BYTES, MSG_CMSG_CLOEXEC)
     descriptors = memoryview(rights[0][2]).cast("i").tolist() if rights else []
-    return (marshal.loads(data) if data else None), descriptors
+    return (loads(data) if data else None), descriptors
 
 
 def send_descriptor(channel: _socket.socket, descriptor: int | None) -> None:
     """Send one descriptor, or word that there is none, with as little as possible."""
-    rights = (
-        []
-        if descriptor is None
-        else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor.to_bytes(4, sys.byteorder))]
-    )
+    rights = [] if descriptor is None else [(SOL_SOCKET, SCM_RIGHTS, pack_number(descriptor))]
     channel.sendmsg((b"r",), rights)
 
 

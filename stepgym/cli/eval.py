@@ -31,6 +31,7 @@ from stepgym.cli.options import (
     KEEP_FAILED,
     MONEY,
     VERDICTS,
+    WORKERS,
     add_options,
     budget,
     environment,
@@ -69,6 +70,7 @@ DEFAULT_EPISODES = 100
     CONTINUOUS,
     VERDICTS,
     KEEP_FAILED,
+    WORKERS,
 )
 @click.option(
     "--out",
@@ -202,6 +204,7 @@ def _evaluate(
             attempts=given["attempts"],
             keep_failed=given["keep_failed"],
             progress=progress.show,
+            executor=given["workers"],
         )
     records = list(read_episodes(out))
     measured = Measured(accuracy(records), summarise(records), time.perf_counter() - started, out)

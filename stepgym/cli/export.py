@@ -11,9 +11,8 @@ from typing import Any
 
 import click
 
-from stepgym.cli.options import JSON_OBJECT, user_errors
+from stepgym.cli.options import JSON_OBJECT, VIEW, user_errors
 from stepgym.cli.progress import show_progress
-from stepgym.plugins.errors import UserError
 from stepgym.records.card import write_card
 from stepgym.records.decontamination import NGRAM
 from stepgym.records.exports import write_export
@@ -69,13 +68,7 @@ class FormatsInHelp(click.Command):
     type=click.IntRange(min=1),
     help="Words in a row that make two problems equal for --decontaminate.",
 )
-@click.option(
-    "--view",
-    default=View.OPERATOR.value,
-    show_default=True,
-    type=click.Choice([each.value for each in View]),
-    help="user: leave out internal reasoning, tool calls and tool results.",
-)
+@VIEW
 @click.option("--card", is_flag=True, help="Write a dataset card, README.md, beside the rows.")
 @click.option("--dedup/--no-dedup", default=True, show_default=True, help="Drop duplicate rows.")
 @click.option(
@@ -146,10 +139,7 @@ def command(
 
 def _card(report: ExportReport, folders: tuple[str, ...], layout: TextLayout) -> Path:
     words = ["stepgym", "export", *sys.argv[2:]] if sys.argv[1:2] == ["export"] else []
-    try:
-        return write_card(report, folders, layout=layout, command=shlex.join(words))
-    except OSError as error:
-        raise UserError(f"cannot write the dataset card: {error}") from error
+    return write_card(report, folders, layout=layout, command=shlex.join(words))
 
 
 def _show(report: ExportReport) -> None:

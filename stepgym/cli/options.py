@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from stepgym.agents.executors import Executor, Workers
 from stepgym.agents.registry import POLICIES, REWARD_MODELS, SEARCHES
 from stepgym.agents.types import Budget, RunStopped
 from stepgym.envs.registry import NAMES, NAMESPACE, full_id
@@ -21,7 +22,7 @@ from stepgym.plugins.errors import UserError
 from stepgym.plugins.listing import plug_ins
 from stepgym.plugins.registry import Registry
 from stepgym.records.run_folder import read_episodes
-from stepgym.records.types import RunBusyError
+from stepgym.records.types import RunBusyError, View
 from stepgym.sandbox.types import SandboxError
 from stepgym.training.types import LossNotFinite
 
@@ -180,6 +181,13 @@ CONTINUOUS = click.option(
     help="Let fast problems run ahead, or take all rounds in step"
     "  [default: continuous with a served model].",
 )
+VIEW = click.option(
+    "--view",
+    default=View.OPERATOR.value,
+    show_default=True,
+    type=click.Choice([each.value for each in View]),
+    help="user: leave out internal reasoning, tool calls and tool results.",
+)
 JSON_OBJECT = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
@@ -219,11 +227,28 @@ ATTEMPTS = click.option(
     type=click.IntRange(min=1),
     help="Attempts at each problem, each with a seed of its own.",
 )
+WORKERS = click.option(
+    "--workers",
+    metavar="N|auto",
+    callback=lambda context, option, value: read_workers(value),
+    help="Processes that play side by side; auto: one for each processor  [default: this process]",
+)
 KEEP_FAILED = click.option(
     "--keep-failed",
     is_flag=True,
     help="Do not play episodes again that failed in an earlier run of this command.",
 )
+
+
+def read_workers(text: str | None) -> Executor | None:
+    """Read `--workers`. Raises `BadParameter` that shows the form."""
+    if text is None:
+        return None
+    if text == "auto":
+        return Workers()
+    if not text.isdecimal() or not int(text):
+        raise click.BadParameter(f"{text!r} should be a number above 0, or auto")
+    return Workers(int(text))
 
 
 class Environment(NamedTuple):

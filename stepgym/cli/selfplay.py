@@ -18,6 +18,7 @@ from stepgym.cli.options import (
     KEEP_FAILED,
     MONEY,
     VERDICTS,
+    WORKERS,
     add_options,
     budget,
     environment,
@@ -43,6 +44,7 @@ from stepgym.selfplay.play import selfplay
 )
 @ATTEMPTS
 @KEEP_FAILED
+@WORKERS
 @click.option("--out", required=True, type=click.Path(file_okay=False), help="The run folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and no progress.")
 def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any) -> None:
@@ -65,6 +67,7 @@ def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any)
             policy_settings=settings,
             num_parallel=parallel,
             progress=progress.show,
+            executor=given.pop("workers"),
             **given,
         )
     if as_json:

@@ -38,7 +38,12 @@ def command(file: Path, as_json: bool) -> None:
     click.echo(
         f"correct: {_percent(figures.correct_accuracy)} of {figures.num_correct} not flagged"
     )
-    click.echo(f"F1: {'none' if figures.f1 is None else f'{figures.f1:.3f}'}")
+    click.echo(f"F1: {_f1(figures.f1)}")
+    click.echo(f"F1 without the rows whose label is contradicted: {_f1(figures.f1_undisputed)}")
+
+
+def _f1(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
 
 
 def _percent(share: float | None) -> str:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
-from stepgym.cli.options import user_errors
+from stepgym.cli.options import JSON_OBJECT, VIEW, user_errors
+from stepgym.records.types import View
 from stepgym.serving.page import write_page
 
 
 @click.command("view")
 @click.argument("folder", metavar="DIR", type=click.Path())
-@click.option("--out", type=click.Path(dir_okay=False), help="The page  [default: DIR/page.html]")
-def command(folder: str, out: str | None) -> None:
+@click.option("--out", type=click.Path(), help="The page  [default: DIR/page.html]")
+@VIEW
+@JSON_OBJECT
+def command(folder: str, out: str | None, view: str, as_json: bool) -> None:
     """Write the search trees of a run folder as one HTML page; it needs no network and no server."""
     target = Path(out) if out else Path(folder) / "page.html"
     with user_errors():
-        count = write_page(folder, target)
+        count = write_page(folder, target, view=View(view))
+    if as_json:
+        click.echo(json.dumps({"file": str(target), "episodes": count, "view": view}))
+        return
     click.echo(
         f"{target}: {count:,} episodes, {target.stat().st_size / 1e6:.1f} MB. Open it in a browser."
     )

@@ -1,4 +1,4 @@
-"""A loopback chat server that solves Countdown from the conversation, for peers that need a model."""
+"""For peers: a loopback chat server that solves Countdown from the conversation, and a run folder to export."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ import json
 import random
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stepgym.envs.families.countdown import random_solution
+from stepgym.records.run_folder import RunFolder
+from stepgym.records.types import RunConfig
+
+from ..records.trees import AGENT, TREE
 
 TASK = re.compile(r"Reach (\d+) from the numbers ([\d, ]+)\.")
 
@@ -66,3 +73,16 @@ def chat_url() -> Iterator[str]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/v1"
     server.shutdown()
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a run folder of a search's tree and an agent's episode; `changed` are fields of the latter."""
+
+    def make(**changed: Any) -> Path:
+        config = RunConfig(env_id="stepgym/Countdown-v0", agent="mcts", policy="scripted")
+        with RunFolder(tmp_path / "run", config) as folder:
+            folder.append(TREE, replace(AGENT, **changed))
+        return tmp_path / "run"
+
+    return make

@@ -7,12 +7,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("verifiers", reason="run by `make test-interop`")
 
 from stepgym.envs.registry import load_env
+from stepgym.records.exports import export
+from stepgym.records.types import ExportFormat
 
 TASKSET = """
 import verifiers.v1 as vf
@@ -74,3 +77,20 @@ def test_a_taskset_is_an_environment(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert env.step("<answer>6</answer>")[1] == 1.0
     env.reset(options={"index": 3})
     assert env.step("<answer>7</answer>")[1] == 0.0
+
+
+def test_it_reads_exported_traces(make_run: Any, tmp_path: Path) -> None:
+    from verifiers.v1.trace import WireTrace
+    from verifiers.v1.utils.trace_store import read_episodes
+
+    assert export([make_run()], tmp_path / "traces.jsonl", kind=ExportFormat.VERIFIERS) == 2
+    searched, played = read_episodes(tmp_path, WireTrace)
+    assert [trace.reward for trace in searched.traces] == [1.0, 0.0, 0.0]
+    [trace] = played.traces
+    assert [m.content for m in trace.assistant_messages] == [
+        "<think>six and four</think>",
+        "It is 10.",
+    ]
+    assert [m.content for m in trace.tool_messages] == ["FOREIGN 10"]
+    assert trace.tools[0].name == "add" and trace.last_reply == "It is 10."
+    assert len(trace.branches) == 1 and trace.num_turns == 2

@@ -133,7 +133,7 @@ def converse(source: str, tests: str) -> Any:
     child = os.fork()
     if child == 0:
         ours.close()
-        candidate.serve(theirs, source)
+        candidate.serve(theirs, source, candidate.CandidateLink())
         os._exit(0)
     theirs.close()
     try:

@@ -6,12 +6,18 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stepgym.agents.types import EpisodeRecord, NodeRecord
+from stepgym.cli.view import command
+from stepgym.records.run_folder import RunFolder
+from stepgym.records.types import RunConfig
 from stepgym.serving.page import embed, episode_data, page
 
 ATTACKS = [
@@ -121,3 +127,17 @@ def test_a_megabyte_of_text_is_shown_by_its_beginning() -> None:
 
 def test_an_empty_run_makes_a_page() -> None:
     assert "an empty run" in page([])
+
+
+def test_the_users_page_holds_no_reasoning(tmp_path: Path) -> None:
+    config = RunConfig(env_id="stepgym/Math-v0", agent="greedy", policy="scripted")
+    with RunFolder(tmp_path / "run", config) as folder:
+        step = NodeRecord(parent=0, text="<think>a secret</think>shown")
+        folder.append(replace(record("x"), nodes=(NodeRecord(parent=-1), step)))
+    for view, is_there in (("user", False), ("operator", True)):
+        out = tmp_path / f"{view}.html"
+        words = [str(tmp_path / "run"), "--out", str(out), "--view", view, "--json"]
+        done = CliRunner().invoke(command, words, catch_exceptions=False)
+        assert json.loads(done.stdout) == {"file": str(out), "episodes": 1, "view": view}
+        text = out.read_text(encoding="utf-8")
+        assert "shown" in text and ("a secret" in text) is is_there

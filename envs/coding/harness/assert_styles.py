@@ -13,6 +13,7 @@ from stepgym.envs.coding.harness.failures import (
     rows_by_assert,
 )
 from stepgym.envs.coding.harness.foreseen_calls import certain_calls
+from stepgym.envs.coding.harness.syntax import parsed
 
 
 def compile_tests(remote, source):
@@ -83,7 +84,7 @@ def run_check(remote, declared, *, source):
 def run_asserts(remote, declared, *, source):
     """Bare statements, each assert a test, as in MBPP."""
     remote.load()
-    tree = ast.parse(source) if compile_tests(remote, source) else None
+    tree = parsed(source) if compile_tests(remote, source) else None
     if not any(isinstance(node, (ast.Assert, ast.Raise)) for node in ast.walk(tree)):
         raise UnusableTestsError(
             "no test was found: no check(candidate), no TestCase, no test function and no assert"

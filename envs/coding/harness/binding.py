@@ -16,6 +16,7 @@ import types
 import typing
 
 from stepgym.envs.coding.harness import pytest_stand_in
+from stepgym.envs.coding.harness.syntax import parsed
 
 ALIASES = {
     "np": "numpy",
@@ -26,6 +27,13 @@ ALIASES = {
     "dt": "datetime",
 }
 """Customary short names of modules."""
+
+
+FUNCTION_HEAD = re.compile(r"^(?:async\s+)?def\s+(\w+)", re.MULTILINE)
+CLASS_HEAD = re.compile(r"^class\s+(\w+)", re.MULTILINE)
+DEFINITION = re.compile(r"^(?:(\w+)\s*=|(?:def|class|import)\s+(\w+))", re.MULTILINE)
+NAME = re.compile(r"(?<![.\w])[^\W\d]\w*")
+CAPITAL = re.compile(r"\b[A-Z]\w*")
 
 
 class UnusableTestsError(Exception):
@@ -48,8 +56,7 @@ class Declared(typing.NamedTuple):
 
     def is_function(self, name: str | None = None) -> bool:
         """Whether the prompt defines a name, the entry point by default, as a function."""
-        pattern = rf"^(?:async\s+)?def\s+{re.escape(name or self.entry_point or '')}\b"
-        return re.search(pattern, self.prompt or "", re.MULTILINE) is not None
+        return (name or self.entry_point) in FUNCTION_HEAD.findall(self.prompt or "")
 
 
 def bind_missing(remote, code, source, names, declared):
@@ -87,7 +94,7 @@ def _infer(remote, source, unknown, names):
     if unknown:
         _take(remote, unknown[0], names)
         return
-    if not any(_is_solution_import(node) for node in ast.walk(ast.parse(source))):
+    if not any(_is_solution_import(node) for node in ast.walk(parsed(source))):
         called = remote.defined(innermost_builtins(source))
         if len(called) == 1:
             _take(remote, called[0], names)
@@ -100,7 +107,7 @@ def _is_solution_import(node):
 def innermost_builtins(source):
     """Return the built-in names that asserts call with arguments in which nothing is called."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             inner = [part for argument in node.args for part in ast.walk(argument)]
             if hasattr(builtins, node.func.id) and not any(isinstance(p, ast.Call) for p in inner):
@@ -138,14 +145,10 @@ def unbound(code, source, names):
         block = todo.pop()
         wanted.update(block.co_names)
         todo.extend(const for const in block.co_consts if isinstance(const, types.CodeType))
-    suspects = [
-        name
-        for name in wanted
-        if name not in names
-        and not hasattr(builtins, name)
-        and re.search(rf"(?<![.\w]){name}\b", source)
-        and not re.search(rf"^(?:{name}\s*=|(?:def|class|import)\s+{name}\b)", source, re.MULTILINE)
-    ]
+    suspects = {name for name in wanted if name not in names and not hasattr(builtins, name)}
+    if suspects:
+        suspects &= set(NAME.findall(source))
+        suspects -= {name for pair in DEFINITION.findall(source) for name in pair}
     return frozenset(suspects) & global_loads(code) if suspects else frozenset()
 
 
@@ -188,14 +191,10 @@ def class_names(source, declared):
     a class if it has a capital and the tests use it as only a class can be used: as a base, with `isinstance`, or by
     an attribute of its objects that no built-in value has.
     """
-    prompt = declared.prompt or ""
-    wanted = {declared.entry_point, *declared.names} - {None}
-    wanted.update(re.findall(r"\b[A-Z]\w*", source))
-    found = set()
-    for name in wanted:
-        if re.search(rf"^class\s+{re.escape(name)}\b", prompt, re.MULTILINE):
-            found.add(name)
-            continue
+    defined = set(CLASS_HEAD.findall(declared.prompt or ""))
+    wanted = {declared.entry_point, *declared.names, *CAPITAL.findall(source)} - {None}
+    found = wanted & defined
+    for name in wanted - defined:
         capital = name[:1].isupper() and not declared.is_function(name)
         if capital and _used_as_class(source, name, name == declared.entry_point):
             found.add(name)
@@ -205,7 +204,7 @@ def class_names(source, declared):
 @functools.lru_cache(maxsize=512)
 def _used_as_class(source, name, is_entry_point):
     try:
-        tree = ast.parse(source)
+        tree = parsed(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     names = {name, "candidate"} if is_entry_point else {name}

@@ -3,6 +3,8 @@
 import ast
 import functools
 
+from stepgym.envs.coding.harness.syntax import parsed
+
 
 @functools.lru_cache(maxsize=512)
 def certain_calls(source, function, name, line=None):
@@ -11,7 +13,7 @@ def certain_calls(source, function, name, line=None):
     They stand in the asserts that the body of a function (the undecorated one that begins at `line`) or of the module
     opens with, have literal arguments, and nothing decides whether they are evaluated.
     """
-    body = ast.parse(source).body
+    body = parsed(source).body
     if function is not None:
         named = [
             n

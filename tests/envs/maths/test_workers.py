@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from stepgym.envs.maths import MathOptions, verify_answer, verify_answers
+from stepgym.envs.maths import MathOptions, MathVerifier, verify_answer, verify_answers
 from stepgym.envs.maths import workers as worker_processes
-from stepgym.envs.types import Fault, Status
+from stepgym.envs.types import Fault, Problem, Status
 
 HOSTILE = [
     ("10^{10^{10}}", "5"),
@@ -120,7 +120,7 @@ def test_a_child_process_starts_workers_of_its_own(method: str) -> None:
 
 def test_easy_pairs_do_not_pay_for_hostile_ones() -> None:
     _decide_one()
-    pairs = [(HARD, "5")] * 8 + [FINDABLE] * 20
+    pairs = [(HARD, str(i)) for i in range(8)] + [FINDABLE] * 20
     options = MathOptions(limit_s=1, batch_limit_s=0.5)
     start = _children_cpu_s()
     verdicts = verify_answers(
@@ -130,6 +130,23 @@ def test_easy_pairs_do_not_pay_for_hostile_ones() -> None:
     assert {v.fault for v in verdicts[:8]} == {Fault.ANSWER}
     # eight first slices of 0.25 s, one second attempt of 1 s, and the easy pairs
     assert _children_cpu_s() - start < 8 * 0.25 + 1 + 3
+
+
+def test_pairs_with_different_options_share_one_budget() -> None:
+    _decide_one()
+    own = [{"limit_s": 0.5, "batch_limit_s": 0.4, "order_matters": bool(i % 2)} for i in range(6)]
+    problems = [Problem(str(i), "", str(i), task={"options": own[i]}) for i in range(6)]
+    verdicts = MathVerifier().verify(problems, [HARD] * 6)
+    assert [v.status for v in verdicts] == [Status.UNDECIDED] * 6
+    assert sorted("more than 0.5 s" in v.reason for v in verdicts) == [False] * 5 + [True]
+
+
+def test_equal_pairs_are_decided_once() -> None:
+    _decide_one()
+    start = _children_cpu_s()
+    verdicts = verify_answers([HARD] * 30, references=["5"] * 30)
+    assert {v.status for v in verdicts} == {Status.UNDECIDED}
+    assert _children_cpu_s() - start < 6  # one attempt of 1 s; thirty would be 7.5 s and more
 
 
 def _children_cpu_s() -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ def test_figures_follow_from_first_flags(tmp_path: Path) -> None:
     assert (figures.error_accuracy, figures.correct_accuracy, figures.f1) == (0.5, 0.5, 0.5)
     assert figures.flagged_precision == 1.0
     assert [flag.id for flag in figures.disagreements] == ["label wrong"]
+    assert figures.f1_undisputed == pytest.approx(2 / 3), "1 of 2 errors, 1 of 1 correct"
     done = CliRunner().invoke(main, ["steps", str(file), "--json"])
     assert done.exit_code == 0 and json.loads(done.output)["f1"] == 0.5
     assert "label wrong: step 0 is wrong" in CliRunner().invoke(main, ["steps", str(file)]).output
@@ -63,3 +65,10 @@ def test_published_files() -> None:
     sums = measure(read_labelled(Path(str(DATA)) / "bigbench_mistake_arithmetic.jsonl"))
     assert sums.error_accuracy is not None and sums.error_accuracy >= 0.98
     assert sums.correct_accuracy is not None and sums.correct_accuracy >= 0.75
+    assert sums.f1_undisputed is not None and sums.f1_undisputed >= 0.99
+    assert len(sums.disagreements) == 18
+    for flag in sums.disagreements:
+        proof = re.fullmatch(r"(.+) is (-?\d+), not (.+)", flag.reason)
+        assert proof is not None, flag
+        left, value, right = (eval(side) for side in proof.groups())
+        assert left == value != right, flag

@@ -1,0 +1,270 @@
+"""Where the problems of a run are played: in this process, or in worker processes on this machine.
+
+A `Job` is a run as names and plain data, so that any process can make its objects. The code that plays a slice of the
+problems is the same everywhere, and so are the records, apart from times and their order.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from stepgym.agents import boundary
+from stepgym.agents.randomness import reseeded
+from stepgym.agents.registry import SEARCHES
+from stepgym.agents.run_setup import RunSetup, attempt_seed, open_setup
+from stepgym.agents.solving import iter_solve, make_records
+from stepgym.agents.types import ROOT, Budget, EpisodeRecord, SearchTree, SharesBudget
+from stepgym.envs.registry import load_env
+from stepgym.envs.types import Problem, State
+from stepgym.plugins.errors import UserError
+
+SLICES_PER_WORKER = 4
+"""More slices than workers, so that a slow one does not keep the others waiting at the end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """How problems of one environment are played: names and plain data, as for `stepgym.agents.solve`."""
+
+    env_id: str
+    agent: str = "greedy"
+    policy: str = "embedded"
+    reward_model: str | None = None
+    budget: Budget | None = None
+    seed: int = 0
+    attempt: int = 0
+    env_options: Mapping[str, Any] = field(default_factory=dict)
+    agent_settings: Mapping[str, Any] = field(default_factory=dict)
+    policy_settings: Mapping[str, Any] = field(default_factory=dict)
+    see_verdicts: bool | None = None
+    num_parallel: int = 64
+    continuous: bool | None = None
+    verify_all: bool = False
+
+    def __post_init__(self) -> None:
+        for what in ("env_id", "agent", "policy", "reward_model"):
+            given = getattr(self, what)
+            if not isinstance(given, str) and not (what == "reward_model" and given is None):
+                raise UserError(
+                    f"other processes need the {what.removesuffix('_id')} by name (a registered one or "
+                    f"PACKAGE.MODULE:THING), not {given!r:.80}"
+                )
+
+
+class Executor(Protocol):
+    """Plays problems somewhere."""
+
+    def play(self, job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord]:
+        """Play the problems of the job's environment with these indices; yield each record once, in any order."""
+        ...
+
+
+@dataclass(frozen=True)
+class InProcess:
+    """Plays in this process."""
+
+    def play(self, job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord]:
+        """Yield the records in order, each as early as possible."""
+        with _open(job) as setup:
+            yield from _play(setup, job, indices)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Plays in `num_workers` processes of this machine (default: one for each processor), each with one torch thread.
+
+    A worker that dies (killed, out of memory) loses the slice in flight, which is played again, problem by problem; a
+    problem whose worker dies twice gives a failed record. Workers end with their parent, however it ends.
+    """
+
+    num_workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_workers is not None and self.num_workers < 1:
+            raise UserError(f"the number of workers is 1 or more, not {self.num_workers}")
+
+    def play(self, job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord]:
+        """Yield the records slice by slice, in the order in which slices finish."""
+        count = self.num_workers or len(os.sched_getaffinity(0))
+        waiting = deque(slices(job, indices, count))
+        while waiting:
+            lost = yield from _play_side_by_side(job, waiting, count)
+            yield from _play_one_by_one(job, lost)
+
+
+def _play_side_by_side(
+    job: Job, waiting: deque[Sequence[int]], count: int
+) -> Generator[EpisodeRecord, None, list[int]]:
+    """Play the slices that wait until all are done or a worker dies; return the problems that were in flight then."""
+    pool = _pool(count)
+    running: dict[Future[list[EpisodeRecord]], Sequence[int]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < count:
+                part = waiting.popleft()
+                running[pool.submit(play_slice, job, part)] = part
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                records = future.result()
+                del running[future]
+                yield from records
+    except BrokenProcessPool:
+        pass
+    finally:
+        _kill(pool)
+    return [index for part in running.values() for index in part]
+
+
+def _play_one_by_one(job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord]:
+    """Play problems whose worker died, each alone, so that the blame is sure if a worker dies again."""
+    pool: ProcessPoolExecutor | None = None
+    try:
+        for index in indices:
+            pool = pool or _pool(1)
+            try:
+                yield from pool.submit(play_slice, job, [index]).result()
+            except BrokenProcessPool:
+                yield _failed(job, index)
+                _kill(pool)
+                pool = None
+    finally:
+        if pool is not None:
+            _kill(pool)
+
+
+def _pool(count: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(
+        count,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(list(sys.path), os.getpid()),
+    )
+
+
+def slices(job: Job, indices: Sequence[int], count: int) -> Iterator[Sequence[int]]:
+    """Cut the problems into slices for `count` workers; a search that shares a budget keeps its groups whole."""
+    size = job.num_parallel
+    if not _shares_budget(job):
+        size = max(1, min(size, len(indices) // (SLICES_PER_WORKER * count)))
+    for start in range(0, len(indices), size):
+        yield indices[start : start + size]
+
+
+def play_slice(job: Job, indices: Sequence[int]) -> list[EpisodeRecord]:
+    """Play a slice in a worker process; the objects of a job are made once and kept for its next slice."""
+    return list(_play(_kept.setup(job), job, indices))
+
+
+class _Kept:
+    """The objects of the job that this worker plays."""
+
+    def __init__(self) -> None:
+        self._job: Job | None = None
+        self._stack = ExitStack()
+        self._setup: RunSetup | None = None
+
+    def setup(self, job: Job) -> RunSetup:
+        if self._setup is None or self._job != job:
+            self._stack.close()
+            self._setup = self._stack.enter_context(_open(job))
+            self._job = job
+        return self._setup
+
+
+_kept = _Kept()
+
+
+def _open(job: Job) -> Any:
+    return open_setup(
+        job.env_id,
+        agent=job.agent,
+        policy=job.policy,
+        reward_model=job.reward_model,
+        seed=job.seed,
+        env_options=job.env_options,
+        agent_settings=job.agent_settings,
+        policy_settings=job.policy_settings,
+    )
+
+
+def _play(setup: RunSetup, job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord]:
+    return play_attempt(
+        setup,
+        (setup.env.problems[index] for index in indices),
+        budget=job.budget,
+        seed=job.seed,
+        attempt=job.attempt,
+        see_verdicts=job.see_verdicts,
+        num_parallel=job.num_parallel,
+        continuous=job.continuous,
+        verify_all=job.verify_all,
+    )
+
+
+def play_attempt(
+    setup: RunSetup, problems: Iterable[Problem], *, seed: int, attempt: int, **settings: Any
+) -> Iterator[EpisodeRecord]:
+    """Play one attempt at each problem, with a seed of its own; `settings` are those of `iter_solve`."""
+    own_seed = attempt_seed(seed, attempt)
+    return iter_solve(
+        problems,
+        env=setup.env,
+        agent=reseeded(setup.agent, own_seed) if attempt else setup.agent,
+        agent_name=setup.agent_name,
+        policy=reseeded(setup.policy, own_seed) if attempt else setup.policy,
+        reward_model=setup.reward_model,
+        seed=own_seed,
+        attempt=attempt,
+        **settings,
+    )
+
+
+def _shares_budget(job: Job) -> bool:
+    found = SEARCHES.find(job.agent)
+    return isinstance(found, type) and issubclass(found, SharesBudget)
+
+
+def _failed(job: Job, index: int) -> EpisodeRecord:
+    """Return the record of a problem whose worker died twice."""
+    env = load_env(job.env_id, **{"seed": job.seed, **job.env_options})
+    problem: Problem = env.problems[index]
+    tree = SearchTree(problem.id, [State(problem.prompt)])
+    boundary.fail_tree(
+        tree, boundary.Failure("worker: its process died twice at this problem (out of memory?)")
+    )
+    (record,) = make_records([problem], [tree], bests=[ROOT], env=env, attempt=job.attempt)
+    env.close()
+    return record
+
+
+def _start_worker(path: Sequence[str], parent: int) -> None:
+    """Prepare a worker: Ctrl-C is its parent's business, and it does not outlive its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.path[:] = path
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def _kill(pool: ProcessPoolExecutor) -> None:
+    """End a pool's processes at once; finished records have been taken before."""
+    processes = list((pool._processes or {}).values())  # no public way before Python 3.14
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join()

@@ -1,0 +1,31 @@
+"""Policies that end their process, named in worker processes as `deadly_policies:Name`."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from stepgym.agents.policies.scripted import RandomLegalPolicy
+from stepgym.envs.types import State, Step
+
+
+class KillsOnce(RandomLegalPolicy):
+    """Kills its process at the first problem, once for each file `DEADLY_FILE`."""
+
+    def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        mark = Path(os.environ["DEADLY_FILE"])
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().propose(states, counts)
+
+
+class KillsAt(RandomLegalPolicy):
+    """Kills its process whenever it sees the prompt `DEADLY_PROMPT`."""
+
+    def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        if any(state.prompt == os.environ["DEADLY_PROMPT"] for state in states):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().propose(states, counts)

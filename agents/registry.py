@@ -61,6 +61,18 @@ REWARD_MODELS = Registry(
             "stepgym.agents.policies.transformers_reward:TransformersRewardModel",
             "hf:NAME_OR_FOLDER",
         ),
+        "qwen-prm": Prefix("stepgym.agents.reward_models.published:qwen_prm", "qwen-prm:MODEL"),
+        "math-shepherd": Prefix(
+            "stepgym.agents.reward_models.published:math_shepherd", "math-shepherd:MODEL"
+        ),
+        "skywork-prm": Prefix(
+            "stepgym.agents.reward_models.published:skywork_prm", "skywork-prm:MODEL"
+        ),
+        "orm": Prefix("stepgym.agents.reward_models.published:orm", "orm:MODEL"),
+        "served": Prefix(
+            "stepgym.agents.reward_models.served:ServedRewardModel", "served:URL#MODEL"
+        ),
+        "judge": Prefix("stepgym.agents.reward_models.judge:Judge", "judge:URL#MODEL"),
     },
 )
 

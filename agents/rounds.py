@@ -34,6 +34,7 @@ from stepgym.agents.types import (
     Search,
     SearchTree,
     Usage,
+    WritesTokens,
 )
 from stepgym.envs.types import Domain, Problem, State, Step, Verifier
 
@@ -68,6 +69,10 @@ class SearchComponents:
     @cached_property
     def reward_model_parameters(self) -> int:
         return num_parameters(self.reward_model)
+
+    @cached_property
+    def reward_model_writes(self) -> bool:
+        return isinstance(self.reward_model, WritesTokens)
 
     @cached_property
     def domain_uses_sandbox(self) -> bool:
@@ -312,6 +317,8 @@ def _score(
         searches[owner].tree.usage.model_calls += 1
     if components.reward_model_parameters:
         _charge_reading(components, searches, states, own)
+    if components.reward_model_writes:
+        _charge_writing(components, searches, states, own)
     if len(good) == len(after):
         return given
     scores: list[float | Failure | None] = [None] * len(after)
@@ -335,6 +342,20 @@ def _charge_reading(
             boundary.note(tree, ROOT, read.reason)
             read = tokens_read(None, tree, own)
         tree.usage.flops += 2.0 * size * read
+
+
+def _charge_writing(
+    components: SearchComponents,
+    searches: Sequence[ProblemSearch],
+    states: Sequence[State],
+    owners: Sequence[int],
+) -> None:
+    """Charge each search what a reward model wrote to score its states."""
+    model = components.reward_model
+    assert isinstance(model, WritesTokens)
+    for owner, usage in zip(owners, model.take_usage(states)):
+        tree = searches[owner].tree
+        tree.usage += usage
 
 
 def _group_and_verify(

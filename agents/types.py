@@ -267,6 +267,15 @@ class CountsRetries(Protocol):
 
 
 @runtime_checkable
+class WritesTokens(Protocol):
+    """A reward model that writes text to find its scores (a judge), and says what that cost."""
+
+    def take_usage(self, states: Sequence[State]) -> list[Usage]:
+        """Return for each state what scoring it cost, once."""
+        ...
+
+
+@runtime_checkable
 class Seeded(Protocol):
     """A policy or search that draws at random; another `seed` gives another attempt."""
 

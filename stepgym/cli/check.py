@@ -104,12 +104,15 @@ def _maker(name: str, kind: str | None, options: dict[str, Any]) -> Callable[[],
         kind = _only_kind(name)
     if kind == "environment":
         return partial(load_env, name, **options)
+    found = REGISTRIES[kind].find(name)
+    if is_function(found) and takes_argument(found):  # an agent that is a function
+        return lambda: found
     return partial(REGISTRIES[kind].load, name, **options)
 
 
 def _only_kind(name: str) -> str:
     """Return the one kind that has a thing of this name; an unlisted name with a slash is Gymnasium's."""
-    kinds = [kind for kind, names in REGISTRIES.items() if full_id(name) in names]
+    kinds = [kind for kind, names in REGISTRIES.items() if names.offers(full_id(name))]
     if len(kinds) > 1:
         raise UserError(f"{name!r} is {' and '.join(kinds)}; add --kind {kinds[0]}")
     if kinds:

@@ -29,7 +29,7 @@ from stepgym.envs.registry import load_env
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "best_of_n": {"n": 16},
     "beam": {"width": 4, "expand": 4},
-    "mcts": {"simulations": 16, "width": 4, "leaves": 4},
+    "mcts": {"simulations": 32, "width": 4, "leaves": 4},
 }
 
 
@@ -86,6 +86,7 @@ def measure(
     started = time.perf_counter()
     asyncio.run(_replay(url, bodies, concurrency))
     plain = time.perf_counter() - started
+    print(f"{agent}, seed {seed}: {plain / seconds:.3f}", file=sys.stderr, flush=True)
     return {
         "agent": agent,
         "requests": len(requests),

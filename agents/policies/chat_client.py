@@ -99,6 +99,8 @@ class Completion(NamedTuple):
     reasoning_tokens: int
     prompt_ids: tuple[int, ...] | None = None
     """The tokens of the prompt, from servers that know `return_token_ids`."""
+    cached_tokens: int = 0
+    """Tokens of the prompt that the server had cached."""
     usd: float = 0.0
 
     def with_costs_of(self, lost: Completion) -> Completion:
@@ -298,6 +300,7 @@ def read_completion(reply: Any) -> Completion:
         _count(_get(reply, "usage", "completion_tokens")),
         _count(_get(reply, "usage", "completion_tokens_details", "reasoning_tokens")) or 0,
         _ids(_get(reply, "prompt_token_ids")),
+        cached,
     )
 
 

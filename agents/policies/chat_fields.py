@@ -68,6 +68,10 @@ class FieldFilter:
                 self._learn(frozenset(sent), left_out, refusal)
                 return completion
 
+    def renamed(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a request with the field names that the server takes, and all its fields."""
+        return _without(request, self.left_out & RENAMED.keys())
+
     def _learn(self, sent: frozenset[str], left_out: frozenset[str], why: ChatError | None) -> None:
         with self._lock:
             self._worked.add(sent)

@@ -85,7 +85,7 @@ class ChatPolicy:
             raise ValueError(f"unknown continuation {continuation!r}; known: ask, prefill")
         key = api_key or os.environ.get("OPENAI_API_KEY") or "none"  # a local server wants none
         self.spending = _spending(price, budget_usd)
-        self._client = ChatClient(
+        self.client = ChatClient(
             Upstream(url, api_key=key, timeout_s=timeout_s),
             model,
             max_retries=max_retries,
@@ -107,8 +107,8 @@ class ChatPolicy:
         self.return_token_ids = return_token_ids
         self.options = dict(options or {})
         self._pool = DaemonPool(concurrency)
-        weakref.finalize(self._client, self._pool.close)  # copies of the policy share both
-        self._fields = FieldFilter(self._client)
+        weakref.finalize(self.client, self._pool.close)  # copies of the policy share both
+        self.fields = FieldFilter(self.client)
         self._max_choices: int | None = None
         """How many choices the server gives to one request; `None` is as many as are asked for, so far."""
         self._thinks = False
@@ -118,8 +118,8 @@ class ChatPolicy:
         """Return the policy's settings, as records keep them."""
         return {
             "kind": "chat",
-            "url": self._client.where,
-            "model": self._client.model,
+            "url": self.client.where,
+            "model": self.client.model,
             "seed": self.seed,
             "temperature": self.temperature,
             "top_p": self.top_p,
@@ -127,18 +127,18 @@ class ChatPolicy:
             "continuation": self.continuation,
             "system": self.system,
             "price": None if self.spending is None else list(self.spending.price),
-            "tokenizer": {"name": self._client.model, "hash": ""},
+            "tokenizer": {"name": self.client.model, "hash": ""},
         }
 
     @property
     def model(self) -> str:
         """The served model's name."""
-        return self._client.model
+        return self.client.model
 
     @property
     def num_retries(self) -> int:
         """How many requests were sent again after an error."""
-        return self._client.num_retries
+        return self.client.num_retries
 
     def complete_chat(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Pass a chat-completion request on to the server, for agents that drive themselves.
@@ -148,7 +148,7 @@ class ChatPolicy:
         body = self._passed_on(request, stream=False)
         body.pop("stream_options", None)
         with self._charged(body) as bill:
-            response = self._client.upstream.complete(body)
+            response = self.client.upstream.complete(body)
             if not isinstance(response, Mapping):
                 message = f"no chat completion: {response!r:.200}"
                 raise BackendError(502, message, kind="upstream_error")
@@ -160,7 +160,7 @@ class ChatPolicy:
         body = self._passed_on(request, stream=True)
         body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
         with self._charged(body) as bill:
-            for chunk in self._client.upstream.stream(body):
+            for chunk in self.client.upstream.stream(body):
                 if isinstance(chunk, Mapping):
                     bill.read_usage(chunk)
                     yield chunk
@@ -173,7 +173,7 @@ class ChatPolicy:
     def _charged(self, body: Mapping[str, Any]) -> Iterator[Bill]:
         """Charge a request that is passed on; a budget that is used up is the caller's error 402."""
         try:
-            with self._client.charged(body) as bill:
+            with self.client.charged(body) as bill:
                 yield bill
         except RunStopped as error:
             raise BackendError(402, str(error), kind="budget_used_up") from error
@@ -222,17 +222,17 @@ class ChatPolicy:
         partial = one.partial
         messages = self._messages(partial.state, partial.texts)
         request = self._request(partial, start, size, is_likeliest=one.is_likeliest)
-        completion = self._fields.complete(messages, request)
+        completion = self.fields.complete(messages, request)
         thought_was_cut = any(map(was_cut_in_thought, completion.choices))
         if thought_was_cut and not partial.texts and not self._thinks:
             # A thought is not cut at its paragraphs: ask again without delimiters, from now on.
             self._thinks = True
             request = self._request(partial, start, size, is_likeliest=one.is_likeliest)
-            lost, completion = completion, self._fields.complete(messages, request)
+            lost, completion = completion, self.fields.complete(messages, request)
             completion = completion.with_costs_of(lost)
         if len(completion.choices) < size:
             self._max_choices = len(completion.choices)
-        has_stops = "stop" not in self._fields.left_out and not self._thinks
+        has_stops = "stop" not in self.fields.left_out and not self._thinks
         written = read_steps(completion, partial, delimiters=self.delimiters, has_stops=has_stops)
         return _Reply(written, size, completion)
 

@@ -13,6 +13,11 @@ _ANY_CONSTANT = _ONE_CONSTANT | frozenset("A B D M k C_2 c_2 K_1 K_2 k_1 k_2 A_1
 _TWO_CONSTANTS = ({"C_1", "C_2"}, {"c_1", "c_2"}, {"A", "B"})
 
 
+def may_hold_constants(names: set[str]) -> bool:
+    """Whether one of these letters may be an arbitrary constant."""
+    return any(name[0] in "ABCDKMck" for name in names)
+
+
 def name_constants(node: Any) -> Any:
     """Constants of integration called alike: `c_1` is `C_1`, unless both stand there."""
     names = symbols(node)
@@ -60,11 +65,11 @@ def without_constant(node: Node) -> Node | None:
 
 def family(node: Node) -> tuple[Node, Node] | None:
     """Offset and step of what runs over the whole numbers in steps with pi or degrees: `pi/4 + k pi`."""
-    from stepgym.envs.maths import numeric  # loads python-flint
-
     names = symbols(node)
     if len(names) != 1 or not names <= {"k", "n", "m", "l", "K", "N"} or not has(node, "k", "deg"):
         return None
+    from stepgym.envs.maths import numeric  # loads python-flint
+
     letter = next(iter(names))
     at = [substitute(node, {letter: k}) for k in (0, 1, 2)]
     gaps = [numeric.complex_value(("+", y, ("-", x))) for x, y in pairwise(at)]

@@ -12,10 +12,12 @@ from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.options import MathOptions, Percent
 from stepgym.envs.maths.scalars import same_scalar
-from stepgym.envs.maths.tree import Node, has, substitute, symbols, walk
+from stepgym.envs.maths.tree import Node, has, mentions, substitute, symbols, walk
 
 LastRung = Callable[[Node, Node], bool | None]
 _MONEY = (("money", 1),)
+_MEASURED = frozenset(("unit", "%", "deg"))
+"""What a scalar without any measure does not hold."""
 _MIN_CUT_DIGITS = 5
 """A decimal reference of so many digits may be cut off where it should be rounded."""
 RUNGS = ("text", "structural", "rational", "radical", "modular", "numeric", "symbolic")
@@ -45,6 +47,8 @@ class ScalarJudge:
             isinstance(b, tuple) and b[0] == "unit"
         ):
             return False  # a unit alone is no number
+        if not mentions(_MEASURED, a, b):
+            return self.values(a, b)
         p, q = quantities.split(a), quantities.split(b)
         if p.value is a and q.value is b:
             found = self.values(a, b)
@@ -137,6 +141,8 @@ class ScalarJudge:
                 p, q = convention(a), convention(b)
                 if (p, q) != (a, b) and same_scalar(p, q, self.rng).equal:
                     return True
+            if not families.may_hold_constants(symbols(a) | symbols(b)):
+                return False
             p, q = families.name_constants(a), families.name_constants(b)
             if (p, q) != (a, b) and same_scalar(p, q, self.rng).equal:
                 return True
@@ -204,11 +210,12 @@ class ScalarJudge:
 
     def _same_family(self, a: Node, b: Node) -> bool:
         """`pi/4 + k pi` and `5 pi/4 + n pi`: one family over the whole numbers, its offset shifted by whole steps."""
-        from stepgym.envs.maths import balls, numeric  # loads python-flint
-
-        p, q = families.family(a), families.family(b)
+        p = families.family(a)
+        q = None if p is None else families.family(b)
         if p is None or q is None:
             return False
+        from stepgym.envs.maths import balls, numeric  # loads python-flint
+
         steps = numeric.complex_value(("/", ("+", p[0], ("-", q[0])), q[1]))
         whole = balls.whole_number(steps.real) if steps is not None else None
         if whole is None:

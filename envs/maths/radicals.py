@@ -15,7 +15,7 @@ from stepgym.envs.maths.effort import spend
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.tree import Node
 
-Terms = dict[int, Fraction]
+Terms = dict[int, int | Fraction]
 MAX_RADICAND = 10**9
 MAX_TERMS = 24
 
@@ -35,7 +35,7 @@ def same(a: Node, b: Node) -> bool | None:
 def read(node: Node) -> Terms:
     """The coefficients of `node`, without zeros."""
     if not isinstance(node, tuple):
-        return {1: Fraction(node)} if node else {}
+        return {1: node} if node else {}
     kind = node[0]
     if kind == "dec":
         return {1: node[1]} if node[1] else {}
@@ -45,10 +45,10 @@ def read(node: Node) -> Terms:
         total: Terms = {}
         for term in node[1:]:
             for r, c in read(term).items():
-                total[r] = total.get(r, Fraction(0)) + c
+                total[r] = total.get(r, 0) + c
         return {r: c for r, c in total.items() if c}
     if kind == "*":
-        product: Terms = {1: Fraction(1)}
+        product: Terms = {1: 1}
         for factor in node[1:]:
             product = _times(product, read(factor))
         return product
@@ -59,7 +59,7 @@ def read(node: Node) -> Terms:
     if kind == "^":
         return _power(node)
     if node == ("k", "i"):
-        return {-1: Fraction(1)}
+        return {-1: 1}
     raise NotRadical(kind)
 
 
@@ -68,23 +68,25 @@ def _power(node: Any) -> Terms:
     if exponent == Fraction(1, 2):
         return _root(node[1])
     if not isinstance(exponent, int) or abs(exponent) > 8:
-        return {1: Fraction(exact(node))}
+        return {1: exact(node)}
     base = read(node[1])
-    result: Terms = {1: Fraction(1)}
+    result: Terms = {1: 1}
     for _ in range(abs(exponent)):
         result = _times(result, base)
     return result if exponent >= 0 else _inverse(result)
 
 
 def _root(inner: Node) -> Terms:
-    value = Fraction(exact(inner))
+    value = exact(inner)
     if value == 0:
         return {}
     under = abs(value.numerator) * value.denominator
     if under > MAX_RADICAND:
         raise NotRadical("a radicand too large to factor")
     outside, inside = _squarefree(under)
-    return {inside if value > 0 else -inside: Fraction(outside, value.denominator)}
+    below = value.denominator
+    factor = outside if below == 1 else Fraction(outside, below)
+    return {inside if value > 0 else -inside: factor}
 
 
 @lru_cache(maxsize=4096)
@@ -120,7 +122,7 @@ def _times(a: Terms, b: Terms) -> Terms:
                 value = -value
             elif r < 0 or s < 0:
                 radicand = -radicand
-            total[radicand] = total.get(radicand, Fraction(0)) + value
+            total[radicand] = total.get(radicand, 0) + value
     return {r: c for r, c in total.items() if c}
 
 
@@ -128,11 +130,11 @@ def _inverse(terms: Terms) -> Terms:
     """One over a sum of at most four roots, by conjugates."""
     if not terms:
         raise NotRadical("division by zero")
-    top: Terms = {1: Fraction(1)}
+    top: Terms = {1: 1}
     for _ in range(6):
         if len(terms) == 1:
             radicand, value = next(iter(terms.items()))
-            return _times(top, {radicand: 1 / (value * radicand)})
+            return _times(top, {radicand: 1 / Fraction(value * radicand)})
         prime = _splitting_prime(terms)
         conjugate = {r: (-c if _holds(r, prime) else c) for r, c in terms.items()}
         top, terms = _times(top, conjugate), _times(terms, conjugate)

@@ -23,9 +23,12 @@ from stepgym.envs.maths import modular, radicals
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.effort import num_nodes, spend
 from stepgym.envs.maths.exact import NotRational, Undefined, exact
-from stepgym.envs.maths.tree import Node, has, label, substitute, symbols, walk
+from stepgym.envs.maths.tree import Node, has, label, mentions, substitute, symbols, walk
 
 _WHOLE_NAMES = frozenset("nmkNMKijpqr")
+
+
+_CALL = frozenset(("call",))
 
 
 class Word:
@@ -42,14 +45,17 @@ def same_scalar(a: Node, b: Node, rng: Draws) -> Word:
     """Decide whether two scalar expressions are equal wherever both are defined."""
     if a == b:
         return Word(True, "structural")
-    word = _rational(a, b)
-    if word is not None:
-        return word
-    radical = radicals.same(a, b)
-    if radical is not None:
-        return Word(radical, "radical")
-    a, b = name_calls(a), name_calls(b)
     names_a, names_b = symbols(a), symbols(b)
+    if not (names_a or names_b):
+        word = _rational(a, b)
+        if word is not None:
+            return word
+        radical = radicals.same(a, b)
+        if radical is not None:
+            return Word(radical, "radical")
+    if mentions(_CALL, a, b):
+        a, b = name_calls(a), name_calls(b)
+        names_a, names_b = symbols(a), symbols(b)
     names = names_a | names_b
     if names_a != names_b and _differs_without(a, b, names_a, names_b):
         return Word(False, "structural")
@@ -60,6 +66,9 @@ def same_scalar(a: Node, b: Node, rng: Draws) -> Word:
         return Word(modular.agree(a, b, names | stand_ins, rng), "modular")
     except (modular.NotModular, modular.Pole):
         pass
+    word = _rational(a, b)  # a side may be undefined whatever its symbols are
+    if word is not None:
+        return word
     if (has(a, "k") and _infinite(a)) or (has(b, "k") and _infinite(b)):
         endless = has(a, "lim", "sum", "prod", "int") or has(b, "lim", "sum", "prod", "int")
         return Word(None if endless else _same_infinity(a, b), "structural")

@@ -80,7 +80,7 @@ _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 _SMALL = {word: i for i, word in enumerate(_ONES)} | {
     word: 20 + 10 * i for i, word in enumerate(_TENS)
 }
-_ORDINALS = {"first": 1, "twelfth": 12, "twentieth": 20, "thirtieth": 30} | {
+_ORDINALS = {"twelfth": 12, "twentieth": 20, "thirtieth": 30} | {
     f"{word}th": i for i, word in enumerate(_ONES) if i > 10 and i != 12
 }
 """Ordinals that are no names of fractions."""

@@ -10,6 +10,10 @@ from typing import Any
 
 import click
 
+from stepgym.agents.description import without_secrets
+from stepgym.agents.policies.chat_policy import ChatPolicy
+from stepgym.agents.policies.chat_probes import Finding as Probed
+from stepgym.agents.policies.chat_probes import probe
 from stepgym.agents.registry import POLICIES, REWARD_MODELS, SEARCHES
 from stepgym.agents.run_setup import is_function, takes_argument
 from stepgym.cli.options import JSON_OBJECT, settings_option, user_errors
@@ -66,10 +70,15 @@ def command(
     object is checked as it is. Its methods tell its kind: propose (policy), score (reward model), select (search), act
     (agent), run (sandbox), reset (environment, with its domain and verifier), item access (problem set). The exit
     status is 1 if a clause is broken.
+
+    For chat:URL#MODEL, some 30 small requests find out what the server offers, and which settings make use of it.
     """
     with user_errors():
         maker = _maker(name, kind, dict(option))
         thing = _call(name, maker)
+        if isinstance(thing, ChatPolicy):
+            _print_probes(name, probe(thing), as_json)
+            return
         try:
             found, check = _kind(name, thing)
             options = (
@@ -93,7 +102,7 @@ def command(
 
 def _maker(name: str, kind: str | None, options: dict[str, Any]) -> Callable[[], Any]:
     """Return a function that makes the thing called `name`."""
-    if is_dotted(name):
+    if is_dotted(name) and not _kinds(name):
         found = load_dotted(name)
         if is_function(found) and takes_argument(found):
             return lambda: found
@@ -112,7 +121,7 @@ def _maker(name: str, kind: str | None, options: dict[str, Any]) -> Callable[[],
 
 def _only_kind(name: str) -> str:
     """Return the one kind that has a thing of this name; an unlisted name with a slash is Gymnasium's."""
-    kinds = [kind for kind, names in REGISTRIES.items() if names.offers(full_id(name))]
+    kinds = _kinds(name)
     if len(kinds) > 1:
         raise UserError(f"{name!r} is {' and '.join(kinds)}; add --kind {kinds[0]}")
     if kinds:
@@ -121,6 +130,16 @@ def _only_kind(name: str) -> str:
         return "environment"
     known: Iterable[str] = {known for names in REGISTRIES.values() for known in names}
     raise unknown_name("thing", name, known, dotted=True)
+
+
+def _kinds(name: str) -> list[str]:
+    """Return the kinds that have a thing of this name, or names that begin like it (`chat:URL#MODEL`)."""
+    prefix, colon, _ = name.partition(":")
+    return [
+        kind
+        for kind, names in REGISTRIES.items()
+        if names.offers(full_id(name)) or (colon and prefix in names.prefixes)
+    ]
 
 
 def _call(name: str, maker: Callable[[], Any]) -> Any:
@@ -145,6 +164,20 @@ def _kind(name: str, thing: Any) -> tuple[str, str]:
         f"{name!r} is a {type(thing).__name__} with none of the methods {', '.join(CHECKS)}; a domain or a verifier is "
         "checked inside its environment: give a function that returns a ReasoningEnv"
     )
+
+
+def _print_probes(name: str, found: list[Probed], as_json: bool) -> None:
+    if as_json:
+        probes = {each.name: each._asdict() for each in found}
+        click.echo(
+            json.dumps({"thing": without_secrets(name), "kind": "served policy", "probes": probes})
+        )
+        return
+    click.echo(f"{without_secrets(name)}: served policy")
+    for each in found:
+        click.echo(f"  {each.name:<18} {each.found}")
+        if each.advice:
+            click.echo(f"  {'':<18} -> {each.advice}")
 
 
 def _print(name: str, kind: str, findings: list[Finding]) -> None:

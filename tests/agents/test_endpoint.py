@@ -588,7 +588,7 @@ def test_a_server_that_closed_a_kept_connection_is_asked_over_a_new_one(
     policy, requests = upstream
     request = {"messages": [{"role": "user", "content": "go"}]}
     policy.complete_chat(request)
-    (kept,) = policy._client.upstream._idle
+    (kept,) = policy.client.upstream._idle
     assert kept.sock is not None
     kept.sock.shutdown(2)
     assert policy.complete_chat(request)["choices"]

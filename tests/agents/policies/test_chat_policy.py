@@ -11,15 +11,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from stepgym.agents.description import describe
 from stepgym.agents.policies import chat_client
 from stepgym.agents.policies.chat_client import Choice, Completion
 from stepgym.agents.policies.chat_policy import ChatPolicy
+from stepgym.agents.policies.chat_probes import probe
 from stepgym.agents.policies.chat_steps import token_shares
 from stepgym.agents.policies.continuation import PartialStep
 from stepgym.agents.registry import load_policy
 from stepgym.agents.types import PolicyError, RunStopped
+from stepgym.cli import main
 from stepgym.envs.types import State, Step
 
 Reply = tuple[int, bytes, dict[str, str]]
@@ -643,3 +646,95 @@ def test_a_reply_that_was_lost_may_have_cost_money(server: Server) -> None:
 def test_prices_are_checked(server: Server, given: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="price"):
         policy_for(server, **given)
+
+
+def count_to_30(request: dict[str, Any], *lacks: str) -> Reply:
+    """A model that counts, a token a word, on a server that offers everything but what it `lacks`."""
+    said = [m["content"] for m in request["messages"] if m["role"] == "assistant"]
+    continues = bool(said) and request.get("continue_final_message") and "prefill" not in lacks
+    num_prompt = sum(len(m["content"].split()) for m in request["messages"])
+    num_prompt += 3 * len(request["messages"]) + (0 if continues else 3)
+    hot = request.get("temperature", 1.0) > 0 and "temperature" not in lacks
+    noise = "" if not hot else request.get("seed", "s") if "seed" not in lacks else "s"
+    choices = []
+    for i in range(1 if "n" in lacks else request.get("n", 1)):
+        if noise == "s":
+            noise = str(time.perf_counter_ns())
+        words = [f"{k}{noise}{i}," for k in range(1, 31)]
+        if "yes" in by_prompt(request):
+            words = ["yes"]
+        ended = len(words) <= request["max_tokens"]
+        words = words[: request["max_tokens"]]
+        text = " ".join(words)
+        if request.get("stop") and "stop" not in lacks:
+            text = text.partition(request["stop"][0])[0]
+        choice: dict[str, Any] = {"message": {"role": "assistant", "content": text}}
+        choice["finish_reason"] = "stop" if ended else "length"
+        if ended and "end" not in lacks:
+            choice["stop_reason"] = None
+        if request.get("logprobs") and "logprobs" not in lacks:
+            choice |= {"logprobs": tokens(*words)["logprobs"]}
+        if request.get("return_token_ids") and "token ids" not in lacks:
+            choice["token_ids"] = list(range(len(words)))
+        choices.append(choice)
+    usage = {"prompt_tokens": num_prompt, "completion_tokens": len(words) * len(choices)}
+    body = {"choices": choices, "usage": usage, "prompt_token_ids": list(range(num_prompt))}
+    return 200, json.dumps(body).encode(), {}
+
+
+ALL_FOUND = {
+    "n": "yes",
+    "log-probabilities": "yes",
+    "stop": "yes",
+    "temperature": "acts",
+    "seed": "honoured",
+    "end told": "yes; tells a length limit",
+    "token ids": "yes",
+    "prefill": "yes",
+    "reasoning": "none seen",
+}
+LACKS = [
+    ("n", "n", "ignored (1 of 3 choices)"),
+    ("logprobs", "log-probabilities", "ignored"),
+    ("stop", "stop", "ignored"),
+    ("temperature", "temperature", "does not act"),
+    ("seed", "seed", "not honoured (4 different texts of 4)"),
+    ("end", "end told", "no (finish_reason 'stop' alone); tells a length limit"),
+    ("token ids", "token ids", "ignored"),
+    ("prefill", "prefill", "no"),
+]
+
+
+@pytest.mark.parametrize(("lacks", "name", "found"), [("", "n", "yes"), *LACKS])
+def test_probes_find_what_a_server_lacks(server: Server, lacks: str, name: str, found: str) -> None:
+    server.script = lambda request, n: count_to_30(request, lacks)
+    findings = {each.name: each for each in probe(policy_for(server))}
+    assert "tokens/s for 1 request" in findings.pop("throughput").found
+    assert {name: each.found for name, each in findings.items()} == ALL_FOUND | {name: found}
+    assert findings[name].advice or not lacks
+
+
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [("n", "n"), ("stop", "stop"), ("seed", "seed"), ("return_token_ids", "token ids")],
+)
+def test_probes_name_what_a_server_refuses(server: Server, field: str, name: str) -> None:
+    server.script = lambda request, n: (
+        fault(400, f"{field} is unknown") if field in request else count_to_30(request)
+    )
+    findings = {each.name: each for each in probe(policy_for(server))}
+    assert "refused" in findings[name].found and f"{field} is unknown" in findings[name].found
+    assert findings[name].advice
+
+
+def test_check_prints_the_probes(server: Server) -> None:
+    server.script = lambda request, n: count_to_30(request, "prefill")
+    words = ["check", f"chat:{server.url}#tiny"]
+    shown = CliRunner().invoke(main, words)
+    assert shown.exit_code == 0, shown.output
+    assert "continuation=ask" in shown.output and "return_token_ids=true" in shown.output
+    found = json.loads(CliRunner().invoke(main, [*words, "--json"]).output)
+    assert found["probes"]["seed"]["found"] == "honoured"
+    server.script = lambda request, n: fault(404, "no such model")
+    lost = CliRunner().invoke(main, words)
+    assert lost.exit_code == 1 and "no such model" in lost.output

@@ -11,6 +11,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self, Unpack
 
+from stepgym.envs.curriculum import Curriculum
+from stepgym.envs.mixture_schedule import Course, MixtureSchedule, Rule
 from stepgym.envs.problem_sets import item_random
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
 from stepgym.envs.registry import load_env
@@ -22,8 +24,10 @@ from stepgym.envs.types import (
     Step,
     StepVerifier,
     Verdict,
+    WithLevel,
     WithSeed,
 )
+from stepgym.plugins.errors import UserError
 from stepgym.plugins.settings import SettingError
 
 NAME = "stepgym/Mixture-v0"
@@ -41,6 +45,8 @@ class Member(NamedTuple):
 
     env: ReasoningEnv
     weight: float
+    end_weight: float
+    """The weight at the end of an annealed schedule."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,8 @@ class MixedProblems:
     problem_sets: tuple[ProblemSet, ...]
     seed: int = 0
     name: str = NAME
+    schedule: MixtureSchedule | None = None
+    """How weights and levels follow outcomes, if a trainer gives them; items by index do not change."""
 
     def __len__(self) -> int:
         return sys.maxsize
@@ -60,7 +68,25 @@ class MixedProblems:
             raise IndexError(f"{self.name} has items 0 to {sys.maxsize - 1}, not {index!r}")
         weights = [member.weight for member in self.members]
         [member] = item_random(self.seed, 0, index).choices(range(len(weights)), weights)
+        return self._item(member, self.problem_sets[member], index)
+
+    def scheduled(self, schedule: MixtureSchedule, index: int) -> Problem:
+        """Return item `index` as a schedule draws it: its environment and level; a function of seed, schedule and index."""
+        env_id, level = schedule.draw(item_random(self.seed, 0, index))
+        member = [each.env.env_id for each in self.members].index(env_id)
         problems = self.problem_sets[member]
+        if isinstance(problems, WithLevel):
+            problems = problems.with_level(level)
+        return self._item(member, problems, index)
+
+    def env_id_of(self, problem_id: str) -> str:
+        """Return the environment that an item of the mixture is from."""
+        for member, problems in zip(self.members, self.problem_sets):
+            if f"/{problems.name}/" in problem_id:
+                return member.env.env_id
+        raise UserError(f"{problem_id!r} is of no member of {self.name}")
+
+    def _item(self, member: int, problems: ProblemSet, index: int) -> Problem:
         problem = problems[index % len(problems)]
         return replace(
             problem,
@@ -149,20 +175,27 @@ def mixture(
     members: Mapping[str, float | Mapping[str, Any]],
     *,
     seed: int = 0,
+    rule: Rule | None = None,
     **common: Unpack[CommonOptions],
 ) -> ReasoningEnv:
     """Make a mixture of environments.
 
     `members` maps each environment's id to its weight, or to a mapping with `weight` and options of the environment:
-    `{"Fractions-v0": 1, "Countdown-v0": {"weight": 2, "level": 3}}`. Raises `SettingError` and `UnknownNameError`.
+    `{"Fractions-v0": 1, "Countdown-v0": {"weight": 2, "level": 3}}`. With a `rule`, GRPO draws by a schedule: weights are
+    fixed, go to each member's `end_weight` (`annealed`), or follow learning progress (`progress`), and each member's level
+    follows its success rate. Raises `SettingError` and `UnknownNameError`.
     """
     if not members:
         raise SettingError("a mixture has at least one member; give members={'Fractions-v0': 1}")
     made = tuple(_member(name, given, seed) for name, given in members.items())
     listed = all(isinstance(member.env.domain, LegalSteps) for member in made)
     verifiers: list[StepVerifier | None] = [member.env.step_verifier for member in made]
+    problem_sets = tuple(member.env.problems for member in made)
+    schedule = (
+        None if rule is None else MixtureSchedule(courses=tuple(map(_course, made)), rule=rule)
+    )
     return ReasoningEnv(
-        MixedProblems(made, tuple(member.env.problems for member in made), seed),
+        MixedProblems(made, problem_sets, seed, schedule=schedule),
         domain=MixedGames(made) if listed else MixedDomain(made),
         verifier=MixedVerifier(made),
         step_verifier=MixedStepVerifier(made) if all(verifiers) else None,
@@ -174,18 +207,37 @@ def make(
     *,
     members: Mapping[str, float | Mapping[str, Any]] | None = None,
     seed: int = 0,
+    rule: Rule | None = None,
     **common: Unpack[CommonOptions],
 ) -> ReasoningEnv:
     """Make `stepgym/Mixture-v0`; `members` is as for `mixture`, by default fractions and Countdown."""
-    return mixture(members or {"Fractions-v0": 1, "Countdown-v0": 1}, seed=seed, **common)
+    chosen = members or {"Fractions-v0": 1, "Countdown-v0": 1}
+    return mixture(chosen, seed=seed, rule=rule, **common)
 
 
 def _member(name: str, given: float | Mapping[str, Any], seed: int) -> Member:
     options = dict(given) if isinstance(given, Mapping) else {"weight": given}
-    weight = options.pop("weight", 1)
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight > 0:
-        raise SettingError(f"the weight of {name} is a number above 0, not {weight!r}")
-    return Member(load_env(name, **{"seed": seed, **options}), float(weight))
+    weight = _weight(name, options.pop("weight", 1))
+    end_weight = _weight(name, options.pop("end_weight", weight))
+    return Member(load_env(name, **{"seed": seed, **options}), weight, end_weight)
+
+
+def _weight(name: str, given: Any) -> float:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not given > 0:
+        raise SettingError(f"the weight of {name} is a number above 0, not {given!r}")
+    return float(given)
+
+
+def _course(member: Member) -> Course:
+    problems = member.env.problems
+    level = problems[0].level if isinstance(problems, WithLevel) else None
+    fixed = Curriculum(level=1, highest=1)  # a data file has no levels
+    return Course(
+        env_id=member.env.env_id,
+        weight=member.weight,
+        end_weight=member.end_weight,
+        curriculum=fixed if level is None else Curriculum(level=level),
+    )
 
 
 def _tag(public: Hashable) -> Tagged:

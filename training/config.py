@@ -53,6 +53,7 @@ _GRPO_ONLY = (
     "variant",
     "baseline",
     "group",
+    "refill",
     "max_new_tokens",
     "max_steps",
     "exclude_prompts",
@@ -113,6 +114,8 @@ class TrainConfig:
     baseline: str = Baseline.GROUP
     group: int = 8
     """GRPO: answers to each problem."""
+    refill: bool = False
+    """GRPO: draw more problems in place of those whose answers are all correct or all incorrect; DAPO always does."""
     max_new_tokens: int = 48
     """GRPO with language models: the longest step."""
     max_steps: int = 8

@@ -29,6 +29,7 @@ def train_embedded_grpo(
     problems_per_step: int = 16,
     inner: int = 2,
     undecidable_is_wrong: bool = False,
+    refill: bool = False,
     seed: int = 0,
     **options: Unpack[FitOptions],
 ) -> GrpoFit:
@@ -67,6 +68,7 @@ def train_embedded_grpo(
         baseline=baseline,
         problems_per_step=problems_per_step,
         inner=inner,
+        refill=refill,
         save=net.save,
         **options,
     )

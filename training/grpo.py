@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple, Unpack
 
@@ -123,6 +123,15 @@ def play(
     return Played(records, reward, masked)
 
 
+def sample_outcomes(records: Sequence[EpisodeRecord]) -> Iterator[tuple[str, bool]]:
+    """Yield the problem and whether it is correct for each decided sample."""
+    for record in records:
+        for node, found in enumerate(record.nodes):
+            correct = is_correct(record, node)
+            if correct is not None:
+                yield from [(record.problem_id, correct)] * max(1, found.visits)
+
+
 def learned_paths(record: EpisodeRecord, *, baseline: Baseline, scaled: bool) -> list[LearnedPath]:
     """Return the decided paths of a record with their advantages.
 
@@ -200,20 +209,22 @@ def train_grpo(
     baseline: Baseline,
     problems_per_step: int,
     inner: int,
+    refill: bool = False,
     save: Callable[[Any, Any], None],
     clip: float = 0.2,
     **options: Unpack[FitOptions],
 ) -> GrpoFit:
     """Improve the policy in place; `inner` updates are made on each batch. No problem is asked in two batches.
 
-    `sample` plays problems, given by their numbers; `log_probs` gives those of the units of some samples. DAPO draws
-    up to three times as many problems until half of them have answers that disagree; the others are left out.
+    `sample` plays problems, given by their numbers; `log_probs` gives those of the units of some samples. DAPO, and any
+    variant with `refill`, draws up to three times as many problems until half of them have answers that disagree; the
+    others (all correct, all incorrect) are left out.
     """
     current: dict[int, tuple[Batch, Tensor | None]] = {}
     recent: deque[float] = deque(maxlen=max(1, options["schedule"].report_every // inner))
     masked: Counter[str] = Counter()
     num_problems = 0
-    rounds = 3 if variant is GrpoVariant.DAPO else 1
+    rounds = 3 if refill or variant is GrpoVariant.DAPO else 1
 
     def draw(number: int) -> Batch:
         nonlocal num_problems

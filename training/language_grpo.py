@@ -16,6 +16,7 @@ from torch import Tensor
 from stepgym.agents.policies.loading import LanguageModel
 from stepgym.agents.policies.transformers_policy import TransformersPolicy
 from stepgym.agents.types import EpisodeRecord
+from stepgym.envs.mixture import MixedProblems
 from stepgym.envs.types import Problem
 from stepgym.records.near_duplicates import likeness
 from stepgym.records.rollouts import rollouts_of
@@ -31,6 +32,7 @@ from stepgym.training.language_models import (
     learned_log_probs,
     load,
 )
+from stepgym.training.scheduled_problems import ScheduledProblems
 from stepgym.training.types import Baseline, GrpoVariant, OnProgress, TrainingError
 
 
@@ -40,7 +42,8 @@ def train_language_grpo(
     """Train a language model on an environment's verdicts and save it where `hf:FOLDER` finds it."""
     loaded = load(config, POLICY_CLASS)
     per_step = max(1, config.batch // config.group)
-    known = playable(env, config, per_step * config.steps)
+    course = scheduled(env, config)
+    known = [] if course else playable(env, config, per_step * config.steps)
     baseline = Baseline(config.baseline)
     # Adapters are put into `loaded.model` itself, so it is played without their wrapping.
     policy = TransformersPolicy(
@@ -53,14 +56,18 @@ def train_language_grpo(
     def sample(step: int, problems: range) -> Played:
         policy.seed = config.seed * 1_000_003 + step
         policy.store.clear()
+        chosen = course.draw(problems) if course else [known[i % len(known)] for i in problems]
         with half_precision(loaded.model):
-            return grpo.play(
-                [known[i % len(known)] for i in problems],
+            played = grpo.play(
+                chosen,
                 env=env,
                 policy=policy,
                 search=grpo.sampler(config.group, baseline),
                 undecidable_is_wrong=config.undecidable_is_wrong,
             )
+        if course:
+            course.observe(problems, grpo.sample_outcomes(played.records))
+        return played
 
     def log_probs(samples: Sequence[TokenRow]) -> Tensor:
         return learned_log_probs(loaded.trained, samples)
@@ -74,12 +81,25 @@ def train_language_grpo(
         baseline=baseline,
         problems_per_step=per_step,
         inner=1,
+        refill=config.refill,
         save=loaded.save,
         schedule=config.schedule,
         out=Path(config.out),
         progress=progress,
         task="train grpo",
     )
+
+
+def scheduled(env: Any, config: TrainConfig) -> ScheduledProblems | None:
+    """Return the problems of a mixture with a schedule, `None` for any other environment."""
+    problems = env.problems
+    if not isinstance(problems, MixedProblems) or problems.schedule is None:
+        return None
+    if config.exclude_prompts:
+        raise TrainingError(
+            "exclude_prompts is not for a mixture with a rule; leave one of them out"
+        )
+    return ScheduledProblems(problems, problems.schedule, Path(config.out))
 
 
 def playable(env: Any, config: TrainConfig, count: int) -> list[Problem]:

@@ -123,6 +123,7 @@ def _train_embedded_grpo(
         group=config.group,
         problems_per_step=max(1, config.batch // config.group),
         undecidable_is_wrong=config.undecidable_is_wrong,
+        refill=config.refill,
         seed=config.seed,
         schedule=config.schedule,
         out=Path(config.out),

@@ -6,12 +6,22 @@ Nothing here parses Python: an answer is handled as lines of text, because a par
 from __future__ import annotations
 
 import re
+from html import unescape
 from typing import NamedTuple
 
 from stepgym.envs.types import Problem
 
 OPENING = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*([^\s`]*)[^`]*$")
 TAGS = re.compile(r"\[PYTHON\]\s*?\n?(.*?)(?:\[/PYTHON\]|\Z)", re.DOTALL)
+HTML = re.compile(r"<code(?:\s[^>]*)?>\n?(.*?)</code>", re.DOTALL)
+QUOTED = re.compile(r"^> ?", re.MULTILINE)
+LATE_END = re.compile(r"^(?=.*\S)(?!\s*[`~])(.*?[^`\s])(`{3,})[ \t]*$", re.MULTILINE)
+"""A line of code with the closing fence at its end."""
+FUTURE = re.compile(r"^from __future__ import [^\n]*\n?", re.MULTILINE)
+PROSE = re.compile(r"[A-Z][\w']*,? [A-Za-z]|\*\*|#{2,} |[-*] \w|\d+\. ")
+"""How a line of prose begins at the left margin."""
+NO_BREAK = re.compile(r"^[ \t]*\u00a0[ \t\u00a0]*", re.MULTILINE)
+"""A margin with no-break spaces, which no program has."""
 QUOTES = re.compile(r'"""|\'\'\'')
 CODE_LINE = re.compile(r"(?:async\s+def|def|class|import|from|@|[)\]}])")
 STATEMENT = re.compile(
@@ -44,10 +54,16 @@ def extract_code(answer: str, entry_point: str | None = None) -> str:
     """
     name = None if entry_point is None else entry_point.partition("(")[0]
     answer = answer.removeprefix("\ufeff").replace("\r\n", "\n")
+    if "\u00a0" in answer:
+        answer = NO_BREAK.sub(lambda margin: margin[0].replace("\u00a0", " "), answer)
     tagged = (
         [Block("python", code) for code in TAGS.findall(answer)] if "[PYTHON]" in answer else []
     )
+    if re.search(r"^> ?(?:```|~~~)", answer, re.MULTILINE):
+        answer = QUOTED.sub("", answer)
     blocks = tagged or fenced_blocks(answer)
+    if not blocks and "</code>" in answer:
+        blocks = [Block("python", unescape(code)) for code in HTML.findall(answer)]
     if not blocks:
         if name and defines(answer, name):
             return _cut(answer, name)
@@ -78,6 +94,8 @@ def fenced_blocks(text: str) -> list[Block]:
     A fence inside a triple-quoted string of the block does not end it, nor does one that is indented further.
     """
     found: list[Block] = []
+    if text.lstrip().startswith(("```", "~~~")) or "\n```" in text:
+        text = LATE_END.sub(r"\1\n\2", text)
     lines = text.split("\n")
     last_quote = dict.fromkeys(('"""', "'''"), -1)
     for number, line in enumerate(lines):
@@ -132,7 +150,9 @@ def solution_source(answer: str, problem: Problem) -> str:
     if asked is None:
         return code
     if defines(code, name):
-        return f"{prompt[: asked.start()]}\n{code}"
+        first = "".join(FUTURE.findall(code))
+        rest = FUTURE.sub("", code) if first else code
+        return f"{first}{prompt[: asked.start()]}\n{rest}"
     return f"{prompt}{'' if prompt.endswith(chr(10)) else chr(10)}{_body(code, _indent_of(prompt, asked.end()))}"
 
 
@@ -253,12 +273,7 @@ def _cut(answer: str, name: str) -> str:
     kept = lines[start:]
     defined = next(i for i, line in enumerate(kept) if defines(line, name))
     for i in range(defined + 1, len(kept)):
-        words = kept[i]
-        if (
-            words[:1].isalpha()
-            and re.match(r"[A-Z][\w']*,? [a-z]", words)
-            and not CODE_LINE.match(words)
-        ):
+        if PROSE.match(kept[i]) and not CODE_LINE.match(kept[i]):
             return "\n".join(kept[:i])
     return "\n".join(kept)
 

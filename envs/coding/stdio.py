@@ -119,12 +119,12 @@ def _default_checker(cases: Sequence[Mapping[str, Any]]) -> str:
 def _chunks(setting: dict[str, Any], results: Sequence[ExecutionResult]) -> list[list[int]]:
     """Divide the cases that ended well among checkers; the others need none."""
     chunks: list[list[int]] = []
-    size = CHECKED_AT_ONCE
+    size = 0
     for place, (case, run) in enumerate(zip(setting["cases"], results)):
         if run.outcome is not Outcome.OK:
             continue
         weight = len(case["stdin"]) + len(run.stdout) + sum(map(len, case["stdout"]))
-        if size + weight > CHECKED_AT_ONCE:
+        if not chunks or size + weight > CHECKED_AT_ONCE:
             chunks.append([])
             size = 0
         chunks[-1].append(place)

@@ -49,6 +49,7 @@ class CandidateLink(Link):
         self.names = vars(self.module)
         self.load_error: BaseException | None = None
         self.captured: io.StringIO | None = None
+        self.captured_error: io.StringIO | None = None
         self.warned: list[Any] | None = None
         self.folder: SharedFolder | None = None
         self.stdin: io.StringIO | None = None
@@ -140,12 +141,11 @@ class CandidateLink(Link):
 
     def news(self) -> Any:
         found: dict[str, Any] = {}
-        if self.captured is not None:
-            text = self.captured.getvalue()
-            self.captured.seek(0)
-            self.captured.truncate()
-            if text:
-                found["printed"] = text[: 1 << 20]
+        for name, stream in (("printed", self.captured), ("printed_error", self.captured_error)):
+            if stream is not None and (text := stream.getvalue()):
+                stream.seek(0)
+                stream.truncate()
+                found[name] = text[: 1 << 20]
         if self.stdin is not None and not self.stdin.closed and (read := self.stdin.tell()):
             found["read"], self.stdin = read, None
         if self.warned:
@@ -155,9 +155,11 @@ class CandidateLink(Link):
         return found or None
 
     def capture(self, streams: list[str]) -> None:
-        """Collect from now on what is printed ("stdout") and what is warned of ("warnings"), to send it with answers."""
+        """Collect from now on what is printed ("stdout", "stderr") and what is warned of ("warnings"), to send it with answers."""
         self.captured = io.StringIO() if "stdout" in streams else None
         sys.stdout = self.captured or sys.__stdout__
+        self.captured_error = io.StringIO() if "stderr" in streams else None
+        sys.stderr = self.captured_error or sys.__stderr__
         if "warnings" in streams and self.warned is None:
             import warnings
 
@@ -179,6 +181,8 @@ class CandidateLink(Link):
             self.folder = SharedFolder(here)
         if self.folder is not None:
             self.folder.apply(state.get("files", {}))
+        if "cwd" in state and self.folder is not None:
+            os.chdir(os.path.join(self.folder.root, state["cwd"]))
         for name, value in state.get("environment", {}).items():
             if value is None:
                 os.environ.pop(name, None)

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from stepgym.sandbox.runner.codec import BASES, Malformed
-from stepgym.sandbox.runner.link import Link
+from stepgym.sandbox.runner.link import CannotCrossError, Link
 
 FORWARDED = [
     "call",
@@ -141,6 +141,9 @@ class Handle:
         if mark_of(self) is Mark.LARGE:
             link_of(self).compared_large(other)
         return NotImplemented
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> Any:
+        raise CannotCrossError("the tests derive a class from one of the solution's")
 
     def __copy__(self) -> Any:
         return link_of(self).ask("copy", number_of(self), (False,))

@@ -47,22 +47,25 @@ ENDS_OF_ITERATION = (StopIteration, StopAsyncIteration)
 NEXT = ("__next__", "__anext__")
 FUNCTION_NAMES = ("__name__", "__qualname__", "__doc__")
 """What a candidate may read of a function of the tests, besides calling it: `functools.wraps` copies these."""
-STREAMS = frozenset(
+READABLE = frozenset(
     {
         ("_io", "StringIO"),
         ("_io", "BytesIO"),
         ("_io", "TextIOWrapper"),
         ("_io", "BufferedReader"),
         ("_io", "BufferedWriter"),
+        ("random", "Random"),
+        ("numpy.random._generator", "Generator"),
+        ("numpy.random.mtrand", "RandomState"),
     }
 )
-"""Types of the standard library whose public attributes a candidate may read: open files that tests hand over."""
+"""Types of libraries whose public attributes a candidate may read: open files and random generators that tests hand over."""
 MOCK_ASSERTIONS = re.compile(
     r"assert|called$|call_count$|call_args|mock_calls$|method_calls$|configure_mock$|reset_mock$|attach_mock$|mock_add_spec$"
 )
 """Attributes of mocks by which tests judge; a candidate may neither read nor set them."""
 FILE_WORDS = re.compile(
-    r"\b(?:open|tmp_path|tmpdir|tempfile|pathlib|Path|os|shutil|glob|to_\w+|savefig)\b"
+    r"\b(?:open|chdir|tmp_path|tmp_path_factory|tmpdir|tempfile|pathlib|Path|os|shutil|glob|to_\w+|savefig)\b"
 )
 MAX_COUNTED = 32
 RUNNER_MODULES = frozenset(name for name in (__name__, Handle.__module__, Link.__module__))
@@ -106,12 +109,15 @@ class Remote(Link):
         self.sources: dict[str, str] = {}
         self.error_classes: dict[int, type[BaseException]] = {}
         self.own_stdout: Any = sys.stdout
+        self.own_stderr: Any = sys.stderr
         self.own_stdin: Any = sys.stdin
         self.capturing: list[str] = []
         self.names_got: set[str] = set()
         self.class_names: frozenset[str] = frozenset()
         self.observed: dict[str, list[str]] = {}
         self.shared_folder: SharedFolder | None = None
+        self.shared_cwd = ""
+        """The current folder that the candidate has been told of."""
         self.shared_environment: dict[str, str] | None = None
         self.unshared: dict[str, Any] = {}
         """State of the tests' process that the candidate gets with the next question."""
@@ -153,7 +159,8 @@ class Remote(Link):
                 sys.path
             ):  # else the candidate could lay a module there
                 self.shared_folder = SharedFolder(root)
-                self.unshared["folder"] = root
+                self.unshared["folder"] = self.shared_cwd = root
+                self.at_end.append(lambda: os.chdir(root))
         if "environ" in source or "setenv" in source or "putenv" in source:
             self.shared_environment = dict(os.environ)
         self.catches_warnings = "warn" in source.lower()
@@ -255,6 +262,8 @@ class Remote(Link):
     def _share(self) -> None:
         """Tell the candidate what changed in this process since the last question."""
         captured = ["stdout"] if sys.stdout is not self.own_stdout else []
+        if sys.stderr is not self.own_stderr:
+            captured.append("stderr")
         if self.catches_warnings:
             captured.append("warnings")
         if captured != self.capturing:
@@ -263,6 +272,9 @@ class Remote(Link):
         state, self.unshared = self.unshared, {}
         if self.shared_folder is not None and (files := self.shared_folder.changes()):
             state["files"] = files
+        if self.shared_folder is not None and (cwd := os.getcwd()) != self.shared_cwd:
+            self.shared_cwd = cwd
+            state["cwd"] = os.path.relpath(cwd, self.shared_folder.root)
         if self.shared_environment is not None and os.environ != self.shared_environment:
             now = dict(os.environ)
             before, self.shared_environment = self.shared_environment, now
@@ -283,9 +295,11 @@ class Remote(Link):
             raise Malformed("news that is no table")
         if self.capturing and type(news.get("printed")) is str:
             sys.stdout.write(news["printed"])
+        if self.capturing and type(news.get("printed_error")) is str:
+            sys.stderr.write(news["printed_error"])
         if type(news.get("read")) is int and isinstance(sys.stdin, io.StringIO):
             sys.stdin.seek(sys.stdin.tell() + max(0, news["read"]))
-        if self.shared_folder is not None and "files" in news:
+        if self.shared_folder is not None and "files" in news and self._folder_is_data():
             self.shared_folder.apply(Unpacker(_no_objects).unpack(news["files"]))
         if self.catches_warnings:
             import warnings
@@ -294,6 +308,15 @@ class Remote(Link):
                 kinds = [local_error_class(name) for name in lineage]
                 kind = next((k for k in kinds if k is not None and issubclass(k, Warning)), Warning)
                 warnings.warn(str(message), kind, stacklevel=3)
+
+    def _folder_is_data(self) -> bool:
+        """Whether nothing is imported from the shared folder here, where the candidate could lay a module."""
+        assert self.shared_folder is not None
+        root = os.path.realpath(self.shared_folder.root)
+        if any(os.path.realpath(path or ".").startswith(root) for path in sys.path):
+            self.observe("unseen", "files in a folder that the tests import from")
+            return False
+        return True
 
     def lacks(self, package: str, *, theirs: bool) -> NoReturn:
         side = "the candidate's" if theirs else "the tests'"
@@ -356,6 +379,8 @@ class Remote(Link):
             return getattr(type(thing), args[0])(thing, *args[1:])
         if operation == "equal":
             return bool(thing == args[0])
+        if operation in ("isinstance", "issubclass") and isinstance(thing, type):
+            return (isinstance if operation == "isinstance" else issubclass)(args[0], thing)
         if operation == "hash":
             return hash(thing)
         if operation == "repr":
@@ -532,7 +557,7 @@ def is_mock(thing: Any) -> bool:
 def is_readable(thing: Any) -> bool:
     """Whether a candidate may read the public attributes of an object."""
     kind = type(thing)
-    return has_attributes(thing) or (kind.__module__, kind.__name__) in STREAMS
+    return has_attributes(thing) or (kind.__module__, kind.__name__) in READABLE
 
 
 @lru_cache(maxsize=64)

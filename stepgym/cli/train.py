@@ -89,6 +89,11 @@ _OPTIONS = (
     ),
     click.option("--group", type=click.IntRange(min=2), help="Answers per problem."),
     click.option(
+        "--refill/--no-refill",
+        default=None,
+        help="Replace problems whose answers are all correct or all incorrect; dapo always does.",
+    ),
+    click.option(
         "--max-new-tokens",
         type=click.IntRange(min=1),
         help="Language models: maximum tokens of a step.",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stepgym.envs.conformance import check_environment
-from stepgym.envs.mixture import mixture
+from stepgym.envs.mixture import MixedProblems, mixture
 from stepgym.envs.mixture_schedule import Course, MixtureSchedule
 from stepgym.envs.registry import load_env
 from stepgym.plugins.errors import UserError
@@ -38,6 +39,32 @@ def test_members_are_drawn_by_weight_and_their_worked_solutions_are_correct() ->
             *_, info = env.step(step)
         assert info["verdict"] == "correct", problem
     assert env.step_verifier is not None
+
+
+def test_a_schedule_draws_environments_and_levels() -> None:
+    env = mixture(
+        {"Fractions-v0": {"weight": 1, "level": 2, "end_weight": 9}, "Countdown-v0": {"level": 1}},
+        seed=3,
+        rule="annealed",
+    )
+    problems = env.problems
+    assert isinstance(problems, MixedProblems) and problems.schedule is not None
+    late = replace(problems.schedule, num_seen=10**6)
+    for schedule, least, most in ((problems.schedule, 0.4, 0.6), (late, 0.82, 0.97)):
+        drawn = [problems.scheduled(schedule, i) for i in range(300)]
+        ids = [problems.env_id_of(problem.id) for problem in drawn]
+        assert least < ids.count("stepgym/Fractions-v0") / 300 < most
+        assert drawn == [problems.scheduled(schedule, i) for i in range(300)]
+        levels = {problem.level for problem, id in zip(drawn, ids) if "Fractions" in id}
+        assert levels == {2}
+    for _ in range(40):
+        late = late.observe("stepgym/Fractions-v0", True)
+    harder = [problems.scheduled(late, i) for i in range(60)]
+    assert {p.level for p in harder if "Fractions" in p.id} == {3}
+    env.reset(options={"problem": harder[0]})
+    assert env.verifier.verify(harder[:5], [p.reference for p in harder[:5]])[0].correct
+    plain = mixture(MEMBERS).problems
+    assert isinstance(plain, MixedProblems) and plain.schedule is None
 
 
 def test_one_batch_holds_states_of_all_members() -> None:

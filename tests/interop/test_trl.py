@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,12 @@ import pytest
 
 from stepgym.agents.types import EpisodeRecord
 from stepgym.interop.trl import StepTool, code_reward, maths_reward, spec
+from stepgym.records.exports import export
+from stepgym.records.run_folder import RunFolder
 from stepgym.records.tree import path_to
+from stepgym.records.types import ExportFormat, RunConfig
+
+from ..records.trees import TREE
 
 TESTS = "def check(square):\n    assert square(3) == 9\n"
 
@@ -140,6 +146,54 @@ def tiny_trainer(trl: Any, folder: Path, **arguments: Any) -> Any:
         ),
         **arguments,
     )
+
+
+@pytest.mark.slow
+def test_grpo_trains_on_exported_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Problems of a foreign file, exported from a run, graded by the reference that stands in the row."""
+    monkeypatch.setitem(os.environ, "TRL_EXPERIMENTAL_SILENCE", "1")
+    trl = pytest.importorskip("trl")
+    import datasets
+
+    with RunFolder(tmp_path / "run", RunConfig(env_id="e", agent="a", policy="p")) as folder:
+        for number in range(4):
+            prompt = f"Compute {number} + 1."
+            folder.append(
+                replace(TREE, problem_id=prompt, prompt=prompt, reference=str(number + 1))
+            )
+    out = tmp_path / "prompts.parquet"
+    assert export([tmp_path / "run"], out, kind=ExportFormat.PROMPTS) == 4
+    rows = datasets.load_dataset(
+        "parquet", data_files=str(out), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    tokenizer, model = tiny_model(Path(trl.__file__).parent / "chat_templates" / "qwen3.jinja")
+    graded: list[str] = []
+    reward = maths_reward()
+
+    def watched(completions: Any, **columns: Any) -> list[float | None]:
+        graded.extend(columns["answer"])
+        return reward(completions, **columns)
+
+    trainer = trl.GRPOTrainer(
+        model=model,
+        processing_class=tokenizer,
+        reward_funcs=watched,
+        args=trl.GRPOConfig(
+            output_dir=str(tmp_path),
+            max_steps=1,
+            per_device_train_batch_size=4,
+            num_generations=4,
+            max_completion_length=8,
+            report_to="none",
+            use_cpu=True,
+            bf16=False,
+            disable_tqdm=True,
+            save_strategy="no",
+        ),
+        train_dataset=rows,
+    )
+    trainer.train()
+    assert len(graded) == 4 and set(graded) <= {"1", "2", "3", "4"}
 
 
 def tiny_model(template: Path) -> tuple[Any, Any]:

@@ -10,7 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stepgym.agents import solve
+from stepgym.agents.episode import Episode
+from stepgym.agents.policies.scripted import ScriptedPolicy
 from stepgym.agents.types import EpisodeRecord, NodeRecord
+from stepgym.envs.families.words import same_word_env
+from stepgym.envs.types import Step
 from stepgym.records.formats import FORMATS, format_in
 from stepgym.records.rows.options import RowOptions
 from stepgym.records.rows.steps import PLACEHOLDER
@@ -235,3 +240,31 @@ def test_prompts_name_their_problem() -> None:
     [row] = rows_of(ExportFormat.PROMPTS, replace(TREE, env_options={"level": 1, "seed": 0}))
     assert row["answer"] == "10" and json.loads(row["env_options"]) == {"level": 1, "seed": 0}
     assert [message["role"] for message in row["prompt"]] == ["system", "user"]
+
+
+def test_a_real_agents_episode_is_exported_by_its_calls() -> None:
+    """The `openai` package in a loop, against an episode's endpoint; the results it reads are its own program's."""
+    openai = pytest.importorskip("openai")
+
+    def agent(episode: Episode) -> str:
+        client = openai.OpenAI(base_url=episode.endpoint, api_key="none")
+        messages: list[Any] = [{"role": "user", "content": episode.prompt}]
+        for _ in range(3):
+            given = client.chat.completions.create(model=episode.model, messages=messages)
+            said = given.choices[0].message
+            messages += [
+                {"role": "assistant", "content": said.content},
+                {"role": "user", "content": "FOREIGN result"},
+            ]
+        return "cab"
+
+    policy = ScriptedPolicy(lambda state: [Step("cab"[len(state.steps) % 3], num_tokens=1)])
+    [record] = solve(same_word_env(count=1), agent=agent, policy=policy)
+    assert record.verdict == "correct" and len(record.calls) == 3, record.note
+    rows = rows_of(ExportFormat.SFT, record)
+    assert len(rows) == 3
+    assert [len(row["prompt"]) for row in rows] == [1, 3, 5]
+    assert not any("FOREIGN" in row["completion"][0]["content"] for row in rows)
+    [dialogue] = rows_of(ExportFormat.OPENAI, record)
+    check_openai(dialogue)
+    assert not any("weight" in message for message in dialogue["messages"])

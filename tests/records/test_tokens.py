@@ -31,6 +31,8 @@ from stepgym.records.rollouts import (
     tree_advantages,
     tree_token_advantages,
 )
+from stepgym.records.rows import traces
+from stepgym.records.rows.options import RowOptions
 from stepgym.records.run_folder import read_config
 from stepgym.records.schema import from_line, to_line
 from stepgym.records.tree import path_to
@@ -294,3 +296,24 @@ def test_a_run_names_its_tokenizer_and_refuses_another(
 
 def play_into_folder(folder: Path, config: RunConfig, env: Any, policy: Any) -> None:
     list(play_into(folder, config, [env.problems[0]], env=env, policy=policy))
+
+
+def test_exported_traces_hold_the_sampled_tokens(language_model: LanguageModel) -> None:
+    """The nodes of a trace of verifiers, one after the other, are what the policy read and wrote."""
+    for record in played(make_policy(language_model), BestOfN(n=6)):
+        wanted = {
+            (*rollout.prompt_ids, *rollout.ids): rollout
+            for rollout in rollouts_of(record)
+            if rollout.reward is not None
+        }
+        for episode in traces.rows(record, RowOptions()):
+            for trace in episode["traces"]:
+                nodes = [node for node in trace["nodes"] if "token_ids" in node]
+                ids = tuple(token for node in nodes for token in node["token_ids"])
+                rollout = wanted.pop(ids)
+                mask = [own for node in nodes for own in node["mask"]]
+                assert mask == [False] * len(rollout.prompt_ids) + list(rollout.is_own)
+                log_probs = [x for node in nodes for x in node.get("logprobs", ())]
+                assert log_probs == [x for x in rollout.log_probs if x is not None]
+                assert trace["rewards"]["verdict"]["score"] == rollout.reward
+        assert not wanted

@@ -277,6 +277,62 @@ def test_grpo_plays_an_environment(
     assert len((out / "metrics.jsonl").read_text().splitlines()) == 2
 
 
+def test_refill_replaces_problems_whose_answers_agree(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        grpo, "is_correct", lambda record, node: False if record.nodes[node].end else None
+    )
+    given = {"group": 4, "batch": 8, "steps": 1, "max_new_tokens": 4, "max_steps": 1}
+    asked = {
+        refill: train(
+            config("grpo", model, tmp_path / str(refill), env=ENV, refill=refill, **given)
+        )["examples"]
+        for refill in (False, True)
+    }
+    assert asked == {False: 2, True: 6}, "up to three times as many problems"
+
+
+def test_grpo_follows_the_schedule_of_a_mixture_and_goes_on_with_it(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit, "CHECKPOINT_SECONDS", -1.0)  # after every step
+    monkeypatch.setattr(grpo, "is_correct", odd_is_correct)
+    members = {
+        "Math-v0": {"weight": 3, "sandbox": None},
+        "Fractions-v0": {"weight": 1, "end_weight": 3, "sandbox": None},
+    }
+    settings = config(
+        "grpo",
+        model,
+        tmp_path / "cut",
+        env="Mixture-v0",
+        env_options={"members": members, "rule": "progress"},
+        level=None,
+        group=4,
+        batch=8,
+        steps=3,
+        max_new_tokens=6,
+        max_steps=1,
+    )
+
+    def stop(progress: Progress) -> None:
+        if progress.done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, progress=stop)
+    train(settings)
+    train(replace(settings, out=str(tmp_path / "whole")))
+    cut, whole = (
+        [json.loads(line) for line in (tmp_path / run / "mixture.jsonl").read_text().splitlines()]
+        for run in ("cut", "whole")
+    )
+    assert [row["next"] for row in whole] == [2, 4, 6] and cut == whole
+    assert whole[-1]["schedule"]["num_seen"] == 3 * 8
+    assert len({str(row["schedule"]["courses"]) for row in whole}) == 3, "rates move"
+
+
 class Verbose:
     """A domain that answers each step and ends after the second."""
 

@@ -56,9 +56,31 @@ def fault_of_tests(remote, error, declared):
             f"the tests give {observed['refused operand'][0]!r} plain operands, and nothing says that it is a class; "
             "define it in the prompt"
         )
+    looked = LOOKS_INSIDE.search(failing_statement(remote, error))
+    if looked is not None:
+        return f"the tests look into the solution ({looked[0]}), which its process does not show; try the style 'one_process'"
     if "unseen" in observed:
         return f"the candidate's process does not see {observed['unseen'][0]}; try the style 'one_process'"
     return ""
+
+
+LOOKS_INSIDE = re.compile(
+    r"\b(?:inspect|pickle)\.\w+"
+    r"|\b(?:get_type_hints|getsource|iscoroutinefunction|isgeneratorfunction|asdict|astuple|is_dataclass|GeneratorType)\b"
+    r"|\.parameters\b"
+    r"|__(?:cause|context|traceback|code|closure|defaults|kwdefaults|annotations|dataclass_fields|signature)__"
+)
+"""What a statement of tests says that looks into objects of the solution deeper than a stand-in shows."""
+
+
+def failing_statement(remote, error):
+    """Return the text of the statement of the tests that failed, empty if it is not known."""
+    line = failure_line(error)
+    source = getattr(remote, "sources", {}).get("<tests>")
+    if not line or source is None:
+        return ""
+    first, last = remote.statement_at("<tests>", line)
+    return "\n".join(source.split("\n")[first - 1 : last])
 
 
 def _fault_of_ours(remote, error):

@@ -42,7 +42,9 @@ def near(a, b, tolerance):
 
 
 def said(answer):
-    """Return a checker's answer as a boolean, 0 and 1 included; for another answer, a sentence about it."""
+    """Return a checker's answer as a boolean, 0, 1 and numpy's included; for another answer, a sentence about it."""
+    if type(answer).__module__ == "numpy" and getattr(answer, "shape", None) == ():
+        answer = answer.item()
     if type(answer) is bool or (type(answer) is int and answer in (0, 1)):
         return bool(answer)
     return f"the task's checker answered {repr(answer)[:80]}, not True or False"

@@ -179,10 +179,24 @@ class MonkeyPatch:
         table[key] = value
         self.stack.append(lambda: table.__setitem__(key, old) if had else table.pop(key, None))
 
-    def setenv(self, name, value):
+    def delitem(self, table, key, raising=True):
+        if key in table or raising:
+            old = table.pop(key)
+            self.stack.append(lambda: table.__setitem__(key, old))
+
+    def setenv(self, name, value, prepend=None):
         import os
 
+        if prepend and name in os.environ:
+            value = f"{value}{prepend}{os.environ[name]}"
         self.setitem(os.environ, name, str(value))
+
+    def chdir(self, path):
+        import os
+
+        old = os.getcwd()
+        os.chdir(path)
+        self.stack.append(lambda: os.chdir(old))
 
 
 def fail(reason="", pytrace=True):

@@ -158,6 +158,7 @@ def load_tests_module(test_file, source, support, folder, saved):
     for name, text in support.items():
         exec(compile(text, f"<{name}>", "exec", dont_inherit=True), vars(added[name]))
     test_file.names = module.__dict__
+    module.__dict__["__file__"] = os.path.join(os.getcwd(), "test_solution.py")
     if declared.entry_point and declared.entry_point.isidentifier():
         try:
             module.__dict__[declared.entry_point] = remote.get(declared.entry_point)
@@ -276,7 +277,11 @@ def run_function(test_file, name, function, kind):
     for mark in marks:
         if mark.name == "skip" or (mark.name == "skipif" and mark.args and mark.args[0] is True):
             return [[name, "skipped", str(mark.kwargs.get("reason", ""))]]
-    sets = [parameter_sets(mark) for mark in marks if mark.name == "parametrize"]
+    sets = [
+        indirect_sets(test_file, kind, mark, parameter_sets(mark))
+        for mark in marks
+        if mark.name == "parametrize"
+    ]
     sets += [
         [(str(i), {fixture: value}) for i, value in enumerate(fixture.params)]
         for fixture in fixtures_with_parameters(test_file, function, kind)
@@ -327,6 +332,22 @@ def parameter_sets(mark):
     return sets
 
 
+def indirect_sets(test_file, kind, mark, sets):
+    """Hand the arguments that a mark calls indirect to their fixtures, as `request.param`."""
+    indirect = mark.kwargs.get("indirect", False)
+    if not indirect:
+        return sets
+    found = []
+    for label, values in sets:
+        keys = {name: name for name in values}
+        for name in values if indirect is True else indirect:
+            owned = getattr(kind, name, None) if kind is not None else None
+            fixture = owned if type(owned).__name__ == "Fixture" else find_fixture(test_file, name)
+            keys[name] = fixture or name
+        found.append((label, {keys[name]: value for name, value in values.items()}))
+    return found
+
+
 def run_once(test_file, shown, function, kind, values, may_fail):
     """Run a test function with one set of arguments, its fixtures around it; return its row."""
     stack = []
@@ -337,10 +358,11 @@ def run_once(test_file, shown, function, kind, values, may_fail):
             call_with(instance.setup_method, function)
             if hasattr(instance, "teardown_method"):
                 stack.append(lambda: call_with(instance.teardown_method, function))
-        fixtures = Fixtures(test_file, kind, values, stack)
+        fixtures = Fixtures(test_file, instance, kind, values, stack)
         if kind is None:
             call_hook(names, "setup_function")
-        for other in list(names.values()):
+        own = [getattr(kind, attribute) for attribute in dir(kind)] if kind is not None else []
+        for other in [*names.values(), *own]:
             if type(other).__name__ == "Fixture" and other._autouse is True:
                 fixtures.value(other.__name__)
         wanted = [
@@ -400,8 +422,8 @@ class Request:
 class Fixtures:
     """The values of fixtures during one test."""
 
-    def __init__(self, test_file, kind, values, stack):
-        self.test_file, self.kind, self.stack = test_file, kind, stack
+    def __init__(self, test_file, instance, kind, values, stack):
+        self.test_file, self.instance, self.kind, self.stack = test_file, instance, kind, stack
         self.values = {name: value for name, value in values.items() if isinstance(name, str)}
         self.parameters = {f: value for f, value in values.items() if not isinstance(f, str)}
 
@@ -421,7 +443,9 @@ class Fixtures:
         parameters = [p for p in inspect.signature(fixture.function).parameters if p != "self"]
         args = {p: self.value(p, fixture) for p in parameters}
         made = (
-            fixture.function(self.kind(), **args) if owned is fixture else fixture.function(**args)
+            fixture.function(self.instance, **args)
+            if owned is fixture
+            else fixture.function(**args)
         )
         if inspect.isgenerator(made):
             generator = made

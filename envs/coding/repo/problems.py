@@ -8,6 +8,7 @@
 | `solution` | changes in the form of `files`; `null` removes a file |
 | `protected` | patterns of paths that are restored before the tests run |
 | `modules` | modules that the tests import from the folder; by default those of `files` and `solution` |
+| `packages` | Python packages that the task needs |
 | `limits` | fields of `Limits` that differ for this task |
 """
 
@@ -18,7 +19,8 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Unpack, cast
 
-from stepgym.envs.coding.code_set import CodeOptions, code_set
+from stepgym.envs.coding.code_set import CodeOptions, code_set, sandbox_settings
+from stepgym.envs.coding.problems import packages_of
 from stepgym.envs.coding.repo.domain import REPO_LIMITS, RepoDomain
 from stepgym.envs.coding.repo.folder import (
     Folder,
@@ -80,6 +82,7 @@ def repo_problem(row: Row, index: int, name: str) -> Problem:
             "modules": list(modules),
             "support": helpers(folder, protected, str(tests.get("source") or "")),
             "limits": dict(row.data.get("limits") or {}),
+            "packages": packages_of(row),
         },
     )
 
@@ -149,8 +152,13 @@ def make(
     if options.pop("tools", True) not in (True, "python"):
         raise SettingError(f"{NAME} needs its tools: only tools='python' is possible")
     sandbox, strict = options.pop("sandbox", "auto"), options.pop("strict", False)
+    settings = sandbox_settings(problems, sandbox, options.pop("packages", ()))
     domain = RepoDomain(
-        max_steps=options.pop("max_steps", 32), sandbox=sandbox, tool_limits=REPO_LIMITS
+        max_steps=options.pop("max_steps", 32),
+        sandbox=sandbox,
+        sandbox_settings=settings,
+        tool_limits=REPO_LIMITS,
+        tool_results=options.pop("tool_results", "full"),
     )
-    verifier = RepoVerifier(sandbox, strict=strict)
+    verifier = RepoVerifier(sandbox, strict=strict, **settings)
     return ReasoningEnv(problems, domain=domain, verifier=verifier, **cast(CommonOptions, options))

@@ -52,9 +52,11 @@ class RepoVerifier(CodingVerifier):
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
         """Grade all folders in one batch."""
-        verdicts: dict[int, Verdict] = {}
+        verdicts = self._lacking_packages(problems)
         jobs: list[tuple[int, str, Tests]] = []
         for i, (problem, answer) in enumerate(zip(problems, answers, strict=True)):
+            if i in verdicts:
+                continue
             try:
                 left = folder_left(problem.task, answer)
             except FolderError as error:

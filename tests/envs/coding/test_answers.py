@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,16 @@ ANSWERS = [  # how models answer, all of them the same program
     ("a body of a block without margin", "if r:\n    return math.pi * r * r\nreturn 0\n"),
     ("a body and then words", "    return math.pi * r * r\n\nThat is all.\n"),
     ("a body in a fence", "```python\n    return math.pi * r * r\n```"),
+    ("a fence at the end of the last line of code", f"```python\n{WHOLE.rstrip()}```"),
+    ("a quoted block", "".join(f"> {line}\n" for line in f"```python\n{WHOLE}```".split("\n"))),
+    ("HTML", f'<pre><code class="language-python">{WHOLE}</code></pre>'),
+    ("no-break spaces as margin", WHOLE.replace("    ", "\u00a0" * 4)),
+    ("a heading before bare code and one after", f"**Code**\n\n{WHOLE}\n**Why**: Archimedes."),
+    ("marks around bare code", f"BEGIN CODE\n{WHOLE}END CODE"),
+    (
+        "a future import behind what the prompt imports",
+        f"```python\nfrom __future__ import annotations\n{WHOLE}```",
+    ),
     ("a lambda", "area = lambda r: math.pi * r * r\n"),
     ("a fence of tildes", f"~~~python\n{WHOLE}~~~\n"),
     ("tags", f"[PYTHON]\n{WHOLE}[/PYTHON]\n[TESTS]\nassert area(0) == 0\n[/TESTS]"),
@@ -135,9 +146,12 @@ FILES = [  # what is wrong, the second line of the file, what the error must say
 def test_bad_files_name_file_line_and_column(tmp_path: Path, line: str, word: str) -> None:
     path = tmp_path / "tasks.jsonl"
     path.write_text(json.dumps(GOOD) + "\n" + line + "\n")
-    with pytest.raises(DataFileError, match=word) as raised:
+    with pytest.warns(UserWarning, match="1 of 2 rows are left out"):
+        (skipped,) = code_problems(path).skipped
+    assert "tasks.jsonl, line 2" in skipped and re.search(word, skipped), skipped
+    path.write_text("\n" + line + "\n")
+    with pytest.raises(DataFileError, match=r"tasks\.jsonl, line 2"):
         code_problems(path)
-    assert "tasks.jsonl, line 2" in str(raised.value)
 
 
 def test_a_file_plays(tmp_path: Path) -> None:

@@ -21,6 +21,36 @@ class N:
 class Plain: pass
 """
 CASES = {  # what is used: solution, tests, entry point
+    "fixtures of a class, indirect parameters, a factory of folders": (
+        "def f(x): return x\n",
+        "import os, sys, pytest\nsys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))\nfrom solution import f\n"
+        "class TestX:\n    @pytest.fixture(autouse=True)\n    def made(self): self.v = 1\n"
+        "    def test_a(self): assert f(self.v) == 1\n"
+        "@pytest.fixture\ndef twice(request): return 2 * request.param\n"
+        "@pytest.mark.parametrize('x, twice', [(1, 2)], indirect=['twice'])\n"
+        "def test_b(x, twice): assert f(twice) == 4 and f(x) == 1\n"
+        "def test_c(tmp_path_factory): assert f(tmp_path_factory.mktemp('a')).exists()\n",
+        "f",
+    ),
+    "another current folder": (
+        "import os\ndef f(): return os.getcwd(), open('x').read()\n",
+        "def test_a(tmp_path, monkeypatch):\n    (tmp_path / 'x').write_text('1')\n    monkeypatch.chdir(tmp_path)\n"
+        "    assert f() == (str(tmp_path), '1')\n",
+        "f",
+    ),
+    "what is printed on standard error": (
+        "import sys\ndef f(): print('oops', file=sys.stderr)\n",
+        "import io, contextlib\ndef test_a(capsys):\n    f()\n    assert capsys.readouterr().err == 'oops\\n'\n"
+        "def test_b():\n    s = io.StringIO()\n    with contextlib.redirect_stderr(s): f()\n    assert s.getvalue() == 'oops\\n'\n",
+        "f",
+    ),
+    "a class and a random generator of the tests": (
+        "def f(x, kind, rng): return isinstance(x, kind), rng.random() < 1, issubclass(kind, kind)\n",
+        "import random\nclass K: pass\ndef check(candidate):\n"
+        "    assert candidate(K(), K, random.Random(0)) == (True, True, True)\n"
+        "    assert candidate(3, K, random.Random(0)) == (False, True, True)\n",
+        "f",
+    ),
     "comparisons of the tests' objects": (
         "def f(a, b): return [a == b, a != b, a in [b], a is b, len({a, b})]\n",
         f"{NUMBER}def check(candidate):\n    a, b = Plain(), Plain()\n"

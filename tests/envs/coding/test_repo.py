@@ -226,6 +226,19 @@ def test_faults_name_the_line(
         environment(tmp_path, local_sandbox, **changed)
 
 
+def test_packages_and_short_results_are_options_here_too(
+    tmp_path: Path, local_sandbox: Sandbox
+) -> None:
+    env = environment(tmp_path, local_sandbox, packages=["no-such-thing"])
+    [verdict] = env.verifier.verify([env.problems[0]], [env.problems[0].reference])
+    assert verdict.status is Status.UNDECIDED and "'no-such-thing'" in verdict.reason
+    short = load_env("Repo-v0", sandbox=local_sandbox, tool_results="short")
+    [state] = short.domain.advance(
+        [short.domain.initial(short.problems[0])], [Step(call("print('x' * 2000)"))]
+    )
+    assert len(state.steps[0].reply) < 1000
+
+
 def test_the_tools_cannot_be_turned_off(local_sandbox: Sandbox) -> None:
     with pytest.raises(SettingError, match="needs its tools"):
         load_env("Repo-v0", tools=False, sandbox=local_sandbox)

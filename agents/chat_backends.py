@@ -18,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 from stepgym.agents import boundary
 from stepgym.agents.continuous import CallMerger
 from stepgym.agents.costs import num_parameters
+from stepgym.agents.policies.step_text import reasoning_of, reasoning_share
 from stepgym.agents.types import Policy
 from stepgym.envs.types import State, Step
 
@@ -183,6 +184,29 @@ def message_text(message: Mapping[str, Any]) -> str:
     return "\n".join(text for text in texts if text)
 
 
+def num_reasoning_tokens(response: Mapping[str, Any]) -> int:
+    """Return the reasoning tokens of a completion: the server's count, or a share of its tokens by length.
+
+    Many servers count none, whether the thought is in a field of its own or in the content.
+    """
+    usage = response.get("usage") or {}
+    new = _count(usage.get("completion_tokens"))
+    counted = _count((usage.get("completion_tokens_details") or {}).get("reasoning_tokens"))
+    if counted:
+        return min(new, counted)
+    shares = []
+    for choice in response.get("choices") or ():
+        message = choice.get("message") or {}
+        thought, text = reasoning_of(message), message_text(message)
+        inside = len(thought) + reasoning_share(text) * len(text)
+        shares.append(inside / (len(thought) + len(text) or 1))
+    return round(new * sum(shares) / len(shares)) if shares else 0
+
+
+def _count(number: object) -> int:
+    return int(number) if boundary.is_count(number) else 0  # type: ignore[call-overload]
+
+
 def completion(model: str, steps: Sequence[Step]) -> dict[str, Any]:
     """Return the body of a chat completion with one choice per step."""
     choices = []
@@ -197,7 +221,9 @@ def completion(model: str, steps: Sequence[Step]) -> dict[str, Any]:
             choice["token_log_probs"] = list(step.token_log_probs or ())
         choices.append(choice)
     prompt, new = sum(s.num_prompt_tokens for s in steps), sum(s.num_tokens for s in steps)
+    read = steps[0].context_ids
     return {
+        **({} if read is None else {"prompt_token_ids": list(read)}),
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion",
         "created": int(time.time()),
@@ -254,6 +280,9 @@ def join_chunks(chunks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 before["content"] = before["content"] + list(content)
     first: Mapping[str, Any] = chunks[0] if chunks else {}
     head = {name: first.get(name) for name in ("id", "created", "model")}
+    for chunk in chunks:
+        if chunk.get("prompt_token_ids"):
+            head["prompt_token_ids"] = chunk["prompt_token_ids"]
     counted = {"prompt_tokens": 0, "completion_tokens": num_texts, "total_tokens": num_texts}
     return {
         **head,

@@ -34,6 +34,7 @@ from stepgym.agents.types import (
     RewardModel,
     RunStopped,
     ServesConcurrently,
+    WritesTokens,
 )
 from stepgym.envs.types import State, Step
 
@@ -184,6 +185,8 @@ class _SharedRewardModel:
         self.num_parameters = num_parameters(model)
         if isinstance(model, CountsTokensRead):
             self.tokens_read = model.tokens_read
+        if isinstance(model, WritesTokens):
+            self.take_usage = model.take_usage
 
     def score(self, states: Sequence[State]) -> list[list[float]]:
         return self._merge(list(states))

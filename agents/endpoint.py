@@ -26,6 +26,7 @@ from stepgym.agents.chat_backends import (
     StreamsCompletions,
     chunks_of,
     join_chunks,
+    num_reasoning_tokens,
 )
 from stepgym.agents.episode import Episode, EpisodeTree, ModelCall
 from stepgym.agents.types import Usage
@@ -298,8 +299,7 @@ def _charge(usage: Usage, response: Mapping[str, Any], num_parameters: int) -> N
     """Charge a call what its response says that it cost."""
     reported = response.get("usage") or {}
     prompt, new = (_count(reported.get(name)) for name in ("prompt_tokens", "completion_tokens"))
-    details = reported.get("completion_tokens_details") or {}
-    reasoning = min(new, _count(details.get("reasoning_tokens")))
+    reasoning = num_reasoning_tokens(response)
     usage.model_calls += 1
     usage.prompt_tokens += prompt
     usage.visible_tokens += new - reasoning

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from stepgym.agents import boundary
 from stepgym.agents.boundary import Failure
+from stepgym.agents.chat_backends import num_reasoning_tokens
 from stepgym.agents.costs import charge_sandbox, uses_sandbox
 from stepgym.agents.expansion import add_child
 from stepgym.agents.rounds import verify_nodes
@@ -76,6 +77,12 @@ class ModelCall:
     def as_json(self) -> dict[str, Any]:
         """Return the call as records keep it."""
         return asdict(self)
+
+    @property
+    def context_ids(self) -> tuple[int, ...] | None:
+        """The tokens of the prompt, if the model gives them."""
+        ids = self.response.get("prompt_token_ids")
+        return tuple(ids) if isinstance(ids, list) and ids and boundary.are_counts(ids) else None
 
     @property
     def text(self) -> str:
@@ -229,8 +236,10 @@ class Episode:
         return replace(
             Step(text),
             num_tokens=_count(usage.get("completion_tokens")),
+            num_reasoning_tokens=num_reasoning_tokens(call.response),
             token_ids=call.token_ids,
             token_log_probs=call.token_log_probs,
+            context_ids=call.context_ids if call.token_ids else None,
         )
 
     def _advance(self, step: Step) -> State | Failure:

@@ -1,7 +1,7 @@
 """Where the problems of a run are played: in this process, or in worker processes on this machine.
 
-A `Job` is a run as names and plain data, so that any process can make its objects. The code that plays a slice of the
-problems is the same everywhere, and so are the records, apart from times and their order.
+The code that plays a slice of the problems is the same everywhere, and so are the records, apart from times and their
+order.
 """
 
 from __future__ import annotations
@@ -12,62 +12,22 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 from stepgym.agents import boundary
+from stepgym.agents.jobs import Job, slices
 from stepgym.agents.randomness import reseeded
-from stepgym.agents.registry import SEARCHES
 from stepgym.agents.run_setup import RunSetup, attempt_seed, open_setup
 from stepgym.agents.solving import iter_solve, make_records
-from stepgym.agents.types import ROOT, Budget, EpisodeRecord, SearchTree, SharesBudget
+from stepgym.agents.types import ROOT, EpisodeRecord, SearchTree
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem, State
 from stepgym.plugins.errors import UserError
-
-SLICES_PER_WORKER = 4
-"""More slices than workers, so that a slow one does not keep the others waiting at the end."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """How problems of one environment are played: names and plain data, as for `stepgym.agents.solve`."""
-
-    env_id: str
-    agent: str = "greedy"
-    policy: str = "embedded"
-    reward_model: str | None = None
-    budget: Budget | None = None
-    seed: int = 0
-    attempt: int = 0
-    env_options: Mapping[str, Any] = field(default_factory=dict)
-    agent_settings: Mapping[str, Any] = field(default_factory=dict)
-    policy_settings: Mapping[str, Any] = field(default_factory=dict)
-    see_verdicts: bool | None = None
-    num_parallel: int = 64
-    continuous: bool | None = None
-    verify_all: bool = False
-
-    def __post_init__(self) -> None:
-        for what in ("env_id", "agent", "policy", "reward_model"):
-            given = getattr(self, what)
-            if not isinstance(given, str) and not (what == "reward_model" and given is None):
-                raise UserError(
-                    f"other processes need the {what.removesuffix('_id')} by name (a registered one or "
-                    f"PACKAGE.MODULE:THING), not {given!r:.80}"
-                )
-
-
-class Executor(Protocol):
-    """Plays problems somewhere."""
-
-    def play(self, job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord]:
-        """Play the problems of the job's environment with these indices; yield each record once, in any order."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -135,7 +95,7 @@ def _play_one_by_one(job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord
             try:
                 yield from pool.submit(play_slice, job, [index]).result()
             except BrokenProcessPool:
-                yield _failed(job, index)
+                yield failed_record(job, index)
                 _kill(pool)
                 pool = None
     finally:
@@ -150,15 +110,6 @@ def _pool(count: int) -> ProcessPoolExecutor:
         initializer=_start_worker,
         initargs=(list(sys.path), os.getpid()),
     )
-
-
-def slices(job: Job, indices: Sequence[int], count: int) -> Iterator[Sequence[int]]:
-    """Cut the problems into slices for `count` workers; a search that shares a budget keeps its groups whole."""
-    size = job.num_parallel
-    if not _shares_budget(job):
-        size = max(1, min(size, len(indices) // (SLICES_PER_WORKER * count)))
-    for start in range(0, len(indices), size):
-        yield indices[start : start + size]
 
 
 def play_slice(job: Job, indices: Sequence[int]) -> list[EpisodeRecord]:
@@ -230,12 +181,7 @@ def play_attempt(
     )
 
 
-def _shares_budget(job: Job) -> bool:
-    found = SEARCHES.find(job.agent)
-    return isinstance(found, type) and issubclass(found, SharesBudget)
-
-
-def _failed(job: Job, index: int) -> EpisodeRecord:
+def failed_record(job: Job, index: int) -> EpisodeRecord:
     """Return the record of a problem whose worker died twice."""
     env = load_env(job.env_id, **{"seed": job.seed, **job.env_options})
     problem: Problem = env.problems[index]

@@ -27,6 +27,7 @@ SEARCHES = Registry(
         "bisect": "stepgym.agents.search.bisect:Bisect",
     },
     "stepgym.searches",
+    also="stepgym.agents",
 )
 POLICIES = Registry(
     "policy",

@@ -13,6 +13,7 @@ from stepgym.agents.boundary import Failure
 from stepgym.agents.continuous import stream_continuous
 from stepgym.agents.description import describe
 from stepgym.agents.episode import ModelCall
+from stepgym.agents.jobs import Executor, Job
 from stepgym.agents.policies.verified_steps import pruned
 from stepgym.agents.record import make_record
 from stepgym.agents.registry import load_policy, load_reward_model
@@ -42,6 +43,7 @@ from stepgym.envs.types import (
     needs_reference,
     options_of,
 )
+from stepgym.plugins.errors import UserError
 
 
 def solve(
@@ -62,6 +64,7 @@ def solve(
     see_verdicts: bool | None = None,
     num_parallel: int = 64,
     continuous: bool | None = None,
+    executor: Executor | None = None,
 ) -> list[EpisodeRecord]:
     """Solve problems and return one record each, in order.
 
@@ -69,11 +72,31 @@ def solve(
     `episodes` is how many problems are solved, from the first (default: all of a list or a data file, 1 of an endless
     set). With `see_verdicts=None` the search sees verdicts if they do not need the reference, and with
     `continuous=None` problems do not wait for each other if the policy is in front of a server.
+
+    An `executor` (`stepgym.agents.executors`) plays in other processes; everything is then given by name.
     """
     chosen, where = choose_problems(
         problems, env, episodes=episodes, seed=seed, level=level, env_options=env_options
     )
     try:
+        if executor is not None:
+            if run_budget is not None:
+                raise UserError("a budget for the whole run needs one process; leave out executor=")
+            job = Job(
+                env_id=problems,  # type: ignore[arg-type]  # a job refuses objects with a message
+                env_options={**({} if level is None else {"level": level}), **(env_options or {})},
+                agent=agent,  # type: ignore[arg-type]
+                agent_settings=agent_settings or {},
+                policy=policy,  # type: ignore[arg-type]
+                reward_model=reward_model,  # type: ignore[arg-type]
+                budget=budget,
+                seed=seed,
+                see_verdicts=see_verdicts,
+                num_parallel=num_parallel,
+                continuous=continuous,
+            )
+            records = executor.play(job, range(len(list(chosen))))
+            return sorted(records, key=lambda record: record.index)
         return list(
             iter_solve(
                 chosen,

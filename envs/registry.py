@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import load_dotted
 from stepgym.plugins.registry import Prefix, Registry, make
-from stepgym.plugins.settings import with_absolute_paths
+from stepgym.plugins.settings import takes, with_absolute_paths
 
 if TYPE_CHECKING:
     # Imports Gymnasium, which `import stepgym` must not.
@@ -223,6 +224,7 @@ NAMES = Registry(
     {card.id: card.entry_point for card in ENVIRONMENTS},
     "stepgym.environments",
     PREFIXES,
+    also="stepgym.problem_sets",
 )
 
 
@@ -231,7 +233,8 @@ def load_env(env_id: str, **options: Any) -> ReasoningEnv:
 
     `env_id` is an id of this package with or without `stepgym/`, an id registered with Gymnasium whose environment is a
     `ReasoningEnv`, a dotted path `package.module:function`, `prefix:NAME`, or a name that another package lists under
-    the entry points `stepgym.environments`. Raises `UnknownNameError` for an unknown id and `SettingError` for an option.
+    the entry points `stepgym.environments` or `stepgym.problem_sets`. A problem set is played as free text, and its answers are
+    verified as mathematics. Raises `UnknownNameError` for an unknown id and `SettingError` for an option.
     """
     import gymnasium
 
@@ -242,18 +245,38 @@ def load_env(env_id: str, **options: Any) -> ReasoningEnv:
     owner = f"environment {(full or env_id)!r}"
     options = with_absolute_paths(factory, options)
     if full is None:
+        if "seed" in options and not takes(factory, "seed"):
+            options = {name: value for name, value in options.items() if name != "seed"}
         # Its id and options, from which a record makes it again. The id is set later, because Gymnasium refuses some.
         spec = gymnasium.envs.registration.EnvSpec("named", entry_point=factory, kwargs=options)
         spec.id = env_id
+        env = NAMES.make(env_id, factory, options)
     else:
         # A copy, because Gymnasium keeps one spec for an id and would give these options to later environments.
         spec = copy.deepcopy(gymnasium.spec(full))
         spec.kwargs = {**spec.kwargs, **options}
-    env = make(owner, factory, spec.kwargs)
+        env = make(owner, factory, spec.kwargs)
+    if not isinstance(env, ReasoningEnv) and hasattr(env, "__getitem__"):
+        env = text_env(env)
+        spec.entry_point = partial(_made_text_env, factory)
     if not isinstance(env, ReasoningEnv):
         raise UserError(f"{env_id!r} makes a {type(env).__name__}, not a stepgym ReasoningEnv")
     env.spec = spec
     return env
+
+
+def text_env(problems: Any) -> ReasoningEnv:
+    """Return an environment over a problem set in free text, without tools, whose answers are mathematics."""
+    # Imported here because they import Gymnasium and SymPy, which `import stepgym` must not.
+    from stepgym.envs.maths.verify import MathVerifier
+    from stepgym.envs.reasoning_env import ReasoningEnv
+    from stepgym.envs.text_domain import TextDomain
+
+    return ReasoningEnv(problems, domain=TextDomain(sandbox=None), verifier=MathVerifier())
+
+
+def _made_text_env(factory: Any, **options: Any) -> ReasoningEnv:
+    return text_env(factory(**options))
 
 
 def stored_options(env_id: str, options: Mapping[str, Any]) -> dict[str, Any]:

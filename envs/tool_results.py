@@ -42,11 +42,14 @@ def middle_left_out(text: str, max_chars: int) -> str:
 
 def summary(text: str, handle: str, max_chars: int) -> str:
     """Return the beginning and the end of a long text, its size, and how to read on."""
-    first, last = 2 * max_chars // 3, max_chars // 3
+    first, last = text[: 2 * max_chars // 3], text[-(max_chars // 3) :]
+    # Whole lines if there are any: half a number reads as another number.
+    first = first[: first.rfind("\n") + 1] or first
+    last = last[last.find("\n") + 1 :] or last
     size = f"{len(text)} characters, {text.count(chr(10)) + 1} lines"
     return (
-        f"{neutralise(text[:first])}\n[...]\n{neutralise(text[-last:])}\n"
-        f'[{handle}: {size}. To read on: {NAME}("{handle}", start={first}) or {NAME}("{handle}", find="text")]'
+        f"{neutralise(first).rstrip()}\n[...]\n{neutralise(last)}\n"
+        f'[{handle}: {size}. To read on: {NAME}("{handle}", start={len(first)}) or {NAME}("{handle}", find="text")]'
     )
 
 

@@ -6,10 +6,10 @@ import inspect
 import json
 import textwrap
 from collections.abc import Iterator, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any, NamedTuple
 
-from stepgym.plugins.names import load_dotted
+from stepgym.plugins.names import entry_points_of, load_dotted
 from stepgym.plugins.registry import Registry
 from stepgym.plugins.settings import accepted
 
@@ -48,7 +48,7 @@ def list_names(registry: Registry) -> list[Listed]:
 
 def plug_ins(registry: Registry) -> Iterator[EntryPoint]:
     """Yield the entry points that other installed packages add to a registry."""
-    yield from entry_points(group=registry.group)
+    yield from entry_points_of(registry.groups).values()
 
 
 def _describe(name: str, path: str, package: str, taken: int) -> Listed:

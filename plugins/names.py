@@ -5,13 +5,20 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stepgym.plugins.errors import UserError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 
 class UnknownNameError(UserError):
     """A name that does not resolve; the message shows the nearest name and the known ones."""
+
+
+class PluginError(UserError):
+    """An installed package's plug-in that raised when it was imported or made."""
 
 
 def unknown_name(
@@ -59,28 +66,40 @@ def load_dotted(path: str) -> Any:
     return found
 
 
+def entry_points_of(groups: Sequence[str]) -> dict[str, EntryPoint]:
+    """Return the entry points of some groups by name; the first group counts if two have a name."""
+    # Imported here because it takes longer to import than the rest of `import stepgym`.
+    from importlib.metadata import entry_points
+
+    return {entry.name: entry for group in reversed(groups) for entry in entry_points(group=group)}
+
+
 def resolve(
     name: str,
     *,
     kind: str,
     known: Mapping[str, str],
-    group: str | None = None,
+    groups: Sequence[str] = (),
     patterns: Sequence[str] = (),
 ) -> Any:
     """Return the object that a name stands for: looked up in `known`, as a dotted path, as an entry point.
 
-    `known` maps names to dotted paths, so that a heavy module is imported only if its name is used. `group` is the
-    entry-point group in which other packages add names (`stepgym.searches`). `patterns` are further forms to list
+    `known` maps names to dotted paths, so that a heavy module is imported only if its name is used. `groups` are the
+    entry-point groups in which other packages add names (`stepgym.searches`). `patterns` are further forms to list
     in the `UnknownNameError`.
     """
     if name in known:
         return load_dotted(known[name])
     if is_dotted(name):
         return load_dotted(name)
-    # Imported here because it takes longer to import than the rest of `import stepgym`.
-    from importlib.metadata import entry_points
-
-    plugins = {entry.name: entry for entry in entry_points(group=group)} if group else {}
+    plugins = entry_points_of(groups)
     if name in plugins:
-        return plugins[name].load()
+        entry = plugins[name]
+        try:
+            return entry.load()
+        except Exception as error:
+            package = "" if entry.dist is None else f" of the package {entry.dist.name!r}"
+            raise PluginError(
+                f"{kind} {name!r}: importing {entry.value!r}{package} raised {type(error).__name__}: {error}"
+            ) from error
     raise unknown_name(kind, name, [*known, *plugins, *patterns], dotted=True)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from stepgym.plugins.errors import UserError
-from stepgym.plugins.names import resolve
+from stepgym.plugins.names import PluginError, entry_points_of, resolve
 from stepgym.plugins.settings import SettingError, accepted, check_settings
 
 
@@ -32,12 +32,23 @@ class Registry:
     group: str
     """The entry-point group in which other packages add names."""
     prefixes: Mapping[str, Prefix] = field(default_factory=dict)
+    also: str = ""
+    """A second entry-point group, if two kinds of thing share their names (searches and agents)."""
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The entry-point groups in which other packages add names."""
+        return (self.group, self.also) if self.also else (self.group,)
 
     def __len__(self) -> int:
         return len(self.known)
 
     def __contains__(self, name: str) -> bool:
         return name in self.known
+
+    def offers(self, name: str) -> bool:
+        """Return whether a name is listed, here or by another package."""
+        return name in self.known or name in entry_points_of(self.groups)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.known)
@@ -49,7 +60,9 @@ class Registry:
             factory = resolve(prefix, kind=self.kind, known={prefix: self.prefixes[prefix].path})
             return partial(factory, rest)
         patterns = [known.pattern for known in self.prefixes.values()]
-        return resolve(name, kind=self.kind, known=self.known, group=self.group, patterns=patterns)
+        return resolve(
+            name, kind=self.kind, known=self.known, groups=self.groups, patterns=patterns
+        )
 
     def load(self, name: str, *, seed: int | None = None, **settings: Any) -> Any:
         """Make the object called `name`; an object that needs no making is returned as it is.
@@ -65,8 +78,21 @@ class Registry:
         return self.make(name, factory, settings)
 
     def make(self, name: str, factory: Any, settings: Mapping[str, Any]) -> Any:
-        """Call a factory with settings that are checked first."""
-        return make(f"{self.kind} {name!r}", factory, settings)
+        """Call a factory with settings that are checked first.
+
+        Raises `PluginError` for whatever an installed package's factory raises; for others it keeps its traceback.
+        """
+        owner = f"{self.kind} {name!r}"
+        try:
+            return make(owner, factory, settings)
+        except UserError:
+            raise
+        except Exception as error:
+            if name in self.known or name not in entry_points_of(self.groups):
+                raise
+            raise PluginError(
+                f"{owner}: making it raised {type(error).__name__}: {error}"
+            ) from error
 
 
 def make(owner: str, factory: Any, settings: Mapping[str, Any]) -> Any:

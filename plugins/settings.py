@@ -106,6 +106,12 @@ def accepted(taker: Any) -> Accepted:
     return Accepted(hints, any_name)
 
 
+def takes(taker: Any, name: str) -> bool:
+    """Return whether a class or function accepts a setting."""
+    hints, any_name = accepted(taker)
+    return any_name or name in hints
+
+
 def _hints(taker: Any) -> dict[str, Any]:
     if isinstance(taker, partial):
         taker = taker.func

@@ -11,6 +11,7 @@ import dataclasses
 import fcntl
 import functools
 import hashlib
+import importlib.util
 import json
 import marshal
 import os
@@ -73,7 +74,9 @@ class LibraryFile:
     """A tester's library as a sealed file without a name, which every tester's stage passes on."""
 
     def __init__(self, modules: tuple[tuple[str, str], ...]) -> None:
-        data = marshal.dumps(modules, 2)
+        codes = [compile(text, f"<{name}>", "exec", dont_inherit=True) for name, text in modules]
+        # Code is for an interpreter of this version; another one compiles the sources.
+        data = marshal.dumps((importlib.util.MAGIC_NUMBER, marshal.dumps(codes), modules), 2)
         self.digest = hashlib.sha256(data).hexdigest()
         self.descriptor = _file_with(data)
         seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.agents.description import describe, tokenizer_of
-from stepgym.agents.executors import Executor, Job, play_attempt
+from stepgym.agents.executors import play_attempt
+from stepgym.agents.jobs import Executor, Job
 from stepgym.agents.run_setup import MAX_LISTED, AnyAgent, RunSetup, make_agent, open_setup
 from stepgym.agents.spending import Spending, Spends
 from stepgym.agents.types import Budget, CountsRetries, EpisodeRecord, Policy, RewardModel, Search

@@ -21,7 +21,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field, ValidationError
 
-from stepgym.agents.types import EpisodeRecord
+from stepgym.agents.types import EpisodeRecord, RunStopped
 from stepgym.serving.thinking import Message, Thinker, Thought
 
 MAX_BODY_BYTES = 2 << 20
@@ -203,7 +203,8 @@ class _Server:
         except asyncio.CancelledError:
             return Response(status_code=499)
         except Exception as error:  # noqa: BLE001 (a policy or plug-in failed: the client gets a JSON error)
-            return _error(500, f"{type(error).__name__}: {error}", "search_failed")
+            status = 503 if isinstance(error, RunStopped) else 500  # the model's server is gone
+            return _error(status, f"{type(error).__name__}: {error}", "search_failed")
         choices = [self._choice(job, i, thought) for i, thought in enumerate(thoughts)]
         reply = {**self._head(job, "chat.completion"), "choices": choices}
         return JSONResponse({**reply, "usage": _usage(thoughts)})

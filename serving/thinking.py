@@ -27,6 +27,7 @@ from stepgym.agents.types import (
     Search,
     SearchTree,
     Seeded,
+    ServesConcurrently,
 )
 from stepgym.envs.text_domain import INSTRUCTIONS, TextDomain
 from stepgym.envs.tokens import visible_text
@@ -103,22 +104,25 @@ class Thinker:
         problem = Problem(f"{ENV_ID}/{uuid.uuid4()}", prompt_of(messages), "")
         limit = min(self.efforts[effort], max_tokens or self.efforts[effort])
         search = load_search(self.agent, seed=seed or 0, **self.agent_settings)
-        policy = _Merged(self._propose) if seed is None else self._seeded(seed)
         [tree] = run_search(
             [problem],
             domain=self.domain,
-            policy=policy,
+            policy=self._shared_policy(seed),
             reward_model=None if self.reward_model is None else _MergedScores(self._score),
             search=Cancellable(search, cancelled or threading.Event()),
             budget=Budget(new_tokens=limit),
         )
         return _thought(problem, tree, search.best(tree), {"agent": self.agent, "effort": effort})
 
-    def _seeded(self, seed: int) -> Policy:
+    def _shared_policy(self, seed: int | None) -> Policy:
+        """Return the policy as one search calls it: merged with others, alone with a seed, or directly to its server."""
+        is_served = isinstance(self.policy, ServesConcurrently)
+        if seed is None:
+            return self.policy if is_served else _Merged(self._propose)
         policy = copy.copy(self.policy)
         if isinstance(policy, Seeded):
             policy.seed = seed
-        return _Locked(policy, self._propose.lock)
+        return policy if is_served else _Locked(policy, self._propose.lock)
 
     def _propose_all(self, items: Sequence[tuple[State, int]]) -> list[list[Step]]:
         states, counts = zip(*items)

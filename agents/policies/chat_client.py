@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
+from stepgym.agents.policies.step_text import reasoning_of
 from stepgym.agents.policies.upstream import Cause, Upstream, UpstreamError
 from stepgym.agents.spending import Spending
 from stepgym.agents.types import RunStopped
@@ -318,25 +319,13 @@ def _read_choice(choice: Any) -> Choice:
             known = tuple(map(float, values))
     return Choice(
         content if isinstance(content, str) else "",
-        _reasoning(message),
+        reasoning_of(message),
         str(_get(choice, "finish_reason")),
         texts,
         known,
         _ids(_get(choice, "token_ids")),
         _has_ended(choice),
     )
-
-
-def _reasoning(message: Mapping[str, Any]) -> str:
-    """Return internal reasoning under any of the names that servers give it."""
-    for name in ("reasoning_content", "reasoning"):
-        if isinstance(text := message.get(name), str) and text:
-            return text
-    details = message.get("reasoning_details")
-    if not isinstance(details, list):
-        return ""
-    parts = [_get(part, "text") or _get(part, "summary") for part in details]
-    return "".join(part for part in parts if isinstance(part, str))
 
 
 def _has_ended(choice: Any) -> bool:

@@ -198,7 +198,7 @@ class ChatPolicy:
     def continue_steps(self, partials: Sequence[PartialStep]) -> Continuations:
         """Continue partial steps, see `StepContinuer`; raises `ValueError` unless `continuation` is `"prefill"`.
 
-        Servers do not say whether a stop word or the end of the sequence ended a text: `Stop.END` is never given.
+        `Stop.END` is given only if the server tells the end of the sequence from a stop word.
         """
         if self.continuation != "prefill" and any(partial.texts for partial in partials):
             raise ValueError(NO_PREFILL)
@@ -222,35 +222,35 @@ class ChatPolicy:
         partial = one.partial
         messages = self._messages(partial.state, partial.texts)
         request = self._request(partial, start, size, is_likeliest=one.is_likeliest)
-        completion = self.fields.complete(messages, request)
-        thought_was_cut = any(map(was_cut_in_thought, completion.choices))
-        if thought_was_cut and not partial.texts and not self._thinks:
-            # A thought is not cut at its paragraphs: ask again without delimiters, from now on.
-            self._thinks = True
-            request = self._request(partial, start, size, is_likeliest=one.is_likeliest)
-            lost, completion = completion, self.fields.complete(messages, request)
+        lost = None
+        has_delimiters = not self._thinks
+        if has_delimiters:
+            stops = self._stops(partial, self.delimiters)
+            completion = self.fields.complete(messages, {**request, "stop": stops})
+            if not partial.texts and any(map(was_cut_in_thought, completion.choices)):
+                # A thought is not cut at its paragraphs: ask again without delimiters, from now on.
+                lost, has_delimiters, self._thinks = completion, False, True
+        if not has_delimiters:
+            stops = self._stops(partial, ())
+            completion = self.fields.complete(messages, {**request, "stop": stops})
+        if lost is not None:
             completion = completion.with_costs_of(lost)
         if len(completion.choices) < size:
             self._max_choices = len(completion.choices)
-        has_stops = "stop" not in self.fields.left_out and not self._thinks
+        has_stops = has_delimiters and "stop" not in self.fields.left_out
         written = read_steps(completion, partial, delimiters=self.delimiters, has_stops=has_stops)
         return _Reply(written, size, completion)
 
     def _request(
         self, partial: PartialStep, start: int, size: int, *, is_likeliest: bool
     ) -> dict[str, Any]:
-        """Return the fields of one request."""
+        """Return the fields of one request, without its stop words."""
         state, texts = partial.state, partial.texts
         seed = proposal_seed(self.seed, state, start)
-        stops = (*partial.stops, STEP_END)
-        if not partial.stops:
-            delimiters = () if self._thinks else self.delimiters
-            stops = (*delimiters, STEP_END, ANSWER_END)
         request: dict[str, Any] = {
             "temperature": 0.0 if is_likeliest else self.temperature,
             "top_p": self.top_p,
             "max_tokens": self.max_new_tokens,
-            "stop": list(stops[:MAX_STOPS]),
             "seed": (derive_seed(seed, *texts) if texts else seed) % 2**31,
             "logprobs": True,
             "n": size if size > 1 else None,
@@ -262,6 +262,14 @@ class ChatPolicy:
         if self.continuation == "prefill" and (state.steps or texts):
             request |= {"continue_final_message": True, "add_generation_prompt": False}
         return request | (request.pop("extra_body", None) or {})
+
+    def _stops(self, partial: PartialStep, delimiters: Sequence[str]) -> list[str] | None:
+        """Return the stop words of a request, unless `options` set them."""
+        if "stop" in self.options:
+            given: list[str] | None = self.options["stop"]
+            return given
+        own = (*partial.stops, STEP_END)
+        return list((own if partial.stops else (*delimiters, STEP_END, ANSWER_END))[:MAX_STOPS])
 
     def _messages(self, state: State, texts: Sequence[str]) -> list[dict[str, str]]:
         messages = prompts.messages(state.prompt, system=self.system, examples=self.examples)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from stepgym.agents.policies.chat_client import Choice, Completion
 from stepgym.agents.policies.continuation import Continuation, PartialStep, Stop
-from stepgym.agents.policies.step_text import Cut, find_cut, is_thinking
-from stepgym.envs.tokens import ANSWER, ANSWER_END, STEP_END, THINK, THINK_END, parse
-from stepgym.envs.types import SegmentKind, Step
+from stepgym.agents.policies.step_text import Cut, find_cut, is_thinking, reasoning_share
+from stepgym.envs.tokens import ANSWER, ANSWER_END, STEP_END, THINK, THINK_END
+from stepgym.envs.types import Step
 
 
 def read_steps(
@@ -153,17 +153,11 @@ def _reasoning_shares(
     completion: Completion, wholes: Sequence[str], tokens: Sequence[int]
 ) -> list[int]:
     """Return how many tokens of each choice are internal reasoning: as the server counts, or by their texts."""
-    shares = [_reasoning_share(whole) for whole in wholes]
+    shares = [reasoning_share(whole) for whole in wholes]
     if completion.reasoning_tokens:
         weights = [share * count for share, count in zip(shares, tokens)]
         return _split(completion.reasoning_tokens, weights)
     return [round(share * count) for share, count in zip(shares, tokens)]
-
-
-def _reasoning_share(whole: str) -> float:
-    """Return which part of a text is internal reasoning."""
-    inside = sum(s.end - s.start for s in parse(whole) if s.kind is SegmentKind.REASONING)
-    return inside / len(whole) if inside else 0.0
 
 
 def _split(total: int, weights: Sequence[float]) -> list[int]:

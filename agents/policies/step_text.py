@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -111,6 +111,34 @@ def find_cut(
         if at >= 0:
             cuts.append(Cut(at + (len(mark) if mark in closers else 0), mark))
     return min(cuts, default=None)
+
+
+def reasoning_of(message: Mapping[str, Any]) -> str:
+    """Return the internal reasoning of a chat message, under any of the names that servers give it."""
+    for name in ("reasoning_content", "reasoning"):
+        if isinstance(text := message.get(name), str) and text:
+            return text
+    details = message.get("reasoning_details")
+    parts = (
+        [part for part in details if isinstance(part, Mapping)] if isinstance(details, list) else []
+    )
+    texts = [part.get("text") or part.get("summary") for part in parts]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def reasoning_share(text: str) -> float:
+    """Return the share of a text's characters that is internal reasoning, its tags included.
+
+    Text that ends a thought without having begun one was begun by the prompt, as some chat templates do.
+    """
+    if THINK not in text.partition(THINK_END)[0] and THINK_END in text:
+        return _share(THINK + text)
+    return _share(text)
+
+
+def _share(text: str) -> float:
+    spans = [s.end - s.start for s in parse(text) if s.kind is SegmentKind.REASONING]
+    return sum(spans) / len(text) if spans else 0.0
 
 
 def _opened(text: str, thinking: bool) -> str:

@@ -59,6 +59,7 @@ class Judge:
             temperature,
             max_new_tokens,
         )
+        self.concurrency = concurrency
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="stepgym-judge")
         self._known: OrderedDict[State, float] = OrderedDict()
         self._spent: dict[State, Usage] = {}
@@ -81,21 +82,21 @@ class Judge:
 
         Raises `RunStopped` if the server is gone, and `ValueError` for a reply without a score.
         """
-        asked = [
-            state for state in dict.fromkeys(states) if state.steps and state not in self._known
-        ]
-        list(self._pool.map(self._ask, asked))
-        scores = [[self._known[state]] if state.steps else [] for state in states]
-        while len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
-        return scores
+        with self._lock:
+            known = {state: self._known[state] for state in states if state in self._known}
+        asked = [state for state in dict.fromkeys(states) if state.steps and state not in known]
+        known |= zip(asked, self._pool.map(self._ask, asked))
+        with self._lock:
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        return [[known[state]] if state.steps else [] for state in states]
 
     def take_usage(self, states: Sequence[State]) -> list[Usage]:
         """Return what judging each state cost; a second call, or a state that was known before, gives nothing."""
         with self._lock:
             return [self._spent.pop(state, Usage()) for state in states]
 
-    def _ask(self, state: State) -> None:
+    def _ask(self, state: State) -> float:
         steps = "\n\n".join(step_words(step, "") for step in state.steps)
         text = f"{self.question}\n\nProblem:\n{state.prompt}\n\nSteps:\n{steps}"
         completion = self._client.complete(
@@ -114,5 +115,7 @@ class Judge:
         found = _SCORE.findall(choice.text)
         if not found or not 0 <= float(found[-1]) <= 10:
             raise ValueError(f"the judge gave no score from 0 to 10: {choice.text[-200:]!r}")
+        score = float(found[-1]) / 10
         with self._lock:
-            self._known[state] = float(found[-1]) / 10
+            self._known[state] = score
+        return score

@@ -54,6 +54,7 @@ class ServedRewardModel:
         self.timeout_s = timeout_s
         self.max_retries, self.backoff_s = max_retries, backoff_s
         self._key = api_key or os.environ.get("OPENAI_API_KEY") or "none"
+        self.concurrency = concurrency
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="stepgym-served")
 
     def describe(self) -> dict[str, Any]:

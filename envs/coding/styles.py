@@ -41,6 +41,7 @@ TEST_FILE = re.compile(
 CHECK = re.compile(r"^def\s+check\s*\(", re.MULTILINE)
 HARNESS = (
     "syntax",
+    "traces",
     "pytest_stand_in",
     "binding",
     "failures",

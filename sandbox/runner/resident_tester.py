@@ -1,7 +1,8 @@
 """A tester that stays: one process that runs many trusted test programs, one after the other.
 
 It is trusted to tell the truth, but not to end: the supervisor kills it when a program is over its time, and forks another.
-It ends itself when a program leaves something behind that the next one could notice.
+Each program has fresh globals; `sys.path`, the recursion limit and the random state are put back. The process ends itself
+unless the program says that it leaves nothing else behind (`Remote.leaves_traces`).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def serve(line: _socket.socket) -> NoReturn:
         header, descriptors = wire.take_over(line)
         if header is None:
             break
-        done = _run(dict(zip(header[1], descriptors)))
+        done, clean = _run(dict(zip(header[1], descriptors)))
         for number in (0, 1, 2):
             os.dup2(quiet, number)
         wire.close_all(descriptors)
@@ -42,7 +43,9 @@ def serve(line: _socket.socket) -> NoReturn:
         sys.setrecursionlimit(recursion)
         random.seed()
         done["last"] = (
-            not left or threading.active_count() > 1 or done["peak"] >> 10 > start + MAX_GROWTH_KIB
+            not (left and clean)
+            or threading.active_count() > 1
+            or done["peak"] >> 10 > start + MAX_GROWTH_KIB
         )
         line.send(json.dumps(done).encode())
         if done["last"]:
@@ -50,8 +53,12 @@ def serve(line: _socket.socket) -> NoReturn:
     os._exit(0)
 
 
-def _run(by_name: dict[str, int]) -> dict[str, Any]:
-    """Run one test program; its report goes to the descriptor `report`."""
+def _run(by_name: dict[str, int]) -> tuple[dict[str, Any], bool]:
+    """Run one test program; its report goes to the descriptor `report`.
+
+    Returns what the supervisor wants to know, and whether this process is surely as it was before.
+    """
+    clean = False
     before = resource.getrusage(resource.RUSAGE_SELF)
     child.HINT[0] = 0
     code = 0
@@ -62,13 +69,14 @@ def _run(by_name: dict[str, int]) -> dict[str, Any]:
     channel = socket.socket(fileno=os.dup(by_name["channel"]))
     try:
         child.write_files(payload["files"])
-        tester.run(
+        remote = tester.run(
             channel,
             payload["source"],
             by_name["report"],
             arguments=payload["args"],
             library_at=(payload["library"], by_name["library"]) if "library" in by_name else None,
         )
+        clean = not remote.leaves_traces and not any(n.endswith(".py") for n in payload["files"])
     except BaseException as error:  # noqa: BLE001 - the boundary: a failing test program is a status
         code = 1
         child.HINT[0] = child.hint_of(error)
@@ -79,4 +87,4 @@ def _run(by_name: dict[str, int]) -> dict[str, Any]:
         output.flush()
     after = resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"code": code, "cpu_s": cpu, "peak": after.ru_maxrss << 10}
+    return {"code": code, "cpu_s": cpu, "peak": after.ru_maxrss << 10}, clean

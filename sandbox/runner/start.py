@@ -36,6 +36,10 @@ PRELOADED = [
 """What programs import most. Each module loaded here makes every fork slower, so rarer ones are left out."""
 
 
+PRELOADED_FOR_TESTS = ["ast", "importlib.util", "inspect", "pathlib", "tempfile", "unittest"]
+"""What testers import besides; one that left something behind is forked anew."""
+
+
 def _warm(folder: str) -> None:
     """Do once here what every child will do, so that the interpreter has filled its caches before it is copied."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -64,6 +68,9 @@ def _kind(options: Options) -> type[Supervisor]:
     if options.tester:
         # Likewise.
         from stepgym.sandbox.runner import resident_tester  # noqa: F401 - for the forks
+
+        for name in PRELOADED_FOR_TESTS:
+            __import__(name)
     return Supervisor
 
 

@@ -12,6 +12,7 @@ right, while in `assert f(xs) == sorted(xs)` a candidate that empties `xs` gains
 from __future__ import annotations
 
 import ast
+import importlib.util
 import io
 import json
 import marshal
@@ -123,6 +124,8 @@ class Remote(Link):
         """State of the tests' process that the candidate gets with the next question."""
         self.catches_warnings = False
         self.uses_logs = False
+        self.leaves_traces = False
+        """Whether the tests may leave something behind in this process, so that the next ones need a fresh one."""
         self.at_end: list[Callable[[], None]] = []
         """What undoes changes to this process when the tests are over."""
 
@@ -597,9 +600,13 @@ def load_library(digest: str, descriptor: int) -> types.ModuleType:
     """Return the last module of a library, which is read from the descriptor unless this process has loaded it."""
     if digest not in _LIBRARIES:
         data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-        for name, source in marshal.loads(data):
+        magic, compiled_by_host, modules = marshal.loads(data)
+        same = magic == importlib.util.MAGIC_NUMBER
+        codes = marshal.loads(compiled_by_host) if same else [None] * len(modules)
+        for (name, source), code in zip(modules, codes):
             module = sys.modules[name] = types.ModuleType(name)
-            exec(compile(source, f"<{name}>", "exec", dont_inherit=True), vars(module))
+            code = code or compile(source, f"<{name}>", "exec", dont_inherit=True)
+            exec(code, vars(module))
         _LIBRARIES[digest] = module
     return _LIBRARIES[digest]
 
@@ -623,8 +630,8 @@ def run(
     *,
     arguments: Sequence[str] = (),
     library_at: tuple[str, int] | None = None,
-) -> str | None:
-    """Execute `source` with the global `remote`; return its last report. An uncaught exception is printed.
+) -> Remote:
+    """Execute `source` with the global `remote`; return that. An uncaught exception is printed.
 
     Reports are also written to `report_file`, a descriptor, as they come. `arguments` and `library_at` are as in `Remote`.
     """
@@ -639,4 +646,4 @@ def run(
         for undo in remote.at_end:
             undo()
         channel.close()
-    return remote.last_report
+    return remote

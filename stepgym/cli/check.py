@@ -113,6 +113,9 @@ def _maker(name: str, kind: str | None, options: dict[str, Any]) -> Callable[[],
         kind = _only_kind(name)
     if kind == "environment":
         return partial(load_env, name, **options)
+    found = REGISTRIES[kind].find(name)
+    if is_function(found) and takes_argument(found):  # an agent that is a function
+        return lambda: found
     return partial(REGISTRIES[kind].load, name, **options)
 
 
@@ -135,7 +138,7 @@ def _kinds(name: str) -> list[str]:
     return [
         kind
         for kind, names in REGISTRIES.items()
-        if full_id(name) in names or (colon and prefix in names.prefixes)
+        if names.offers(full_id(name)) or (colon and prefix in names.prefixes)
     ]
 
 

@@ -36,6 +36,7 @@ from stepgym.cli.options import (
     budget,
     environment,
     environment_option,
+    executor,
     keeps_episodes,
     parallel_option,
     policy_settings,
@@ -70,7 +71,7 @@ DEFAULT_EPISODES = 100
     CONTINUOUS,
     VERDICTS,
     KEEP_FAILED,
-    WORKERS,
+    *WORKERS,
 )
 @click.option(
     "--out",
@@ -181,7 +182,7 @@ def _evaluate(
     out: str, command_out: str, as_json: bool, given: dict[str, Any], *, alone: bool
 ) -> Measured:
     """Play into the folder `out` and say what came of it; `command_out` is what --out would be to continue."""
-    limit, where = budget(given), environment(given)
+    limit, where, where_played = budget(given), environment(given), executor(given)
     agent_settings, settings = dict(given["agent_option"]), policy_settings(given)
     progress = EpisodeProgress(quiet=as_json)
     started = time.perf_counter()
@@ -204,7 +205,7 @@ def _evaluate(
             attempts=given["attempts"],
             keep_failed=given["keep_failed"],
             progress=progress.show,
-            executor=given["workers"],
+            executor=where_played,
         )
     records = list(read_episodes(out))
     measured = Measured(accuracy(records), summarise(records), time.perf_counter() - started, out)

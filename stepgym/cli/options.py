@@ -14,7 +14,9 @@ from typing import Any, NamedTuple, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from stepgym.agents.executors import Executor, Workers
+from stepgym.agents.executors import Workers
+from stepgym.agents.jobs import Executor
+from stepgym.agents.ray_executor import OnRay
 from stepgym.agents.registry import POLICIES, REWARD_MODELS, SEARCHES
 from stepgym.agents.types import Budget, RunStopped
 from stepgym.envs.registry import NAMES, NAMESPACE, full_id
@@ -227,11 +229,17 @@ ATTEMPTS = click.option(
     type=click.IntRange(min=1),
     help="Attempts at each problem, each with a seed of its own.",
 )
-WORKERS = click.option(
-    "--workers",
-    metavar="N|auto",
-    callback=lambda context, option, value: read_workers(value),
-    help="Processes that play side by side; auto: one for each processor  [default: this process]",
+WORKERS = (
+    click.option(
+        "--workers",
+        metavar="N|auto",
+        help="Processes that play side by side; auto: one for each processor  [default: this process]",
+    ),
+    click.option(
+        "--ray",
+        metavar="ADDRESS|auto",
+        help="Play on the Ray cluster at this address; auto: the one that runs on this machine.",
+    ),
 )
 KEEP_FAILED = click.option(
     "--keep-failed",
@@ -240,15 +248,18 @@ KEEP_FAILED = click.option(
 )
 
 
-def read_workers(text: str | None) -> Executor | None:
-    """Read `--workers`. Raises `BadParameter` that shows the form."""
-    if text is None:
-        return None
-    if text == "auto":
-        return Workers()
-    if not text.isdecimal() or not int(text):
-        raise click.BadParameter(f"{text!r} should be a number above 0, or auto")
-    return Workers(int(text))
+def executor(given: dict[str, Any]) -> Executor | None:
+    """Take the options of `WORKERS` out of `given`; `None` if this process plays."""
+    workers, address = given.pop("workers"), given.pop("ray")
+    if workers and address:
+        raise click.UsageError(f"--workers {workers} and --ray {address}: give one of them")
+    if address:
+        return OnRay(address)
+    if not workers or workers == "auto":
+        return Workers() if workers else None
+    if not workers.isdecimal() or not int(workers):
+        raise click.UsageError(f"--workers {workers!r} should be a number above 0, or auto")
+    return Workers(int(workers))
 
 
 class Environment(NamedTuple):

@@ -23,6 +23,7 @@ from stepgym.cli.options import (
     budget,
     environment,
     episodes_option,
+    executor,
     keeps_episodes,
     parallel_option,
     policy_settings,
@@ -44,7 +45,7 @@ from stepgym.selfplay.play import selfplay
 )
 @ATTEMPTS
 @KEEP_FAILED
-@WORKERS
+@add_options(*WORKERS)
 @click.option("--out", required=True, type=click.Path(file_okay=False), help="The run folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and no progress.")
 def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any) -> None:
@@ -53,7 +54,7 @@ def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any)
     Ctrl-C or a crash loses at most the unfinished episodes. Run the same command to continue; a larger --episodes
     extends the run.
     """
-    limit, where = budget(given), environment(given)
+    limit, where, where_played = budget(given), environment(given), executor(given)
     progress = EpisodeProgress(quiet=as_json)
     settings = policy_settings(given)
     with keeps_episodes(out, lambda: progress.num_new), progress:
@@ -67,7 +68,7 @@ def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any)
             policy_settings=settings,
             num_parallel=parallel,
             progress=progress.show,
-            executor=given.pop("workers"),
+            executor=where_played,
             **given,
         )
     if as_json:

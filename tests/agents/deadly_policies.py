@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,4 +29,12 @@ class KillsAt(RandomLegalPolicy):
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         if any(state.prompt == os.environ["DEADLY_PROMPT"] for state in states):
             os.kill(os.getpid(), signal.SIGKILL)
+        return super().propose(states, counts)
+
+
+class Slow(RandomLegalPolicy):
+    """Takes its time."""
+
+    def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        time.sleep(float(os.environ.get("SLOW_S", "0")))
         return super().propose(states, counts)

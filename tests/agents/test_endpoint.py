@@ -16,7 +16,7 @@ import openai
 import pytest
 
 from stepgym.agents import Budget, solve
-from stepgym.agents.chat_backends import BackendError
+from stepgym.agents.chat_backends import BackendError, num_reasoning_tokens
 from stepgym.agents.endpoint import MAX_IN_FLIGHT
 from stepgym.agents.episode import Episode
 from stepgym.agents.policies.chat_policy import ChatPolicy
@@ -24,6 +24,7 @@ from stepgym.agents.policies.scripted import RandomLegalPolicy, ScriptedPolicy
 from stepgym.agents.types import EpisodeRecord, Policy
 from stepgym.envs.families.words import WordsDomain, same_word_env
 from stepgym.envs.types import State, Step
+from stepgym.records.loader import contexts_of
 from stepgym.records.schema import from_line, to_line
 
 TOOL = {
@@ -54,6 +55,7 @@ def spells(state: State) -> list[Step]:
         num_prompt_tokens=5,
         token_ids=(ord(letter),),
         token_log_probs=(-0.5,),
+        context_ids=tuple(range(len(state.steps) + 1)),
     )
     return [token] * 4
 
@@ -95,6 +97,7 @@ def test_every_call_is_recorded_with_messages_tools_usage_and_tokens() -> None:
     assert [node.token_ids for node in record.nodes[1:]] == [(99,), (97,), (98,)]
     assert [node.token_log_probs for node in record.nodes[1:]] == [(-0.5,)] * 3
     assert record.usage["model_calls"] == 3
+    assert contexts_of(record)[1:] == [(0,), (0, 1), (0, 1, 2)]
     assert (record.usage["visible_tokens"], record.usage["prompt_tokens"]) == (3, 15)
     again = from_line(to_line(record))
     assert to_line(again) == to_line(record)
@@ -407,7 +410,8 @@ class Upstream(BaseHTTPRequestHandler):
             delta = {"content": letter, "reasoning_content": "r"}
             choice = {"index": 0, "delta": delta, "finish_reason": None, "token_ids": [ord(letter)]}
             choice["logprobs"] = {"content": [{"logprob": -0.5}]}
-            self._chunk({**head, "choices": [choice]})
+            read = {"prompt_token_ids": [7, 8]} if letter == "c" else {}
+            self._chunk({**head, "choices": [choice], **read})
         for name, arguments in (("step", ""), (None, '{"te'), (None, 'xt": "c"}')):
             function = {"name": name, "arguments": arguments}
             part = {"index": 0, "id": "call" if name else None, "function": function}
@@ -537,6 +541,7 @@ def test_a_servers_stream_is_passed_on_as_it_comes(upstream: tuple[ChatPolicy, l
     assert function == {"name": "step", "arguments": '{"text": "c"}'}
     assert call["response"]["choices"][0]["finish_reason"] == "tool_calls"
     assert tuple(call["token_ids"]) == tuple(map(ord, "cab"))
+    assert call["response"]["prompt_token_ids"] == [7, 8]
     assert tuple(call["token_log_probs"]) == (-0.5,) * 3
     assert (record.usage["prompt_tokens"], record.usage["visible_tokens"]) == (11, 4)
 
@@ -628,3 +633,28 @@ def test_a_thousand_requests_of_one_agent_are_all_answered_and_the_others_go_on(
     first, *others = run(floods, count=4, num_parallel=4)
     assert first.answer == "1000 True 1000"
     assert [record.verdict for record in others] == ["correct"] * 3
+
+
+@pytest.mark.parametrize(
+    ("message", "counted", "reasoning"),
+    [
+        ({"content": "a" * 85 + "b" * 15}, None, 0),
+        ({"content": "<think>" + "a" * 78 + "</think>" + "b" * 7}, None, 93),
+        ({"content": "b" * 7, "reasoning_content": "a" * 93}, None, 93),
+        ({"content": "b" * 7, "reasoning": "a" * 93}, None, 93),
+        ({"content": "a" * 78 + "</think>" + "b" * 7}, None, 93),
+        ({"content": "<think>cut off"}, None, 100),
+        ({"content": None, "reasoning": "a" * 30}, None, 100),
+        ({"content": "<think>a</think>b"}, 40, 40),
+        ({"content": "b"}, 10**9, 100),
+        ({"content": "", "tool_calls": []}, None, 0),
+    ],
+)
+def test_a_thought_is_counted_whatever_field_it_came_in(
+    message: dict[str, Any], counted: int | None, reasoning: int
+) -> None:
+    usage: dict[str, Any] = {"completion_tokens": 100}
+    if counted is not None:
+        usage["completion_tokens_details"] = {"reasoning_tokens": counted}
+    response = {"choices": [{"message": message}], "usage": usage}
+    assert num_reasoning_tokens(response) == reasoning

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from stepgym.agents.executors import InProcess, Job, Workers, slices
+from stepgym.agents.executors import InProcess, Workers
+from stepgym.agents.jobs import Job, slices
 from stepgym.agents.policies.scripted import RandomLegalPolicy
+from stepgym.agents.solving import solve
 from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.registry import load_env
 from stepgym.plugins.errors import UserError
@@ -42,6 +44,15 @@ def test_workers_make_the_records_of_one_process(attempt: int) -> None:
     here = list(InProcess().play(job, range(3, 17)))
     assert [record.index for record in here] == list(range(3, 17))
     assert played(list(Workers(2).play(job, range(3, 17)))) == played(here)
+
+
+def test_solve_takes_an_executor() -> None:
+    settings: dict[str, Any] = {"agent": "greedy", "policy": "random", "level": 1, "episodes": 5}
+    here = solve("Countdown-v0", **settings)
+    there = solve("Countdown-v0", **settings, executor=Workers(2))
+    assert [record.index for record in there] == list(range(5)) and played(there) == played(here)
+    with pytest.raises(UserError, match="by name"):
+        solve(load_env("Countdown-v0"), policy="random", episodes=1, executor=InProcess())
 
 
 def test_a_worker_that_is_killed_costs_nothing(

@@ -16,7 +16,7 @@ from stepgym.agents.policies.scripted import RandomLegalPolicy, RandomRewardMode
 from stepgym.agents.registry import SEARCHES, load_search
 from stepgym.agents.searching import bind_domain, run_search
 from stepgym.agents.spending import Price, Spending
-from stepgym.agents.types import Policy, RunStopped
+from stepgym.agents.types import Policy, RunStopped, Usage
 from stepgym.envs.families.words import SameWord, WordsVerifier, same_word_env
 from stepgym.envs.types import Problem, State, Step, Verdict
 from stepgym.records.run_folder import read_episodes
@@ -58,6 +58,25 @@ def test_trees_are_those_of_lock_step(name: str) -> None:
     served = Served(legal)
     assert grow(served) == grow(legal)
     assert len(served.calls) > 5, "each search made calls of its own"
+
+
+def test_what_a_reward_model_writes_is_charged_by_both_drivers() -> None:
+    class Judge(RandomRewardModel):
+        def take_usage(self, states: Sequence[State]) -> list[Usage]:
+            return [Usage(reasoning_tokens=3, usd=0.5) for _ in states]
+
+    def charged(continuous: bool) -> list[Any]:
+        records = solve(
+            same_word_env(count=3),
+            agent="beam",
+            policy=spelling_policy(),
+            reward_model=Judge(),
+            continuous=continuous,
+        )
+        return [(r.usage["reasoning_tokens"], r.usage["usd"]) for r in records]
+
+    assert charged(True) == charged(False)
+    assert all(tokens > 0 and usd == tokens / 6 for tokens, usd in charged(True))
 
 
 def test_no_search_waits_for_the_requests_of_another() -> None:

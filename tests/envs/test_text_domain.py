@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepgym.envs.text_domain import TextDomain, tool_source, tool_text
-from stepgym.envs.tool_results import middle_left_out, read_on, read_request
+from stepgym.envs.tool_results import middle_left_out, read_on, read_request, summary
 from stepgym.envs.types import End, Problem, State, Step
 from stepgym.sandbox.types import ExecutionResult, Outcome
 
@@ -175,6 +175,16 @@ def test_a_full_result_that_was_cut_is_kept_whole() -> None:
         domain.close()
     with pytest.raises(ValueError, match=r"unknown value of tool_results 'shrot'; did you mean"):
         TextDomain(tool_results="shrot")  # type: ignore[arg-type]
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=40, max_size=99), st.integers(100, 200))
+def test_a_summary_shows_whole_lines(numbers: list[int], size: int) -> None:
+    shown = summary("\n".join(map(str, numbers)), "r1", size).splitlines()
+    assert shown[-1].startswith("[r1: ") and len("\n".join(shown[:-1])) <= size + 8
+    middle = shown.index("[...]")
+    assert shown[:middle] == [str(number) for number in numbers[:middle]]
+    ends = shown[middle + 1 : -1]
+    assert ends == [str(number) for number in numbers[len(numbers) - len(ends) :]]
 
 
 @given(st.text(max_size=2000), st.integers(1, 50))

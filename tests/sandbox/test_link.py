@@ -137,7 +137,7 @@ def converse(source: str, tests: str) -> Any:
         os._exit(0)
     theirs.close()
     try:
-        report = tester.run(ours, tests)
+        report = tester.run(ours, tests).last_report
     finally:
         os.waitpid(child, 0)
     return None if report is None else json.loads(report)

@@ -8,13 +8,14 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import openai
 import pytest
 import requests
 import uvicorn
 
-from stepgym.agents.types import EpisodeRecord
+from stepgym.agents.types import EpisodeRecord, RunStopped
 from stepgym.envs.types import State, Step
 from stepgym.plugins.errors import UserError
 from stepgym.serving import chat
@@ -174,6 +175,19 @@ def test_unknown_fields_are_ignored(server: Server) -> None:
     assert requests.post(f"{server.url}/chat/completions", json=body, timeout=30).status_code == 200
 
 
+def test_slow_clients_and_broken_http_do_not_hold_up_others(server: Server) -> None:
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 500\r\n\r\n{"
+    waiting = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(32)]
+    for connection in waiting:
+        connection.sendall(head)  # the rest of the body never comes
+    with socket.create_connection(("127.0.0.1", server.port)) as broken:
+        broken.sendall(b"\x16\x03\x01 no http at all\r\n\r\n")
+        assert b" 400 " in broken.recv(200)
+    server.client().chat.completions.create(model="m", messages=ASK)  # type: ignore[arg-type]
+    for connection in waiting:
+        connection.close()
+
+
 def test_a_token_is_asked_for() -> None:
     server = Server(token="secret")
     with pytest.raises(openai.AuthenticationError):
@@ -225,6 +239,41 @@ def test_a_policy_that_fails_is_an_error_and_the_server_stays_up() -> None:
             f"{server.url}/chat/completions", json={"model": "m", "messages": ASK}, timeout=30
         )
         assert reply.status_code == 500 and "no weights" in reply.json()["error"]["message"]
+    server.stop()
+
+
+def test_a_served_policy_is_called_by_each_search_alone() -> None:
+    """Two clients wait for each other's requests, which one merged call after the other could not serve."""
+    together = threading.Barrier(2)
+
+    class Served(Speaker):
+        concurrency = 2
+
+        def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+            if not states[0].steps:
+                together.wait(20)
+            return super().propose(states, counts)
+
+    server = Server(thinker=Thinker(Served(), agent="greedy"), num_parallel=2)
+    bodies = [{"messages": ASK, "seed": seed} for seed in (1, 2)]
+    with ThreadPoolExecutor(2) as pool:
+        replies = list(pool.map(partial(post, server), bodies))
+    assert [reply.status_code for reply in replies] == [200, 200]
+    server.stop()
+
+
+def post(server: Server, body: dict[str, object]) -> requests.Response:
+    return requests.post(f"{server.url}/chat/completions", json={"model": "m", **body}, timeout=60)
+
+
+def test_a_model_server_that_is_gone_is_status_503() -> None:
+    class Gone(Speaker):
+        def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+            raise RunStopped("http://host gave nothing")
+
+    server = Server(thinker=Thinker(Gone(), agent="greedy"))
+    reply = post(server, {"messages": ASK})
+    assert reply.status_code == 503 and "gave nothing" in reply.json()["error"]["message"]
     server.stop()
 
 

@@ -20,6 +20,7 @@ from stepgym.envs.coding.harness import (
 from stepgym.envs.coding.harness.binding import Declared, UnusableTestsError
 from stepgym.envs.coding.harness.failures import MAX_DIGITS, describe, is_missing_package
 from stepgym.envs.coding.harness.patches import Patches
+from stepgym.envs.coding.harness.traces import leaves_no_trace
 from stepgym.sandbox.runner.link import Broken, CannotCrossError
 
 RUNNERS = {
@@ -41,6 +42,9 @@ def judge(remote, style, declared, options, budget_s):
     digits, seed = sys.get_int_max_str_digits(), random.seed
     sys.set_int_max_str_digits(MAX_DIGITS)
     random.seed = _seed_both(remote, "random", seed)
+    texts = [options.get(key) for key in ("source", "reference", "strategies")]
+    texts += [declared.get("prompt"), *(options.get("support") or {}).values()]
+    remote.leaves_traces = not all(leaves_no_trace(text) for text in texts if text)
     remote.patches = Patches(remote)
     stop_patches = remote.patches.follow_mock() if "mock" in options.get("source", "") else None
     report = {"tests": [], "undecided": None, "broken": None}

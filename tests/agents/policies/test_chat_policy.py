@@ -532,6 +532,20 @@ def test_a_thought_that_a_delimiter_cut_is_asked_for_without(server: Server) -> 
     assert len(server.requests) == 3, "what cuts a thought is remembered"
 
 
+def test_thoughts_that_were_cut_at_the_same_time_are_all_asked_for_again(server: Server) -> None:
+    together = threading.Barrier(2)
+
+    def script(request: dict[str, Any], n: int) -> Reply:
+        if "\n\n" in request["stop"]:
+            together.wait(10)
+            return completion("", reasoning="first")
+        return completion("one", reasoning="first\n\nsecond")
+
+    server.script = script
+    both = policy_for(server).propose([State("a"), State("b")], [1, 1])
+    assert both == [[Step("<think>first\n\nsecond</think>one")]] * 2
+
+
 def tokens(*texts: str) -> dict[str, Any]:
     return {
         "logprobs": {"content": [{"token": text, "logprob": -0.5} for text in texts]},

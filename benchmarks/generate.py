@@ -34,7 +34,6 @@ PEERS = {
     "WordProblems": "gsm_symbolic",
     "TwentyFour": "puzzle24",
     "Cryptarithms": "cryptarithm",
-    "PredictOutput": "codeio",
 }
 """Family -> the dataset of reasoning-gym that is most like it."""
 

@@ -10,15 +10,18 @@ import base64
 import hashlib
 import html
 import json
-from collections import Counter
+import math
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from stepgym.agents.types import EpisodeRecord, NodeRecord
+from stepgym.envs.registry import NAMESPACE
 from stepgym.envs.tokens import parse
 from stepgym.envs.types import SegmentKind
+from stepgym.records.accuracy import accuracy, by_member
 from stepgym.records.atomic import make_room, write_whole
 from stepgym.records.run_folder import read_episodes
 from stepgym.records.types import View
@@ -75,18 +78,17 @@ def index_data(episodes: Sequence[EpisodeRecord]) -> dict[str, Any]:
     """Return the data of the list of episodes."""
     verdicts = Counter(record.verdict for record in episodes)
     first = episodes[0] if episodes else None
-    solved = f", {verdicts['correct'] / len(episodes):.0%} solved" if episodes else ""
     return {
         "env_id": first.env_id if first else "an empty run",
-        "facts": " · ".join(
-            [*_names(first.agent if first else {}), f"{len(episodes):,} episodes{solved}"]
-        ),
+        "facts": " · ".join([*_names(first.agent if first else {}), f"{len(episodes):,} episodes"]),
+        "figures": _figures(episodes),
         "verdicts": {name: verdicts[name] for name in dict.fromkeys([*VERDICTS, *verdicts])},
         "episodes": [
             {
                 "verdict": record.verdict,
                 "title": clip(_one_line(record.prompt), 110),
                 "nodes": len(record.nodes),
+                "attempt": record.attempt,
                 "tokens": _tokens(record),
                 "search": clip(
                     _one_line(f"{record.prompt} {record.answer or ''} {record.problem_id}").lower(),
@@ -96,6 +98,29 @@ def index_data(episodes: Sequence[EpisodeRecord]) -> dict[str, Any]:
             for record in episodes
         ],
     }
+
+
+def _figures(episodes: Sequence[EpisodeRecord]) -> list[dict[str, Any]]:
+    """Return the accuracies of a run: in all, by attempts, by level, by member of a mixture."""
+    total = accuracy(episodes)
+    groups = [("solved" if total.num_attempts <= 1 else f"avg@{total.num_attempts}", total.mean)]
+    if total.num_attempts > 1:
+        groups += [(f"pass@{k}", share) for k, share in total.pass_at.items()]
+        groups.append((f"majority@{total.num_attempts}", total.majority))
+    levels: dict[int, list[EpisodeRecord]] = defaultdict(list)
+    for record in episodes:
+        if record.level is not None:
+            levels[record.level].append(record)
+    if len(levels) > 1:
+        groups += [(f"level {level}", accuracy(levels[level]).mean) for level in sorted(levels)]
+    members = by_member(episodes)
+    if len(members) > 1:
+        groups += [(member.removeprefix(NAMESPACE), each.mean) for member, each in members.items()]
+    return [
+        {"name": name, "share": share.value, "low": share.ci.low, "high": share.ci.high}
+        for name, share in groups
+        if not math.isnan(share.value)
+    ]
 
 
 def episode_data(record: EpisodeRecord) -> dict[str, Any]:

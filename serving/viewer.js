@@ -29,6 +29,7 @@ const number = (value, digits = 3) => value === null || value === undefined ? "â
 function start() {
   $("run-title").textContent = index.env_id;
   $("run-facts").textContent = index.facts;
+  figures();
   const total = Object.values(index.verdicts).reduce((sum, count) => sum + count, 0);
   for (const [verdict, count] of Object.entries(index.verdicts)) {
     if (!count) continue;
@@ -44,6 +45,22 @@ function start() {
   const wanted = Number(location.hash.slice(1));
   open(index.episodes[wanted] ? wanted : shown[0] ?? -1);
 }
+const percent = (share) => `${(100 * share).toFixed(1)}%`;
+function figures() {   // accuracies with 95% intervals; undecided and failed episodes are in none
+  $("figures").hidden = !index.figures.length;
+  if (!index.figures.length) return;
+  const [all, ...others] = index.figures, interval = (each) => `[${percent(each.low)}, ${percent(each.high)}]`;
+  $("figures").firstChild.textContent = `${all.name} ${percent(all.share)} ${interval(all)}`;
+  $("figures").lastChild.replaceChildren(...others.map((each) => {
+    const bar = make("i", { class: "bar" }), range = make("b");
+    bar.style.setProperty("--share", each.share);
+    range.style.left = percent(each.low);
+    range.style.right = percent(1 - each.high);
+    bar.append(range);
+    return make("li", { title: interval(each) }, make("span", {}, each.name), bar, make("span", {}, percent(each.share)));
+  }));
+  others.length ? ($("figures").open = others.length < 12) : $("figures").classList.add("alone");
+}
 function list() {
   const needle = $("find").value.trim().toLowerCase();
   shown = index.episodes.map((_, i) => i).filter((i) => !hidden.has(index.episodes[i].verdict) && (!needle || index.episodes[i].search.includes(needle)));
@@ -51,7 +68,7 @@ function list() {
     const it = index.episodes[i];
     const item = tint(make("li", { id: `item-${i}`, role: "option", "aria-selected": String(i === at) },
       make("div", { class: "line" }, it.title),
-      make("div", { class: "small" }, make("span", {}, words(it.verdict)), make("span", {}, `#${i}`), make("span", {}, `${it.nodes} nodes`), make("span", {}, `${number(it.tokens)} tokens`))), it.verdict);
+      make("div", { class: "small" }, make("span", {}, words(it.verdict)), make("span", {}, it.attempt ? `#${i}, attempt ${it.attempt + 1}` : `#${i}`), make("span", {}, `${it.nodes} nodes`), make("span", {}, `${number(it.tokens)} tokens`))), it.verdict);
     item.onclick = () => open(i);
     return item;
   }));

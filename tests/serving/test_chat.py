@@ -175,6 +175,19 @@ def test_unknown_fields_are_ignored(server: Server) -> None:
     assert requests.post(f"{server.url}/chat/completions", json=body, timeout=30).status_code == 200
 
 
+def test_slow_clients_and_broken_http_do_not_hold_up_others(server: Server) -> None:
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 500\r\n\r\n{"
+    waiting = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(32)]
+    for connection in waiting:
+        connection.sendall(head)  # the rest of the body never comes
+    with socket.create_connection(("127.0.0.1", server.port)) as broken:
+        broken.sendall(b"\x16\x03\x01 no http at all\r\n\r\n")
+        assert b" 400 " in broken.recv(200)
+    server.client().chat.completions.create(model="m", messages=ASK)  # type: ignore[arg-type]
+    for connection in waiting:
+        connection.close()
+
+
 def test_a_token_is_asked_for() -> None:
     server = Server(token="secret")
     with pytest.raises(openai.AuthenticationError):

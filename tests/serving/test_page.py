@@ -10,6 +10,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from stepgym.agents.types import EpisodeRecord, NodeRecord
 from stepgym.cli.view import command
 from stepgym.records.run_folder import RunFolder
 from stepgym.records.types import RunConfig
-from stepgym.serving.page import embed, episode_data, page
+from stepgym.serving.page import embed, episode_data, index_data, page
 
 ATTACKS = [
     "</script><script>alert(1)</script>",
@@ -141,3 +142,29 @@ def test_the_users_page_holds_no_reasoning(tmp_path: Path) -> None:
         assert json.loads(done.stdout) == {"file": str(out), "episodes": 1, "view": view}
         text = out.read_text(encoding="utf-8")
         assert "shown" in text and ("a secret" in text) is is_there
+
+
+def test_the_page_shows_accuracies_without_what_was_not_decided() -> None:
+    attempts = [
+        replace(
+            record("x"), problem_id=f"p{i % 4}", level=1 + i % 2, attempt=i // 4, verdict=verdict
+        )
+        for i, verdict in enumerate(
+            [
+                "correct",
+                "incorrect",
+                "undecided",
+                "failed",
+                "correct",
+                "correct",
+                "incorrect",
+                "failed",
+            ]
+        )
+    ]
+    figures = {each["name"]: each for each in index_data(attempts)["figures"]}
+    # p0: right, right; p1: wrong, right; p2: undecided, wrong; p3 failed twice, and is in no figure
+    assert figures["avg@2"]["share"] == pytest.approx((1 + 0.5 + 0) / 3)
+    assert figures["level 2"]["share"] == pytest.approx(0.5)
+    assert figures["avg@2"]["low"] <= figures["avg@2"]["share"] <= figures["avg@2"]["high"]
+    assert not index_data(attempts[3:4])["figures"] and not index_data([])["figures"]

@@ -194,7 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--code", type=int, default=2000, help="programs; 0 leaves them out")
-    parser.add_argument("--maths", type=int, default=20_000, help="pairs; 0 leaves them out")
+    parser.add_argument("--maths", type=int, default=60_000, help="pairs; 0 leaves them out")
     parser.add_argument("--embedded", type=int, default=6000, help="problems; 0 leaves them out")
     parser.add_argument("--records", type=int, default=100_000, help="0 leaves them out")
     parser.add_argument("--json", action="store_true", help="print JSON only")

@@ -231,8 +231,8 @@ def versions() -> dict[str, str]:
 def _finished(path: Path, *, keep_failed: bool) -> set[EpisodeKey]:
     """Return the finished episodes; without `keep_failed`, those that failed are moved to `failed.jsonl` first.
 
-    Only what tells episodes apart is read, because a run may have millions. Killed in between, a failed episode is in both files, and
-    moved again next time.
+    Only what tells episodes apart is read, because a run may have millions. Killed in between, a failed episode is in
+    both files, and moved again next time.
     """
     file, kept, failed = path / "episodes.jsonl", set(), list[int]()
     if file.exists():

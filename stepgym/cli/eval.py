@@ -186,7 +186,7 @@ def _evaluate(
     agent_settings, settings = dict(given["agent_option"]), policy_settings(given)
     progress = EpisodeProgress(quiet=as_json)
     started = time.perf_counter()
-    with keeps_episodes(command_out, lambda: progress.num_new), progress:
+    with keeps_episodes(command_out, lambda: progress.num_new) as stop, progress:
         selfplay(
             where.id,
             out=out,
@@ -206,6 +206,7 @@ def _evaluate(
             keep_failed=given["keep_failed"],
             progress=progress.show,
             executor=where_played,
+            stop=stop,
         )
     records = list(read_episodes(out))
     measured = Measured(accuracy(records), summarise(records), time.perf_counter() - started, out)

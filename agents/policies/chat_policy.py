@@ -23,7 +23,7 @@ from stepgym.agents.policies.chat_steps import read_steps, token_shares, was_cut
 from stepgym.agents.policies.continuation import Continuation, Continuations, PartialStep
 from stepgym.agents.policies.upstream import Cause, Upstream, UpstreamError
 from stepgym.agents.randomness import derive_seed, proposal_seed
-from stepgym.agents.spending import Price, Spending
+from stepgym.agents.spending import make_spending
 from stepgym.agents.types import PolicyError
 from stepgym.envs.tokens import ANSWER_END, STEP_END, shown_reply
 from stepgym.envs.types import State, Step
@@ -83,7 +83,7 @@ class ChatPolicy:
         if continuation not in ("ask", "prefill"):
             raise ValueError(f"unknown continuation {continuation!r}; known: ask, prefill")
         key = api_key or os.environ.get("OPENAI_API_KEY") or "none"  # a local server wants none
-        self.spending = _spending(price, budget_usd)
+        self.spending = make_spending(price, budget_usd)
         self.client = ChatClient(
             Upstream(url, api_key=key, timeout_s=timeout_s),
             model,
@@ -386,18 +386,3 @@ def parse_endpoint(name: str) -> Endpoint:
             f"{name!r} needs an http(s) URL and a model: chat:http://HOST:PORT/v1#MODEL"
         )
     return Endpoint(url, model)
-
-
-def _spending(price: Sequence[float] | None, budget_usd: float | None) -> Spending | None:
-    """Return the meter of a policy. Raises `ValueError` for a budget without a price."""
-    if price is None:
-        if budget_usd is not None:
-            raise ValueError(
-                f"budget_usd {budget_usd!r} needs price=[INPUT, OUTPUT], US dollars per million tokens"
-            )
-        return None
-    if isinstance(price, str) or len(price) != 2:
-        raise ValueError(
-            f"price {price!r} should be [INPUT, OUTPUT], US dollars per million tokens"
-        )
-    return Spending(Price(*map(float, price)), limit_usd=budget_usd)

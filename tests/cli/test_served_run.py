@@ -124,6 +124,20 @@ def test_a_budget_in_dollars_is_never_passed(agent: str, model: Model, tmp_path:
     assert json.loads(again.stdout)["usage"]["usd"] == 960.0
 
 
+def test_a_budget_in_dollars_holds_over_several_environments(model: Model, tmp_path: Path) -> None:
+    """Each of the 2 x 4 episodes costs 120 dollars; a budget for one environment alone would allow all."""
+    out = str(tmp_path / "run")
+    words = ("eval", "--env", "Fractions-v0", "--episodes", "4", "--out", out)
+    words += ("--price", "1e6,2e6", "--parallel", "1")
+    words += ("--policy-option", "max_new_tokens=50", "--policy-option", "system=null")
+    stopped = run(model, *words, "--budget-usd", "960")
+    kept = [list(read_episodes(folder)) for folder in sorted(Path(out).iterdir())]
+    assert stopped.exit_code == 1 and "is used up" in stopped.output, stopped.output
+    assert sum(record.usage["usd"] for records in kept for record in records) <= 960.0
+    assert "$480.0000 of $960" in stopped.output
+    assert run(model, *words, "--budget-usd", "9000").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -136,3 +150,12 @@ def test_a_budget_in_dollars_is_never_passed(agent: str, model: Model, tmp_path:
 def test_prices_are_checked(words: list[str], says: str, model: Model, tmp_path: Path) -> None:
     result = run(model, "eval", "--episodes", "1", "--out", str(tmp_path / "run"), *words)
     assert result.exit_code == 2 and says in result.output, result.output
+
+
+def test_what_a_served_reward_model_costs_is_said_to_be_left_out(
+    model: Model, tmp_path: Path
+) -> None:
+    words = ("--out", str(tmp_path / "run"), "--price", "1,2", "--agent", "best_of_n")
+    scorer = model.name.replace("chat:", "judge:")
+    result = run(model, "eval", "--episodes", "1", *words, "--reward-model", scorer)
+    assert f"what {scorer} costs is not counted" in result.output

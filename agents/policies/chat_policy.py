@@ -34,7 +34,7 @@ NO_PREFILL = (
 )
 NEXT_STEP = "Go on with the next step only."
 MAX_STOPS = 4
-"""Stop words that every server takes; a text that goes on past others is cut here."""
+"""The number of stop words that every server accepts; the policy itself cuts a text at the others."""
 
 
 class ChatPolicy:

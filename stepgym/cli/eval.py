@@ -147,7 +147,8 @@ def command(
 
 def _money_left(limit: float | None, name: str, folders: Mapping[str, str]) -> float | None:
     """Return what a run may cost: the limit of all, less what was spent on the others."""
-    spent = sum(spent_usd(folder) for other, folder in folders.items() if other != name)
+    others = [folder for other, folder in folders.items() if other != name]
+    spent = sum(spent_usd(folder) for folder in others if Path(folder).exists())
     if limit is None or not spent:
         return limit
     left = max(0.0, limit - spent)

@@ -131,8 +131,9 @@ def test_a_budget_in_dollars_holds_over_several_environments(model: Model, tmp_p
     words += ("--price", "1e6,2e6", "--parallel", "1")
     words += ("--policy-option", "max_new_tokens=50", "--policy-option", "system=null")
     stopped = run(model, *words, "--budget-usd", "960")
+    assert stopped.exit_code == 1, stopped.output
     kept = [list(read_episodes(folder)) for folder in sorted(Path(out).iterdir())]
-    assert stopped.exit_code == 1 and "is used up" in stopped.output, stopped.output
+    assert "is used up" in stopped.output
     assert sum(record.usage["usd"] for records in kept for record in records) <= 960.0
     assert "$480.0000 of $960" in stopped.output
     assert run(model, *words, "--budget-usd", "9000").exit_code == 0

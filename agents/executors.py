@@ -17,10 +17,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from stepgym.agents import boundary
-from stepgym.agents.jobs import Job, slices
+from stepgym.agents.jobs import Job, Stop, never, slices
 from stepgym.agents.randomness import reseeded
 from stepgym.agents.run_setup import RunSetup, attempt_seed, open_setup
 from stepgym.agents.solving import iter_solve, make_records
@@ -34,10 +35,12 @@ from stepgym.plugins.errors import UserError
 class InProcess:
     """Plays in this process."""
 
-    def play(self, job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord]:
+    def play(
+        self, job: Job, indices: Sequence[int], *, stop: Stop = never
+    ) -> Iterator[EpisodeRecord]:
         """Yield the records in order, each as early as possible."""
         with _open(job) as setup:
-            yield from _play(setup, job, indices)
+            yield from _play(setup, job, takewhile(lambda _: not stop(), indices))
 
 
 @dataclass(frozen=True)
@@ -54,24 +57,26 @@ class Workers:
         if self.num_workers is not None and self.num_workers < 1:
             raise UserError(f"the number of workers is 1 or more, not {self.num_workers}")
 
-    def play(self, job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord]:
+    def play(
+        self, job: Job, indices: Sequence[int], *, stop: Stop = never
+    ) -> Iterator[EpisodeRecord]:
         """Yield the records slice by slice, in the order in which slices finish."""
         count = self.num_workers or len(os.sched_getaffinity(0))
         waiting = deque(slices(job, indices, count))
-        while waiting:
-            lost = yield from _play_side_by_side(job, waiting, count)
+        while waiting and not stop():
+            lost = yield from _play_side_by_side(job, waiting, count, stop)
             yield from _play_one_by_one(job, lost)
 
 
 def _play_side_by_side(
-    job: Job, waiting: deque[Sequence[int]], count: int
+    job: Job, waiting: deque[Sequence[int]], count: int, stop: Stop
 ) -> Generator[EpisodeRecord, None, list[int]]:
     """Play the slices that wait until all are done or a worker dies; return the problems that were in flight then."""
     pool = _pool(count)
     running: dict[Future[list[EpisodeRecord]], Sequence[int]] = {}
     try:
-        while waiting or running:
-            while waiting and len(running) < count:
+        while running or (waiting and not stop()):
+            while waiting and len(running) < count and not stop():
                 part = waiting.popleft()
                 running[pool.submit(play_slice, job, part)] = part
             done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -149,7 +154,7 @@ def _open(job: Job) -> Any:
     )
 
 
-def _play(setup: RunSetup, job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord]:
+def _play(setup: RunSetup, job: Job, indices: Iterable[int]) -> Iterator[EpisodeRecord]:
     return play_attempt(
         setup,
         (setup.env.problems[index] for index in indices),

@@ -57,7 +57,7 @@ def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any)
     limit, where, where_played = budget(given), environment(given), executor(given)
     progress = EpisodeProgress(quiet=as_json)
     settings = policy_settings(given)
-    with keeps_episodes(out, lambda: progress.num_new), progress:
+    with keeps_episodes(out, lambda: progress.num_new) as stop, progress:
         summary = selfplay(
             where.id,
             out=out,
@@ -69,6 +69,7 @@ def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any)
             num_parallel=parallel,
             progress=progress.show,
             executor=where_played,
+            stop=stop,
             **given,
         )
     if as_json:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from stepgym.agents.description import without_secrets
 from stepgym.agents.executors import Workers
 from stepgym.agents.jobs import Executor
 from stepgym.agents.ray_executor import OnRay
@@ -168,12 +169,13 @@ MONEY = (
     click.option(
         "--price",
         metavar="INPUT,OUTPUT",
-        help="US dollars per million tokens that a served policy reads and writes, such as 0.15,0.60.",
+        help="US dollars per million tokens that a served policy reads and writes, such as 0.15,0.60;"
+        " those of a reward model are not counted.",
     ),
     click.option(
         "--budget-usd",
         type=click.FloatRange(min=0),
-        help="US dollars for the whole run, all its resumed parts together; needs --price.",
+        help="US dollars for the whole run, all its environments and resumed parts together; needs --price.",
     ),
 )
 VERDICTS = click.option(
@@ -316,6 +318,10 @@ def policy_settings(given: dict[str, Any]) -> dict[str, Any]:
             settings["price"] = []
         if len(settings["price"]) != 2:
             raise click.UsageError(f"--price {price} should look like 0.15,0.60")
+        scorer = given["reward_model"] or ""
+        if scorer.startswith(("judge:", "served:")):
+            message = f"warning: what {without_secrets(scorer)} costs is not counted by --price and --budget-usd"
+            click.secho(message, fg="yellow", err=True)
     if limit is not None:
         if "price" not in settings:
             raise click.UsageError(

@@ -162,7 +162,15 @@ class Tree {
     if (n && n.y !== null) this.layer.lastChild.setAttribute("d", `M${n.x - 12 / kx} ${n.y}h${24 / kx}M${n.x} ${n.y - 12 / ky}v${24 / ky}`);
   }
   redraw() { this.overview(); this.place(); }
-  recolour(by) { this.colour = by; if (this.nodes.length) this.redraw(); }
+  recolour(by) {
+    this.colour = by;
+    if (!this.nodes.length) return;
+    const near = this.drawn?.k ? this.drawn : null;
+    this.overview();
+    this.drawn = near;   // the nodes that are drawn stay; only their colour changes
+    if (near) for (const [i, pill] of this.pills) shade(pill.firstChild, this.share(this.nodes[i]));
+    this.place();
+  }
   replay(made) { this.made = made; this.redraw(); }
 
   // ---- the selected node

@@ -41,9 +41,17 @@ class ChatBackend(Protocol):
     num_parameters: int
 
     def complete(
-        self, request: Mapping[str, Any], *, state: Callable[[], State]
+        self,
+        request: Mapping[str, Any],
+        *,
+        state: Callable[[], State],
+        charge: Callable[[float], None],
     ) -> Mapping[str, Any]:
-        """Return the body of a chat completion; `state` returns the episode so far. Raises `BackendError`."""
+        """Return the body of a chat completion; `state` returns the episode so far.
+
+        `charge` is called with the US dollars that the call cost, even if it failed. Raises `BackendError`, and
+        `RunStopped` if no further call can succeed.
+        """
         ...
 
     def close(self) -> None: ...
@@ -53,8 +61,10 @@ class ChatBackend(Protocol):
 class StreamsCompletions(Protocol):
     """A backend that sends a completion in chunks, as it is generated."""
 
-    def stream(self, request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        """Yield the chunks of a chat completion. Raises `BackendError` before the first one."""
+    def stream(
+        self, request: Mapping[str, Any], *, charge: Callable[[float], None]
+    ) -> Iterator[Mapping[str, Any]]:
+        """Yield the chunks of a chat completion. Raises as `ChatBackend.complete`, before the first one."""
         ...
 
 
@@ -65,12 +75,16 @@ class CompletesChats(Protocol):
     @property
     def model(self) -> str: ...
 
-    def complete_chat(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the server's response to a chat-completion request. Raises `BackendError`."""
+    def complete_chat(
+        self, request: Mapping[str, Any], *, charge: Callable[[float], None]
+    ) -> Mapping[str, Any]:
+        """Return the server's response to a chat-completion request; see `ChatBackend.complete`."""
         ...
 
-    def stream_chat(self, request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        """Yield the chunks of the server's response. Raises `BackendError` before the first one."""
+    def stream_chat(
+        self, request: Mapping[str, Any], *, charge: Callable[[float], None]
+    ) -> Iterator[Mapping[str, Any]]:
+        """Yield the chunks of the server's response; see `StreamsCompletions`."""
         ...
 
 
@@ -83,15 +97,21 @@ class ServerBackend:
         self.num_parameters = num_parameters(policy)
 
     def complete(
-        self, request: Mapping[str, Any], *, state: Callable[[], State]
+        self,
+        request: Mapping[str, Any],
+        *,
+        state: Callable[[], State],
+        charge: Callable[[float], None],
     ) -> Mapping[str, Any]:
-        response = self._policy.complete_chat(request)
+        response = self._policy.complete_chat(request, charge=charge)
         if not isinstance(response, Mapping) or not isinstance(response.get("choices"), list):
             raise BackendError(502, f"no chat completion: {response!r:.200}", kind="upstream_error")
         return response
 
-    def stream(self, request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        return self._policy.stream_chat(request)
+    def stream(
+        self, request: Mapping[str, Any], *, charge: Callable[[float], None]
+    ) -> Iterator[Mapping[str, Any]]:
+        return self._policy.stream_chat(request, charge=charge)
 
     def close(self) -> None:
         pass
@@ -117,7 +137,11 @@ class PolicyBackend:
         return [(own, faults.get(at, "")) for at, own in enumerate(steps)]
 
     def complete(
-        self, request: Mapping[str, Any], *, state: Callable[[], State]
+        self,
+        request: Mapping[str, Any],
+        *,
+        state: Callable[[], State],
+        charge: Callable[[float], None],
     ) -> Mapping[str, Any]:
         count = request.get("n") or 1
         if not boundary.is_count(count) or not 1 <= count <= MAX_CHOICES:
@@ -130,6 +154,7 @@ class PolicyBackend:
         finally:
             with self._lock:
                 self._in_flight -= 1
+        charge(sum(step.usd for step in steps))
         if not steps:
             raise BackendError(502, fault or "the policy proposed nothing", kind="upstream_error")
         return completion(self.model, steps)

@@ -55,7 +55,7 @@ def conversations(record: EpisodeRecord, end: int, options: RowOptions) -> Itera
 
 
 def _recorded(record: EpisodeRecord, path: Sequence[int]) -> Iterator[Conversation]:
-    """Yield the conversations of an agent's calls, each as far as it went.
+    """Yield the conversations of an agent's calls, each up to its last call.
 
     A call counts if all answers below the node where it was made have the verdict of this path's end: forks share
     their calls, and a call that led to an incorrect answer too proves nothing.

@@ -1,10 +1,13 @@
-"""For peers: a loopback chat server that solves Countdown from the conversation, and a run folder to export."""
+"""For peers: stand-ins, a loopback chat server that solves Countdown from the conversation, and a run folder to export."""
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -63,6 +66,33 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+
+STAND_INS = Path(__file__).parent / "stand_ins"
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
+    """Installs a package's metadata, and with `module` its stand-in, for this process and its children."""
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *sys.path[1:]]))
+
+    def install(package: str, version: str, *, module: str = "") -> Path:
+        about = folder / f"{package.replace('-', '_')}-{version}.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n"
+        )
+        if module:
+            shutil.copytree(STAND_INS / module, folder / module)
+        return folder
+
+    yield install
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(str(folder)):
+            del sys.modules[name]
 
 
 @pytest.fixture

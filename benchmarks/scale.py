@@ -22,6 +22,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -129,9 +130,8 @@ def seconds(work: Work, amount: int, num_workers: int | None) -> float:
     return time.perf_counter() - started
 
 
-def compare(work: Work, amount: int, rounds: int) -> dict[str, Any]:
-    """Return what two workers gain over one process."""
-    small = 2 * NUM_WORKERS
+def compare(work: Work, amount: int, rounds: int, *, small: int) -> dict[str, Any]:
+    """Return what two workers gain over one process; `small` work starts all workers and is soon done."""
     found: dict[str, list[float]] = {"ratio": [], "without_start_up": []}
     times: dict[str, list[float]] = {"one": [], "two": [], "start_one": [], "start_two": []}
     for _ in range(rounds):
@@ -205,17 +205,20 @@ def main() -> None:
     result: dict[str, Any] = {"processor": platform.processor() or platform.machine()}
     result["processors"] = len(os.sched_getaffinity(0))
     result["load_before"] = os.getloadavg()
+    if options.records:
+        result["driver"] = driver(options.records, options.rounds)
+        print("driver", json.dumps(result["driver"]), file=sys.stderr)
     works: dict[str, tuple[Work, int]] = {
-        "code": (play(CODE, 164), options.code),
-        "code_default": (play(CODE_DEFAULT, 164), options.code),
         "maths": (verify, options.maths),
+        "code": (play(CODE, 164), options.code),
         "embedded": (play(EMBEDDED, 100_000), options.embedded),
+        "code_default": (play(CODE_DEFAULT, 164), options.code),
     }
     for name, (work, amount) in works.items():
         if amount:
-            result[name] = compare(work, amount, options.rounds)
-    if options.records:
-        result["driver"] = driver(options.records, options.rounds)
+            small = (CHUNK if name == "maths" else 2) * NUM_WORKERS
+            result[name] = compare(work, amount, options.rounds, small=small)
+            print(name, json.dumps(result[name]), file=sys.stderr)
     result["load_after"] = os.getloadavg()
     print(json.dumps(result, indent=None if options.json else 2))
 

@@ -32,6 +32,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -155,14 +156,14 @@ def sandboxes_of(driver: int, sandbox: str) -> list[Callable[[], object]]:
         runners = [
             int(each) for each in below if "stepgym/sandbox/runner" in command_line(int(each))
         ]
-        return [lambda each=each: os.kill(each, signal.SIGKILL) for each in runners]  # type: ignore[misc]
+        return [partial(os.kill, each, signal.SIGKILL) for each in runners]
     import docker
 
-    client = docker.from_env()
+    engine = docker.from_env().api
     return [
-        lambda each=each: each.remove(force=True)  # type: ignore[misc]
-        for each in client.containers.list(filters={"label": "stepgym.owner"})
-        if each.labels["stepgym.owner"].split()[2] in below
+        partial(engine.remove_container, each["Id"], force=True)
+        for each in engine.containers(filters={"label": "stepgym.owner"})
+        if each["Labels"]["stepgym.owner"].split()[2] in below
     ]
 
 

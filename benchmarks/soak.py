@@ -210,7 +210,7 @@ def with_faults(
         next_fault = now + draw.uniform(0.5, 1.5) * every_s
         runners = sandboxes_of(driver.pid, sandbox) if sandbox != "none" else []
         with suppress(Exception):  # it may have ended by itself
-            if runners and draw.random() < 0.5:
+            if runners and faults["sandbox removed"] <= faults["worker killed"]:
                 draw.choice(runners)()
                 faults["sandbox removed"] += 1
             elif workers:

@@ -44,9 +44,11 @@ def write_page(run: str | Path, out: str | Path, *, view: View = View.OPERATOR) 
 def page(episodes: Sequence[EpisodeRecord], *, title: str = "stepgym: search trees") -> str:
     """Return the page. Episodes keep their order; each is parsed by the browser only when it is opened."""
     home = files("stepgym.serving")
-    style, script = (
-        home.joinpath(name).read_text(encoding="utf-8") for name in ("viewer.css", "viewer.js")
+    style, tree, around = (
+        home.joinpath(name).read_text(encoding="utf-8")
+        for name in ("viewer.css", "viewer.tree.js", "viewer.js")
     )
+    script = tree + around
     blocks = (
         f'<script type="application/json" id="episode-{number}">{embed(episode_data(record))}</script>'
         for number, record in enumerate(episodes)

@@ -27,11 +27,11 @@ from stepgym.cli.options import (
     BUDGET,
     CONTINUOUS,
     ENVIRONMENT,
+    EXECUTOR,
     JSON_OBJECT,
     KEEP_FAILED,
     MONEY,
     VERDICTS,
-    WORKERS,
     add_options,
     budget,
     environment,
@@ -71,7 +71,7 @@ DEFAULT_EPISODES = 100
     CONTINUOUS,
     VERDICTS,
     KEEP_FAILED,
-    *WORKERS,
+    *EXECUTOR,
 )
 @click.option(
     "--out",

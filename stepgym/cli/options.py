@@ -27,6 +27,7 @@ from stepgym.envs.registry import NAMES, NAMESPACE, full_id
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.listing import plug_ins
 from stepgym.plugins.registry import Registry
+from stepgym.plugins.worker_processes import num_processors
 from stepgym.records.run_folder import read_episodes
 from stepgym.records.types import RunBusyError, View
 from stepgym.sandbox.types import SandboxError
@@ -236,12 +237,13 @@ ATTEMPTS = click.option(
     type=click.IntRange(min=1),
     help="Attempts at each problem, each with a seed of its own.",
 )
-WORKERS = (
-    click.option(
-        "--workers",
-        metavar="N|auto",
-        help="Processes that play side by side; auto: one for each processor  [default: this process]",
-    ),
+WORKERS = click.option(
+    "--workers",
+    metavar="N|auto",
+    help="Processes that work side by side; auto: one for each processor  [default: this process]",
+)
+EXECUTOR = (
+    WORKERS,
     click.option(
         "--ray",
         metavar="ADDRESS|auto",
@@ -256,17 +258,25 @@ KEEP_FAILED = click.option(
 
 
 def executor(given: dict[str, Any]) -> Executor | None:
-    """Take the options of `WORKERS` out of `given`; `None` if this process plays."""
+    """Take the options of `EXECUTOR` out of `given`; `None` if this process plays."""
     workers, address = given.pop("workers"), given.pop("ray")
     if workers and address:
         raise click.UsageError(f"--workers {workers} and --ray {address}: give one of them")
     if address:
         return OnRay(address)
-    if not workers or workers == "auto":
-        return Workers() if workers else None
-    if not workers.isdecimal() or not int(workers):
-        raise click.UsageError(f"--workers {workers!r} should be a number above 0, or auto")
-    return Workers(int(workers))
+    count = num_workers(workers)
+    return None if count is None else Workers(count)
+
+
+def num_workers(given: str | None) -> int | None:
+    """Read the value of --workers; `None` if this process works alone."""
+    if not given:
+        return None
+    if given == "auto":
+        return num_processors()
+    if not given.isdecimal() or not int(given):
+        raise click.UsageError(f"--workers {given!r} should be a number above 0, or auto")
+    return int(given)
 
 
 class Environment(NamedTuple):

@@ -184,11 +184,14 @@ def gymnasium(lines: list[str], given: Given) -> None:
 
 def inspect(lines: list[str], given: Given) -> None:
     import inspect_ai
-    from inspect_ai.model import get_model
+    from inspect_ai.model import ModelOutput, ModelUsage, get_model
 
-    model = get_model("mockllm/model")
+    output = ModelOutput.from_content("mockllm/model", "so <answer>no number</answer>")
+    output.usage = ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2)
+    model = get_model("mockllm/model", custom_outputs=[output] * 100)
     [log] = run(*lines, given="model, display='none'", eval=inspect_ai.eval, model=model)
-    assert log.status == "success" and log.results.total_samples == 100
+    assert log.status == "success", log.error
+    assert log.results.scores[0].metrics["accuracy"].value == 0.0
 
 
 def skyrl(lines: list[str], given: Given) -> None:
@@ -251,7 +254,7 @@ RUNS = {
     "a problem set as a task": Run("inspect_ai", "inspect_ai", inspect),
     "an environment by name": Run("skyrl_gym", "skyrl_gym", skyrl),
     "an environment that forks": Run("gem", "gem", gem),
-    "a resources server for its `gymnasium_agent`": Run("uvicorn", "", nemo_gym),
+    "a resources server for its `gymnasium_agent`": Run("fastapi", "", nemo_gym),
     "its data sets as environments": Run("reasoning_gym", "reasoning_gym", played),
 }
 """What fits -> how its lines are run."""

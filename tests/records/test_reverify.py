@@ -138,3 +138,9 @@ def test_what_is_no_run_or_has_other_problems_now_is_refused(run: Path, tmp_path
     (run / VERDICTS_FILE).write_text('{"format": 1}\n{"colour": 1}\n')
     with pytest.raises(RecordError, match=r"verdicts.jsonl:2: not a changed verdict"):
         list(read_episodes(run))
+
+
+def test_workers_find_the_same_changes_in_the_same_order(run: Path) -> None:
+    here = reverify(run, keep=False)
+    there = reverify(run, keep=False, num_workers=2)
+    assert there.changes == here.changes and there.answers == here.answers > 0

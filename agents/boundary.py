@@ -15,7 +15,7 @@ from itertools import chain
 from numbers import Integral
 from operator import attrgetter, gt
 from types import NoneType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, SupportsIndex, TypeVar
 
 from stepgym.agents.types import (
     ROOT,
@@ -307,6 +307,9 @@ def score(
     def call(states: Sequence[State]) -> list[float]:
         scores = reward_model.score(states)
         _check_length(scores, states, "lists of scores for", "states")
+        for own in scores:
+            if not hasattr(own, "__len__"):
+                raise ShapeError(f"returned {own!r:.80} instead of a list of scores for a state")
         if set(map(len, scores)) != {1}:
             for own, state in zip(scores, states):
                 if not 0 < len(own) <= len(state.steps):
@@ -320,7 +323,7 @@ def score(
         ):
             return lasts
         for own, state in zip(scores, states):
-            if own[-1] is None or not 0.0 <= own[-1] <= 1.0:
+            if isinstance(own[-1], str | NoneType) or not 0.0 <= own[-1] <= 1.0:
                 raise _score_error(own, state)
         return list(map(float, lasts))
 
@@ -406,8 +409,14 @@ def select(search: Search, tree: SearchTree) -> list[Request] | Failure:
 
 def _requests(search: Search, tree: SearchTree) -> list[Request]:
     requests = search.select(tree)
+    if not isinstance(requests, Sequence):
+        raise ShapeError(f"select returned {requests!r:.80} instead of a list of Requests")
     status, size = tree.status, len(tree.states)
-    for node, n, view in requests:
+    for request in requests:
+        try:
+            node, n, view = request
+        except (TypeError, ValueError):
+            raise ShapeError(f"select returned {request!r:.80} instead of a Request") from None
         if not (
             type(node) is int
             and type(n) is int
@@ -444,7 +453,10 @@ def best(search: Search, tree: SearchTree) -> int | Failure:
     """Return the node whose answer the search chooses."""
 
     def call() -> int:
-        node = operator.index(search.best(tree))
+        found = search.best(tree)
+        if not isinstance(found, SupportsIndex):
+            raise ShapeError(f"best returned {found!r:.80} instead of the number of a node")
+        node = operator.index(found)
         if not 0 <= node < len(tree):
             raise ShapeError(f"best returned node {node} of a tree of {len(tree)} nodes")
         return node
@@ -480,6 +492,10 @@ def _check_verdicts(verdicts: Sequence[object]) -> None:
             raise ShapeError(f"returned score {verdict.score!r}; scores are in [0, 1]")
 
 
-def _check_length(results: Sequence[object], asked: Sequence[object], got: str, given: str) -> None:
+def _check_length(results: object, asked: Sequence[object], got: str, given: str) -> None:
+    if not hasattr(results, "__len__"):
+        raise ShapeError(
+            f"returned {results!r:.80} instead of {len(asked)} {got} {len(asked)} {given}"
+        )
     if len(results) != len(asked):
         raise ShapeError(f"returned {len(results)} {got} {len(asked)} {given}")

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from stepgym.agents.description import without_secrets
 from stepgym.agents.executors import Workers
 from stepgym.agents.jobs import Executor
 from stepgym.agents.ray_executor import OnRay
@@ -26,6 +27,7 @@ from stepgym.envs.registry import NAMES, NAMESPACE, full_id
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.listing import plug_ins
 from stepgym.plugins.registry import Registry
+from stepgym.plugins.worker_processes import num_processors
 from stepgym.records.run_folder import read_episodes
 from stepgym.records.types import RunBusyError, View
 from stepgym.sandbox.types import SandboxError
@@ -167,12 +169,13 @@ MONEY = (
     click.option(
         "--price",
         metavar="INPUT,OUTPUT",
-        help="US dollars per million tokens that a served policy reads and writes, such as 0.15,0.60.",
+        help="US dollars per million tokens that a served policy reads and writes, such as 0.15,0.60;"
+        " those of a reward model are not counted.",
     ),
     click.option(
         "--budget-usd",
         type=click.FloatRange(min=0),
-        help="US dollars for the whole run, all its resumed parts together; needs --price.",
+        help="US dollars for the whole run, all its environments and resumed parts together; needs --price.",
     ),
 )
 VERDICTS = click.option(
@@ -234,12 +237,13 @@ ATTEMPTS = click.option(
     type=click.IntRange(min=1),
     help="Attempts at each problem, each with a seed of its own.",
 )
-WORKERS = (
-    click.option(
-        "--workers",
-        metavar="N|auto",
-        help="Processes that play side by side; auto: one for each processor  [default: this process]",
-    ),
+WORKERS = click.option(
+    "--workers",
+    metavar="N|auto",
+    help="Processes that work side by side; auto: one for each processor  [default: this process]",
+)
+EXECUTOR = (
+    WORKERS,
     click.option(
         "--ray",
         metavar="ADDRESS|auto",
@@ -254,17 +258,25 @@ KEEP_FAILED = click.option(
 
 
 def executor(given: dict[str, Any]) -> Executor | None:
-    """Take the options of `WORKERS` out of `given`; `None` if this process plays."""
+    """Take the options of `EXECUTOR` out of `given`; `None` if this process plays."""
     workers, address = given.pop("workers"), given.pop("ray")
     if workers and address:
         raise click.UsageError(f"--workers {workers} and --ray {address}: give one of them")
     if address:
         return OnRay(address)
-    if not workers or workers == "auto":
-        return Workers() if workers else None
-    if not workers.isdecimal() or not int(workers):
-        raise click.UsageError(f"--workers {workers!r} should be a number above 0, or auto")
-    return Workers(int(workers))
+    count = num_workers(workers)
+    return None if count is None else Workers(count)
+
+
+def num_workers(given: str | None) -> int | None:
+    """Read the value of --workers; `None` if this process works alone."""
+    if not given:
+        return None
+    if given == "auto":
+        return num_processors()
+    if not given.isdecimal() or not int(given):
+        raise click.UsageError(f"--workers {given!r} should be a number above 0, or auto")
+    return int(given)
 
 
 class Environment(NamedTuple):
@@ -306,6 +318,10 @@ def policy_settings(given: dict[str, Any]) -> dict[str, Any]:
             settings["price"] = []
         if len(settings["price"]) != 2:
             raise click.UsageError(f"--price {price} should look like 0.15,0.60")
+        scorer = given["reward_model"] or ""
+        if scorer.startswith(("judge:", "served:")):
+            message = f"warning: what {without_secrets(scorer)} costs is not counted by --price and --budget-usd"
+            click.secho(message, fg="yellow", err=True)
     if limit is not None:
         if "price" not in settings:
             raise click.UsageError(

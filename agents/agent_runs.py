@@ -1,7 +1,9 @@
 """Runs agents that drive themselves: one thread per episode, and whatever an agent does is a record.
 
 An agent that raises, hangs or does not end has failed on its problem, with a note; the others go on. A thread cannot
-be ended from outside: one that hangs is left behind, and its episode refuses further steps and model calls.
+be ended from outside: one that hangs is left behind, and its episode refuses further steps and model calls. A sandbox
+or a server that is gone, and a budget in US dollars that is spent, stop the run: the episodes that were finished before
+are given, the others are none.
 """
 
 from __future__ import annotations
@@ -23,7 +25,16 @@ from stepgym.agents.chat_backends import backend_of
 from stepgym.agents.endpoint import RecordingServer
 from stepgym.agents.episode import Agent, Episode, EpisodeTree, ModelCall
 from stepgym.agents.episode_env import EpisodeEnv
-from stepgym.agents.types import NO_LIMIT, ROOT, Budget, NodeStatus, Policy, SearchTree, Usage
+from stepgym.agents.types import (
+    NO_LIMIT,
+    ROOT,
+    Budget,
+    NodeStatus,
+    Policy,
+    RunStopped,
+    SearchTree,
+    Usage,
+)
 from stepgym.envs.types import Environment, Problem, State
 from stepgym.sandbox.types import SandboxError
 
@@ -46,7 +57,8 @@ class AgentEpisode:
     slots: threading.Semaphore
     """Released once the episode is finished."""
     finished: threading.Event = field(default_factory=threading.Event)
-    lost_sandbox: SandboxError | None = None
+    lost: SandboxError | RunStopped | None = None
+    """Why the run was stopped before the episode was finished."""
 
     @property
     def problem(self) -> Problem:
@@ -85,7 +97,8 @@ def run_agent(
 
     `policy` returns what the episodes' endpoints serve, and is called if an agent asks for its endpoint. `budget.wall_s`
     is also the time after which an agent counts as hanging (`TIMEOUT_S` without it). `run_budget` limits the model
-    calls of all episodes together. Raises `SandboxError` if the environment's sandbox is lost.
+    calls of all episodes together. Raises `SandboxError` if the environment's sandbox is lost and `RunStopped` if the
+    model's server is, or its money is spent, after yielding the episodes that were finished before.
     """
     run = _AgentRun(
         agent,
@@ -99,19 +112,21 @@ def run_agent(
     running: deque[AgentEpisode] = deque()
     try:
         while True:
-            for problem in islice(problems, AHEAD * num_parallel - len(running)):
+            num_new = 0 if run.lost else AHEAD * num_parallel - len(running)
+            for problem in islice(problems, num_new):
                 _wait_for_slot(run.slots, running)
                 running.append(run.start(problem))
                 if running[0].finished.is_set():
                     break
             if not running:
-                return
+                break
             first = running.popleft()
             _wait(first)
-            if first.lost_sandbox is not None:
-                raise first.lost_sandbox
             run.retire(first)
-            yield first
+            if first.lost is None:
+                yield first
+        if run.lost is not None:
+            raise run.lost
     finally:
         for one in running:
             one.shared.stopped = "the run has ended"
@@ -131,7 +146,9 @@ class _AgentRun:
     slots: threading.Semaphore
     started: float = field(default_factory=time.perf_counter)
     retired: Usage = field(default_factory=Usage)
-    running: dict[int, EpisodeTree] = field(default_factory=dict)
+    running: dict[int, AgentEpisode] = field(default_factory=dict)
+    lost: SandboxError | RunStopped | None = None
+    """What stopped the run."""
     server: RecordingServer | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -146,6 +163,7 @@ class _AgentRun:
             self.budget,
             self.see_verdicts,
             is_run_spent=self.is_spent,
+            stop_run=self.stop,
         )
         if self.policy is not None:
             shared.serve = partial(self.serve, shared)
@@ -153,8 +171,10 @@ class _AgentRun:
         deadline = time.perf_counter() + timeout_s
         one = AgentEpisode(shared, Episode(shared), deadline, self.slots)
         with self.lock:
-            self.running[id(shared)] = shared
-        if isinstance(state, State):
+            self.running[id(shared)] = one
+        if self.lost is not None:
+            _finish(one, lost=self.lost)
+        elif isinstance(state, State):
             threading.Thread(target=_play, args=(self.agent, one), daemon=True).start()
         else:
             wrong = f"domain: initial returned {state!r:.80} instead of a State"
@@ -174,8 +194,16 @@ class _AgentRun:
         if self.run_budget is NO_LIMIT:
             return False
         with self.lock:
-            total = sum((shared.tree.usage for shared in self.running.values()), self.retired)
+            total = sum((one.tree.usage for one in self.running.values()), self.retired)
         return self.run_budget.is_spent(replace(total, wall_s=time.perf_counter() - self.started))
+
+    def stop(self, error: SandboxError | RunStopped) -> None:
+        """Stop all episodes that run, and start no further ones."""
+        with self.lock:
+            self.lost = self.lost or error
+            running = list(self.running.values())
+        for one in running:
+            _finish(one, lost=self.lost)
 
     def retire(self, one: AgentEpisode) -> None:
         """Drop a finished episode and keep its usage."""
@@ -201,8 +229,8 @@ def _play(agent: AgentLike, one: AgentEpisode) -> None:
             failure = result
         elif result is not None and not one.episode.done:
             one.episode.answer(result)
-    except SandboxError as error:
-        one.lost_sandbox = error
+    except (SandboxError, RunStopped) as error:
+        one.shared.stop_run(error)
     except BaseException as error:  # noqa: BLE001 - `sys.exit` in an agent ends its episode, not the run
         failure = Failure(f"agent: {type(error).__name__}: {error}"[: boundary.MAX_REASON_CHARS])
     _finish(one, failure)
@@ -231,14 +259,21 @@ def takes_episode(function: Callable[..., Any]) -> bool:
     return bool(parameters) and parameters[0] == "episode"
 
 
-def _finish(one: AgentEpisode, failure: Failure | None) -> None:
+def _finish(
+    one: AgentEpisode,
+    failure: Failure | None = None,
+    *,
+    lost: SandboxError | RunStopped | None = None,
+) -> None:
     """Close an episode, once; an agent that fails after the end of its episode is only noted."""
     shared = one.shared
     with shared.lock:
         if one.finished.is_set():
             return
         shared.tree.usage.wall_s = time.perf_counter() - shared.started
-        shared.stopped = shared.stopped or "the agent has ended"
+        one.lost = lost
+        why = "the agent has ended" if lost is None else f"the run was stopped: {lost}"
+        shared.stopped = shared.stopped or why
         if failure is not None:
             boundary.note(shared.tree, one.episode.node, failure.reason)
             if not one.episode.done:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
 from operator import gt
-from typing import Any, NamedTuple, TypeVar
+from types import NoneType
+from typing import Any, NamedTuple, SupportsIndex, TypeVar
 
 from stepgym.agents.types import (
     ROOT,
@@ -156,7 +157,7 @@ def all_usable(answers: Sequence[Sequence[Step]], counts: Sequence[int]) -> bool
     """Return whether a whole batch of proposals can be used as it is; `usable` finds out what cannot."""
     if not set(map(type, answers)) <= {list} or any(map(gt, map(len, answers), counts)):
         return False
-    # One pass without calls: collecting each field and the set of its types takes three times as long.
+    # One pass without calls, because collecting each field and the set of its types takes longer.
     return not [
         step
         for steps in answers
@@ -302,7 +303,12 @@ def score(
     def call(states: Sequence[State]) -> list[float]:
         scores = reward_model.score(states)
         _check_length(scores, states, "lists of scores for", "states")
-        if [own for own in scores if len(own) != 1]:
+        if [own for own in scores if type(own) is not list or len(own) != 1]:
+            for own in scores:
+                if not hasattr(own, "__len__"):
+                    raise ShapeError(
+                        f"returned {own!r:.80} instead of a list of scores for a state"
+                    )
             for own, state in zip(scores, states):
                 if not 0 < len(own) <= len(state.steps):
                     raise _score_error(own, state)
@@ -310,7 +316,7 @@ def score(
         if not [last for last in lasts if type(last) is not float or not 0.0 <= last <= 1.0]:
             return lasts
         for own, state in zip(scores, states):
-            if own[-1] is None or not 0.0 <= own[-1] <= 1.0:
+            if isinstance(own[-1], str | NoneType) or not 0.0 <= own[-1] <= 1.0:
                 raise _score_error(own, state)
         return list(map(float, lasts))
 
@@ -396,8 +402,14 @@ def select(search: Search, tree: SearchTree) -> list[Request] | Failure:
 
 def _requests(search: Search, tree: SearchTree) -> list[Request]:
     requests = search.select(tree)
+    if not isinstance(requests, Sequence):
+        raise ShapeError(f"select returned {requests!r:.80} instead of a list of Requests")
     status, size = tree.status, len(tree.states)
-    for node, n, view in requests:
+    for request in requests:
+        try:
+            node, n, view = request
+        except (TypeError, ValueError):
+            raise ShapeError(f"select returned {request!r:.80} instead of a Request") from None
         if not (
             type(node) is int
             and type(n) is int
@@ -434,7 +446,10 @@ def best(search: Search, tree: SearchTree) -> int | Failure:
     """Return the node whose answer the search chooses."""
 
     def call() -> int:
-        node = operator.index(search.best(tree))
+        found = search.best(tree)
+        if not isinstance(found, SupportsIndex):
+            raise ShapeError(f"best returned {found!r:.80} instead of the number of a node")
+        node = operator.index(found)
         if not 0 <= node < len(tree):
             raise ShapeError(f"best returned node {node} of a tree of {len(tree)} nodes")
         return node
@@ -470,6 +485,10 @@ def _check_verdicts(verdicts: Sequence[object]) -> None:
             raise ShapeError(f"returned score {verdict.score!r}; scores are in [0, 1]")
 
 
-def _check_length(results: Sequence[object], asked: Sequence[object], got: str, given: str) -> None:
+def _check_length(results: object, asked: Sequence[object], got: str, given: str) -> None:
+    if not hasattr(results, "__len__"):
+        raise ShapeError(
+            f"returned {results!r:.80} instead of {len(asked)} {got} {len(asked)} {given}"
+        )
     if len(results) != len(asked):
         raise ShapeError(f"returned {len(results)} {got} {len(asked)} {given}")

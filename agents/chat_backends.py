@@ -3,7 +3,10 @@
 A policy sees a conversation as a state: the first user message is the prompt, each assistant message a step, and what
 comes between two assistant messages (tool results, further user messages) the reply to the first. A policy that needs
 the environment's data (`State.public`) gets that of the episode. A repeated request gets new samples; temperature 0
-asks for the likeliest step. All other options but `n` are the policy's own, and `tools` are not shown to it.
+asks for the likeliest step. All other options but `n` are the policy's own.
+
+Tools are shown to a policy that can be offered them (`TakesTools`), and the tool calls in its text are read; to others a
+request with `tools` is an error. The model is free to call a tool or none, whatever `tool_choice` says but `none`.
 """
 
 from __future__ import annotations
@@ -13,14 +16,17 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from stepgym.agents import boundary
 from stepgym.agents.continuous import CallMerger
 from stepgym.agents.costs import num_parameters
 from stepgym.agents.policies.step_text import reasoning_of, reasoning_share
+from stepgym.agents.policies.tool_calls import TakesTools, ToolRequest, Turn, read_turn
 from stepgym.agents.types import Policy
 from stepgym.envs.types import State, Step
+from stepgym.plugins.errors import UserError
 
 MERGE_WINDOW_S = 0.001
 MAX_CHOICES = 128
@@ -41,9 +47,17 @@ class ChatBackend(Protocol):
     num_parameters: int
 
     def complete(
-        self, request: Mapping[str, Any], *, state: Callable[[], State]
+        self,
+        request: Mapping[str, Any],
+        *,
+        state: Callable[[], State],
+        charge: Callable[[float], None],
     ) -> Mapping[str, Any]:
-        """Return the body of a chat completion; `state` returns the episode so far. Raises `BackendError`."""
+        """Return the body of a chat completion; `state` returns the episode so far.
+
+        `charge` is called with the US dollars that the call cost, even if it failed. Raises `BackendError`, and
+        `RunStopped` if no further call can succeed.
+        """
         ...
 
     def close(self) -> None: ...
@@ -53,8 +67,10 @@ class ChatBackend(Protocol):
 class StreamsCompletions(Protocol):
     """A backend that sends a completion in chunks, as it is generated."""
 
-    def stream(self, request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        """Yield the chunks of a chat completion. Raises `BackendError` before the first one."""
+    def stream(
+        self, request: Mapping[str, Any], *, charge: Callable[[float], None]
+    ) -> Iterator[Mapping[str, Any]]:
+        """Yield the chunks of a chat completion. Raises as `ChatBackend.complete`, before the first one."""
         ...
 
 
@@ -65,12 +81,16 @@ class CompletesChats(Protocol):
     @property
     def model(self) -> str: ...
 
-    def complete_chat(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the server's response to a chat-completion request. Raises `BackendError`."""
+    def complete_chat(
+        self, request: Mapping[str, Any], *, charge: Callable[[float], None]
+    ) -> Mapping[str, Any]:
+        """Return the server's response to a chat-completion request; see `ChatBackend.complete`."""
         ...
 
-    def stream_chat(self, request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        """Yield the chunks of the server's response. Raises `BackendError` before the first one."""
+    def stream_chat(
+        self, request: Mapping[str, Any], *, charge: Callable[[float], None]
+    ) -> Iterator[Mapping[str, Any]]:
+        """Yield the chunks of the server's response; see `StreamsCompletions`."""
         ...
 
 
@@ -83,15 +103,21 @@ class ServerBackend:
         self.num_parameters = num_parameters(policy)
 
     def complete(
-        self, request: Mapping[str, Any], *, state: Callable[[], State]
+        self,
+        request: Mapping[str, Any],
+        *,
+        state: Callable[[], State],
+        charge: Callable[[float], None],
     ) -> Mapping[str, Any]:
-        response = self._policy.complete_chat(request)
+        response = self._policy.complete_chat(request, charge=charge)
         if not isinstance(response, Mapping) or not isinstance(response.get("choices"), list):
             raise BackendError(502, f"no chat completion: {response!r:.200}", kind="upstream_error")
         return response
 
-    def stream(self, request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        return self._policy.stream_chat(request)
+    def stream(
+        self, request: Mapping[str, Any], *, charge: Callable[[float], None]
+    ) -> Iterator[Mapping[str, Any]]:
+        return self._policy.stream_chat(request, charge=charge)
 
     def close(self) -> None:
         pass
@@ -106,36 +132,95 @@ class PolicyBackend:
         self.num_parameters = num_parameters(policy)
         self._policy = policy
         self._lock = threading.Lock()
-        self._in_flight = 0
-        self._merge = CallMerger(self._propose, lambda: self._in_flight, window_s=MERGE_WINDOW_S)
+        self._queues: list[_Queue] = []
 
-    def _propose(self, asked: list[Any]) -> list[tuple[list[Step], str]]:
-        states, counts = [state for state, _ in asked], [count for _, count in asked]
-        steps, faults = boundary.propose(
-            self._policy, states, counts, owners=list(range(len(asked)))
-        )
-        return [(own, faults.get(at, "")) for at, own in enumerate(steps)]
+    def _queue(self, policy: Policy) -> _Queue:
+        """Return the queue of a policy: this one, or the one that writes turns with tools."""
+        with self._lock:
+            for queue in self._queues:
+                if queue.policy is policy:
+                    return queue
+            self._queues.append(_Queue(policy))
+            return self._queues[-1]
 
     def complete(
-        self, request: Mapping[str, Any], *, state: Callable[[], State]
+        self,
+        request: Mapping[str, Any],
+        *,
+        state: Callable[[], State],
+        charge: Callable[[float], None],
     ) -> Mapping[str, Any]:
         count = request.get("n") or 1
         if not boundary.is_count(count) or not 1 <= count <= MAX_CHOICES:
             raise BackendError(400, f"n={count!r:.80}: a whole number from 1 to {MAX_CHOICES}")
         seen = conversation_state(request.get("messages"), state())
+        policy, read = self._policy, None
+        if names := _tool_names(request):
+            offer = self._offer(request, seen)
+            policy, seen = offer.policy, offer.state
+            read = partial(read_turn, form=offer.form, names=names)
+        steps, fault = self._queue(policy).ask(seen, count)
+        charge(sum(step.usd for step in steps))
+        if not steps:
+            raise BackendError(502, fault or "the policy proposed nothing", kind="upstream_error")
+        return completion(self.model, steps, read)
+
+    def _offer(self, request: Mapping[str, Any], seen: State) -> ToolRequest:
+        if not isinstance(self._policy, TakesTools):
+            message = (
+                f"the policy {type(self._policy).__name__} cannot be offered tools; leave `tools` out, or use a language "
+                "model whose chat template has tools (hf:NAME), or a server (chat:URL#MODEL)"
+            )
+            raise BackendError(400, message)
+        try:
+            return self._policy.tool_request(request["messages"], request["tools"], seen)
+        except UserError as error:
+            raise BackendError(400, str(error)) from error
+
+    def close(self) -> None:
+        with self._lock:
+            for queue in self._queues:
+                queue.merge.close()
+
+
+class _Queue:
+    """Makes one batch of the calls that wait for a policy."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self._lock = threading.Lock()
+        self._in_flight = 0
+        self.merge = CallMerger(self._propose, lambda: self._in_flight, window_s=MERGE_WINDOW_S)
+
+    def ask(self, state: State, count: int) -> tuple[list[Step], str]:
+        """Return the policy's steps, and what went wrong."""
         with self._lock:
             self._in_flight += 1
         try:
-            ((steps, fault),) = self._merge([(seen, count)])
+            ((steps, fault),) = self.merge([(state, count)])
         finally:
             with self._lock:
                 self._in_flight -= 1
-        if not steps:
-            raise BackendError(502, fault or "the policy proposed nothing", kind="upstream_error")
-        return completion(self.model, steps)
+        return steps, fault
 
-    def close(self) -> None:
-        self._merge.close()
+    def _propose(self, asked: list[Any]) -> list[tuple[list[Step], str]]:
+        states, counts = [state for state, _ in asked], [count for _, count in asked]
+        steps, faults = boundary.propose(
+            self.policy, states, counts, owners=list(range(len(asked)))
+        )
+        return [(own, faults.get(at, "")) for at, own in enumerate(steps)]
+
+
+def _tool_names(request: Mapping[str, Any]) -> list[str]:
+    """Return the names of the tools that a request offers; none if it forbids their use."""
+    tools = request.get("tools")
+    if not tools or request.get("tool_choice") == "none":
+        return []
+    try:
+        return [str(tool["function"]["name"]) for tool in tools]
+    except (TypeError, KeyError, IndexError) as error:
+        form = '[{"type": "function", "function": {"name": ..., "parameters": ...}}, ...]'
+        raise BackendError(400, f"tools={tools!r:.200} should look like {form}") from error
 
 
 def backend_of(policy: Policy) -> ChatBackend:
@@ -207,23 +292,29 @@ def _count(number: object) -> int:
     return int(number) if boundary.is_count(number) else 0  # type: ignore[call-overload]
 
 
-def completion(model: str, steps: Sequence[Step]) -> dict[str, Any]:
-    """Return the body of a chat completion with one choice per step."""
+def completion(
+    model: str, steps: Sequence[Step], read: Callable[[str], Turn] | None = None
+) -> dict[str, Any]:
+    """Return the body of a chat completion with one choice per step; `read` finds the tool calls in a step's text."""
     choices = []
     for index, step in enumerate(steps):
+        turn = Turn(step.text, []) if read is None else read(step.text)
+        message: dict[str, Any] = {"role": "assistant", "content": turn.content}
+        if turn.calls:
+            message |= {"content": turn.content or None, "tool_calls": turn.calls}
         choice: dict[str, Any] = {
             "index": index,
-            "message": {"role": "assistant", "content": step.text},
-            "finish_reason": "stop",
+            "message": message,
+            "finish_reason": "tool_calls" if turn.calls else "stop",
         }
         if step.token_ids is not None:
             choice["token_ids"] = list(step.token_ids)
             choice["token_log_probs"] = list(step.token_log_probs or ())
         choices.append(choice)
     prompt, new = sum(s.num_prompt_tokens for s in steps), sum(s.num_tokens for s in steps)
-    read = steps[0].context_ids
+    prompt_ids = steps[0].context_ids
     return {
-        **({} if read is None else {"prompt_token_ids": list(read)}),
+        **({} if prompt_ids is None else {"prompt_token_ids": list(prompt_ids)}),
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion",
         "created": int(time.time()),

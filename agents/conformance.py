@@ -10,13 +10,16 @@ Policies and reward models are checked on states of an environment (Countdown by
 
 from __future__ import annotations
 
+import itertools
 import math
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Real
 from typing import Any
 
+from stepgym.agents import boundary
 from stepgym.agents.agent_runs import AgentEpisode, run_agent
 from stepgym.agents.policies.scripted import RandomLegalPolicy, RandomRewardModel, ScriptedPolicy
 from stepgym.agents.run_setup import unwrapped
@@ -36,7 +39,7 @@ from stepgym.agents.types import (
 from stepgym.envs.families.words import SameWord, WordsDomain, WordsVerifier
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import LegalSteps, State, Step
-from stepgym.plugins.contract import Clause, Finding, check_clauses
+from stepgym.plugins.contract import Clause, Finding, assert_callable, check_clauses, has_method
 
 MAX_ROUNDS = 5000
 COUNTS = (1, 3, 2, 4)
@@ -47,9 +50,8 @@ def check_policy(policy: Any, *, env: Any = None) -> list[Finding]:
     where = _environment(env)
     tried = bind_domain(policy, where.domain)
     states = _states(where)
-    return check_clauses(
-        tried, [Clause(sentence, partial(check, states)) for sentence, check in POLICY_CLAUSES]
-    )
+    clauses = [Clause(sentence, partial(check, states)) for sentence, check in POLICY_CLAUSES]
+    return check_clauses(tried, [has_method("propose", "states", "counts"), *clauses])
 
 
 def check_reward_model(reward_model: Any, *, env: Any = None) -> list[Finding]:
@@ -57,22 +59,21 @@ def check_reward_model(reward_model: Any, *, env: Any = None) -> list[Finding]:
     where = _environment(env)
     tried = bind_domain(reward_model, where.domain)
     states = [state for state in _states(where) if state.steps]
-    return check_clauses(
-        tried, [Clause(sentence, partial(check, states)) for sentence, check in REWARD_CLAUSES]
-    )
+    clauses = [Clause(sentence, partial(check, states)) for sentence, check in REWARD_CLAUSES]
+    return check_clauses(tried, [has_method("score", "states"), *clauses])
 
 
 def check_agent(agent: Any, *, env: Any = None) -> list[Finding]:
     """Check an agent that drives itself on problems of `env` (an environment or its id; default: Words)."""
     where = _environment("stepgym/Words-v0" if env is None else env)
-    return check_clauses(
-        agent, [Clause(sentence, partial(check, where)) for sentence, check in AGENT_CLAUSES]
-    )
+    clauses = [Clause(sentence, partial(check, where)) for sentence, check in AGENT_CLAUSES]
+    return check_clauses(agent, [AGENT_CALL, *clauses])
 
 
 def check_search(search: Any) -> list[Finding]:
     """Check a search against its contract on `stepgym/Words-v0`."""
-    return check_clauses(search, [Clause(sentence, check) for sentence, check in SEARCH_CLAUSES])
+    clauses = [Clause(sentence, check) for sentence, check in SEARCH_CLAUSES]
+    return check_clauses(search, [*SEARCH_METHODS, *clauses])
 
 
 def _environment(env: Any) -> Any:
@@ -91,12 +92,20 @@ def _states(env: Any) -> list[State]:
     return [state for state in states if not state.done]
 
 
+def _checked_list(given: Any, called: str) -> list[Any]:
+    assert isinstance(given, list | tuple), f"{called} returned {given!r:.80} instead of a list"
+    return list(given)
+
+
 def _propose(policy: Policy, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
     try:
-        return policy.propose(states, counts)
+        given = policy.propose(states, counts)
     except PolicyError as error:
         assert error.steps is not None, f"it failed on the whole batch: {error}"
-        return error.steps
+        given = error.steps
+    return [
+        _checked_list(steps, "propose, for one state,") for steps in _checked_list(given, "propose")
+    ]
 
 
 def _some(states: Sequence[State]) -> tuple[list[State], list[int]]:
@@ -165,25 +174,35 @@ POLICY_CLAUSES: tuple[tuple[str, Callable[[Sequence[State], Any], None]], ...] =
 )
 
 
+def _score(model: RewardModel, states: Sequence[State]) -> list[list[float]]:
+    given = [
+        _checked_list(scores, "score, for one state,")
+        for scores in _checked_list(model.score(states), "score")
+    ]
+    for number in itertools.chain.from_iterable(given):
+        assert isinstance(number, Real), f"score returned {number!r:.80} instead of a number"
+    return given
+
+
 def _scores_per_step(states: Sequence[State], model: RewardModel) -> None:
-    given = model.score(states)
+    given = _score(model, states)
     assert len(given) == len(states), f"{len(given)} lists for {len(states)} states"
     for scores, state in zip(given, states):
         assert 0 < len(scores) <= len(state.steps), (
             f"{len(scores)} scores for {len(state.steps)} steps"
         )
-    assert model.score([]) == [], "an empty batch must return an empty list"
+    assert _score(model, []) == [], "an empty batch must return an empty list"
 
 
 def _scores_in_range(states: Sequence[State], model: RewardModel) -> None:
-    for scores in model.score(states):
+    for scores in _score(model, states):
         assert all(0.0 <= score <= 1.0 for score in scores), f"{scores} is not in [0, 1]"
 
 
 def _scores_same_again(states: Sequence[State], model: RewardModel) -> None:
-    together = model.score(states)
+    together = _score(model, states)
     for at, state in enumerate(states):
-        (alone,) = model.score([state])
+        (alone,) = _score(model, [state])
         assert all(abs(a - b) < 1e-4 for a, b in zip(alone, together[at], strict=True)), (
             f"state {at} alone scores differently than in a batch"
         )
@@ -269,10 +288,15 @@ def _survives_pickling(search: Search) -> None:
     )
 
 
+def _best(search: Search, tree: SearchTree) -> int:
+    best = boundary.best(search, tree)
+    assert isinstance(best, int), best.reason
+    return best
+
+
 def _answers(search: Search) -> None:
     for tree in _grow(search):
-        best = search.best(tree)
-        assert 0 <= best < len(tree), f"node {best} of {len(tree)}"
+        best = _best(search, tree)
         assert tree.states[best].answer is not None or not tree.groups, (
             "the tree has answers, but the best node has none"
         )
@@ -281,7 +305,7 @@ def _answers(search: Search) -> None:
 def _answers_at_any_time(search: Search) -> None:
     for calls in (1, 2, 3, 5, 8):
         for tree in _grow(search, budget=Budget(model_calls=calls)):
-            assert 0 <= search.best(tree) < len(tree), f"no best node after {calls} model calls"
+            _best(search, tree)
 
 
 def _survives_a_barren_policy(search: Search) -> None:
@@ -293,7 +317,7 @@ def _survives_a_barren_policy(search: Search) -> None:
     )
     for script in scripts:
         for tree in _grow(search, policy=ScriptedPolicy(script)):
-            search.best(tree)
+            _best(search, tree)
 
 
 def _leaves_the_tree_whole(search: Search) -> None:
@@ -306,6 +330,11 @@ def _leaves_the_tree_whole(search: Search) -> None:
         ), "arrays changed"
 
 
+SEARCH_METHODS = (
+    has_method("select", "tree"),
+    has_method("backup", "tree", "grown"),
+    has_method("best", "tree"),
+)
 SEARCH_CLAUSES: tuple[tuple[str, Callable[[Any], None]], ...] = (
     ("It asks open nodes for one step or more, and finishes without a budget.", _asks_well),
     ("The same problems grow the same trees.", _deterministic),
@@ -319,6 +348,15 @@ SEARCH_CLAUSES: tuple[tuple[str, Callable[[Any], None]], ...] = (
     ("It does not change the shape of the tree.", _leaves_the_tree_whole),
 )
 
+
+def _called_with_one_argument(agent: Any) -> None:
+    name = f"{type(agent).__name__}.act" if hasattr(agent, "act") else "the agent"
+    assert_callable(getattr(agent, "act", agent), name, "episode")
+
+
+AGENT_CALL = Clause(
+    "It has a method act(episode), or is a function of one argument.", _called_with_one_argument
+)
 NUM_AGENT_PROBLEMS = 3
 AGENT_TIMEOUT_S = 60.0
 

@@ -2,7 +2,8 @@
 
 Each episode has a URL of its own, with a secret in its path. A call counts against the episode's budget; once it is
 spent, the answer is status 402. Served are `POST chat/completions`, with and without `stream`, and `GET models`.
-Anything else is a JSON error, and so is whatever goes wrong. A served model's stream is passed on as it comes; a policy
+Anything else is a JSON error, and so is whatever goes wrong. A server that is gone, or a spent budget in US dollars, is
+an error to the agent and stops the run. A served model's stream is passed on as it comes; a policy
 of this process sends its text at once.
 """
 
@@ -29,7 +30,7 @@ from stepgym.agents.chat_backends import (
     num_reasoning_tokens,
 )
 from stepgym.agents.episode import Episode, EpisodeTree, ModelCall
-from stepgym.agents.types import Usage
+from stepgym.agents.types import RunStopped, Usage
 from stepgym.envs.types import State
 from stepgym.sandbox.types import SandboxError
 
@@ -97,11 +98,12 @@ class RecordingServer:
                 if request.get("stream"):
                     response = self._stream(request, episode, shared, reply)
                 else:
-                    response = dict(self._complete(request, episode))
+                    response = dict(self._complete(request, episode, shared))
         except BackendError as error:
             status, response = error.status, _error(str(error), error.kind)
-        except SandboxError as error:
-            status, response = 503, _error(f"sandbox: {error}", "server_error")
+        except (SandboxError, RunStopped) as error:
+            shared.stop_run(error)
+            status, response = 503, _error(f"the run was stopped: {error}", "server_error")
         except Exception as error:  # noqa: BLE001 - whatever happens here is an answer to the agent
             status, response = 500, _error(f"{type(error).__name__}: {error}", "server_error")
         call = ModelCall(
@@ -129,9 +131,9 @@ class RecordingServer:
         """Send the chunks of a completion as they come; return the completion, cut short if the agent has left."""
         backend = self.backend
         if isinstance(backend, StreamsCompletions):
-            chunks = backend.stream(request)
+            chunks = backend.stream(request, charge=shared.charge)
         else:
-            chunks = chunks_of(self._complete(request, episode))
+            chunks = chunks_of(self._complete(request, episode, shared))
         with_usage = bool((request.get("stream_options") or {}).get("include_usage"))
         sent: list[Mapping[str, Any]] = []
         for chunk in chunks:
@@ -141,8 +143,12 @@ class RecordingServer:
                 break
         return join_chunks(sent)
 
-    def _complete(self, request: Mapping[str, Any], episode: Episode) -> Mapping[str, Any]:
-        return self.backend.complete(request, state=lambda: _asked(episode, request))
+    def _complete(
+        self, request: Mapping[str, Any], episode: Episode, shared: EpisodeTree
+    ) -> Mapping[str, Any]:
+        return self.backend.complete(
+            request, state=lambda: _asked(episode, request), charge=shared.charge
+        )
 
     def _read(self, body: bytes) -> dict[str, Any]:
         try:

@@ -19,10 +19,11 @@ from stepgym.agents.chat_backends import num_reasoning_tokens
 from stepgym.agents.costs import charge_sandbox, uses_sandbox
 from stepgym.agents.expansion import add_child
 from stepgym.agents.rounds import verify_nodes
-from stepgym.agents.types import NO_LIMIT, ROOT, Budget, NodeStatus, SearchTree
+from stepgym.agents.types import NO_LIMIT, ROOT, Budget, NodeStatus, RunStopped, SearchTree
 from stepgym.envs.rewards import Rewards
 from stepgym.envs.tokens import ANSWER, ANSWER_END
 from stepgym.envs.types import End, Environment, Problem, State, Step
+from stepgym.sandbox.types import SandboxError
 
 MAX_STEPS = 10_000
 """Steps of one episode, forks included; more are an agent that does not end."""
@@ -93,6 +94,10 @@ class ModelCall:
         return ""
 
 
+def _raise(error: Exception) -> None:
+    raise error
+
+
 @dataclass(slots=True)
 class EpisodeTree:
     """All paths and model calls of one episode; shared by its forks, which may run in threads."""
@@ -107,6 +112,8 @@ class EpisodeTree:
     """Returns the URL of an endpoint for an episode, and the model's name; `None` if the run has no policy."""
     is_run_spent: Callable[[], bool] = bool
     """Whether the budget of all episodes together is spent."""
+    stop_run: Callable[[SandboxError | RunStopped], None] = _raise
+    """Stops the run that the episode belongs to."""
     calls: list[ModelCall] = field(default_factory=list)
     calls_in_flight: int = 0
     num_steps: int = 0
@@ -115,6 +122,11 @@ class EpisodeTree:
     stopped: str = ""
     """Why the episode was stopped from outside; empty while it runs."""
     lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def charge(self, usd: float) -> None:
+        """Add the US dollars that a model call cost."""
+        with self.lock:
+            self.tree.usage.usd += usd
 
     def why_no_call(self) -> str:
         """Return why the model may not be called any more; empty if it may."""

@@ -6,21 +6,17 @@ order.
 
 from __future__ import annotations
 
-import ctypes
-import multiprocessing
-import os
-import signal
-import sys
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from stepgym.agents import boundary
-from stepgym.agents.jobs import Job, slices
+from stepgym.agents.jobs import Job, Stop, never, slices
 from stepgym.agents.randomness import reseeded
 from stepgym.agents.run_setup import RunSetup, attempt_seed, open_setup
 from stepgym.agents.solving import iter_solve, make_records
@@ -28,16 +24,19 @@ from stepgym.agents.types import ROOT, EpisodeRecord, SearchTree
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem, State
 from stepgym.plugins.errors import UserError
+from stepgym.plugins.worker_processes import kill_workers, num_processors, start_workers
 
 
 @dataclass(frozen=True)
 class InProcess:
     """Plays in this process."""
 
-    def play(self, job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord]:
+    def play(
+        self, job: Job, indices: Sequence[int], *, stop: Stop = never
+    ) -> Iterator[EpisodeRecord]:
         """Yield the records in order, each as early as possible."""
         with _open(job) as setup:
-            yield from _play(setup, job, indices)
+            yield from _play(setup, job, takewhile(lambda _: not stop(), indices))
 
 
 @dataclass(frozen=True)
@@ -54,24 +53,26 @@ class Workers:
         if self.num_workers is not None and self.num_workers < 1:
             raise UserError(f"the number of workers is 1 or more, not {self.num_workers}")
 
-    def play(self, job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord]:
+    def play(
+        self, job: Job, indices: Sequence[int], *, stop: Stop = never
+    ) -> Iterator[EpisodeRecord]:
         """Yield the records slice by slice, in the order in which slices finish."""
-        count = self.num_workers or len(os.sched_getaffinity(0))
+        count = self.num_workers or num_processors()
         waiting = deque(slices(job, indices, count))
-        while waiting:
-            lost = yield from _play_side_by_side(job, waiting, count)
+        while waiting and not stop():
+            lost = yield from _play_side_by_side(job, waiting, count, stop)
             yield from _play_one_by_one(job, lost)
 
 
 def _play_side_by_side(
-    job: Job, waiting: deque[Sequence[int]], count: int
+    job: Job, waiting: deque[Sequence[int]], count: int, stop: Stop
 ) -> Generator[EpisodeRecord, None, list[int]]:
     """Play the slices that wait until all are done or a worker dies; return the problems that were in flight then."""
-    pool = _pool(count)
+    pool = start_workers(count)
     running: dict[Future[list[EpisodeRecord]], Sequence[int]] = {}
     try:
-        while waiting or running:
-            while waiting and len(running) < count:
+        while running or (waiting and not stop()):
+            while waiting and len(running) < count and not stop():
                 part = waiting.popleft()
                 running[pool.submit(play_slice, job, part)] = part
             done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -82,7 +83,7 @@ def _play_side_by_side(
     except BrokenProcessPool:
         pass
     finally:
-        _kill(pool)
+        kill_workers(pool)
     return [index for part in running.values() for index in part]
 
 
@@ -91,25 +92,16 @@ def _play_one_by_one(job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord
     pool: ProcessPoolExecutor | None = None
     try:
         for index in indices:
-            pool = pool or _pool(1)
+            pool = pool or start_workers(1)
             try:
                 yield from pool.submit(play_slice, job, [index]).result()
             except BrokenProcessPool:
                 yield failed_record(job, index)
-                _kill(pool)
+                kill_workers(pool)
                 pool = None
     finally:
         if pool is not None:
-            _kill(pool)
-
-
-def _pool(count: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(
-        count,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(list(sys.path), os.getpid()),
-    )
+            kill_workers(pool)
 
 
 def play_slice(job: Job, indices: Sequence[int]) -> list[EpisodeRecord]:
@@ -149,7 +141,7 @@ def _open(job: Job) -> Any:
     )
 
 
-def _play(setup: RunSetup, job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord]:
+def _play(setup: RunSetup, job: Job, indices: Iterable[int]) -> Iterator[EpisodeRecord]:
     return play_attempt(
         setup,
         (setup.env.problems[index] for index in indices),
@@ -192,25 +184,3 @@ def failed_record(job: Job, index: int) -> EpisodeRecord:
     (record,) = make_records([problem], [tree], bests=[ROOT], env=env, attempt=job.attempt)
     env.close()
     return record
-
-
-def _start_worker(path: Sequence[str], parent: int) -> None:
-    """Prepare a worker: Ctrl-C is its parent's business, and it does not outlive its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.path[:] = path
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
-
-def _kill(pool: ProcessPoolExecutor) -> None:
-    """End a pool's processes at once; finished records have been taken before."""
-    processes = list((pool._processes or {}).values())  # no public way before Python 3.14
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.kill()
-    for process in processes:
-        process.join()

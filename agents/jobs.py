@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,6 +12,15 @@ from stepgym.plugins.errors import UserError
 
 SLICES_PER_WORKER = 4
 """More slices than workers, so that a slow one does not keep the others waiting at the end."""
+
+
+Stop = Callable[[], bool]
+"""Whether a run should start no more problems."""
+
+
+def never() -> bool:
+    """Let a run go on to its end."""
+    return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +55,13 @@ class Job:
 class Executor(Protocol):
     """Plays problems somewhere."""
 
-    def play(self, job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord]:
-        """Play the problems of the job's environment with these indices; yield each record once, in any order."""
+    def play(
+        self, job: Job, indices: Sequence[int], *, stop: Stop = never
+    ) -> Iterator[EpisodeRecord]:
+        """Play the problems of the job's environment with these indices; yield each record once, in any order.
+
+        Once `stop` says so, no more problems are started; those in flight are finished.
+        """
         ...
 
 

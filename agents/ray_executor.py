@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stepgym.agents.executors import failed_record, play_slice
-from stepgym.agents.jobs import Job, slices
+from stepgym.agents.jobs import Job, Stop, never, slices
 from stepgym.agents.types import EpisodeRecord
 from stepgym.plugins.errors import UserError
 
@@ -37,7 +37,9 @@ class OnRay:
     num_gpus: float = 0
     resources: Mapping[str, float] = field(default_factory=dict)
 
-    def play(self, job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord]:
+    def play(
+        self, job: Job, indices: Sequence[int], *, stop: Stop = never
+    ) -> Iterator[EpisodeRecord]:
         """Yield the records slice by slice, in the order in which slices finish."""
         ray = connected(self.address)
         task = ray.remote(_play_on_node).options(
@@ -50,8 +52,8 @@ class OnRay:
         running: dict[Any, Sequence[int]] = {}
         deaths: Counter[int] = Counter()
         try:
-            while waiting or running:
-                while waiting and len(running) < self._room(ray):
+            while running or (waiting and not stop()):
+                while waiting and len(running) < self._room(ray) and not stop():
                     part = waiting.popleft()
                     running[task.remote(job, list(part), sys.path)] = part
                 done, _ = ray.wait(list(running), timeout=1.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from stepgym.agents.types import RunStopped
@@ -26,7 +27,7 @@ class Price(NamedTuple):
 
 @runtime_checkable
 class Spends(Protocol):
-    """A policy that pays for its calls; without a price it counts nothing."""
+    """A policy or reward model that pays for its calls; without a price it counts nothing."""
 
     @property
     def spending(self) -> Spending | None: ...
@@ -68,3 +69,18 @@ class Spending:
             self._reserved_usd = self._reserved_usd - most_usd if self._num_reserved else 0.0
             self.spent_usd += usd
             self._changed.notify_all()
+
+
+def make_spending(price: Sequence[float] | None, budget_usd: float | None) -> Spending | None:
+    """Return the meter of a served model, `None` without a price. Raises `ValueError` for a budget without one."""
+    if price is None:
+        if budget_usd is not None:
+            raise ValueError(
+                f"budget_usd {budget_usd!r} needs price=[INPUT, OUTPUT], US dollars per million tokens"
+            )
+        return None
+    if isinstance(price, str) or len(price) != 2:
+        raise ValueError(
+            f"price {price!r} should be [INPUT, OUTPUT], US dollars per million tokens"
+        )
+    return Spending(Price(*map(float, price)), limit_usd=budget_usd)

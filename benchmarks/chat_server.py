@@ -98,7 +98,7 @@ class ChatServer:
 
 
 async def serve(slots: int, first_token_s: float, per_token_s: float) -> None:
-    """Serve until the process is told to end; print the address first."""
+    """Print the address, then serve until the process is terminated."""
     server = ChatServer(slots, first_token_s, per_token_s)
     listening = await asyncio.start_server(server.handle, "127.0.0.1", 0, backlog=1024)
     print(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1", flush=True)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
+from stepgym.envs.types import Problem
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import load_dotted
 from stepgym.plugins.registry import Prefix, Registry, make
@@ -198,6 +199,12 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
         None,
         "members={ID: weight, ...}; otherwise fractions and Countdown",
     ),
+    EnvironmentCard(
+        "stepgym/ProposeSolve-v0",
+        "stepgym.agents.propose_solve:make",
+        None,
+        "problems that the policy proposes; kinds=expression,equation,countdown,program",
+    ),
     *(
         EnvironmentCard(
             f"stepgym/{name}-v0",
@@ -263,6 +270,28 @@ def load_env(env_id: str, **options: Any) -> ReasoningEnv:
         raise UserError(f"{env_id!r} makes a {type(env).__name__}, not a stepgym ReasoningEnv")
     env.spec = spec
     return env
+
+
+def declares_environment(env_id: str) -> bool:
+    """Return whether data may name this environment: it is listed, or its type says that it makes an environment or problems.
+
+    A name in a record may come from a stranger, and an environment is made by calling what the name stands for. A dotted
+    path therefore counts only if it is a `ReasoningEnv` or a set of `Problem`s by its class or its annotated result.
+    Raises `UnknownNameError`.
+    """
+    # Imported here because it imports Gymnasium, which `import stepgym` must not.
+    from stepgym.envs.reasoning_env import ReasoningEnv
+
+    full, factory = _find(env_id)
+    if full is not None or NAMES.offers(env_id) or env_id.partition(":")[0] in NAMES.prefixes:
+        return True
+    try:
+        made = factory if isinstance(factory, type) else get_type_hints(factory).get("return")
+        if isinstance(made, type) and issubclass(made, ReasoningEnv):
+            return True
+        return get_type_hints(getattr(made, "__getitem__", None)).get("return") is Problem
+    except (NameError, TypeError):  # no annotations, or such that cannot be read
+        return False
 
 
 def text_env(problems: Any) -> ReasoningEnv:

@@ -14,6 +14,10 @@ import json
 from functools import partial
 from typing import Any
 
+from stepgym.interop.peers import need
+
+need("fhaviary")
+
 from aviary.core import (
     Environment,
     Frame,

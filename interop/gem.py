@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from stepgym.interop.peers import need
+
+need("gem-llm")
+
 import gem
 
 from stepgym.envs.session import EnvSession

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from stepgym.interop.peers import need
+
+need("inspect_ai")
+
 from inspect_ai import Task, task
 from inspect_ai.dataset import Sample
 from inspect_ai.scorer import CORRECT, INCORRECT, NOANSWER, Score, Scorer, accuracy, scorer, stderr

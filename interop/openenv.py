@@ -13,6 +13,10 @@ import json
 from functools import partial
 from typing import Any
 
+from stepgym.interop.peers import need
+
+need("openenv")
+
 from openenv.core.env_server.http_server import create_app
 from openenv.core.env_server.interfaces import Environment
 from openenv.core.env_server.types import Action, Observation, State

@@ -2,12 +2,14 @@
 
 A score of 1 is CORRECT, less is INCORRECT. Two faults of its scorers are caught: some run the answer as code, so every
 scorer works in a process of its own with limits on time and memory; some accept the answers of other items, so an answer
-that scores 1 counts only if the answers of two other items do not. Not covered: the process is no sandbox, and reads what
+that scores 1 counts only if the answers of two other items do not. Some data sets have items without a reference (`None`);
+there this check is impossible, so the item is UNDECIDED unless `trust_scorer` is set. Not covered: the process is no sandbox, and reads what
 its user may read.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -18,9 +20,12 @@ from typing import Any
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.text_domain import INSTRUCTIONS, TextDomain
 from stepgym.envs.types import Fault, Problem, Status, Verdict
+from stepgym.interop.peers import need
 from stepgym.plugins.errors import UserError
 
 SCORE_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 60.0
+"""For the scorer's process to import reasoning-gym and to make the data set."""
 NUM_RIVALS = 2
 
 
@@ -28,8 +33,7 @@ class ReasoningGymProblems:
     """Items of one data set; item `i` of another seed is another one (the generator is seeded by a hash of both)."""
 
     def __init__(self, dataset: str, size: int, seed: int, config: dict[str, Any]) -> None:
-        import hashlib
-
+        need("reasoning-gym")
         import reasoning_gym
 
         # Item i is made from `seed + i` there, so neighbouring seeds would share all items but one.
@@ -63,14 +67,20 @@ class ReasoningGymProblems:
 class ReasoningGymVerifier:
     """Scores answers in a process of its own."""
 
-    def __init__(self, problems: ReasoningGymProblems) -> None:
-        self.problems = problems
+    def __init__(self, problems: ReasoningGymProblems, *, trust_scorer: bool = False) -> None:
+        self.problems, self.trust_scorer = problems, trust_scorer
         self._scorer = ScorerProcess(problems.dataset, problems.settings)
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
         return [self._one(p, a) for p, a in zip(problems, answers, strict=True)]
 
     def _one(self, problem: Problem, answer: str) -> Verdict:
+        if not (self.trust_scorer or problem.task.get("has_reference", True)):
+            reason = (
+                f"item {problem.index} of {self.problems.name} (seed {problem.seed}) has no reference, "
+                "so that its scorer cannot be checked; trust_scorer=true accepts the scorer's result"
+            )
+            return Verdict(Status.UNDECIDED, reason=reason, fault=Fault.OURS)
         try:
             score = self._scorer.score(problem.index, answer)
             if score < 1:
@@ -128,10 +138,10 @@ class ScorerProcess:
             self._process.communicate()
             self._process = None
 
-    def _ask(self, line: str) -> dict[str, Any]:
+    def _ask(self, line: str, timeout_s: float = SCORE_TIMEOUT_S) -> dict[str, Any]:
         process = self._process or self._started()
         assert process.stdin is not None and process.stdout is not None
-        timer = threading.Timer(SCORE_TIMEOUT_S, process.kill)
+        timer = threading.Timer(timeout_s, process.kill)
         timer.start()
         try:
             process.stdin.write(line + "\n")
@@ -143,7 +153,7 @@ class ScorerProcess:
             timer.cancel()
         if not reply:
             self.close()
-            raise ScorerError(f"the scorer died, or took over {SCORE_TIMEOUT_S:g} s")
+            raise ScorerError(f"the scorer died, or took over {timeout_s:g} s")
         found: dict[str, Any] = json.loads(reply)
         return found
 
@@ -155,7 +165,7 @@ class ScorerProcess:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self._ask(self._begin)
+        self._ask(self._begin, START_TIMEOUT_S)
         return self._process
 
 
@@ -165,12 +175,14 @@ def make(
     size: int = 1_000,
     seed: int = 0,
     config: dict[str, Any] | None = None,
+    trust_scorer: bool = False,
     **common: Any,
 ) -> ReasoningEnv:
     """Return an environment over one data set; `config` has the data set's own settings.
 
+    With `trust_scorer`, the scorer alone decides on items without a reference; otherwise they are UNDECIDED.
     Raises `ValueError` for an unknown data set or setting.
     """
     problems = ReasoningGymProblems(dataset, size, seed, config or {})
-    verifier = ReasoningGymVerifier(problems)
+    verifier = ReasoningGymVerifier(problems, trust_scorer=trust_scorer)
     return ReasoningEnv(problems, domain=TextDomain(sandbox=None), verifier=verifier, **common)

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from stepgym.interop.peers import need
+
+need("skyrl-gym")
+
 from skyrl_gym.envs.base_text_env import BaseTextEnv, BaseTextEnvStepOutput
 
 from stepgym.envs.session import EnvSession

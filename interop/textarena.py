@@ -9,6 +9,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from stepgym.interop.peers import need
+
+need("textarena")
+
 import textarena
 
 from stepgym.envs.reasoning_env import ReasoningEnv

@@ -9,6 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from stepgym.interop.peers import need
+
+need("textworld")
+
 import textworld
 
 from stepgym.envs.reasoning_env import ReasoningEnv

@@ -25,6 +25,7 @@ from stepgym.envs.maths import verify_answers
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.session import EnvSession, shared_env
 from stepgym.envs.types import Problem, State, Status, Verdict
+from stepgym.interop.peers import need
 from stepgym.plugins.errors import UserError
 from stepgym.records.rollouts import ended_rollouts
 from stepgym.sandbox import open_sandbox
@@ -57,8 +58,9 @@ def spec(
     Without an `agent` the model plays through a tool (`environment_factory`). With one, a search plays with the model as its
     policy, and a group consists of paths of its tree (`SearchRollouts`, with the next three arguments). The data set has a row
     per problem, so that all members of a group play the same one. `options` go to the environment. The reward is the
-    environment's own.
+    environment's own. Raises `PeerError` for an unsupported version of TRL.
     """
+    need("trl")
     env = shared_env(env_id, **options)
     size = len(env.problems)
     count = min(size, MAX_PROBLEMS) if num_problems is None else num_problems

@@ -14,6 +14,10 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from stepgym.interop.peers import need
+
+need("verifiers")
+
 import verifiers.v1 as vf
 
 from stepgym.agents import solve
@@ -67,11 +71,24 @@ class StepgymEnvConfig(vf.EnvConfig):
     player: vf.AgentConfig = vf.AgentConfig()
 
 
+class StepgymHarnessConfig(vf.HarnessConfig):
+    """Which search answers, with which settings."""
+
+    agent: str = "best_of_n"
+    settings: dict[str, Any] = {}  # noqa: RUF012 (pydantic copies defaults)
+
+
 class StepgymEnv(vf.Env[StepgymEnvConfig]):
-    """Plays one episode as a conversation; the reward is the environment's."""
+    """Plays one episode as a conversation, or by a search (`StepgymHarness`); the reward is the environment's."""
 
     async def run(self, task: StepgymTask, agents: Any) -> None:
         data = task.data
+        if isinstance(self.config.player.harness, StepgymHarnessConfig):
+            trace = await agents.player.run(task)
+            record = trace.info.get("stepgym_record")
+            if trace.ok and record:
+                _reward(trace, record["score"], undecided=record["verdict"] == "undecided")
+            return
         session = EnvSession(data.env_id, data.index, **data.env_options)
         async with agents.player.interaction(task) as talk:
             segment = await talk.turn()
@@ -80,15 +97,12 @@ class StepgymEnv(vf.Env[StepgymEnvConfig]):
                 if reply.done:
                     break
                 segment = await talk.turn(reply.text)
-        talk.trace.info["undecided"] = session.undecided
-        talk.trace.record_reward("verdict", session.reward, 1.0)
+        _reward(talk.trace, session.reward, undecided=session.undecided)
 
 
-class StepgymHarnessConfig(vf.HarnessConfig):
-    """Which search answers, with which settings."""
-
-    agent: str = "best_of_n"
-    settings: dict[str, Any] = {"n": 4}  # noqa: RUF012 (pydantic copies defaults)
+def _reward(trace: Any, reward: float, *, undecided: bool) -> None:
+    trace.info["undecided"] = undecided
+    trace.record_reward("verdict", reward, 1.0)
 
 
 class StepgymHarness(vf.Harness[StepgymHarnessConfig]):
@@ -108,7 +122,8 @@ class StepgymHarness(vf.Harness[StepgymHarnessConfig]):
         data: StepgymData,
     ) -> Any:
         env = shared_env(data.env_id, **data.env_options)
-        policy = ChatPolicy(f"{endpoint}#{ctx.model}", api_key=secret)
+        # The harness's endpoint gives one choice per request.
+        policy = ChatPolicy(f"{endpoint}#{ctx.model}", api_key=secret, options={"n": None})
         [record] = await asyncio.to_thread(
             solve,
             [env.problems[data.index]],
@@ -118,12 +133,19 @@ class StepgymHarness(vf.Harness[StepgymHarnessConfig]):
             agent_settings=self.config.settings,
             continuous=True,
         )
+        # Otherwise the last model call would be taken for the answer, also if the search chose another path.
+        trace.root_reply = record.answer or ""
         trace.info["stepgym_record"] = {
             "verdict": record.verdict,
+            "score": record.score,
             "answer": record.answer,
+            "note": record.note,
             "num_nodes": len(record.nodes),
         }
-        return vf.ProgramResult(exit_code=0, stdout=record.answer or "", stderr=record.note)
+        failed = record.verdict == "failed"
+        return vf.ProgramResult(
+            exit_code=int(failed), stdout=record.answer or "", stderr=record.note
+        )
 
 
 class TasksetProblems:

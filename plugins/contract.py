@@ -5,6 +5,7 @@ A clause is a sentence and a function that raises if the sentence is false for a
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -30,6 +31,30 @@ class Finding(NamedTuple):
 def check_clauses(thing: Any, clauses: Iterable[Clause]) -> list[Finding]:
     """Check every clause on an object; a failed clause does not stop the others."""
     return [Finding(clause.sentence, _fault(thing, clause)) for clause in clauses]
+
+
+def has_method(name: str, *arguments: str) -> Clause:
+    """Return the clause that a method exists and can be called with these arguments, in this order."""
+
+    def check(thing: Any) -> None:
+        method = getattr(thing, name, None)
+        assert callable(method), f"{type(thing).__name__} has no method {name}"
+        assert_callable(method, f"{type(thing).__name__}.{name}", *arguments)
+
+    return Clause(f"It has a method {name}({', '.join(arguments)}).", check)
+
+
+def assert_callable(function: Callable[..., Any], name: str, *arguments: str) -> None:
+    """Raise `AssertionError` if a function cannot be called with these positional arguments."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a builtin without a signature
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        call = f"{name}({', '.join(arguments)})"
+        raise AssertionError(f"{name}{signature} cannot be called as {call}: {error}") from error
 
 
 def _fault(thing: Any, clause: Clause) -> str | None:

@@ -20,7 +20,7 @@ MIXED = re.compile(
     r"stepgym/Mixture-v0/\d+/(?:(?P<versioned>.*?-v\d+)(?:/|$)|(?P<other>.*?)(?:/[^/]*)?$)",
     re.DOTALL,
 )
-"""A problem of a mixture: its id goes on with that of the member's problem, which starts with the member's id or name."""
+"""The id of a mixture's problem: a prefix, then the id of the member's problem, which starts with the member's id or name."""
 DECIDED = ("correct", "incorrect", "no_answer")
 """Verdicts that say right or wrong."""
 

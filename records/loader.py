@@ -12,7 +12,7 @@ from typing import Any
 from stepgym.agents.answer_groups import AnswerComparison
 from stepgym.agents.types import EpisodeRecord, NodeRecord
 from stepgym.envs.reasoning_env import ReasoningEnv
-from stepgym.envs.registry import load_env
+from stepgym.envs.registry import declares_environment, load_env
 from stepgym.envs.types import End, Problem, State, Step
 from stepgym.records.types import RecordError
 
@@ -80,12 +80,19 @@ class Environments:
         key = repr((record.env_id, sorted(record.env_options.items())))
         if key not in self._made:
             try:
-                self._made[key] = load_env(record.env_id, **record.env_options)
+                # Records may come from strangers, and a name is made into an environment by calling it.
+                if declared := declares_environment(record.env_id):
+                    self._made[key] = load_env(record.env_id, **record.env_options)
             except (ValueError, TypeError, OSError) as error:
                 raise RecordError(
                     f"record {record.problem_id}: its environment {record.env_id!r} cannot be made with options "
                     f"{dict(record.env_options)!r}: {error}"
                 ) from error
+            if not declared:
+                raise RecordError(
+                    f"record {record.problem_id}: {record.env_id!r} is not called, because nothing says that it makes an "
+                    "environment; annotate its result: `-> ReasoningEnv`"
+                )
         return self._made[key]
 
     def problem(self, record: EpisodeRecord) -> Problem:

@@ -19,6 +19,7 @@ from typing import Any
 from stepgym.agents import boundary
 from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.types import Fault, Problem, State, Status, Verdict
+from stepgym.plugins.worker_processes import map_in_order
 from stepgym.records.atomic import write_whole
 from stepgym.records.loader import Environments
 from stepgym.records.run_folder import lock_folder, read_episodes, versions
@@ -29,21 +30,26 @@ BATCH = 64
 
 
 def reverify(
-    path: str | Path, *, keep: bool = True, on_progress: Callable[[int], object] | None = None
+    path: str | Path,
+    *,
+    keep: bool = True,
+    num_workers: int | None = None,
+    on_progress: Callable[[int], object] | None = None,
 ) -> Reverification:
     """Verify all answers of a run anew and return the differences from the recorded verdicts.
 
-    Unless `keep` is false, the run keeps the new verdicts too. Raises `RecordError` if the environment cannot be made
+    Unless `keep` is false, the run keeps the new verdicts too. `num_workers` is how many other processes verify (`None`:
+    this one does). Raises `RecordError` if the environment cannot be made
     or makes other problems now, `SandboxError` if its sandbox is not to be had; nothing is written then.
     """
     folder, started = Path(path), time.perf_counter()
     lock = lock_folder(folder) if keep else -1
-    environments = Environments()
     num_episodes, num_answers = 0, 0
     changes: list[VerdictChange] = []
     try:
-        for records in _batches(read_episodes(folder, recorded=True)):
-            for answers, found in _verified(records, environments):
+        batches = _batches(read_episodes(folder, recorded=True))
+        for batch in map_in_order(_verified, batches, num_workers=num_workers):
+            for answers, found in batch:
                 num_episodes += 1
                 num_answers += answers
                 changes += found
@@ -54,7 +60,7 @@ def reverify(
             lines = [header, *(change._asdict() for change in changes)]
             write_whole(folder / VERDICTS_FILE, "".join(json.dumps(line) + "\n" for line in lines))
     finally:
-        environments.close()
+        _environments.close()
         if lock >= 0:
             os.close(lock)
     kinds = Counter(f"{change.before} -> {change.verdict}" for change in changes)
@@ -74,13 +80,15 @@ def _batches(records: Iterable[EpisodeRecord]) -> Iterator[list[EpisodeRecord]]:
         yield batch
 
 
-def _verified(
-    records: list[EpisodeRecord], environments: Environments
-) -> Iterator[tuple[int, list[VerdictChange]]]:
-    """Yield for each record how many answers it has, and the verdicts that changed."""
+_environments = Environments()
+"""Of the records that this process verifies."""
+
+
+def _verified(records: list[EpisodeRecord]) -> list[tuple[int, list[VerdictChange]]]:
+    """Return for each record how many answers it has, and the verdicts that changed."""
     asked: dict[int, tuple[Any, list[tuple[int, int]], list[Problem], list[State]]] = {}
     for at, record in enumerate(records):
-        env, problem = environments.of(record), environments.problem(record)
+        env, problem = _environments.of(record), _environments.problem(record)
         _, places, problems, states = asked.setdefault(id(env), (env, [], [], []))
         for number, node in enumerate(record.nodes):
             result = State(record.prompt, answer=node.answer, outcome=node.outcome)
@@ -98,7 +106,7 @@ def _verified(
             change = _change(records[at], number, new)
             if change is not None:
                 found[at].append(change)
-    yield from zip(counts, found)
+    return list(zip(counts, found))
 
 
 def _change(

@@ -24,7 +24,7 @@ from stepgym.agents.description import describe
 from stepgym.agents.types import EpisodeRecord
 from stepgym.records.atomic import cut_torn_line, write_whole
 from stepgym.records.kept_settings import differences
-from stepgym.records.schema import from_line, object_of, other_version, to_line
+from stepgym.records.schema import from_line, heading_of, object_of, other_version, to_line
 from stepgym.records.types import (
     RUN_FORMAT,
     VERDICTS_FILE,
@@ -55,9 +55,7 @@ class RunFolder:
         try:
             _check_or_write_config(self.path, config)
             cut_torn_line(self.path / "episodes.jsonl")
-            if not keep_failed:
-                _set_failed_aside(self.path)
-            self.done = {episode_key(record) for record in read_episodes(self.path)}
+            self.done = _finished(self.path, keep_failed=keep_failed)
             """The episodes that are on the disk."""
             self._file = os.open(
                 self.path / "episodes.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666
@@ -230,19 +228,28 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _set_failed_aside(path: Path) -> None:
-    """Move failed episodes to `failed.jsonl`. Killed in between, they are in both files, and moved again next time."""
-    file = path / "episodes.jsonl"
-    if not file.exists():
-        return
-    kept: list[str] = []
-    failed: list[str] = []
-    for where, line in episode_lines(file):
-        (failed if from_line(line, where=where).verdict == "failed" else kept).append(line)
+def _finished(path: Path, *, keep_failed: bool) -> set[EpisodeKey]:
+    """Return the finished episodes; without `keep_failed`, those that failed are moved to `failed.jsonl` first.
+
+    Only what tells episodes apart is read, because a run may have millions. Killed in between, a failed episode is in
+    both files, and moved again next time.
+    """
+    file, kept, failed = path / "episodes.jsonl", set(), list[int]()
+    if file.exists():
+        for number, (where, line) in enumerate(episode_lines(file)):
+            heading = heading_of(line, where=where)
+            if heading.verdict == "failed" and not keep_failed:
+                failed.append(number)
+            else:
+                kept.add(EpisodeKey(heading.problem_id, heading.attempt))
     if failed:
+        lines = [line for _, line in episode_lines(file)]
         with (path / "failed.jsonl").open("a", encoding="utf-8") as stream:
-            stream.writelines(failed)
-        write_whole(file, "".join(kept))
+            stream.writelines(lines[number] for number in failed)
+        for number in reversed(failed):
+            del lines[number]
+        write_whole(file, "".join(lines))
+    return kept
 
 
 def _is_free(path: Path) -> bool:

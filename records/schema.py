@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from stepgym.agents.types import SCHEMA_VERSION, EpisodeRecord, NodeRecord
 from stepgym.records.types import RecordError, SchemaError
@@ -47,6 +47,24 @@ def from_line(line: str, *, where: str = "record") -> EpisodeRecord:
     record: EpisodeRecord = _make(EpisodeRecord, data, where)
     _check_tree(record, where)
     return record
+
+
+class Heading(NamedTuple):
+    """What a run that goes on reads of an episode."""
+
+    problem_id: str
+    attempt: int
+    verdict: str
+
+
+def heading_of(line: str, *, where: str = "record") -> Heading:
+    """Read a record's heading, several times as fast as the whole; raises as `from_line` if that is broken."""
+    data = object_of(line, where)
+    found: list[Any] = [data.get(name) for name in Heading._fields]
+    if data.get("schema") != SCHEMA_VERSION or list(map(type, found)) != [str, int, str]:
+        record = from_line(line, where=where)
+        found = [getattr(record, name) for name in Heading._fields]
+    return Heading(*found)
 
 
 def other_version(what: str, found: Any, known: int, *, where: str) -> str:

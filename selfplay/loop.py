@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stepgym.agents.embedded import net
+from stepgym.agents.embedded.games import GAMES
 from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.curriculum import Curriculum
 from stepgym.plugins.names import load_dotted
@@ -23,6 +24,7 @@ from stepgym.records.loader import Environments
 from stepgym.selfplay import costs
 from stepgym.selfplay.loop_config import LoopConfig
 from stepgym.selfplay.loop_folder import (
+    FRESH,
     START,
     add_line,
     check_settings,
@@ -40,7 +42,9 @@ from stepgym.selfplay.loop_learn import (
 from stepgym.selfplay.loop_play import evaluate, held_out_env, outcomes_of, play
 from stepgym.selfplay.teachers import Teacher, agreement
 from stepgym.training.examples import episode_is_correct
-from stepgym.training.types import OnProgress, Progress
+from stepgym.training.types import OnProgress, Progress, TrainingError
+
+FRESH_SHAPE = net.Shape(64, 3, 4)
 
 
 class Generation(NamedTuple):
@@ -101,6 +105,8 @@ def run_generations(
 
 def first_line(config: LoopConfig, progress: OnProgress | None = None) -> dict[str, Any]:
     """Return the log line of generation 0: what the start solves, and its training cost if known."""
+    if config.init == FRESH:
+        _write_fresh(config)
     if (
         config.own_reward_model
     ):  # a value head beside the policy can score, but the loop cannot train it
@@ -111,6 +117,21 @@ def first_line(config: LoopConfig, progress: OnProgress | None = None) -> dict[s
     spent = {"imitation": json.loads(cost.read_text(encoding="utf-8"))} if cost.is_file() else {}
     spent["test"] = {**figures.pop("test"), "seconds": watch.lap()}
     return {"generation": 0, "policy": START, **figures, "costs": spent}
+
+
+def _write_fresh(config: LoopConfig) -> None:
+    """Write untrained models of the game that the loop's environment plays. Raises `TrainingError` for another game."""
+    with closing(held_out_env(config)) as env:
+        public = env.domain.initial(env.problems[0]).public
+    game = next((name for name, each in GAMES.items() if each.plays(public)), None)
+    if game is None:
+        raise TrainingError(
+            f"init = {FRESH!r} needs a game of the embedded models ({', '.join(GAMES)}), not {config.env}"
+        )
+    for kind in (net.POLICY, net.PRM) if config.own_reward_model else (net.POLICY,):
+        folder = model_home(config, START) / kind
+        if not (folder / "config.json").is_file():
+            net.save(net.build(kind, FRESH_SHAPE, game, seed=config.seed), folder)
 
 
 def _generation(

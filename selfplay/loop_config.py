@@ -41,7 +41,7 @@ class LoopConfig(Approval):
     env_options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the environment besides level and seed."""
     init: str = "embedded"
-    """`embedded`, or a folder with `policy/` (and `prm/` where `own_reward_model`)."""
+    """`embedded`, `fresh` (random weights), or a folder with `policy/` (and `prm/` where `own_reward_model`)."""
     own_reward_model: bool = False
     """Search with a reward model, and train it on Monte-Carlo labels in every generation."""
     agent: str = "best_of_n"

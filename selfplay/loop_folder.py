@@ -22,6 +22,8 @@ from stepgym.training.types import TrainingError
 LOG = "loop.jsonl"
 START = "start"
 """The name of the policy that the loop begins with."""
+FRESH = "fresh"
+"""`init` of a loop that begins with random weights."""
 
 
 def check_settings(config: LoopConfig) -> None:
@@ -63,7 +65,8 @@ def model_home(config: LoopConfig, name: str) -> Path:
     """Return the folder with the `policy/` and `prm/` that a line names."""
     if name != START:
         return Path(config.out) / name
-    return WEIGHTS if config.init == "embedded" else Path(config.init)
+    places = {"embedded": WEIGHTS, FRESH: Path(config.out) / START}
+    return places.get(config.init) or Path(config.init)
 
 
 def _kept(config: LoopConfig) -> KeptSettings:
@@ -73,6 +76,6 @@ def _kept(config: LoopConfig) -> KeptSettings:
 def _portable(config: LoopConfig) -> dict[str, Any]:
     """Return the settings without the loop's own place, and a start beside the loop as the way to it."""
     start, here = Path(config.init).absolute(), Path(config.out).absolute()
-    beside = config.init != "embedded" and start.is_relative_to(here.parent)
+    beside = config.init not in ("embedded", FRESH) and start.is_relative_to(here.parent)
     init = os.path.relpath(start, here) if beside else config.init
     return {**asdict(config), "out": "", "init": init}

@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from stepgym.agents.description import describe, tokenizer_of
 from stepgym.agents.executors import play_attempt
-from stepgym.agents.jobs import Executor, Job
+from stepgym.agents.jobs import Executor, Job, Stop, never
 from stepgym.agents.run_setup import MAX_LISTED, AnyAgent, RunSetup, make_agent, open_setup
 from stepgym.agents.spending import Spending, Spends
 from stepgym.agents.types import Budget, CountsRetries, EpisodeRecord, Policy, RewardModel, Search
@@ -56,6 +57,7 @@ def selfplay(
     keep_failed: bool = False,
     progress: OnProgress | None = None,
     executor: Executor | None = None,
+    stop: Stop = never,
 ) -> RunSummary:
     """Play the first `episodes` problems of `env` into the folder `out` and return a summary of the folder.
 
@@ -70,7 +72,8 @@ def selfplay(
     that is lost during the run, `RunStopped` for a server that is gone or money that is spent, `RunMismatchError` if `out` holds a run with other settings, `RunBusyError` while
     another process writes.
 
-    An `executor` (`stepgym.agents.executors`) plays in other processes; everything is then given by name.
+    An `executor` (`stepgym.agents.executors`) plays in other processes; everything is then given by name. Once `stop` says
+    so, no more problems are started; those in flight are finished and written.
     """
     options = {**({} if level is None else {"level": level}), **(env_options or {})}
     if isinstance(env, str):
@@ -131,9 +134,9 @@ def selfplay(
         for attempt in range(attempts):
             job = replace(job, attempt=attempt) if job is not None else None
             play = (
-                partial(_play_here, setup, config, attempt, num_parallel, continuous)
+                partial(_play_here, setup, config, attempt, num_parallel, continuous, stop)
                 if executor is None or job is None
-                else partial(_play_elsewhere, executor, job, places)
+                else partial(_play_elsewhere, executor, job, places, stop)
             )
             for _ in write_episodes(
                 out,
@@ -187,7 +190,7 @@ def play_into(
         path,
         config,
         problems,
-        partial(_play_here, setup, config, attempt, num_parallel, continuous),
+        partial(_play_here, setup, config, attempt, num_parallel, continuous, never),
         policy=policy,
         attempt=attempt,
         keep_failed=keep_failed,
@@ -249,13 +252,14 @@ def _play_here(
     attempt: int,
     num_parallel: int,
     continuous: bool | None,
+    stop: Stop,
     problems: Sequence[Problem],
 ) -> Iterator[EpisodeRecord]:
     """Play in this process."""
     limits: dict[str, Any] = dict(config.budget)
     return play_attempt(
         setup,
-        problems,
+        takewhile(lambda _: not stop(), problems),
         budget=Budget(**limits) if limits else None,
         seed=config.seed,
         attempt=attempt,
@@ -267,10 +271,10 @@ def _play_here(
 
 
 def _play_elsewhere(
-    executor: Executor, job: Job, places: Mapping[str, int], problems: Sequence[Problem]
+    executor: Executor, job: Job, places: Mapping[str, int], stop: Stop, problems: Sequence[Problem]
 ) -> Iterator[EpisodeRecord]:
     """Let an executor play; `places` are the positions of the problems in their set, by id."""
-    return executor.play(job, [places[problem.id] for problem in problems])
+    return executor.play(job, [places[problem.id] for problem in problems], stop=stop)
 
 
 def _with_tokenizer(config: RunConfig, policy: Policy) -> RunConfig:

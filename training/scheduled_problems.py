@@ -1,8 +1,8 @@
 """Problems of a mixture whose weights and levels follow the outcomes of training.
 
 The schedule is written after each batch, to `mixture.jsonl` in the run's folder, with the number of the next problem. A run
-that was cut short goes on with the line that its checkpoint had reached, so that it draws the problems that it would have
-drawn. UNDECIDED and failed samples change nothing.
+that was interrupted continues from the line of its last checkpoint, and so draws the same problems as without the
+interruption. UNDECIDED and failed samples change nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Chat completions from an OpenAI-compatible server, tried again while that makes sense.
 
 Tried again: 408, 409, 429, 5xx, timeouts, dropped connections, and replies that are no completion (broken JSON
-included). Given up at once: what would fail the same way again. If the key or the model is refused, or the server can
-answer nothing at all, the run stops (`RunStopped`). The timeout is for silence: a server that keeps sending bytes is
+included). Given up at once: what would fail the same way again. If the server then does not answer the smallest request
+either, or refuses its key or model, the run stops (`RunStopped`). The timeout is for silence: a server that keeps sending bytes is
 waited for.
 """
 
@@ -12,11 +12,11 @@ import json
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from stepgym.agents.policies.step_text import reasoning_of
 from stepgym.agents.policies.upstream import Cause, Upstream, UpstreamError
@@ -43,6 +43,7 @@ UNLIMITED_TOKENS = 16_384
 TEMPLATE_TOKENS = 16
 """At most so many tokens of a chat template around each message."""
 USAGE = ("prompt_tokens", "completion_tokens")
+T = TypeVar("T")
 PING = [{"role": "user", "content": "1"}]
 """The request that finds out whether a server answers at all."""
 
@@ -145,65 +146,68 @@ class ChatClient:
 
         Raises `ChatError` if this request gets none, and `RunStopped` if no request does.
         """
-        problem: _Problem | None = None
+        try:
+            return self.retried(lambda: self._send({"messages": list(messages), **request}))
+        except UpstreamError as error:
+            status = error.status if error.cause is Cause.STATUS else None
+            raise ChatError(self._message(error), status=status, field=error.field) from error
+
+    def retried(self, call: Callable[[], T]) -> T:
+        """Return `call()`, tried again while that makes sense.
+
+        Raises the last `UpstreamError` if the server answers other requests, and `RunStopped` if it answers none.
+        """
+        last: UpstreamError | None = None
         for attempt in range(self.max_retries + 1):
-            if problem is not None:
+            if last is not None:
                 with self._lock:
                     self.num_retries += 1
-                time.sleep(self._wait(attempt - 1) if problem.wait_s is None else problem.wait_s)
-            answer = self._send(messages, request)
-            if isinstance(answer, Completion):
-                return answer
-            problem = answer
-            if problem.is_final:
-                raise ChatError(
-                    f"{self.where} refused: {problem.text}"[:1000],
-                    status=problem.status,
-                    field=problem.field,
-                )
-        assert problem is not None
-        tries = f"{self.max_retries + 1} tries" if self.max_retries else "one try"
-        message = f"{self.where} gave nothing in {tries}; the last: {problem.text}"[:1000]
-        if not self._answers():
-            raise RunStopped(
-                f"{message}. It answers no other request either: start it again, or wait until it answers"
+                wait_s = _retry_after(last.retry_after)
+                time.sleep(self._wait(attempt - 1) if wait_s is None else wait_s)
+            try:
+                return call()
+            except UpstreamError as error:
+                last = error
+                if _is_final(error):
+                    break
+        assert last is not None
+        if (not _is_final(last) or last.status in HOPELESS_STATUS) and not self._answers():
+            advice = HOPELESS_STATUS.get(
+                last.status, "it answers no other request either: start it again, or wait for it"
             )
-        raise ChatError(message, status=problem.status)
+            raise RunStopped(f"{self._message(last)} ({advice})") from last
+        raise last
 
-    def _send(
-        self, messages: Sequence[Mapping[str, str]], request: Mapping[str, Any]
-    ) -> Completion | _Problem:
-        """Send one request once, and count what it costs. Raises `RunStopped` if each one would be refused."""
-        body = {"model": self.model, "messages": list(messages), **request}
-        try:
-            with self.charged(body) as bill:
-                return bill.read(self.upstream.complete(body))
-        except UpstreamError as error:
-            if error.cause is Cause.TIMEOUT:
-                return _Problem(f"no reply within {self.upstream.timeout_s} s")
-            if error.cause is Cause.CONNECTION:
-                return _Problem(f"connection failed: {error.__cause__ or error}")
-            if error.cause is Cause.REPLY:
-                return _Problem(f"reply is no chat completion: {error}")
-            status = error.status
-            text = f"status {status}: {error}"
-            if advice := HOPELESS_STATUS.get(status):
-                raise RunStopped(f"{self.where} refused: {text}"[:1000] + f" ({advice})") from error
-            return _Problem(
-                text,
-                status,
-                is_final=not (status in RETRIED_STATUS or status >= 500),
-                wait_s=_retry_after(error.retry_after),
-                field=error.field,
-            )
-        except ValueError as error:
-            return _Problem(f"reply is no chat completion: {error}")
+    def _send(self, request: Mapping[str, Any]) -> Completion:
+        """Send a request once, and count what it costs. Raises `UpstreamError` and `RunStopped`."""
+        body = {"model": self.model, **request}
+        with self.charged(body) as bill:
+            reply = self.upstream.complete(body)
+            try:
+                return bill.read(reply)
+            except ValueError as error:
+                raise UpstreamError(502, str(error), Cause.REPLY) from error
+
+    def _message(self, error: UpstreamError) -> str:
+        """Say what a request that failed brought, and how often it was tried."""
+        text = {
+            Cause.STATUS: f"status {error.status}: {error}",
+            Cause.TIMEOUT: f"no reply within {self.upstream.timeout_s} s",
+            Cause.CONNECTION: f"connection failed: {error.__cause__ or error}",
+            Cause.REPLY: f"reply is no chat completion: {error}",
+        }[error.cause]
+        if _is_final(error):
+            return f"{self.where} refused: {text}"[:1000]
+        tries = f"{self.max_retries + 1} tries" if self.max_retries else "one try"
+        return f"{self.where} gave nothing in {tries}; the last: {text}"[:1000]
 
     @contextmanager
-    def charged(self, body: Mapping[str, Any]) -> Iterator[Bill]:
+    def charged(
+        self, body: Mapping[str, Any], charge: Callable[[float], None] | None = None
+    ) -> Iterator[Bill]:
         """Charge a request: set aside its highest cost while it runs, then count what its reply says.
 
-        A request that was refused costs nothing; one without a readable reply costs what was set aside. Raises
+        `charge` is called with its US dollars at the end. A request that was refused costs nothing; one without a readable reply costs what was set aside. Raises
         `RunStopped` if it does not fit into the budget.
         """
         if self.spending is None:
@@ -220,11 +224,16 @@ class ChatClient:
             raise
         finally:
             self.spending.settle(bill.most_usd, bill.usd)
+            if charge is not None:
+                charge(bill.usd)
 
     def _answers(self) -> bool:
         """Return whether the server answers anything, now: ask it for one token."""
-        answer = self._send(PING, {"max_tokens": 1})
-        return isinstance(answer, Completion) or answer.is_final
+        try:
+            self._send({"messages": PING, "max_tokens": 1})
+        except UpstreamError as error:
+            return _is_final(error) and error.status not in HOPELESS_STATUS
+        return True
 
     def _wait(self, attempt: int) -> float:
         # Jitter keeps many waiting requests from coming back all at once; no result depends on it.
@@ -256,16 +265,10 @@ class Bill:
             self.usd = self._spending.price.cost(*counts)
 
 
-class _Problem(NamedTuple):
-    """Why one attempt brought no completion."""
-
-    text: str
-    status: int | None = None
-    is_final: bool = False
-    """Another attempt would fail the same way."""
-    wait_s: float | None = None
-    """How long the server asks to wait."""
-    field: str = ""
+def _is_final(error: UpstreamError) -> bool:
+    """Return whether the same request would fail the same way again."""
+    is_status = error.cause is Cause.STATUS
+    return is_status and not (error.status in RETRIED_STATUS or error.status >= 500)
 
 
 def _retry_after(given: str) -> float | None:

@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain, islice
 from typing import Any, Literal, NamedTuple
 
-from stepgym.agents.chat_backends import BackendError
 from stepgym.agents.daemon_pool import DaemonPool
 from stepgym.agents.policies import prompts
-from stepgym.agents.policies.chat_client import Bill, ChatClient, ChatError, Completion
+from stepgym.agents.policies.chat_client import ChatClient, ChatError, Completion
 from stepgym.agents.policies.chat_fields import FieldFilter
 from stepgym.agents.policies.chat_steps import read_steps, token_shares, was_cut_in_thought
 from stepgym.agents.policies.continuation import Continuation, Continuations, PartialStep
-from stepgym.agents.policies.upstream import Upstream
+from stepgym.agents.policies.upstream import Cause, Upstream, UpstreamError
 from stepgym.agents.randomness import derive_seed, proposal_seed
-from stepgym.agents.spending import Price, Spending
-from stepgym.agents.types import PolicyError, RunStopped
+from stepgym.agents.spending import make_spending
+from stepgym.agents.types import PolicyError
 from stepgym.envs.tokens import ANSWER_END, STEP_END, shown_reply
 from stepgym.envs.types import State, Step
 
@@ -35,7 +34,7 @@ NO_PREFILL = (
 )
 NEXT_STEP = "Go on with the next step only."
 MAX_STOPS = 4
-"""Stop words that every server takes; a text that goes on past others is cut here."""
+"""The number of stop words that every server accepts; the policy itself cuts a text at the others."""
 
 
 class ChatPolicy:
@@ -84,7 +83,7 @@ class ChatPolicy:
         if continuation not in ("ask", "prefill"):
             raise ValueError(f"unknown continuation {continuation!r}; known: ask, prefill")
         key = api_key or os.environ.get("OPENAI_API_KEY") or "none"  # a local server wants none
-        self.spending = _spending(price, budget_usd)
+        self.spending = make_spending(price, budget_usd)
         self.client = ChatClient(
             Upstream(url, api_key=key, timeout_s=timeout_s),
             model,
@@ -140,43 +139,55 @@ class ChatPolicy:
         """How many requests were sent again after an error."""
         return self.client.num_retries
 
-    def complete_chat(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    def complete_chat(
+        self, request: Mapping[str, Any], *, charge: Callable[[float], None]
+    ) -> Mapping[str, Any]:
         """Pass a chat-completion request on to the server, for agents that drive themselves.
 
-        Only the model's name is set, and tokens are asked for if `return_token_ids` is on. Raises `BackendError`.
+        Only the model's name is set, and tokens are asked for if `return_token_ids` is on. It is tried again as the
+        requests of searches are, and `charge` is called with the US dollars of each try. Raises `BackendError` if this
+        request gets no response, and `RunStopped` if no request does.
         """
         body = self._passed_on(request, stream=False)
         body.pop("stream_options", None)
-        with self._charged(body) as bill:
-            response = self.client.upstream.complete(body)
-            if not isinstance(response, Mapping):
-                message = f"no chat completion: {response!r:.200}"
-                raise BackendError(502, message, kind="upstream_error")
-            bill.read_usage(response)
-        return response
 
-    def stream_chat(self, request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        """Do the same with a stream; yields its chunks, with the usage in the last one."""
+        def send() -> Mapping[str, Any]:
+            with self.client.charged(body, charge) as bill:
+                response = self.client.upstream.complete(body)
+                if not isinstance(response, Mapping):
+                    raise UpstreamError(502, f"no chat completion: {response!r:.200}", Cause.REPLY)
+                bill.read_usage(response)
+            return response
+
+        return self.client.retried(send)
+
+    def stream_chat(
+        self, request: Mapping[str, Any], *, charge: Callable[[float], None]
+    ) -> Iterator[Mapping[str, Any]]:
+        """Do the same with a stream; yields its chunks, with the usage in the last one.
+
+        A stream is not tried again once it has begun.
+        """
         body = self._passed_on(request, stream=True)
         body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-        with self._charged(body) as bill:
-            for chunk in self.client.upstream.stream(body):
-                if isinstance(chunk, Mapping):
-                    bill.read_usage(chunk)
-                    yield chunk
+
+        def chunks() -> Iterator[Mapping[str, Any]]:
+            with self.client.charged(body, charge) as bill:
+                for chunk in self.client.upstream.stream(body):
+                    if isinstance(chunk, Mapping):
+                        bill.read_usage(chunk)
+                        yield chunk
+
+        def begun() -> Iterator[Mapping[str, Any]]:
+            stream = chunks()
+            first = list(islice(stream, 1))
+            return chain(first, stream)
+
+        yield from self.client.retried(begun)
 
     def _passed_on(self, request: Mapping[str, Any], *, stream: bool) -> dict[str, Any]:
         tokens = {"return_token_ids": True, "logprobs": True} if self.return_token_ids else {}
         return {**tokens, **request, "model": self.model, "stream": stream}
-
-    @contextmanager
-    def _charged(self, body: Mapping[str, Any]) -> Iterator[Bill]:
-        """Charge a request that is passed on; a budget that is used up is the caller's error 402."""
-        try:
-            with self.client.charged(body) as bill:
-                yield bill
-        except RunStopped as error:
-            raise BackendError(402, str(error), kind="budget_used_up") from error
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         """Return up to `counts[i]` steps for `states[i]`; raises `PolicyError` with the rest where a request failed."""
@@ -375,18 +386,3 @@ def parse_endpoint(name: str) -> Endpoint:
             f"{name!r} needs an http(s) URL and a model: chat:http://HOST:PORT/v1#MODEL"
         )
     return Endpoint(url, model)
-
-
-def _spending(price: Sequence[float] | None, budget_usd: float | None) -> Spending | None:
-    """Return the meter of a policy. Raises `ValueError` for a budget without a price."""
-    if price is None:
-        if budget_usd is not None:
-            raise ValueError(
-                f"budget_usd {budget_usd!r} needs price=[INPUT, OUTPUT], US dollars per million tokens"
-            )
-        return None
-    if isinstance(price, str) or len(price) != 2:
-        raise ValueError(
-            f"price {price!r} should be [INPUT, OUTPUT], US dollars per million tokens"
-        )
-    return Spending(Price(*map(float, price)), limit_usd=budget_usd)

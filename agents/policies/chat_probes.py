@@ -5,7 +5,7 @@
         print(name, found, advice)
 
 A probe tells the server's behaviour from the model's by counts: two choices, tokens of the prompt, tokens a second.
-Prefill, for example, is told by the tokens that a message of the assistant adds to the prompt.
+Prefill, for example, is recognised by the number of tokens that an assistant message adds to the prompt.
 """
 
 from __future__ import annotations

@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from stepgym.agents.policies import prompts
+from stepgym.agents.policies.tool_calls import ToolForm, form_of, template_messages
 from stepgym.envs.tokens import STEP_END, parse, shown_reply
 from stepgym.envs.types import SegmentKind, State, Step
+from stepgym.plugins.errors import UserError
 
 DELIMITER = "\n\n"
 _MARKERS = ("stepgym first question", "stepgym first answer", "stepgym second question")
@@ -94,6 +96,45 @@ class Layout:
             if after and (at + 1 < len(state.steps) or not state.done):
                 found.append(Segment(after, False))
         return found
+
+    def conversation(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]
+    ) -> tuple[str, ToolForm]:
+        """Return the text of a conversation with tools up to the assistant's next turn, and the form of tool calls.
+
+        Raises `UserError` if the tokenizer has no chat template that takes tools, or the form is not a known one.
+        """
+        way_out = (
+            "; use a model whose template has tools (Qwen, Hermes, Llama 3.1), a server that reads tool calls "
+            "(chat:URL#MODEL), or describe the tools in a message and leave `tools` out"
+        )
+        name = self.describe_tokenizer()["name"]
+        if self.template is not None or not getattr(self.tokenizer, "chat_template", None):
+            raise UserError(
+                f"{name} has no chat template, so that it cannot be shown tools{way_out}"
+            )
+        form = form_of(self.tokenizer.get_chat_template(tools=list(tools)))
+        if form is None:
+            raise UserError(
+                f"the chat template of {name} has no form of tool calls that is known{way_out}"
+            )
+        try:
+            text, without = (
+                self.tokenizer.apply_chat_template(
+                    template_messages(messages),
+                    tools=shown,
+                    tokenize=False,
+                    add_generation_prompt=True,
+                )
+                for shown in (list(tools), None)
+            )
+        except Exception as error:  # a template is a program of its own and may raise anything
+            raise UserError(
+                f"the chat template of {name} refuses these messages: {error}"
+            ) from error
+        if text == without:
+            raise UserError(f"the chat template of {name} shows no tools{way_out}")
+        return text, form
 
     def ids(self, state: State) -> tuple[int, ...]:
         """Return the tokens that a policy reads of a state."""

@@ -6,7 +6,9 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from stepgym.agents.policies.tool_calls import ToolForm, ToolRequest
 from stepgym.agents.randomness import derive_seed, proposal_seed
 from stepgym.envs.types import Domain, LegalSteps, State, Step
 from stepgym.plugins.errors import UserError
@@ -20,7 +22,8 @@ class ScriptedPolicy:
     """Proposes what its script contains: a function of the state, or a mapping from the texts so far to next steps.
 
     The steps of a state are proposed in order from `State.draw` on, so that a second proposal continues where the
-    first one stopped. A path that is not in the script gets nothing. A string is a step of one token per word.
+    first one stopped. A path that is not in the script gets nothing. A string is a step of one token per word. It calls
+    tools in the form of Hermes (`stepgym.agents.policies.tool_calls`).
     """
 
     script: Script
@@ -28,6 +31,12 @@ class ScriptedPolicy:
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         return [self._steps(state, count) for state, count in zip(states, counts, strict=True)]
+
+    def tool_request(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], seen: State
+    ) -> ToolRequest:
+        """Return what to ask for a turn of a conversation with tools, which the script does not see."""
+        return ToolRequest(self, seen, ToolForm.HERMES)
 
     def _steps(self, state: State, count: int) -> list[Step]:
         if callable(self.script):

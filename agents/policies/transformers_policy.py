@@ -9,7 +9,8 @@ read as those tokens again.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from stepgym.agents.policies.loading import LanguageModel, load_language_model, 
 from stepgym.agents.policies.sampling import stream
 from stepgym.agents.policies.shared_kv import cache_shape, check
 from stepgym.agents.policies.step_text import StepReader, is_thinking
+from stepgym.agents.policies.tool_calls import ToolRequest
 from stepgym.agents.types import PolicyError
 from stepgym.envs.types import State, Step
 from stepgym.plugins.settings import check_settings
@@ -100,6 +102,7 @@ class TransformersPolicy:
             working_bytes=int(working_mib * 2**20),
         )
         self._reader = StepReader(self.tokenizer, self.decoder.end_ids, self.delimiters)
+        self._turn_policy: TransformersPolicy | None = None
 
     @property
     def num_parameters(self) -> int:
@@ -140,6 +143,30 @@ class TransformersPolicy:
             message = f"{len(failures)} of {len(states)} states failed, the first: {next(iter(failures.values()))}"
             raise PolicyError(message, steps=steps, failures=failures)
         return steps
+
+    def tool_request(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], seen: State
+    ) -> ToolRequest:
+        """Return what to ask for a turn of a conversation with tools; see `TakesTools`.
+
+        The whole conversation is read through the chat template, and a turn ends at the end-of-sequence token.
+        """
+        text, form = self.layout.conversation(messages, tools)
+        return ToolRequest(self._turns(), State(text, draw=seen.draw), form)
+
+    def _turns(self) -> TransformersPolicy:
+        """Return this policy for states whose prompt is all that it reads, proposing whole turns instead of steps."""
+        if (
+            self._turn_policy is None or self._turn_policy.seed != self.seed
+        ):  # copies differ in seed
+            other = copy(self)
+            other.delimiters = ()
+            other.layout = Layout(
+                self.tokenizer, system=None, template="{prompt}", end_ids=self.layout.end_ids
+            )
+            other._reader = StepReader(self.tokenizer, self.decoder.end_ids, (), closers=())
+            self._turn_policy = other
+        return self._turn_policy
 
     def continue_steps(self, partials: Sequence[PartialStep]) -> Continuations:
         """Continue partial steps, all in one batch; see `StepContinuer`."""

@@ -1,8 +1,8 @@
 """A generative judge as a reward model: `judge:URL#MODEL`, any OpenAI-compatible server.
 
 The judge reads the problem and the steps so far and ends with a number from 0 to 10 for the last step. Its tokens count as
-prompt and reasoning tokens of the search, so that budgets limit them. A state is judged once. A reply without a number is a
-failure of that state, never a score.
+prompt and reasoning tokens of the search, so that budgets limit them. With a `price` its US dollars count too. A state is
+judged once. A reply without a number is a failure of that state, never a score.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from stepgym.agents.policies.chat_client import ChatClient
 from stepgym.agents.policies.chat_policy import parse_endpoint
 from stepgym.agents.policies.upstream import Upstream
 from stepgym.agents.reward_models.texts import step_words
+from stepgym.agents.spending import make_spending
 from stepgym.agents.types import Usage
 from stepgym.envs.types import State
 
@@ -31,7 +32,11 @@ _SCORE = re.compile(r"score\W{0,5}(\d+(?:\.\d+)?)", re.IGNORECASE)
 
 
 class Judge:
-    """Scores the last step of each state by asking a language model."""
+    """Scores the last step of each state by asking a language model.
+
+    `price` is what a million input and output tokens cost in US dollars; no request is sent that could pass `budget_usd`,
+    which is the judge's own limit: what the policy pays is not part of it.
+    """
 
     def __init__(
         self,
@@ -45,14 +50,18 @@ class Judge:
         max_retries: int = 3,
         backoff_s: float = 0.5,
         concurrency: int = 16,
+        price: Sequence[float] | None = None,
+        budget_usd: float | None = None,
     ) -> None:
         url, model = parse_endpoint(name)
         key = api_key or os.environ.get("OPENAI_API_KEY") or "none"
+        self.spending = make_spending(price, budget_usd)
         self._client = ChatClient(
             Upstream(url, api_key=key, timeout_s=timeout_s),
             model,
             max_retries=max_retries,
             backoff_s=backoff_s,
+            spending=self.spending,
         )
         self.question, self.temperature, self.max_new_tokens = (
             question,
@@ -75,6 +84,7 @@ class Judge:
             "question": self.question,
             "temperature": self.temperature,
             "max_new_tokens": self.max_new_tokens,
+            "price": None if self.spending is None else list(self.spending.price),
         }
 
     def score(self, states: Sequence[State]) -> list[list[float]]:
@@ -109,6 +119,7 @@ class Judge:
         usage = Usage(
             prompt_tokens=completion.prompt_tokens or 0,
             reasoning_tokens=choice.num_tokens if written is None else written,
+            usd=completion.usd,
         )
         with self._lock:
             self._spent[state] = self._spent.get(state, Usage()) + usage

@@ -172,8 +172,8 @@ FOREIGN_NAME = re.compile(
 def foreign_source(answer: str, problem: Problem) -> str:
     """Return the program that an answer in JavaScript or C++ stands for.
 
-    The last block that defines the asked function stands behind what the prompt has before it, as far as the block does not
-    define that itself. Any other answer is the body that completes the prompt.
+    The last block that defines the asked function is used, with the prompt's declarations before it that the block does not
+    repeat. Any other answer is the body that completes the prompt.
     """
     prompt, name = str(problem.task["prompt"]), str(problem.task["entry_point"])
     known = FENCES.get(problem.task["language"], {""})

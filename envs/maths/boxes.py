@@ -2,7 +2,7 @@ r"""Boxes: `\boxed{..}` and `\fbox{..}` with their contents, and several boxes t
 
 The last box holds the answer. Boxes just before it that only connecting words part from it are parts of the same
 answer. Two boxes or more inside one formula with something else between them (`\frac{\boxed{1}}{\boxed{2}}`) make
-that formula the answer, and so does a box that a formula begins with and goes on after (`\boxed{42} + 1`), or one box
+that formula the answer, and so does a box at the start of a longer formula (`\boxed{42} + 1`), or one box
 in a text that is nothing but a formula (`1 + \boxed{42}`). A sign just before a box belongs to it, and so does a percent sign after it.
 """
 

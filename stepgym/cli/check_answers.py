@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from stepgym.cli.options import WORKERS, num_workers, user_errors
 from stepgym.envs.maths import MathOptions, verify_answers
 from stepgym.envs.maths.attacks import run_attacks
 from stepgym.envs.types import Verdict
+from stepgym.plugins.worker_processes import map_in_order
 
 CHUNK = 64
 
@@ -46,6 +49,11 @@ def read_rows(
                     )
             rows.append(row)
     return rows
+
+
+def verify_part(part: Mapping[str, Any]) -> list[Verdict]:
+    """Verify one part of the file, here or in a worker process."""
+    return verify_answers(**part)
 
 
 def _text(value: object) -> str:
@@ -93,6 +101,7 @@ def _text(value: object) -> str:
     metavar="chat:URL#MODEL",
     help="Model to ask about pairs that stay UNDECIDED; none by default.",
 )
+@WORKERS
 @click.option(
     "--attack",
     is_flag=True,
@@ -121,6 +130,7 @@ def command(
     units_required: bool,
     limit_s: float,
     judge: str | None,
+    workers: str | None,
     attack: bool,
     verifier: str,
     out: Path | None,
@@ -146,17 +156,23 @@ def command(
     rows = read_rows(file, answer, reference, question)
     verdicts: list[Verdict] = []
     start = time.perf_counter()
-    parts = list(range(0, len(rows), CHUNK))
-    with click.progressbar(parts, label="checking", file=sys.stderr) as bar:
-        for at in bar:
-            part = rows[at : at + CHUNK]
-            verdicts += verify_answers(
-                [_text(row[answer]) for row in part],
-                references=[_text(row[reference]) for row in part],
-                questions=[_text(row[question]) for row in part] if question else None,
-                options=options,
-                judge=judge,
-            )
+    parts = [
+        {
+            "answers": [_text(row[answer]) for row in part],
+            "references": [_text(row[reference]) for row in part],
+            "questions": [_text(row[question]) for row in part] if question else None,
+            "options": options,
+            "judge": judge,
+        }
+        for part in (rows[at : at + CHUNK] for at in range(0, len(rows), CHUNK))
+    ]
+    with (
+        user_errors(),
+        click.progressbar(length=len(rows), label="checking", file=sys.stderr) as bar,
+    ):
+        for found in map_in_order(verify_part, parts, num_workers=num_workers(workers)):
+            verdicts += found
+            bar.update(len(found))
     seconds = time.perf_counter() - start
     if out is not None:
         _write(out, rows, verdicts)

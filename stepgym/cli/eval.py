@@ -27,11 +27,11 @@ from stepgym.cli.options import (
     BUDGET,
     CONTINUOUS,
     ENVIRONMENT,
+    EXECUTOR,
     JSON_OBJECT,
     KEEP_FAILED,
     MONEY,
     VERDICTS,
-    WORKERS,
     add_options,
     budget,
     environment,
@@ -48,7 +48,7 @@ from stepgym.plugins.errors import UserError
 from stepgym.records.accuracy import Accuracy, Share, accuracy, by_member
 from stepgym.records.atomic import make_room, write_whole
 from stepgym.records.run_folder import read_episodes
-from stepgym.selfplay.play import selfplay
+from stepgym.selfplay.play import selfplay, spent_usd
 
 DEFAULT_EPISODES = 100
 """Problems of an endless set."""
@@ -71,7 +71,7 @@ DEFAULT_EPISODES = 100
     CONTINUOUS,
     VERDICTS,
     KEEP_FAILED,
-    *WORKERS,
+    *EXECUTOR,
 )
 @click.option(
     "--out",
@@ -123,7 +123,15 @@ def command(
     folders = {name: str(Path(folder, _short(name))) if several else folder for name in names}
     measured = {
         name: _evaluate(
-            folders[name], folder, as_json, {**given, "env_id": name}, alone=not several
+            folders[name],
+            folder,
+            as_json,
+            {
+                **given,
+                "env_id": name,
+                "budget_usd": _money_left(given["budget_usd"], name, folders),
+            },
+            alone=not several,
         )
         for name in names
     }
@@ -135,6 +143,17 @@ def command(
         click.echo(f"episodes: {folder}")
     for name in names:
         stop_if_all_failed(folders[name])
+
+
+def _money_left(limit: float | None, name: str, folders: Mapping[str, str]) -> float | None:
+    """Return what a run may cost: the limit of all, less what was spent on the others."""
+    others = [folder for other, folder in folders.items() if other != name]
+    spent = sum(spent_usd(folder) for folder in others if Path(folder).exists())
+    if limit is None or not spent:
+        return limit
+    left = max(0.0, limit - spent)
+    click.echo(f"--budget-usd: ${left:.4f} of ${limit:g} for {name}, the rest is spent", err=True)
+    return left
 
 
 class Measured(NamedTuple):
@@ -186,7 +205,7 @@ def _evaluate(
     agent_settings, settings = dict(given["agent_option"]), policy_settings(given)
     progress = EpisodeProgress(quiet=as_json)
     started = time.perf_counter()
-    with keeps_episodes(command_out, lambda: progress.num_new), progress:
+    with keeps_episodes(command_out, lambda: progress.num_new) as stop, progress:
         selfplay(
             where.id,
             out=out,
@@ -206,6 +225,7 @@ def _evaluate(
             keep_failed=given["keep_failed"],
             progress=progress.show,
             executor=where_played,
+            stop=stop,
         )
     records = list(read_episodes(out))
     measured = Measured(accuracy(records), summarise(records), time.perf_counter() - started, out)

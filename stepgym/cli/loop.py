@@ -17,16 +17,19 @@ EXAMPLE = """\
 # Every setting: docs/learning.md. Settings that are commented out show their defaults.
 
 env = "stepgym/Countdown-v0"
-level = 3                 # of the held-out problems, and of those played
-init = "embedded"         # the shipped policy, or a folder that `stepgym train` wrote
+level = 3                 # of the held-out problems that measure every policy; none is learned from
+held_out = 200            # how many
+init = "fresh"            # random weights; or embedded (the shipped policy), or a folder that `stepgym train` wrote
 agent = "best_of_n"       # the search that plays
 teacher = "verifier"      # what approves answers: verifier, or vote (no label is used)
-see_verdicts = false      # may the search stop at a verified answer?
-generations = 3
+see_verdicts = true       # may the search stop at a verified answer?
+band = [0.4, 0.8]         # the level played goes up above this success rate, and down below it
+start_level = 1           # the level first played
+highest_level = 3
+generations = 4
 episodes = 200            # problems played in each generation
 steps = 300               # training steps in each generation
 learning_rate = 2e-3
-held_out = 200            # problems that measure every policy; none is learned from
 # form = "paths"          # what is learned: paths, merged or both
 # replay = 2              # generations whose episodes are learned from
 # own_reward_model = false
@@ -34,7 +37,7 @@ held_out = 200            # problems that measure every policy; none is learned 
 # seed = 0
 
 [agent_settings]
-n = 16
+n = 32
 """
 """The config that `--init-config` writes; `{file}` stands for its name."""
 

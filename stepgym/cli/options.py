@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
@@ -14,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from stepgym.agents.description import without_secrets
 from stepgym.agents.executors import Workers
 from stepgym.agents.jobs import Executor
 from stepgym.agents.ray_executor import OnRay
@@ -23,6 +27,7 @@ from stepgym.envs.registry import NAMES, NAMESPACE, full_id
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.listing import plug_ins
 from stepgym.plugins.registry import Registry
+from stepgym.plugins.worker_processes import num_processors
 from stepgym.records.run_folder import read_episodes
 from stepgym.records.types import RunBusyError, View
 from stepgym.sandbox.types import SandboxError
@@ -30,6 +35,8 @@ from stepgym.training.types import LossNotFinite
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+GRACE_S = 30.0
+"""How long episodes in flight may take after SIGTERM."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BAD_PATH = (
     errno.EACCES,
@@ -162,12 +169,13 @@ MONEY = (
     click.option(
         "--price",
         metavar="INPUT,OUTPUT",
-        help="US dollars per million tokens that a served policy reads and writes, such as 0.15,0.60.",
+        help="US dollars per million tokens that a served policy reads and writes, such as 0.15,0.60;"
+        " those of a reward model are not counted.",
     ),
     click.option(
         "--budget-usd",
         type=click.FloatRange(min=0),
-        help="US dollars for the whole run, all its resumed parts together; needs --price.",
+        help="US dollars for the whole run, all its environments and resumed parts together; needs --price.",
     ),
 )
 VERDICTS = click.option(
@@ -229,12 +237,13 @@ ATTEMPTS = click.option(
     type=click.IntRange(min=1),
     help="Attempts at each problem, each with a seed of its own.",
 )
-WORKERS = (
-    click.option(
-        "--workers",
-        metavar="N|auto",
-        help="Processes that play side by side; auto: one for each processor  [default: this process]",
-    ),
+WORKERS = click.option(
+    "--workers",
+    metavar="N|auto",
+    help="Processes that work side by side; auto: one for each processor  [default: this process]",
+)
+EXECUTOR = (
+    WORKERS,
     click.option(
         "--ray",
         metavar="ADDRESS|auto",
@@ -249,17 +258,25 @@ KEEP_FAILED = click.option(
 
 
 def executor(given: dict[str, Any]) -> Executor | None:
-    """Take the options of `WORKERS` out of `given`; `None` if this process plays."""
+    """Take the options of `EXECUTOR` out of `given`; `None` if this process plays."""
     workers, address = given.pop("workers"), given.pop("ray")
     if workers and address:
         raise click.UsageError(f"--workers {workers} and --ray {address}: give one of them")
     if address:
         return OnRay(address)
-    if not workers or workers == "auto":
-        return Workers() if workers else None
-    if not workers.isdecimal() or not int(workers):
-        raise click.UsageError(f"--workers {workers!r} should be a number above 0, or auto")
-    return Workers(int(workers))
+    count = num_workers(workers)
+    return None if count is None else Workers(count)
+
+
+def num_workers(given: str | None) -> int | None:
+    """Read the value of --workers; `None` if this process works alone."""
+    if not given:
+        return None
+    if given == "auto":
+        return num_processors()
+    if not given.isdecimal() or not int(given):
+        raise click.UsageError(f"--workers {given!r} should be a number above 0, or auto")
+    return int(given)
 
 
 class Environment(NamedTuple):
@@ -301,6 +318,10 @@ def policy_settings(given: dict[str, Any]) -> dict[str, Any]:
             settings["price"] = []
         if len(settings["price"]) != 2:
             raise click.UsageError(f"--price {price} should look like 0.15,0.60")
+        scorer = given["reward_model"] or ""
+        if scorer.startswith(("judge:", "served:")):
+            message = f"warning: what {without_secrets(scorer)} costs is not counted by --price and --budget-usd"
+            click.secho(message, fg="yellow", err=True)
     if limit is not None:
         if "price" not in settings:
             raise click.UsageError(
@@ -351,19 +372,52 @@ def user_errors() -> Iterator[None]:
         raise click.UsageError(str(error)) from error
 
 
+class Stopping:
+    """SIGTERM as a wish to stop: episodes in flight are finished first, for `GRACE_S` at most; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.wished = False
+        self._timer: threading.Timer | None = None
+
+    def __call__(self) -> bool:
+        return self.wished
+
+    def __enter__(self) -> Stopping:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._terminate)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _terminate(self, *_: object) -> None:
+        if self.wished:
+            raise KeyboardInterrupt
+        self.wished = True
+        click.echo(
+            "Stopping after the episodes in flight; a second SIGTERM stops at once.", err=True
+        )
+        self._timer = threading.Timer(GRACE_S, os.kill, (os.getpid(), signal.SIGINT))
+        self._timer.daemon = True
+        self._timer.start()
+
+
 @contextmanager
-def keeps_episodes(out: str, num_new: Callable[[], int]) -> Iterator[None]:
+def keeps_episodes(out: str, num_new: Callable[[], int]) -> Iterator[Stopping]:
     """Handle errors like `user_errors`, and say what is kept in the run folder `out` if the run was stopped.
 
-    A run is stopped by Ctrl-C, by a sandbox that is lost, or by a server that is gone or too expensive.
+    A run is stopped by Ctrl-C or SIGTERM, by a sandbox that is lost, or by a server that is gone or too expensive.
     """
 
     def stopped() -> str:
         return f"Stopped. {num_new()} new episodes are kept in {out}; run the same command to continue, with --out {out}"
 
     try:
-        with user_errors():
-            yield
+        with user_errors(), Stopping() as stop:
+            yield stop
     except RunBusyError as error:
         raise click.ClickException(str(error)) from error
     except click.ClickException as error:
@@ -374,6 +428,9 @@ def keeps_episodes(out: str, num_new: Callable[[], int]) -> Iterator[None]:
     except KeyboardInterrupt:
         click.echo(f"\n{stopped()}", err=True)
         raise click.exceptions.Exit(130) from None
+    if stop.wished:
+        click.echo(stopped(), err=True)
+        raise click.exceptions.Exit(128 + signal.SIGTERM)
 
 
 @contextmanager

@@ -15,10 +15,10 @@ from stepgym.cli.options import (
     BUDGET,
     CONTINUOUS,
     ENVIRONMENT,
+    EXECUTOR,
     KEEP_FAILED,
     MONEY,
     VERDICTS,
-    WORKERS,
     add_options,
     budget,
     environment,
@@ -45,7 +45,7 @@ from stepgym.selfplay.play import selfplay
 )
 @ATTEMPTS
 @KEEP_FAILED
-@add_options(*WORKERS)
+@add_options(*EXECUTOR)
 @click.option("--out", required=True, type=click.Path(file_okay=False), help="The run folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and no progress.")
 def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any) -> None:
@@ -57,7 +57,7 @@ def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any)
     limit, where, where_played = budget(given), environment(given), executor(given)
     progress = EpisodeProgress(quiet=as_json)
     settings = policy_settings(given)
-    with keeps_episodes(out, lambda: progress.num_new), progress:
+    with keeps_episodes(out, lambda: progress.num_new) as stop, progress:
         summary = selfplay(
             where.id,
             out=out,
@@ -69,6 +69,7 @@ def command(out: str, episodes: int, parallel: int, as_json: bool, **given: Any)
             num_parallel=parallel,
             progress=progress.show,
             executor=where_played,
+            stop=stop,
             **given,
         )
     if as_json:

@@ -33,6 +33,8 @@ def command(
             import uvicorn
 
             from stepgym.interop.openenv import app  # imports OpenEnv, which may be missing
+        except UserError:  # an unsupported version of OpenEnv
+            raise
         except ImportError as error:
             raise UserError(f"{error}: pip install openenv uvicorn") from error
         application = app(full_id(env_id), max_sessions=max_sessions, **dict(env_option))

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from stepgym.cli.options import user_errors
+from stepgym.cli.options import WORKERS, num_workers, user_errors
 from stepgym.records.reverify import reverify
 from stepgym.records.types import Reverification
 
@@ -21,9 +21,12 @@ MAX_SHOWN_CHARS = 60
     show_default=True,
     help="Keep the new verdicts in the run, beside the recorded ones.",
 )
+@WORKERS
 @click.option("--show", default=10, show_default=True, help="Changed answers to show per run.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per run.")
-def command(folders: tuple[str, ...], keep: bool, show: int, as_json: bool) -> None:
+def command(
+    folders: tuple[str, ...], keep: bool, workers: str | None, show: int, as_json: bool
+) -> None:
     """Verify all answers of run folders anew and list the differences by kind.
 
     Readers of a run (export, train, runs, view) then use the new verdicts. An answer that the verifier leaves undecided
@@ -31,7 +34,7 @@ def command(folders: tuple[str, ...], keep: bool, show: int, as_json: bool) -> N
     """
     for folder in folders:
         with user_errors():
-            found = reverify(folder, keep=keep)
+            found = reverify(folder, keep=keep, num_workers=num_workers(workers))
         if as_json:
             click.echo(json.dumps(_plain(found)))
         else:

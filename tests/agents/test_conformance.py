@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
+from stepgym.agents import solve
 from stepgym.agents.conformance import check_agent, check_policy, check_reward_model, check_search
 from stepgym.agents.policies.scripted import ScriptedPolicy, ScriptedRewardModel
 from stepgym.agents.registry import SEARCHES, load_policy, load_reward_model, load_search
@@ -65,6 +67,125 @@ def test_what_is_broken_is_found(
     check: Callable[[Any], list[Finding]], thing: Any, sentence: str
 ) -> None:
     assert any(sentence in fault for fault in faults(check(thing)))
+
+
+def policy_of(returned: Any) -> Any:
+    """Return a policy whose `propose` returns `returned` for every state, or whatever a function makes of the states."""
+    answer = returned if callable(returned) else lambda states: [returned] * len(states)
+    return type("Own", (), {"propose": lambda self, states, counts: answer(states)})()
+
+
+def model_of(answer: Callable[[Sequence[State]], Any]) -> Any:
+    return type("Own", (), {"score": lambda self, states: answer(states)})()
+
+
+def search_of(**methods: Any) -> Any:
+    return type("Own", (Greedy,), {name: staticmethod(own) for name, own in methods.items()})()
+
+
+ARITY = "positional argument"
+MISSHAPEN = {
+    "policy: too few parameters": (
+        type("Own", (), {"propose": lambda self, states: []})(),
+        "cannot be called as Own.propose(states, counts)",
+        f"policy: .*{ARITY}",
+    ),
+    "policy: nothing": (
+        policy_of(lambda states: None),
+        "There is one list of steps per state, in order. propose returned None instead of a list",
+        "policy: .*returned None instead of",
+    ),
+    "policy: a list too many": (
+        policy_of(lambda states: [[]] * (len(states) + 1)),
+        "There is one list of steps per state, in order. 7 lists for 6 states",
+        "policy: .*returned 2 lists of steps for 1 states",
+    ),
+    "policy: a step per state": (
+        policy_of(Step("a")),
+        "propose, for one state, returned Step(",
+        "policy returned Step instead of a list of steps",
+    ),
+    "policy: texts": (
+        policy_of(["a"]),
+        "'a' is no Step with text",
+        "returned str instead of a Step",
+    ),
+    "reward model: no parameter": (
+        type("Own", (), {"score": lambda self: []})(),
+        "cannot be called as Own.score(states)",
+        f"reward model: .*{ARITY}",
+    ),
+    "reward model: a number per state": (
+        model_of(lambda states: [0.5] * len(states)),
+        "score, for one state, returned 0.5 instead of a list",
+        "reward model: .*returned 0.5 instead of a list of scores",
+    ),
+    "reward model: one list for all": (
+        model_of(lambda states: [[0.5]]),
+        "There is one list per state, with one score per step or one for the last. 1 lists for 2",
+        "reward model: .*returned 1 lists of scores for 4 states",
+    ),
+    "reward model: texts": (
+        model_of(lambda states: [["good"]] * len(states)),
+        "score returned 'good' instead of a number",
+        "reward model: .*returned score 'good'",
+    ),
+    "search: select without the tree": (
+        search_of(select=lambda: None),
+        "cannot be called as Own.select(tree)",
+        f"search: .*{ARITY}",
+    ),
+    "search: backup without what has grown": (
+        search_of(backup=lambda tree: None),
+        "cannot be called as Own.backup(tree, grown)",
+        f"search: .*{ARITY}",
+    ),
+    "search: nothing selected": (
+        search_of(select=lambda tree: None),
+        "select returned None instead of a list of Requests",
+        "search: .*select returned None instead of a list of Requests",
+    ),
+    "search: numbers selected": (
+        search_of(select=lambda tree: [0]),
+        "select returned 0 instead of a Request",
+        "search: .*select returned 0 instead of a Request",
+    ),
+    "search: no best node": (
+        search_of(best=lambda tree: None),
+        "best returned None instead of the number of a node",
+        "search: .*best returned None instead of the number of a node",
+    ),
+    "agent: no parameter": (
+        type("Own", (), {"act": lambda self: "a"})(),
+        "cannot be called as Own.act(episode)",
+        f"agent: .*{ARITY}",
+    ),
+    "agent: a parameter too many": (
+        type("Own", (), {"act": lambda self, episode, env: "a"})(),
+        "cannot be called as Own.act(episode)",
+        f"agent: .*{ARITY}",
+    ),
+}
+"""Kind and mistake -> the thing, the broken clause with its fault, the note of a run."""
+
+
+@pytest.mark.parametrize("case", MISSHAPEN)
+def test_a_wrong_arity_or_shape_breaks_a_clause_and_fails_the_episode(case: str) -> None:
+    thing, fault, note = MISSHAPEN[case]
+    kind = case.partition(":")[0]
+    checks: dict[str, Any] = {
+        "policy": (check_policy, {"agent": "beam", "policy": thing}),
+        "reward model": (
+            check_reward_model,
+            {"agent": "beam", "policy": "random", "reward_model": thing},
+        ),
+        "search": (check_search, {"agent": thing, "policy": "random"}),
+        "agent": (check_agent, {"agent": thing, "policy": "random"}),
+    }
+    check, arguments = checks[kind]
+    assert any(fault in found for found in faults(check(thing)))
+    [record] = solve("stepgym/Words-v0", episodes=1, **arguments)
+    assert record.verdict == "failed" and re.search(note, record.note), record.note
 
 
 def test_unknown_names_show_the_nearest_and_the_list() -> None:

@@ -21,7 +21,8 @@ from stepgym.agents.endpoint import MAX_IN_FLIGHT
 from stepgym.agents.episode import Episode
 from stepgym.agents.policies.chat_policy import ChatPolicy
 from stepgym.agents.policies.scripted import RandomLegalPolicy, ScriptedPolicy
-from stepgym.agents.types import EpisodeRecord, Policy
+from stepgym.agents.solving import iter_solve
+from stepgym.agents.types import EpisodeRecord, Policy, RunStopped
 from stepgym.envs.families.words import WordsDomain, same_word_env
 from stepgym.envs.types import State, Step
 from stepgym.records.loader import contexts_of
@@ -503,16 +504,65 @@ def test_a_servers_refusal_reaches_the_agent(upstream: tuple[ChatPolicy, list[An
     assert record.answer == "cab"
 
 
-def test_a_dead_server_is_an_error_to_the_agent() -> None:
-    def asks(episode: Episode) -> str:
-        with client_of(episode) as client, pytest.raises(openai.APIStatusError) as raised:
-            client.chat.completions.create(
-                model=episode.model, messages=[{"role": "user", "content": "go"}]
-            )
-        return str(raised.value.status_code)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_lost_server_stops_the_run_and_finished_episodes_are_kept(stream: bool) -> None:
+    """The first of three episodes asks nothing, the second asks a dead server, the third is never begun."""
+    statuses: list[int] = []
 
-    (record,) = run(asks, ChatPolicy("http://127.0.0.1:9#served", max_retries=0))
-    assert record.answer == "502"
+    def asks(episode: Episode) -> str:
+        statuses.append(200)
+        if len(statuses) > 1:
+            with client_of(episode) as client, pytest.raises(openai.APIStatusError) as raised:
+                client.chat.completions.create(  # type: ignore[call-overload]
+                    model=episode.model, messages=[{"role": "user", "content": "go"}], stream=stream
+                )
+            statuses[-1] = raised.value.status_code
+        return "cab"
+
+    policy = ChatPolicy("http://127.0.0.1:9#served", max_retries=1, backoff_s=0.01)
+    env, kept = same_word_env(count=3), []
+    with pytest.raises(RunStopped, match="it answers no other request either"):
+        for record in iter_solve(
+            list(env.problems), env=env, agent=asks, policy=policy, num_parallel=1
+        ):
+            kept.append(record)
+    assert [record.verdict for record in kept] == ["correct"]
+    assert statuses == [200, 503]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_agents_dollars_are_counted_and_the_limit_holds(
+    stream: bool, upstream: tuple[ChatPolicy, list[Any]]
+) -> None:
+    """A dollar for each token read and two for each written; a call may cost some hundred at most."""
+    policy, requests = upstream
+    Upstream.may_send.release(1000)
+    cost = 11 + 2 * (4 if stream else 2)
+
+    def asks(episode: Episode) -> str:
+        with client_of(episode) as client:
+            for _ in range(3):
+                reply = client.chat.completions.create(  # type: ignore[call-overload]
+                    model=episode.model,
+                    messages=[{"role": "user", "content": "go"}],
+                    max_tokens=30,
+                    stream=stream,
+                )
+                assert list(reply)
+        return "cab"
+
+    url = f"{policy.client.where}#served"
+    priced = ChatPolicy(url, price=[1e6, 2e6], budget_usd=700.0, max_retries=0)
+    env, kept = same_word_env(count=50), []
+    with pytest.raises(RunStopped, match=r"the budget of \$700 is used up"):
+        for record in iter_solve(
+            list(env.problems), env=env, agent=asks, policy=priced, num_parallel=2
+        ):
+            kept.append(record)
+    assert len(kept) > 3
+    assert {record.usage["usd"] for record in kept} == {3.0 * cost}
+    assert priced.spending is not None
+    assert priced.spending.spent_usd == cost * len(requests) <= 700.0
 
 
 STREAMED = {"messages": [{"role": "user", "content": "go"}], "stream": True}
@@ -577,13 +627,14 @@ def test_a_proxy_of_the_environment_is_used(
         "http_proxy", f"http://user:word@{urlsplit(str(policy.describe()['url'])).netloc}"
     )
     monkeypatch.delenv("no_proxy", raising=False)
+    charged: list[float] = []
     far = ChatPolicy("http://server.invalid:9/v1#served", max_retries=0)
     request = {"messages": [{"role": "user", "content": "go"}]}
-    assert far.complete_chat(request)["choices"][0]["token_ids"] == [1, 2]
+    assert far.complete_chat(request, charge=charged.append)["choices"][0]["token_ids"] == [1, 2]
     monkeypatch.setenv("no_proxy", "server.invalid")
     near = ChatPolicy("http://server.invalid:9/v1#served", max_retries=0)
-    with pytest.raises(BackendError, match=r"server\.invalid"):
-        near.complete_chat(request)
+    with pytest.raises(RunStopped, match=r"server\.invalid"):
+        near.complete_chat(request, charge=charged.append)
     assert len(requests) == 1
 
 
@@ -592,13 +643,16 @@ def test_a_server_that_closed_a_kept_connection_is_asked_over_a_new_one(
 ) -> None:
     policy, requests = upstream
     request = {"messages": [{"role": "user", "content": "go"}]}
-    policy.complete_chat(request)
+    charged: list[float] = []
+    policy.complete_chat(request, charge=charged.append)
     (kept,) = policy.client.upstream._idle
     assert kept.sock is not None
     kept.sock.shutdown(2)
-    assert policy.complete_chat(request)["choices"]
+    assert policy.complete_chat(request, charge=charged.append)["choices"]
     with pytest.raises(BackendError) as raised:
-        policy.complete_chat({"messages": [{"role": "user", "content": "refuse"}]})
+        policy.complete_chat(
+            {"messages": [{"role": "user", "content": "refuse"}]}, charge=charged.append
+        )
     assert (raised.value.status, str(raised.value)) == (400, "context too long")
     assert len(requests) == 3
 

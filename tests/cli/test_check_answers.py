@@ -43,3 +43,15 @@ def test_a_bad_line_is_named(tmp_path: Path) -> None:
     source.write_text('{"reply": "1", "reference": "1"}\n', encoding="utf-8")
     found = CliRunner().invoke(command, [str(source)])
     assert "bad.jsonl:1: no column 'answer'; the line has 'reply', 'reference'" in found.output
+
+
+def test_workers_give_the_same_verdicts_in_the_same_order(tmp_path: Path) -> None:
+    source = tmp_path / "answers.jsonl"
+    rows = [{"answer": str(i % 7), "reference": str(i % 5)} for i in range(200)]
+    source.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    for name, more in (("here", []), ("there", ["--workers", "2"])):
+        found = CliRunner().invoke(command, [str(source), "--out", str(tmp_path / name), *more])
+        assert found.exit_code == 0, found.output
+    assert (tmp_path / "here").read_text() == (tmp_path / "there").read_text()
+    wrong = CliRunner().invoke(command, [str(source), "--workers", "none"])
+    assert wrong.exit_code == 2 and "'none' should be a number above 0" in wrong.output

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from stepgym.cli import main
+from stepgym.cli import episode_progress, main
+from stepgym.cli.episode_progress import EpisodeProgress
 from stepgym.records.run_folder import read_episodes
 
 COUNTDOWN = ["--env", "Countdown-v0", "--level", "1", "--policy", "random", "--episodes", "6"]
@@ -175,3 +178,13 @@ def test_a_watch_that_measured_nothing_fails(
     assert watched.exit_code == 1 and "nothing was measured" in watched.output, watched.output
     found = json.loads((tmp_path / "watch.json").read_text())
     assert found["failed"] == 2 and len(found["alarms"]) >= 1
+
+
+def test_a_slow_start_is_mentioned(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(episode_progress, "QUIET_S", 0.01)
+    with EpisodeProgress(quiet=False):
+        time.sleep(0.2)
+    assert "models are loaded" in capsys.readouterr().err
+    with EpisodeProgress(quiet=True):
+        time.sleep(0.05)
+    assert not capsys.readouterr().err

@@ -328,6 +328,27 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     assert found == undisturbed, "as if nothing had happened"
 
 
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["one process", "workers"])
+def test_sigterm_finishes_what_is_in_flight_and_a_second_one_stops_at_once(
+    workers: tuple[str, ...], tmp_path: Path
+) -> None:
+    process = start(tmp_path / "run", *workers, sleep_s=0.2)
+    wait_for(tmp_path / "run", 2, process)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143 and "Stopping after the episodes in flight" in errors, errors
+    kept = list(read_episodes(tmp_path / "run"))
+    assert 2 <= len(kept) < 30 and f"{len(kept)} new episodes are kept" in errors
+    slow = start(tmp_path / "slow", *workers, sleep_s=20)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "slow" / "episodes.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for _ in range(2):
+        slow.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+    assert slow.wait(timeout=15) == 130
+
+
 def test_a_second_writer_is_sent_away(tmp_path: Path) -> None:
     process = start(tmp_path / "run", sleep_s=1)
     try:

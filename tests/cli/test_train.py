@@ -109,13 +109,13 @@ def test_an_example_config_can_be_run_and_is_not_overwritten(tmp_path: Path) -> 
     written = invoke("loop", str(file), "--init-config")
     assert written.exit_code == 0 and f"stepgym loop {file}" in written.stdout
     config = read_loop_config(file)
-    assert (config.generations, config.agent_settings) == (3, {"n": 16})
+    assert (config.generations, config.init, config.agent_settings) == (4, "fresh", {"n": 32})
     again = invoke("loop", str(file), "--init-config")
     assert again.exit_code == 2 and "exists already" in again.output
     nowhere = invoke("loop", str(tmp_path / "no" / "such.toml"), "--init-config")
     assert nowhere.exit_code == 2 and "no folder" in nowhere.output
     small = file.read_text().replace("episodes = 200", "episodes = 6").replace("= 300", "= 2")
-    file.write_text(small.replace("held_out = 200", "held_out = 4").replace("n = 16", "n = 8"))
+    file.write_text(small.replace("held_out = 200", "held_out = 4").replace("n = 32", "n = 8"))
     done = invoke("loop", str(file), "--generations", "1")
     assert done.exit_code == 0, done.output
     assert "generation 1: solved greedy" in done.stdout

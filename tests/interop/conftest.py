@@ -1,12 +1,19 @@
-"""For peers: a loopback chat server that solves Countdown from the conversation, and a run folder to export."""
+"""For peers: stand-ins, a loopback chat server that solves Countdown from the conversation, and a run folder to export."""
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+import shutil
+import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -63,6 +70,54 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+
+STAND_INS = Path(__file__).parent / "stand_ins"
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
+    """Installs a package's metadata, and with `module` its stand-in, for this process and its children."""
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *sys.path[1:]]))
+
+    def install(package: str, version: str, *, module: str = "") -> Path:
+        about = folder / f"{package.replace('-', '_')}-{version}.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n"
+        )
+        if module:
+            shutil.copytree(STAND_INS / module, folder / module)
+        return folder
+
+    yield install
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(str(folder)):
+            del sys.modules[name]
+
+
+@contextmanager
+def served(*command: str, port: int, **variables: str) -> Iterator[None]:
+    """Run a server while the context lasts; it begins when the port answers."""
+    server = subprocess.Popen(command, env={**os.environ, **variables})
+    try:
+        while socket.socket().connect_ex(("127.0.0.1", port)) != 0:
+            assert server.poll() is None, f"{command} ended with status {server.returncode}"
+            time.sleep(0.1)
+        yield
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
 
 
 @pytest.fixture

@@ -37,11 +37,16 @@ __all__ = ["Sums"]
 """
 
 
-def test_vf_eval_plays_an_environment(chat_url: str, tmp_path: Path) -> None:
-    (tmp_path / "stepgym_tasks.py").write_text(
-        "from stepgym.interop.verifiers import StepgymEnv, StepgymTaskset, __all__\n"
-    )
-    out = tmp_path / "out"
+TASKS = "from stepgym.interop.verifiers import StepgymEnv, StepgymTaskset, __all__\n"
+SEARCH = """
+from stepgym.interop.verifiers import StepgymHarness
+__all__ = ["StepgymHarness"]
+"""
+
+
+def vf_eval(folder: Path, chat_url: str, *options: str) -> list[dict[str, Any]]:
+    """Play 4 problems of `stepgym_tasks.py` in a folder with `vf-eval`; return the traces."""
+    out = folder / "out"
     done = subprocess.run(
         [
             str(Path(sys.executable).parent / "vf-eval"),
@@ -51,6 +56,7 @@ def test_vf_eval_plays_an_environment(chat_url: str, tmp_path: Path) -> None:
             *("-n", "4", "-m", "mock", "--no-push", "--output-dir", str(out)),
             *("--client.base-url", chat_url),
             *("--env.player.runtime.type", "subprocess"),
+            *options,
         ],
         capture_output=True,
         text=True,
@@ -59,14 +65,33 @@ def test_vf_eval_plays_an_environment(chat_url: str, tmp_path: Path) -> None:
             **os.environ,
             "OPENAI_API_KEY": "x",
             "PRIME_API_KEY": "x",
-            "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
+            "PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]),
         },
     )
     traces = list(out.rglob("traces.jsonl"))
     assert traces, done.stdout[-3000:] + done.stderr[-3000:]
-    episodes = [json.loads(line) for line in traces[0].read_text().splitlines()]
-    rewards = [episode["traces"][0]["rewards"]["verdict"]["score"] for episode in episodes]
-    assert rewards == [1.0] * 4
+    return [json.loads(line)["traces"][0] for line in traces[0].read_text().splitlines()]
+
+
+def test_vf_eval_plays_an_environment(chat_url: str, tmp_path: Path) -> None:
+    (tmp_path / "stepgym_tasks.py").write_text(TASKS)
+    traces = vf_eval(tmp_path, chat_url)
+    assert [trace["rewards"]["verdict"]["score"] for trace in traces] == [1.0] * 4
+
+
+def test_a_search_is_a_harness(chat_url: str, tmp_path: Path) -> None:
+    """The reward is that of the path that the search chose, not that of the last model call."""
+    (tmp_path / "stepgym_tasks.py").write_text(TASKS)
+    (tmp_path / "stepgym_search.py").write_text(SEARCH)
+    settings = ("--env.player.harness.settings.simulations", "6")
+    harness = ("--env.player.harness.id", "stepgym_search", "--env.player.harness.agent", "mcts")
+    traces = vf_eval(tmp_path, chat_url, *harness, *settings)
+    for trace in traces:
+        record = trace["info"]["stepgym_record"]
+        assert record["verdict"] == "correct" and record["num_nodes"] > 2, record
+        assert trace["rewards"]["verdict"]["score"] == 1.0 and not trace["info"]["undecided"]
+        assert trace["root_reply"] == record["answer"]
+        assert len(trace["nodes"]) > 2, "the calls of the search are in the trace"
 
 
 def test_a_taskset_is_an_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

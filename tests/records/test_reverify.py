@@ -138,3 +138,24 @@ def test_what_is_no_run_or_has_other_problems_now_is_refused(run: Path, tmp_path
     (run / VERDICTS_FILE).write_text('{"format": 1}\n{"colour": 1}\n')
     with pytest.raises(RecordError, match=r"verdicts.jsonl:2: not a changed verdict"):
         list(read_episodes(run))
+
+
+def test_workers_find_the_same_changes_in_the_same_order(run: Path) -> None:
+    here = reverify(run, keep=False)
+    there = reverify(run, keep=False, num_workers=2)
+    assert there.changes == here.changes and there.answers == here.answers > 0
+
+
+def test_a_record_that_names_a_function_which_makes_no_environment_calls_nothing(
+    tmp_path: Path,
+) -> None:
+    folder, mark = tmp_path / "run", tmp_path / "mark"
+    selfplay(ENV, out=folder, policy="random", episodes=1, level=1)
+    (record,) = read_episodes(folder)
+    for env_id in ("subprocess:getoutput", "pathlib:Path", "json:loads"):
+        foreign = replace(record, env_id=env_id, env_options={"cmd": f"touch {mark}"})
+        with RunFolder(tmp_path / env_id.replace(":", "-"), read_config(folder)) as out:
+            out.append(foreign)
+        with pytest.raises(RecordError, match="nothing says that it makes an environment"):
+            reverify(out.path)
+    assert not mark.exists()

@@ -218,6 +218,20 @@ def test_a_log_cut_short_loses_its_last_line_alone(start: Path, tmp_path: Path) 
         run_loop(config(start, tmp_path))
 
 
+def test_a_loop_starts_from_random_weights_and_may_be_moved(tmp_path: Path) -> None:
+    fresh = config(tmp_path, tmp_path / "loop", init="fresh", generations=0)
+    scored = replace(fresh, out=str(tmp_path / "scored"), own_reward_model=True)
+    assert len(run_loop(scored)) == 1
+    models = {folder.name for folder in (tmp_path / "scored" / "start").iterdir()}
+    assert models == {"policy", "prm"}
+    first = run_loop(fresh)
+    (tmp_path / "loop").rename(tmp_path / "moved")
+    again = run_loop(replace(fresh, out=str(tmp_path / "moved"), generations=1))
+    assert again[0] == first[0] and len(again) == 2
+    with pytest.raises(TrainingError, match="needs a game of the embedded models"):
+        run_loop(replace(fresh, out=str(tmp_path / "other"), env="stepgym/Math-v0"))
+
+
 def test_a_mistake_costs_no_folder(start: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="best_of_n"):
         run_loop(config(start, tmp_path / "a", agent="best_of_m"))

@@ -268,7 +268,17 @@ def test_a_refused_key_or_model_stops_the_run_at_once(server: Server, status: in
     server.script = lambda request, n: fault(status, "bad key")
     with pytest.raises(RunStopped, match=rf"status {status}: .*bad key \(.*\)"):
         policy_for(server).propose([State("a")], [3])
-    assert len(server.requests) == 1
+    assert len(server.requests) == 2, "the request, and a small one that is refused too"
+
+
+@pytest.mark.parametrize("status", [402, 403, 404])
+def test_a_refusal_of_one_request_alone_stops_nothing(server: Server, status: int) -> None:
+    server.script = lambda request, n: (
+        fault(status, "not this text") if by_prompt(request) == "bad" else completion("x")
+    )
+    with pytest.raises(PolicyError, match="not this text") as caught:
+        policy_for(server).propose([State("bad"), State("good")], [1, 1])
+    assert caught.value.steps == [[], [Step("x")]]
 
 
 @pytest.mark.parametrize(
@@ -654,6 +664,11 @@ def test_a_reply_that_was_lost_may_have_cost_money(server: Server) -> None:
     server.script = lambda request, n: fault(500) if n == 2 else completion("x", usage={})
     policy.propose([State("a")], [1])
     assert policy.spending.spent_usd == 50 + 2, "a refused request costs nothing"
+    server.script = lambda request, n: "hang" if n == 4 else completion("x", usage={})
+    charged: list[float] = []
+    ask = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 50}
+    policy.complete_chat(ask, charge=charged.append)
+    assert charged == [50.0, 50.0], "a reply without usage costs the most it can"
 
 
 @pytest.mark.parametrize("given", [{"budget_usd": 1.0}, {"price": [1]}, {"price": [-1, 2]}])

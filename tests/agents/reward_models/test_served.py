@@ -143,6 +143,20 @@ def test_a_judge_scores_each_step_once_and_its_tokens_are_counted(server: Server
     assert len(server.seen) - before < asked
 
 
+def test_a_judges_dollars_are_counted_and_limited(server: Server) -> None:
+    """A reply costs 30 + 2 x 7 dollars, and at most a dollar a byte and two for each of 8 tokens."""
+    priced = {"price": [1e6, 2e6], "max_new_tokens": 8}
+    problems = {"agent": "beam", "policy": "random", "level": 2}
+    judge = load_reward_model(f"judge:{server.url}/v1#m", **priced)
+    [record] = solve("stepgym/Countdown-v0", reward_model=judge, **problems)  # type: ignore[arg-type]
+    assert record.usage["usd"] == 44.0 * len(server.seen)
+    limited = load_reward_model(f"judge:{server.url}/v1#m", budget_usd=1000.0, **priced)
+    before = len(server.seen)
+    with pytest.raises(RunStopped, match="budget of \\$1000 is used up"):
+        solve("stepgym/Countdown-v0", reward_model=limited, **problems)  # type: ignore[arg-type]
+    assert 0 < 44.0 * (len(server.seen) - before) <= 1000.0
+
+
 def test_a_judge_without_a_score_fails_its_state_and_is_no_score(server: Server) -> None:
     text = {"role": "assistant", "content": "I cannot say; score: 11"}
     server.reply = lambda path, body: {"choices": [{"index": 0, "message": text}]}

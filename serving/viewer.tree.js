@@ -216,8 +216,9 @@ class Tree {
     return [Math.max(k, Math.min(FAR, (this.box.width - 60) / this.width)), k];
   }
   get whole() { return Math.min(1.15, (this.box.width - 60) / this.width, (this.box.height - 120) / this.height); }
-  start() { this.whole < 0.5 ? this.path() : this.fit(); }
+  start() { this.whole < 0.5 ? this.path() : this.fit(); this.shown = "start"; }
   fit() {   // show the whole tree
+    this.shown = "fit";
     this.at.k = this.whole;
     const [kx, ky] = this.scale();
     this.at.x = Math.max(24, (this.box.width - this.width * kx) / 2);
@@ -225,25 +226,32 @@ class Tree {
     this.place();
   }
   path() {   // show the end of the chosen path at a readable size
+    this.shown = "path";
     const k = this.at.k = Math.min(1, Math.max(0.75, (this.box.width - 60) / this.width));
     const end = this.nodes[this.end];
     this.at.x = Math.min(24, this.box.width - 60 - (end.x + end.w) * k);
     this.at.y = this.box.height / 2 - (end.y ?? 0) * k;
     this.place();
   }
+  resize() {   // keep what the reader asked for
+    this.measure();
+    if (this.shown) this[this.shown](); else this.place();
+  }
+  moved() { this.shown = null; this.place(); }
   zoom(factor, x = this.box.width / 2, y = this.box.height / 2) {
     const [kx, ky] = this.scale();
     this.at.k = Math.min(4, Math.max(Math.min(0.02, this.whole), this.at.k * factor));
     const [nx, ny] = this.scale();
     this.at.x = x - (x - this.at.x) * nx / kx;
     this.at.y = y - (y - this.at.y) * ny / ky;
-    this.place();
+    this.moved();
   }
   reveal(n) {
+    const { x: left, y: top } = this.at;
     const [kx, ky] = this.scale(), { width, height } = this.box, x = this.at.x + n.x * kx, y = this.at.y + n.y * ky;
     if (x < 20) this.at.x += 60 - x; else if (x + n.w * kx > width - 20) this.at.x -= x + n.w * kx - width + 60;
     if (y < 60) this.at.y += 90 - y; else if (y > height - 60) this.at.y -= y - height + 90;
-    this.place();
+    if (this.at.x !== left || this.at.y !== top) this.moved();
   }
   nearest(event) {   // the node at a point of the far view
     const [kx, ky] = this.scale(), x = event.clientX - this.box.left - this.at.x, y = event.clientY - this.box.top - this.at.y;
@@ -272,7 +280,7 @@ class Tree {
       if (pointers.size === 2) {
         const other = [...pointers.values()].find((p) => p.pointerId !== event.pointerId), apart = (p) => Math.hypot(p.clientX - other.clientX, p.clientY - other.clientY) || 1;
         this.zoom(apart(event) / apart(before), other.clientX - this.box.left, other.clientY - this.box.top);
-      } else { this.at.x += dx; this.at.y += dy; this.place(); }
+      } else { this.at.x += dx; this.at.y += dy; this.moved(); }
       pointers.set(event.pointerId, event);
     });
     for (const name of ["pointerup", "pointercancel"]) addEventListener(name, (event) => { pointers.delete(event.pointerId); svg.classList.remove("dragging"); });
@@ -281,7 +289,7 @@ class Tree {
       const box = this.minimap.getBoundingClientRect(), [kx, ky] = this.scale();
       this.at.x = this.box.width / 2 - (event.clientX - box.left) / box.width * this.width * kx;
       this.at.y = this.box.height / 2 - ((event.clientY - box.top) / box.height * (this.height + ROW) - ROW) * ky;
-      this.place();
+      this.moved();
     };
     this.minimap.addEventListener("pointerdown", jump);
     this.minimap.addEventListener("pointermove", jump);

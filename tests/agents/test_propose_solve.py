@@ -17,6 +17,7 @@ from stepgym.envs.registry import load_env
 from stepgym.envs.session import EnvSession
 from stepgym.envs.types import Problem, Status, Verdict
 from stepgym.plugins.errors import UserError
+from stepgym.sandbox.types import Sandbox
 
 THREE_STEPS = "expression: 3 * 7 + 5 - 2"
 UNSOLVABLE = "countdown: 2, 3, 4 -> 9999"
@@ -62,6 +63,16 @@ def test_a_policy_solves_and_its_answers_are_verified() -> None:
     assert verdict_on(f"{THREE_STEPS} - 1", solver=answers).details["success_rate"] == 0.0
     failing = verdict_on(THREE_STEPS, solver=ScriptedPolicy({}))
     assert failing.details["success_rate"] == 0.0, "no answer is a failure to solve"
+
+
+@pytest.mark.parametrize(("answer", "rate"), [("9", 1.0), ("8", 0.0), ("sum([3, 1, 2]) + 3", 0.0)])
+def test_predictions_of_a_program_are_graded_as_literals(
+    answer: str, rate: float, local_sandbox: Sandbox
+) -> None:
+    policy = ScriptedPolicy(lambda state: [f"<answer>{answer}</answer>"])
+    text = "program:\ndef f(xs):\n    return sum(xs) + len(xs)\ninput: [3, 1, 2]"
+    verdict = verdict_on(text, "program", solver=policy, sandbox=local_sandbox, attempts=2)
+    assert verdict.details["success_rate"] == rate
 
 
 def test_the_embedded_policy_solves_countdown_by_name() -> None:

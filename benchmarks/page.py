@@ -28,7 +28,8 @@ ACTIONS = {
     "recolour_near": "recolour('s')",
     "fit": "document.getElementById('fit').click()",
     "recolour_fit": "recolour('v')",
-    "collapse": "press('x')",
+    "collapse": "['Home', 'ArrowRight', 'x'].forEach(press)",
+    "expand": "press('x')",
     "replay_half": "const made = document.getElementById('made'); made.value = made.max / 2;"
     " made.dispatchEvent(new Event('input'))",
     "path": "document.getElementById('path').click()",
@@ -119,8 +120,12 @@ def main() -> None:
             browser = driver.chromium.launch(executable_path=options.chromium, args=arguments)
             page, found = first_drawing(browser, tree, ".n.on")
             times.setdefault("first_drawing", []).append(found)
+            page.wait_for_load_state()
             for name, action in ACTIONS.items():
                 times.setdefault(name, []).append(seconds(page, action))
+                if name in ("collapse", "expand"):
+                    folded = page.evaluate("active.folded.size")
+                    assert folded == (name == "collapse"), "the key did nothing"
             page, found = first_drawing(browser, long, "#episodes li")
             times.setdefault("list_first_drawing", []).append(found)
             page.wait_for_load_state()

@@ -91,20 +91,24 @@ class Tree {
     const from = this.nodes[n.p], x = from.x + from.w, bend = (n.x - x) * 0.55, at = (value) => value.toFixed(1);
     return `M${at(x)} ${at(from.y)}C${at(x + bend)} ${at(from.y)} ${at(n.x - bend)} ${at(n.y)} ${at(n.x)} ${at(n.y)}`;
   }
+  rectangle(n, x, w, h) { return `M${x.toFixed(1)} ${(n.y - h / 2).toFixed(1)}h${w.toFixed(1)}v${h}h${(-w).toFixed(1)}z`; }
+  boxes() {   // the boxes of each shade as one path
+    const fills = Array.from({ length: SHADES + 1 }, () => []);
+    for (const [i, n] of this.nodes.entries()) if (this.shows(i)) fills[Math.round(SHADES * this.share(n))].push(this.rectangle(n, n.x, n.w, HEIGHT));
+    return fills.map((parts) => parts.join(""));
+  }
   overview() {   // the whole tree in few elements, for the far view and the minimap
-    const fills = Array.from({ length: SHADES + 1 }, () => []), edges = [[]], chosen = [], marks = {};
+    const edges = [[]], chosen = [], marks = {};
     for (const [i, n] of this.nodes.entries()) {
       if (!this.shows(i)) continue;
-      const box = (x, w, h) => `M${x.toFixed(1)} ${(n.y - h / 2).toFixed(1)}h${w.toFixed(1)}v${h}h${(-w).toFixed(1)}z`;
-      fills[Math.round(SHADES * this.share(n))].push(box(n.x, n.w, HEIGHT));
       if (i) (this.onPath.has(i) ? chosen : edges.at(-1).length < CHUNK ? edges.at(-1) : edges[edges.push([]) - 1]).push(this.curve(n));
       const mark = this.hits.has(i) ? "hit" : n.d ?? (n.u === "failed" ? "failed" : null);
-      if (mark) (marks[mark] ??= []).push(box(n.x + n.w, 40, ROW));
+      if (mark) (marks[mark] ??= []).push(this.rectangle(n, n.x + n.w, 40, ROW));
     }
     const path = (kind, parts) => draw("path", { class: kind, d: parts.join("") });
     const thin = (element) => (element.style.strokeOpacity = Math.max(0.2, Math.min(1, 400 / this.nodes.length)), element);
-    const boxes = (parts, level) => shade(shade(path("box", parts), level / SHADES), level / SHADES, "stroke");   // the line keeps a low box visible
-    this.far = [...edges.map((parts) => thin(path("edge", parts))), ...fills.map(boxes),
+    const boxes = (d, level) => shade(shade(draw("path", { class: "box", d }), level / SHADES), level / SHADES, "stroke");   // the line keeps a low box visible
+    this.far = [...edges.map((parts) => thin(path("edge", parts))), ...this.boxes().map(boxes),
       ...Object.entries(marks).map(([name, parts]) => path(`strip ${name}`, parts)), path("edge chosen", chosen)];
     this.map.setAttribute("viewBox", `0 ${-ROW} ${this.width} ${this.height + ROW}`);
     this.map.replaceChildren(...this.far.map((each) => each.cloneNode()));
@@ -165,11 +169,9 @@ class Tree {
   recolour(by) {
     this.colour = by;
     if (!this.nodes.length) return;
-    const near = this.drawn?.k ? this.drawn : null;
-    this.overview();
-    this.drawn = near;   // the nodes that are drawn stay; only their colour changes
-    if (near) for (const [i, pill] of this.pills) shade(pill.firstChild, this.share(this.nodes[i]));
-    this.place();
+    const drawn = this.boxes(), first = this.far.findIndex((each) => each.classList.contains("box"));
+    for (const [level, d] of drawn.entries()) for (const path of [this.far[first + level], this.map.children[first + level]]) path.setAttribute("d", d);
+    for (const [i, pill] of this.pills ?? []) shade(pill.firstChild, this.share(this.nodes[i]));
   }
   replay(made) { this.made = made; this.redraw(); }
 

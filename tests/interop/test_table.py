@@ -196,8 +196,9 @@ def inspect(lines: list[str], given: Given) -> None:
 
 def skyrl(lines: list[str], given: Given) -> None:
     import skyrl_gym
-    from skyrl_gym.envs.registration import register
+    from skyrl_gym.envs.registration import register, registry
 
+    registry.pop("stepgym", None)  # another test may have registered it
     run(*lines, register=register)
     env = skyrl_gym.make("stepgym", env_config={}, extras={"env_id": "stepgym/Countdown-v0"})
     env.init([{"role": "user", "content": "the prompt"}])

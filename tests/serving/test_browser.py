@@ -237,6 +237,11 @@ def test_fit_shows_a_whole_large_tree_and_path_its_chosen_end(show: Show) -> Non
         "all => all.map(each => each.getAttribute('d'))"
     )
     assert sum(path.count("M") for path in paths) == 5000
+    page.select_option("#colour", "v")
+    recoloured = page.locator(".tree .box").evaluate_all(
+        "all => all.map(each => each.getAttribute('d'))"
+    )
+    assert sum(path.count("M") for path in recoloured) == 5000 and recoloured != paths
     stage = page.locator("#stage").bounding_box()
     for each in page.locator(".tree path:not([d=''])").all():
         drawn = each.bounding_box()

@@ -2,8 +2,8 @@
 
 An agent that raises, hangs or does not end has failed on its problem, with a note; the others go on. A thread cannot
 be ended from outside: one that hangs is left behind, and its episode refuses further steps and model calls. A sandbox
-or a server that is gone, and a budget in US dollars that is spent, stop the run: the episodes that were finished before
-are given, the others are none.
+or a server that is gone, and a budget in US dollars that is spent, stop the run: finished episodes
+are yielded, and unfinished ones leave no record.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ comes between two assistant messages (tool results, further user messages) the r
 the environment's data (`State.public`) gets that of the episode. A repeated request gets new samples; temperature 0
 asks for the likeliest step. All other options but `n` are the policy's own.
 
-Tools are shown to a policy that can be offered them (`TakesTools`), and the tool calls in its text are read; to others a
-request with `tools` is an error. The model is free to call a tool or none, whatever `tool_choice` says but `none`.
+A policy that takes tools (`TakesTools`) is shown them, and the tool calls in its text are read. For any other policy a
+request with `tools` is an error. `tool_choice` is not enforced; `none` leaves the tools out.
 """
 
 from __future__ import annotations

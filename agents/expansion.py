@@ -174,7 +174,7 @@ def add_nodes(
     tree.asked.extend([0] * count)
     tree.status.extend([OPEN if state.end is None else ENDED for state in states])
     tree.score.extend(scores)  # type: ignore[arg-type]
-    if Failure not in set(map(type, scores)):
+    if not [score for score in scores if type(score) is Failure]:
         return first
     for child, score in enumerate(scores, start=first):
         if type(score) is Failure:

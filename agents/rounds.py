@@ -23,6 +23,7 @@ from stepgym.agents.costs import (
     uses_sandbox,
 )
 from stepgym.agents.expansion import Expansion, expand, split_new_steps
+from stepgym.agents.tree_collections import rare_full_collections
 from stepgym.agents.types import (
     NO_LIMIT,
     ROOT,
@@ -145,9 +146,10 @@ def play_lockstep(components: SearchComponents, progress: RunProgress) -> None:
     def select(one: ProblemSearch) -> bool:
         return select_next(components, one, progress)
 
-    live = list(filter(select, progress.searches))
-    while live:
-        live = play_round(components, live, progress, select=select)
+    with rare_full_collections():
+        live = list(filter(select, progress.searches))
+        while live:
+            live = play_round(components, live, progress, select=select)
 
 
 def play_round(
@@ -184,7 +186,8 @@ def play_round(
             tree, own, after[at:end], scores=scores[at:end], faults=wrong, is_plain=is_plain
         )
         first, at = last, end
-        if ENDED in (new_status := tree.status[first_new:]):
+        new_status = tree.status[first_new:]
+        if new_status.count(OPEN) < len(new_status):  # faster than `ENDED in new_status`
             nodes = [
                 node
                 for node, status in enumerate(new_status, start=first_new)
@@ -279,10 +282,9 @@ def _advance(
         owners += [owner] * (len(steps) - len(owners))
     started = time.perf_counter()
     after = boundary.advance(components.domain, states, steps, owners=owners) if states else []
-    if set(map(type, after)) <= {State}:
-        last = [state.steps[-1] for state in after]  # type: ignore[union-attr]
-        if all(map(is_, last, steps)):
-            return after, owners, True
+    last = [state.steps[-1] for state in after if type(state) is State]
+    if len(last) == len(steps) and all(map(is_, last, steps)):
+        return after, owners, True
     replied = [
         (owner, state.steps[-1])
         for owner, state in zip(owners, after)

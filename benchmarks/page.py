@@ -28,7 +28,8 @@ ACTIONS = {
     "recolour_near": "recolour('s')",
     "fit": "document.getElementById('fit').click()",
     "recolour_fit": "recolour('v')",
-    "collapse": "press('x')",
+    "collapse": "['Home', 'ArrowRight', 'x'].forEach(press)",
+    "expand": "press('x')",
     "replay_half": "const made = document.getElementById('made'); made.value = made.max / 2;"
     " made.dispatchEvent(new Event('input'))",
     "path": "document.getElementById('path').click()",
@@ -85,11 +86,12 @@ def seconds(page: Page, action: str) -> float:
     return time.perf_counter() - started
 
 
-def first_drawing(browser: Browser, file: Path) -> tuple[Page, float]:
+def first_drawing(browser: Browser, file: Path, ready: str) -> tuple[Page, float]:
     page = browser.new_page(viewport={"width": 1600, "height": 900})
     page.screenshot(clip=DOT)  # the empty page, so that the tab's own start is not measured
     started = time.perf_counter()
-    page.goto(f"file://{file}")
+    page.goto(f"file://{file}", wait_until="commit")
+    page.wait_for_selector(ready)
     page.screenshot(clip=DOT)
     return page, time.perf_counter() - started
 
@@ -116,12 +118,17 @@ def main() -> None:
         arguments = ["--no-sandbox", "--disable-gpu"]
         for _ in range(options.rounds):
             browser = driver.chromium.launch(executable_path=options.chromium, args=arguments)
-            page, found = first_drawing(browser, tree)
+            page, found = first_drawing(browser, tree, ".n.on")
             times.setdefault("first_drawing", []).append(found)
+            page.wait_for_load_state()
             for name, action in ACTIONS.items():
                 times.setdefault(name, []).append(seconds(page, action))
-            page, found = first_drawing(browser, long)
+                if name in ("collapse", "expand"):
+                    folded = page.evaluate("active.folded.size")
+                    assert folded == (name == "collapse"), "the key did nothing"
+            page, found = first_drawing(browser, long, "#episodes li")
             times.setdefault("list_first_drawing", []).append(found)
+            page.wait_for_load_state()
             press = "document.querySelector('#filters button').click()"
             times.setdefault("list_filter", []).append(seconds(page, press))
             browser.close()

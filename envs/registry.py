@@ -199,6 +199,12 @@ ENVIRONMENTS: tuple[EnvironmentCard, ...] = (
         None,
         "members={ID: weight, ...}; otherwise fractions and Countdown",
     ),
+    EnvironmentCard(
+        "stepgym/ProposeSolve-v0",
+        "stepgym.agents.propose_solve:make",
+        None,
+        "problems that the policy proposes; kinds=expression,equation,countdown,program",
+    ),
     *(
         EnvironmentCard(
             f"stepgym/{name}-v0",

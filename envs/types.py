@@ -34,7 +34,8 @@ class Verdict:
 
     status: Status
     score: float = 0.0
-    """In [0, 1]; 1 exactly when CORRECT. In between only if a task gives partial credit (share of tests passed)."""
+    """In [0, 1]; 1 exactly when CORRECT, and in between only if a task gives partial credit (share of tests passed). A
+    proposed problem that counts is CORRECT, and its score is the proposer's reward."""
     reason: str = ""
     decided_by: str = ""
     """The check that decided: a rung of the ladder (`rational`), a rule about the question, or `tests`."""

@@ -24,6 +24,8 @@ from stepgym.interop.peers import need
 from stepgym.plugins.errors import UserError
 
 SCORE_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 60.0
+"""For the scorer's process to import reasoning-gym and to make the data set."""
 NUM_RIVALS = 2
 
 
@@ -136,10 +138,10 @@ class ScorerProcess:
             self._process.communicate()
             self._process = None
 
-    def _ask(self, line: str) -> dict[str, Any]:
+    def _ask(self, line: str, timeout_s: float = SCORE_TIMEOUT_S) -> dict[str, Any]:
         process = self._process or self._started()
         assert process.stdin is not None and process.stdout is not None
-        timer = threading.Timer(SCORE_TIMEOUT_S, process.kill)
+        timer = threading.Timer(timeout_s, process.kill)
         timer.start()
         try:
             process.stdin.write(line + "\n")
@@ -151,7 +153,7 @@ class ScorerProcess:
             timer.cancel()
         if not reply:
             self.close()
-            raise ScorerError(f"the scorer died, or took over {SCORE_TIMEOUT_S:g} s")
+            raise ScorerError(f"the scorer died, or took over {timeout_s:g} s")
         found: dict[str, Any] = json.loads(reply)
         return found
 
@@ -163,7 +165,7 @@ class ScorerProcess:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self._ask(self._begin)
+        self._ask(self._begin, START_TIMEOUT_S)
         return self._process
 
 

@@ -67,7 +67,7 @@ def ended_rollouts(
 
     With a `layout` the paths' texts are tokenised by it.
     """
-    wanted = _finished(record) if ends is None else ends
+    wanted = finished(record) if ends is None else ends
     if layout is not None:
         states = states_of(record)
         return [(end, _laid_out(record, end, states[end], layout)) for end in wanted]
@@ -89,7 +89,7 @@ def mean_rewards(records: Iterable[EpisodeRecord]) -> dict[str, float]:
     """Return the mean reward of each problem's finished paths, over all its attempts; undecided ones are left out."""
     rewards: dict[str, list[tuple[float, int]]] = defaultdict(list)
     for record in records:
-        for end in _finished(record):
+        for end in finished(record):
             reward = _reward_of(record, end)
             if reward is not None:
                 rewards[record.problem_id].append((reward, num_samples(record, end)))
@@ -128,7 +128,7 @@ def tree_advantages(record: EpisodeRecord) -> dict[int, float]:
     The advantages on a path add up to the end's reward minus the mean over all ends. Nodes without a decided end below
     them are left out.
     """
-    rewards = {end: _reward_of(record, end) for end in _finished(record)}
+    rewards = {end: _reward_of(record, end) for end in finished(record)}
     return fork_gains(record, {end: r for end, r in rewards.items() if r is not None})
 
 
@@ -175,7 +175,7 @@ def _mean(weighted: Sequence[tuple[float, int]]) -> float:
     return sum(x * count for x, count in weighted) / sum(count for _, count in weighted)
 
 
-def _finished(record: EpisodeRecord) -> list[int]:
+def finished(record: EpisodeRecord) -> list[int]:
     """Return the nodes at which an episode was over and to which a step led."""
     children = children_of(record)
     return [
@@ -185,7 +185,8 @@ def _finished(record: EpisodeRecord) -> list[int]:
     ]
 
 
-def _verdict_of(record: EpisodeRecord, end: int) -> str:
+def verdict_of(record: EpisodeRecord, end: int) -> str:
+    """Return the verdict of a path's end, named as in `EpisodeRecord.verdict`."""
     node = record.nodes[end]
     if node.answer is None and node.outcome is None:
         return "no_answer"
@@ -193,7 +194,7 @@ def _verdict_of(record: EpisodeRecord, end: int) -> str:
 
 
 def _reward_of(record: EpisodeRecord, end: int) -> float | None:
-    return {"correct": 1.0, "incorrect": 0.0, "no_answer": 0.0}.get(_verdict_of(record, end))
+    return {"correct": 1.0, "incorrect": 0.0, "no_answer": 0.0}.get(verdict_of(record, end))
 
 
 class _Piece(NamedTuple):
@@ -275,7 +276,7 @@ def _join(
         step_rewards=tuple(
             STEP_REWARDS.get(record.nodes[piece.node].step_verdict or "") for piece in pieces
         ),
-        verdict=_verdict_of(record, end),
+        verdict=verdict_of(record, end),
         fault=node.fault,
         count=max(1, node.visits),
     )

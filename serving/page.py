@@ -150,23 +150,30 @@ def clip(text: str, size: int = MAX_TEXT) -> str:
     return text if len(text) <= size else f"{text[:size]} … ({len(text):,} characters)"
 
 
+def _number(value: float | None) -> float | None:
+    """Return the number in six digits, or `None` for one that JSON cannot hold."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
+
+
 def _node_data(node: NodeRecord) -> dict[str, Any]:
+    """Return the data of one node; keys other than `t` are left out if they have no value."""
     text = clip(node.text)
-    data = {
+    data: dict[str, Any] = {
         "p": node.parent,
         "t": text,
         "r": clip(node.reply),
-        "l": node.log_prob,
+        "l": _number(node.log_prob),
         "k": node.num_tokens,
-        "o": node.prior,
-        "s": node.score,
+        "o": _number(node.prior),
+        "s": _number(node.score),
         "v": node.visits,
-        "q": node.value,
+        "q": _number(node.value),
         "u": node.status,
         "a": None if node.answer is None else clip(node.answer, 2000),
         "d": node.verdict,
         "n": clip(node.note, 2000),
     }
+    data = {key: value for key, value in data.items() if key == "t" or value not in (None, "")}
     segments = parse(text)
     if any(segment.kind is not SegmentKind.VISIBLE for segment in segments):
         data["g"] = [[segment.kind.value, segment.text] for segment in segments]

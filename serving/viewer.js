@@ -7,13 +7,14 @@ const ORDERS = {
 };
 const folded = new Map();   // episode number: the nodes whose subtrees are collapsed
 const trees = [new Tree(changed)];
-let hidden = new Set(), inSteps = new Set(), shown = [], active = trees[0], searching = 0, remembering = 0, playing = 0;
+let hidden = new Set(), inSteps = new Set(), shown = [], active = trees[0], searching = 0, remembering = 0, playing = 0, waiting = 0;
 
 const tint = (node, verdict) => (node.style.setProperty("--of", `var(--${verdict in index.verdicts ? verdict : "no_answer"})`), node);
 const words = (name) => name.replaceAll("_", " ");
 const number = (value, digits = 3) => value === null || value === undefined ? "–" : Number.isInteger(value) ? value.toLocaleString("en") : Math.abs(value) < 0.001 && value !== 0 ? value.toExponential(1) : value.toFixed(digits);
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const block = (number) => JSON.parse($(`episode-${number}`).textContent);   // parsed when needed, so that a thousand cost nothing
+const loaded = (number) => $(`episode-${number}`) ?? document.readyState !== "loading";   // episodes follow the script, so that the list is seen first
 const needle = () => $("find").value.trim().toLowerCase();
 
 // ---- the list of episodes
@@ -85,6 +86,7 @@ const holds = (text) => (n) => [n.t, n.r, n.a, n.n].some((part) => part?.toLower
 async function searchSteps(text, run) {
   await sleep(150);   // the next key may come
   for (let i = 0, found = 0, pause = performance.now() + 40; i < index.episodes.length && run === searching; i++) {
+    while (!loaded(i)) await sleep(20);
     if (!index.episodes[i].search.includes(text)) {
       const episode = block(i);
       if (episode.nodes.some(holds(text)) || [episode.prompt, episode.answer, episode.reason].some((part) => part.toLowerCase().includes(text))) inSteps.add(i);
@@ -111,6 +113,8 @@ function mark() {   // outline the steps of the open episodes that hold the sear
 function open(i, node = null) {
   stop();
   if (!index.episodes[i]) { $("name").textContent = "No episodes yet"; return; }
+  clearTimeout(waiting);
+  if (!loaded(i)) { waiting = setTimeout(() => open(i, node), 20); return; }
   if (!folded.has(i)) folded.set(i, new Set());
   const episode = block(i);
   header(i, episode);
@@ -145,21 +149,19 @@ function compare(other = active.number) {   // a second pane; the list then open
     trees.find((tree) => tree !== active).pane.remove();
     trees.splice(0, 2, active);
   } else if (index.episodes[other]) {
-    const first = active, tree = new Tree(changed);
+    const tree = new Tree(changed);
     tree.colour = $("colour").value;
     trees.push(tree);
     $("panes").append(tree.pane);
     active = tree;
     open(other);
-    first.measure();
-    first.start();
   }
   $("compare").setAttribute("aria-pressed", String(trees.length > 1));
   $("panes").classList.toggle("two", trees.length > 1);
   resized();
   changed(active);
 }
-function resized() { for (const tree of trees) if (tree.nodes.length) { tree.measure(); tree.start(); } }
+function resized() { for (const tree of trees) if (tree.nodes.length) tree.resize(); }
 
 // ---- replay: nodes are stored in the order in which the search made them
 function replayed() {
@@ -205,6 +207,7 @@ function recall() {
   for (const tree of trees) tree.colour = $("colour").value;
   if (trees.length > 1) compare();
   const first = index.episodes[whole("episode")] ? whole("episode") : shown[0] ?? -1, second = whole("with");
+  if (index.episodes[second] && !loaded(Math.max(first, second))) { clearTimeout(remembering); document.addEventListener("DOMContentLoaded", recall, { once: true }); return; }
   if (index.episodes[second]) { open(second); compare(first); }
   open(first, whole("node"));
 }

@@ -91,20 +91,24 @@ class Tree {
     const from = this.nodes[n.p], x = from.x + from.w, bend = (n.x - x) * 0.55, at = (value) => value.toFixed(1);
     return `M${at(x)} ${at(from.y)}C${at(x + bend)} ${at(from.y)} ${at(n.x - bend)} ${at(n.y)} ${at(n.x)} ${at(n.y)}`;
   }
+  rectangle(n, x, w, h) { return `M${x.toFixed(1)} ${(n.y - h / 2).toFixed(1)}h${w.toFixed(1)}v${h}h${(-w).toFixed(1)}z`; }
+  boxes() {   // the boxes of each shade as one path
+    const fills = Array.from({ length: SHADES + 1 }, () => []);
+    for (const [i, n] of this.nodes.entries()) if (this.shows(i)) fills[Math.round(SHADES * this.share(n))].push(this.rectangle(n, n.x, n.w, HEIGHT));
+    return fills.map((parts) => parts.join(""));
+  }
   overview() {   // the whole tree in few elements, for the far view and the minimap
-    const fills = Array.from({ length: SHADES + 1 }, () => []), edges = [[]], chosen = [], marks = {};
+    const edges = [[]], chosen = [], marks = {};
     for (const [i, n] of this.nodes.entries()) {
       if (!this.shows(i)) continue;
-      const box = (x, w, h) => `M${x.toFixed(1)} ${(n.y - h / 2).toFixed(1)}h${w.toFixed(1)}v${h}h${(-w).toFixed(1)}z`;
-      fills[Math.round(SHADES * this.share(n))].push(box(n.x, n.w, HEIGHT));
       if (i) (this.onPath.has(i) ? chosen : edges.at(-1).length < CHUNK ? edges.at(-1) : edges[edges.push([]) - 1]).push(this.curve(n));
       const mark = this.hits.has(i) ? "hit" : n.d ?? (n.u === "failed" ? "failed" : null);
-      if (mark) (marks[mark] ??= []).push(box(n.x + n.w, 40, ROW));
+      if (mark) (marks[mark] ??= []).push(this.rectangle(n, n.x + n.w, 40, ROW));
     }
     const path = (kind, parts) => draw("path", { class: kind, d: parts.join("") });
     const thin = (element) => (element.style.strokeOpacity = Math.max(0.2, Math.min(1, 400 / this.nodes.length)), element);
-    const boxes = (parts, level) => shade(shade(path("box", parts), level / SHADES), level / SHADES, "stroke");   // the line keeps a low box visible
-    this.far = [...edges.map((parts) => thin(path("edge", parts))), ...fills.map(boxes),
+    const boxes = (d, level) => shade(shade(draw("path", { class: "box", d }), level / SHADES), level / SHADES, "stroke");   // the line keeps a low box visible
+    this.far = [...edges.map((parts) => thin(path("edge", parts))), ...this.boxes().map(boxes),
       ...Object.entries(marks).map(([name, parts]) => path(`strip ${name}`, parts)), path("edge chosen", chosen)];
     this.map.setAttribute("viewBox", `0 ${-ROW} ${this.width} ${this.height + ROW}`);
     this.map.replaceChildren(...this.far.map((each) => each.cloneNode()));
@@ -165,11 +169,9 @@ class Tree {
   recolour(by) {
     this.colour = by;
     if (!this.nodes.length) return;
-    const near = this.drawn?.k ? this.drawn : null;
-    this.overview();
-    this.drawn = near;   // the nodes that are drawn stay; only their colour changes
-    if (near) for (const [i, pill] of this.pills) shade(pill.firstChild, this.share(this.nodes[i]));
-    this.place();
+    const drawn = this.boxes(), first = this.far.findIndex((each) => each.classList.contains("box"));
+    for (const [level, d] of drawn.entries()) for (const path of [this.far[first + level], this.map.children[first + level]]) path.setAttribute("d", d);
+    for (const [i, pill] of this.pills ?? []) shade(pill.firstChild, this.share(this.nodes[i]));
   }
   replay(made) { this.made = made; this.redraw(); }
 
@@ -216,8 +218,9 @@ class Tree {
     return [Math.max(k, Math.min(FAR, (this.box.width - 60) / this.width)), k];
   }
   get whole() { return Math.min(1.15, (this.box.width - 60) / this.width, (this.box.height - 120) / this.height); }
-  start() { this.whole < 0.5 ? this.path() : this.fit(); }
+  start() { this.whole < 0.5 ? this.path() : this.fit(); this.shown = "start"; }
   fit() {   // show the whole tree
+    this.shown = "fit";
     this.at.k = this.whole;
     const [kx, ky] = this.scale();
     this.at.x = Math.max(24, (this.box.width - this.width * kx) / 2);
@@ -225,25 +228,32 @@ class Tree {
     this.place();
   }
   path() {   // show the end of the chosen path at a readable size
+    this.shown = "path";
     const k = this.at.k = Math.min(1, Math.max(0.75, (this.box.width - 60) / this.width));
     const end = this.nodes[this.end];
     this.at.x = Math.min(24, this.box.width - 60 - (end.x + end.w) * k);
     this.at.y = this.box.height / 2 - (end.y ?? 0) * k;
     this.place();
   }
+  resize() {   // keep what the reader asked for
+    this.measure();
+    if (this.shown) this[this.shown](); else this.place();
+  }
+  moved() { this.shown = null; this.place(); }
   zoom(factor, x = this.box.width / 2, y = this.box.height / 2) {
     const [kx, ky] = this.scale();
     this.at.k = Math.min(4, Math.max(Math.min(0.02, this.whole), this.at.k * factor));
     const [nx, ny] = this.scale();
     this.at.x = x - (x - this.at.x) * nx / kx;
     this.at.y = y - (y - this.at.y) * ny / ky;
-    this.place();
+    this.moved();
   }
   reveal(n) {
+    const { x: left, y: top } = this.at;
     const [kx, ky] = this.scale(), { width, height } = this.box, x = this.at.x + n.x * kx, y = this.at.y + n.y * ky;
     if (x < 20) this.at.x += 60 - x; else if (x + n.w * kx > width - 20) this.at.x -= x + n.w * kx - width + 60;
     if (y < 60) this.at.y += 90 - y; else if (y > height - 60) this.at.y -= y - height + 90;
-    this.place();
+    if (this.at.x !== left || this.at.y !== top) this.moved();
   }
   nearest(event) {   // the node at a point of the far view
     const [kx, ky] = this.scale(), x = event.clientX - this.box.left - this.at.x, y = event.clientY - this.box.top - this.at.y;
@@ -272,7 +282,7 @@ class Tree {
       if (pointers.size === 2) {
         const other = [...pointers.values()].find((p) => p.pointerId !== event.pointerId), apart = (p) => Math.hypot(p.clientX - other.clientX, p.clientY - other.clientY) || 1;
         this.zoom(apart(event) / apart(before), other.clientX - this.box.left, other.clientY - this.box.top);
-      } else { this.at.x += dx; this.at.y += dy; this.place(); }
+      } else { this.at.x += dx; this.at.y += dy; this.moved(); }
       pointers.set(event.pointerId, event);
     });
     for (const name of ["pointerup", "pointercancel"]) addEventListener(name, (event) => { pointers.delete(event.pointerId); svg.classList.remove("dragging"); });
@@ -281,7 +291,7 @@ class Tree {
       const box = this.minimap.getBoundingClientRect(), [kx, ky] = this.scale();
       this.at.x = this.box.width / 2 - (event.clientX - box.left) / box.width * this.width * kx;
       this.at.y = this.box.height / 2 - ((event.clientY - box.top) / box.height * (this.height + ROW) - ROW) * ky;
-      this.place();
+      this.moved();
     };
     this.minimap.addEventListener("pointerdown", jump);
     this.minimap.addEventListener("pointermove", jump);

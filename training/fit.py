@@ -24,6 +24,8 @@ from stepgym.training.metrics import open_metrics
 from stepgym.training.types import Fit, LossNotFinite, OnProgress, Progress, Schedule, TrainingError
 
 STATE = "training_state.safetensors"
+SHOWN_EVERY_S = 2.0
+"""How often slow steps are shown between two reports."""
 CHECKPOINT_SECONDS = 180.0
 """The most that an interruption costs, however slow the steps are."""
 _NOT_DECISIVE = ("checkpoint_every", "report_every")
@@ -63,7 +65,7 @@ def fit(
     about = _identity(schedule, parameters) if out else {}
     first = _resume(parameters, optimizer, out, about) if out else 0
     losses: list[float] = []
-    started = saved = time.monotonic()
+    started = saved = shown = time.monotonic()
     model.train()
     try:
         with open_metrics(out if first < schedule.steps else None, first=first) as report:
@@ -77,7 +79,11 @@ def fit(
                     values = {"loss": mean, "learning_rate": schedule.rate(step), **measured()}
                     if progress:
                         progress(Progress(task, done, schedule.steps, "steps", values))
+                    shown = time.monotonic()
                     report(done, values)
+                elif progress and time.monotonic() - shown > SHOWN_EVERY_S:
+                    progress(Progress(task, done, schedule.steps, "steps", {"loss": losses[-1]}))
+                    shown = time.monotonic()
                 due = done % schedule.checkpoint_every == 0
                 due |= time.monotonic() - saved > CHECKPOINT_SECONDS
                 if out and (last or (due and done % together == 0)):
@@ -141,7 +147,7 @@ def _save_state(
         }
     part = out / (STATE + ".part")
     save_file(tensors, part, metadata={"run": json.dumps(about)})
-    part.replace(out / STATE)
+    net.put(part, out / STATE)
 
 
 def _resume(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,8 +96,16 @@ def save(model: Any, folder: Path) -> None:
     with quiet():
         model.save_pretrained(part)
     for file in sorted(part.iterdir()):
-        file.replace(folder / file.name)
+        put(file, folder / file.name)
     part.rmdir()
+
+
+def put(part: Path, file: Path) -> None:
+    """Move a finished file to its place, readable as the umask says: safetensors writes for the owner alone."""
+    umask = os.umask(0)
+    os.umask(umask)
+    part.chmod(0o666 & ~umask)
+    part.replace(file)
 
 
 def load(kind: str, folder: Path) -> Any:

@@ -49,7 +49,7 @@ def save(model: PolicyValueNet, folder: Path) -> None:
         {name: weight.detach().contiguous() for name, weight in model.score.state_dict().items()},
         part,
     )
-    part.replace(folder / HEAD)
+    net.put(part, folder / HEAD)
 
 
 def load(folder: Path) -> PolicyValueNet:

@@ -6,7 +6,7 @@
 | `/classify` | problem and solution as one text | the probability of the last label; one score |
 | `/score` | problem and solution | the score; one score |
 
-A server that is gone stops the run (`RunStopped`). Not covered: what it reads and what that costs is not counted.
+A server that is gone stops the run (`RunStopped`). Not covered: counting the tokens that it reads, and their cost.
 """
 
 from __future__ import annotations

@@ -28,11 +28,9 @@ from stepgym.agents.search.puct import (
 from stepgym.agents.search.root import RootNoise, add_dirichlet, choose_gumbel
 from stepgym.agents.types import ROOT, NodeStatus, Request, SearchTree
 
-BARREN, ENDED, OPEN = (
-    NodeStatus.BARREN,
-    NodeStatus.ENDED,
-    NodeStatus.OPEN,
-)  # bound once: looking a member up costs seven times the comparison
+BARREN, ENDED, OPEN = NodeStatus.BARREN, NodeStatus.ENDED, NodeStatus.OPEN
+DIRICHLET, GUMBEL = RootNoise.DIRICHLET, RootNoise.GUMBEL
+# bound once: looking a member up costs seven times the comparison
 
 
 class Backup(StrEnum):
@@ -97,34 +95,27 @@ class MCTS:
         if self.stop_at_verified and has_verified(tree):
             return []
         memory = self._memory(tree)
-        paths, first_leaf, asked, visits = (
-            memory.paths,
-            memory.first_leaf,
-            tree.asked,
-            tree.visits,
-        )
+        paths, first_leaf, asked = memory.paths, memory.first_leaf, tree.asked
+        # no node has more visits than the root
+        size = 64 + self.simulations + tree.visits[ROOT] - memory.started
+        memory.coefficients = coefficients_of(self.exploration, self.exploration_base, size)
         while len(paths) < self.leaves and memory.started < self.simulations:
             if tree.status[ROOT] is not OPEN or not self._start_simulation(tree, memory):
                 break
-        return [
-            Request(node, self._num_steps(asked[node], visits[node], node not in first_leaf))
-            for node in paths
-        ]
+        requests = []
+        for node in paths:
+            width = (self.rollout_width or self.width) if node in first_leaf else self.width
+            missing = width - asked[node]
+            if missing <= 0:
+                missing = max(1, self._allowed(tree.visits[node]) - asked[node])
+            requests.append(Request(node, missing))
+        return requests
 
     def _memory(self, tree: SearchTree) -> MCTSMemory:
         memory: MCTSMemory | None = tree.memory.get(MCTSMemory)
         if memory is None:
             memory = tree.memory[MCTSMemory] = memory_from(tree, widen_at=self.widen_at)
-        # no node has more visits than the root
-        size = 64 + self.simulations + tree.visits[ROOT] - memory.started
-        memory.coefficients = coefficients_of(self.exploration, self.exploration_base, size)
         return memory
-
-    def _num_steps(self, asked: int, visits: int, is_first_leaf: bool) -> int:
-        """Return how many steps to ask for: those missing to the width, or those that widening adds."""
-        width = self.width if is_first_leaf else self.rollout_width or self.width
-        missing = width - asked
-        return missing if missing > 0 else max(1, self._allowed(visits) - asked)
 
     def _allowed(self, visits: int) -> int:
         """Return how many steps a node may have been asked for after so many visits."""
@@ -144,7 +135,7 @@ class MCTS:
         path = [ROOT]
         tree.visits[ROOT] += 1
         if (
-            self.root_noise == RootNoise.GUMBEL
+            self.root_noise == GUMBEL
             and memory.open_children[ROOT]
             and tree.asked[ROOT] >= self.width
         ):
@@ -175,10 +166,16 @@ class MCTS:
         paths, asked, children = memory.paths, tree.asked, tree.children
         num_known = len(memory.q)
         memory.extend(len(tree.states))
+        first_leaf, next_widening = memory.first_leaf, memory.next_widening
         widen_at, asked_before = 0.0, -1
         for node, drawn in grown.items():
-            path, leaf = paths.pop(node), memory.first_leaf.pop(node, node)
-            if drawn and drawn[0] >= num_known and _adjacent(drawn) and drawn == children[node]:
+            path, leaf = paths.pop(node), first_leaf.pop(node, node)
+            if (
+                drawn
+                and drawn[0] >= num_known
+                and drawn == children[node]
+                and drawn[-1] - drawn[0] == len(drawn) - 1
+            ):
                 has_more = memory.add_first_children(
                     tree, node, drawn, merge=self.merge, temperature=self.prior_temperature
                 )
@@ -189,11 +186,11 @@ class MCTS:
                     tree, node, drawn, num_known=num_known, merge=self.merge
                 )
                 memory.set_priors(tree, node, drawn, temperature=self.prior_temperature)
-            if asked[node] != asked_before:
+            if has_more and asked[node] != asked_before:
                 asked_before = asked[node]
                 widen_at = self.widen_at(asked_before)
-            memory.next_widening[node] = widen_at if has_more else math.inf
-            if node == ROOT and self.root_noise == RootNoise.DIRICHLET:
+            next_widening[node] = widen_at if has_more else math.inf
+            if node == ROOT and self.root_noise == DIRICHLET:
                 add_dirichlet(
                     tree,
                     memory,
@@ -207,7 +204,7 @@ class MCTS:
                 if tree.status[end] is OPEN and end not in paths:
                     paths[end] = path
                     if end != leaf:
-                        memory.first_leaf[end] = leaf
+                        first_leaf[end] = leaf
                     continue
             self._finish(tree, memory, path, leaf)
 
@@ -258,7 +255,3 @@ class MCTS:
             aggregation=self.aggregation,
             num_samples=dict(enumerate(tree.visits)),
         )
-
-
-def _adjacent(children: Sequence[int]) -> bool:
-    return children[-1] - children[0] == len(children) - 1

@@ -12,7 +12,6 @@ from functools import lru_cache
 from math import exp, inf, log, sqrt
 
 from stepgym.agents.types import NO_PARENT, ROOT, NodeStatus, SearchTree
-from stepgym.envs.types import State
 
 ENDED, FAILED, OPEN, PRUNED = (
     NodeStatus.ENDED,
@@ -23,7 +22,7 @@ ENDED, FAILED, OPEN, PRUNED = (
 UNKNOWN_Q = 0.5
 """Q of a node about which nothing is known."""
 NONE_OPEN: list[int] = []
-"""Shared by all nodes without open children; `open_children[node]` is replaced when the node grows."""
+"""Shared by all nodes without open children."""
 
 
 @dataclass(slots=True)
@@ -31,7 +30,7 @@ class MCTSMemory:
     """Simulations in flight, and numbers per node as arrays parallel to the tree's."""
 
     open_children: list[list[int]] = field(default_factory=list)
-    """Children that simulations may still enter."""
+    """Children that simulations may still enter. A list is replaced, never changed in place: it may be the tree's own."""
     total_value: list[float] = field(default_factory=list)
     """Sum of the backed-up values; `SearchTree.value` is this divided by the visits."""
     q: list[float] = field(default_factory=list)
@@ -112,14 +111,6 @@ class MCTSMemory:
         tree.prior[first:end] = self.prior_term[first:end] = priors_of(
             log_probs, children, drawn=children, temperature=temperature
         )
-        enterable = self._enterable_first(tree, children, states, merge=merge)
-        self.open_children[node] = [*enterable]
-        return bool(enterable)
-
-    def _enterable_first(
-        self, tree: SearchTree, children: Sequence[int], states: Sequence[State], *, merge: bool
-    ) -> Sequence[int]:
-        """Return those of a node's first children that simulations may enter; states met elsewhere are pruned."""
         status = tree.status
         barred: list[int] = []
         if tree.notes:  # every failure has one
@@ -130,7 +121,7 @@ class MCTSMemory:
             by_state = self.by_state.get(depth)
             if by_state is None:
                 by_state = self.by_state[depth] = {}
-            for child, state in zip(children, states):
+            for child, state in zip(children, states):  # states met elsewhere are pruned
                 public = state.public
                 if public is not None and public != start and status[child] is OPEN:
                     other = by_state.setdefault(public, child)
@@ -138,7 +129,11 @@ class MCTSMemory:
                         self.merged[child] = other
                         status[child] = PRUNED
                         barred.append(child)
-        return [child for child in children if child not in barred] if barred else children
+        enterable = tree.children[node]
+        if barred:
+            enterable = [child for child in enterable if child not in barred]
+        self.open_children[node] = enterable
+        return bool(enterable)
 
     def add_children(
         self, tree: SearchTree, node: int, drawn: Sequence[int], *, num_known: int, merge: bool
@@ -234,7 +229,8 @@ class MCTSMemory:
                 return
             siblings = self.open_children[parent]
             if node in siblings:
-                siblings.remove(node)
+                siblings = [child for child in siblings if child != node]
+                self.open_children[parent] = siblings
             if siblings or parent in self.paths:
                 return
             if self.next_widening[parent] < inf:

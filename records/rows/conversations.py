@@ -60,7 +60,7 @@ def _recorded(record: EpisodeRecord, path: Sequence[int]) -> Iterator[Conversati
     A call counts if all answers below the node where it was made have the verdict of this path's end: forks share
     their calls, and a call that led to an incorrect answer too proves nothing.
     """
-    usable = {node for node in path if _is_unanimous(record, node, path[-1])}
+    usable = {node for node in path if is_unanimous(record, node, path[-1])}
     calls = [
         found for call in record.calls if call.get("node") in usable if (found := _whole(call))
     ]
@@ -72,7 +72,8 @@ def _recorded(record: EpisodeRecord, path: Sequence[int]) -> Iterator[Conversati
         yield Conversation(messages, tuple(own), (path[-1],) * len(own), tools)
 
 
-def _is_unanimous(record: EpisodeRecord, node: int, end: int) -> bool:
+def is_unanimous(record: EpisodeRecord, node: int, end: int) -> bool:
+    """Return whether all answers below a node have the verdict of the node `end`."""
     wanted = record.nodes[end].verdict
     return all(
         other.verdict == wanted

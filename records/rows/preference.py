@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from stepgym.agents.types import EpisodeRecord
+from stepgym.plugins.errors import UserError
 from stepgym.records.rows.options import (
     MESSAGES,
     PROBLEM,
@@ -34,8 +35,14 @@ def rows(record: EpisodeRecord, options: RowOptions) -> Iterator[Row]:
     """Yield one row per fork. Both completions stop at the first reply of the environment.
 
     In layout chat they begin with the turn in which the paths part, shared steps included; in layout plain the
-    prompt holds all shared steps.
+    prompt holds all shared steps. Raises `UserError` for an agent that drives itself: its tree holds what the agent's
+    program said, and no two model calls read the same.
     """
+    if record.calls:
+        raise UserError(
+            f"record {record.problem_id} is of an agent that drives itself, whose paths are no alternatives that its "
+            "model wrote; export its model calls as kto, sft or tokens"
+        )
     for shared, good, bad in forks(record):
         row: Row = problem_columns(record)
         if options.layout is TextLayout.CHAT:

@@ -11,10 +11,14 @@ from stepgym.plugins.errors import UserError
 from stepgym.records.rollouts import (
     check_tokenizer,
     ended_rollouts,
+    finished,
     group_advantages,
     tree_token_advantages,
+    verdict_of,
 )
+from stepgym.records.rows.conversations import is_unanimous
 from stepgym.records.rows.options import PROBLEM, Columns, Row, RowOptions, problem_columns
+from stepgym.records.tree import path_to
 from stepgym.records.types import Advantage, RecordError, Rollout
 
 IGNORED = -100
@@ -39,6 +43,10 @@ def rows(record: EpisodeRecord, options: RowOptions) -> Iterator[Row]:
 
     `labels`, `advantages` and `log_probs` have one entry per entry of `input_ids`; `step_ends` are indices into it.
     """
+    if record.calls and options.advantages is Advantage.TREE:
+        raise UserError(
+            "advantages tree compare the steps of a search; those of an agent's model calls are group"
+        )
     rollouts = [rollout for _, rollout in token_rollouts(record, options)]
     if options.advantages is Advantage.TREE:
         advantages = tree_token_advantages(rollouts, record)
@@ -73,10 +81,15 @@ def token_rollouts(
 ) -> list[tuple[int, Rollout]]:
     """Return the record's rollouts with their end nodes, only those in `ends` if given, in the order of `ends`.
 
-    Recorded tokens are taken as they are. A layout tokenises the text of records without tokens, and of others only
+    For an agent that drives itself they are its model calls, each a rollout of one step: its tree holds what the agent's
+    program said. Recorded tokens are taken as they are. A layout tokenises the text of records without tokens, and of others only
     with `retokenise`. Raises `RecordError` for records without tokens if there is no layout.
     """
     layout: Layout | None = options.tokens
+    if record.calls:
+        if layout is not None:
+            check_tokenizer(record, layout.describe_tokenizer())
+        return _call_rollouts(record, finished(record) if ends is None else ends)
     recorded = any(node.token_ids is not None for node in record.nodes)
     if recorded and layout is not None and not options.retokenise:
         check_tokenizer(record, layout.describe_tokenizer())
@@ -87,6 +100,42 @@ def token_rollouts(
             f"record {record.problem_id} holds no tokens; name the model whose tokenizer makes them: --model hf:NAME"
         )
     return ended_rollouts(record, layout, ends=ends)
+
+
+def _call_rollouts(record: EpisodeRecord, ends: Collection[int]) -> list[tuple[int, Rollout]]:
+    """Return an agent's model calls as rollouts; raises `RecordError` if they hold no tokens.
+
+    A call belongs to the first end below it, if all answers below have the same verdict.
+    """
+    paths = [(end, path_to(record, end)) for end in ends]
+    found = []
+    for call in record.calls:
+        ids, read = call.get("token_ids"), call["response"].get("prompt_token_ids")
+        if call["status"] != 200 or len(call["response"].get("choices") or ()) != 1:
+            continue
+        if not ids or not read:
+            raise RecordError(
+                f"record {record.problem_id}: a model call of its agent holds no tokens; play with hf:NAME, or with "
+                "--policy-option return_token_ids=true on a server that gives them, or export layout chat"
+            )
+        end = next((end for end, path in paths if call["node"] in path), None)
+        if end is None or not is_unanimous(record, call["node"], end):
+            continue
+        rollout = Rollout(
+            problem_id=record.problem_id,
+            attempt=record.attempt,
+            nodes=(end,),
+            prompt_ids=tuple(read),
+            ids=tuple(ids),
+            is_own=(True,) * len(ids),
+            log_probs=tuple(call.get("token_log_probs") or (None,) * len(ids)),
+            step_ends=(len(ids),),
+            step_rewards=(None,),
+            verdict=verdict_of(record, end),
+            fault=record.nodes[end].fault,
+        )
+        found.append((end, rollout))
+    return found
 
 
 def labelled(rollout: Rollout, options: RowOptions) -> list[int]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from stepgym.agents.policies.prompts import SYSTEM
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.registry import ENVIRONMENTS, EnvironmentCard, full_id, load_env
+from stepgym.envs.rewards import Rewards
 from stepgym.envs.types import LegalSteps
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import load_dotted
@@ -66,6 +67,7 @@ def facts(env_id: str, env: ReasoningEnv) -> dict[str, str]:
         "reward": (
             f"with the last step: {rewards.correct:g} if correct, {rewards.incorrect:g} if incorrect, "
             f"{rewards.undecided:g} if undecided, {rewards.no_answer:g} without an answer; rewards= changes it"
+            f"{_own_rule(rewards)}"
         ),
         "info": INFO,
         "end": f"terminated by {ends}; truncated at max_steps",
@@ -73,6 +75,13 @@ def facts(env_id: str, env: ReasoningEnv) -> dict[str, str]:
         "chat models": f'system text "{SYSTEM}", then the prompt as the user\'s turn',
         "options": ", ".join(sorted(options)) if maker else "those of its function",
     }
+
+
+def _own_rule(rewards: Rewards) -> str:
+    """Return the first sentence of what rewards of another class say about themselves."""
+    if type(rewards) is Rewards:
+        return ""
+    return f". {(type(rewards).__doc__ or '').partition('.')[0]}"
 
 
 def page() -> str:

@@ -19,6 +19,10 @@ CLAIMS = {
         "stepgym.claims.alphazero.command:command",
         "Self-play without labels improves the policy; a random teacher does not.",
     ),
+    "data-gate": (
+        "stepgym.claims.data_gate.command:command",
+        "A proposer and a solver, with and without a gate on the problems.",
+    ),
     "llm-generation": (
         "stepgym.claims.llm_generation.command:command",
         "A language model learns arithmetic from its own verified answers.",

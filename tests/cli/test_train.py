@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from stepgym.agents.registry import load_policy, load_reward_model
 from stepgym.cli import main
 from stepgym.selfplay.loop_config import read_loop_config
 from stepgym.selfplay.play import selfplay
+from stepgym.training import fit
 from stepgym.training import train as training
 from stepgym.training.config import TrainConfig
-from stepgym.training.types import TrainerKind, TrainingError
+from stepgym.training.types import Progress, TrainerKind, TrainingError
 
 
 @pytest.fixture(scope="module")
@@ -109,13 +111,13 @@ def test_an_example_config_can_be_run_and_is_not_overwritten(tmp_path: Path) -> 
     written = invoke("loop", str(file), "--init-config")
     assert written.exit_code == 0 and f"stepgym loop {file}" in written.stdout
     config = read_loop_config(file)
-    assert (config.generations, config.agent_settings) == (3, {"n": 16})
+    assert (config.generations, config.init, config.agent_settings) == (4, "fresh", {"n": 32})
     again = invoke("loop", str(file), "--init-config")
     assert again.exit_code == 2 and "exists already" in again.output
     nowhere = invoke("loop", str(tmp_path / "no" / "such.toml"), "--init-config")
     assert nowhere.exit_code == 2 and "no folder" in nowhere.output
     small = file.read_text().replace("episodes = 200", "episodes = 6").replace("= 300", "= 2")
-    file.write_text(small.replace("held_out = 200", "held_out = 4").replace("n = 16", "n = 8"))
+    file.write_text(small.replace("held_out = 200", "held_out = 4").replace("n = 32", "n = 8"))
     done = invoke("loop", str(file), "--generations", "1")
     assert done.exit_code == 0, done.output
     assert "generation 1: solved greedy" in done.stdout
@@ -123,3 +125,20 @@ def test_an_example_config_can_be_run_and_is_not_overwritten(tmp_path: Path) -> 
     words = shlex.split(line.removeprefix("Next: stepgym "))
     words[words.index("--episodes") + 1] = "2"
     assert invoke(*words).exit_code == 0
+
+
+def test_a_checkpoint_follows_the_umask_and_slow_steps_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit, "SHOWN_EVERY_S", 0.0)
+    shown: list[Progress] = []
+    before = os.umask(0o027)
+    try:
+        out = str(tmp_path / "model")
+        config = TrainConfig(kind="grpo", out=out, steps=3, batch=8, group=4, level=1)
+        training.train(config, progress=shown.append)
+    finally:
+        os.umask(before)
+    assert [each.done for each in shown if each.task.startswith("train")] == [1, 2, 3]
+    files = [file for file in (tmp_path / "model").iterdir() if file.is_file()]
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o640}

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +14,8 @@ import requests
 from stepgym.envs.families.countdown import random_solution
 from stepgym.envs.registry import load_env
 
+from .conftest import free_port, served
+
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
@@ -25,21 +23,10 @@ pytest.importorskip("uvicorn")
 @pytest.fixture
 def url(install: Callable[..., Path]) -> Iterator[str]:
     install("nemo-gym", "0.5.1", module="resources_servers")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "stepgym.interop.nemo_gym"],
-        env={**os.environ, "STAND_IN_PORT": str(port)},
-    )
-    for _ in range(600):
-        if server.poll() is not None or socket.socket().connect_ex(("127.0.0.1", port)) == 0:
-            break
-        time.sleep(0.1)
-    assert server.poll() is None
-    yield f"http://127.0.0.1:{port}"
-    server.terminate()
-    server.wait(20)
+    port = free_port()
+    command = (sys.executable, "-m", "stepgym.interop.nemo_gym")
+    with served(*command, port=port, STAND_IN_PORT=str(port)):
+        yield f"http://127.0.0.1:{port}"
 
 
 def row(**fields: Any) -> dict[str, Any]:

@@ -24,6 +24,28 @@ def test_references_are_right_and_other_items_answers_are_not(name: str) -> None
     env.close()
 
 
+@pytest.mark.parametrize("name", ["graph_color", "propositional_logic", "rush_hour"])
+def test_items_without_a_reference_are_named_and_undecided(name: str) -> None:
+    """The public package has `None` as the answer of every item of these data sets."""
+    for trust_scorer in (False, True):
+        env = load_env(f"reasoning-gym:{name}", size=3, seed=2, trust_scorer=trust_scorer)
+        assert env.problems.items[1]["answer"] is None and env.problems[1].reference == ""
+        [verdict] = env.verifier.verify([env.problems[1]], ["no answer at all"])
+        env.close()
+        if trust_scorer:
+            assert verdict.status is Status.INCORRECT
+        else:
+            assert verdict.status is Status.UNDECIDED
+            assert f"item 1 of reasoning-gym/{name} (seed 2) has no reference" in verdict.reason
+
+
+def test_a_trusted_scorer_accepts_a_right_answer_without_a_reference() -> None:
+    env = load_env("reasoning-gym:propositional_logic", size=3, trust_scorer=True)
+    right = env.problems.items[0]["metadata"]["example_answer"]
+    assert env.verifier.verify([env.problems[0]], [right])[0].correct
+    env.close()
+
+
 def test_a_scorer_that_runs_code_cannot_stop_us() -> None:
     env = load_env("reasoning-gym:countdown", size=3)
     hostile = ["__import__('os')._exit(1)", "9**9**9**9", "(" * 10_000]

@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stepgym.agents.episode import Episode
 from stepgym.agents.policies.budget_forcing import BudgetForcingPolicy
 from stepgym.agents.policies.layout import Layout
 from stepgym.agents.policies.loading import LanguageModel
@@ -21,6 +23,7 @@ from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord, NodeRecord
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Status, Verdict
+from stepgym.plugins.errors import UserError
 from stepgym.records.loader import contexts_of, states_of
 from stepgym.records.rollouts import (
     check_tokenizer,
@@ -31,12 +34,12 @@ from stepgym.records.rollouts import (
     tree_advantages,
     tree_token_advantages,
 )
-from stepgym.records.rows import traces
+from stepgym.records.rows import preference, sft, tokens, traces
 from stepgym.records.rows.options import RowOptions
 from stepgym.records.run_folder import read_config
 from stepgym.records.schema import from_line, to_line
 from stepgym.records.tree import path_to
-from stepgym.records.types import RecordError, RunConfig, RunMismatchError
+from stepgym.records.types import Advantage, RecordError, RunConfig, RunMismatchError, TextLayout
 from stepgym.selfplay.play import play_into
 
 from .conftest import ReplyingDomain
@@ -102,6 +105,52 @@ def test_log_probs_recomputed_from_a_record_are_the_recorded_ones(
             assert policy.layout.decode(node.token_ids).startswith(node.text)
             seen += 1
     assert seen > 20
+
+
+def talks(episode: Episode) -> str:
+    """An agent whose program takes the steps: the model is asked twice, in a conversation that no tree holds."""
+    with openai.OpenAI(base_url=episode.endpoint, api_key="none", max_retries=0) as client:
+        talk: list[Any] = [{"role": "user", "content": f"Think about: {episode.prompt}"}]
+        for _ in range(2):
+            reply = client.chat.completions.create(model=episode.model, messages=talk)
+            text = reply.choices[0].message.content or ""
+            talk += [{"role": "assistant", "content": text}, {"role": "user", "content": "Go on."}]
+    episode.step("a step of the program")
+    return "ab" if episode.prompt == make_env().problems[0].prompt else "abc"
+
+
+def test_an_agents_calls_are_recomputed_and_exported_as_the_tokens_that_were_sampled(
+    language_model: LanguageModel,
+) -> None:
+    policy = make_policy(language_model)
+    records = played(policy, talks)
+    assert [record.verdict for record in records] == ["correct", "incorrect"]
+    for record in records:
+        assert len(record.calls) == 2
+        for call in record.calls:
+            context, ids = tuple(call["response"]["prompt_token_ids"]), tuple(call["token_ids"])
+            again = plain_log_probs(policy.model, context, ids).tolist()
+            assert again == pytest.approx(list(call["token_log_probs"]), abs=1e-4)
+        options = RowOptions(mean_rewards={record.problem_id: 0.5})
+        rows = list(tokens.rows(record, options))
+        whole = [[*c["response"]["prompt_token_ids"], *c["token_ids"]] for c in record.calls]
+        assert [row["input_ids"] for row in rows] == whole
+        for row, call in zip(rows, record.calls):
+            own = len(call["token_ids"])
+            assert row["labels"] == [-100] * (len(row["labels"]) - own) + row["input_ids"][-own:]
+            sign = 0.5 if record.verdict == "correct" else -0.5
+            assert set(row["advantages"][-own:]) == {sign}
+            assert row["log_probs"][-own:] == list(call["token_log_probs"])
+        learned = sft.rows(record, replace(options, layout=TextLayout.TOKENS))
+        expected = whole if record.verdict == "correct" else []
+        assert [row["input_ids"] for row in learned] == expected
+        with pytest.raises(UserError, match="advantages tree"):
+            list(tokens.rows(record, replace(options, advantages=Advantage.TREE)))
+        with pytest.raises(UserError, match="drives itself"):
+            list(preference.rows(record, options))
+        without = tuple({**call, "token_ids": None} for call in record.calls)
+        with pytest.raises(RecordError, match="holds no tokens"):
+            list(tokens.rows(replace(record, calls=without), options))
 
 
 def test_sampled_tokens_are_read_again_as_sampled(language_model: LanguageModel) -> None:

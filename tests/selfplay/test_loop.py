@@ -219,9 +219,12 @@ def test_a_log_cut_short_loses_its_last_line_alone(start: Path, tmp_path: Path) 
 
 
 def test_a_loop_starts_from_random_weights_and_may_be_moved(tmp_path: Path) -> None:
-    fresh = config(tmp_path, tmp_path / "loop", init="fresh", own_reward_model=True, generations=0)
+    fresh = config(tmp_path, tmp_path / "loop", init="fresh", generations=0)
+    scored = replace(fresh, out=str(tmp_path / "scored"), own_reward_model=True)
+    assert len(run_loop(scored)) == 1
+    models = {folder.name for folder in (tmp_path / "scored" / "start").iterdir()}
+    assert models == {"policy", "prm"}
     first = run_loop(fresh)
-    assert {folder.name for folder in (tmp_path / "loop" / "start").iterdir()} == {"policy", "prm"}
     (tmp_path / "loop").rename(tmp_path / "moved")
     again = run_loop(replace(fresh, out=str(tmp_path / "moved"), generations=1))
     assert again[0] == first[0] and len(again) == 2

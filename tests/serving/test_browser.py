@@ -97,7 +97,7 @@ def show(browser: playwright.Browser, tmp_path: Path) -> Iterator[Show]:
 
 
 def titles(page: playwright.Page) -> list[str]:
-    return [each.inner_text() for each in page.locator("#episodes .line").all()]
+    return list(page.locator("#episodes .line").all_text_contents())
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -237,6 +237,11 @@ def test_fit_shows_a_whole_large_tree_and_path_its_chosen_end(show: Show) -> Non
         "all => all.map(each => each.getAttribute('d'))"
     )
     assert sum(path.count("M") for path in paths) == 5000
+    page.select_option("#colour", "v")
+    recoloured = page.locator(".tree .box").evaluate_all(
+        "all => all.map(each => each.getAttribute('d'))"
+    )
+    assert sum(path.count("M") for path in recoloured) == 5000 and recoloured != paths
     stage = page.locator("#stage").bounding_box()
     for each in page.locator(".tree path:not([d=''])").all():
         drawn = each.bounding_box()
@@ -246,6 +251,9 @@ def test_fit_shows_a_whole_large_tree_and_path_its_chosen_end(show: Show) -> Non
     assert page.is_hidden(".minimap")
     page.mouse.click(stage["x"] + stage["width"] / 2, stage["y"] + stage["height"] / 2)
     assert "node 4999" not in page.inner_text("#node .top"), "a click selects the nearest node"
+    page.set_viewport_size({"width": 1500, "height": 700})
+    expect(page.locator(".tree.far")).to_have_count(1)
+    assert page.is_hidden(".minimap"), "another window size keeps the whole tree in view"
     page.click("#path")
     assert page.locator('.n[data-node="4999"]').is_visible()
     box = page.locator(".minimap").bounding_box()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -88,7 +89,15 @@ def test_model_text_stays_data(text: str) -> None:
     plain, attacked = Blocks(page([record("x")])), Blocks(page([record(text)]))
     assert attacked.tags == plain.tags, "the text made elements of its own"
     [episode] = [body for attrs, body in attacked.scripts if attrs.get("id") == "episode-0"]
-    assert json.loads(episode)["nodes"][1]["r"] == text
+    assert json.loads(episode)["nodes"][1].get("r", "") == text
+
+
+@given(st.floats())
+def test_every_number_is_json_that_a_browser_reads(number: float) -> None:
+    node = NodeRecord(parent=0, log_prob=number, prior=number, score=number, value=number)
+    data = episode_data(replace(record("x"), nodes=(NodeRecord(parent=-1), node)))
+    [_, shown] = json.loads(json.dumps(data, allow_nan=False))["nodes"]
+    assert shown.get("q") == (pytest.approx(number, rel=1e-5) if math.isfinite(number) else None)
 
 
 @given(

@@ -1,4 +1,4 @@
-"""Tool calls of local models: read from their text, and through the endpoint by a model that was taught one."""
+"""Tool calls of local models: reading them, and making them through the endpoint with a model that was trained to."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_published_templates(name: str, form: ToolForm | None) -> None:
 
 @pytest.fixture(scope="module")
 def caller() -> LanguageModel:
-    """A tiny model that was taught to answer everything with one tool call."""
+    """A tiny model that was trained to write one tool call."""
     tokenizer = ascii_tokenizer()
     tokenizer.chat_template = HERMES
     with torch.random.fork_rng(), torch.enable_grad():

@@ -1,0 +1,39 @@
+"""Which problems were proposed before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from stepgym.plugins.errors import UserError
+
+
+class Seen:
+    """The first owner of each proposed problem, kept in memory and, with a path, in a file that later runs read.
+
+    An owner is the id of the problem that asked for a proposal. The same owner may propose the same problem again, so that
+    a verdict does not change when it is asked for twice. Two processes that run at the same time do not see each other's
+    proposals.
+    """
+
+    def __init__(self, path: str | Path | None = None, *, always: Iterable[str] = ()) -> None:
+        """`always` are the keys of problems that are never new."""
+        self.path = None if path is None else Path(path)
+        self.owners = dict.fromkeys(always, "")
+        if self.path is not None and self.path.is_file():
+            for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines(), 1):
+                try:
+                    row = json.loads(line)
+                    self.owners.setdefault(row["key"], row["owner"])
+                except (ValueError, TypeError, KeyError) as error:
+                    raise UserError(
+                        f"{self.path}, line {number}: not a line of proposals seen before ({error!r})"
+                    ) from error
+
+    def is_new(self, key: str, owner: str) -> bool:
+        """Return whether nobody else proposed this before; if so, it is the owner's from here on."""
+        if key not in self.owners and self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"key": key, "owner": owner}) + "\n")
+        return self.owners.setdefault(key, owner) == owner

@@ -50,7 +50,7 @@ def from_line(line: str, *, where: str = "record") -> EpisodeRecord:
 
 
 class Heading(NamedTuple):
-    """What a run that goes on reads of an episode."""
+    """The fields of an episode that resuming a run reads."""
 
     problem_id: str
     attempt: int

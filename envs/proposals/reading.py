@@ -1,7 +1,7 @@
 """From the text of a proposal to the problem that it states.
 
 A proposal has one line that begins with its kind, as in `expression: 3 * (4 + 5) - 6`, and may have a line `solution:`. A
-program goes on over several lines and needs a line `input:`.
+program may have several lines and needs a line `input:`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from itertools import takewhile
 from typing import Any
 
 from stepgym.agents import boundary
-from stepgym.agents.jobs import Job, Stop, never, slices
+from stepgym.agents.jobs import Job, Stop, modules_of, never, slices
 from stepgym.agents.randomness import reseeded
 from stepgym.agents.run_setup import RunSetup, attempt_seed, open_setup
 from stepgym.agents.solving import iter_solve, make_records
@@ -24,7 +24,8 @@ from stepgym.agents.types import ROOT, EpisodeRecord, SearchTree
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem, State
 from stepgym.plugins.errors import UserError
-from stepgym.plugins.worker_processes import kill_workers, num_processors, start_workers
+from stepgym.plugins.processors import num_processors
+from stepgym.plugins.worker_processes import kill_workers, start_workers
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def _play_side_by_side(
     job: Job, waiting: deque[Sequence[int]], count: int, stop: Stop
 ) -> Generator[EpisodeRecord, None, list[int]]:
     """Play the slices that wait until all are done or a worker dies; return the problems that were in flight then."""
-    pool = start_workers(count)
+    pool = start_workers(count, [__name__, *modules_of(job)])
     running: dict[Future[list[EpisodeRecord]], Sequence[int]] = {}
     try:
         while running or (waiting and not stop()):
@@ -92,7 +93,7 @@ def _play_one_by_one(job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord
     pool: ProcessPoolExecutor | None = None
     try:
         for index in indices:
-            pool = pool or start_workers(1)
+            pool = pool or start_workers(1, [__name__, *modules_of(job)])
             try:
                 yield from pool.submit(play_slice, job, [index]).result()
             except BrokenProcessPool:

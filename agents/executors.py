@@ -40,6 +40,9 @@ class InProcess:
             yield from _play(setup, job, takewhile(lambda _: not stop(), indices))
 
 
+IN_PROCESS = InProcess()
+
+
 @dataclass(frozen=True)
 class Workers:
     """Plays in `num_workers` processes of this machine (default: one for each processor), each with one torch thread.

@@ -25,7 +25,10 @@ from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem, State
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.processors import num_processors
-from stepgym.plugins.worker_processes import kill_workers, start_workers
+from stepgym.plugins.worker_processes import kill_workers, start_workers, submit
+
+MAX_STARTS = 8
+"""After so many pools in a row that could start no worker, a run gives up."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,16 @@ class Workers:
         """Yield the records slice by slice, in the order in which slices finish."""
         count = self.num_workers or num_processors()
         waiting = deque(slices(job, indices, count))
+        num_idle = 0
         while waiting and not stop():
+            before = len(waiting)
             lost = yield from _play_side_by_side(job, waiting, count, stop)
             yield from _play_one_by_one(job, lost)
+            num_idle = num_idle + 1 if len(waiting) == before else 0
+            if num_idle == MAX_STARTS:
+                raise UserError(
+                    f"{count} worker processes cannot be started; run it again with fewer, or without"
+                )
 
 
 def _play_side_by_side(
@@ -77,8 +87,8 @@ def _play_side_by_side(
     try:
         while running or (waiting and not stop()):
             while waiting and len(running) < count and not stop():
-                part = waiting.popleft()
-                running[pool.submit(play_slice, job, part)] = part
+                running[submit(pool, play_slice, job, waiting[0])] = waiting[0]
+                waiting.popleft()
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 records = future.result()
@@ -98,7 +108,7 @@ def _play_one_by_one(job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord
         for index in indices:
             pool = pool or start_workers(1, [__name__, *modules_of(job)])
             try:
-                yield from pool.submit(play_slice, job, [index]).result()
+                yield from submit(pool, play_slice, job, [index]).result()
             except BrokenProcessPool:
                 yield failed_record(job, index)
                 kill_workers(pool)

@@ -21,7 +21,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import forkserver
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.processors import num_processors, use_processors
@@ -75,6 +75,16 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def submit(
+    pool: ProcessPoolExecutor, function: Callable[..., Result], *arguments: Any
+) -> Future[Result]:
+    """Give a pool a call. Raises `BrokenProcessPool` also if the process that forks the workers has died."""
+    try:
+        return pool.submit(function, *arguments)
+    except (OSError, EOFError) as error:
+        raise BrokenProcessPool(f"no worker can be started: {error}") from error
+
+
 def kill_workers(pool: ProcessPoolExecutor) -> None:
     """End a pool's processes at once, whatever they do."""
     processes = list((pool._processes or {}).values())  # no public way before Python 3.14
@@ -99,10 +109,10 @@ def map_in_order(
     pool, stream = start_workers(num_workers), iter(parts)
     try:
         ahead = islice(stream, AHEAD * num_workers)
-        running: deque[Future[Result]] = deque(pool.submit(function, part) for part in ahead)
+        running: deque[Future[Result]] = deque(submit(pool, function, part) for part in ahead)
         while running:
             result = running.popleft().result()
-            running.extend(pool.submit(function, part) for part in islice(stream, 1))
+            running.extend(submit(pool, function, part) for part in islice(stream, 1))
             yield result
     except BrokenProcessPool as error:
         raise UserError(

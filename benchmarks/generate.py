@@ -2,7 +2,7 @@
 
     python benchmarks/generate.py [--items 2000] [--json]
 
-Families of the same kind stand in one row. Both draw new items of their own default difficulty (here: level 5); each
+Families of the same kind share a row. Both draw new items of their own default difficulty (here: level 5); each
 figure is the median of three runs of the same process.
 """
 

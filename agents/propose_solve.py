@@ -176,7 +176,9 @@ def make(
     )
     return ReasoningEnv(
         problems(kinds, seed),
-        domain=TextDomain(max_steps=max_steps, sandbox=None),
+        domain=TextDomain(
+            max_steps=max_steps, sandbox=None, answer_form="<answer>problem</answer>"
+        ),
         verifier=verifier,
         **common,
     )

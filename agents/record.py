@@ -44,6 +44,7 @@ def make_record(
         seed=problem.seed,
         index=problem.index,
         prompt=problem.prompt,
+        system=tree.states[ROOT].system,
         reference=problem.reference,
         nodes=tuple(
             node_record(tree, node, (step_verdicts or {}).get(node)) for node in range(len(tree))
@@ -89,6 +90,7 @@ def node_record(tree: SearchTree, node: int, step_verdict: Status | None = None)
         num_reasoning_tokens=step.num_reasoning_tokens if step else 0,
         num_reply_tokens=step.num_reply_tokens if step else 0,
         cut_results=step.cut_results if step else (),
+        refused=step.refused if step else False,
         final=step.final if step else False,
         token_ids=step.token_ids if step else None,
         token_log_probs=step.token_log_probs if step else None,

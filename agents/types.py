@@ -317,6 +317,8 @@ class NodeRecord:
     num_reply_tokens: int = 0
     cut_results: tuple[str, ...] = ()
     """The tool results that `reply` shows only in part, whole and in order."""
+    refused: bool = False
+    """The environment refused the step as illegal."""
     final: bool = False
     """The policy itself ended here (end-of-sequence)."""
     token_ids: tuple[int, ...] | None = None
@@ -369,6 +371,8 @@ class EpisodeRecord:
     seed: int | None
     index: int
     prompt: str
+    system: str | None = None
+    """What the environment tells a chat model before the prompt (`State.system`); `None` if it does not say."""
     reference: str
     nodes: tuple[NodeRecord, ...]
     path: tuple[int, ...]

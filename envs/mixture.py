@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self, Unpack
 
 from stepgym.envs.curriculum import Curriculum
+from stepgym.envs.illegal_steps import IllegalSteps
 from stepgym.envs.mixture_schedule import Course, MixtureSchedule, Rule
 from stepgym.envs.problem_sets import item_random
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
@@ -121,6 +122,12 @@ class MixedDomain:
             after = self.members[member].env.domain.advance(plain, taken)
             found |= {place: _tagged(state, member) for place, state in zip(places, after)}
         return [found[place] for place in range(len(states))]
+
+    def refusing(self, rule: IllegalSteps) -> Self:
+        """Return the mixture with one rule for illegal steps in all members. Raises `SettingError`."""
+        for member in self.members:
+            member.env.refuse_by(rule)
+        return self
 
     def close(self) -> None:
         for member in self.members:

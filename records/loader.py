@@ -26,7 +26,17 @@ def states_of(record: EpisodeRecord) -> list[State]:
             steps = (*states[node.parent].steps, step_of(node, context))
         end = None if node.end is None else End(node.end)
         public = public_data(node.public)
-        states.append(State(record.prompt, steps, node.answer, end, public, outcome=node.outcome))
+        states.append(
+            State(
+                record.prompt,
+                steps,
+                node.answer,
+                end,
+                public,
+                outcome=node.outcome,
+                system=record.system,
+            )
+        )
     return states
 
 
@@ -57,6 +67,7 @@ def step_of(node: NodeRecord, context_ids: tuple[int, ...] | None = None) -> Ste
         reply=node.reply,
         num_reply_tokens=node.num_reply_tokens,
         cut_results=node.cut_results,
+        refused=node.refused,
         final=node.final,
         token_ids=node.token_ids,
         token_log_probs=node.token_log_probs,

@@ -94,12 +94,14 @@ def code_problem(
     )
 
 
-def code_env(problems: CodeSet, **options: Unpack[CodeOptions]) -> ReasoningEnv:
+def code_env(
+    problems: CodeSet, *, answer_form: str | None = None, **options: Unpack[CodeOptions]
+) -> ReasoningEnv:
     """Make the environment over a set of code problems.
 
     `sandbox` grades the answers and, with `tools`, runs the policy's tool calls. `packages` are Python packages that it
     must carry, as a list or `name,name`; those that single tasks need are carried if they are installed here. `strict` refuses verdicts that rest on
-    the candidate's own classes.
+    the candidate's own classes. `answer_form` is how chat models are told to mark an answer that is no program.
     """
     tools, sandbox = options.pop("tools", True), options.pop("sandbox", "auto")
     strict = options.pop("strict", False)
@@ -112,6 +114,7 @@ def code_env(problems: CodeSet, **options: Unpack[CodeOptions]) -> ReasoningEnv:
         sandbox=sandbox if tools else None,
         sandbox_settings=settings,
         whole_answer=True,
+        answer_form=answer_form,
         tools=tools if isinstance(tools, str) else "python",
         tool_results=options.pop("tool_results", "full"),
     )

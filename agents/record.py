@@ -107,6 +107,7 @@ def node_record(tree: SearchTree, node: int, step_verdict: Status | None = None)
         answer=state.answer,
         outcome=state.outcome,
         verdict=verdict.status.value if verdict else None,
+        reward=verdict.score if verdict and verdict.correct and verdict.score != 1 else None,
         fault=_fault(verdict),
         step_verdict=step_verdict.value if step_verdict is not None else None,
         note=tree.notes.get(node, ""),

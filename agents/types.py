@@ -349,6 +349,8 @@ class NodeRecord:
     """What the environment paid for an episode that ended here without an answer (`State.outcome`)."""
     verdict: str | None = None
     """The verifier's status of this node's answer or outcome; `None` without either, or if it was not asked."""
+    reward: float | None = None
+    """The score of a correct answer if it is not 1: the reward of a proposed problem."""
     fault: str | None = None
     """Whose limit made `verdict` undecided: `answer` or `ours` (`stepgym.envs.types.Fault`)."""
     step_verdict: str | None = None

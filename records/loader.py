@@ -11,6 +11,7 @@ from typing import Any
 
 from stepgym.agents.answer_groups import AnswerComparison
 from stepgym.agents.types import EpisodeRecord, NodeRecord
+from stepgym.envs.mixture import MixedProblems
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.registry import declares_environment, load_env
 from stepgym.envs.types import End, Problem, State, Step
@@ -113,7 +114,10 @@ class Environments:
             raise RecordError(
                 f"record {record.problem_id}: {record.env_id} has {len(problems)} problems, none with index {record.index}"
             )
-        problem = problems[record.index]
+        if isinstance(problems, MixedProblems):  # a schedule may have drawn it
+            problem = problems.drawn_before(record.problem_id, record.index, record.level)
+        else:
+            problem = problems[record.index]
         if problem.prompt != record.prompt:
             raise RecordError(
                 f"record {record.problem_id}: {record.env_id} has another problem at index {record.index} now, "

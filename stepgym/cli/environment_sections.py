@@ -48,6 +48,7 @@ OPTIONS = {
     "seed": "another seed gives other problems",
     "seen": "file of the proposals that counted in earlier runs; they are not new again",
     "show_reasoning": "`render` shows the text between `<think>` tags",
+    "shown": "how many of the last proposals that counted a chat model is shown",
     "skill": "with `solver=scripted`: probability that it does one operation right",
     "solver": "`scripted`, or any policy",
     "strict": "refuse verdicts that rest on classes of the graded program",

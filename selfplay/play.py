@@ -14,7 +14,7 @@ from typing import Any
 
 from stepgym.agents.description import describe, tokenizer_of
 from stepgym.agents.executors import play_attempt
-from stepgym.agents.jobs import Executor, Job, Stop, never
+from stepgym.agents.jobs import Executor, Job, PlacesModels, Stop, never
 from stepgym.agents.run_setup import MAX_LISTED, AnyAgent, RunSetup, make_agent, open_setup
 from stepgym.agents.spending import Spending, Spends
 from stepgym.agents.types import Budget, CountsRetries, EpisodeRecord, Policy, RewardModel, Search
@@ -116,6 +116,9 @@ def selfplay(
             continuous=continuous,
             verify_all=True,
         )
+        if isinstance(executor, PlacesModels):
+            job = executor.with_models(job)
+        policy, policy_settings, reward_model = job.policy, job.policy_settings, job.reward_model
     with open_setup(
         env,
         agent=agent,
@@ -125,6 +128,7 @@ def selfplay(
         env_options=options,
         agent_settings=agent_settings,
         policy_settings=policy_settings,
+        try_sandbox=not isinstance(executor, PlacesModels),  # else programs run on other machines
     ) as setup:
         if executor is not None and isinstance(setup.policy, Spends) and setup.policy.spending:
             raise UserError("--price and --budget-usd count in one process; leave out --workers")

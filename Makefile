@@ -7,7 +7,7 @@ PYTHON ?= python3
 OUT ?= demo
 export PYTHON
 
-.PHONY: demo test test-interop test-packaging dist check clean help
+.PHONY: demo test test-interop test-packaging dist check docs clean help
 
 help:
 	@sed -n '2,5s/^# \{0,1\}//p' Makefile
@@ -32,9 +32,14 @@ dist: .venv/stamp-run
 check: .venv/stamp-test
 	@scripts/check
 
-.venv/stamp-run .venv/stamp-test: .venv/stamp-%: pyproject.toml scripts/install
+# The documentation as a site in site/, which needs no network to be built or read.
+docs: .venv/stamp-docs
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+	@echo "To read it: python3 -m http.server --directory site, then open http://127.0.0.1:8000"
+
+.venv/stamp-run .venv/stamp-test .venv/stamp-docs: .venv/stamp-%: pyproject.toml scripts/install
 	@scripts/install $*
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-peers demo runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-peers demo runs site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,7 +1,7 @@
 """The policy-and-value network: an embedded policy with a second, small head that scores positions (AlphaZero, Silver et
 al. 2018, doi:10.1126/science.aar6404).
 
-The head's weights stand in a file of their own beside the policy's, which transformers loads as before. Policy and
+The head's weights are in a file of their own beside the policy's, which transformers loads as before. Policy and
 reward model of one folder are one set of weights but two readings: a position is read when it is scored and again when
 steps are proposed from it, and both are charged, as two networks would be.
 """

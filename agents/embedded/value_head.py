@@ -11,6 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from stepgym.agents.embedded import net
@@ -41,8 +43,6 @@ class PolicyValueNet(nn.Module):
 
 def save(model: PolicyValueNet, folder: Path) -> None:
     """Write the policy as `net.save` does, then the head; each file is whole, the one before or this one."""
-    from safetensors.torch import save_file
-
     net.save(model.policy, folder)
     part = folder / (HEAD + ".part")
     save_file(
@@ -54,9 +54,6 @@ def save(model: PolicyValueNet, folder: Path) -> None:
 
 def load(folder: Path) -> PolicyValueNet:
     """Load a policy with the head beside it, or with a fresh one where there is none. Raises `CheckpointError`."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     model = PolicyValueNet(net.load(net.POLICY, folder))
     file = folder / HEAD
     if file.is_file():

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-from stepgym.plugins.worker_processes import num_processors
+from stepgym.plugins.processors import num_processors
 from stepgym.sandbox.backends import open_sandbox
 from stepgym.sandbox.docker import connect, engine_faults
 from stepgym.sandbox.types import Program, SandboxError

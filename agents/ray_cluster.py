@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from stepgym.plugins.errors import UserError
-from stepgym.plugins.worker_processes import num_processors
+from stepgym.plugins.processors import num_processors
 
 SANDBOX_RESOURCE = "stepgym_sandbox"
 """The custom resource by which a node says that it can run programs; its amount is how many slices at a time."""

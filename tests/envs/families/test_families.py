@@ -78,6 +78,21 @@ def test_seeds_share_nothing_beyond_chance_at_the_highest_level(family: Family, 
     assert len(set.union(*drawn)) >= sum(map(len, drawn)) - 2
 
 
+@pytest.mark.parametrize(
+    "name", ["Countdown", "ModularSums", "Sudoku", "GraphColouring", "Hanoi", "SlidingTiles"]
+)
+def test_a_game_is_over_if_and_only_if_no_move_is_legal(family: Family, name: str) -> None:
+    for level in (1, 5):
+        env = family(name, level)
+        assert isinstance(env.domain, GameDomain)
+        for problem in first(env, 2):
+            state = env.domain.initial(problem)
+            while not state.done:
+                assert env.domain.legal_steps(state) and not env.domain.over(state.public)
+                [state] = env.domain.advance([state], [Step(env.domain.legal_steps(state)[-1])])
+            assert env.domain.over(state.public) and not env.domain.moves(state.public)
+
+
 def difficulty(env: ReasoningEnv) -> float:
     """Return the mean length of the worked solution: steps for games, characters for text.
 

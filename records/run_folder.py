@@ -188,6 +188,7 @@ def with_verdicts(record: EpisodeRecord, changes: Sequence[VerdictChange]) -> Ep
                 score=change.score,
                 reason=change.reason,
                 decided_by=change.decided_by,
+                details={},  # those of the verdict before
             )
     return replace(record, nodes=tuple(nodes))
 

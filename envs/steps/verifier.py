@@ -14,8 +14,11 @@ from collections.abc import Iterator, Sequence
 from stepgym.envs.steps.arithmetic import closed_equations
 from stepgym.envs.steps.claims import Claim, StepReport, report_of
 from stepgym.envs.steps.equations import equations_in, unknown_of
+from stepgym.envs.steps.formula_claims import formula_claims, note
+from stepgym.envs.steps.formulas import relations_in, without_formulas
 from stepgym.envs.steps.notebook import Notebook
 from stepgym.envs.steps.plain_text import STOP, prepare
+from stepgym.envs.steps.setting import Setting
 from stepgym.envs.steps.statements import sides_of
 from stepgym.envs.types import Problem, State, Status, Verdict
 
@@ -43,16 +46,26 @@ class FreeTextStepVerifier:
 
 def check_steps(problem: str, steps: Sequence[str]) -> list[StepReport]:
     """Return one report per step; `problem` is the question's text."""
-    notebook = Notebook(given=frozenset(_DECIMAL.findall(problem)))
+    given = frozenset(_DECIMAL.findall(problem))
+    notebook = Notebook(given=given)
+    setting = Setting(problem, given=given)
+    for relation in relations_in(problem):
+        note(relation, setting)
     reports = []
     for notebook.step, step in enumerate(steps):
         notebook.names.clear()
-        reports.append(report_of(list(_claims_of(step[:MAX_STEP_LENGTH], notebook))))
+        text = step[:MAX_STEP_LENGTH]
+        setting.read_step(text)
+        claims = [
+            *_claims_of(without_formulas(text), text, notebook),
+            *formula_claims(text, relations_in(text), setting),
+        ]
+        reports.append(report_of(sorted(claims, key=lambda claim: claim.start)))
     return reports
 
 
-def _claims_of(step: str, notebook: Notebook) -> Iterator[Claim]:
-    for match in _STATEMENT.finditer(prepare(step)):
+def _claims_of(prose: str, step: str, notebook: Notebook) -> Iterator[Claim]:
+    for match in _STATEMENT.finditer(prepare(prose)):
         statement = match.group()
         if "=" not in statement and "~" not in statement:
             continue

@@ -20,6 +20,7 @@ _CONVERSIONS = frozenset(
     map(Fraction, (2, 3, 4, 7, 10, 12, 16, 24, 30, 36, 52, 60, 100, 365, 1000, 1440, 3600))
 )
 """Factors between units that people convert without saying so."""
+_LESS = re.compile(r"\b(?:less|fewer|lower|shorter|cheaper|short|down|below|behind|loss|difference)\b")
 _MEASURES = re.compile(
     r"\b(?:second|sec|minute|min|hour|hr|day|week|fortnight|month|year|decade|centur|mph"
     r"|cent|dollar|penny|pennies|nickel|dime|quarter|inch|feet|foot|ft|yard|mile|met[er]{2}|cm|mm|km"
@@ -40,7 +41,8 @@ def closed_equations(
             yield from _defined(step, left, sides[i + 1 :], notebook)
         elif left.as_left is not None:
             alone = i == 0 and left.as_left.operations == 0
-            if alone and (right.as_right.operations == 0 or left.as_left.unit):
+            change = right.as_right.operations == 0 or left.as_left.unit or right.as_right.percent
+            if alone and change:
                 continue  # `5 quarters = 5 * 25`: a change of units, or an assumption
             yield _compared(step, left, right, approximate=relation == "~", given=notebook.given)
 
@@ -110,6 +112,8 @@ def _equal(
         return True
     near = min(abs(x - y) for x in a.values for y in b.values)
     size = max(_size(a), _size(b))
+    if near * 10**9 <= size:
+        return True  # a floating-point number
     for single, other in ((a, b), (b, a)):
         if single.decimals is not None and other.operations:
             unit = Fraction(1, 10**single.decimals)
@@ -121,6 +125,11 @@ def _equal(
         return True if near * 20 <= size else None
     operands = frozenset[str]().union(*(side.rounded for side in (a, b) if side.operations))
     if operands - given and near * 200 <= size:
+        return None
+    if _LESS.search(f"{a.unit} {b.unit}") and {-x for x in a.values} & b.values:
+        return None  # `80 - 100 = 20 less`
+    measures = [{unit for unit in side.units if _MEASURES.fullmatch(unit)} for side in (a, b)]
+    if all(measures) and not measures[0] & measures[1]:
         return None
     if any(_is_conversion(x, y) for x in a.values for y in b.values) and (
         _MEASURES.search(a.unit) or _MEASURES.search(b.unit)

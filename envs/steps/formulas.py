@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from stepgym.envs.maths.reading import read
-from stepgym.envs.maths.tree import Node
+from stepgym.envs.maths.tree import Node, has
 from stepgym.envs.steps.plain_text import STOP
 
 MAX_SIDE = 400
@@ -30,7 +30,10 @@ _WORDS = re.compile(rf"\\(?:text|mathrm|mbox|textbf|mathbf|textrm|operatorname|h
 _PLAIN_COMMANDS = re.compile(
     r"\\(?:times|cdot|div|[dt]?frac|cfrac|left|right|approx|boxed|displaystyle|q?quad(?![A-Za-z])|[$%,;:! ()\[\]\\{}])"
 )
-_NO_PLAIN = re.compile(r"\\|_|(?<![A-Za-z])[A-Za-z]{1,2}(?![A-Za-z])|\^(?!\{?\d+\b\}?)|!|\|")
+_NO_PLAIN = re.compile(r"\\|_|(?<![A-Za-z])(?!(?:of|in|at|to|by|or|on|is)\b)[A-Za-z]{1,2}(?![A-Za-z])|\^(?!\d(?!\d)|\{-?\d+\})|!|\|")
+_LETTER = re.compile(r"\s*[A-Za-z]\s*")
+"""A letter alone, which belongs to the prose around it: `150 + \\( x \\) = 500`."""
+_SHORT_FRACTION = re.compile(r"frac(?!\s*\{)")
 _SIGNS = {
     "=": "=",
     "<": "<",
@@ -80,7 +83,10 @@ _SCAN = re.compile(
 _SIGN_AHEAD = re.compile(
     r"[\s&]*(?:\{\}\s*)?(?:=|<|>|\\(?:leq?|geq?|leqslant|geqslant|approx|equiv)(?![A-Za-z]))"
 )
-_THOUSANDS = re.compile(r"(?<=\d),\d{3}(?!\d)")
+_GOES_ON = re.compile(
+    r"(?:\$\$?|\\[)\]])\s*(?:[!%\u00b0^]|(?:\$|\\[(\[])\s*(?:\\(?:cdot|times|div)|[-+/*!]))"
+)
+_THOUSANDS = re.compile(r"(?<=\d),(?:\\!)?\d{3}(?!\d)")
 _TEXT = re.compile(r"\\(?:text|mbox|textrm)\s*\{([^{}]*)\}")
 _JOINING = re.compile(
     r"\W*(?:or|and|so|thus|then|hence|therefore|if|when|where|since|because|for|gives|implies|which|as|but|while|is"
@@ -91,6 +97,7 @@ _JOINING = re.compile(
 _UNDERSTOOD = re.compile(
     r"\\(?:nonumber|notag|displaystyle|textstyle|limits)(?![A-Za-z])|\\(?:tag|label)\*?\{[^{}]*\}"
 )
+_UNITS_WRITTEN = re.compile(r"\\(?:text|mathrm|mbox|rm|textrm|operatorname|hbox|\$)|[A-Za-z]{3,}")
 _MODULUS = re.compile(
     r"\\pmod\s*(?:\{([^{}]*)\}|(\w))|\(?\s*\\(?:text|mathrm|operatorname)?\{?\s*(?:\\?b?mod)\}?\s*\{?([\w^]+)\}?\s*\)?"
 )
@@ -142,7 +149,14 @@ def relations_in(step: str) -> list[Relation]:
         for relation in _relations(step, start, end, before):
             found.append(relation)
             before = relation.end
+        if found and found[-1].start >= start and _GOES_ON.match(step, end):
+            found[-1] = _without_last(found[-1])
     return found
+
+
+def _without_last(relation: Relation) -> Relation:
+    """Return a relation whose last side goes on behind the formula (`$5$!`), so that it cannot be read."""
+    return relation._replace(sides=(*relation.sides[:-1], relation.sides[-1]._replace(node=None)))
 
 
 def _blanked(step: str) -> str:
@@ -170,6 +184,10 @@ def _is_formula(text: str) -> bool:
 
 def _is_plain(text: str) -> bool:
     rest = _PLAIN_COMMANDS.sub(" ", _WORDS.sub(" ", text))
+    if _LETTER.fullmatch(text):
+        return True
+    if _SHORT_FRACTION.search(text):
+        return False
     return _NO_PLAIN.search(rest) is None
 
 
@@ -237,6 +255,8 @@ def _side(text: str, start: int, end: int, offset: int) -> Side:
     node = None
     if stripped and len(stripped) <= MAX_SIDE:
         node = read(_cleaned(stripped)).node
+        if node is not None and has(node, "unit") and not _UNITS_WRITTEN.search(stripped):
+            node = None  # `3 m` is 3 times an unknown
     return Side(offset + begin, offset + begin + len(stripped), stripped, node)
 
 

@@ -14,9 +14,9 @@ from stepgym.envs.maths.derivatives import NoDerivative, derivative
 from stepgym.envs.maths.effort import TooMuchWork, num_nodes
 from stepgym.envs.maths.exact import NotRational
 from stepgym.envs.maths.polynomials import coefficients
-from stepgym.envs.maths.tree import Node, has, substitute, symbols
+from stepgym.envs.maths.tree import Node, has, substitute, symbols, walk
 from stepgym.envs.steps.formulas import Relation
-from stepgym.envs.steps.setting import Setting
+from stepgym.envs.steps.setting import HYPOTHESIS, Setting
 
 Functions = Mapping[str, tuple[str, Node] | None]
 _LETTERS = frozenset("fghpqrstuvwFGHPQRST")
@@ -25,6 +25,11 @@ MAX_NODES = 2_000
 
 def note_definition(relation: Relation, setting: Setting) -> bool:
     """Note `f(x) = ...`; return whether the relation is headed by a function of a letter."""
+    for side in relation.sides:
+        for part in walk(side.node) if side.node is not None else ():
+            inner = called(part)
+            if inner is not None and part is not relation.sides[0].node and symbols(inner[1]):
+                setting.functions[inner[0].rstrip("'")] = None  # a functional equation
     head = called(relation.sides[0].node)
     if head is None or len(relation.sides) < 2 or relation.operators[0] != "=":
         return False
@@ -32,7 +37,13 @@ def note_definition(relation: Relation, setting: Setting) -> bool:
     if not (isinstance(argument, tuple) and argument[0] == "v"):
         return False
     body = relation.sides[1].node
-    plain = body is not None and symbols(body) == {argument[1]} and not has(body, "call", "text", "dots", "cases", "list", "+-")
+    plain = (
+        body is not None
+        and body != argument
+        and symbols(body) == {argument[1]}
+        and not has(body, "call", "text", "dots", "cases", "list", "+-")
+        and not HYPOTHESIS.search(relation.lead[-30:])
+    )
     if name not in setting.functions:
         setting.functions[name] = (argument[1], body) if plain and body is not None else None
     else:

@@ -14,12 +14,12 @@ from stepgym.envs.maths.tree import Node
 DENIED = re.compile(
     r"""contradict|impossib|absurd|\bfalse\b|incorrect|n't\b|\bnot\b|\bcannot\b|\bno\b|never|reject|extraneous|\bfail|invalid
     |instead|rather|mistake|wrong|unlike|would|\btoo\s|exceed|\bcheck|\btry|\btrial|\btest|verif|guess|suppos|assum|pretend|claim
-    |\bfind\b|\bwant|desired?|should|must|need|whether|except|undefined|nonsense|inconsistent|violat|\?|\bunless\b|\botherwise""",
+    |\bwant|desired?|should|must|need|whether|except|undefined|nonsense|inconsistent|violat|\?|\bunless\b|\botherwise""",
     re.I | re.X,
 )
 """Words by which an equation is denied, tried, wished for or asked about."""
 HYPOTHESIS = re.compile(
-    r"\b(?:if|when|case|suppos\w*|assum\w*|let|say|try\w*|for|consider\w*|where|unless|either|otherwise|taking|setting"
+    r"\b(?:such that|which|satisf\w*|if|when|case|suppos\w*|assum\w*|let|say|try\w*|for|consider\w*|where|unless|either|otherwise|taking|setting"
     r"|choos\w*|pick\w*|possib\w*|could|might|example|instance)\b",
     re.I,
 )

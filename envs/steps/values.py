@@ -118,7 +118,7 @@ def number(node: Node) -> Fraction | None:
 
 
 def _proof(a: Side, b: Side) -> bool | None:
-    text = f"{a.text} {b.text}"
+    text = f"{a.text} = {b.text}"
     if _AMBIGUOUS.search(text) or any(_is_doubtful(node) for node in (a.node, b.node)):
         return None
     return False

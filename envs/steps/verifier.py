@@ -19,6 +19,7 @@ from stepgym.envs.steps.formulas import relations_in, without_formulas
 from stepgym.envs.steps.notebook import Notebook
 from stepgym.envs.steps.plain_text import STOP, prepare
 from stepgym.envs.steps.setting import Setting
+from stepgym.envs.steps.solutions import solution_claims
 from stepgym.envs.steps.statements import sides_of
 from stepgym.envs.types import Problem, State, Status, Verdict
 
@@ -56,9 +57,11 @@ def check_steps(problem: str, steps: Sequence[str]) -> list[StepReport]:
         notebook.names.clear()
         text = step[:MAX_STEP_LENGTH]
         setting.read_step(text)
+        relations = relations_in(text)
         claims = [
             *_claims_of(without_formulas(text), text, notebook),
-            *formula_claims(text, relations_in(text), setting),
+            *solution_claims(text, relations, setting),
+            *formula_claims(text, relations, setting),
         ]
         reports.append(report_of(sorted(claims, key=lambda claim: claim.start)))
     return reports

@@ -9,6 +9,7 @@ that no value of the letters makes them equal.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -25,7 +26,27 @@ from stepgym.envs.steps.values import equal_sides, is_closed, less, num_operatio
 from stepgym.envs.types import Status
 
 _POINTS = (Fraction(7, 3), Fraction(19, 5), Fraction(31, 7), Fraction(-17, 11), Fraction(41, 13))
-_OPEN_KINDS = ("call", "text", "dots", "list", "set", "group", "cases", "+-", "-+", "mat", "unit", "lim", "int", "sum", "prod", "seq", "mod", "deg", "%")
+_OPEN_KINDS = (
+    "call",
+    "text",
+    "dots",
+    "list",
+    "set",
+    "group",
+    "cases",
+    "+-",
+    "-+",
+    "mat",
+    "unit",
+    "lim",
+    "int",
+    "sum",
+    "prod",
+    "seq",
+    "mod",
+    "deg",
+    "%",
+)
 
 
 def formula_claims(step: str, relations: Sequence[Relation], setting: Setting) -> Iterator[Claim]:
@@ -34,12 +55,10 @@ def formula_claims(step: str, relations: Sequence[Relation], setting: Setting) -
         with limited_to(4 * STEPS):
             try:
                 claims = list(_claims(step, relation, setting))
-            except TooMuchWork:
+            except (TooMuchWork, NotRational, ArithmeticError, RecursionError):
                 claims = []
         for claim in claims:
-            if claim.status is Status.INCORRECT and _excused(step, claim, setting):
-                claim = _with_status(claim, Status.UNDECIDED)
-            yield claim
+            yield excused(step, claim, setting)
         note(relation, setting)
 
 
@@ -89,9 +108,7 @@ def _equality(
         kind = Kind.INTEGRAL
     elif not (num_operations(left.node or 0) or num_operations(right.node or 0)):
         return
-    found = equal_sides(
-        left, right, approximate=relation.operators[at] == "~", given=setting.given
-    )
+    found = equal_sides(left, right, approximate=relation.operators[at] == "~", given=setting.given)
     if found is None and kind is Kind.FUNCTION and number(left.node or 0) is not None:
         x, y = number(left.node or 0), number(right.node or 0)
         found = False if x is not None and y is not None and abs(x - y) * 10 > abs(y) + 1 else None
@@ -122,15 +139,25 @@ def _congruences(step: str, relation: Relation) -> Iterator[Claim]:
         if operator not in ("===", "=") or not (is_closed(left.node) and is_closed(right.node)):
             continue
         assert left.node is not None and right.node is not None
-        if not (num_operations(left.node) or abs(number(left.node) or 0) >= modulus or True):
-            continue
-        try:
-            remainders = [exact(("f", "mod", (side.node, modulus))) for side in (left, right)]
-        except (NotRational, RecursionError):
+        remainders = [_residue(side.node, modulus) for side in (left, right)]
+        if None in remainders:
             continue
         found = remainders[0] == remainders[1]
         reason = f"{left.text} is {remainders[0]} modulo {modulus}, not {remainders[1]}"
         yield _claim(step, Kind.CONGRUENCE, left, right, found, reason)
+
+
+def _residue(node: Node | None, modulus: int) -> int | None:
+    """Return a closed number modulo another one; a fraction by the inverse of its denominator."""
+    try:
+        value = Fraction(
+            exact(("f", "mod", (node, modulus)))
+        )  # a power may be too large for `exact(node)`
+        if value.denominator > 1:
+            value = Fraction(exact(node or 0))
+        return value.numerator * pow(value.denominator, -1, modulus) % modulus
+    except (NotRational, RecursionError, ValueError):  # no such power, or no inverse
+        return None
 
 
 def _divides(step: str, left: Side, right: Side) -> Iterator[Claim]:
@@ -143,8 +170,8 @@ def _divides(step: str, left: Side, right: Side) -> Iterator[Claim]:
 
 def _matrices(step: str, left: Side, right: Side) -> Iterator[Claim]:
     rows = [matrices.rows_of(matrices.determinants(side.node)) for side in (left, right)]
-    if rows[0] is None or rows[1] is None:
-        return
+    if rows[0] is None or rows[1] is None or "{array}{c}" in left.text:
+        return  # a binomial coefficient may be written as a column
     if [len(row) for row in rows[0]] != [len(row) for row in rows[1]]:
         return
     pairs = [(x, y) for a, b in zip(*rows) for x, y in zip(a, b)]
@@ -214,14 +241,14 @@ def _open(
     if not (names[0] and names[1]):
         return
     equal = same(left.node, right.node)
+    operator = left.text.startswith((r"\frac{d}{d", r"\dfrac{d}{d"))
+    is_derivative = operator or (written is not None and _is_derivative_of_letter(written))
     if equal:
-        yield _claim(step, Kind.IDENTITY, left, right, True, "")
+        kind = Kind.DERIVATIVE if is_derivative else Kind.IDENTITY
+        yield _claim(step, kind, left, right, True, "")
         return
     if equal is None:
         return
-    is_derivative = written is not None and (
-        _is_derivative_of_letter(written) or left.text.lstrip().startswith((r"\frac{d}{d", r"\dfrac{d}{d"))
-    )
     if is_derivative:
         if names[1] == names[0]:
             reason = f"{right.text} is not the derivative"
@@ -257,9 +284,7 @@ def _differ_by_constant(a: Node, b: Node, names: set[str]) -> bool:
     return found != {0}
 
 
-def _is_rewriting(
-    relation: Relation, sides: Sequence[Side], at: int, setting: Setting
-) -> bool:
+def _is_rewriting(relation: Relation, sides: Sequence[Side], at: int, setting: Setting) -> bool:
     """Say whether a chain rewrites one expression: three sides or more that depend on one free letter."""
     nodes = [side.node for side in sides if side.node is not None and symbols(side.node)]
     letters = set[str]().union(*(symbols(node) for node in nodes)) if nodes else set()
@@ -268,13 +293,18 @@ def _is_rewriting(
     return all(operator == "=" for operator in relation.operators) and len(nodes) == len(sides)
 
 
-def _excused(step: str, claim: Claim, setting: Setting) -> bool:
-    """Say whether the words around a false formula may mean something else than that it holds."""
-    if setting.unusual or setting.quotes(claim.text):
-        return True
-    if setting.modular and claim.kind in (Kind.ARITHMETIC, Kind.IDENTITY):
-        return True
-    return denied(step, claim.start, claim.end)
+def excused(step: str, claim: Claim, setting: Setting, *, prose: bool = False) -> Claim:
+    """Return a claim as UNDECIDED if it is false, but the words around it may mean something else than that it holds.
+
+    In prose, fewer words count: `so she should pay 3 * 4 = 13` states what is.
+    """
+    if claim.status is not Status.INCORRECT:
+        return claim
+    residues = setting.modular and claim.kind in (Kind.ARITHMETIC, Kind.IDENTITY)
+    otherwise = setting.unusual or residues or setting.quotes(claim.text)
+    if otherwise or denied(step, claim.start, claim.end, prose=prose):
+        return replace(claim, status=Status.UNDECIDED, reason="")
+    return claim
 
 
 def note(relation: Relation, setting: Setting) -> None:
@@ -286,9 +316,9 @@ def note(relation: Relation, setting: Setting) -> None:
     nodes = [side.node for side in relation.sides]
     letters = set[str]().union(*(symbols(node) for node in nodes if node is not None))
     known = [node for node in nodes if node is not None]
-    if len(known) == len(nodes) and len(letters) == 1 and all(symbols(node) for node in known):
-        if all(same(a, b) for a, b in pairwise(known)):
-            return
+    open_sides = len(known) == len(nodes) and all(symbols(node) for node in known)
+    if open_sides and len(letters) == 1 and all(same(a, b) for a, b in pairwise(known)):
+        return
     setting.bound |= letters
 
 
@@ -304,9 +334,3 @@ def _claim(
         status=status,
         reason=reason if holds is False else "",
     )
-
-
-def _with_status(claim: Claim, status: Status) -> Claim:
-    from dataclasses import replace
-
-    return replace(claim, status=status, reason="")

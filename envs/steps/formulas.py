@@ -30,7 +30,9 @@ _WORDS = re.compile(rf"\\(?:text|mathrm|mbox|textbf|mathbf|textrm|operatorname|h
 _PLAIN_COMMANDS = re.compile(
     r"\\(?:times|cdot|div|[dt]?frac|cfrac|left|right|approx|boxed|displaystyle|q?quad(?![A-Za-z])|[$%,;:! ()\[\]\\{}])"
 )
-_NO_PLAIN = re.compile(r"\\|_|(?<![A-Za-z])(?!(?:of|in|at|to|by|or|on|is)\b)[A-Za-z]{1,2}(?![A-Za-z])|\^(?!\d(?!\d)|\{-?\d+\})|!|\|")
+_NO_PLAIN = re.compile(
+    r"\\|_|(?<![A-Za-z])(?!(?:of|in|at|to|by|or|on|is)\b)[A-Za-z]{1,2}(?![A-Za-z])|\^(?!\d(?!\d)|\{-?\d+\})|!|\|"
+)
 _LETTER = re.compile(r"\s*[A-Za-z]\s*")
 """A letter alone, which belongs to the prose around it: `150 + \\( x \\) = 500`."""
 _SHORT_FRACTION = re.compile(r"frac(?!\s*\{)")
@@ -86,6 +88,7 @@ _SIGN_AHEAD = re.compile(
 _GOES_ON = re.compile(
     r"(?:\$\$?|\\[)\]])\s*(?:[!%\u00b0^]|(?:\$|\\[(\[])\s*(?:\\(?:cdot|times|div)|[-+/*!]))"
 )
+_TRAILING = re.compile(r"(?:\s|&|\\\\(?:\[[^]\n]*\])?)+$")
 _THOUSANDS = re.compile(r"(?<=\d),(?:\\!)?\d{3}(?!\d)")
 _TEXT = re.compile(r"\\(?:text|mbox|textrm)\s*\{([^{}]*)\}")
 _JOINING = re.compile(
@@ -188,7 +191,7 @@ def _is_plain(text: str) -> bool:
         return True
     if _SHORT_FRACTION.search(text):
         return False
-    return _NO_PLAIN.search(rest) is None
+    return "<" not in rest and ">" not in rest and _NO_PLAIN.search(rest) is None
 
 
 def _relations(step: str, start: int, end: int, before: int) -> Iterator[Relation]:
@@ -230,7 +233,11 @@ def _cuts(text: str) -> Iterator[_Cut]:
             depth = max(0, depth - 1)
         elif token.startswith("\\\\"):
             blank = not text[last : match.start()].strip(" \t\n&")
-            if depth == 0 and not (blank and after_sign) and not _SIGN_AHEAD.match(text, match.end()):
+            if (
+                depth == 0
+                and not (blank and after_sign)
+                and not _SIGN_AHEAD.match(text, match.end())
+            ):
                 yield _Cut(match.start(), match.end(), "")
                 last, after_sign = match.end(), False
         elif depth == 0 and (operator := _SIGNS.get(token)):
@@ -250,7 +257,7 @@ def _cuts(text: str) -> Iterator[_Cut]:
 
 def _side(text: str, start: int, end: int, offset: int) -> Side:
     raw = text[start:end]
-    stripped = raw.strip(" \t\n&~\\")
+    stripped = _TRAILING.sub("", raw.strip(" \t\n&~"))
     begin = start + (raw.index(stripped) if stripped else 0)
     node = None
     if stripped and len(stripped) <= MAX_SIDE:

@@ -6,20 +6,23 @@ definite integral of a polynomial is integrated. What cannot be worked out stays
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
+from stepgym.envs.maths import matrices
 from stepgym.envs.maths.derivatives import NoDerivative, derivative
 from stepgym.envs.maths.effort import TooMuchWork, num_nodes
 from stepgym.envs.maths.exact import NotRational
 from stepgym.envs.maths.polynomials import coefficients
 from stepgym.envs.maths.tree import Node, has, substitute, symbols, walk
 from stepgym.envs.steps.formulas import Relation
-from stepgym.envs.steps.setting import HYPOTHESIS, Setting
+from stepgym.envs.steps.setting import Setting
+from stepgym.envs.steps.values import same
 
 Functions = Mapping[str, tuple[str, Node] | None]
-_LETTERS = frozenset("fghpqrstuvwFGHPQRST")
+_CONDITION = re.compile(r"\b(?:such that|which|satisf\w*|if|when|find|solve|for)\b", re.I)
 MAX_NODES = 2_000
 
 
@@ -42,15 +45,13 @@ def note_definition(relation: Relation, setting: Setting) -> bool:
         and body != argument
         and symbols(body) == {argument[1]}
         and not has(body, "call", "text", "dots", "cases", "list", "+-")
-        and not HYPOTHESIS.search(relation.lead[-30:])
+        and not _CONDITION.search(relation.lead[-30:])
     )
     if name not in setting.functions:
         setting.functions[name] = (argument[1], body) if plain and body is not None else None
     else:
         known = setting.functions[name]
         if known is not None and (not plain or body != substitute(known[1], {known[0]: argument})):
-            from stepgym.envs.steps.values import same
-
             if body is None or same(body, substitute(known[1], {known[0]: argument})) is not True:
                 setting.functions[name] = None
     return True
@@ -67,10 +68,10 @@ def called(node: Any) -> tuple[str, Node] | None:
 
 def worked_out(node: Any, functions: Functions) -> Any:
     """Return a side with function values, derivatives and integrals carried out."""
-    if not isinstance(node, tuple) or not has(node, "call", "int", "lim"):
+    if not isinstance(node, tuple) or not has(node, "call", "int", "mat"):
         return node
     try:
-        found = _worked_out(node, functions)
+        found = matrices.determinants(_worked_out(node, functions))
         num_nodes(found, MAX_NODES)
     except (TooMuchWork, RecursionError, NoDerivative, NotRational):
         return node
@@ -108,7 +109,7 @@ def _integral(node: Any, functions: Functions) -> Any:
     """Return a definite integral of a polynomial as the difference of two values."""
     name, low, high = node[1], node[2], node[3]
     terms = coefficients(_worked_out(node[4], functions), name)
-    if terms is None or has(low, "k") and ("k", "inf") in (low, high):
+    if terms is None or (has(low, "k") and ("k", "inf") in (low, high)):
         return node
     antiderivative: Node = (
         "+",
@@ -125,8 +126,6 @@ def _integral(node: Any, functions: Functions) -> Any:
 
 def antiderivative_holds(integral: Any, claimed: Node) -> bool | None:
     """Say whether the derivative of what an indefinite integral is set equal to is the integrand."""
-    from stepgym.envs.steps.values import same
-
     name, integrand = integral[1], integral[4]
     if name not in symbols(claimed) or has(claimed, "int", "call", "text", "+-", "group", "list"):
         return None

@@ -159,7 +159,8 @@ class _Reader:
         value = self.sum()
         if self.at < len(self.tokens):
             raise Unreadable(self.tokens[self.at].text)
-        if self.letter_units and self.operations and self.letter_units < self.numbers:
+        mixed = self.letter_units < self.numbers or len(self.units_seen) > 1
+        if self.letter_units and self.operations and mixed:
             raise Unreadable("a letter that may be a unit or an unknown")
         return value
 
@@ -276,7 +277,8 @@ class _Reader:
             text = self.text()
             if self.kind() == "word" and text not in self.known:
                 plain = text.lower().strip(".")
-                if self.is_close() and text not in _CLOSE_UNITS and not _is_word(text):
+                is_name = text not in _CLOSE_UNITS and (not _is_word(text) or text[0].isupper())
+                if self.is_close() and is_name:
                     raise Unreadable(text)
                 if plain in _NOT_UNITS:
                     break

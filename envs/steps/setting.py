@@ -18,13 +18,23 @@ DENIED = re.compile(
     re.I | re.X,
 )
 """Words by which an equation is denied, tried, wished for or asked about."""
+DENIED_IN_PROSE = re.compile(
+    r"contradict|impossib|absurd|\bfalse\b|incorrect|\bnot (?:true|equal|possible|correct)|is(?:n't| not)\b|\bwould (?:give|mean|imply|be wrong)"
+    r"|reject|invalid|mistake|\bwrong|suppos|pretend|guess|nonsense|inconsistent",
+    re.I,
+)
 HYPOTHESIS = re.compile(
-    r"\b(?:such that|which|satisf\w*|if|when|case|suppos\w*|assum\w*|let|say|try\w*|for|consider\w*|where|unless|either|otherwise|taking|setting"
+    r"\b(?:if|when|case|suppos\w*|assum\w*|let|say|try\w*|for|consider\w*|where|unless|either|otherwise|taking|setting"
     r"|choos\w*|pick\w*|possib\w*|could|might|example|instance)\b",
     re.I,
 )
-_MODULAR = re.compile(r"\bmod\b|\\p?mod|\\bmod|modul|congruen|remainder|residue|clock|\\equiv|cyclic", re.I)
-_BASED = re.compile(r"\bbases?\b[\s-]*(?:\$?\d|\$?\\?[a-z]\b|ten|two|three|four|five|six|seven|eight|nine)|binary|hexadecimal|octal|_\{?\d+\}?\s*[+=]", re.I)
+_MODULAR = re.compile(
+    r"\bmod\b|\\p?mod|\\bmod|modul|congruen|remainder|residue|clock|\\equiv|cyclic", re.I
+)
+_BASED = re.compile(
+    r"\bbases?\b[\s-]*(?:\$?\d|\$?\\?[a-z]\b|ten|two|three|four|five|six|seven|eight|nine)|binary|hexadecimal|octal|_\{?\d+\}?\s*[+=]",
+    re.I,
+)
 _OPERATION = re.compile(
     r"\boperat(?:ion|or)\b.{0,80}?(?:\\[a-z]+|[*@#&?!])|(?:defin|let|suppose).{0,60}?[a-z]\s*(?:\\(?:star|ast|circ|oplus|otimes|diamond|\w*suit|nabla|Delta|triangle|odot|cdot)|[*@#&\u2606\u25c7])\s*\$?\s*[a-z]"
     r"|insert|parenthes|\bsymbol|secret|code\b|puzzle",
@@ -62,11 +72,12 @@ class Setting:
         return _squeezed(text) in self._squeezed
 
 
-def denied(step: str, start: int, end: int) -> bool:
+def denied(step: str, start: int, end: int, *, prose: bool = False) -> bool:
     """Say whether the sentence around a formula, or the next one, may deny it or only try it."""
     before = step[max(0, start - 160) : start]
     before = re.split(r"[.!]\s|\n\n", before)[-1]
-    return bool(DENIED.search(before) or DENIED.search(step[end : end + 140]))
+    pattern = DENIED_IN_PROSE if prose else DENIED
+    return bool(pattern.search(before) or pattern.search(step[end : end + 140]))
 
 
 def _squeezed(text: str) -> str:

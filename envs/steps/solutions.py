@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from stepgym.envs.maths import realsets
 from stepgym.envs.maths.effort import STEPS, TooMuchWork, limited_to
+from stepgym.envs.maths.exact import NotRational
 from stepgym.envs.maths.polynomials import coefficients, split_fraction
 from stepgym.envs.maths.tree import Node, has, substitute, symbols
 from stepgym.envs.steps.claims import Claim, Kind
@@ -27,7 +28,7 @@ MAX_GAP = 160
 """Characters between two relations of one derivation."""
 _BREAKS = re.compile(
     r"\b(?:or|and|also|other|another|second|third|next|first|since|because|similarly|likewise|respectively|as|with|but|while"
-    r"|recall|given|know|note|denote|instead|now|again|finally|remaining|then\s+for|from|equation|substitut\w*|plug\w*|back"
+    r"|recall|given|know|note|denote|instead|now|again|finally|remaining|then\s+for|from\s+(?!both)|substitut\w*|plug\w*|back"
     r"|numbers?|integers?|approximat\w*|round\w*|about|replac\w*|increas\w*|decreas\w*|new|original\w*|until|after|before)\b"
     r"|\\(?:text|cup|vee|lor|because)|\(\d+\)|\[asy\]",
     re.I,
@@ -38,8 +39,13 @@ _FOLLOWS = re.compile(
     r"|that is|i\.e|reduc\w*|distribut\w*|isolat\w*|results?|rewrit\w*)\b|\\(?:implies|Rightarrow|Longrightarrow|iff|Leftrightarrow|therefore)",
     re.I,
 )
-_ROW = re.compile(r"[\s&]*\\\\[\s&]*|(?:[\s.,;&$]|\\[\]\[()])*\n(?:[\s.,;&$]|\\[\]\[()])*|(?:[\s.,]|\\[\]\[]|\$\$)*\\\](?:[\s.,]|\\[\]\[])*\\\[\s*")
-_OR = re.compile(r"(?:[\s$,.{}]|\\[()\[\] ;,:]|\\q?quad|\\text|\\mbox|\\textrm)*(?:\b(?:or|and)\b)?(?:[\s$,{}]|\\[()\[\] ;,:]|\\q?quad)*", re.I)
+_ROW = re.compile(
+    r"[\s&]*\\\\[\s&]*|(?:[\s.,;&$]|\\[\]\[()])*\n(?:[\s.,;&$]|\\[\]\[()])*|(?:[\s.,]|\\[\]\[]|\$\$)*\\\](?:[\s.,]|\\[\]\[])*\\\[\s*"
+)
+_OR = re.compile(
+    r"(?:[\s$,.{}]|\\[()\[\] ;,:]|\\q?quad|\\text|\\mbox|\\textrm)*(?:\b(?:or|and)\b)?(?:[\s$,{}]|\\[()\[\] ;,:]|\\q?quad)*",
+    re.I,
+)
 _TINY = Fraction(1, 10**15)
 
 
@@ -53,9 +59,7 @@ class _Roots(NamedTuple):
     equation: tuple[Node, Node]
 
 
-def solution_claims(
-    step: str, relations: Sequence[Relation], setting: Setting
-) -> Iterator[Claim]:
+def solution_claims(step: str, relations: Sequence[Relation], setting: Setting) -> Iterator[Claim]:
     """Yield a claim for each relation that follows from the one before it."""
     at = 0
     before: tuple[Relation, int, _Roots | realsets.Expression] | None = None
@@ -65,16 +69,23 @@ def solution_claims(
             try:
                 said, size = _read(relations, at)
                 found = None
-                if before is not None and said is not None and _is_derived(step, before[1], relation, setting):
+                if (
+                    before is not None
+                    and said is not None
+                    and _is_derived(step, before[1], relation)
+                ):
                     found = _follows(before[2], said)
-            except TooMuchWork:
+            except (TooMuchWork, NotRational, ArithmeticError, RecursionError):
                 said, size, found = None, 1, None
         last = relations[at + size - 1]
         if before is not None and found is not None:
             status = Status.CORRECT if found else Status.INCORRECT
             start = before[0].start
             if not found and (
-                setting.modular or setting.unusual or denied(step, start, last.end) or _is_tried(step, start)
+                setting.modular
+                or setting.unusual
+                or denied(step, start, last.end)
+                or _is_tried(step, start)
             ):
                 status = Status.UNDECIDED
             first = step[start : before[1]].strip()
@@ -92,9 +103,14 @@ def solution_claims(
         at += size
 
 
-def _is_derived(step: str, end: int, relation: Relation, setting: Setting) -> bool:
+def breaks_off(gap: str) -> bool:
+    """Say whether the text between two equations begins something else: another fact, a case, an alternative."""
+    return bool(_BREAKS.search(gap) or HYPOTHESIS.search(gap))
+
+
+def _is_derived(step: str, end: int, relation: Relation) -> bool:
     gap = step[end : relation.start]
-    if len(gap) > MAX_GAP or _BREAKS.search(gap) or HYPOTHESIS.search(gap):
+    if len(gap) > MAX_GAP or breaks_off(gap):
         return False
     return bool(_FOLLOWS.search(gap) or _ROW.fullmatch(gap))
 
@@ -111,7 +127,27 @@ def _read(
     relation = relations[at]
     if any(side.node is None for side in relation.sides) or not relation.operators:
         return None, 1
-    if any(has(side.node or 0, "call", "mat", "dots", "text", "unit", "list", "set", "group", "deg", "%", "lim", "int", "sum", "prod", "cases") for side in relation.sides):
+    if any(
+        has(
+            side.node or 0,
+            "call",
+            "mat",
+            "dots",
+            "text",
+            "unit",
+            "list",
+            "set",
+            "group",
+            "deg",
+            "%",
+            "lim",
+            "int",
+            "sum",
+            "prod",
+            "cases",
+        )
+        for side in relation.sides
+    ):
         return None, 1
     if set(relation.operators) <= {"<", ">", "<=", ">="}:
         return _interval(relation), 1

@@ -90,7 +90,7 @@ def same(a: Node, b: Node) -> bool | None:
     """Compare two scalars; `None` if the work allowed does not suffice."""
     try:
         return same_scalar(a, b, Draws("step", repr(a)[:200], repr(b)[:200])).equal
-    except (TooMuchWork, RecursionError, ArithmeticError):
+    except (TooMuchWork, NotRational, RecursionError, ArithmeticError):
         return None
 
 

@@ -28,12 +28,15 @@ MAX_NODES = 2_000
 
 def note_definition(relation: Relation, setting: Setting) -> bool:
     """Note `f(x) = ...`; return whether the relation is headed by a function of a letter."""
+    head = called(relation.sides[0].node)
     for side in relation.sides:
         for part in walk(side.node) if side.node is not None else ():
             inner = called(part)
-            if inner is not None and part is not relation.sides[0].node and symbols(inner[1]):
-                setting.functions[inner[0].rstrip("'")] = None  # a functional equation
-    head = called(relation.sides[0].node)
+            if inner is None or part is relation.sides[0].node or not symbols(inner[1]):
+                continue
+            of_another = head is not None and head[0] != inner[0] and inner[1] == head[1]
+            if not of_another:  # a functional equation, not `g(x) = f(x) + 1`
+                setting.functions[inner[0].rstrip("'")] = None
     if head is None or len(relation.sides) < 2 or relation.operators[0] != "=":
         return False
     name, argument = head
@@ -51,9 +54,11 @@ def note_definition(relation: Relation, setting: Setting) -> bool:
         setting.functions[name] = (argument[1], body) if plain and body is not None else None
     else:
         known = setting.functions[name]
-        if known is not None and (not plain or body != substitute(known[1], {known[0]: argument})):
-            if body is None or same(body, substitute(known[1], {known[0]: argument})) is not True:
-                setting.functions[name] = None
+        again = (
+            known is not None and body is not None and substitute(known[1], {known[0]: argument})
+        )
+        if not again or body is None or same(body, again) is not True:
+            setting.functions[name] = None
     return True
 
 

@@ -246,6 +246,16 @@ class CountsTokensRead(Protocol):
 
 
 @runtime_checkable
+class NamesServedModels(Protocol):
+    """A policy in front of a server that says which model answers; records keep it."""
+
+    @property
+    def served(self) -> Sequence[str]:
+        """What the server said of its model so far, each once: more than one if its weights changed meanwhile."""
+        ...
+
+
+@runtime_checkable
 class ServesConcurrently(Protocol):
     """A policy or reward model in front of a server, which answers calls from many threads at the same time.
 

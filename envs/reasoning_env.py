@@ -291,7 +291,7 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         return self.problems[operator.index(index)]
 
     def _ordered(self, position: int) -> int:
-        """Return the index at a position of the order: as they stand, or shuffled by `reset(seed=...)`."""
+        """Return the index at a position of the order: that of the set, or shuffled by `reset(seed=...)`."""
         size = len(self.problems)
         if self._order_seed is None:
             return position % size

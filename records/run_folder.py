@@ -277,7 +277,7 @@ def _check_or_write_config(path: Path, config: RunConfig) -> None:
 
 
 def _warn_of_versions(path: Path, before: Any) -> None:
-    """Warn if episodes of two versions are going to stand in one run."""
+    """Warn if one run would hold episodes of two versions."""
     now = versions()
     changed = [name for name in now if isinstance(before, dict) and before.get(name) != now[name]]
     if changed:

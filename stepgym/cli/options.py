@@ -26,8 +26,8 @@ from stepgym.agents.types import Budget, RunStopped
 from stepgym.envs.registry import NAMES, NAMESPACE, full_id
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.listing import plug_ins
+from stepgym.plugins.processors import num_processors
 from stepgym.plugins.registry import Registry
-from stepgym.plugins.worker_processes import num_processors
 from stepgym.records.run_folder import read_episodes
 from stepgym.records.types import RunBusyError, View
 from stepgym.sandbox.types import SandboxError

@@ -7,7 +7,7 @@ PYTHON ?= python3
 OUT ?= demo
 export PYTHON
 
-.PHONY: demo test test-interop check docs clean help
+.PHONY: demo test test-interop test-packaging dist check docs clean help
 
 help:
 	@sed -n '2,5s/^# \{0,1\}//p' Makefile
@@ -20,6 +20,14 @@ test: .venv/stamp-test
 
 test-interop:
 	@scripts/test-interop $(PEERS)
+
+# sdist and wheel outside the checkout: PYTHONS="python3.11 python3.13", FULL=0 without torch
+test-packaging: .venv/stamp-run
+	@scripts/test-packaging
+
+# dist/: sdist, wheel, constraints.txt, sbom.cdx.json
+dist: .venv/stamp-run
+	@scripts/dist
 
 check: .venv/stamp-test
 	@scripts/check

@@ -395,6 +395,8 @@ class EpisodeRecord:
     reason: str = ""
     decided_by: str = ""
     """The check that decided the verdict (`Verdict.decided_by`)."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """The evidence of the verdict (`Verdict.details`), say each test's outcome; long texts and lists are cut."""
     note: str = ""
     calls: tuple[Mapping[str, Any], ...] = ()
     """The model calls of an agent that drives itself, in order (`stepgym.agents.episode.ModelCall`). Tool results in

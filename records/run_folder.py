@@ -116,9 +116,13 @@ def read_header(path: str | Path) -> dict[str, Any]:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RecordError(
-            f"{path} is not a run folder (no run.json); `stepgym selfplay --out {path}` makes one"
-        ) from None
+        inside = sorted(str(found.parent) for found in Path(path).glob("*/run.json"))
+        way_out = (
+            f"run folders inside it: {', '.join(inside[:5])}"
+            if inside
+            else f"`stepgym selfplay --out {path}` makes one"
+        )
+        raise RecordError(f"{path} is not a run folder (no run.json); {way_out}") from None
     except ValueError as error:
         raise RecordError(f"{file}: not JSON: {error}") from error
     if not isinstance(data, dict):
@@ -184,6 +188,7 @@ def with_verdicts(record: EpisodeRecord, changes: Sequence[VerdictChange]) -> Ep
                 score=change.score,
                 reason=change.reason,
                 decided_by=change.decided_by,
+                details={},  # those of the verdict before
             )
     return replace(record, nodes=tuple(nodes))
 

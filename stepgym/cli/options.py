@@ -54,7 +54,7 @@ def setting(text: str) -> tuple[str, Any]:
     """Read `NAME=VALUE`; the value is JSON if it parses (`n=8`, `greedy=true`), otherwise text."""
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        raise click.BadParameter(f"{text!r} should look like n=8")
+        raise click.BadParameter(f"{text!r} should be NAME=VALUE, such as file=PATH or n=8")
     try:
         return name, json.loads(value)
     except ValueError:
@@ -68,6 +68,12 @@ class NameOf(click.types.StringParamType):
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str | None:
+        is_environment = self.registry is NAMES
+        return (
+            "Name one, such as Countdown-v0; `stepgym envs` lists them." if is_environment else None
+        )
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str

@@ -45,7 +45,7 @@ MAX_BATCH = 512
 AHEAD = 4
 """Searches that may be started before the first of them has ended, in multiples of those that run at once."""
 STOP_S = 1.0
-"""How long a run that is stopped waits for its threads; one that waits for a server is left behind."""
+"""How long a run that is stopped waits for its threads; one that waits for a server is abandoned."""
 Merge = Callable[[list[Any]], list[Any]]
 
 

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from stepgym.agents.registry import SEARCHES
+from stepgym.agents.model_names import resolved
+from stepgym.agents.registry import POLICIES, REWARD_MODELS, SEARCHES
 from stepgym.agents.types import Budget, EpisodeRecord, SharesBudget
+from stepgym.envs.registry import NAMES, full_id
 from stepgym.plugins.errors import UserError
 
 SLICES_PER_WORKER = 4
@@ -50,6 +52,18 @@ class Job:
                     f"other processes need the {what.removesuffix('_id')} by name (a registered one or "
                     f"PACKAGE.MODULE:THING), not {given!r:.80}"
                 )
+
+
+def modules_of(job: Job) -> list[str]:
+    """Return the names of the modules that make what the job names; import none of them."""
+    found = [
+        NAMES.module(full_id(job.env_id)),
+        SEARCHES.module(job.agent),
+        POLICIES.module(resolved(job.policy, "policy")),
+    ]
+    if job.reward_model is not None:
+        found.append(REWARD_MODELS.module(resolved(job.reward_model, "prm")))
+    return found
 
 
 class Executor(Protocol):

@@ -128,15 +128,14 @@ def selfplay(
     ) as setup:
         if executor is not None and isinstance(setup.policy, Spends) and setup.policy.spending:
             raise UserError("--price and --budget-usd count in one process; leave out --workers")
-        config = _with_tokenizer(config, setup.policy)
+        config = with_tokenizer(config, setup.policy)
         problems = first_problems(setup.env, episodes)
-        places = {problem.id: place for place, problem in enumerate(problems)}
         for attempt in range(attempts):
             job = replace(job, attempt=attempt) if job is not None else None
             play = (
                 partial(_play_here, setup, config, attempt, num_parallel, continuous, stop)
                 if executor is None or job is None
-                else partial(_play_elsewhere, executor, job, places, stop)
+                else partial(play_elsewhere, executor, job, problems, stop=stop)
             )
             for _ in write_episodes(
                 out,
@@ -185,7 +184,7 @@ def play_into(
         policy,
         reward_model,
     )
-    config = _with_tokenizer(config, policy)
+    config = with_tokenizer(config, policy)
     yield from write_episodes(
         path,
         config,
@@ -270,14 +269,20 @@ def _play_here(
     )
 
 
-def _play_elsewhere(
-    executor: Executor, job: Job, places: Mapping[str, int], stop: Stop, problems: Sequence[Problem]
+def play_elsewhere(
+    executor: Executor,
+    job: Job,
+    problems: Sequence[Problem],
+    left: Sequence[Problem],
+    *,
+    stop: Stop = never,
 ) -> Iterator[EpisodeRecord]:
-    """Let an executor play; `places` are the positions of the problems in their set, by id."""
-    return executor.play(job, [places[problem.id] for problem in problems], stop=stop)
+    """Let an executor play what is left of the first problems of the job's environment."""
+    places = {problem.id: place for place, problem in enumerate(problems)}
+    return executor.play(job, [places[problem.id] for problem in left], stop=stop)
 
 
-def _with_tokenizer(config: RunConfig, policy: Policy) -> RunConfig:
+def with_tokenizer(config: RunConfig, policy: Policy) -> RunConfig:
     """Note the policy's tokenizer in the settings of a run, unless they name one."""
     if config.tokenizer is not None:
         return config

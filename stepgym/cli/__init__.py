@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 import click
 
@@ -40,11 +41,13 @@ LISTINGS = ("agents", "policies", "reward-models")
 """Commands that are click commands of their own name in `stepgym/cli/names.py`."""
 FIRST_STEPS = """
 \b
-Where to start:
+Where to start (docs/tutorial.md goes through it in an hour):
   stepgym demo                       the whole loop in a minute
   stepgym envs Countdown-v0          a look at an environment
   stepgym solve --env Countdown-v0 --agent mcts
                                      one problem, step by step
+  stepgym selfplay --env Countdown-v0 --agent mcts --episodes 20 --out runs/first
+  stepgym view runs/first            its search trees as a page
 \b
 Completion of names in your shell:
   eval "$(_STEPGYM_COMPLETE=bash_source stepgym)"    (or zsh_source)
@@ -69,6 +72,7 @@ def _path(name: str) -> str:
 @click.version_option(package_name="stepgym")
 def main() -> None:
     """The gym in which reasoning agents learn: verified steps, search inside a budget, self-play."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     # A dotted path may name a module in the current folder, as with `python -m stepgym`; installed packages come first.
     if not {"", os.getcwd()} & set(sys.path):
         sys.path.append(os.getcwd())

@@ -26,8 +26,8 @@ from stepgym.agents.types import Budget, RunStopped
 from stepgym.envs.registry import NAMES, NAMESPACE, full_id
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.listing import plug_ins
+from stepgym.plugins.processors import num_processors
 from stepgym.plugins.registry import Registry
-from stepgym.plugins.worker_processes import num_processors
 from stepgym.records.run_folder import read_episodes
 from stepgym.records.types import RunBusyError, View
 from stepgym.sandbox.types import SandboxError
@@ -54,7 +54,7 @@ def setting(text: str) -> tuple[str, Any]:
     """Read `NAME=VALUE`; the value is JSON if it parses (`n=8`, `greedy=true`), otherwise text."""
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        raise click.BadParameter(f"{text!r} should look like n=8")
+        raise click.BadParameter(f"{text!r} should be NAME=VALUE, such as file=PATH or n=8")
     try:
         return name, json.loads(value)
     except ValueError:
@@ -68,6 +68,12 @@ class NameOf(click.types.StringParamType):
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str | None:
+        is_environment = self.registry is NAMES
+        return (
+            "Name one, such as Countdown-v0; `stepgym envs` lists them." if is_environment else None
+        )
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from collections.abc import Sequence
@@ -29,6 +30,21 @@ class KillsAt(RandomLegalPolicy):
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         if any(state.prompt == os.environ["DEADLY_PROMPT"] for state in states):
             os.kill(os.getpid(), signal.SIGKILL)
+        return super().propose(states, counts)
+
+
+class Hungry(RandomLegalPolicy):
+    """Needs more memory than its process may have whenever it sees the prompt `DEADLY_PROMPT`."""
+
+    def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        if any(state.prompt == os.environ["DEADLY_PROMPT"] for state in states):
+            _, hard = limits = resource.getrlimit(resource.RLIMIT_AS)
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + (64 << 20), hard))
+            try:
+                bytearray(256 << 20)
+            finally:
+                resource.setrlimit(resource.RLIMIT_AS, limits)
         return super().propose(states, counts)
 
 

@@ -1,7 +1,7 @@
 """Runs agents that drive themselves: one thread per episode, and whatever an agent does is a record.
 
 An agent that raises, hangs or does not end has failed on its problem, with a note; the others go on. A thread cannot
-be ended from outside: one that hangs is left behind, and its episode refuses further steps and model calls. A sandbox
+be ended from outside: one that hangs is abandoned, and its episode refuses further steps and model calls. A sandbox
 or a server that is gone, and a budget in US dollars that is spent, stop the run: finished episodes
 are yielded, and unfinished ones leave no record.
 """

@@ -63,7 +63,7 @@ class ModelCall:
     """One call of the model through an episode's endpoint, as it was recorded."""
 
     node: int
-    """Where the episode stood."""
+    """The episode's state and its place in the tree at that time."""
     request: Mapping[str, Any]
     """The body of the request: messages, tools and options. Tool results in it are foreign text."""
     response: Mapping[str, Any]
@@ -173,7 +173,7 @@ class Episode:
 
     @property
     def node(self) -> int:
-        """Where the episode stands in its tree."""
+        """The episode's present node in its tree."""
         return self._node
 
     @property

@@ -16,7 +16,7 @@ from itertools import takewhile
 from typing import Any
 
 from stepgym.agents import boundary
-from stepgym.agents.jobs import Job, Stop, never, slices
+from stepgym.agents.jobs import Job, Stop, modules_of, never, slices
 from stepgym.agents.randomness import reseeded
 from stepgym.agents.run_setup import RunSetup, attempt_seed, open_setup
 from stepgym.agents.solving import iter_solve, make_records
@@ -24,7 +24,11 @@ from stepgym.agents.types import ROOT, EpisodeRecord, SearchTree
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem, State
 from stepgym.plugins.errors import UserError
-from stepgym.plugins.worker_processes import kill_workers, num_processors, start_workers
+from stepgym.plugins.processors import num_processors
+from stepgym.plugins.worker_processes import kill_workers, start_workers, submit
+
+MAX_STARTS = 8
+"""After so many pools in a row that could start no worker, a run gives up."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,9 @@ class InProcess:
         """Yield the records in order, each as early as possible."""
         with _open(job) as setup:
             yield from _play(setup, job, takewhile(lambda _: not stop(), indices))
+
+
+IN_PROCESS = InProcess()
 
 
 @dataclass(frozen=True)
@@ -59,22 +66,29 @@ class Workers:
         """Yield the records slice by slice, in the order in which slices finish."""
         count = self.num_workers or num_processors()
         waiting = deque(slices(job, indices, count))
+        num_idle = 0
         while waiting and not stop():
+            before = len(waiting)
             lost = yield from _play_side_by_side(job, waiting, count, stop)
             yield from _play_one_by_one(job, lost)
+            num_idle = num_idle + 1 if len(waiting) == before else 0
+            if num_idle == MAX_STARTS:
+                raise UserError(
+                    f"{count} worker processes cannot be started; run it again with fewer, or without"
+                )
 
 
 def _play_side_by_side(
     job: Job, waiting: deque[Sequence[int]], count: int, stop: Stop
 ) -> Generator[EpisodeRecord, None, list[int]]:
     """Play the slices that wait until all are done or a worker dies; return the problems that were in flight then."""
-    pool = start_workers(count)
+    pool = start_workers(count, [__name__, *modules_of(job)])
     running: dict[Future[list[EpisodeRecord]], Sequence[int]] = {}
     try:
         while running or (waiting and not stop()):
             while waiting and len(running) < count and not stop():
-                part = waiting.popleft()
-                running[pool.submit(play_slice, job, part)] = part
+                running[submit(pool, play_slice, job, waiting[0])] = waiting[0]
+                waiting.popleft()
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 records = future.result()
@@ -92,9 +106,9 @@ def _play_one_by_one(job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord
     pool: ProcessPoolExecutor | None = None
     try:
         for index in indices:
-            pool = pool or start_workers(1)
+            pool = pool or start_workers(1, [__name__, *modules_of(job)])
             try:
-                yield from pool.submit(play_slice, job, [index]).result()
+                yield from submit(pool, play_slice, job, [index]).result()
             except BrokenProcessPool:
                 yield failed_record(job, index)
                 kill_workers(pool)
@@ -105,8 +119,18 @@ def _play_one_by_one(job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord
 
 
 def play_slice(job: Job, indices: Sequence[int]) -> list[EpisodeRecord]:
+    """Play a slice in a worker process; see `iter_slice`."""
+    return list(iter_slice(job, indices))
+
+
+def iter_slice(job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord]:
     """Play a slice in a worker process; the objects of a job are made once and kept for its next slice."""
-    return list(_play(_kept.setup(job), job, indices))
+    return _play(_kept.setup(job), job, indices)
+
+
+def forget_setup() -> None:
+    """Drop the objects that this worker keeps: its sandbox has failed."""
+    _kept.close()
 
 
 class _Kept:
@@ -117,9 +141,13 @@ class _Kept:
         self._stack = ExitStack()
         self._setup: RunSetup | None = None
 
+    def close(self) -> None:
+        self._setup = None
+        self._stack.close()
+
     def setup(self, job: Job) -> RunSetup:
         if self._setup is None or self._job != job:
-            self._stack.close()
+            self.close()
             self._setup = self._stack.enter_context(_open(job))
             self._job = job
         return self._setup

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from stepgym.agents.registry import SEARCHES
+from stepgym.agents.model_names import resolved
+from stepgym.agents.registry import POLICIES, REWARD_MODELS, SEARCHES
 from stepgym.agents.types import Budget, EpisodeRecord, SharesBudget
+from stepgym.envs.registry import NAMES, full_id
 from stepgym.plugins.errors import UserError
 
 SLICES_PER_WORKER = 4
@@ -52,6 +54,18 @@ class Job:
                 )
 
 
+def modules_of(job: Job) -> list[str]:
+    """Return the names of the modules that make what the job names; import none of them."""
+    found = [
+        NAMES.module(full_id(job.env_id)),
+        SEARCHES.module(job.agent),
+        POLICIES.module(resolved(job.policy, "policy")),
+    ]
+    if job.reward_model is not None:
+        found.append(REWARD_MODELS.module(resolved(job.reward_model, "prm")))
+    return found
+
+
 class Executor(Protocol):
     """Plays problems somewhere."""
 
@@ -65,15 +79,25 @@ class Executor(Protocol):
         ...
 
 
+@runtime_checkable
+class PlacesModels(Protocol):
+    """An executor that may give a run's models processes of their own."""
+
+    def with_models(self, job: Job) -> Job:
+        """Return the job with models that are proxies of those processes."""
+        ...
+
+
 def slices(job: Job, indices: Sequence[int], count: int) -> Iterator[Sequence[int]]:
     """Cut the problems into slices for `count` workers; a search that shares a budget keeps its groups whole."""
     size = job.num_parallel
-    if not _shares_budget(job):
+    if not shares_budget(job):
         size = max(1, min(size, len(indices) // (SLICES_PER_WORKER * count)))
     for start in range(0, len(indices), size):
         yield indices[start : start + size]
 
 
-def _shares_budget(job: Job) -> bool:
+def shares_budget(job: Job) -> bool:
+    """Return whether the job's search divides a budget among the problems that it plays together."""
     found = SEARCHES.find(job.agent)
     return isinstance(found, type) and issubclass(found, SharesBudget)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -26,6 +25,7 @@ from stepgym.agents.types import (
     ROOT,
     Budget,
     EpisodeRecord,
+    NamesServedModels,
     NodeStatus,
     Policy,
     RewardModel,
@@ -169,7 +169,26 @@ def iter_solve(
         "see_verdicts": see_verdicts,
         "continuous": continuous,
     }
-    make = partial(make_records, env=env, agent=about, verify_all=verify_all, attempt=attempt)
+
+    def make(
+        problems: Sequence[Problem],
+        trees: Sequence[SearchTree],
+        *,
+        bests: Sequence[int],
+        calls: Sequence[Sequence[ModelCall]] | None = None,
+    ) -> list[EpisodeRecord]:
+        served = {"served": list(policy.served)} if isinstance(policy, NamesServedModels) else {}
+        return make_records(
+            problems,
+            trees,
+            bests=bests,
+            env=env,
+            agent={**about, **served},
+            verify_all=verify_all,
+            attempt=attempt,
+            calls=calls,
+        )
+
     if not isinstance(made, Search):
         for one in run_agent(
             made,

@@ -246,6 +246,16 @@ class CountsTokensRead(Protocol):
 
 
 @runtime_checkable
+class NamesServedModels(Protocol):
+    """A policy in front of a server that says which model answers; records keep it."""
+
+    @property
+    def served(self) -> Sequence[str]:
+        """What the server said of its model so far, each once: more than one if its weights changed meanwhile."""
+        ...
+
+
+@runtime_checkable
 class ServesConcurrently(Protocol):
     """A policy or reward model in front of a server, which answers calls from many threads at the same time.
 
@@ -391,6 +401,8 @@ class EpisodeRecord:
     reason: str = ""
     decided_by: str = ""
     """The check that decided the verdict (`Verdict.decided_by`)."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """The evidence of the verdict (`Verdict.details`), say each test's outcome; long texts and lists are cut."""
     note: str = ""
     calls: tuple[Mapping[str, Any], ...] = ()
     """The model calls of an agent that drives itself, in order (`stepgym.agents.episode.ModelCall`). Tool results in

@@ -3,7 +3,7 @@
     python benchmarks/generate.py [--items 2000] [--json]
 
 Families of the same kind stand in one row. Both draw new items of their own default difficulty (here: level 5); each
-figure is the median of three runs of the same process.
+figure is the median of three runs of the same process. The last line is the time for one item of every pair.
 """
 
 from __future__ import annotations
@@ -81,6 +81,13 @@ def main() -> None:
             else ""
         )
         print(f"{row['family']:18}{row['per_second']:>10,.0f} items/s   {peer}")
+    pairs = [row for row in rows if "peer" in row]
+    if pairs:
+        ours = sum(1e3 / row["per_second"] for row in pairs)
+        peers = sum(1e3 / row["peer_per_second"] for row in pairs)
+        print(
+            f"One item of each of {len(pairs)} pairs: {ours:.1f} ms, reasoning-gym {peers:.1f} ms, {peers / ours:.1f}x"
+        )
 
 
 if __name__ == "__main__":

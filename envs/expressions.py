@@ -25,6 +25,7 @@ _SPELLINGS = {
     "\\cdot": "*",
     "\\div": "/",
 }
+_SPELLED = re.compile("|".join(map(re.escape, _SPELLINGS)))
 _TOKEN = re.compile(r"\s*(?:([0-9]+)|([-+*/()]))")
 _BINDS = {"+": 1, "-": 1, "*": 2, "/": 2}
 
@@ -38,6 +39,8 @@ class Expression(NamedTuple):
 
 def plain_operators(text: str) -> str:
     """Return the text with other spellings of the four operations replaced by `+ - * /`."""
+    if not _SPELLED.search(text):
+        return text
     for spelling, operator in _SPELLINGS.items():
         text = text.replace(spelling, operator)
     return text

@@ -1,7 +1,7 @@
 r"""Problems out of data files with a question and an answer column (see `stepgym.envs.rows` for the formats).
 
 Two conventions are known: GSM8K ends its solution with `#### 42`, MATH boxes its answer, `\boxed{42}`. A column such as
-ASDiv's `body`, which holds the story, stands before the question.
+ASDiv's `body`, which holds the story, is put before the question.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ANSWER_COLUMNS = (
     "output",
 )
 STORY_COLUMNS = ("body", "context", "passage")
-"""Columns whose text, if there is any, stands before the question."""
+"""Columns whose text, if there is any, is put before the question."""
 
 
 class Unverifiable(NamedTuple):
@@ -170,7 +170,7 @@ def _item(row: Row, columns: _Columns) -> _Item:
 
 
 def final_reference(text: str) -> str:
-    r"""Return the reference in an answer column: behind `####` (GSM8K), in the last `\boxed{}` (MATH), or all of it."""
+    r"""Return the reference in an answer column: after `####` (GSM8K), in the last `\boxed{}` (MATH), or all of it."""
     _, mark, last = text.rpartition("####")
     if mark and last.strip():
         return last.strip()

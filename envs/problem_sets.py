@@ -11,6 +11,7 @@ import random
 import sys
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, NamedTuple, Self
 
 from stepgym.envs.types import Problem
@@ -76,13 +77,21 @@ class ProceduralSet:
 def item_entropy(seed: int, level: int, index: int) -> list[int]:
     """Return the words to hash. No two triples give the same words, because each number has a fixed or stated width."""
     seed_words = max(1, -(-seed.bit_length() // 32))
-    words = [seed_words, level & 0xFFFFFFFF, index & 0xFFFFFFFF, index >> 32]
-    return words + [(seed >> 32 * k) & 0xFFFFFFFF for k in range(seed_words)]
+    words = [seed_words, level & 0xFFFFFFFF, index & 0xFFFFFFFF, index >> 32, seed & 0xFFFFFFFF]
+    return words + [(seed >> 32 * k) & 0xFFFFFFFF for k in range(1, seed_words)]
 
 
 def item_random(seed: int, level: int, index: int) -> random.Random:
     """Return the random stream of one item."""
+    array, word, hashed = _hashing()
+    words = array(item_entropy(seed, level, index), word)  # an array is hashed faster than a list
+    return random.Random(int.from_bytes(hashed(words).generate_state(4).tobytes(), "little"))
+
+
+@cache
+def _hashing() -> tuple[Any, Any, Any]:
+    """Import the hash once; an import statement in `item_random` would cost a tenth of an item."""
+    from numpy import array, uint32
     from numpy.random import SeedSequence
 
-    state = SeedSequence(item_entropy(seed, level, index)).generate_state(4)
-    return random.Random(int.from_bytes(state.tobytes(), "little"))
+    return array, uint32, SeedSequence

@@ -20,7 +20,7 @@ from stepgym.envs.left_out import without
 from stepgym.envs.rewards import Rewards
 from stepgym.envs.spaces import AnyText
 from stepgym.envs.step_limit import StepLimit
-from stepgym.envs.tokens import STEP_END, render
+from stepgym.envs.tokens import STEP_END, render, render_step
 from stepgym.envs.types import (
     Closeable,
     Domain,
@@ -104,7 +104,8 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         self.verifier = verifier
         self.step_verifier = step_verifier
         self.rewards = rewards if isinstance(rewards, Rewards) else _read_rewards(rewards or {})
-        if self.rewards.pays_steps and step_verifier is None:
+        self._pays_steps = self.rewards.pays_steps
+        if self._pays_steps and step_verifier is None:
             raise SettingError(
                 f"{problems.name} has no step verifier, so single steps cannot be rewarded: {self.rewards}"
             )
@@ -118,6 +119,11 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         self._position = 0
         self._problem: Problem | None = None
         self._state: State | None = None
+        self._observed: State | None = None
+        """The state whose transcript is kept, so that the next one only adds its last step."""
+        self._transcript = ""
+        self._tool_tokens = 0
+        self._num_illegal = 0
 
     @property
     def env_id(self) -> str:
@@ -171,32 +177,35 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         self._state = self.domain.initial(self._problem)
         self.verdict = None
         if self.render_mode == "human":
-            print(self._transcript())
+            print(self._drawn())
         return self._observation(), self.info
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         before = self.state
-        if before.done:
+        if before.end is not None:
             raise ResetNeeded(
                 f"the episode is over ({before.end}): call reset(), or set state to an earlier one"
             )
         if not isinstance(action, str):
             raise TypeError(f"an action is the text of one step, a str, not {action!r}")
-        step = Step(str(action).removesuffix(STEP_END))
-        [state] = self.domain.advance([before], [step])
+        if action.endswith(STEP_END):
+            action = action.removesuffix(STEP_END)
+        [state] = self.domain.advance([before], [Step(str(action))])
         self._state = state
-        reward = self._step_reward(state)
-        if state.done:
+        reward = self._step_reward(state) if self._pays_steps else 0.0
+        end = state.end
+        if end is not None:
             self.verdict = self._verify(state)
             reward += self.rewards.outcome(self.verdict)
         if self.render_mode == "human":
-            print(self._transcript(since=len(before.steps)))
-        truncated = state.end is End.STEP_LIMIT
-        return self._observation(), reward, state.done and not truncated, truncated, self.info
+            print(self._drawn(since=len(before.steps)))
+        truncated = end is End.STEP_LIMIT
+        terminated = end is not None and not truncated
+        return self._observation(), reward, terminated, truncated, self._info(state)
 
     def render(self) -> str | None:
         """Return the transcript in mode `ansi`; mode `human` prints as the episode goes."""
-        return self._transcript() if self.render_mode == "ansi" else None
+        return self._drawn() if self.render_mode == "ansi" else None
 
     def refuse_by(self, rule: IllegalSteps) -> None:
         """Use another rule for illegal steps. Raises `SettingError` if the environment has no illegal steps."""
@@ -212,9 +221,28 @@ class ReasoningEnv(gymnasium.Env[str, str]):
                 part.close()
 
     def _observation(self) -> str:
-        return render(self.state)
+        """Return the transcript, and keep it: only a new step is rendered, not those before it."""
+        state, before = self.state, self._observed
+        if state is before:
+            return self._transcript
+        steps = state.steps
+        if (
+            before is not None
+            and steps
+            and steps[:-1] == before.steps
+            and state.prompt == before.prompt
+        ):
+            self._transcript += render_step(steps[-1])
+            self._tool_tokens += steps[-1].num_reply_tokens
+            self._num_illegal += steps[-1].refused
+        else:
+            self._transcript = render(state)
+            self._tool_tokens = sum(step.num_reply_tokens for step in steps)
+            self._num_illegal = num_illegal(state)
+        self._observed = state
+        return self._transcript
 
-    def _transcript(self, since: int = 0) -> str:
+    def _drawn(self, since: int = 0) -> str:
         state = self.state
         if since:
             state = State("", state.steps[since:], state.answer, state.end)
@@ -233,23 +261,26 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         return verdict
 
     def _step_reward(self, state: State) -> float:
-        if not self.rewards.pays_steps or self.step_verifier is None:
-            return 0.0
+        assert self.step_verifier is not None
         [verdicts] = self.step_verifier.verify_steps([self.problem], [state])
         return self.rewards.step(verdicts[-1])
 
     @property
     def info(self) -> dict[str, Any]:
         """What `reset` and `step` return beside the observation; a new dict at each call."""
-        problem, state = self.problem, self.state
+        self._observation()
+        return self._info(self.state)
+
+    def _info(self, state: State) -> dict[str, Any]:
+        problem, steps = self.problem, state.steps
         info: dict[str, Any] = {
             "problem_id": problem.id,
             "index": problem.index,
-            "num_steps": len(state.steps),
+            "num_steps": len(steps),
+            "reply": steps[-1].reply if steps else "",
+            "num_illegal": self._num_illegal,
+            "tool_tokens": self._tool_tokens,
         }
-        info["num_illegal"] = num_illegal(state)
-        info["reply"] = state.steps[-1].reply if state.steps else ""
-        info["tool_tokens"] = sum(step.num_reply_tokens for step in state.steps)
         if problem.level is not None:
             info["level"] = problem.level
         if state.end is not None:
@@ -285,7 +316,7 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         return self.problems[operator.index(index)]
 
     def _ordered(self, position: int) -> int:
-        """Return the index at a position of the order: as they stand, or shuffled by `reset(seed=...)`."""
+        """Return the index at a position of the order: that of the set, or shuffled by `reset(seed=...)`."""
         size = len(self.problems)
         if self._order_seed is None:
             return position % size

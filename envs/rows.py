@@ -1,14 +1,16 @@
-"""Rows of data files: JSONL, JSON and Parquet, plain or compressed with gzip or Zstandard.
+"""Rows of data files: JSONL, JSON, Parquet and CSV, plain or compressed with gzip or Zstandard.
 
-The format is recognised by content, not by name. Text is UTF-8, or UTF-16 with a byte order mark. An error names file,
-line and column. A row in error does not spoil the others: `usable_rows` leaves it out and lists it. Files are read whole; a
-million rows is the size in mind.
+The format is recognised by content, CSV by its name (`.csv`, `.tsv`); its first row names the columns, and all values are
+text. Text is UTF-8, or UTF-16 with a byte order mark. An error names file, line and column. A row in error does not spoil the
+others: `usable_rows` leaves it out and lists it. Files are read whole; a million rows is the size in mind.
 """
 
 from __future__ import annotations
 
 import codecs
+import csv
 import gzip
+import io
 import json
 import warnings
 import zlib
@@ -96,10 +98,18 @@ def read_rows(path: str | Path) -> list[Row]:
     file = Path(path)
     if not file.is_file():
         raise DataFileError(
-            f"{file}: no such file; give the path of a JSONL, JSON or Parquet file, plain, .gz or .zst"
+            f"{file}: no such file; give the path of a JSONL, JSON, Parquet or CSV file, plain, .gz or .zst"
         )
-    data = _decompressed(file)
-    rows = _parquet_rows(file, data) if data.startswith(PARQUET) else _json_rows(file, data)
+    data = _utf_8(_decompressed(file))
+    separators = {".csv": ",", ".tsv": "\t"}
+    if data.startswith(PARQUET):
+        rows = _parquet_rows(file, data)
+    elif separator := next(
+        (separators[end] for end in file.suffixes[-2:] if end in separators), None
+    ):
+        rows = _csv_rows(file, data, separator)
+    else:
+        rows = _json_rows(file, data)
     if not rows:
         raise DataFileError(f"{file}, line 1: the file is empty; it needs at least one row")
     return rows
@@ -191,6 +201,13 @@ def _decompressed(file: Path) -> bytes:
     return data
 
 
+def _utf_8(data: bytes) -> bytes:
+    """Return text without its byte order mark, as UTF-8; anything else is not changed."""
+    if data.startswith(UTF_16):
+        data = data.decode("utf-16", "replace").encode("utf-8")
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
 def _zstandard(file: Path, data: bytes) -> bytes:
     try:
         import pyarrow
@@ -217,10 +234,28 @@ def _parquet_rows(file: Path, data: bytes) -> list[Row]:
     return [Row(file, number, data) for number, data in enumerate(table.to_pylist(), start=1)]
 
 
+def _csv_rows(file: Path, data: bytes, separator: str) -> list[Row]:
+    reader = csv.reader(
+        io.StringIO(_text(file, data), newline=""), delimiter=separator, strict=True
+    )
+    rows: list[Row] = []
+    try:
+        names = next(reader, [])
+        while True:
+            line = reader.line_num + 1
+            cells = next(reader, None)
+            if cells is None:
+                return rows
+            if len(cells) == len(names):
+                rows.append(Row(file, line, dict(zip(names, cells))))
+            elif cells:
+                fault = f"{len(cells)} cells under {len(names)} column names; quote cells that hold the separator"
+                rows.append(Row(file, line, {}, DataFileError(f"{file}, line {line}: {fault}")))
+    except csv.Error as error:
+        raise DataFileError(f"{file}, line {reader.line_num}: broken CSV: {error}") from error
+
+
 def _json_rows(file: Path, data: bytes) -> list[Row]:
-    if data.startswith(UTF_16):
-        data = data.decode("utf-16", "replace").encode("utf-8", "replace")
-    data = data.removeprefix(codecs.BOM_UTF8)
     lines = [(number, line) for number, line in enumerate(_lines(file, data), 1) if line.strip()]
     text = "\n".join(line for _, line in lines)
     unread = [line.fault for _, line in lines if isinstance(line, _Unread)]
@@ -256,6 +291,17 @@ def _lines(file: Path, data: bytes) -> Iterator[str]:
                 f"{file}, line {number}, byte {error.start + 1}: not UTF-8 ({error.reason}); save the file as UTF-8"
             )
             yield unread
+
+
+def _text(file: Path, data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        byte = error.start - data.rfind(b"\n", 0, error.start)
+        raise DataFileError(
+            f"{file}, line {line}, byte {byte}: not UTF-8 ({error.reason}); save the file as UTF-8"
+        ) from error
 
 
 def _row(file: Path, line: int, text: str) -> Row:

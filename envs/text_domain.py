@@ -20,7 +20,14 @@ from typing import Any, Literal, Self, get_args
 
 from stepgym.envs.illegal_steps import IllegalSteps, system_text
 from stepgym.envs.session_cache import Job
-from stepgym.envs.tokens import TOOL_RESULT, TOOL_RESULT_END, final_answer, parse, visible_text
+from stepgym.envs.tokens import (
+    TOOL_CALL,
+    TOOL_RESULT,
+    TOOL_RESULT_END,
+    final_answer,
+    parse,
+    visible_text,
+)
 from stepgym.envs.tool_results import (
     DEFAULT_CHARS,
     ReadRequest,
@@ -246,7 +253,11 @@ class TextDomain:
         return next((text for step in reversed(steps) if (text := visible_text(step.text))), None)
 
     def _calls(self, step: Step) -> list[str]:
-        if self.sandbox is None or final_answer(step.text) is not None:
+        if (
+            self.sandbox is None
+            or TOOL_CALL not in step.text
+            or final_answer(step.text) is not None
+        ):
             return []
         return [self._source(s.text) for s in parse(step.text) if s.kind is SegmentKind.TOOL_CALL]
 
@@ -258,8 +269,10 @@ class TextDomain:
         self, states: Sequence[State], calls: Sequence[Sequence[str]]
     ) -> list[ExecutionResult]:
         """Run the calls of all states and return the results in order."""
-        calls = [self._programs(found) for found in calls]
         if self.sandbox is None or not any(calls):
+            return []
+        calls = [self._programs(found) for found in calls]
+        if not any(calls):
             return []
         if self.tools == "python_fresh":
             sources = [source for found in calls for source in found]

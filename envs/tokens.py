@@ -70,6 +70,8 @@ def step_segments(step: Step) -> list[Segment]:
 
 def visible_text(text: str, *, strip: bool = True) -> str:
     """Return the part of a policy's text that users see: answers, but no internal reasoning and no tool calls."""
+    if "<" not in text:
+        return text.strip() if strip else text
     shown = (SegmentKind.VISIBLE, SegmentKind.ANSWER)
     words = "".join(segment.text for segment in parse(text) if segment.kind in shown)
     return words.strip() if strip else words
@@ -80,6 +82,8 @@ def final_answer(text: str) -> str | None:
 
     It is the last non-empty `<answer>` outside internal reasoning, or else the last closed `\boxed{...}` in visible text.
     """
+    if "<" not in text:
+        return last_boxed(text)
     segments = parse(text)
     given = [s.text.strip() for s in segments if s.kind is SegmentKind.ANSWER and s.text.strip()]
     if given:
@@ -119,12 +123,15 @@ def render(state: State, *, reasoning: bool = True) -> str:
 
     With `reasoning` it is what a policy sees; without, what a user sees.
     """
-    lines = [state.prompt]
-    for step in state.steps:
-        lines.append((step.text if reasoning else _without_reasoning(step.text)) + STEP_END)
-        if step.reply:
-            lines.append(shown_reply(step.reply))
-    return "\n".join(lines) + "\n"
+    steps = [render_step(step, reasoning=reasoning) for step in state.steps]
+    return "".join((state.prompt, "\n", *steps))
+
+
+def render_step(step: Step, *, reasoning: bool = True) -> str:
+    """Return what one step adds to the transcript."""
+    text = step.text if reasoning else _without_reasoning(step.text)
+    reply = f"{shown_reply(step.reply)}\n" if step.reply else ""
+    return f"{text}{STEP_END}\n{reply}"
 
 
 def shown_reply(reply: str) -> str:

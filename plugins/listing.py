@@ -1,4 +1,4 @@
-"""What the names of a registry stand for: a line of description and the settings with their defaults."""
+"""The contents of a registry for a listing: each name's description and settings with defaults."""
 
 from __future__ import annotations
 

@@ -53,6 +53,12 @@ class Registry:
     def __iter__(self) -> Iterator[str]:
         return iter(self.known)
 
+    def module(self, name: str) -> str:
+        """Return the name of the module that makes the object called `name`; import nothing."""
+        prefix = self.prefixes.get(name.partition(":")[0])
+        path = self.known.get(name) or (prefix.path if prefix else name)
+        return path.partition(":")[0]
+
     def find(self, name: str) -> Any:
         """Return the factory (or the finished object) that a name stands for. Raises `UnknownNameError`."""
         prefix, colon, rest = name.partition(":")

@@ -1,44 +1,88 @@
-"""Worker processes on this machine: started afresh (never forked), with one thread for arithmetic, ended with their parent.
+"""Worker processes on this machine: one thread for arithmetic each, ended with their parent.
 
-Not covered: a parent that is killed on another system than Linux leaves its workers.
+Workers are forked from a server process that has imported the heavy modules once, so that each starts in milliseconds; the
+calling process itself, which may have threads and a GPU, is never forked.
+
+Not covered: a worker in a long call of C code that holds Python's global lock ends only after that call, if its parent is
+killed.
 """
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
-from typing import TypeVar
+from multiprocessing import forkserver
+from typing import Any, TypeVar
 
 from stepgym.plugins.errors import UserError
+from stepgym.plugins.processors import num_processors, use_processors
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 AHEAD = 2
 """Parts per worker that are sent ahead, so that no worker waits for the next."""
+PRELOADED = "stepgym."
+"""Only modules of this package are imported before workers are forked: they start no threads when they are imported."""
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
-def num_processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0))
+def start_workers(count: int, modules: Iterable[str] = ()) -> ProcessPoolExecutor:
+    """Return a pool of worker processes; end it with `kill_workers`.
 
-
-def start_workers(count: int) -> ProcessPoolExecutor:
-    """Return a pool of worker processes; end it with `kill_workers`."""
+    Each worker has this process's working folder, `sys.path` and environment of now. `modules` are those that the first
+    pool of this process should import only once, for all workers.
+    """
+    _start_server(modules)
     return ProcessPoolExecutor(
         count,
-        mp_context=multiprocessing.get_context("spawn"),
+        mp_context=multiprocessing.get_context("forkserver"),
         initializer=_start_worker,
-        initargs=(list(sys.path), os.getpid()),
+        initargs=(list(sys.path), dict(os.environ), num_processors() // count),
     )
+
+
+def _start_server(modules: Iterable[str]) -> None:
+    """Start the process that forks workers, unless it runs already."""
+    ours = [module for module in (__name__, *modules) if module.startswith(PRELOADED)]
+    multiprocessing.get_context("forkserver").set_forkserver_preload(ours)
+    path = os.pathsep.join(place or os.getcwd() for place in sys.path)
+    with _environment({"PYTHONPATH": path, **ONE_THREAD}):
+        forkserver.ensure_running()
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for a process that is started inside."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def submit(
+    pool: ProcessPoolExecutor, function: Callable[..., Result], *arguments: Any
+) -> Future[Result]:
+    """Give a pool a call. Raises `BrokenProcessPool` also if the process that forks the workers has died."""
+    try:
+        return pool.submit(function, *arguments)
+    except (OSError, EOFError) as error:
+        raise BrokenProcessPool(f"no worker can be started: {error}") from error
 
 
 def kill_workers(pool: ProcessPoolExecutor) -> None:
@@ -65,10 +109,10 @@ def map_in_order(
     pool, stream = start_workers(num_workers), iter(parts)
     try:
         ahead = islice(stream, AHEAD * num_workers)
-        running: deque[Future[Result]] = deque(pool.submit(function, part) for part in ahead)
+        running: deque[Future[Result]] = deque(submit(pool, function, part) for part in ahead)
         while running:
             result = running.popleft().result()
-            running.extend(pool.submit(function, part) for part in islice(stream, 1))
+            running.extend(submit(pool, function, part) for part in islice(stream, 1))
             yield result
     except BrokenProcessPool as error:
         raise UserError(
@@ -78,13 +122,18 @@ def map_in_order(
         kill_workers(pool)
 
 
-def _start_worker(path: Sequence[str], parent: int) -> None:
+def _start_worker(path: Sequence[str], environment: Mapping[str, str], share: int) -> None:
     """Prepare a worker: Ctrl-C is its parent's business, and it does not outlive its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.path[:] = path
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
+    os.environ.clear()
+    os.environ.update({**ONE_THREAD, **environment})
+    use_processors(share)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGKILL)

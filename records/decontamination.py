@@ -1,8 +1,8 @@
-"""Decontamination: which problems of a run stand in a benchmark.
+"""Decontamination: which problems of a run are also in a benchmark.
 
 The n-gram overlap of GPT-3 (Brown et al. 2020, appendix C): a problem is contaminated if it shares 13 words in a row with a
 question of the benchmark, without case and punctuation. Shorter questions count if they are equal to the problem, or to
-its first or last paragraphs: environments put instructions around a question. N-grams that stand in more than ten
+its first or last paragraphs: environments put instructions around a question. N-grams that occur in more than ten
 questions of the benchmark are common phrases and are ignored.
 
 Not covered: rewordings, translations, and numbers that were changed.

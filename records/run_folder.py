@@ -117,9 +117,13 @@ def read_header(path: str | Path) -> dict[str, Any]:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RecordError(
-            f"{path} is not a run folder (no run.json); `stepgym selfplay --out {path}` makes one"
-        ) from None
+        inside = sorted(str(found.parent) for found in Path(path).glob("*/run.json"))
+        way_out = (
+            f"run folders inside it: {', '.join(inside[:5])}"
+            if inside
+            else f"`stepgym selfplay --out {path}` makes one"
+        )
+        raise RecordError(f"{path} is not a run folder (no run.json); {way_out}") from None
     except ValueError as error:
         raise RecordError(f"{file}: not JSON: {error}") from error
     if not isinstance(data, dict):
@@ -191,6 +195,7 @@ def with_verdicts(record: EpisodeRecord, changes: Sequence[VerdictChange]) -> Ep
                 score=change.score,
                 reason=change.reason,
                 decided_by=change.decided_by,
+                details={},  # those of the verdict before
             )
     return replace(record, nodes=tuple(nodes))
 
@@ -284,7 +289,7 @@ def _check_or_write_config(path: Path, config: RunConfig) -> None:
 
 
 def _warn_of_versions(path: Path, before: Any) -> None:
-    """Warn if episodes of two versions are going to stand in one run."""
+    """Warn if one run would hold episodes of two versions."""
     now = versions()
     changed = [name for name in now if isinstance(before, dict) and before.get(name) != now[name]]
     if changed:

@@ -197,7 +197,7 @@ class View(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contamination:
-    """A problem of a run that stands in a benchmark."""
+    """A problem of a run that is also in a benchmark."""
 
     problem_id: str
     file: str

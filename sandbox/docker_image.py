@@ -284,7 +284,7 @@ def _add_tools(client: Any, name: str, base: str, log: Log) -> None:
 
 
 def _is_public(client: Any, name: str) -> bool:
-    """Whether an image stands on `BASE` and so has a package manager of its own."""
+    """Whether an image is built on `BASE` and so has a package manager of its own."""
     from docker.errors import ImageNotFound
 
     try:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType, TracebackType
 from typing import Any, Generic, Self, TypeVar
 
+from stepgym.plugins.processors import num_processors
 from stepgym.sandbox.languages import check_language
 from stepgym.sandbox.packages import find as find_packages
 from stepgym.sandbox.runner_client import RunnerClient, RunnerLost
@@ -57,7 +58,7 @@ class PooledSandbox:
     ) -> None:
         if workers is not None and workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
-        self.workers = workers or len(os.sched_getaffinity(0))
+        self.workers = workers or num_processors()
         self.max_programs = max_programs
         self.packages = find_packages(packages)
         self.options = {"workers": workers, "max_programs": max_programs, "packages": packages}

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 from stepgym.agents.embedded import net
 from stepgym.agents.embedded.games import GAMES
+from stepgym.agents.executors import IN_PROCESS
+from stepgym.agents.jobs import Executor
 from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.curriculum import Curriculum
 from stepgym.plugins.names import load_dotted
@@ -66,9 +68,15 @@ Lines = Sequence[Mapping[str, Any]]
 
 
 def run_loop(
-    config: LoopConfig, *, progress: OnProgress | None = None, report: Report | None = None
+    config: LoopConfig,
+    *,
+    progress: OnProgress | None = None,
+    report: Report | None = None,
+    executor: Executor = IN_PROCESS,
 ) -> list[dict[str, Any]]:
     """Run the generations that are not finished yet and return the line of each, the start as generation 0.
+
+    The `executor` plays and evaluates; this process trains.
 
     `report` is called at the end of each generation and its figures are kept in the line (`config.report` names one).
     """
@@ -76,9 +84,9 @@ def run_loop(
     episodes: dict[int, list[EpisodeRecord]] = {}
 
     def generation(number: int, lines: Lines) -> dict[str, Any]:
-        return _generation(config, number, lines, episodes, report, progress)
+        return _generation(config, number, lines, episodes, report, progress, executor)
 
-    return run_generations(config, generation, progress=progress)
+    return run_generations(config, generation, progress=progress, executor=executor)
 
 
 def run_generations(
@@ -86,13 +94,16 @@ def run_generations(
     generation: Callable[[int, Lines], dict[str, Any]],
     *,
     progress: OnProgress | None = None,
+    executor: Executor = IN_PROCESS,
 ) -> list[dict[str, Any]]:
     """Make the generations that the log lacks, each from its number and the lines before; return all lines."""
     out = Path(config.out)
     check_settings(config)
     lines = read_log(out)
     for number in range(len(lines), config.generations + 1):
-        line = generation(number, lines) if number else first_line(config, progress)
+        line = (
+            generation(number, lines) if number else first_line(config, progress, executor=executor)
+        )
         keep_settings(config)
         add_line(out, line)
         lines.append(line)
@@ -103,7 +114,9 @@ def run_generations(
     return lines
 
 
-def first_line(config: LoopConfig, progress: OnProgress | None = None) -> dict[str, Any]:
+def first_line(
+    config: LoopConfig, progress: OnProgress | None = None, *, executor: Executor = IN_PROCESS
+) -> dict[str, Any]:
     """Return the log line of generation 0: what the start solves, and its training cost if known."""
     if config.init == FRESH:
         _write_fresh(config)
@@ -112,7 +125,7 @@ def first_line(config: LoopConfig, progress: OnProgress | None = None) -> dict[s
     ):  # a value head beside the policy can score, but the loop cannot train it
         net.load(net.PRM, net.model_folder(model_home(config, START), net.PRM))
     watch = costs.Stopwatch()
-    figures = evaluate(config, START, progress=progress)
+    figures = evaluate(config, START, progress=progress, executor=executor)
     cost = Path(config.init) / costs.FILE
     spent = {"imitation": json.loads(cost.read_text(encoding="utf-8"))} if cost.is_file() else {}
     spent["test"] = {**figures.pop("test"), "seconds": watch.lap()}
@@ -141,12 +154,15 @@ def _generation(
     episodes: dict[int, list[EpisodeRecord]],
     report: Report | None,
     progress: OnProgress | None,
+    executor: Executor,
 ) -> dict[str, Any]:
     name = f"generation-{number}"
     folder, before = Path(config.out) / name, str(lines[-1]["policy"])
     level = level_after(config, lines)
     watch = costs.Stopwatch()
-    records = episodes[number] = play(config, number, before, level=level, progress=progress)
+    records = episodes[number] = play(
+        config, number, before, level=level, progress=progress, executor=executor
+    )
     spent = {"play": {**costs.playing_cost(records), "seconds": watch.lap()}}
     buffer = replay_buffer(config, number, episodes)
     targets = policy_targets(config, buffer)
@@ -160,7 +176,7 @@ def _generation(
             config, values, before, folder / net.PRM, seed=number, progress=progress
         )
         spent["reward_model"] = {**cost, "seconds": watch.lap()}
-    figures = evaluate(config, name, progress=progress)
+    figures = evaluate(config, name, progress=progress, executor=executor)
     spent["test"] = {**figures.pop("test"), "seconds": watch.lap()}
     best = next(line for line in reversed(lines) if line.get("accepted", True))
     worse = worse_p_value(best["solved"], figures["solved"])

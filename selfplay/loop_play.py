@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from stepgym.agents.embedded import net
-from stepgym.agents.embedded.policy import EmbeddedPolicy
-from stepgym.agents.embedded.reward import EmbeddedRewardModel
-from stepgym.agents.solving import iter_solve
+from stepgym.agents.executors import IN_PROCESS
+from stepgym.agents.jobs import Executor, Job
+from stepgym.agents.registry import load_policy
 from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.registry import load_env
@@ -20,7 +23,7 @@ from stepgym.records.types import RunConfig
 from stepgym.selfplay import costs
 from stepgym.selfplay.loop_config import LoopConfig
 from stepgym.selfplay.loop_folder import model_home
-from stepgym.selfplay.play import play_into
+from stepgym.selfplay.play import play_elsewhere, with_tokenizer, write_episodes
 from stepgym.training.examples import count_undecidable_as_wrong, episode_is_correct
 from stepgym.training.types import OnProgress, Progress, TrainingError
 
@@ -50,33 +53,36 @@ def play(
     *,
     level: int | None = None,
     progress: OnProgress | None = None,
+    executor: Executor = IN_PROCESS,
 ) -> list[EpisodeRecord]:
-    """Play the generation's problems into its run folder and return all episodes.
+    """Let an executor play the generation's problems, write them into its run folder, and return all episodes.
 
     `policy` is named as in a line of the log. Raises `TrainingError` if no episode is decided.
     """
     level = config.level if level is None else level
     seed = PLAY_SEED + 1000 * config.seed + generation
-    env = load_env(config.env, level=level, seed=seed, **config.env_options)
+    job = replace(_job(config, policy, seed=seed, level=level), verify_all=True)
+    with closing(load_env(config.env, seed=seed, **job.env_options)) as env:
+        problems = [env.problems[i] for i in range(config.episodes)]
+    made = load_policy(job.policy, seed=seed, **job.policy_settings)
     folder = Path(config.out) / f"generation-{generation}" / "run"
     about = RunConfig(
         env_id=env.env_id,
-        env_options={"level": level, **config.env_options},
+        env_options=dict(job.env_options),
         agent=config.agent,
         agent_settings=dict(config.agent_settings),
         policy=policy,
         seed=seed,
-        policy_settings={"temperature": config.temperature},
+        policy_settings=dict(job.policy_settings),
         reward_model=policy if config.own_reward_model else None,
         see_verdicts=config.see_verdicts,
     )
-    for _ in play_into(
+    for _ in write_episodes(
         folder,
-        about,
-        [env.problems[i] for i in range(config.episodes)],
-        env=env,
-        policy=_policy(config, policy, seed),
-        reward_model=_reward_model(config, policy),
+        with_tokenizer(about, made),
+        problems,
+        partial(play_elsewhere, executor, job, problems),
+        policy=made,
         progress=progress,
         task=f"generation {generation}: play",
     ):
@@ -87,8 +93,12 @@ def play(
 
 
 def read_generation(config: LoopConfig, generation: int) -> list[EpisodeRecord]:
-    """Return the episodes that a generation has played, UNDECIDED ones as the config counts them."""
-    records = list(read_episodes(Path(config.out) / f"generation-{generation}" / "run"))
+    """Return the episodes that a generation has played, in the order of their problems, whatever order they ended in.
+
+    UNDECIDED ones are as the config counts them.
+    """
+    folder = Path(config.out) / f"generation-{generation}" / "run"
+    records = sorted(read_episodes(folder), key=lambda record: record.index)
     wrong = config.undecidable_is_wrong
     return [count_undecidable_as_wrong(record) for record in records] if wrong else records
 
@@ -120,29 +130,26 @@ def held_out(config: LoopConfig) -> list[Problem]:
 
 
 def evaluate(
-    config: LoopConfig, name: str, *, progress: OnProgress | None = None
+    config: LoopConfig,
+    name: str,
+    *,
+    progress: OnProgress | None = None,
+    executor: Executor = IN_PROCESS,
 ) -> dict[str, Any]:
     """Return the share solved on the held-out problems, greedy and with the loop's search, problem by problem, and
     what both cost. Raises `TrainingError` if no episode is decided."""
-    env, problems = held_out_env(config), held_out(config)
-    policy = _policy(config, name, config.seed)
+    job = _job(config, name, seed=config.seed, level=config.level)
+    job = replace(job, env_options={**job.env_options, "seed": HELD_OUT_SEED + config.seed})
 
     def measured(agent: str, settings: Mapping[str, Any]) -> list[EpisodeRecord]:
         records = []
-        for record in iter_solve(
-            problems,
-            env=env,
-            agent=agent,
-            agent_settings=settings,
-            policy=policy,
-            seed=config.seed,
-            reward_model=_reward_model(config, name),
-            see_verdicts=config.see_verdicts,
-        ):
+        how = replace(job, agent=agent, agent_settings=settings)
+        for record in executor.play(how, range(config.held_out)):
             records.append(record)
             if progress is not None:
                 task = f"{name}: measure {agent}"
-                progress(Progress(task, len(records), len(problems), "problems"))
+                progress(Progress(task, len(records), config.held_out, "problems"))
+        records.sort(key=lambda record: record.index)
         wrong = config.undecidable_is_wrong
         return [count_undecidable_as_wrong(record) for record in records] if wrong else records
 
@@ -161,17 +168,23 @@ def evaluate(
         "failed": sum(one.failed for one in outcomes.values()),
         "test": {
             **{unit: sum(one[unit] for one in cost.values()) for unit in ("tokens", "flops")},
-            "flops_a_problem": {side: one["flops"] / len(problems) for side, one in cost.items()},
+            "flops_a_problem": {side: one["flops"] / config.held_out for side, one in cost.items()},
         },
     }
 
 
-def _policy(config: LoopConfig, name: str, seed: int) -> EmbeddedPolicy:
-    folder = net.model_folder(model_home(config, name), net.POLICY)
-    return EmbeddedPolicy(folder, seed=seed, temperature=config.temperature)
-
-
-def _reward_model(config: LoopConfig, name: str) -> EmbeddedRewardModel | None:
-    if not config.own_reward_model:
-        return None
-    return EmbeddedRewardModel(net.model_folder(model_home(config, name), net.PRM))
+def _job(config: LoopConfig, name: str, *, seed: int, level: int) -> Job:
+    """Return how problems are played with the models that a line of the log names."""
+    home = model_home(config, name)
+    scorer = f"embedded:{net.model_folder(home, net.PRM)}" if config.own_reward_model else None
+    return Job(
+        env_id=config.env,
+        env_options={"level": level, **config.env_options},
+        agent=config.agent,
+        agent_settings=config.agent_settings,
+        policy=f"embedded:{net.model_folder(home, net.POLICY)}",
+        policy_settings={"temperature": config.temperature},
+        reward_model=scorer,
+        seed=seed,
+        see_verdicts=config.see_verdicts,
+    )

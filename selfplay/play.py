@@ -14,7 +14,7 @@ from typing import Any
 
 from stepgym.agents.description import describe, tokenizer_of
 from stepgym.agents.executors import play_attempt
-from stepgym.agents.jobs import Executor, Job, Stop, never
+from stepgym.agents.jobs import Executor, Job, PlacesModels, Stop, never
 from stepgym.agents.run_setup import MAX_LISTED, AnyAgent, RunSetup, make_agent, open_setup
 from stepgym.agents.spending import Spending, Spends
 from stepgym.agents.types import Budget, CountsRetries, EpisodeRecord, Policy, RewardModel, Search
@@ -120,6 +120,9 @@ def selfplay(
             continuous=continuous,
             verify_all=True,
         )
+        if isinstance(executor, PlacesModels):
+            job = executor.with_models(job)
+        policy, policy_settings, reward_model = job.policy, job.policy_settings, job.reward_model
     with open_setup(
         env,
         agent=agent,
@@ -129,10 +132,11 @@ def selfplay(
         env_options=options,
         agent_settings=agent_settings,
         policy_settings=policy_settings,
+        try_sandbox=not isinstance(executor, PlacesModels),  # else programs run on other machines
     ) as setup:
         if executor is not None and isinstance(setup.policy, Spends) and setup.policy.spending:
             raise UserError("--price and --budget-usd count in one process; leave out --workers")
-        config = _with_tokenizer(config, setup.policy)
+        config = with_tokenizer(config, setup.policy)
         course = scheduled_problems(setup.env, Path(out))
         if course is not None:
             if executor is not None:
@@ -153,13 +157,12 @@ def selfplay(
             )
             return summarise(out)
         problems = first_problems(setup.env, episodes)
-        places = {problem.id: place for place, problem in enumerate(problems)}
         for attempt in range(attempts):
             job = replace(job, attempt=attempt) if job is not None else None
             play = (
                 partial(_play_here, setup, config, attempt, num_parallel, continuous, stop)
                 if executor is None or job is None
-                else partial(_play_elsewhere, executor, job, places, stop)
+                else partial(play_elsewhere, executor, job, problems, stop=stop)
             )
             for _ in write_episodes(
                 out,
@@ -264,7 +267,7 @@ def play_into(
         policy,
         reward_model,
     )
-    config = _with_tokenizer(config, policy)
+    config = with_tokenizer(config, policy)
     yield from write_episodes(
         path,
         config,
@@ -349,14 +352,20 @@ def _play_here(
     )
 
 
-def _play_elsewhere(
-    executor: Executor, job: Job, places: Mapping[str, int], stop: Stop, problems: Sequence[Problem]
+def play_elsewhere(
+    executor: Executor,
+    job: Job,
+    problems: Sequence[Problem],
+    left: Sequence[Problem],
+    *,
+    stop: Stop = never,
 ) -> Iterator[EpisodeRecord]:
-    """Let an executor play; `places` are the positions of the problems in their set, by id."""
-    return executor.play(job, [places[problem.id] for problem in problems], stop=stop)
+    """Let an executor play what is left of the first problems of the job's environment."""
+    places = {problem.id: place for place, problem in enumerate(problems)}
+    return executor.play(job, [places[problem.id] for problem in left], stop=stop)
 
 
-def _with_tokenizer(config: RunConfig, policy: Policy) -> RunConfig:
+def with_tokenizer(config: RunConfig, policy: Policy) -> RunConfig:
     """Note the policy's tokenizer in the settings of a run, unless they name one."""
     if config.tokenizer is not None:
         return config

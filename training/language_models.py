@@ -59,7 +59,13 @@ class LanguageModelInTraining(NamedTuple):
 def save_language_model(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write a model, adapters merged in, and its tokenizer, so that `hf:FOLDER` loads both."""
     merged = hasattr(model, "merge_and_unload")
-    net.save(copy.deepcopy(model).merge_and_unload() if merged else model, folder)
+    whole = copy.deepcopy(model).merge_and_unload() if merged else model
+    part = folder / "part"
+    with _silent():
+        whole.save_pretrained(part)
+    for file in sorted(part.iterdir()):
+        net.put(file, folder / file.name)
+    part.rmdir()
     tokenizer.save_pretrained(folder)
 
 
@@ -149,12 +155,15 @@ def _with_adapters(
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Keep transformers from reporting at length that a reward model's head is new."""
+    """Keep transformers from progress bars for files, and from reporting that a reward model's head is new."""
     from transformers.utils import logging
 
-    before = logging.get_verbosity()
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()

@@ -17,8 +17,7 @@ from stepgym.envs.tokens import SPECIAL_TOKENS
 def add_tool_tokens(model: Any, tokenizer: Any) -> list[int]:
     """Add the delimiters that are not single tokens yet, and return their ids.
 
-    A new token begins with the mean embedding of the tokens that wrote it before, so that the model reads it as what it
-    stood for.
+    The embedding of a new token is at first the mean of the embeddings of the tokens that it replaces.
     """
     pieces = {
         text: ids

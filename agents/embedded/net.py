@@ -1,4 +1,4 @@
-"""The embedded transformers: Llama-shaped, built by hand, saved as safetensors that transformers loads.
+"""The embedded transformers: small Llamas, saved as safetensors that the library transformers loads.
 
 Inference runs in double precision, so that a state's probabilities do not depend on the batch it is in.
 """
@@ -11,12 +11,16 @@ import os
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from stepgym.agents.embedded import llama
 from stepgym.agents.embedded.games import GAMES, PAD, VOCABULARY_SIZE, MoveTree, move_tree
 from stepgym.plugins.errors import UserError
 
@@ -35,32 +39,19 @@ class CheckpointError(UserError):
     """A model folder that cannot be loaded: missing, cut short, or of another kind."""
 
 
+ARCHITECTURES = {POLICY: llama.CAUSAL, PRM: llama.CLASSIFIER}
+
+
 def build(kind: str, shape: Shape, game: str, *, seed: int = 0) -> Any:
     """Return a fresh `policy` (causal language model) or `prm` (token classification with one label) for a game."""
-    from transformers import LlamaConfig, LlamaForCausalLM, LlamaForTokenClassification
-
-    config = LlamaConfig(
-        vocab_size=VOCABULARY_SIZE,
-        hidden_size=shape.hidden,
-        intermediate_size=2 * shape.hidden,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.heads,
-        max_position_embeddings=64,
-        pad_token_id=PAD,
-        bos_token_id=None,
-        eos_token_id=None,
-        tie_word_embeddings=kind == POLICY,
-        use_cache=False,
-        num_labels=1,
-        initializer_range=1 / math.sqrt(shape.hidden),
+    config = llama.configuration(
+        ARCHITECTURES[kind], vocabulary=VOCABULARY_SIZE, pad=PAD, **shape._asdict()
     )
     config.stepgym_game = game
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config) if kind == POLICY else LlamaForTokenClassification(config)
-    model.eval()
-    return model
+        model = llama.Llama(config)
+    return model.eval()
 
 
 @contextmanager
@@ -75,29 +66,19 @@ def scoring() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers from drawing progress bars for files of a few hundred kilobytes."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
 def save(model: Any, folder: Path) -> None:
     """Write `config.json` and `model.safetensors`, which transformers' `from_pretrained` reads; cut short, the files
     that were there before stay whole."""
-    part = folder / "part"
-    with quiet():
-        model.save_pretrained(part)
-    for file in sorted(part.iterdir()):
-        put(file, folder / file.name)
-    part.rmdir()
+    folder.mkdir(parents=True, exist_ok=True)
+    weights, config = folder / "model.safetensors.part", folder / "config.json.part"
+    save_file(
+        {name: weight.detach().contiguous() for name, weight in model.weights().items()},
+        weights,
+        metadata={"format": "pt"},
+    )
+    config.write_text(json.dumps(vars(model.config), indent=2) + "\n", encoding="utf-8")
+    for part in (weights, config):
+        put(part, part.with_suffix(""))
 
 
 def put(part: Path, file: Path) -> None:
@@ -110,9 +91,6 @@ def put(part: Path, file: Path) -> None:
 
 def load(kind: str, folder: Path) -> Any:
     """Load a model that `save` wrote. Raises `CheckpointError` with the folder's name."""
-    from safetensors import SafetensorError
-    from transformers import LlamaForCausalLM, LlamaForTokenClassification
-
     if not (folder / "model.safetensors").is_file():
         raise CheckpointError(
             f"no model.safetensors in {folder}; `stepgym train embedded --out FOLDER` makes a policy and a prm"
@@ -123,24 +101,35 @@ def load(kind: str, folder: Path) -> Any:
             raise CheckpointError(
                 f"{folder} is not an embedded model (its config names no stepgym_game); load it as hf:{folder}"
             )
-        wanted = LlamaForCausalLM if kind == POLICY else LlamaForTokenClassification
-        if wanted.__name__ not in config.get("architectures", []):
+        wanted = ARCHITECTURES[kind]
+        if config.get("architectures") != [wanted]:
             hint = (
                 f"; `stepgym train alphazero --shared --init {folder}` gives a policy a value head"
                 if kind == PRM and not (folder / "value_head.safetensors").is_file()
                 else ""
             )
             raise CheckpointError(
-                f"{folder} holds {config.get('architectures')}, not a {kind} ({wanted.__name__}){hint}"
+                f"{folder} holds {config.get('architectures')}, not a {kind} ({wanted}){hint}"
             )
-        with quiet():
-            model = wanted.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-    except (SafetensorError, OSError, json.JSONDecodeError, RuntimeError) as error:
+        with torch.random.fork_rng():
+            model = llama.Llama(SimpleNamespace(**config))
+        weights = load_file(folder / "model.safetensors")
+        if wanted == llama.CAUSAL:
+            weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
+        model.load_state_dict(weights)
+    except (
+        SafetensorError,
+        OSError,
+        json.JSONDecodeError,
+        RuntimeError,
+        LookupError,
+        AttributeError,
+        TypeError,
+    ) as error:
         raise CheckpointError(
             f"cannot read the model in {folder}; is a file cut short? ({error})"
         ) from error
-    model.eval()
-    return model
+    return model.eval()
 
 
 def model_folder(folder: Path, kind: str) -> Path:
@@ -173,7 +162,7 @@ def outputs_at(
 
 def outputs_within(model: Any, tokens: Tensor, which: Tensor, at: Tensor) -> Tensor:
     """Return the model's outputs at positions `at` of the rows `which` of padded tokens, `[places, outputs]`."""
-    hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state[which, at]
+    hidden = model.model(tokens)[which, at]
     head = model.lm_head if hasattr(model, "lm_head") else model.score
     outputs: Tensor = head(hidden)
     return outputs

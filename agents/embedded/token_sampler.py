@@ -100,7 +100,7 @@ class TokenSampler:
             masked = torch.full_like(logits, -torch.inf)
             masked[at, option] = logits[at, option]
             log_probs = torch.log_softmax(masked, dim=-1)[at, option].round(decimals=9).tolist()
-            # Options stand in ascending order, so that cumulating the whole row cumulates them.
+            # Options are in ascending order, so that cumulating the whole row cumulates them.
             below = (
                 torch.softmax(masked / self.temperature, dim=-1)
                 .cumsum(-1)[at, option]

@@ -1,7 +1,7 @@
 """The policy-and-value network: an embedded policy with a second, small head that scores positions (AlphaZero, Silver et
 al. 2018, doi:10.1126/science.aar6404).
 
-The head's weights stand in a file of their own beside the policy's, which transformers loads as before. Policy and
+The head's weights are in a file of their own beside the policy's, which transformers loads as before. Policy and
 reward model of one folder are one set of weights but two readings: a position is read when it is scored and again when
 steps are proposed from it, and both are charged, as two networks would be.
 """
@@ -11,6 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from stepgym.agents.embedded import net
@@ -41,8 +43,6 @@ class PolicyValueNet(nn.Module):
 
 def save(model: PolicyValueNet, folder: Path) -> None:
     """Write the policy as `net.save` does, then the head; each file is whole, the one before or this one."""
-    from safetensors.torch import save_file
-
     net.save(model.policy, folder)
     part = folder / (HEAD + ".part")
     save_file(
@@ -54,9 +54,6 @@ def save(model: PolicyValueNet, folder: Path) -> None:
 
 def load(folder: Path) -> PolicyValueNet:
     """Load a policy with the head beside it, or with a fresh one where there is none. Raises `CheckpointError`."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     model = PolicyValueNet(net.load(net.POLICY, folder))
     file = folder / HEAD
     if file.is_file():

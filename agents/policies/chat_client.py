@@ -347,7 +347,7 @@ def _has_ended(choice: Any) -> bool:
 
 
 def _get(value: Any, *names: str) -> Any:
-    """Return what stands under these names in nested JSON objects; `None` if a level is missing."""
+    """Return the value under these names in nested JSON objects; `None` if a level is missing."""
     for name in names:
         value = value.get(name) if isinstance(value, Mapping) else None
     return value

@@ -135,6 +135,11 @@ class ChatPolicy:
         return self.client.model
 
     @property
+    def served(self) -> tuple[str, ...]:
+        """See `NamesServedModels`."""
+        return self.client.upstream.served
+
+    @property
     def num_retries(self) -> int:
         """How many requests were sent again after an error."""
         return self.client.num_retries

@@ -47,7 +47,7 @@ class Found(NamedTuple):
 
 
 def chain_keys(segments: Sequence[str] | Sequence[tuple[int, ...]]) -> list[bytes]:
-    """Return one key per segment, of text or of tokens; each stands for that segment and all before it."""
+    """Return one key per segment, of text or of tokens; each key covers that segment and all before it."""
     keys, before = [], b""
     for segment in segments:
         if isinstance(segment, str):

@@ -1,6 +1,6 @@
 """The one layout of text and tokens: what a policy reads, what exports write and what trainers learn.
 
-A state is laid out as segments: the prompt, and for each step its own tokens and what stands between it and the next
+A state is laid out as segments: the prompt, and for each step its own tokens and what separates it from the next
 step. Each segment becomes tokens by itself, so that a child's tokens begin with its parent's. A step that carries the
 tokens it was sampled as (`Step.token_ids`) is never tokenised anew.
 

@@ -11,6 +11,7 @@ import http.client
 import json
 import threading
 import urllib.request
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
@@ -54,6 +55,8 @@ class Upstream:
     def __init__(self, url: str, *, api_key: str, timeout_s: float) -> None:
         self.where = without_secrets(url)
         self.timeout_s = timeout_s
+        self.served: tuple[str, ...] = ()
+        """What the server's replies said of its model, each once, in the order in which they first said it."""
         self._server, self._proxy = urlsplit(url), _proxy(urlsplit(url))
         path = self._server.path.rstrip("/") + "/chat/completions"
         self._path = path + (f"?{self._server.query}" if self._server.query else "")
@@ -68,7 +71,9 @@ class Upstream:
         """Return the response to a chat-completion request as JSON. Raises `BackendError`."""
         with self._response(request) as response:
             data = response.read()
-        return _as_json(data)
+        reply = _as_json(data)
+        self._note_model(reply)
+        return reply
 
     def stream(self, request: Mapping[str, Any]) -> Iterator[Any]:
         """Yield the chunks of a streamed response as JSON. Raises `BackendError`."""
@@ -79,8 +84,27 @@ class Upstream:
                     continue
                 if data.strip() == b"[DONE]":
                     break
-                yield _as_json(data)
+                chunk = _as_json(data)
+                self._note_model(chunk)
+                yield chunk
             response.read()  # to its end, so that the connection can be used again
+
+    def _note_model(self, reply: Any) -> None:
+        """Note the model and the fingerprint that a reply names; warn if they differ from those before."""
+        if not isinstance(reply, Mapping):
+            return
+        names = (reply.get("model"), reply.get("system_fingerprint"))
+        said = ", ".join(name for name in names if isinstance(name, str) and name)
+        with self._lock:
+            if not said or said in self.served:
+                return
+            before, self.served = self.served, (*self.served, said)
+        if before:
+            warnings.warn(
+                f"{self.where} now serves {said}, before {before[-1]}: later episodes may differ; "
+                "records keep both names",
+                stacklevel=2,
+            )
 
     @contextmanager
     def _response(self, request: Mapping[str, Any]) -> Iterator[http.client.HTTPResponse]:

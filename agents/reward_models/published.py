@@ -9,7 +9,7 @@
 
 MODEL is a folder or a hub name. No code from the model's folder is run. Weights that the layout needs and the folder lacks are
 an error; they are never initialised at random. Not covered: environments' replies between steps, which no card has a place
-for; they stand after the step that they answer.
+for; they come after the step that they answer.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def hidden(model: Any, rows: Rows, index: Tensor) -> Tensor:
     """Return the last layer's output at the end of each row."""
     last = rows.last[index]
     width = int(last.max()) + 1
-    outputs = model.model(input_ids=rows.tokens[index, :width], use_cache=False).last_hidden_state
+    outputs = model.model(rows.tokens[index, :width])
     found: Tensor = outputs[torch.arange(len(index)), last]
     return found
 

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def draw_figure(file: Path, families: Sequence[Mapping[str, Any]]) -> None:
-    """Draw one panel per family and level; methods without FLOPs stand at the left edge."""
+    """Draw one panel per family and level; methods without FLOPs are at the left edge."""
     import matplotlib
 
     matplotlib.use("agg")

@@ -48,7 +48,7 @@ class Block(NamedTuple):
 def extract_code(answer: str, entry_point: str | None = None) -> str:
     """Return the code of an answer.
 
-    Of several fenced blocks: the last that defines the entry point, behind what it needs of earlier blocks; without
+    Of several fenced blocks: the last that defines the entry point, after what it needs of earlier blocks; without
     one, the longest that is marked as Python, else the longest that looks like code. Code in `[PYTHON]` tags counts
     as a block. Text without a block is code as a whole, less words before and after the entry point's definition.
     """
@@ -133,7 +133,7 @@ def solution_source(answer: str, problem: Problem) -> str:
     """Return the program that an answer stands for.
 
     An answer is a fenced block, a whole function or program, or the body that completes the task's prompt. What the
-    prompt has before the asked function (imports, helpers) stands before the answer.
+    prompt has before the asked function (imports, helpers) is put before the answer.
     """
     if problem.task.get("language"):
         return foreign_source(answer, problem)

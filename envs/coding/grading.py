@@ -2,7 +2,7 @@
 
 The candidate only answers calls. It can neither read nor change the tests, the clock of the tests, the comparison and
 the report. A verdict is CORRECT only if at least one test passed, none failed or stayed undecided, and the candidate's
-end of the channel stood to the end. What is the tests' own fault (they do not compile, they never end), or what two
+end of the channel was intact to the end. What is the tests' own fault (they do not compile, they never end), or what two
 processes cannot do, is UNDECIDED. Not covered: several threads of a test calling the candidate at once.
 """
 
@@ -79,7 +79,7 @@ def grade(
 
     `tests` are source text or data, see `stepgym.envs.coding.styles`; their style is recognised by their form unless
     `styles` names it. `prompts` are trusted: helper functions that tests use are taken from there and not from the
-    solution. `preambles` are trusted source that stands before the solution. `limits` are one for all or one each. `strict` makes a verdict UNDECIDED that
+    solution. `preambles` are trusted source that is put before the solution. `limits` are one for all or one each. `strict` makes a verdict UNDECIDED that
     rests on what the candidate's own classes say. `one_process` runs tests beside the solution, where a solution can
     forge the verdict; every such verdict says so.
 

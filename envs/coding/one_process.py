@@ -30,7 +30,7 @@ MARK_BYTES = 8
 def one_process_program(
     solution: str, task: Task, entry_point: str | None, prompt: str | None, *, limits: Limits
 ) -> Program:
-    """Return the program that runs a solution beside its tests and prints a report behind a word of chance."""
+    """Return the program that runs a solution beside its tests and prints a report after a random word."""
     sources = harness_sources(*MODULES)
     arguments = judging_arguments(task, entry_point=entry_point, prompt=prompt, candidate_s=1e9)
     mark = secrets.token_hex(MARK_BYTES)

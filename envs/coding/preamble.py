@@ -1,4 +1,4 @@
-"""What stands before a solution: imports that a task grants, such as those of LeetCode's editor."""
+"""Source that is put before a solution: imports that a task grants, such as those of LeetCode's editor."""
 
 from __future__ import annotations
 

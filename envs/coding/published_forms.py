@@ -106,7 +106,7 @@ def _table(rows: list[Any], *, alternatives: bool) -> dict[str, Any]:
 
 
 def _method_or_function(name: str, entry_point: str | None) -> str:
-    """Return the entry point; `Solution` alone stands for its method of this name."""
+    """Return the entry point; `Solution` alone means its method of this name."""
     if entry_point == "Solution":
         return f"Solution().{name}"
     return entry_point if entry_point and "()." in entry_point else name

@@ -7,7 +7,7 @@ decided exactly, by backtracking.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -59,17 +59,21 @@ class AssignmentPuzzle(GameDomain):
         return position._replace(assigned=filled)
 
     def moves(self, position: Cells) -> list[str]:
-        names, values, links, assigned = position
-        return [
-            f"{names[cell]} = {value}"
-            for cell, index in enumerate(assigned)
-            if index < 0
-            for k, value in enumerate(values)
-            if all(assigned[other] != k for other in links[cell])
-        ]
+        return list(_moves(position))
+
+    def over(self, position: Cells) -> bool:
+        return next(_moves(position), None) is None
 
     def answer(self, position: Cells, texts: Sequence[str]) -> str:
         return ", ".join(text.strip() for text in texts)
+
+
+def _moves(position: Cells) -> Iterator[str]:
+    names, values, links, assigned = position
+    for cell, index in enumerate(assigned):
+        if index < 0:
+            taken = {assigned[other] for other in links[cell]}
+            yield from (f"{names[cell]} = {v}" for k, v in enumerate(values) if k not in taken)
 
 
 @dataclass(frozen=True)

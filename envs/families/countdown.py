@@ -115,6 +115,9 @@ class CountdownDomain(GameDomain):
         """Return every legal step once; `a + b` and `a * b` with the larger number first."""
         return [move.text for move in moves(position[0])]
 
+    def over(self, position: Position) -> bool:
+        return len(position[0]) < 2
+
     def answer(self, position: Position, texts: Sequence[str]) -> str:
         return expression(originals(position[0], texts), texts)
 

@@ -45,7 +45,7 @@ def generate(rng: random.Random, level: int) -> Draft:
 
 
 def derivative(coefficients: Sequence[int]) -> list[int]:
-    """Return the derivative; coefficients stand highest power first."""
+    """Return the derivative; coefficients are ordered from the highest power down."""
     degree = len(coefficients) - 1
     return [c * (degree - k) for k, c in enumerate(coefficients[:-1])]
 

@@ -12,7 +12,7 @@ NAME = "stepgym/Fractions-v0"
 
 
 def generate(rng: random.Random, level: int) -> Draft:
-    """Draw a chain of fractions; products stand in brackets, so that the chain is worked from left to right."""
+    """Draw a chain of fractions; products are in brackets, so that the chain is worked from left to right."""
     num_terms, largest = scaled(level, 2, 6), scaled(level, 6, 30)
     operators = "+-" if level < 4 else "+-*/"
     value = _fraction(rng, largest)

@@ -32,6 +32,10 @@ class GameDomain(ABC):
     def moves(self, position: Any) -> list[str]:
         """Return every legal move once; none if and only if the game is over."""
 
+    def over(self, position: Any) -> bool:
+        """Return whether there is no legal move; a game may have a quicker way to tell than listing them."""
+        return not self.moves(position)
+
     @abstractmethod
     def answer(self, position: Any, texts: Sequence[str]) -> str:
         """Return the answer of a finished game; `texts` are the legal moves that led to it."""
@@ -77,7 +81,7 @@ class GameDomain(ABC):
         if isinstance(after, str):
             return self.illegal_steps.refuse(state, step, after)
         steps = (*state.steps, step)
-        if self.moves(after):
+        if not self.over(after):
             return State(state.prompt, steps, public=after, system=state.system)
         texts = [visible_text(taken.text) for taken in steps if not taken.reply]
         answer = self.answer(after, texts)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Unpack
 
 from stepgym.envs.families.path_puzzle import PathPuzzle, PathStepVerifier, PathVerifier, Position
@@ -25,14 +27,19 @@ class Hanoi(PathPuzzle):
     step_form = "one move, such as `a -> c`,"
 
     def neighbours(self, arrangement: Pegs) -> Mapping[str, Pegs]:
-        tops = {peg: disk for disk, peg in reversed(list(enumerate(arrangement)))}
-        found = {}
-        for start, disk in tops.items():
-            for end in range(len(PEGS)):
-                if end != start and tops.get(end, len(arrangement)) > disk:
-                    after = (*arrangement[:disk], end, *arrangement[disk + 1 :])
-                    found[f"{PEGS[start]} -> {PEGS[end]}"] = after
-        return dict(sorted(found.items()))
+        return _neighbours(arrangement)
+
+
+@lru_cache(maxsize=4096)
+def _neighbours(arrangement: Pegs) -> Mapping[str, Pegs]:
+    tops = {peg: disk for disk, peg in reversed(list(enumerate(arrangement)))}
+    found = {}
+    for start, disk in tops.items():
+        for end in range(len(PEGS)):
+            if end != start and tops.get(end, len(arrangement)) > disk:
+                after = (*arrangement[:disk], end, *arrangement[disk + 1 :])
+                found[f"{PEGS[start]} -> {PEGS[end]}"] = after
+    return MappingProxyType(dict(sorted(found.items())))
 
 
 def generate(rng: random.Random, level: int) -> Draft:

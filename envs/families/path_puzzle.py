@@ -43,8 +43,10 @@ class PathPuzzle(GameDomain):
         return Position(found[move], position.goal, position.moves_left - 1)
 
     def moves(self, position: Position) -> list[str]:
-        over = position.arrangement == position.goal or position.moves_left <= 0
-        return [] if over else list(self.neighbours(position.arrangement))
+        return [] if self.over(position) else list(self.neighbours(position.arrangement))
+
+    def over(self, position: Position) -> bool:
+        return position.arrangement == position.goal or position.moves_left <= 0
 
     def answer(self, position: Position, texts: Sequence[str]) -> str:
         return ", ".join(map(normal, texts))
@@ -97,7 +99,7 @@ class PathVerifier:
     def _verify(self, problem: Problem, answer: str) -> Verdict:
         position: Any = problem.public
         for number, move in enumerate(listed(answer), start=1):
-            if not self.puzzle.moves(position):
+            if self.puzzle.over(position):
                 break
             after = self.puzzle.play(position, move)
             if isinstance(after, str):

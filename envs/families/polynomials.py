@@ -31,7 +31,7 @@ def generate(rng: random.Random, level: int) -> Draft:
 
 
 def multiply(left: Sequence[int], right: Sequence[int]) -> list[int]:
-    """Return the product; coefficients stand highest power first."""
+    """Return the product; coefficients are ordered from the highest power down."""
     product = [0] * (len(left) + len(right) - 1)
     for i, a in enumerate(left):
         for j, b in enumerate(right):

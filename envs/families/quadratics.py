@@ -12,7 +12,7 @@ NAME = "stepgym/Quadratics-v0"
 
 
 def generate(rng: random.Random, level: int) -> Draft:
-    """Draw `(px - q)(rx - s) = 0` and expand it; from level 6 on a part of it stands on the right side."""
+    """Draw `(px - q)(rx - s) = 0` and expand it; from level 6 on a part of it is on the right side."""
     size, largest = scaled(level, 4, 20), scaled(level, 1, 6)
     while True:
         p, r = rng.randint(1, largest), rng.randint(1, largest)

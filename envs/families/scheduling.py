@@ -51,7 +51,7 @@ def _project(rng: random.Random, level: int) -> Draft:
 def finish_times(
     durations: Mapping[str, int], needs: Mapping[str, Sequence[str]]
 ) -> dict[str, int]:
-    """Return when each task ends at the earliest; every task stands behind those that it needs."""
+    """Return when each task ends at the earliest; every task comes after those that it needs."""
     ends: dict[str, int] = {}
     for name, length in durations.items():
         ends[name] = length + max((ends[need] for need in needs[name]), default=0)

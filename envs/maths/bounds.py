@@ -57,7 +57,7 @@ _SHAPES = frozenset(
 def whose_fault(reference: Node | None, answer: Node | None) -> Fault:
     """Whose fault an undecided pair is: the answer's if the reference is in reach and the answer is not.
 
-    `None` stands for a text that could not be read.
+    `None` means a text that could not be read.
     """
     if reference is None or not in_reach(reference):
         return Fault.OURS

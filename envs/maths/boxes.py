@@ -46,7 +46,7 @@ _CONTINUES = re.compile(
     r"[\dA-Za-z](?![A-Za-z])|\((?=-?\d|[a-z]\s?[-+*/^])|\\(?:pi|sqrt|[dt]?frac)(?![a-z])|(?:\$|\\[)\]])?(?:\s{0,4}(?:[+\-−×÷/·]|\*(?!\*)|\\(?:cdot|times|div|pm)(?![a-z]))\s{0,4}|\^)\$?"
     r"(?:\{?\(?\{?\d|\\[dt]?frac|\\sqrt|\\pi(?![a-z])|\{?\(?[A-Za-z](?![A-Za-z]))"
 )
-"""An operand right behind a box, or an operator and the start of its operand."""
+"""An operand right after a box, or an operator and the start of its operand."""
 _LEADS_ON = re.compile(
     r"(?:[\d)}]\s{0,4}(?:[+\-−×÷/·]|\*(?!\*)|\\(?:cdot|times|div|pm)(?![a-z]))\s{0,4}|\\[dt]?frac\{|\\sqrt(?:\[\d\])?\{|\}\{|\\(?:sin|cos|tan|ln|log|exp)\s?\(?|\d\^\{?|[\dA-Za-z])\Z"
 )
@@ -152,7 +152,7 @@ def _closing_brace(text: str, opening: int, end: int) -> int:
 
 
 def _signed(text: str, box: Box) -> str:
-    """Return a box's content with the sign that stands before the box."""
+    """Return a box's content with the sign before the box."""
     content = text[box.inner_start : box.inner_end].strip()
     found = _SIGN_BEFORE.search(text[max(0, box.start - 8) : box.start])
     if found is None or not content:
@@ -162,7 +162,7 @@ def _signed(text: str, box: Box) -> str:
 
 
 def _formula_around(text: str, box: Box, start: int, end: int) -> Boxed | None:
-    """Return the formula that a box is only a term of, without the box command; `None` if the box stands alone."""
+    """Return the formula that a box is only a term of, without the box command; `None` if the box is alone."""
     before = text[max(start, box.start - 60) : box.start]
     content = text[box.inner_start : box.inner_end].strip()
     if _CONTINUES.match(text, box.end, end) and _SIDE_BEGINS.search(before):

@@ -164,7 +164,7 @@ def _as_text(value: object) -> str | None:
 
 
 def _literal(literal: str) -> str:
-    """Return what a JSON literal stands for; LaTeX whose backslashes were not doubled stays as it is."""
+    """Return the value of a JSON literal; LaTeX whose backslashes were not doubled stays as it is."""
     if literal[0] == '"' and "\\" in literal and "\\\\" not in literal:
         return literal[1:-1]
     try:

@@ -95,7 +95,7 @@ def _last_letter(node: Any) -> str | None:
 
 
 def _indices(node: Any) -> tuple[Any, tuple[Any, Any, Any]] | None:
-    """What the terms around the ellipsis have in common, and the indices of the two before it and of the one behind."""
+    """What the terms around the ellipsis have in common, and the indices of the two before it and of the one after it."""
     at = node.index(_DOTS)
     if at < 3 or at + 1 >= len(node):
         return None

@@ -11,9 +11,9 @@ The ways, in order; the first that finds something decides:
 7. the whole text, if it is short and no sentence;
 8. what the last sentence states (`statements.py`): its formula, its number, or its choice.
 
-Internal reasoning is searched only if nothing stands after it; tool calls and their results never are, nor anything
+Internal reasoning is searched only if nothing follows it; tool calls and their results never are, nor anything
 after a stop token (`completions.py`). What 3 to 6 find is narrowed by 8 if it is a sentence. A sentence that hedges
-is the answer as it stands, which is equal to no number. The time is linear in the text's length.
+is the answer in full, which is equal to no number. The time is linear in the text's length.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ _ECHO_MARK = re.compile(
     re.IGNORECASE,
 )
 MIN_ECHO_CHARS = 12
-"""A shorter reference is never looked for as it stands."""
+"""A shorter reference is never searched for literally."""
 _SHORT_CHARS = 120
 _TEXT_CHARS = 200
 """A longer stretch is narrowed even if the reference is words."""
@@ -140,7 +140,7 @@ def kind_for(reference: str) -> Kind:
 
 
 def extract_answer(text: str, *, kind: Kind = ANSWER) -> Extraction:
-    """Find the answer in a completion; never raises, and a bare answer is found as it stands."""
+    """Find the answer in a completion; never raises; a bare answer is returned unchanged."""
     if (
         not kind.is_choice
         and (_SIMPLE.match(text) or _PLAIN.match(text))
@@ -163,7 +163,7 @@ def extract_answer(text: str, *, kind: Kind = ANSWER) -> Extraction:
 
 
 def echoes(text: str, reference: str) -> bool:
-    """Return whether a text is a reference in words, or ends with one right behind a mark: `#### It is even.`
+    """Return whether a text is a reference in words, or ends with one right after a mark: `#### It is even.`
 
     Such a reference may be no formula and no value, so that nothing else could decide.
     """
@@ -290,7 +290,7 @@ def _stated_later(seen: Visible, boxed: Boxed, kind: Kind) -> Extraction | None:
 
 
 def _corrected(text: str, start: int, end: int, kind: Kind) -> Extraction | None:
-    """Return the answer that replaces one taken back in the text behind it, or `None` if none was."""
+    """Return the answer that replaces one taken back in the text after it, or `None` if none was."""
     words = retraction(text, start, end)
     if words is None:
         return None

@@ -19,7 +19,7 @@ def may_hold_constants(names: set[str]) -> bool:
 
 
 def name_constants(node: Any) -> Any:
-    """Constants of integration called alike: `c_1` is `C_1`, unless both stand there."""
+    """Constants of integration called alike: `c_1` is `C_1`, unless both occur."""
     names = symbols(node)
     renamed: dict[str, Node] = {
         n: ("v", n.upper()) for n in names if n[:2] == "c_" and n.upper() not in names
@@ -30,7 +30,7 @@ def name_constants(node: Any) -> Any:
 def rename_constants(a: Node, b: Node, *, any_name: bool = False) -> list[Any]:
     """`b` with its arbitrary constants called as those of `a`: `A, B` for `C_1, C_2`; empty if there are none.
 
-    With `any_name`, every letter that constants often have may stand for one.
+    With `any_name`, every letter that is often a constant may be one.
     """
     ours, theirs = symbols(a), symbols(b)
     wanted, given = sorted(ours - theirs), sorted(theirs - ours)

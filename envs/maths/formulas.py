@@ -98,7 +98,7 @@ def _is_formula(text: str, opening: int, closing: int) -> bool:
 
 
 def _is_prose(inner: str) -> bool:
-    """Return whether two words or more stand in a would-be formula outside its commands."""
+    """Return whether a supposed formula has two words or more outside its commands."""
     if len(inner) < 8:
         return False
     words: list[str] = _WORD.findall(_COMMAND.sub(" ", inner))

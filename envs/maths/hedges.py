@@ -30,7 +30,7 @@ _HEDGES = frozenset(
     не нет или меньше больше кроме ليس ليست أو یا
     """.split()
 )
-"""Words that hedge wherever they stand in a sentence, in languages that part their words by blanks."""
+"""Words that hedge anywhere in a sentence, in languages that separate words by spaces."""
 _HEDGES_WITHOUT_BLANKS = re.compile(
     r"नहीं|(?<!\S)या(?!\S)|নয়|(?<!\S)বা(?!\S)|نہیں|より|보다|もしくは|か@|不是|不等于|并非|或者|小于|大于|少于|多于|"
     r"ではな|じゃな|ありません|または|未満|아니|아닙|또는|미만|초과"
@@ -41,7 +41,7 @@ _PHRASE_WORDS = frozenset(
     next similar n t
     """.split()
 )
-"""Words without which none of the phrases stands in a sentence."""
+"""Words of which every phrase contains one."""
 _PHRASES = re.compile(
     r"\A\W*let (?!me\b|us\b)|n['’]t\b|"
     r"\b(?:anything|all|everything) (?:else )?but\b|\bother than\b|\bdifferent from\b|"

@@ -261,7 +261,7 @@ _CHOICE = re.compile(r"\(?([A-Za-z])\)?[.:]?\Z")
 _CONTRARY = re.compile(
     r"\b(?:not|no|never|except|unless|than|least|most|between|neither|nor|without|cannot)\b"
 )
-"""Words that turn what they stand beside into something else."""
+"""Words that change the meaning of what is beside them."""
 _JOINED = re.compile(r"(or|and)([A-Z])\Z")
 _FUNCTION_PREFIX = re.compile(
     r"(arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|ln|log|sqrt|pi)([a-z]{1,2})\Z"
@@ -432,7 +432,7 @@ def _names_a_function(word: str) -> bool:
 
 
 def _after_dollar(text: str, position: int) -> bool:
-    """Whether a dollar sign stands before `position`, blanks between."""
+    """Whether a dollar sign precedes `position`, with only spaces between."""
     while position and text[position - 1] == " " and text[position - 2 : position - 1] == " ":
         position -= 1
     return text[max(0, position - 2) : position].rstrip(" ").endswith("$")
@@ -470,7 +470,7 @@ def _letter(letter: str) -> Token:
 
 
 def _command(name: str, tokens: list[Token], text: str, position: int) -> int:
-    """Append what `\\name` stands for; returns where to read on (text commands swallow their braces)."""
+    """Append the meaning of `\\name`; returns where to read on (text commands swallow their braces)."""
     token = COMMANDS.get(name)
     if token is not None:
         tokens.append(token)

@@ -120,7 +120,7 @@ def as_group(node: Any) -> Any:
 
 
 def _holds_tuple(node: Any) -> bool:
-    """Whether every tuple in a sum or product stands there as a term or factor."""
+    """Whether every tuple in a sum or product is a term or factor of it."""
     return any(
         isinstance(part, tuple)
         and (

@@ -4,11 +4,11 @@ With p = 2^61 - 2373, two rational functions over the rationals whose cross-mult
 agree at one random point with probability at most d / p when they differ; `agree` asks for three points and passes
 on where the degree is above 2^20, so a wrong *yes* has probability below (2^20 / 2^61)^3 < 2^-120. A difference at
 one defined point is proof that they differ. Exponents may hold symbols and huge numbers: powers use Fermat's little
-theorem, so symbols stand for whole numbers there, and p - 1 must not be met by a denominator. As (-1)^n takes two values
+theorem, so symbols are whole numbers there, and p - 1 must not be met by a denominator. As (-1)^n takes two values
 only, forms with symbols in exponents are compared at 40 points: a wrong *yes* has probability 2^-40 there. Eight points
 do if every such power has a whole number above 1 as its base, whose powers hardly ever repeat.
 
-Pi (or e, but not both) stands in as a symbol of its own: it is transcendental, so both answers hold. Sines and
+Pi (or e, but not both) is replaced by a symbol of its own: it is transcendental, so both answers hold. Sines and
 cosines of one and the same argument with symbols in it are put on the circle ((1 - t^2) / (1 + t^2), 2t / (1 + t^2)):
 with that argument they are algebraically independent of the symbols but for that circle.
 
@@ -178,7 +178,7 @@ _TRIGONOMETRIC: dict[str, Callable[[int, int], tuple[int, int]]] = {
 
 
 def stand_ins(a: Node, b: Node) -> set[str]:
-    """Names for what may stand in as a symbol: `#pi`, `#e`, and `#t` for the one argument of sines and cosines."""
+    """Names for what a symbol may replace: `#pi`, `#e`, and `#t` for the one argument of sines and cosines."""
     constants: set[str] = set()
     arguments: set[Node] = set()
     stack: list[Any] = [a, b]
@@ -282,7 +282,7 @@ def agree(a: Node, b: Node, names: set[str], rng: Draws) -> bool:
 
 
 def num_points(a: Node, b: Node, least: int) -> int:
-    """How many points to compare at: more where a symbol stands in an exponent."""
+    """How many points to compare at: more if an exponent contains a symbol."""
     points, stack = least, [a, b]
     while stack:
         top = stack.pop()

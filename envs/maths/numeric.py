@@ -118,7 +118,7 @@ def _at_points(a: Node, b: Node, names: list[str], rng: Draws, *, real: bool) ->
 def same_at(a: Node, b: Node, point: dict[str, Fraction]) -> bool | None:
     """Compare two expressions at one real point; `None` where they are not both defined.
 
-    They agree if they do to 200 bits behind the point, however large they are: a small term must not be lost.
+    They agree if they do to 200 bits after the point, however large they are: a small term must not be lost.
     """
     size = height(a) + height(b) + 64
     nodes = num_nodes(a) + num_nodes(b)

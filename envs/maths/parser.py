@@ -552,7 +552,7 @@ class Parser:
         return node
 
     def defines_function(self) -> bool:
-        """Whether `(t) =` stands here, or `(10) =` behind a capital: the letter before it names a function."""
+        """Whether `(t) =` comes here, or `(10) =` after a capital: the letter before it names a function."""
         following = self.tokens[self.at + 1 : self.at + 4]
         capital = self.tokens[self.at - 1][1].isupper()
         return (
@@ -563,7 +563,7 @@ class Parser:
         )
 
     def takes_numbers(self) -> bool:
-        """Whether `(5, 2)` stands here: a point's coordinates or the numbers of a combination."""
+        """Whether `(5, 2)` comes here: a point's coordinates or the numbers of a combination."""
         kinds = [kind for kind, _ in self.tokens[self.at + 1 : self.at + 5]]
         letters = kinds[:3] == ["v", "sep", "v"] and self.tokens[self.at - 1][1] in ("C", "P")
         return (kinds[:3] == ["num", "sep", "num"] or letters) and self.tokens[self.at + 4] == (
@@ -685,7 +685,7 @@ class Parser:
         return (node,)
 
     def at_differential(self) -> bool:
-        """Whether `dx` stands here, inside an integral."""
+        """Whether `dx` comes here, inside an integral."""
         return (
             self.integrals > 0
             and (self.kind, self.value) == ("v", "d")
@@ -831,7 +831,7 @@ def _is_mixed(whole: Node, part: Node) -> bool:
 
 
 def _is_signed_part(whole: Node, part: Node) -> bool:
-    """The proper fraction of a mixed number with the percent or degree sign behind it."""
+    """The proper fraction of a mixed number with the percent or degree sign after it."""
     return (
         isinstance(part, tuple)
         and part[0] == "*"

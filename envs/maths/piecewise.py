@@ -74,7 +74,7 @@ def pieces(node: Node) -> list[Node]:
 def agree(
     a: Node, b: Node, names: Iterable[str], same: Same, rng: Draws, *, whole: frozenset[str]
 ) -> bool | None:
-    """Compare in every piece; `whole` are the letters that stand for whole numbers."""
+    """Compare in every piece; `whole` are the letters that are whole numbers."""
     ordered = sorted(names)
     for name in ordered:
         others = [other for other in ordered if other != name]

@@ -20,6 +20,7 @@ from stepgym.envs.maths.linear import read_sides
 from stepgym.envs.maths.verify import MathVerifier
 from stepgym.envs.problem_sets import Draft, ProceduralSet
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
+from stepgym.envs.steps.verifier import FreeTextStepVerifier
 from stepgym.envs.text_domain import INSTRUCTIONS, TextDomain, ToolKind
 from stepgym.envs.tokens import final_answer, visible_text
 from stepgym.envs.tool_results import ToolResults
@@ -192,7 +193,7 @@ def make(
 ) -> ReasoningEnv:
     """Make `stepgym/Math-v0`: procedural at a level (1 where none is given), or the questions of a data file.
 
-    `question` and `answer` name the file's columns, `instructions` stand behind each of its questions. The policy's
+    `question` and `answer` name the file's columns, `instructions` are put after each of its questions. The policy's
     Python runs in the sandbox called `sandbox`; with `None` its tool calls are plain text.
     `tools` says whether the interpreter stays between calls (`"python"`) or not (`"python_fresh"`), `tool_results`
     whether long results are shown up to 4,000 characters (`"full"`) or as a summary to read on from (`"short"`).
@@ -219,6 +220,7 @@ def make(
             instructions=instructions,
             verifier=verifier,
         )
+        step_verifier = FreeTextStepVerifier()
     return ReasoningEnv(
         chosen,
         domain=TextDomain(

@@ -415,7 +415,7 @@ def _choices(case: Case) -> Case | None:
 
 
 def _names_another(said: str, letter: str, listed: Mapping[str, str]) -> bool:
-    """Return whether words behind a letter are the content of another choice."""
+    """Return whether words after a letter are the content of another choice."""
     squashed = _squash(said)
     return any(
         name != letter and squashed == _squash(content) for name, content in listed.items()

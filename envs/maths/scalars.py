@@ -6,7 +6,7 @@ What *yes* rests on. Rational rung: proof. Modular rung: the bound in `modular.p
 numbers: agreement to D * h + 64 bits, where h counts the bits of the whole numbers written and D multiplies the
 indices of the roots; for nested radicals that is the root separation bound (Burnikel, Fleischer, Funke, Mehlhorn,
 Schirra 2001) and so a proof, as long as D * h stays below `MAX_PRECISION`; with transcendental functions no bound is
-known, and agreement to at least 512 bits stands for it. Numeric rung with symbols: agreement to 200 bits beyond h at
+known, and agreement to at least 512 bits is taken for equality. Numeric rung with symbols: agreement to 200 bits beyond h at
 five or more points drawn over both signs; an analytic difference that is not zero vanishes at a random point with
 probability below the grain of the draw, 2^-40 per point.
 
@@ -191,7 +191,7 @@ def _same_infinity(a: Node, b: Node) -> bool:
 
 
 def _wants_whole(a: Node, b: Node) -> bool:
-    """Whether symbols stand for whole numbers: factorials, binomials, floors, open sums, (-1)^n."""
+    """Whether symbols are whole numbers: factorials, binomials, floors, open sums, (-1)^n."""
     for node in (a, b):
         for n in walk(node):
             if not isinstance(n, tuple):

@@ -209,7 +209,7 @@ _CURRENCIES = {
     "RMB": "yuan",
     "CNY": "yuan",
 }
-"""Currencies by the code that may stand before a sum."""
+"""Currencies by the code that may precede a sum of money."""
 _TURNED = re.compile(
     r"([\[\]])(\s{0,9}[^\[\]()\s,][^\[\]()]{0,200},\s{0,9}[^\[\]()\s,][^\[\]()]{0,200})([\[\]])"
 )
@@ -242,7 +242,7 @@ _AFTER = re.compile(
 
 
 def scale_after(text: str, position: int) -> str:
-    """Return the percent sign or the word such as `thousand` that stands behind a number, or nothing."""
+    """Return the percent sign or the word such as `thousand` that follows a number, or nothing."""
     match = _AFTER.match(text, position)
     if match is None:
         return ""
@@ -268,7 +268,7 @@ _UNIT_IN_BRACKETS = re.compile(
 """`9 (apples)`: the unit of a count in brackets."""
 _HTML_SCRIPT = re.compile(r"<su([pb])>([^<>]{1,200})</su\1>")
 _FEET_AND_INCHES = re.compile(r"\s*(\d+)'\s?(\d+(?:\.\d+)?)(?:''|\")?\s*\Z")
-"""`6'2"`, alone: behind degrees, the same signs are minutes and seconds of arc."""
+"""`6'2"`, alone: after degrees, the same signs are minutes and seconds of arc."""
 
 
 def plain(text: str) -> str:

@@ -1,4 +1,4 @@
-r"""What a sentence states: the one formula, number or choice that stands for the answer, or nothing.
+r"""What a sentence states: the one formula, number or choice that is the answer, or nothing.
 
 A sentence is split into words and runs. A run is a stretch of mathematics: a formula between delimiters, or
 neighbouring tokens without words (`12 + 30 = 42`, `(0, 1)`, `\frac{1}{2}`), with units and words such as `million`
@@ -32,7 +32,7 @@ class _Token(NamedTuple):
     end: int
     formula: bool = False
     said: str = ""
-    """The word that stands for the token in a skeleton, if not its own text."""
+    """The word that replaces the token in a skeleton, if not its own text."""
 
 
 MAX_CHARS = 1200
@@ -123,13 +123,13 @@ def is_sentence(text: str) -> bool:
 
 
 def has_words(text: str) -> bool:
-    """Return whether a word of two letters or more stands outside formulas and commands, units left out."""
+    """Return whether a word of two letters or more, not a unit, is outside formulas and commands."""
     text = _words_only(text)
     return _holds_other_script(text) or any(_is_word(word) for word in _LETTERS.findall(text))
 
 
 def word_leads(text: str) -> bool:
-    """Return whether a word stands before the first number or formula of a text: `Total 42`, `also 42`."""
+    """Return whether a word precedes the first number or formula of a text: `Total 42`, `also 42`."""
     text = _words_only(text)
     number = _NUMBER_OR_FORMULA.search(text)
     if number is None:
@@ -156,7 +156,7 @@ def _words_only(text: str) -> str:
 def stated(text: str, start: int, end: int, *, only: bool = False) -> Stated | None:
     """Return what the sentence between two offsets states as its answer, or `None`.
 
-    With `only`, it must be the only value in the sentence and stand right behind a verb.
+    With `only`, it must be the only value in the sentence and come right after a verb.
     """
     start = max(start, end - MAX_CHARS)
     sentence = text[start:end]

@@ -107,7 +107,7 @@ _CHOICE = re.compile(r"\(?([A-J])(?:[).:](?=\s|\Z).*|\)\s*\S.*)?\Z", re.DOTALL)
 _SECOND_CHOICE = re.compile(
     r"\A\W{0,3}\s(?:or|maybe|not)\b|(?<![\w'’])(?<!\band )\(?[B-HJ]\)?[).:;]|(?<!\band )(?<![\w'’])[A-HJ]\)?\W{0,3}\Z|\bor (?:maybe |perhaps )?\(?[A-J]\b"
 )
-"""Words behind a chosen letter that choose another one: `A: or B`, but not `C. Both A and B`."""
+"""Words after a chosen letter that choose another one: `A: or B`, but not `C. Both A and B`."""
 _BRACKETED = re.compile(r"(?:\([A-H]\)[\s,;]*(?:and\s*)?){2,8}\Z")
 _SECOND_THOUGHT = re.compile(
     r"(?<![A-Za-z])[A-HJ](?![A-Za-z])|\b(?:or|no|not|maybe|wrong|incorrect|false|neither|except)\b"
@@ -123,7 +123,7 @@ _MATHS_WORDS = frozenset(
     "sin cos tan cot sec csc sinh cosh tanh coth sech csch arcsin arccos arctan arccot arcsec arccsc ln log exp sqrt "
     "pi theta alpha beta gamma lambda omega phi mu sigma rho".split()
 )
-"""Names of functions and letters, which make a mathematical text when only operators and letters stand with them."""
+"""Names of functions and letters, which make a mathematical text if only operators and letters are beside them."""
 _OPERATORS = re.compile(r"[\s\-*/+()]+")
 _JOINS = re.compile(r"\s*[,;&]\s*(?:and\s+)?|\s+and\s+")
 _DATE_WORD = re.compile(
@@ -177,7 +177,7 @@ def words(text: str) -> str | None:
 
 
 def _is_formula(text: str) -> bool:
-    """Whether letters and names stand between operators: `a-b`, `csc x`, `pi r`."""
+    """Whether letters and names are between operators: `a-b`, `csc x`, `pi r`."""
     parts = [part for part in _OPERATORS.split(text) if part]
     return len(parts) > 1 and all(_is_name(part) for part in parts)
 

@@ -28,8 +28,9 @@ from stepgym.envs.maths.ladder import Decision
 from stepgym.envs.maths.options import MathOptions
 from stepgym.envs.maths.reading import read
 from stepgym.envs.types import Fault, Status
+from stepgym.plugins.processors import num_processors
 
-MAX_WORKERS = max(1, min(4, os.cpu_count() or 1))
+MAX_WORKERS = 4
 SLICE_S = 0.25
 """CPU seconds of every pair's first attempt."""
 START_LIMIT_S = 120.0
@@ -121,6 +122,7 @@ class Pool:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
+        self.max_workers = min(MAX_WORKERS, num_processors())
         self.changed = threading.Condition()
         self.queue: deque[_Attempt] = deque()
         self.workers: list[Worker] = []
@@ -130,7 +132,7 @@ class Pool:
     def put(self, attempt: _Attempt) -> None:
         """Queue an attempt, and start another worker if all are busy."""
         with self.changed:
-            if self.num_idle <= len(self.queue) and self.num_threads < MAX_WORKERS:
+            if self.num_idle <= len(self.queue) and self.num_threads < self.max_workers:
                 try:
                     threading.Thread(target=self._feed, name="maths-worker", daemon=True).start()
                     self.num_threads += 1
@@ -220,7 +222,7 @@ def decide_all(pairs: Sequence[tuple[str, str, MathOptions]]) -> list[Decision]:
 
 
 class _Batch:
-    """The pairs of one call. At most `MAX_WORKERS` of them are queued at once, so that batches take turns."""
+    """The pairs of one call. At most one for each worker is queued at once, so that batches take turns."""
 
     def __init__(self, pairs: Sequence[tuple[str, str, MathOptions]]) -> None:
         self.pairs = pairs
@@ -250,7 +252,7 @@ class _Batch:
 
     def _next(self) -> _Attempt | None:
         """The next attempt; `None` if one must end before another can start, or all are done."""
-        if self.num_queued >= MAX_WORKERS:
+        if self.num_queued >= self.pool.max_workers:
             return None
         if self.waiting:
             return self.waiting.popleft()

@@ -76,7 +76,7 @@ class ProposedEquation:
     def trivial(self) -> str:
         alone = Linear(Fraction(0), {self.unknown: Fraction(1)})
         if alone in self.sides and any(not side.coefficients for side in self.sides):
-            return f"{self.unknown} stands alone on one side"
+            return f"{self.unknown} is alone on one side"
         return ""
 
     def solution(self) -> str:

@@ -74,7 +74,7 @@ def is_solvable(statement: Statement) -> str:
 
 
 def is_not_trivial(statement: Statement) -> str:
-    """It takes at least two operations, and the solution does not stand in the problem."""
+    """It takes at least two operations, and the problem does not contain the solution."""
     return statement.trivial()
 
 

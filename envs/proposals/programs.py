@@ -89,7 +89,7 @@ class ProposedProgram:
             return "it defines not exactly one function called f"
         allowed = (ast.FunctionDef, ast.Import, ast.ImportFrom)
         if not all(isinstance(node, allowed) for node in self.tree.body):
-            return "only imports and functions may stand outside functions"
+            return "only imports and functions are allowed outside functions"
         return ""
 
     def undecidable(self) -> str:

@@ -94,7 +94,7 @@ def _whole(call: Mapping[str, Any]) -> tuple[list[Message], list[Any]] | None:
 
 
 def _plain(message: Any) -> Message | None:
-    """Return a message with the fields that trainers read; internal reasoning stands in its content."""
+    """Return a message with the fields that trainers read; internal reasoning is in its content."""
     if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
         return None
     content = message.get("content")

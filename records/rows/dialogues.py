@@ -97,7 +97,9 @@ def _written(message: Message) -> dict[str, str] | None:
     if not calls:
         return {"from": "gpt", "value": text}
     if text:
-        return None  # whether text may stand beside a call depends on the reader's template
+        return (
+            None  # whether a message may have both text and a call depends on the reader's template
+        )
     named = [each.get("function") or {} for each in calls]
     try:
         plain = [

@@ -108,7 +108,7 @@ def _numbered(prompt: str, texts: list[str], marks: list[str]) -> str:
 
 
 def _without_placeholder(record: EpisodeRecord, options: RowOptions) -> Iterator[Row]:
-    """Yield `rows` in whose texts no placeholder stands, which would be taken for the end of a step."""
+    """Yield the rows whose texts contain no placeholder, which would be taken for the end of a step."""
     for row in rows(record, options):
         if not any(PLACEHOLDER in text for text in (row["prompt"], *row["completions"])):
             yield row

@@ -1,6 +1,6 @@
 """The policy's own words on a path, in the text layouts: stretches of steps between replies of the environment.
 
-A stretch is what a trainer of text may learn as a whole; the replies stand in the prompts of the stretches after them.
+A stretch is what a trainer of text may learn as a whole; the replies are part of the prompts of the later stretches.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def _tokens(
 ) -> dict[int, dict[str, Any]]:
     """Return by message the recorded tokens that it adds to the sequence; none if they are not one sequence.
 
-    The prompt's tokens stand at the message before the policy's first, a reply's at the policy's message after it.
+    The prompt's tokens are at the message before the policy's first, a reply's at the policy's next message.
     """
     rollouts = [] if record.calls else ended_rollouts(record, ends=[end])
     if len(rollouts) != 1 or rollouts[0][1].nodes != tuple(path_to(record, end)[1:]):

@@ -34,7 +34,7 @@ from stepgym.sandbox.runner.values import refill
 MODULE_NAME = "solution"
 FILE_NAME = f"<{MODULE_NAME}>"
 MAX_ERROR_BYTES = 1 << 16
-"""Arguments of an exception that are larger stay behind; its message crosses."""
+"""Larger arguments of an exception are dropped; its message is sent."""
 
 
 class CandidateLink(Link):

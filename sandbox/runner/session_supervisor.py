@@ -54,7 +54,7 @@ class SessionProcess(ChildProcess):
         return bool(poller.poll(0))
 
     def stop(self) -> None:
-        """Stop the process and wait until it stands still."""
+        """Stop the process and wait until it has stopped."""
         with contextlib.suppress(ProcessLookupError, ChildProcessError):
             os.kill(self.pid, signal.SIGSTOP)
             os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)

@@ -37,7 +37,7 @@ PRELOADED = [
 
 
 PRELOADED_FOR_TESTS = ["ast", "importlib.util", "inspect", "pathlib", "tempfile", "unittest"]
-"""What testers import besides; one that left something behind is forked anew."""
+"""What testers import besides; a tester with leftover state is forked again."""
 
 
 def _warm(folder: str) -> None:

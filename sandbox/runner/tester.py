@@ -499,7 +499,7 @@ class Remote(Link):
         return self._watch
 
     def write_back(self) -> None:
-        """Give changed arguments their new contents, where that still stands out."""
+        """Give changed arguments their new contents, unless that was done before."""
         if self.watched is not None:
             sys.settrace(None)
             self.watched.f_trace = None

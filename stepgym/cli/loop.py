@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from stepgym.cli.options import resumable
+from stepgym.agents.executors import IN_PROCESS
+from stepgym.cli.options import EXECUTOR, add_options, executor, resumable
 from stepgym.cli.progress import show_progress
 from stepgym.plugins.errors import UserError
 
@@ -53,11 +55,20 @@ n = 32
 @click.option(
     "--init-config", is_flag=True, help="Write a commented example to CONFIG, and run nothing."
 )
+@add_options(*EXECUTOR)
 @click.option("--json", "as_json", is_flag=True, help="Print the generations as JSON.")
 def command(
-    config: Path, out: str | None, generations: int | None, init_config: bool, as_json: bool
+    config: Path,
+    out: str | None,
+    generations: int | None,
+    init_config: bool,
+    as_json: bool,
+    **given: Any,
 ) -> None:
-    """Run the loop that CONFIG (TOML) describes; run the same command to continue."""
+    """Run the loop that CONFIG (TOML) describes; run the same command to continue.
+
+    --workers and --ray play and evaluate in other processes; this one trains.
+    """
     if init_config:
         with resumable():
             _write_example(config)
@@ -71,9 +82,10 @@ def command(
     from stepgym.selfplay.loop_page import write_loop_page
 
     torch.set_num_threads(1)
+    where = executor(given) or IN_PROCESS
     with resumable():
         settings = read_loop_config(config, out=out, generations=generations)
-        lines = run_loop(settings, progress=show_progress())
+        lines = run_loop(settings, progress=show_progress(), executor=where)
     page = write_loop_page(Path(settings.out), {Path(settings.out).name: [lines]})
     if as_json:
         hidden = ("solved", "searched_solved")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -263,18 +265,40 @@ def test_a_board_without_moves_and_a_done_state_get_nothing() -> None:
     assert len(move_tree("countdown", (tuple(range(1, MAX_NUMBERS + 1)), 5)).rows) == 1
 
 
-def test_weights_are_small_and_load_with_transformers_alone() -> None:
-    from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
-
+def test_the_shipped_weights_are_small() -> None:
     files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} == {".safetensors", ".json"}
     assert sum(path.stat().st_size for path in files) < 1_500_000
-    policy = AutoModelForCausalLM.from_pretrained(WEIGHTS / "policy")
-    assert net.num_parameters(policy) == POLICY.num_parameters
-    assert (
-        net.num_parameters(AutoModelForTokenClassification.from_pretrained(WEIGHTS / "prm"))
-        == PRM.num_parameters
+
+
+@pytest.mark.parametrize("kind", [net.POLICY, net.PRM])
+def test_transformers_loads_what_is_saved_and_computes_the_same(kind: str, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
+
+    foreign = AutoModelForCausalLM if kind == net.POLICY else AutoModelForTokenClassification
+    own = net.build(kind, net.Shape(16, 2, 2), "countdown", seed=4)
+    net.save(own, tmp_path)
+    again = net.load(kind, tmp_path)
+    tokens = torch.arange(24).reshape(3, 8) * 11
+    for folder, ours in ((tmp_path, own), (tmp_path, again), (WEIGHTS / kind, None)):
+        ours = ours or net.load(kind, folder)
+        theirs = foreign.from_pretrained(folder, dtype=torch.float32).eval()
+        assert net.num_parameters(theirs) == net.num_parameters(ours)
+        head = ours.lm_head if kind == net.POLICY else ours.score
+        with torch.inference_mode():
+            expected = theirs(tokens, use_cache=False).logits
+            torch.testing.assert_close(head(ours.model(tokens)), expected)
+            torch.testing.assert_close(
+                head(ours.double().model(tokens)), theirs.double()(tokens, use_cache=False).logits
+            )
+
+
+def test_the_embedded_models_do_not_import_transformers() -> None:
+    code = (
+        "import sys; from stepgym.agents.embedded.policy import EmbeddedPolicy; EmbeddedPolicy();"
+        "assert 'torch' in sys.modules and 'transformers' not in sys.modules"
     )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_names_resolve() -> None:
@@ -296,7 +320,7 @@ def test_a_broken_folder_is_named(tmp_path: Path, damage: str, message: str) -> 
     model = net.build(net.PRM if damage == "kind" else net.POLICY, net.Shape(8, 1, 1), "countdown")
     if damage == "foreign":
         del model.config.stepgym_game
-    model.save_pretrained(tmp_path)
+    net.save(model, tmp_path)
     weights = tmp_path / "model.safetensors"
     if damage == "missing":
         weights.unlink()

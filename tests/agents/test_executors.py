@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -79,6 +80,15 @@ def test_a_problem_that_kills_its_worker_twice_fails_and_no_other_does(
     failed = [record for record in records if record.verdict == "failed"]
     assert [record.index for record in failed] == [5]
     assert "died twice" in failed[0].note and failed[0].problem_id == env.problems[5].id
+
+
+def test_workers_that_cannot_be_started_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(fds: object) -> None:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("multiprocessing.forkserver.connect_to_new_process", refuse)
+    with pytest.raises(UserError, match="2 worker processes cannot be started"):
+        list(Workers(2).play(BEST_OF_4, range(6)))
 
 
 def test_slices_cover_the_problems_once_and_keep_shared_budgets_together() -> None:

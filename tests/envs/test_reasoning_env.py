@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 from gymnasium.error import ResetNeeded
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stepgym.envs.families.countdown import CountdownDomain, CountdownVerifier, make, problems
 from stepgym.envs.maths.problems import make as make_maths
 from stepgym.envs.problem_sets import Draft, ProceduralSet
 from stepgym.envs.reasoning_env import ReasoningEnv, Rewards
 from stepgym.envs.spaces import SLOT_BYTES, AnyText
+from stepgym.envs.tokens import render
 from stepgym.envs.types import Problem, Status, Step, Verdict
 
 
@@ -236,3 +239,21 @@ def test_a_text_too_long_for_shared_memory_fails_loudly() -> None:
     assert list(texts) == ["", "é\ud800"] and texts[-1] == texts[1] and texts[0:1] == ("",)
     with pytest.raises(ValueError, match="shared_memory=False"):
         write_to_shared_memory(space, 0, "x" * SLOT_BYTES, memory)
+
+
+@given(st.lists(st.one_of(st.text(max_size=5), st.integers(0, 9)), max_size=12))
+def test_the_observation_is_the_transcript_of_the_state_after_any_steps_and_returns(
+    moves: list[str | int],
+) -> None:
+    """A text is a step; a number goes back to the state after so many steps, as a search does."""
+    env = make_maths(max_steps=50, sandbox=None)
+    seen = [env.reset(seed=1)[0]]
+    states = [env.state]
+    for move in moves:
+        if isinstance(move, int):
+            env.state = states[move % len(states)]
+            assert env.info["num_steps"] == len(env.state.steps)
+        elif not env.state.done:
+            seen.append(env.step(move)[0])
+            states.append(env.state)
+    assert seen == [render(state) for state in states]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from stepgym.agents.embedded import net
 from stepgym.agents.embedded.net import CheckpointError
+from stepgym.agents.executors import IN_PROCESS, Workers
+from stepgym.agents.jobs import Executor
 from stepgym.agents.types import EpisodeRecord
 from stepgym.claims.alphazero.claim import ARMS, self_play_improves, write_results
 from stepgym.claims.alphazero.command import ARMS as COMMAND_ARMS
@@ -34,7 +36,7 @@ from stepgym.selfplay.loop_config import LoopConfig, read_loop_config
 from stepgym.selfplay.loop_folder import START, model_home, read_log
 from stepgym.selfplay.loop_learn import policy_targets, replay_buffer, value_targets
 from stepgym.selfplay.loop_page import bands
-from stepgym.selfplay.loop_play import evaluate, held_out, outcomes_of, play
+from stepgym.selfplay.loop_play import evaluate, held_out, outcomes_of, play, read_generation
 from stepgym.training.types import Progress, Schedule, TrainingError
 
 
@@ -88,6 +90,23 @@ def test_a_loop_goes_on_where_it_stopped(start: Path, tmp_path: Path) -> None:
     assert all(line["costs"]["train"]["flops"] > 0 for line in more[1:])
     with pytest.raises(TrainingError, match="episodes was 6, is now 7"):
         run_loop(config(start, tmp_path / "a", episodes=7))
+
+
+def test_a_loop_in_worker_processes_learns_the_same(start: Path, tmp_path: Path) -> None:
+    def run(name: str, *, executor: Executor) -> tuple[list[Any], list[Any]]:
+        own = config(start, tmp_path / name)
+        lines = run_loop(own, executor=executor)
+        weights = tmp_path / name / "generation-1" / "policy" / "model.safetensors"
+        records = [
+            {**asdict(record), "created": None, "usage": None} for record in read_generation(own, 1)
+        ]
+        return [{k: v for k, v in line.items() if k != "costs"} for line in lines], [
+            weights.read_bytes(),
+            records,
+        ]
+
+    here, there = run("here", executor=IN_PROCESS), run("there", executor=Workers(2))
+    assert here == there
 
 
 def test_a_generation_cut_short_replays_no_finished_episode(start: Path, tmp_path: Path) -> None:

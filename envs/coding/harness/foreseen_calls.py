@@ -10,7 +10,7 @@ from stepgym.envs.coding.harness.syntax import parsed
 def certain_calls(source, function, name, line=None):
     """The calls of `name` that a run of the tests begins with for certain, as arguments and named arguments, in order.
 
-    They stand in the asserts that the body of a function (the undecorated one that begins at `line`) or of the module
+    They are in the asserts that the body of a function (the undecorated one that begins at `line`) or of the module
     opens with, have literal arguments, and nothing decides whether they are evaluated.
     """
     body = parsed(source).body

@@ -34,7 +34,7 @@ PROTOCOL_NAMES = (
 class CandidateModule(types.ModuleType):
     """What `import solution` gives the tests: every name is asked of the candidate.
 
-    `prefix` stands before the names of a module that lies in the candidate's folder.
+    `prefix` precedes the names of a module that lies in the candidate's folder.
     """
 
     def __init__(self, name, remote, prefix=""):

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -21,6 +22,7 @@ from stepgym.agents.policies.chat_probes import probe
 from stepgym.agents.policies.chat_steps import token_shares
 from stepgym.agents.policies.continuation import PartialStep
 from stepgym.agents.registry import load_policy
+from stepgym.agents.solving import solve
 from stepgym.agents.types import PolicyError, RunStopped
 from stepgym.cli import main
 from stepgym.envs.types import State, Step
@@ -767,3 +769,52 @@ def test_check_prints_the_probes(server: Server) -> None:
     server.script = lambda request, n: fault(404, "no such model")
     lost = CliRunner().invoke(main, words)
     assert lost.exit_code == 1 and "no such model" in lost.output
+
+
+def test_faults_of_a_server_change_no_record(server: Server) -> None:
+    """It hangs, answers 500, drops connections, sends half a reply; each request succeeds in the end."""
+    faults: list[Reply | str] = ["hang", fault(500), "drop", fault(503), (200, b"{", {})]
+    settings: dict[str, Any] = {"episodes": 12, "level": 2, "agent": "best_of_n"}
+
+    def answers(request: dict[str, Any], n: int) -> Reply:
+        said = json.dumps([request["messages"], request["seed"]]).encode()
+        return completion(f"The answer is \\boxed{{{len(said) % 7}}}.")
+
+    def play() -> list[dict[str, Any]]:
+        policy = policy_for(server, timeout_s=0.3, max_retries=4, options={"n": None})
+        records = solve("Math-v0", policy=policy, agent_settings={"n": 2}, **settings)
+        shown = [asdict(record) for record in records]
+        return [{k: v for k, v in each.items() if k not in ("created", "usage")} for each in shown]
+
+    server.script = answers
+    undisturbed = play()
+    failed: set[str] = set()
+
+    def disturbed(request: dict[str, Any], n: int) -> Reply | str:
+        """Let every request fail once, each in its own way."""
+        key = json.dumps(request, sort_keys=True)
+        if key in failed:
+            return answers(request, n)
+        failed.add(key)
+        return faults[len(failed) % len(faults)]
+
+    server.script = disturbed  # type: ignore[assignment]
+    assert play() == undisturbed
+    assert {each["verdict"] for each in undisturbed} <= {"correct", "incorrect"} and failed
+
+
+def test_a_server_that_comes_back_with_other_weights_is_recorded(server: Server) -> None:
+    def named(fingerprint: str) -> Reply:
+        status, body, headers = completion("The answer is \\boxed{4}.")
+        return (
+            status,
+            json.dumps({**json.loads(body), "system_fingerprint": fingerprint}).encode(),
+            headers,
+        )
+
+    server.script = lambda request, n: named("fp_1" if n < 3 else "fp_2")
+    policy = policy_for(server)
+    with pytest.warns(UserWarning, match="now serves m, fp_2, before m, fp_1"):
+        records = solve("Math-v0", policy=policy, agent="greedy", episodes=5, num_parallel=1)
+    served = [record.agent["served"] for record in records]
+    assert served[0] == ["m, fp_1"] and served[-1] == ["m, fp_1", "m, fp_2"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import random
 import re
 from collections.abc import Callable
@@ -236,7 +237,8 @@ def staged(stage: str, xs: list[int]) -> list[int]:
 
 
 FROM_WORDS = {"list": pipeline, "string": string, "graph": graph, "dynamic": dynamic}
-NUM_TASKS = 6
+NUM_TASKS = int(os.environ.get("STEPGYM_FAMILY_ITEMS", "6"))
+"""Functions drawn of each level; each is called with 12 inputs."""
 
 
 @pytest.mark.parametrize("level", range(1, 11))

@@ -18,10 +18,11 @@ REFRESH_S = 1.0
 T = TypeVar("T")
 
 
-def connected(address: str | None) -> Any:
+def connected(address: str | None, *, num_cpus: int | None = None) -> Any:
     """Return the module `ray`, connected. Raises `UserError` with the way out.
 
-    A cluster that is started here (`None`) declares that this machine can run programs.
+    A cluster that is started here (`None`) has `num_cpus` processors (default: those of the machine) and declares that this
+    machine can run programs.
     """
     try:
         import ray

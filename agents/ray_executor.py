@@ -27,6 +27,7 @@ from stepgym.agents.ray_models import MAX_STARTS, MAX_WAITING, PREFIX, ModelProc
 from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.registry import load_env
 from stepgym.plugins.errors import UserError
+from stepgym.plugins.processors import use_processors
 from stepgym.sandbox.types import SandboxError
 
 MAX_DEATHS = 2
@@ -284,7 +285,11 @@ def _play_on_node(job: Job, part: Part, path: Sequence[str]) -> Iterator[Any]:
 
     A search that shares a budget among problems plays the whole slice again if a part of it is left.
     """
+    import ray
+
     sys.path.extend(place for place in path if place not in sys.path)
+    where = ray.get_runtime_context()
+    use_processors(int(where.get_assigned_resources().get("CPU", 1)))  # for the sandbox
     whole = shares_budget(job)
     piece: list[bytes] = []
     try:
@@ -300,11 +305,6 @@ def _play_on_node(job: Job, part: Part, path: Sequence[str]) -> Iterator[Any]:
         forget_setup()
         if piece:
             yield piece
-        import ray
-
-        where = ray.get_runtime_context()
         yield SandboxFault(where.get_node_id(), ray.util.get_node_ip_address(), str(error))
     except UserError as error:
-        import ray
-
         raise UserError(f"{error} (on Ray node {ray.util.get_node_ip_address()})") from error

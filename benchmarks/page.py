@@ -19,6 +19,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
 
 from stepgym.agents.types import EpisodeRecord, NodeRecord
+from stepgym.serving.charts import Run
 from stepgym.serving.page import page as write
 
 DOT = FloatRect(x=0, y=0, width=1, height=1)
@@ -109,12 +110,12 @@ def main() -> None:
     times: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         tree, long = Path(folder) / "tree.html", Path(folder) / "list.html"
-        tree.write_text(write([grown(options.nodes), grown(options.nodes, seed=1)]))
+        tree.write_text(write([Run("run", [grown(options.nodes), grown(options.nodes, seed=1)])]))
         small = [replace(grown(8, seed=i % 100), index=i) for i in range(options.episodes)]
         small = [
             replace(each, verdict="incorrect") if i % 3 else each for i, each in enumerate(small)
         ]
-        long.write_text(write(small))
+        long.write_text(write([Run("run", small)]))
         arguments = ["--no-sandbox", "--disable-gpu"]
         for _ in range(options.rounds):
             browser = driver.chromium.launch(executable_path=options.chromium, args=arguments)

@@ -38,7 +38,7 @@ PAGES = [
 ]
 FENCE = re.compile(r"^(`{3,})([\w+-]*)[ \t]*(.*)\n((?:.*\n)*?)\1[ \t]*$", re.MULTILINE)
 SHOWN = {"text", "json"}
-MINIMUM = 50
+MINIMUM = 75
 """A floor under the number of blocks that run, so that a change of this file cannot silently leave them out."""
 
 

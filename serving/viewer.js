@@ -42,6 +42,7 @@ function start() {
     button.onclick = () => { hidden.has(verdict) ? hidden.delete(verdict) : hidden.add(verdict); list(); };
     $("filters").append(button);
   }
+  document.body.classList.toggle("empty", !index.episodes.length);
   $("share").hidden = !index.episodes.length;
   $("panes").append(trees[0].pane);
   recall();

@@ -35,7 +35,7 @@ MAX_MESSAGES = 200
 """Most messages of a self-driving agent on the page."""
 VERDICTS = ("correct", "incorrect", "undecided", "no_answer", "failed")
 SCRIPTS = ("viewer.tree.js", "viewer.text.js", "viewer.reading.js", "viewer.charts.js", "viewer.js")
-MARKDOWN = re.compile(r"[`*_#$|>~\\]|\n[ ]*(?:[-+]|\d+[.)]) ".replace(r"\n", r"\\n"))
+MARKDOWN = re.compile(r"[`*#$|~]|(?<![a-z0-9])_|\\\\|\\u003e|\\n *(?:[-+]|\d+[.)]) ")
 MATHEMATICS = re.compile(r"\$|\\\\(?:[(\[]|[a-zA-Z]{2})")
 """Signs in embedded JSON that may need the libraries; a page without them does not carry these."""
 

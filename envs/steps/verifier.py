@@ -1,9 +1,10 @@
 """The step verifier for free text: which claims of a step mathematics can decide, and what follows for the step.
 
-Covered: closed equations and chains with units, percentages and rounding; letters and named quantities that are given a
-value twice; identities and linear equations in one unknown. Not covered: what words alone say (`half of them`), whether
-an equation is the right one for the question, inequalities, functions. INCORRECT is said only with a proof, so a
-step without a false claim may still be wrong.
+Covered: closed equations, inequalities and chains with units, percentages and rounding; identities; derivations of
+equations and inequalities in one unknown; congruences; values, derivatives and integrals of functions; matrices; numbers
+in words; named quantities that are given a value twice; quoted rates and results of tools. Not covered: whether an
+equation is the right one for the question. INCORRECT is said only with a proof, so a step without a false claim may
+still be wrong.
 """
 
 from __future__ import annotations
@@ -14,9 +15,15 @@ from collections.abc import Iterator, Sequence
 from stepgym.envs.steps.arithmetic import closed_equations
 from stepgym.envs.steps.claims import Claim, StepReport, report_of
 from stepgym.envs.steps.equations import equations_in, unknown_of
+from stepgym.envs.steps.formula_claims import excused, formula_claims, note
+from stepgym.envs.steps.formulas import relations_in, without_formulas
 from stepgym.envs.steps.notebook import Notebook
 from stepgym.envs.steps.plain_text import STOP, prepare
+from stepgym.envs.steps.quotes import rate_claims, result_claims
+from stepgym.envs.steps.setting import Setting
+from stepgym.envs.steps.solutions import solution_claims
 from stepgym.envs.steps.statements import sides_of
+from stepgym.envs.steps.words import word_claims
 from stepgym.envs.types import Problem, State, Status, Verdict
 
 MAX_STEP_LENGTH = 20_000
@@ -35,26 +42,52 @@ class FreeTextStepVerifier:
         return [
             [
                 _verdict(report)
-                for report in check_steps(problem.prompt, [step.text for step in state.steps])
+                for report in check_steps(
+                    problem.prompt,
+                    [step.text for step in state.steps],
+                    [step.reply for step in state.steps],
+                )
             ]
             for problem, state in zip(problems, states, strict=True)
         ]
 
 
-def check_steps(problem: str, steps: Sequence[str]) -> list[StepReport]:
-    """Return one report per step; `problem` is the question's text."""
-    notebook = Notebook(given=frozenset(_DECIMAL.findall(problem)))
+def check_steps(
+    problem: str, steps: Sequence[str], replies: Sequence[str] = ()
+) -> list[StepReport]:
+    """Return one report per step; `problem` is the question's text, `replies` what tools printed after each step."""
+    given = frozenset(_DECIMAL.findall(problem))
+    notebook = Notebook(given=given)
+    setting = Setting(problem, given=given)
+    for relation in relations_in(problem):
+        note(relation, setting)
     reports = []
     for notebook.step, step in enumerate(steps):
+        results = [reply for reply in replies[: notebook.step] if reply]
         notebook.names.clear()
-        reports.append(report_of(list(_claims_of(step[:MAX_STEP_LENGTH], notebook))))
+        text = step[:MAX_STEP_LENGTH]
+        setting.read_step(text)
+        relations = relations_in(text)
+        prose = prepare(without_formulas(text))
+        claims = [
+            *(
+                excused(text, claim, setting, prose=True)
+                for claim in _claims_of(prose, text, notebook)
+            ),
+            *word_claims(text, prose),
+            *rate_claims(text, problem),
+            *result_claims(text, results),
+            *solution_claims(text, relations, setting),
+            *formula_claims(text, relations, setting),
+        ]
+        reports.append(report_of(sorted(claims, key=lambda claim: claim.start)))
     return reports
 
 
-def _claims_of(step: str, notebook: Notebook) -> Iterator[Claim]:
-    for match in _STATEMENT.finditer(prepare(step)):
+def _claims_of(prose: str, step: str, notebook: Notebook) -> Iterator[Claim]:
+    for match in _STATEMENT.finditer(prose):
         statement = match.group()
-        if "=" not in statement and "~" not in statement:
+        if not any(sign in statement for sign in "=~<>"):
             continue
         known = notebook.values()
         unknown = unknown_of(statement, known)

@@ -46,6 +46,7 @@ def make_record(
         seed=problem.seed,
         index=problem.index,
         prompt=problem.prompt,
+        system=tree.states[ROOT].system,
         reference=problem.reference,
         nodes=tuple(
             node_record(tree, node, (step_verdicts or {}).get(node)) for node in range(len(tree))
@@ -92,6 +93,7 @@ def node_record(tree: SearchTree, node: int, step_verdict: Status | None = None)
         num_reasoning_tokens=step.num_reasoning_tokens if step else 0,
         num_reply_tokens=step.num_reply_tokens if step else 0,
         cut_results=step.cut_results if step else (),
+        refused=step.refused if step else False,
         final=step.final if step else False,
         token_ids=step.token_ids if step else None,
         token_log_probs=step.token_log_probs if step else None,
@@ -108,6 +110,7 @@ def node_record(tree: SearchTree, node: int, step_verdict: Status | None = None)
         answer=state.answer,
         outcome=state.outcome,
         verdict=verdict.status.value if verdict else None,
+        reward=verdict.score if verdict and verdict.correct and verdict.score != 1 else None,
         fault=_fault(verdict),
         step_verdict=step_verdict.value if step_verdict is not None else None,
         note=tree.notes.get(node, ""),

@@ -22,6 +22,7 @@ from typing import Any, Self
 
 from stepgym.agents.description import describe
 from stepgym.agents.types import EpisodeRecord
+from stepgym.envs.types import Status
 from stepgym.records.atomic import cut_torn_line, write_whole
 from stepgym.records.kept_settings import differences
 from stepgym.records.schema import from_line, heading_of, object_of, other_version, to_line
@@ -179,7 +180,13 @@ def with_verdicts(record: EpisodeRecord, changes: Sequence[VerdictChange]) -> Ep
     for change in changes:
         if change.node >= len(nodes) or nodes[change.node].answer != change.answer:
             continue  # of an episode that was played again since
-        nodes[change.node] = replace(nodes[change.node], verdict=change.verdict, fault=change.fault)
+        is_partial = change.verdict == Status.CORRECT.value and change.score != 1
+        nodes[change.node] = replace(
+            nodes[change.node],
+            verdict=change.verdict,
+            reward=change.score if is_partial else None,
+            fault=change.fault,
+        )
         if change.node == record.path[-1]:
             record = replace(
                 record,

@@ -31,6 +31,7 @@ COMMANDS = {
     "view": "Write a self-contained HTML page of search trees.",
     "serve": "Serve a run's page, a chat endpoint or an environment.",
     "sandbox": "Build, probe and attack the sandboxes.",
+    "doctor": "Show what this machine, or each node of a Ray cluster, can do.",
     "check": "Check a policy, search, sandbox or environment against its contract.",
     "validate": "Check that references pass and that empty answers fail.",
     "steps": "Verify the steps of labelled solutions in free text.",

@@ -42,6 +42,7 @@ function start() {
     button.onclick = () => { hidden.has(verdict) ? hidden.delete(verdict) : hidden.add(verdict); list(); };
     $("filters").append(button);
   }
+  document.body.classList.toggle("empty", !index.episodes.length);
   $("share").hidden = !index.episodes.length;
   $("panes").append(trees[0].pane);
   recall();
@@ -290,7 +291,8 @@ function recall() {
   for (const tree of trees) tree.colour = $("colour").value;
   if (trees.length > 1) compare();
   const first = index.episodes[whole("episode")] ? whole("episode") : shown[0] ?? -1, second = whole("with");
-  if (index.episodes[second] && !loaded(Math.max(first, second))) { clearTimeout(remembering); document.addEventListener("DOMContentLoaded", recall, { once: true }); return; }
+  const beside = index.episodes[second] ? second : ofPair.get(first);
+  if (beside !== undefined && !loaded(Math.max(first, beside))) { clearTimeout(remembering); document.addEventListener("DOMContentLoaded", recall, { once: true }); return; }
   if (index.episodes[second]) { open(second); compare(first); }
   if (second === null && ofPair.has(first)) go(first); else open(first, whole("node"));
   textView(said.get("as") === "text");

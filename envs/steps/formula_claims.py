@@ -14,14 +14,14 @@ from fractions import Fraction
 from itertools import pairwise
 
 from stepgym.envs.maths import matrices
-from stepgym.envs.maths.effort import STEPS, TooMuchWork, limited_to
+from stepgym.envs.maths.effort import TooMuchWork
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.tree import Node, has, symbols
 from stepgym.envs.steps.arithmetic import shown
 from stepgym.envs.steps.claims import Claim, Kind
 from stepgym.envs.steps.formulas import Relation, Side
 from stepgym.envs.steps.functions import antiderivative_holds, called, note_definition, worked_out
-from stepgym.envs.steps.setting import Setting, denied
+from stepgym.envs.steps.setting import Setting, denied, tried
 from stepgym.envs.steps.values import equal_sides, is_closed, less, num_operations, number, same
 from stepgym.envs.types import Status
 
@@ -52,11 +52,10 @@ _OPEN_KINDS = (
 def formula_claims(step: str, relations: Sequence[Relation], setting: Setting) -> Iterator[Claim]:
     """Yield the claims of a step's formulas; note function definitions and letters that are bound."""
     for relation in relations:
-        with limited_to(4 * STEPS):
-            try:
-                claims = list(_claims(step, relation, setting))
-            except (TooMuchWork, NotRational, ArithmeticError, RecursionError):
-                claims = []
+        try:
+            claims = list(_claims(step, relation, setting))
+        except (TooMuchWork, NotRational, ArithmeticError, RecursionError):
+            claims = []
         for claim in claims:
             yield excused(step, claim, setting)
         note(relation, setting)
@@ -302,6 +301,8 @@ def excused(step: str, claim: Claim, setting: Setting, *, prose: bool = False) -
         return claim
     residues = setting.modular and claim.kind in (Kind.ARITHMETIC, Kind.IDENTITY)
     otherwise = setting.unusual or residues or setting.quotes(claim.text)
+    if claim.kind is Kind.IDENTITY and tried(step, claim.start):
+        otherwise = True
     if otherwise or denied(step, claim.start, claim.end, prose=prose):
         return replace(claim, status=Status.UNDECIDED, reason="")
     return claim

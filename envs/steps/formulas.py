@@ -18,13 +18,21 @@ from stepgym.envs.steps.plain_text import STOP
 MAX_SIDE = 400
 """Characters of a side; longer ones are not read."""
 _FORMULA = re.compile(
-    r"""\\\[(?P<a>.*?)\\\] | \\\((?P<b>.*?)\\\) | \$\$(?P<c>.*?)\$\$
-    | \\begin\{(?P<name>align|alignat|gather|equation|eqnarray|multline|aligned|gathered)\*?\}(?P<d>.*?)\\end\{(?P=name)\*?\}
+    r"""\\\[(?P<a>.{0,4000}?)\\\] | \\\((?P<b>.{0,2000}?)\\\) | \$\$(?P<c>.{0,4000}?)\$\$
+    | \\begin\{(?P<name>align|alignat|gather|equation|eqnarray|multline|aligned|gathered)\*?\}(?P<d>.{0,4000}?)\\end\{(?P=name)\*?\}
     | (?<![\\$])\$(?P<e>(?![\s$])(?:[^$\\]|\\.){0,600}?)(?<![\\])\$(?!\d)""",
     re.X | re.S,
 )
-_BLOCK = re.compile(r"\[asy\].*?\[/asy\]|```.*?```|\\begin\{tabular\}.*?\\end\{tabular\}", re.S)
+_BLOCK = re.compile(
+    r"\[asy\].{0,8000}?\[/asy\]|```.{0,8000}?```|\\begin\{tabular\}.{0,4000}?\\end\{tabular\}", re.S
+)
 """Drawings, programs and tables: no text with claims."""
+_LINE = re.compile(r"[^\n\0]+")
+_LATEX = re.compile(
+    r"\\(?:frac|[dt]frac|sqrt|times|cdot|sum|int|left|over|lim|log|sin|cos|tan|pi|leq?|geq?|begin|[lc]?dots|mathbf|text)(?![A-Za-z])"
+    r"|[\^_]\{|&\s*=|\\\\\s*$"
+)
+"""Marks of a formula; arithmetic in prose may hold a single command, and is then left out."""
 _LETTERS = r"\{[^{}]*\}"
 _WORDS = re.compile(rf"\\(?:text|mathrm|mbox|textbf|mathbf|textrm|operatorname|hbox)\s*{_LETTERS}")
 _PLAIN_COMMANDS = re.compile(
@@ -166,9 +174,20 @@ def _blanked(step: str) -> str:
     return _BLOCK.sub(lambda m: STOP * len(m.group()), step)
 
 
-def _spans(step: str) -> Iterator[tuple[int, int]]:
-    """Yield offsets of the formulas that are more than plain arithmetic, without their delimiters."""
-    for match in _FORMULA.finditer(_blanked(step)):
+def _spans(step: str) -> list[tuple[int, int]]:
+    """Return offsets of the formulas that are more than plain arithmetic, without their delimiters.
+
+    A line of LaTeX without delimiters is one too: a step may be cut out of a larger formula.
+    """
+    text = _blanked(step)
+    bare = _FORMULA.sub(lambda m: " " * len(m.group()), text)
+    lines = [match.span() for match in _LINE.finditer(bare) if _LATEX.search(match.group())]
+    inner = [span for span in _delimited(text) if not any(a <= span[0] < b for a, b in lines)]
+    return sorted(inner + lines)
+
+
+def _delimited(step: str) -> Iterator[tuple[int, int]]:
+    for match in _FORMULA.finditer(step):
         group = next(name for name in "abcde" if match.group(name) is not None)
         start, end = match.span(group)
         text = step[start:end]

@@ -80,5 +80,11 @@ def denied(step: str, start: int, end: int, *, prose: bool = False) -> bool:
     return bool(pattern.search(before) or pattern.search(step[end : end + 140]))
 
 
+def tried(step: str, start: int) -> bool:
+    """Say whether the sentence before a formula makes it a case or an assumption."""
+    sentence = re.split(r"[.!]\s|\n\n", step[max(0, start - 120) : start])[-1]
+    return bool(HYPOTHESIS.search(sentence))
+
+
 def _squeezed(text: str) -> str:
     return re.sub(r"[\s$]+|\\[,;:! ]", "", text)

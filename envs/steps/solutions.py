@@ -14,13 +14,13 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from stepgym.envs.maths import realsets
-from stepgym.envs.maths.effort import STEPS, TooMuchWork, limited_to
+from stepgym.envs.maths.effort import TooMuchWork
 from stepgym.envs.maths.exact import NotRational
 from stepgym.envs.maths.polynomials import coefficients, split_fraction
 from stepgym.envs.maths.tree import Node, has, substitute, symbols
 from stepgym.envs.steps.claims import Claim, Kind
 from stepgym.envs.steps.formulas import Relation
-from stepgym.envs.steps.setting import HYPOTHESIS, Setting, denied
+from stepgym.envs.steps.setting import HYPOTHESIS, Setting, denied, tried
 from stepgym.envs.steps.values import is_closed, number, same
 from stepgym.envs.types import Status
 
@@ -65,18 +65,13 @@ def solution_claims(step: str, relations: Sequence[Relation], setting: Setting) 
     before: tuple[Relation, int, _Roots | realsets.Expression] | None = None
     while at < len(relations):
         relation = relations[at]
-        with limited_to(4 * STEPS):
-            try:
-                said, size = _read(relations, at)
-                found = None
-                if (
-                    before is not None
-                    and said is not None
-                    and _is_derived(step, before[1], relation)
-                ):
-                    found = _follows(before[2], said)
-            except (TooMuchWork, NotRational, ArithmeticError, RecursionError):
-                said, size, found = None, 1, None
+        try:
+            said, size = _read(relations, at)
+            found = None
+            if before is not None and said is not None and _is_derived(step, before[1], relation):
+                found = _follows(before[2], said)
+        except (TooMuchWork, NotRational, ArithmeticError, RecursionError):
+            said, size, found = None, 1, None
         last = relations[at + size - 1]
         if before is not None and found is not None:
             status = Status.CORRECT if found else Status.INCORRECT
@@ -85,7 +80,7 @@ def solution_claims(step: str, relations: Sequence[Relation], setting: Setting) 
                 setting.modular
                 or setting.unusual
                 or denied(step, start, last.end)
-                or _is_tried(step, start)
+                or tried(step, start)
             ):
                 status = Status.UNDECIDED
             first = step[start : before[1]].strip()
@@ -113,11 +108,6 @@ def _is_derived(step: str, end: int, relation: Relation) -> bool:
     if len(gap) > MAX_GAP or breaks_off(gap):
         return False
     return bool(_FOLLOWS.search(gap) or _ROW.fullmatch(gap))
-
-
-def _is_tried(step: str, start: int) -> bool:
-    sentence = re.split(r"[.!]\s|\n\n", step[max(0, start - 120) : start])[-1]
-    return bool(HYPOTHESIS.search(sentence))
 
 
 def _read(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from stepgym.envs.maths.effort import STEPS, limited_to
 from stepgym.envs.steps.arithmetic import closed_equations
 from stepgym.envs.steps.claims import Claim, StepReport, report_of
 from stepgym.envs.steps.equations import equations_in, unknown_of
@@ -28,6 +29,8 @@ from stepgym.envs.types import Problem, State, Status, Verdict
 
 MAX_STEP_LENGTH = 20_000
 """Characters of a step that are read; claims behind them are not found."""
+MAX_WORK = 8 * STEPS
+"""Steps of work for one step of a solution (about a microsecond each); formulas behind them stay UNDECIDED."""
 _STATEMENT = re.compile(rf"[^{STOP}]+")
 _DECIMAL = re.compile(r"\d*\.\d{2,}")
 
@@ -59,29 +62,33 @@ def check_steps(
     given = frozenset(_DECIMAL.findall(problem))
     notebook = Notebook(given=given)
     setting = Setting(problem, given=given)
-    for relation in relations_in(problem):
-        note(relation, setting)
+    with limited_to(MAX_WORK):
+        for relation in relations_in(problem[:MAX_STEP_LENGTH]):
+            note(relation, setting)
     reports = []
     for notebook.step, step in enumerate(steps):
         results = [reply for reply in replies[: notebook.step] if reply]
         notebook.names.clear()
-        text = step[:MAX_STEP_LENGTH]
-        setting.read_step(text)
-        relations = relations_in(text)
-        prose = prepare(without_formulas(text))
-        claims = [
-            *(
-                excused(text, claim, setting, prose=True)
-                for claim in _claims_of(prose, text, notebook)
-            ),
-            *word_claims(text, prose),
-            *rate_claims(text, problem),
-            *result_claims(text, results),
-            *solution_claims(text, relations, setting),
-            *formula_claims(text, relations, setting),
-        ]
+        with limited_to(MAX_WORK):
+            claims = _claims_of_step(step[:MAX_STEP_LENGTH], problem, results, notebook, setting)
         reports.append(report_of(sorted(claims, key=lambda claim: claim.start)))
     return reports
+
+
+def _claims_of_step(
+    step: str, problem: str, results: Sequence[str], notebook: Notebook, setting: Setting
+) -> list[Claim]:
+    setting.read_step(step)
+    relations = relations_in(step)
+    prose = prepare(without_formulas(step))
+    return [
+        *(excused(step, claim, setting, prose=True) for claim in _claims_of(prose, step, notebook)),
+        *word_claims(step, prose),
+        *rate_claims(step, problem),
+        *result_claims(step, results),
+        *solution_claims(step, relations, setting),
+        *formula_claims(step, relations, setting),
+    ]
 
 
 def _claims_of(prose: str, step: str, notebook: Notebook) -> Iterator[Claim]:

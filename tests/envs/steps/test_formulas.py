@@ -153,6 +153,8 @@ NO_PROOF = [
     ("", r"$90^3 = 729,\!000$", "thousands"),
     ("", r"```" + "\nx = 2 + 2 == 5\n```", "a program"),
     (F, r"$f(3) = c$", "an unknown value"),
+    ("", r"& = 7 + 2 \sqrt{35} + 5 = 12 + 2 \sqrt{35}, \\", "a line cut out of a formula"),
+    ("", r"If $b = 2$, then $4a = 4(a-3)$.", "a case that ends in a contradiction"),
 ]
 
 

@@ -7,7 +7,7 @@ PYTHON ?= python3
 OUT ?= demo
 export PYTHON
 
-.PHONY: demo test test-interop check docs clean help
+.PHONY: demo test test-interop test-packaging dist bench mutants coverage flaky check docs clean help
 
 help:
 	@sed -n '2,5s/^# \{0,1\}//p' Makefile
@@ -20,6 +20,31 @@ test: .venv/stamp-test
 
 test-interop:
 	@scripts/test-interop $(PEERS)
+
+# sdist and wheel outside the checkout: PYTHONS="python3.11 python3.13", FULL=0 without torch
+test-packaging: .venv/stamp-run
+	@scripts/test-packaging
+
+# dist/: sdist, wheel, constraints.txt, sbom.cdx.json
+dist: .venv/stamp-run
+	@scripts/dist
+
+# benchmarks/RESULTS.md's table: BENCH=verify,search runs some, QUICK=1 takes minutes, MISSING=1 continues an interrupted run
+bench: .venv/stamp-test
+	@.venv/bin/python benchmarks/suite.py $(BENCH) $(if $(QUICK),--quick) $(if $(MISSING),--missing)
+
+# mutation testing of one room on a copy: ROOM=maths, search, records or exports
+mutants: .venv/stamp-test
+	@[ -e .venv-peers/mutants/ready ] || { $(PYTHON) -m venv .venv-peers/mutants && .venv-peers/mutants/bin/pip install -q "cosmic-ray>=8.7" && touch .venv-peers/mutants/ready; }
+	@.venv-peers/mutants/bin/python scripts/mutants $(ROOM) --num $(or $(NUM),60)
+
+# lines run by the tests, by room: TESTS="tests/records tests/agents"
+coverage: .venv/stamp-test
+	@scripts/coverage $(TESTS)
+
+# tests whose result varies in NUM runs
+flaky: .venv/stamp-test
+	@scripts/flaky $(or $(NUM),20) $(TESTS)
 
 check: .venv/stamp-test
 	@scripts/check

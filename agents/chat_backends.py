@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from stepgym.agents import boundary
-from stepgym.agents.continuous import CallMerger
+from stepgym.agents.call_merging import CallMerger
 from stepgym.agents.costs import num_parameters
 from stepgym.agents.policies.step_text import reasoning_of, reasoning_share
 from stepgym.agents.policies.tool_calls import TakesTools, ToolRequest, Turn, read_turn

@@ -235,7 +235,14 @@ class Episode:
         after = self._advance(step)
         if isinstance(after, Failure) or after.end is not End.ANSWERED:
             state = self.state
-            after = State(state.prompt, (*state.steps, step), text, End.ANSWERED, state.public)
+            after = State(
+                state.prompt,
+                (*state.steps, step),
+                text,
+                End.ANSWERED,
+                state.public,
+                system=state.system,
+            )
         return self._move(after)
 
     def _written(self, text: str) -> Step:

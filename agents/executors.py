@@ -119,8 +119,18 @@ def _play_one_by_one(job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord
 
 
 def play_slice(job: Job, indices: Sequence[int]) -> list[EpisodeRecord]:
+    """Play a slice in a worker process; see `iter_slice`."""
+    return list(iter_slice(job, indices))
+
+
+def iter_slice(job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord]:
     """Play a slice in a worker process; the objects of a job are made once and kept for its next slice."""
-    return list(_play(_kept.setup(job), job, indices))
+    return _play(_kept.setup(job), job, indices)
+
+
+def forget_setup() -> None:
+    """Drop the objects that this worker keeps: its sandbox has failed."""
+    _kept.close()
 
 
 class _Kept:
@@ -131,9 +141,13 @@ class _Kept:
         self._stack = ExitStack()
         self._setup: RunSetup | None = None
 
+    def close(self) -> None:
+        self._setup = None
+        self._stack.close()
+
     def setup(self, job: Job) -> RunSetup:
         if self._setup is None or self._job != job:
-            self._stack.close()
+            self.close()
             self._setup = self._stack.enter_context(_open(job))
             self._job = job
         return self._setup

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from stepgym.agents.model_names import resolved
 from stepgym.agents.registry import POLICIES, REWARD_MODELS, SEARCHES
@@ -79,15 +79,25 @@ class Executor(Protocol):
         ...
 
 
+@runtime_checkable
+class PlacesModels(Protocol):
+    """An executor that may give a run's models processes of their own."""
+
+    def with_models(self, job: Job) -> Job:
+        """Return the job with models that are proxies of those processes."""
+        ...
+
+
 def slices(job: Job, indices: Sequence[int], count: int) -> Iterator[Sequence[int]]:
     """Cut the problems into slices for `count` workers; a search that shares a budget keeps its groups whole."""
     size = job.num_parallel
-    if not _shares_budget(job):
+    if not shares_budget(job):
         size = max(1, min(size, len(indices) // (SLICES_PER_WORKER * count)))
     for start in range(0, len(indices), size):
         yield indices[start : start + size]
 
 
-def _shares_budget(job: Job) -> bool:
+def shares_budget(job: Job) -> bool:
+    """Return whether the job's search divides a budget among the problems that it plays together."""
     found = SEARCHES.find(job.agent)
     return isinstance(found, type) and issubclass(found, SharesBudget)

@@ -16,6 +16,7 @@ from typing import Any, Unpack
 from stepgym.agents.proposal_solvers import PolicySolver, Posed, ScriptedSolver, Solver, SuccessRate
 from stepgym.agents.randomness import proposal_seed
 from stepgym.agents.types import Policy
+from stepgym.envs.proposals.domain import ProposalDomain
 from stepgym.envs.proposals.gate import Gate, Judged, example_keys
 from stepgym.envs.proposals.problems import problems
 from stepgym.envs.proposals.reading import KINDS
@@ -23,7 +24,6 @@ from stepgym.envs.proposals.seen import Seen
 from stepgym.envs.proposals.templates import draw_proposal
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
 from stepgym.envs.rewards import Rewards
-from stepgym.envs.text_domain import TextDomain
 from stepgym.envs.types import Closeable, Fault, Problem, State, Status, Step, Verdict
 from stepgym.plugins.names import unknown_name
 from stepgym.plugins.settings import SettingError, check_settings
@@ -152,6 +152,7 @@ def make(
     pays: str = "4p(1-p)",
     gate: bool = True,
     seen: str | Path | None = None,
+    shown: int = 3,
     sandbox: str | Sandbox = "auto",
     **common: Unpack[CommonOptions],
 ) -> ReasoningEnv:
@@ -160,15 +161,19 @@ def make(
     `solver` is `scripted`, a solver that does each operation right with probability `skill`, or any policy's name.
     `attempts` is how often it tries each proposal, and `pays` the reward from its success rate p: `4p(1-p)` or `1-p`.
     With `gate=False` everything counts, for controls. `seen` is a file that keeps the proposals that counted, so that they are
-    not new in a later run either. `sandbox` runs proposed programs.
+    not new in a later run either. A chat model is shown the last `shown` of them of the kind that is asked for. `sandbox` runs
+    proposed programs.
     """
     rewards = common.get("rewards") or {}
     if not isinstance(rewards, Rewards):
         check_settings("rewards", Rewards, rewards)
         common["rewards"] = ProposalRewards(**rewards)
     max_steps = common.pop("max_steps", 8)
+    if shown < 0:
+        raise SettingError(f"shown is 0 or more, not {shown!r}")
+    known = Seen(seen, always=example_keys())
     verifier = ProposalVerifier(
-        Gate(sandbox=sandbox, seen=Seen(seen, always=example_keys())),
+        Gate(sandbox=sandbox, seen=known),
         make_solver(solver, skill=skill, sandbox=sandbox, seed=seed),
         attempts=attempts,
         pays=pays,
@@ -176,7 +181,7 @@ def make(
     )
     return ReasoningEnv(
         problems(kinds, seed),
-        domain=TextDomain(max_steps=max_steps, sandbox=None),
+        domain=ProposalDomain(known, shown=shown, max_steps=max_steps),
         verifier=verifier,
         **common,
     )

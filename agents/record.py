@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from stepgym.agents.types import ROOT, EpisodeRecord, NodeRecord, NodeStatus, SearchTree
 from stepgym.envs.types import Problem, State, Status, Verdict
 
+MAX_ITEMS = 200
+MAX_TEXT = 2000
 NOT_JSON = object()
 """What `public_json` returns for data that JSON cannot hold."""
 
@@ -44,6 +46,7 @@ def make_record(
         seed=problem.seed,
         index=problem.index,
         prompt=problem.prompt,
+        system=tree.states[ROOT].system,
         reference=problem.reference,
         nodes=tuple(
             node_record(tree, node, (step_verdicts or {}).get(node)) for node in range(len(tree))
@@ -56,6 +59,7 @@ def make_record(
         score=verdict.score if verdict is not None else 0.0,
         reason=verdict.reason if verdict is not None else "",
         decided_by=verdict.decided_by if verdict is not None else "",
+        details=evidence(verdict.details) if verdict is not None else {},
         note=notes[:4000],
         calls=tuple(calls),
         usage={f.name: getattr(tree.usage, f.name) for f in dataclasses.fields(tree.usage)},
@@ -89,6 +93,7 @@ def node_record(tree: SearchTree, node: int, step_verdict: Status | None = None)
         num_reasoning_tokens=step.num_reasoning_tokens if step else 0,
         num_reply_tokens=step.num_reply_tokens if step else 0,
         cut_results=step.cut_results if step else (),
+        refused=step.refused if step else False,
         final=step.final if step else False,
         token_ids=step.token_ids if step else None,
         token_log_probs=step.token_log_probs if step else None,
@@ -105,6 +110,7 @@ def node_record(tree: SearchTree, node: int, step_verdict: Status | None = None)
         answer=state.answer,
         outcome=state.outcome,
         verdict=verdict.status.value if verdict else None,
+        reward=verdict.score if verdict and verdict.correct and verdict.score != 1 else None,
         fault=_fault(verdict),
         step_verdict=step_verdict.value if step_verdict is not None else None,
         note=tree.notes.get(node, ""),
@@ -157,6 +163,18 @@ def _own_context_ids(tree: SearchTree, node: int) -> tuple[int, ...] | None:
     siblings = tree.children[tree.parent[node]]
     first = next(ids for child in siblings if (ids := read_ids(tree, child)) is not None)
     return None if mine is first or mine == first else mine
+
+
+def evidence(value: Any) -> Any:
+    """Return a verdict's details as JSON: texts cut to 2,000 characters, lists to 200 items."""
+    if isinstance(value, Mapping):
+        return {str(name): evidence(each) for name, each in list(value.items())[:MAX_ITEMS]}
+    if isinstance(value, list | tuple):
+        return [evidence(each) for each in value[:MAX_ITEMS]]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + " …"
 
 
 def _fault(verdict: Verdict | None) -> str | None:

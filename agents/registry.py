@@ -46,6 +46,7 @@ POLICIES = Registry(
         "budget_forcing": Prefix(
             "stepgym.agents.policies.budget_forcing:load", "budget_forcing:NAME"
         ),
+        "ray": Prefix("stepgym.agents.ray_models:RemotePolicy", "ray:ACTORS"),
     },
 )
 REWARD_MODELS = Registry(
@@ -74,6 +75,7 @@ REWARD_MODELS = Registry(
             "stepgym.agents.reward_models.served:ServedRewardModel", "served:URL#MODEL"
         ),
         "judge": Prefix("stepgym.agents.reward_models.judge:Judge", "judge:URL#MODEL"),
+        "ray": Prefix("stepgym.agents.ray_models:RemoteRewardModel", "ray:ACTORS"),
     },
 )
 

@@ -259,7 +259,14 @@ def _with_draw(state: State, draw: int) -> State:
     if type(state) is not State:
         return replace(state, draw=draw)
     return State(
-        state.prompt, state.steps, state.answer, state.end, state.public, draw, state.outcome
+        state.prompt,
+        state.steps,
+        state.answer,
+        state.end,
+        state.public,
+        draw,
+        state.outcome,
+        state.system,
     )
 
 

@@ -50,11 +50,12 @@ def open_setup(
     env_options: Mapping[str, Any] | None = None,
     agent_settings: Mapping[str, Any] | None = None,
     policy_settings: Mapping[str, Any] | None = None,
+    try_sandbox: bool = True,
 ) -> Iterator[RunSetup]:
     """Make everything that is given by name, and close the environment at the end if it was made here.
 
-    The environment and the agent come first, because they are cheap and often mistyped; a sandbox that `env_options`
-    names is opened once before a model is loaded. Raises `UserError` for unknown names and settings and
+    The environment and the agent come first, because they are cheap and often mistyped; with `try_sandbox` a sandbox that
+    `env_options` names is opened once before a model is loaded. Raises `UserError` for unknown names and settings and
     `SandboxError` for a sandbox that cannot be opened.
     """
     options = {"seed": seed, **(env_options or {})}
@@ -63,7 +64,7 @@ def open_setup(
         settings = dict(agent_settings or {})
         prune = {"prune": settings.pop("prune")} if "prune" in settings else {}
         made_agent = make_agent(agent, seed=seed, settings=settings)
-        if made is not None and isinstance(options.get("sandbox"), str):
+        if try_sandbox and made is not None and isinstance(options.get("sandbox"), str):
             open_sandbox(options["sandbox"]).close()
         if isinstance(reward_model, str):
             reward_model = load_reward_model(reward_model, seed=seed)

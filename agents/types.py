@@ -327,6 +327,8 @@ class NodeRecord:
     num_reply_tokens: int = 0
     cut_results: tuple[str, ...] = ()
     """The tool results that `reply` shows only in part, whole and in order."""
+    refused: bool = False
+    """The environment refused the step as illegal."""
     final: bool = False
     """The policy itself ended here (end-of-sequence)."""
     token_ids: tuple[int, ...] | None = None
@@ -357,6 +359,8 @@ class NodeRecord:
     """What the environment paid for an episode that ended here without an answer (`State.outcome`)."""
     verdict: str | None = None
     """The verifier's status of this node's answer or outcome; `None` without either, or if it was not asked."""
+    reward: float | None = None
+    """The score of a correct answer if it is not 1: the reward of a proposed problem."""
     fault: str | None = None
     """Whose limit made `verdict` undecided: `answer` or `ours` (`stepgym.envs.types.Fault`)."""
     step_verdict: str | None = None
@@ -379,6 +383,8 @@ class EpisodeRecord:
     seed: int | None
     index: int
     prompt: str
+    system: str | None = None
+    """What the environment tells a chat model before the prompt (`State.system`); `None` if it does not say."""
     reference: str
     nodes: tuple[NodeRecord, ...]
     path: tuple[int, ...]
@@ -395,6 +401,8 @@ class EpisodeRecord:
     reason: str = ""
     decided_by: str = ""
     """The check that decided the verdict (`Verdict.decided_by`)."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """The evidence of the verdict (`Verdict.details`), say each test's outcome; long texts and lists are cut."""
     note: str = ""
     calls: tuple[Mapping[str, Any], ...] = ()
     """The model calls of an agent that drives itself, in order (`stepgym.agents.episode.ModelCall`). Tool results in

@@ -13,6 +13,7 @@ would gain if none of them waited. It leaves out containers, so it says nothing 
 - `code_default`: the same with the sandbox as it opens by default, with a worker for each processor in either case.
 - `maths`: completions and references in different notations, in the chunks of `stepgym check-answers`.
 - `embedded`: best-of-16 on Countdown with the embedded policy, one torch thread for each process.
+- `ray`: the same work with two workers and on a Ray cluster of two processors on this machine (`--ray 6000`).
 - `records_per_s`: records of 1.5 kB written by one driver with shared flushes. `resume_s`: a folder of `--records` such records
   opened to continue, failed episodes set aside.
 """
@@ -36,8 +37,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stepgym.agents.executors import InProcess, Workers
-from stepgym.agents.jobs import Job
+from stepgym.agents.jobs import Executor, Job
 from stepgym.agents.policies.scripted import ScriptedPolicy
+from stepgym.agents.ray_cluster import connected
+from stepgym.agents.ray_executor import OnRay
 from stepgym.agents.solving import solve
 from stepgym.cli.check_answers import CHUNK, verify_part
 from stepgym.envs.registry import load_env
@@ -91,11 +94,11 @@ Work = Callable[[int, int | None], int]
 """Does an amount of work in so many worker processes (`None`: in this one) and returns how many pieces were done."""
 
 
-def play(job: Job, num_problems: int) -> Work:
+def play(job: Job, num_problems: int, elsewhere: Callable[[int], Executor] = Workers) -> Work:
     """Return the playing of a job, over the first `num_problems` problems again and again."""
 
     def work(amount: int, num_workers: int | None) -> int:
-        executor = InProcess() if num_workers is None else Workers(num_workers)
+        executor = InProcess() if num_workers is None else elsewhere(num_workers)
         records = executor.play(job, [i % num_problems for i in range(amount)])
         return sum(record.verdict in ("correct", "incorrect") for record in records)
 
@@ -192,6 +195,27 @@ def compare(name: str, amount: int, rounds: int, *, small: int) -> dict[str, Any
     return {"amount": amount, **{figure: spread(values) for figure, values in found.items()}}
 
 
+def compare_ray(amount: int, rounds: int, *, small: int) -> dict[str, Any]:
+    """Return the throughput of a Ray cluster on this machine over that of two workers, start-ups left out."""
+    sides = {"workers_s": play(EMBEDDED, 100_000), "ray_s": play(EMBEDDED, 100_000, _on_ray)}
+    found: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        row = {}
+        for name, work in sides.items():
+            start = cost(work, small, NUM_WORKERS)
+            row[name] = cost(work, amount, NUM_WORKERS).wall_s - start.wall_s
+        row["ratio"] = row["workers_s"] / row["ray_s"]
+        for name, value in row.items():
+            found.setdefault(name, []).append(value)
+    return {"amount": amount, **{name: spread(values) for name, values in found.items()}}
+
+
+def _on_ray(num_workers: int) -> Executor:
+    """Play on a Ray cluster that is started here once, with so many processors."""
+    connected(None, num_cpus=num_workers)
+    return OnRay()
+
+
 def spread(values: Sequence[float]) -> dict[str, float]:
     return {
         "median": round(statistics.median(values), 2),
@@ -241,6 +265,9 @@ def main() -> None:
     parser.add_argument("--maths", type=int, default=60_000, help="pairs; 0 leaves them out")
     parser.add_argument("--embedded", type=int, default=6000, help="problems; 0 leaves them out")
     parser.add_argument("--records", type=int, default=100_000, help="0 leaves them out")
+    parser.add_argument(
+        "--ray", type=int, default=0, help="problems to play on Ray and with workers; needs ray"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON only")
     parser.add_argument("--part", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -266,6 +293,9 @@ def main() -> None:
             small = (CHUNK if name == "maths" else 2) * NUM_WORKERS
             result[name] = compare(name, amount, options.rounds, small=small)
             print(name, json.dumps(result[name]), file=sys.stderr)
+    if options.ray:
+        result["ray"] = compare_ray(options.ray, options.rounds, small=2 * NUM_WORKERS)
+        print("ray", json.dumps(result["ray"]), file=sys.stderr)
     result["load_after"] = os.getloadavg()
     print(json.dumps(result, indent=None if options.json else 2))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from stepgym.envs.rows import DataFileError, Row, find_column, read_rows, usable_rows
+from stepgym.envs.rows import Row, find_column, first_columns, read_rows, usable_rows
 from stepgym.envs.tokens import last_boxed
 from stepgym.envs.types import Problem, Verifier
 
@@ -151,18 +151,14 @@ class _Columns(NamedTuple):
 
 def _columns(rows: Sequence[Row], question: str | None, answer: str | None) -> _Columns:
     """Return the columns of the first row that has them. Raises the first row's error if none has."""
-    fault: DataFileError | None = None
-    for row in rows:
-        try:
-            found = find_column(row, question, QUESTION_COLUMNS, "question")
-            wanted = find_column(row, answer, ANSWER_COLUMNS, "answer", taken=found)
-        except DataFileError as error:
-            fault = fault or error
-            continue
+
+    def find(row: Row) -> _Columns:
+        found = find_column(row, question, QUESTION_COLUMNS, "question")
+        wanted = find_column(row, answer, ANSWER_COLUMNS, "answer", taken=found)
         story = next((name for name in row.data if name.lower() in STORY_COLUMNS), None)
         return _Columns(found, wanted, None if question else story)
-    assert fault is not None, "a file has at least one row"
-    raise fault
+
+    return first_columns(rows, find)
 
 
 def _item(row: Row, columns: _Columns) -> _Item:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self, Unpack
 
 from stepgym.envs.curriculum import Curriculum
+from stepgym.envs.illegal_steps import IllegalSteps
 from stepgym.envs.mixture_schedule import Course, MixtureSchedule, Rule
 from stepgym.envs.problem_sets import item_random
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
@@ -79,11 +80,22 @@ class MixedProblems:
             problems = problems.with_level(level)
         return self._item(member, problems, index)
 
+    def drawn_before(self, problem_id: str, index: int, level: int | None) -> Problem:
+        """Return an item that was drawn, by weight or by a schedule, from its id, index and level. Raises `UserError`."""
+        member = self._member_of(problem_id)
+        problems = self.problem_sets[member]
+        if level is not None and isinstance(problems, WithLevel):
+            problems = problems.with_level(level)
+        return self._item(member, problems, index)
+
     def env_id_of(self, problem_id: str) -> str:
-        """Return the environment that an item of the mixture is from."""
-        for member, problems in zip(self.members, self.problem_sets):
+        """Return the environment that an item of the mixture is from. Raises `UserError`."""
+        return self.members[self._member_of(problem_id)].env.env_id
+
+    def _member_of(self, problem_id: str) -> int:
+        for number, problems in enumerate(self.problem_sets):
             if f"/{problems.name}/" in problem_id:
-                return member.env.env_id
+                return number
         raise UserError(f"{problem_id!r} is of no member of {self.name}")
 
     def _item(self, member: int, problems: ProblemSet, index: int) -> Problem:
@@ -121,6 +133,12 @@ class MixedDomain:
             after = self.members[member].env.domain.advance(plain, taken)
             found |= {place: _tagged(state, member) for place, state in zip(places, after)}
         return [found[place] for place in range(len(states))]
+
+    def refusing(self, rule: IllegalSteps) -> Self:
+        """Return the mixture with one rule for illegal steps in all members. Raises `SettingError`."""
+        for member in self.members:
+            member.env.refuse_by(rule)
+        return self
 
     def close(self) -> None:
         for member in self.members:
@@ -181,7 +199,7 @@ def mixture(
     """Make a mixture of environments.
 
     `members` maps each environment's id to its weight, or to a mapping with `weight` and options of the environment:
-    `{"Fractions-v0": 1, "Countdown-v0": {"weight": 2, "level": 3}}`. With a `rule`, GRPO draws by a schedule: weights are
+    `{"Fractions-v0": 1, "Countdown-v0": {"weight": 2, "level": 3}}`. With a `rule`, GRPO and self-play draw by a schedule: weights are
     fixed, go to each member's `end_weight` (`annealed`), or follow learning progress (`progress`), and each member's level
     follows its success rate. Raises `SettingError` and `UnknownNameError`.
     """

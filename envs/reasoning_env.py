@@ -15,6 +15,7 @@ from typing import Any, TypedDict
 import gymnasium
 from gymnasium.error import ResetNeeded
 
+from stepgym.envs.illegal_steps import MAX_RETRIES, IllegalSteps, OnIllegal, num_illegal, read_rule
 from stepgym.envs.left_out import without
 from stepgym.envs.rewards import Rewards
 from stepgym.envs.spaces import AnyText
@@ -26,6 +27,7 @@ from stepgym.envs.types import (
     End,
     Problem,
     ProblemSet,
+    RefusesSteps,
     State,
     Status,
     Step,
@@ -53,6 +55,8 @@ class CommonOptions(TypedDict, total=False):
     render_mode: str | None
     show_reasoning: bool
     leave_out: str | Path | Sequence[str] | None
+    on_illegal: OnIllegal | None
+    max_retries: int | None
 
 
 class ReasoningEnv(gymnasium.Env[str, str]):
@@ -78,8 +82,15 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         render_mode: str | None = None,
         show_reasoning: bool = False,
         leave_out: str | Path | Sequence[str] | None = None,
+        on_illegal: OnIllegal | None = None,
+        max_retries: int | None = MAX_RETRIES,
     ) -> None:
-        """`leave_out` lists problems by id, or is the path of a report of `stepgym validate --json` that does."""
+        """`leave_out` lists problems by id, or is the path of a report of `stepgym validate --json` that does.
+
+        `on_illegal` says what an illegal step does (`stepgym.envs.illegal_steps`), `max_retries` how many an episode
+        may have with `on_illegal="retry"`. With `None` the environment's own rule holds: an illegal move ends a game, and
+        in free text every text is a step.
+        """
         if leave_out is not None:
             problems = without(problems, leave_out)
         if len(problems) == 0:
@@ -88,6 +99,8 @@ class ReasoningEnv(gymnasium.Env[str, str]):
             raise SettingError(f"unknown render_mode {render_mode!r}; known: ansi, human, None")
         self.problems = problems
         self.domain = domain if max_steps is None else StepLimit(domain, max_steps)
+        if on_illegal is not None:
+            self.refuse_by(read_rule(on_illegal, max_retries))
         self.verifier = verifier
         self.step_verifier = step_verifier
         self.rewards = rewards if isinstance(rewards, Rewards) else _read_rewards(rewards or {})
@@ -110,6 +123,7 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         """The state whose transcript is kept, so that the next one only adds its last step."""
         self._transcript = ""
         self._tool_tokens = 0
+        self._num_illegal = 0
 
     @property
     def env_id(self) -> str:
@@ -193,6 +207,14 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         """Return the transcript in mode `ansi`; mode `human` prints as the episode goes."""
         return self._drawn() if self.render_mode == "ansi" else None
 
+    def refuse_by(self, rule: IllegalSteps) -> None:
+        """Use another rule for illegal steps. Raises `SettingError` if the environment has no illegal steps."""
+        if not isinstance(self.domain, RefusesSteps):
+            raise SettingError(
+                f"{self.problems.name} takes no on_illegal: its domain has no method `refusing(rule)`"
+            )
+        self.domain = self.domain.refusing(rule)
+
     def close(self) -> None:
         for part in (self.domain, self.verifier):
             if isinstance(part, Closeable):
@@ -212,9 +234,11 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         ):
             self._transcript += render_step(steps[-1])
             self._tool_tokens += steps[-1].num_reply_tokens
+            self._num_illegal += steps[-1].refused
         else:
             self._transcript = render(state)
             self._tool_tokens = sum(step.num_reply_tokens for step in steps)
+            self._num_illegal = num_illegal(state)
         self._observed = state
         return self._transcript
 
@@ -254,6 +278,7 @@ class ReasoningEnv(gymnasium.Env[str, str]):
             "index": problem.index,
             "num_steps": len(steps),
             "reply": steps[-1].reply if steps else "",
+            "num_illegal": self._num_illegal,
             "tool_tokens": self._tool_tokens,
         }
         if problem.level is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
 from stepgym.envs.types import Problem
@@ -328,6 +329,11 @@ def _find(env_id: str) -> _Found:
     register_all()
     full = next((id for id in (env_id, NAMESPACE + env_id) if id in gymnasium.registry), None)
     if full is None:
+        if Path(env_id).is_file():
+            raise UserError(
+                f"{env_id} is a file, not an environment; questions and answers in a file are played by "
+                f"--env Math-v0 --env-option file={env_id}, or load_env('Math-v0', file={env_id!r})"
+            )
         return _Found(None, NAMES.find(env_id))
     entry_point: Any = gymnasium.spec(full).entry_point
     return _Found(full, load_dotted(entry_point) if isinstance(entry_point, str) else entry_point)

@@ -1,16 +1,20 @@
-"""Rows of data files: JSONL, JSON and Parquet, plain or compressed with gzip or Zstandard.
+"""Rows of data files: JSONL, JSON, Parquet and CSV, plain or compressed with gzip or Zstandard.
 
-The format is recognised by content, not by name. An error names file, line and column. A row in error does not spoil
-the others: `usable_rows` leaves it out and lists it. Files are read whole; a million rows is the size in mind.
+The format is recognised by content, CSV by its name (`.csv`, `.tsv`); its first row names the columns, and all values are
+text. Text is UTF-8, or UTF-16 with a byte order mark. An error names file, line and column. A row in error does not spoil the
+others: `usable_rows` leaves it out and lists it. Files are read whole; a million rows is the size in mind.
 """
 
 from __future__ import annotations
 
+import codecs
+import csv
 import gzip
+import io
 import json
 import warnings
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +23,9 @@ from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import unknown_name
 
 GZIP, ZSTANDARD, PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+ROW_ERRORS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+"""What code that reads a row raises if the row is not of the form that it expects."""
 LISTS = ("data", "rows", "examples", "train", "test")
 """Keys under which a JSON object may hold its rows."""
 SHOWN = 5
@@ -91,10 +98,18 @@ def read_rows(path: str | Path) -> list[Row]:
     file = Path(path)
     if not file.is_file():
         raise DataFileError(
-            f"{file}: no such file; give the path of a JSONL, JSON or Parquet file, plain, .gz or .zst"
+            f"{file}: no such file; give the path of a JSONL, JSON, Parquet or CSV file, plain, .gz or .zst"
         )
-    data = _decompressed(file)
-    rows = _parquet_rows(file, data) if data.startswith(PARQUET) else _json_rows(file, data)
+    data = _utf_8(_decompressed(file))
+    separators = {".csv": ",", ".tsv": "\t"}
+    if data.startswith(PARQUET):
+        rows = _parquet_rows(file, data)
+    elif separator := next(
+        (separators[end] for end in file.suffixes[-2:] if end in separators), None
+    ):
+        rows = _csv_rows(file, data, separator)
+    else:
+        rows = _json_rows(file, data)
     if not rows:
         raise DataFileError(f"{file}, line 1: the file is empty; it needs at least one row")
     return rows
@@ -105,8 +120,8 @@ def usable_rows(
 ) -> tuple[list[T], tuple[str, ...]]:
     """Make an item of each row with `make(row, index)`, where the index counts the items.
 
-    Rows in error are left out; their errors are returned and a warning quotes the first of them. Raises the first
-    error if no row is left.
+    Rows in error are left out; their errors are returned and a warning quotes the first of them. An exception of
+    `ROW_ERRORS` in `make` is an error of the row. Raises the first error if no row is left.
     """
     items: list[T] = []
     faults: list[DataFileError] = []
@@ -117,6 +132,8 @@ def usable_rows(
             items.append(make(row, len(items)))
         except DataFileError as error:
             faults.append(error)
+        except ROW_ERRORS as error:
+            faults.append(row.error(f"not a row of this form ({type(error).__name__}: {error})"))
     if faults and not items:
         raise faults[0]
     if faults:
@@ -152,6 +169,18 @@ def find_column(
     )
 
 
+def first_columns(rows: Sequence[Row], find: Callable[[Row], T]) -> T:
+    """Return what `find` makes of the first row that it accepts. Raises the first row's error if it accepts none."""
+    fault: DataFileError | None = None
+    for row in rows:
+        try:
+            return find(row)
+        except DataFileError as error:
+            fault = fault or error
+    assert fault is not None, "a file has at least one row"
+    raise fault
+
+
 def _last_user_message(value: Any) -> Any:
     """Return the text of the last user message if the value is a chat, otherwise the value."""
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
@@ -170,6 +199,13 @@ def _decompressed(file: Path) -> bytes:
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise DataFileError(f"{file}: the compressed file is broken: {error}") from error
     return data
+
+
+def _utf_8(data: bytes) -> bytes:
+    """Return text without its byte order mark, as UTF-8; anything else is not changed."""
+    if data.startswith(UTF_16):
+        data = data.decode("utf-16", "replace").encode("utf-8")
+    return data.removeprefix(codecs.BOM_UTF8)
 
 
 def _zstandard(file: Path, data: bytes) -> bytes:
@@ -193,23 +229,42 @@ def _parquet_rows(file: Path, data: bytes) -> list[Row]:
         ) from None
     try:
         table = parquet.read_table(pyarrow.BufferReader(data))
-    except pyarrow.ArrowInvalid as error:
+    except (pyarrow.ArrowException, OSError) as error:
         raise DataFileError(f"{file}: not a readable Parquet file: {error}") from error
     return [Row(file, number, data) for number, data in enumerate(table.to_pylist(), start=1)]
 
 
-def _json_rows(file: Path, data: bytes) -> list[Row]:
+def _csv_rows(file: Path, data: bytes, separator: str) -> list[Row]:
+    reader = csv.reader(
+        io.StringIO(_text(file, data), newline=""), delimiter=separator, strict=True
+    )
+    rows: list[Row] = []
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        byte = error.start - data.rfind(b"\n", 0, error.start)
-        raise DataFileError(
-            f"{file}, line {line}, byte {byte}: not UTF-8 ({error.reason}); save the file as UTF-8"
-        ) from error
-    if text.lstrip().startswith("["):
-        return _array_rows(file, text)
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+        names = next(reader, [])
+        while True:
+            line = reader.line_num + 1
+            cells = next(reader, None)
+            if cells is None:
+                return rows
+            if len(cells) == len(names):
+                rows.append(Row(file, line, dict(zip(names, cells))))
+            elif cells:
+                fault = f"{len(cells)} cells under {len(names)} column names; quote cells that hold the separator"
+                rows.append(Row(file, line, {}, DataFileError(f"{file}, line {line}: {fault}")))
+    except csv.Error as error:
+        raise DataFileError(f"{file}, line {reader.line_num}: broken CSV: {error}") from error
+
+
+def _json_rows(file: Path, data: bytes) -> list[Row]:
+    lines = [(number, line) for number, line in enumerate(_lines(file, data), 1) if line.strip()]
+    text = "\n".join(line for _, line in lines)
+    unread = [line.fault for _, line in lines if isinstance(line, _Unread)]
+    if len(unread) == len(lines) and unread:
+        raise unread[0]
+    if text.startswith("[") and not (len(lines) > 1 and _is_json(lines[0][1])):
+        if unread:
+            raise unread[0]
+        return _array_rows(file, data.decode("utf-8"))
     if len(lines) > 1 and not _is_object(lines[0][1]) and _is_object(text):
         rows = _rows_in(file, json.loads(text))
         if not rows:
@@ -219,11 +274,51 @@ def _json_rows(file: Path, data: bytes) -> list[Row]:
     return (_rows_in(file, rows[0].data) or rows) if len(rows) == 1 else rows
 
 
+class _Unread(str):
+    """A line that is not UTF-8, with what could be read of it."""
+
+    fault: DataFileError
+
+
+def _lines(file: Path, data: bytes) -> Iterator[str]:
+    """Yield the lines of a file; one that is not UTF-8 is an `_Unread`."""
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        try:
+            yield line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            unread = _Unread(line.decode("utf-8", "replace"))
+            unread.fault = DataFileError(
+                f"{file}, line {number}, byte {error.start + 1}: not UTF-8 ({error.reason}); save the file as UTF-8"
+            )
+            yield unread
+
+
+def _text(file: Path, data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        byte = error.start - data.rfind(b"\n", 0, error.start)
+        raise DataFileError(
+            f"{file}, line {line}, byte {byte}: not UTF-8 ({error.reason}); save the file as UTF-8"
+        ) from error
+
+
 def _row(file: Path, line: int, text: str) -> Row:
+    if isinstance(text, _Unread):
+        return Row(file, line, {}, text.fault)
     try:
         return Row(file, line, _object(file, line, text))
     except DataFileError as error:
         return Row(file, line, {}, error)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _is_object(text: str) -> bool:
@@ -251,6 +346,14 @@ def _checked(file: Path, line: int, value: Any, text: str) -> dict[str, Any]:
     return value
 
 
+def _checked_row(file: Path, line: int, value: Any, shown: str) -> Row:
+    """Return a row; it has a fault if the value is no object."""
+    try:
+        return Row(file, line, _checked(file, line, value, shown))
+    except DataFileError as error:
+        return Row(file, line, {}, error)
+
+
 def _broken(file: Path, error: Exception, line: int, text: str) -> DataFileError:
     """Return the error for a row that is not JSON; `line` is the first line of the row."""
     column, fault = 1, "nested too deeply"
@@ -276,18 +379,18 @@ def _array_rows(file: Path, text: str) -> list[Row]:
         line += text.count("\n", counted, place)
         counted = place
         if place >= len(text):
-            raise DataFileError(f"{file}, line {line}: the array is not closed")
+            fault = DataFileError(f"{file}, line {line}: the array is not closed")
+            return [*rows, Row(file, line, {}, fault)]
         if text[place] == "]":
             return rows
         begin = place
+        shown = text[begin : begin + 60]
         try:
             data, place = decoder.raw_decode(text, begin)
-        except json.JSONDecodeError as error:
-            raise _broken(file, error, 1, text[begin : begin + 60]) from error
-        except (ValueError, RecursionError) as error:
-            raise _broken(file, error, line, text[begin : begin + 60]) from error
-        _checked(file, line, data, text[begin : begin + 60])
-        rows.append(Row(file, line, data))
+        except (ValueError, RecursionError) as error:  # where the next row begins is not known
+            at = 1 if isinstance(error, json.JSONDecodeError) else line
+            return [*rows, Row(file, line, {}, _broken(file, error, at, shown))]
+        rows.append(_checked_row(file, line, data, shown))
 
 
 def _skip(text: str, place: int, blanks: str) -> int:
@@ -300,8 +403,11 @@ def _rows_in(file: Path, data: dict[str, Any]) -> list[Row]:
     """Return the rows that one object holds, under a known key or by name; none if it is a row itself."""
     for key in LISTS:
         found = data.get(key)
-        if isinstance(found, list) and found and all(isinstance(row, dict) for row in found):
-            return [Row(file, number, row) for number, row in enumerate(found, start=1)]
+        if isinstance(found, list) and any(isinstance(row, dict) for row in found):
+            return [
+                _checked_row(file, number, row, repr(row)[:60])
+                for number, row in enumerate(found, start=1)
+            ]
     if len(data) > 1 and all(isinstance(row, dict) for row in data.values()):
         return [
             Row(file, number, {"id": name, **row})

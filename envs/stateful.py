@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
+from stepgym.envs.illegal_steps import RETRIES, IllegalSteps, num_illegal, system_text
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.session_cache import Calls, Job, SessionCache
 from stepgym.envs.text_domain import BYTES_PER_TOKEN
@@ -53,6 +54,8 @@ class Turn(NamedTuple):
     end: End | None = None
     legal: tuple[str, ...] | None = None
     """The texts of all actions that are possible next; `None` if the environment does not list them."""
+    refused: bool = False
+    """The step was no action, and the environment did not see it."""
 
 
 def shown(env: Any, observation: Any) -> str:
@@ -83,8 +86,6 @@ class Game:
     actions: tuple[str, ...] | None = None
     """Names of the actions of a discrete space, in order; by default their numbers."""
     forks: Forks = "auto"
-    end_on_illegal: bool = False
-    """A text that is no action ends the episode; otherwise the reason comes back and the environment stays as it is."""
 
     def reset(self, env: Any, seed: str) -> Turn:
         """Begin an episode."""
@@ -96,8 +97,9 @@ class Game:
         names = self._names(env)
         if names is not None and text not in names:
             known = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-            end = End.STUCK if self.end_on_illegal else None
-            return before._replace(text=f"{text[:80]!r} is no action; actions: {known}", end=end)
+            return before._replace(
+                text=f"{text[:80]!r} is no action; actions: {known}", refused=True
+            )
         action: Any = text
         if names is not None:
             action = names.index(text) + int(getattr(env.action_space, "start", 0))
@@ -318,14 +320,39 @@ class StatefulProblems:
 class StatefulDomain:
     """The dynamics of a stateful environment as pure functions. `legal_steps` is there if the environment lists actions."""
 
-    def __init__(self, episodes: Episodes, *, max_steps: int | None, lists_actions: bool) -> None:
+    def __init__(
+        self,
+        episodes: Episodes,
+        *,
+        max_steps: int | None,
+        lists_actions: bool,
+        illegal_steps: IllegalSteps = RETRIES,
+    ) -> None:
         self.episodes = episodes
         self.max_steps = max_steps
+        self.lists_actions = lists_actions
+        self.illegal_steps = illegal_steps
         if lists_actions:
             self.legal_steps = self._legal_steps
+        self.system = system_text(
+            "Act in the environment that the problem describes. Each step is one action, as plain text, and nothing else. "
+            "Write an empty line after each step.",
+            "The environment ends the episode.",
+            illegal_steps=illegal_steps if lists_actions else None,
+            max_steps=max_steps,
+        )
+
+    def refusing(self, rule: IllegalSteps) -> StatefulDomain:
+        """Return the domain with another rule for texts that are no action."""
+        return StatefulDomain(
+            self.episodes,
+            max_steps=self.max_steps,
+            lists_actions=self.lists_actions,
+            illegal_steps=rule,
+        )
 
     def initial(self, problem: Problem) -> State:
-        return State(problem.prompt, public=problem.public)
+        return State(problem.prompt, public=problem.public, system=self.system)
 
     def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
         """Take one step from each state. Raises `ReplayError`, and whatever the environment raises."""
@@ -365,12 +392,17 @@ class StatefulDomain:
 
     def _after(self, state: State, step: Step, turn: Turn) -> State:
         tokens = -(-len(turn.text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
-        steps = (*state.steps, replace(step, reply=turn.text, num_reply_tokens=tokens))
+        taken = replace(step, reply=turn.text, num_reply_tokens=tokens, refused=turn.refused)
+        steps = (*state.steps, taken)
         end = turn.end
+        if turn.refused and self.illegal_steps.ends_after(num_illegal(state)):
+            end = End.STUCK
         if end is None and self.max_steps is not None and len(steps) >= self.max_steps:
             end = End.STEP_LIMIT
         outcome = None if end is None else turn.total
-        return State(state.prompt, steps, None, end, state.public, outcome=outcome)
+        return State(
+            state.prompt, steps, None, end, state.public, outcome=outcome, system=state.system
+        )
 
 
 def _chain(state: State) -> Calls:
@@ -424,7 +456,6 @@ def from_stateful(
     success: float = 1.0,
     failure: float = 0.0,
     max_steps: int | None = 100,
-    end_on_illegal: bool = False,
     seed: int = 0,
     size: int = sys.maxsize,
     max_kept: int = 256,
@@ -438,11 +469,7 @@ def from_stateful(
     environment whose copies share something with the original (a connection), and `num_threads` for one that waits.
     """
     game = Game(
-        make=make,
-        show=show,
-        actions=None if actions is None else tuple(actions),
-        forks=forks,
-        end_on_illegal=end_on_illegal,
+        make=make, show=show, actions=None if actions is None else tuple(actions), forks=forks
     )
     episodes = Episodes(game, max_kept=max_kept, num_threads=num_threads)
     legal = episodes.start(0).legal

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from stepgym.envs.types import Domain, End, LegalSteps, Problem, State, Step, UsesSandbox
+from stepgym.envs.illegal_steps import IllegalSteps, limit_sentence
+from stepgym.envs.types import (
+    Domain,
+    End,
+    LegalSteps,
+    Problem,
+    RefusesSteps,
+    State,
+    Step,
+    UsesSandbox,
+)
 from stepgym.plugins.settings import SettingError
 
 
@@ -21,17 +32,27 @@ class StepLimit:
             self.legal_steps = domain.legal_steps
         if isinstance(domain, UsesSandbox):
             self.sandbox = domain.sandbox
+        if isinstance(domain, RefusesSteps):
+            self.refusing = self._refusing
 
     def initial(self, problem: Problem) -> State:
-        return self.domain.initial(problem)
+        state = self.domain.initial(problem)
+        told = [state.system] if state.system else []
+        return replace(state, system=" ".join([*told, limit_sentence(self.max_steps)]))
 
     def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
         return [self._limit(state) for state in self.domain.advance(states, steps)]
 
+    def _refusing(self, rule: IllegalSteps) -> StepLimit:
+        assert isinstance(self.domain, RefusesSteps)
+        return StepLimit(self.domain.refusing(rule), self.max_steps)
+
     def _limit(self, state: State) -> State:
         if state.done or len(state.steps) < self.max_steps:
             return state
-        return State(state.prompt, state.steps, None, End.STEP_LIMIT, state.public)
+        return State(
+            state.prompt, state.steps, None, End.STEP_LIMIT, state.public, system=state.system
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "domain":

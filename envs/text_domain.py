@@ -4,6 +4,8 @@ r"""Free text, for mathematics and code: a step is whatever the policy writes up
 called its last. Python between `<tool_call>` and `</tool_call>` is run in a sandbox and its output comes back as the
 step's reply, between `<tool_result>` and `</tool_result>`. The interpreter stays from call to call, as in a notebook. A
 tool result in the policy's own text is plain text. Long results are shown in part (`stepgym.envs.tool_results`).
+
+Every text is a step, unless a rule for illegal steps is given; `TextDomain.illegal` lists what is illegal then.
 """
 
 from __future__ import annotations
@@ -11,10 +13,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
+from stepgym.envs.illegal_steps import IllegalSteps, system_text
 from stepgym.envs.session_cache import Job
 from stepgym.envs.tokens import (
     TOOL_CALL,
@@ -46,6 +50,9 @@ TOOL_INSTRUCTIONS = (
     "Python between <tool_call> and </tool_call> is run, and what it prints comes back."
 )
 TOOL_LIMITS = Limits(wall_s=5.0, memory_mib=256, output_bytes=64 << 10)
+ANSWER_FORM = "<answer>result</answer>"
+MAX_STEP_CHARS = 65_536
+"""A longer step is illegal."""
 BYTES_PER_TOKEN = 4
 """The rule of thumb by which a reply's tokens are counted, as no tokenizer is known here."""
 
@@ -69,6 +76,8 @@ class TextDomain:
         tools: ToolKind = "python",
         tool_results: ToolResults = "full",
         sandbox_settings: Mapping[str, Any] = MappingProxyType({}),
+        answer_form: str | None = None,
+        illegal_steps: IllegalSteps | None = None,
     ) -> None:
         """`sandbox` is where tool calls run: a name, or one that the caller opened and closes; with `None` they are text.
 
@@ -78,6 +87,8 @@ class TextDomain:
         the policy can read on by a tool call. `sandbox_settings` are those with which a sandbox given by name opens.
         `whole_answer` is for code: an episode also ends with the first closed block of Python, and where the policy
         ends without marking an answer, all its visible text is the answer. Else its last step is.
+        `answer_form` is how chat models are told to mark an answer: as code with `whole_answer`, else as `ANSWER_FORM`. `illegal_steps` is the rule for illegal steps; with
+        `None` every text is a step.
         """
         if max_steps is not None and max_steps < 1:
             raise UserError(f"max_steps is at least 1 or None, not {max_steps!r}")
@@ -95,14 +106,94 @@ class TextDomain:
             raise unknown_name("kind of tools", tools, get_args(ToolKind))
         self.tools = tools
         self.sandbox_settings = dict(sandbox_settings)
+        self.answer_form = answer_form
+        self.illegal_steps = illegal_steps
         self._open: Sandbox | None = None
         self._sessions: ToolSessions | None = None
+        self.system = self._system()
+
+    def refusing(self, rule: IllegalSteps) -> Self:
+        """Return the domain with a rule for illegal steps; for a domain that has no sandbox open."""
+        other = copy(self)
+        other._open, other._sessions = None, None
+        other.illegal_steps = rule
+        other.system = other._system()
+        return other
+
+    def _system(self) -> str:
+        """Return what a chat model is told."""
+        form = f"Finish with the result as {self.answer_form or ANSWER_FORM}"
+        if self.whole_answer and self.answer_form is None:
+            form = "Give all of the code in one block between lines of ```"
+        return system_text(
+            f"Solve the problem. Write short steps with an empty line between them. {form}.",
+            "The answer ends the episode, and so does a closed block of Python."
+            if self.whole_answer
+            else "The answer ends the episode.",
+            illegal_steps=self.illegal_steps,
+            max_steps=self.max_steps,
+        )
 
     def initial(self, problem: Problem) -> State:
-        return State(problem.prompt, public=problem.public)
+        return State(problem.prompt, public=problem.public, system=self.system)
+
+    def illegal(self, state: State, step: Step) -> str:
+        """Return why a step is illegal, or an empty text.
+
+        Illegal are: a step without any text (but a policy may end with one after others); one of more than
+        `MAX_STEP_CHARS` characters; an empty tool call, one in JSON without the code, or any where there is no tool;
+        and different answers in one step.
+        """
+        text = step.text
+        if len(text) > MAX_STEP_CHARS:
+            return f"the step has {len(text):,} characters; at most {MAX_STEP_CHARS:,} are allowed"
+        if not text.strip():
+            return "" if step.final and state.steps else "the step is empty"
+        if "<" not in text:
+            return ""
+        segments = parse(text)
+        answers = {s.text.strip() for s in segments if s.kind is SegmentKind.ANSWER} - {""}
+        if len(answers) > 1:
+            return f"the step gives {len(answers)} different answers; give one"
+        calls = [s.text for s in segments if s.kind is SegmentKind.TOOL_CALL]
+        return next((why for call in calls if (why := self._malformed(call))), "")
+
+    def _malformed(self, call: str) -> str:
+        """Return why a tool call cannot be run, or an empty text."""
+        if self.sandbox is None:
+            return "there is no tool to call here"
+        if not call.strip():
+            return "the tool call is empty"
+        try:
+            data = json.loads(call)
+        except (ValueError, RecursionError):
+            return ""  # Python
+        is_call = isinstance(data, dict) and "arguments" in data
+        if is_call and self._source(call) == call.strip("\n"):
+            return "the tool call has no code and names no known tool"
+        return ""
 
     def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
         """Take one step from each state; all tool calls run as one batch. Raises only `SandboxError`."""
+        if self.illegal_steps is not None:
+            return self._refuse_some(self.illegal_steps, states, steps)
+        return self._take(states, steps)
+
+    def _refuse_some(
+        self, rule: IllegalSteps, states: Sequence[State], steps: Sequence[Step]
+    ) -> list[State]:
+        reasons = [
+            "" if state.done else self.illegal(state, step)
+            for state, step in zip(states, steps, strict=True)
+        ]
+        legal = [i for i, reason in enumerate(reasons) if not reason]
+        taken = iter(self._take([states[i] for i in legal], [steps[i] for i in legal]))
+        return [
+            self._limited(rule.refuse(state, step, reason)) if reason else next(taken)
+            for state, step, reason in zip(states, steps, reasons)
+        ]
+
+    def _take(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
         calls = [
             [] if state.done else self._calls(step)
             for state, step in zip(states, steps, strict=True)
@@ -130,17 +221,29 @@ class TextDomain:
         if state.done:
             return state
         steps = (*state.steps, step)
+        said = [taken for taken in steps if not taken.refused] if self.illegal_steps else steps
         answer = final_answer(step.text)
-        if answer is None and self.whole_answer and _CLOSED_BLOCK.search(words := spoken(steps)):
+        if answer is None and self.whole_answer and _CLOSED_BLOCK.search(words := spoken(said)):
             answer = words
         if answer is None and step.final and not step.reply:
-            answer = self._closing_words(steps)
+            answer = self._closing_words(said)
             if answer is None:
-                return State(state.prompt, steps, None, End.STUCK, state.public)
+                return State(
+                    state.prompt, steps, None, End.STUCK, state.public, system=state.system
+                )
         if answer is not None:
-            return State(state.prompt, steps, answer, End.ANSWERED, state.public)
-        full = self.max_steps is not None and len(steps) >= self.max_steps
-        return State(state.prompt, steps, None, End.STEP_LIMIT if full else None, state.public)
+            return State(
+                state.prompt, steps, answer, End.ANSWERED, state.public, system=state.system
+            )
+        return self._limited(State(state.prompt, steps, public=state.public, system=state.system))
+
+    def _limited(self, state: State) -> State:
+        """Return a state after a step; it has ended if the step was the last one."""
+        if state.done or self.max_steps is None or len(state.steps) < self.max_steps:
+            return state
+        return State(
+            state.prompt, state.steps, None, End.STEP_LIMIT, state.public, system=state.system
+        )
 
     def _closing_words(self, steps: Sequence[Step]) -> str | None:
         """Return what stands for an answer when the policy ended without marking one."""
@@ -156,7 +259,11 @@ class TextDomain:
             or final_answer(step.text) is not None
         ):
             return []
-        return [tool_source(s.text) for s in parse(step.text) if s.kind is SegmentKind.TOOL_CALL]
+        return [self._source(s.text) for s in parse(step.text) if s.kind is SegmentKind.TOOL_CALL]
+
+    def _source(self, call: str) -> str:
+        """Return the Python of a tool call."""
+        return tool_source(call)
 
     def _run(
         self, states: Sequence[State], calls: Sequence[Sequence[str]]
@@ -182,7 +289,10 @@ class TextDomain:
     def _job(self, state: State, new: tuple[str, ...]) -> Job:
         files, setup = self._opening(state)
         before = tuple(
-            source for step in state.steps for source in self._programs(self._calls(step))
+            source
+            for step in state.steps
+            if not step.refused
+            for source in self._programs(self._calls(step))
         )
         return Job(setup + before, new, files)
 

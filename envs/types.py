@@ -93,6 +93,8 @@ class Step:
     num_reply_tokens: int = field(default=0, compare=False)
     cut_results: tuple[str, ...] = field(default=(), compare=False)
     """The tool results that `reply` shows only in part, whole and in order."""
+    refused: bool = field(default=False, compare=False)
+    """The step is illegal and changed nothing; `reply` has the reason."""
     final: bool = field(default=False, compare=False)
     """The policy itself ended here (end-of-sequence), so that no further step is to come."""
     token_ids: tuple[int, ...] | None = field(default=None, compare=False)
@@ -157,6 +159,9 @@ class State:
     gives new steps. `None` asks for the most likely step instead of a sample."""
     outcome: float | None = None
     """What the environment paid for the whole episode, in its own unit, if it pays and does not ask for an answer."""
+    system: str | None = field(default=None, compare=False)
+    """What a chat model is told before the prompt: the form of steps and answers, and what ends the episode. `None` if
+    the environment does not say."""
 
     @property
     def done(self) -> bool:
@@ -261,6 +266,15 @@ class LegalSteps(Protocol):
     """A domain may offer it: all legal step texts from a state, for random play and controls."""
 
     def legal_steps(self, state: State) -> list[str]: ...
+
+
+@runtime_checkable
+class RefusesSteps(Protocol):
+    """A domain may offer it: it tells illegal steps from legal ones."""
+
+    def refusing(self, rule: Any) -> Domain:
+        """Return a copy that treats illegal steps by another `stepgym.envs.illegal_steps.IllegalSteps`."""
+        ...
 
 
 @runtime_checkable

@@ -191,7 +191,7 @@ def completions(record: EpisodeRecord, layout: Layout) -> list[Drawn]:
         for one in (found[end] for end in order)
     ]
     if not drawn:  # the search was stopped, or the policy failed: nothing is learned from it
-        prompt = layout.segments(State(record.prompt))
+        prompt = layout.segments(State(record.prompt, system=record.system))
         ids = [token for segment in prompt for token in segment.ids]
         drawn.append(Drawn(ids, [min(layout.end_ids)], [0.0], [0], None))
     return drawn

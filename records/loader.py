@@ -11,6 +11,7 @@ from typing import Any
 
 from stepgym.agents.answer_groups import AnswerComparison
 from stepgym.agents.types import EpisodeRecord, NodeRecord
+from stepgym.envs.mixture import MixedProblems
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.registry import declares_environment, load_env
 from stepgym.envs.types import End, Problem, State, Step
@@ -26,7 +27,17 @@ def states_of(record: EpisodeRecord) -> list[State]:
             steps = (*states[node.parent].steps, step_of(node, context))
         end = None if node.end is None else End(node.end)
         public = public_data(node.public)
-        states.append(State(record.prompt, steps, node.answer, end, public, outcome=node.outcome))
+        states.append(
+            State(
+                record.prompt,
+                steps,
+                node.answer,
+                end,
+                public,
+                outcome=node.outcome,
+                system=record.system,
+            )
+        )
     return states
 
 
@@ -57,6 +68,7 @@ def step_of(node: NodeRecord, context_ids: tuple[int, ...] | None = None) -> Ste
         reply=node.reply,
         num_reply_tokens=node.num_reply_tokens,
         cut_results=node.cut_results,
+        refused=node.refused,
         final=node.final,
         token_ids=node.token_ids,
         token_log_probs=node.token_log_probs,
@@ -102,7 +114,10 @@ class Environments:
             raise RecordError(
                 f"record {record.problem_id}: {record.env_id} has {len(problems)} problems, none with index {record.index}"
             )
-        problem = problems[record.index]
+        if isinstance(problems, MixedProblems):  # a schedule may have drawn it
+            problem = problems.drawn_before(record.problem_id, record.index, record.level)
+        else:
+            problem = problems[record.index]
         if problem.prompt != record.prompt:
             raise RecordError(
                 f"record {record.problem_id}: {record.env_id} has another problem at index {record.index} now, "

@@ -90,7 +90,7 @@ def mean_rewards(records: Iterable[EpisodeRecord]) -> dict[str, float]:
     rewards: dict[str, list[tuple[float, int]]] = defaultdict(list)
     for record in records:
         for end in finished(record):
-            reward = _reward_of(record, end)
+            reward = reward_of(record, end)
             if reward is not None:
                 rewards[record.problem_id].append((reward, num_samples(record, end)))
     return {problem: _mean(found) for problem, found in rewards.items()}
@@ -128,7 +128,7 @@ def tree_advantages(record: EpisodeRecord) -> dict[int, float]:
     The advantages on a path add up to the end's reward minus the mean over all ends. Nodes without a decided end below
     them are left out.
     """
-    rewards = {end: _reward_of(record, end) for end in finished(record)}
+    rewards = {end: reward_of(record, end) for end in finished(record)}
     return fork_gains(record, {end: r for end, r in rewards.items() if r is not None})
 
 
@@ -193,8 +193,15 @@ def verdict_of(record: EpisodeRecord, end: int) -> str:
     return node.verdict or Status.UNDECIDED.value
 
 
-def _reward_of(record: EpisodeRecord, end: int) -> float | None:
-    return {"correct": 1.0, "incorrect": 0.0, "no_answer": 0.0}.get(verdict_of(record, end))
+def reward_of(record: EpisodeRecord, end: int) -> float | None:
+    """Return the reward of a path's end; `None` if it is undecided, to be masked.
+
+    An incorrect or a missing answer is 0; a correct one is 1, or its score if it is a proposed problem.
+    """
+    verdict, paid = verdict_of(record, end), record.nodes[end].reward
+    if verdict == Status.CORRECT.value:
+        return 1.0 if paid is None else paid
+    return 0.0 if verdict in (Status.INCORRECT.value, "no_answer") else None
 
 
 class _Piece(NamedTuple):
@@ -277,6 +284,7 @@ def _join(
             STEP_REWARDS.get(record.nodes[piece.node].step_verdict or "") for piece in pieces
         ),
         verdict=verdict_of(record, end),
+        reward=reward_of(record, end),
         fault=node.fault,
         count=max(1, node.visits),
     )

@@ -22,6 +22,7 @@ from typing import Any, Self
 
 from stepgym.agents.description import describe
 from stepgym.agents.types import EpisodeRecord
+from stepgym.envs.types import Status
 from stepgym.records.atomic import cut_torn_line, write_whole
 from stepgym.records.kept_settings import differences
 from stepgym.records.schema import from_line, heading_of, object_of, other_version, to_line
@@ -116,9 +117,13 @@ def read_header(path: str | Path) -> dict[str, Any]:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RecordError(
-            f"{path} is not a run folder (no run.json); `stepgym selfplay --out {path}` makes one"
-        ) from None
+        inside = sorted(str(found.parent) for found in Path(path).glob("*/run.json"))
+        way_out = (
+            f"run folders inside it: {', '.join(inside[:5])}"
+            if inside
+            else f"`stepgym selfplay --out {path}` makes one"
+        )
+        raise RecordError(f"{path} is not a run folder (no run.json); {way_out}") from None
     except ValueError as error:
         raise RecordError(f"{file}: not JSON: {error}") from error
     if not isinstance(data, dict):
@@ -175,7 +180,13 @@ def with_verdicts(record: EpisodeRecord, changes: Sequence[VerdictChange]) -> Ep
     for change in changes:
         if change.node >= len(nodes) or nodes[change.node].answer != change.answer:
             continue  # of an episode that was played again since
-        nodes[change.node] = replace(nodes[change.node], verdict=change.verdict, fault=change.fault)
+        is_partial = change.verdict == Status.CORRECT.value and change.score != 1
+        nodes[change.node] = replace(
+            nodes[change.node],
+            verdict=change.verdict,
+            reward=change.score if is_partial else None,
+            fault=change.fault,
+        )
         if change.node == record.path[-1]:
             record = replace(
                 record,
@@ -184,6 +195,7 @@ def with_verdicts(record: EpisodeRecord, changes: Sequence[VerdictChange]) -> Ep
                 score=change.score,
                 reason=change.reason,
                 decided_by=change.decided_by,
+                details={},  # those of the verdict before
             )
     return replace(record, nodes=tuple(nodes))
 

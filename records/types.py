@@ -138,14 +138,11 @@ class Rollout:
     """For each step 1 if the step verifier found it correct, 0 if incorrect, else `None`."""
     verdict: str
     """As in `EpisodeRecord.verdict`, of the path's end."""
+    reward: float | None
+    """See `stepgym.records.rollouts.reward_of`; `None` is undecided: to be masked."""
     fault: str | None = None
     count: int = 1
     """How many samples took this path."""
-
-    @property
-    def reward(self) -> float | None:
-        """1 for a correct end, 0 for an incorrect or missing answer, `None` if undecided: to be masked."""
-        return {"correct": 1.0, "incorrect": 0.0, "no_answer": 0.0}.get(self.verdict)
 
 
 class Advantage(Enum):

@@ -13,8 +13,8 @@ from stepgym.records.types import View
 def view_of(record: EpisodeRecord, view: View) -> EpisodeRecord:
     """Return the record as `view` shows it.
 
-    To a user: the texts without internal reasoning, tool calls and tool results; no tokens, model calls, notes
-    and reasons, which may hold the same. Steps of which nothing is left are taken out, and their children follow their parent; an end
+    To a user: the texts without internal reasoning, tool calls and tool results; no tokens, model calls, notes,
+    reasons and verdict details, which may hold the same. Steps of which nothing is left are taken out, and their children follow their parent; an end
     is kept, because it has the answer.
     """
     if view is View.OPERATOR:
@@ -32,7 +32,7 @@ def view_of(record: EpisodeRecord, view: View) -> EpisodeRecord:
             place[number] = len(kept)
             kept.append(replace(node, parent=parent))
     path = tuple(dict.fromkeys(place[number] for number in record.path))
-    return replace(record, nodes=tuple(kept), path=path, calls=(), note="", reason="")
+    return replace(record, nodes=tuple(kept), path=path, calls=(), note="", reason="", details={})
 
 
 def _shown(node: NodeRecord) -> NodeRecord:

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 import griffe
-from mkdocs.structure.files import File
+from mkdocs.structure.files import File, InclusionLevel
 
 from stepgym.cli import main
 
@@ -25,6 +25,8 @@ COMMAND_LINE = "reference/command-line.md"
 ALWAYS = [HOME, "benchmarks/RESULTS.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
 """Files outside docs/ that the navigation names."""
 LINK = re.compile(r"(\]\()(?!\w+:|#)([^)#\s]+)((?:#[^)]*)?\))")
+NEEDS = re.compile(r'^(`{3,}\w+) needs="([^"]*)"', re.MULTILINE)
+"""A fence that says what its block needs; the site shows that as the block's title."""
 LANGUAGES = {".py": "python", ".toml": "toml", ".sh": "sh", ".jsonl": "json", ".json": "json"}
 
 
@@ -136,7 +138,8 @@ def on_files(files: Any, config: Any) -> Any:
             files.append(File.generated(config, uri, abs_src_path=str(REPOSITORY / path)))
             continue
         text = markdown(path)
-        page = File.generated(config, uri, content=text)
+        shown = InclusionLevel.UNDEFINED if path in ALWAYS else InclusionLevel.NOT_IN_NAV
+        page = File.generated(config, uri, content=text, inclusion=shown)
         page.repository_path = path
         files.append(page)
         waiting += linked(path, text)
@@ -157,4 +160,4 @@ def on_page_markdown(text: str, page: Any, config: Any, files: Any) -> str:
 
     if page.file.src_uri == COMMAND_LINE:
         return f"{text}\n{command_help()}"
-    return LINK.sub(rewritten, text)
+    return LINK.sub(rewritten, NEEDS.sub(r'\1 title="needs \2"', text))

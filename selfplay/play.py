@@ -14,7 +14,7 @@ from typing import Any
 
 from stepgym.agents.description import describe, tokenizer_of
 from stepgym.agents.executors import play_attempt
-from stepgym.agents.jobs import Executor, Job, Stop, never
+from stepgym.agents.jobs import Executor, Job, PlacesModels, Stop, never
 from stepgym.agents.run_setup import MAX_LISTED, AnyAgent, RunSetup, make_agent, open_setup
 from stepgym.agents.spending import Spending, Spends
 from stepgym.agents.types import Budget, CountsRetries, EpisodeRecord, Policy, RewardModel, Search
@@ -25,13 +25,17 @@ from stepgym.plugins.errors import UserError
 from stepgym.records.accuracy import DECIDED
 from stepgym.records.atomic import write_whole
 from stepgym.records.group_commit import written
-from stepgym.records.run_folder import RunFolder, read_episodes
+from stepgym.records.run_folder import RunFolder, episode_key, read_episodes
 from stepgym.records.statistics import summarise
 from stepgym.records.types import EpisodeKey, RunConfig, RunSummary
+from stepgym.training.examples import episode_is_correct
+from stepgym.training.scheduled_problems import ScheduledProblems, scheduled_problems
 from stepgym.training.types import OnProgress, Progress
 
 MONEY_SETTINGS = ("price", "budget_usd")
 """Settings of a policy that may differ between the parts of one run."""
+SCHEDULE_BATCH = 16
+"""Problems that a mixture with a rule draws at once; after them it takes in the outcomes."""
 SPENT_FILE = "spent.json"
 """In a run folder: the US dollars spent on it, unfinished episodes included."""
 
@@ -116,6 +120,9 @@ def selfplay(
             continuous=continuous,
             verify_all=True,
         )
+        if isinstance(executor, PlacesModels):
+            job = executor.with_models(job)
+        policy, policy_settings, reward_model = job.policy, job.policy_settings, job.reward_model
     with open_setup(
         env,
         agent=agent,
@@ -125,10 +132,30 @@ def selfplay(
         env_options=options,
         agent_settings=agent_settings,
         policy_settings=policy_settings,
+        try_sandbox=not isinstance(executor, PlacesModels),  # else programs run on other machines
     ) as setup:
         if executor is not None and isinstance(setup.policy, Spends) and setup.policy.spending:
             raise UserError("--price and --budget-usd count in one process; leave out --workers")
         config = with_tokenizer(config, setup.policy)
+        course = scheduled_problems(setup.env, Path(out))
+        if course is not None:
+            if executor is not None:
+                raise UserError(
+                    "a mixture with a rule waits for the outcomes of each batch; leave out --workers or rule"
+                )
+            batch_of = partial(_play_here, setup, config)
+            _play_scheduled(
+                course,
+                out,
+                config,
+                lambda attempt: partial(batch_of, attempt, num_parallel, continuous, stop),
+                policy=setup.policy,
+                num_episodes=_count(setup.env, episodes),
+                attempts=attempts,
+                progress=progress,
+                stop=stop,
+            )
+            return summarise(out)
         problems = first_problems(setup.env, episodes)
         for attempt in range(attempts):
             job = replace(job, attempt=attempt) if job is not None else None
@@ -150,6 +177,62 @@ def selfplay(
             ):
                 pass
     return summarise(out)
+
+
+def _play_scheduled(
+    course: ScheduledProblems,
+    out: str | Path,
+    config: RunConfig,
+    player: Callable[[int], Callable[[Sequence[Problem]], Iterable[EpisodeRecord]]],
+    *,
+    policy: Policy,
+    num_episodes: int,
+    attempts: int,
+    progress: OnProgress | None,
+    stop: Stop,
+) -> None:
+    """Play the problems that a mixture's schedule draws, `SCHEDULE_BATCH` at a time, and take in their outcomes.
+
+    A batch that is finished is not played again, failed episodes included; one that is not is completed.
+    """
+    is_begun = (Path(out) / "episodes.jsonl").exists()
+    before = {episode_key(record) for record in read_episodes(out)} if is_begun else set()
+    for start in range(0, num_episodes, SCHEDULE_BATCH):
+        numbers = range(start, min(start + SCHEDULE_BATCH, num_episodes))
+        is_done, problems = course.is_done(numbers), course.draw(numbers)
+        wanted = {
+            EpisodeKey(problem.id, attempt) for problem in problems for attempt in range(attempts)
+        }
+        if is_done and wanted <= before:
+            continue
+        played: list[EpisodeRecord] = []
+        for attempt in range(attempts):
+            played += write_episodes(
+                out,
+                config,
+                problems,
+                player(attempt),
+                policy=policy,
+                attempt=attempt,
+                progress=progress and _shifted(progress, start, num_episodes),
+                task=f"mixture, attempt {attempt + 1} of {attempts}" if attempts > 1 else "mixture",
+            )
+        if len(played) < attempts * len(problems):  # some were played before an interruption
+            played = list(read_episodes(out))
+        if stop():
+            return
+        if is_done:  # only attempts were added
+            continue
+        places = {problem.id: place for place, problem in enumerate(problems)}
+        mine = [record for record in played if record.problem_id in places]
+        mine.sort(key=lambda record: (places[record.problem_id], record.attempt))
+        outcomes = ((record.problem_id, episode_is_correct(record)) for record in mine)
+        course.observe(numbers, [(id, correct) for id, correct in outcomes if correct is not None])
+
+
+def _shifted(progress: OnProgress, done_before: int, total: int) -> OnProgress:
+    """Return progress over all batches from progress within one."""
+    return lambda each: progress(each._replace(done=done_before + each.done, total=total))
 
 
 def play_into(
@@ -328,12 +411,14 @@ def first_problems(env: Environment, episodes: int | None) -> list[Problem]:
 
     Raises `UserError` if all of an endless set are asked for.
     """
+    return [env.problems[index] for index in range(_count(env, episodes))]
+
+
+def _count(env: Environment, episodes: int | None) -> int:
     size = len(env.problems)
     if episodes is None and size > MAX_LISTED:
         raise UserError(f"{env.problems.name} is endless: say how many episodes to play")
-    return [
-        env.problems[index] for index in range(size if episodes is None else min(episodes, size))
-    ]
+    return size if episodes is None else min(episodes, size)
 
 
 def describe_env(env: ReasoningEnv) -> dict[str, Any]:

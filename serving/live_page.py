@@ -13,6 +13,7 @@ from threading import Lock
 
 from stepgym.records.run_folder import read_config, read_episodes
 from stepgym.records.types import RecordError
+from stepgym.serving.charts import Run
 from stepgym.serving.page import page
 
 LOOPBACK = "127.0.0.1"
@@ -46,7 +47,11 @@ class LivePageServer(ThreadingHTTPServer):
         with self._lock:
             version = _version(file)
             if self._made is None or self._made[0] != version:
-                html = page(list(read_episodes(self.run)), title=f"stepgym: {self.run.name}")
+                html = page(
+                    [Run(self.run.name, list(read_episodes(self.run)))],
+                    title=f"stepgym: {self.run.name}",
+                    is_live=True,
+                )
                 self._made = version, html.encode("utf-8")
             return self._made[1]
 

@@ -6,21 +6,31 @@ const ORDERS = {
   verdict: (a, b) => VERDICTS.indexOf(a.verdict) - VERDICTS.indexOf(b.verdict),
 };
 const folded = new Map();   // episode number: the nodes whose subtrees are collapsed
-const trees = [new Tree(changed)];
+const trees = [pane()];
+let filter = {}, ofPair = new Map(), asText = false, leader = { reading: null, until: 0 };   // filter: what a click in a chart lists
 let hidden = new Set(), inSteps = new Set(), shown = [], active = trees[0], searching = 0, remembering = 0, playing = 0, waiting = 0;
 
 const tint = (node, verdict) => (node.style.setProperty("--of", `var(--${verdict in index.verdicts ? verdict : "no_answer"})`), node);
 const words = (name) => name.replaceAll("_", " ");
 const number = (value, digits = 3) => value === null || value === undefined ? "–" : Number.isInteger(value) ? value.toLocaleString("en") : Math.abs(value) < 0.001 && value !== 0 ? value.toExponential(1) : value.toFixed(digits);
+function pane() {   // a tree and its text
+  const tree = new Tree(changed);
+  tree.reading = new Reading((i) => { if (tree !== active) changed(tree); textView(false); tree.choose(i, true); }, scrolled);
+  tree.pane.prepend(tree.reading.box);
+  tree.reading.box.addEventListener("pointerdown", () => { if (tree !== active) changed(tree); });
+  return tree;
+}
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const block = (number) => JSON.parse($(`episode-${number}`).textContent);   // parsed when needed, so that a thousand cost nothing
-const loaded = (number) => $(`episode-${number}`) ?? document.readyState !== "loading";   // episodes follow the script, so that the list is seen first
+const loaded = (number) => $(`episode-${number}`)?.nextSibling || document.readyState !== "loading";   // episodes follow the script, so that the list is seen first; one without a next sibling may have arrived in part
 const needle = () => $("find").value.trim().toLowerCase();
 
 // ---- the list of episodes
 function start() {
   $("run-title").textContent = index.env_id;
   $("run-facts").textContent = index.facts;
+  $("reload").hidden = !index.live;
+  $("show-charts").parentElement.hidden = !index.charts.length && !index.pairs && !index.live;
   figures();
   for (const [verdict, count] of Object.entries(index.verdicts)) {
     if (!count) continue;
@@ -32,17 +42,17 @@ function start() {
     button.onclick = () => { hidden.has(verdict) ? hidden.delete(verdict) : hidden.add(verdict); list(); };
     $("filters").append(button);
   }
+  document.body.classList.toggle("empty", !index.episodes.length);
   $("share").hidden = !index.episodes.length;
   $("panes").append(trees[0].pane);
   recall();
 }
-const percent = (share) => `${(100 * share).toFixed(1)}%`;
 function figures() {   // accuracies with 95% intervals; undecided and failed episodes are in none
   $("figures").hidden = !index.figures.length;
   if (!index.figures.length) return;
-  const [all, ...others] = index.figures, interval = (each) => `[${percent(each.low)}, ${percent(each.high)}]`;
-  $("figures").firstChild.textContent = `${all.name} ${percent(all.share)} ${interval(all)}`;
-  $("figures").lastChild.replaceChildren(...others.map((each) => {
+  const [all, ...others] = index.figures;
+  $("figures").firstChild.textContent = index.runs.length > 1 ? "solved, by run" : `${all.name} ${interval(all)}`;
+  $("figures").lastChild.replaceChildren(...(index.runs.length > 1 ? index.figures : others).map((each) => {
     const bar = make("i", { class: "bar" }), range = make("b");
     bar.style.setProperty("--share", each.share);
     range.style.left = percent(each.low);
@@ -50,11 +60,12 @@ function figures() {   // accuracies with 95% intervals; undecided and failed ep
     bar.append(range);
     return make("li", { title: interval(each) }, make("span", {}, each.name), bar, make("span", {}, percent(each.share)));
   }));
-  others.length ? ($("figures").open = others.length < 12) : $("figures").classList.add("alone");
+  others.length ? ($("figures").open = others.length < 6) : $("figures").classList.add("alone");
 }
 
 function list() {   // what matches by the index at once, then what matches in its steps
   for (const button of $("filters").children) button.setAttribute("aria-pressed", String(!hidden.has(button.dataset.verdict)));
+  chips();
   inSteps = new Set();
   searching += 1;
   refresh();
@@ -62,10 +73,28 @@ function list() {   // what matches by the index at once, then what matches in i
   if (needle().length > 1 && !wanted()) searchSteps(needle(), searching);
   mark();
 }
+function chips() {   // what a chart's click chose, each with a way out
+  const names = { run: (value) => index.runs[value].name, level: (value) => `level ${value}`, pair: (value) => GROUPS[value] };
+  $("chips").replaceChildren(...Object.entries(filter).map(([name, value]) => {
+    const chip = make("button", { title: "Remove this filter" }, `${names[name](value)} `, make("b", {}, "×"));
+    chip.onclick = () => { delete filter[name]; list(); };
+    return chip;
+  }));
+  ofPair = new Map(filter.pair ? index.pairs.groups[filter.pair] : []);
+}
+function showOnly({ run, level, pair, verdict, find = "" }) {   // the episodes of a mark in a chart
+  filter = Object.fromEntries(Object.entries({ run: index.runs.length > 1 ? run : undefined, level, pair }).filter(([, value]) => value !== undefined));
+  hidden = new Set(verdict ? VERDICTS.filter((name) => name !== verdict) : []);
+  $("find").value = find;
+  chartsView(false);
+  list();
+  if (shown.length) go(shown[0]);
+}
 const wanted = () => /^#(\d+)$/.exec(needle());   // an episode's number
 function refresh() {
   const text = needle(), only = wanted(), order = ORDERS[$("sort").value];
-  const matches = (it, i) => !hidden.has(it.verdict) && (only ? i === Number(only[1]) : !text || it.search.includes(text) || inSteps.has(i));
+  const within = (it, i) => (filter.run === undefined || (it.run ?? 0) === filter.run) && (filter.level === undefined || it.level === filter.level) && (!filter.pair || ofPair.has(i));
+  const matches = (it, i) => !hidden.has(it.verdict) && within(it, i) && (only ? i === Number(only[1]) : !text || it.search.includes(text) || inSteps.has(i));
   shown = [...index.episodes.keys()].filter((i) => matches(index.episodes[i], i)).sort((a, b) => order(index.episodes[a], index.episodes[b]));
   $("episodes").replaceChildren();
   more();
@@ -77,8 +106,8 @@ function more(upTo = $("episodes").childElementCount + CHUNK) {   // the list gr
     const it = index.episodes[i];
     const item = tint(make("li", { id: `item-${i}`, role: "option", "aria-selected": String(i === active.number) },
       make("div", { class: "line" }, it.title),
-      make("div", { class: "small" }, make("span", {}, words(it.verdict)), make("span", {}, it.attempt ? `#${i}, attempt ${it.attempt + 1}` : `#${i}`), make("span", {}, `${it.nodes} nodes`), make("span", {}, `${number(it.tokens)} tokens`))), it.verdict);
-    item.onclick = () => open(i);
+      make("div", { class: "small" }, make("span", {}, words(it.verdict)), make("span", {}, it.attempt ? `#${i}, attempt ${it.attempt + 1}` : `#${i}`), make("span", {}, `${it.nodes} nodes`), make("span", {}, `${number(it.tokens)} tokens`), index.runs.length > 1 ? make("span", {}, index.runs[it.run ?? 0].name) : null)), it.verdict);
+    item.onclick = () => go(i);
     return item;
   }));
 }
@@ -119,12 +148,22 @@ function open(i, node = null) {
   const episode = block(i);
   header(i, episode);
   active.open(i, episode, folded.get(i));
-  tint(active.caption, episode.verdict).textContent = `#${i} ${words(episode.verdict)}${episode.answer ? `: ${short(episode.answer, 60)}` : ""}`;
+  if (asText) active.reading.show(episode);
+  captioned(active);
   mark();
   active.choose(node in active.nodes ? node : active.end, node !== null);
   const place = shown.indexOf(i);
   if (place >= $("episodes").childElementCount) more(place + CHUNK);
   $(`item-${i}`)?.scrollIntoView({ block: "nearest" });
+}
+function captioned({ number: i, episode, caption }) {
+  const run = index.runs.length > 1 ? `${index.runs[index.episodes[i].run ?? 0].name} ` : "";
+  tint(caption, episode.verdict).replaceChildren(`${run}#${i} ${words(episode.verdict)}${episode.answer ? ": " : ""}`, typesetAnswer(short(episode.answer, 60)));
+}
+function go(i) {   // as `open`; under a pair's filter, both runs' episodes of the problem
+  if (!ofPair.has(i)) { open(i); return; }
+  if (trees.length === 1) compare(i);
+  for (const [tree, number] of [[trees[1], ofPair.get(i)], [trees[0], i]]) { active = tree; open(number); }
 }
 function header(i, episode) {
   for (const item of document.querySelectorAll("#episodes [aria-selected=true]")) item.setAttribute("aria-selected", "false");
@@ -133,9 +172,9 @@ function header(i, episode) {
   tint($("verdict"), episode.verdict).textContent = words(episode.verdict);
   $("name").textContent = episode.id;
   $("cost").textContent = episode.cost;
-  $("prompt").textContent = episode.prompt;
+  $("prompt").replaceChildren(typeset(episode.prompt));
   const facts = [["answer", episode.answer], ["reference", episode.reference], ["reason", episode.reason], ["note", episode.note]];
-  $("outcome").replaceChildren(...facts.filter(([, text]) => text).map(([name, text]) => make("div", {}, make("dt", {}, name), make("dd", {}, text))));
+  $("outcome").replaceChildren(...facts.filter(([, text]) => text).map(([name, text]) => make("div", {}, make("dt", {}, name), make("dd", {}, name === "answer" || name === "reference" ? typesetAnswer(text) : text))));
 }
 function changed(tree) {   // another node was selected, or another tree became active
   if (tree !== active) { active = tree; stop(); header(tree.number, tree.episode); }
@@ -149,7 +188,7 @@ function compare(other = active.number) {   // a second pane; the list then open
     trees.find((tree) => tree !== active).pane.remove();
     trees.splice(0, 2, active);
   } else if (index.episodes[other]) {
-    const tree = new Tree(changed);
+    const tree = pane();
     tree.colour = $("colour").value;
     trees.push(tree);
     $("panes").append(tree.pane);
@@ -162,6 +201,43 @@ function compare(other = active.number) {   // a second pane; the list then open
   changed(active);
 }
 function resized() { for (const tree of trees) if (tree.nodes.length) tree.resize(); }
+
+// ---- the ways to look: trees, texts, charts
+function textView(on) {
+  asText = on;
+  document.body.classList.toggle("as-text", on);
+  $("as-tree").setAttribute("aria-pressed", String(!on));
+  $("as-text").setAttribute("aria-pressed", String(on));
+  for (const tree of trees) if (on && tree.episode) tree.reading.show(tree.episode);
+  if (!on) resized();
+  remember();
+}
+function scrolled(reading) {   // the other text follows the one that the reader moves
+  const now = performance.now();
+  if (trees.length < 2 || (leader.reading !== reading && now < leader.until)) return;
+  leader = { reading, until: now + 150 };
+  for (const tree of trees) if (tree.reading !== reading) tree.reading.follow(reading.place);
+}
+function sourceView(on) {
+  typesetting.source = on;
+  $("source").setAttribute("aria-pressed", String(on));
+  for (const tree of trees.filter((each) => each.episode)) {
+    captioned(tree);
+    if (asText) tree.reading.show(tree.episode);
+  }
+  if (active.episode) { header(active.number, active.episode); describe(active); }
+  remember();
+}
+function chartsView(on) {
+  document.body.classList.toggle("as-charts", on);
+  $("show-trees").setAttribute("aria-pressed", String(!on));
+  $("show-charts").setAttribute("aria-pressed", String(on));
+  $("charts").hidden = !on;
+  if (on && !$("charts").childElementCount) $("charts").append(...chartCards(index, showOnly));
+  if (on) drawCharts(); else resized();
+  remember();
+}
+const drawCharts = () => { for (const card of $("charts").children) card.draw?.(); };
 
 // ---- replay: nodes are stored in the order in which the search made them
 function replayed() {
@@ -188,17 +264,25 @@ function remember() {
   clearTimeout(remembering);
   remembering = setTimeout(() => {
     const other = trees.find((tree) => tree !== active);
-    const all = { episode: active.number, node: active.selected, with: other?.number, find: $("find").value, hide: [...hidden].join(","), sort: $("sort").value, colour: $("colour").value };
-    const usual = { episode: -1, sort: "order", colour: "q" };
+    const all = { episode: active.number, node: active.selected, with: other?.number, find: $("find").value, hide: [...hidden].join(","), sort: $("sort").value, colour: $("colour").value,
+      ...filter, as: asText ? "text" : "tree", source: typesetting.source ? 1 : 0, view: $("charts").hidden ? "episodes" : "charts" };
+    const usual = { as: "tree", source: 0, view: viewAtFirst, episode: -1, sort: "order", colour: "q" };
     const said = Object.entries(all).filter(([name, value]) => value !== undefined && value !== "" && value !== usual[name]);
     history.replaceState(null, "", `#${new URLSearchParams(said)}`);
   }, 100);   // browsers limit how often the address may change
 }
+const viewAtFirst = index.runs.length > 1 ? "charts" : "episodes";
 function recall() {
   const hash = location.hash.slice(1), said = new URLSearchParams(/^\d+$/.test(hash) ? `episode=${hash}` : hash);
   const whole = (name) => /^\d+$/.test(said.get(name) ?? "") ? Number(said.get(name)) : null;
   $("find").value = said.get("find") ?? "";
   hidden = new Set((said.get("hide") ?? "").split(",").filter((verdict) => VERDICTS.includes(verdict)));
+  filter = {};
+  if (index.runs[whole("run")]) filter.run = whole("run");
+  if (whole("level") !== null) filter.level = whole("level");
+  if (index.pairs?.groups[said.get("pair")]) filter.pair = said.get("pair");
+  typesetting.source = said.get("source") === "1";
+  $("source").setAttribute("aria-pressed", String(typesetting.source));
   for (const [name, usual] of [["sort", "order"], ["colour", "q"]]) {
     $(name).value = said.get(name) ?? usual;
     if ($(name).selectedIndex < 0) $(name).value = usual;
@@ -207,29 +291,27 @@ function recall() {
   for (const tree of trees) tree.colour = $("colour").value;
   if (trees.length > 1) compare();
   const first = index.episodes[whole("episode")] ? whole("episode") : shown[0] ?? -1, second = whole("with");
-  if (index.episodes[second] && !loaded(Math.max(first, second))) { clearTimeout(remembering); document.addEventListener("DOMContentLoaded", recall, { once: true }); return; }
+  const beside = index.episodes[second] ? second : ofPair.get(first);
+  if (beside !== undefined && !loaded(Math.max(first, beside))) { clearTimeout(remembering); document.addEventListener("DOMContentLoaded", recall, { once: true }); return; }
   if (index.episodes[second]) { open(second); compare(first); }
-  open(first, whole("node"));
+  if (second === null && ofPair.has(first)) go(first); else open(first, whole("node"));
+  textView(said.get("as") === "text");
+  chartsView((said.get("view") ?? viewAtFirst) === "charts" && (said.has("view") || !said.has("episode")));
 }
 
 // ---- the selected node
 function describe({ episode, selected: i }) {
   if (!episode.nodes[i]) { $("node").replaceChildren(); return; }
-  const n = episode.nodes[i], facts = i === 0 ? [["visits", number(n.v)], ["nodes", number(episode.nodes.length)], ["status", n.u]] :
+  const n = episode.nodes[i], statistics = i === 0 ? [["visits", number(n.v)], ["nodes", number(episode.nodes.length)], ["status", n.u]] :
     [["value", number(n.q)], ["score", number(n.s)], ["visits", number(n.v)], ["log-prob", number(n.l)], ["prior", number(n.o)], ["tokens", number(n.k)], ["status", n.u], ["verdict", n.d ? words(n.d) : "–"]];
   const path = [];
   for (let j = i; j >= 0; j = episode.nodes[j].p) path.unshift(j);
   const deepest = path.at(-1);
   const body = [make("h3", { class: "top" }, i === 0 ? "The problem" : `Step ${n.depth}`, make("small", {}, `node ${i}`))];
-  if (i === 0) body.push(make("pre", {}, episode.prompt));
-  for (const [kind, text] of n.g ?? (n.t ? [["visible", n.t]] : [])) {
-    if (kind === "reasoning") body.push(make("details", {}, make("summary", {}, `Internal reasoning, ${text.length.toLocaleString("en")} characters`), make("pre", {}, text)));
-    else body.push(kind === "visible" ? null : make("h3", {}, words(kind)), make("pre", { class: kind }, text));
-  }
-  if (n.r) body.push(make("h3", {}, "reply of the environment"), make("pre", { class: "reply" }, n.r));
-  if (n.a !== null && n.a !== undefined) body.push(make("h3", {}, "answer"), make("pre", { class: "answer" }, n.a));
-  if (n.n) body.push(make("p", { class: "note" }, n.n));
-  body.push(make("h3", {}, "search statistics"), make("dl", { class: "facts" }, ...facts.map(([name, text]) => make("div", {}, make("dt", {}, name), make("dd", {}, text)))));
+  if (i === 0) body.push(typeset(episode.prompt));
+  body.push(...stepParts(n));
+  if (episode.evidence && (i === 0 || i === episode.path.at(-1))) body.push(...evidenceParts(episode.evidence));
+  body.push(make("h3", {}, "search statistics"), facts(statistics));
   if (i > 0) body.push(make("h3", {}, "steps to this node"), make("ol", { class: "path" }, ...path.map((j) => {
     const button = make("button", { "aria-current": String(j === deepest) }, episode.nodes[j].label);
     button.onclick = () => active.choose(j, true);
@@ -239,7 +321,7 @@ function describe({ episode, selected: i }) {
 }
 
 // ---- keys and buttons
-const move = (by) => { const next = shown[shown.indexOf(active.number) + by]; if (next !== undefined) open(next); };
+const move = (by) => { const next = shown[shown.indexOf(active.number) + by]; if (next !== undefined) go(next); };
 const recolour = () => { for (const tree of trees) tree.recolour($("colour").value); remember(); };
 const nextHit = () => { const hits = [...active.hits ?? []]; if (hits.length) active.choose(hits.find((i) => i > active.selected) ?? hits[0], true); };
 addEventListener("keydown", (event) => {
@@ -247,9 +329,9 @@ addEventListener("keydown", (event) => {
   if (event.target === $("find")) { if (event.key === "Escape" || event.key === "ArrowDown") { event.preventDefault(); $("episodes").focus(); } return; }
   if (event.target.tagName === "SELECT" || event.target === $("made")) return;
   const inList = event.target === $("episodes"), inTree = event.target.classList.contains("tree") || event.target === document.body;
-  const keys = { j: () => move(1), k: () => move(-1), "/": () => $("find").focus(), "?": () => $("help").showModal() };
+  const keys = { j: () => move(1), k: () => move(-1), "/": () => $("find").focus(), "?": () => $("help").showModal(), g: () => chartsView($("charts").hidden), t: () => textView(!asText), s: () => sourceView(!typesetting.source) };
   if (inList) Object.assign(keys, { ArrowDown: keys.j, ArrowUp: keys.k, Enter: () => active.svg.focus() });
-  if (active.nodes.length) {
+  if (active.nodes.length && !asText && $("charts").hidden) {
     Object.assign(keys, { f: () => active.fit(), p: () => active.path(), x: () => active.toggle(active.selected), n: nextHit, r: play, "+": () => active.zoom(1.25), "=": () => active.zoom(1.25), "-": () => active.zoom(0.8),
       c: () => { $("colour").selectedIndex = ($("colour").selectedIndex + 1) % $("colour").length; recolour(); } });
     if (!inList && inTree && /^(Arrow|Home|End)/.test(event.key)) keys[event.key] = () => active.choose(active.walk(event.key), true);
@@ -263,6 +345,12 @@ $("episodes").onscroll = ({ target }) => { if (target.scrollTop + 2 * target.cli
 $("made").oninput = () => { stop(); replay(Number($("made").value)); };
 const buttons = { in: () => active.zoom(1.25), out: () => active.zoom(0.8), fit: () => active.fit(), path: () => active.path(), compare: () => compare(), play };
 for (const [id, action] of Object.entries(buttons)) $(id).onclick = () => { if (active.nodes.length) action(); };
-addEventListener("resize", resized);
+$("show-trees").onclick = () => chartsView(false);
+$("show-charts").onclick = () => chartsView(true);
+$("as-tree").onclick = () => textView(false);
+$("as-text").onclick = () => textView(true);
+$("source").onclick = () => sourceView(!typesetting.source);
+$("reload").onclick = () => location.reload();
+addEventListener("resize", () => { if ($("charts").hidden) resized(); else drawCharts(); });
 addEventListener("hashchange", recall);
 start();

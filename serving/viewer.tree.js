@@ -56,7 +56,7 @@ class Tree {
     this.most = Math.max(1, ...this.nodes.slice(1).map((n) => n.v));
     this.measure();
     this.layout();
-    this.overview();
+    this.stale();
     this.start();
   }
   get end() { return this.episode.path.at(-1) ?? 0; }
@@ -112,7 +112,10 @@ class Tree {
       ...Object.entries(marks).map(([name, parts]) => path(`strip ${name}`, parts)), path("edge chosen", chosen)];
     this.map.setAttribute("viewBox", `0 ${-ROW} ${this.width} ${this.height + ROW}`);
     this.map.replaceChildren(...this.far.map((each) => each.cloneNode()));
-    this.drawn = null;
+  }
+  stale() {   // what was drawn is no longer true; the visible part is drawn first, the minimap after the next frame
+    this.far = this.drawn = null;
+    requestAnimationFrame(() => setTimeout(() => this.far ?? this.overview()));
   }
   near() {   // the nodes and edges in the pane and half a pane around it
     const { x, y, k } = this.at, { width, height } = this.box;
@@ -152,7 +155,7 @@ class Tree {
     const { x, y, k } = this.at, [kx, ky] = this.scale(), far = k < FAR, { width, height } = this.box;
     this.svg.classList.toggle("far", far);
     this.layer.setAttribute("transform", `translate(${x} ${y}) scale(${kx} ${ky})`);
-    if (far && this.drawn !== "far") { this.layer.replaceChildren(...this.far, draw("path", { class: "here" })); this.drawn = "far"; }
+    if (far && this.drawn !== "far") { this.far ?? this.overview(); this.layer.replaceChildren(...this.far, draw("path", { class: "here" })); this.drawn = "far"; }
     const d = this.drawn;
     if (!far && (!d?.k || -x / k < d.left || -y / k < d.top || (width - x) / k > d.right || (height - y) / k > d.bottom || k / d.k > 4)) this.near();
     if (far) this.mark();
@@ -165,13 +168,14 @@ class Tree {
     const n = this.nodes[this.selected], [kx, ky] = this.scale();
     if (n && n.y !== null) this.layer.lastChild.setAttribute("d", `M${n.x - 12 / kx} ${n.y}h${24 / kx}M${n.x} ${n.y - 12 / ky}v${24 / ky}`);
   }
-  redraw() { this.overview(); this.place(); }
+  redraw() { this.stale(); this.place(); }
   recolour(by) {
     this.colour = by;
     if (!this.nodes.length) return;
+    for (const [i, pill] of this.pills ?? []) shade(pill.firstChild, this.share(this.nodes[i]));
+    if (!this.far) return;   // it will be drawn in this colour
     const drawn = this.boxes(), first = this.far.findIndex((each) => each.classList.contains("box"));
     for (const [level, d] of drawn.entries()) for (const path of [this.far[first + level], this.map.children[first + level]]) path.setAttribute("d", d);
-    for (const [i, pill] of this.pills ?? []) shade(pill.firstChild, this.share(this.nodes[i]));
   }
   replay(made) { this.made = made; this.redraw(); }
 

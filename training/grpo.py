@@ -20,7 +20,7 @@ from stepgym.agents.search.best_of_n import BestOfN
 from stepgym.agents.solving import iter_solve
 from stepgym.agents.types import EpisodeRecord, Policy, Search
 from stepgym.envs.types import Environment, Problem
-from stepgym.records.rollouts import fork_gains, gains, num_samples
+from stepgym.records.rollouts import fork_gains, gains, num_samples, reward_of
 from stepgym.records.tree import children_of, path_to
 from stepgym.training.examples import count_undecidable_as_wrong, is_correct
 from stepgym.training.fit import FitOptions, fit
@@ -65,7 +65,8 @@ class Played(NamedTuple):
 
     records: list[EpisodeRecord]
     reward: float
-    """The share of the decided samples that are correct; NaN if none is decided."""
+    """The mean reward of the decided samples, which is the share of correct ones unless problems are proposed; NaN if
+    none is decided."""
     masked: Counter[str]
     """How many samples are `undecided` or `failed`."""
 
@@ -110,17 +111,22 @@ def play(
     if undecidable_is_wrong:
         records = [count_undecidable_as_wrong(record) for record in records]
     masked: Counter[str] = Counter()
-    rewards: list[tuple[bool, int]] = []
+    rewards: list[tuple[float, int]] = []
     for record in records:
         for node, children in enumerate(children_of(record)):
-            correct, found = is_correct(record, node), record.nodes[node]
-            if correct is not None:
-                rewards.append((correct, max(1, found.visits)))
+            reward, found = end_reward(record, node), record.nodes[node]
+            if reward is not None:
+                rewards.append((reward, max(1, found.visits)))
             elif not children:
                 masked["undecided" if found.end else "failed"] += max(1, found.visits)
     total = sum(count for _, count in rewards)
-    reward = sum(correct * count for correct, count in rewards) / total if total else math.nan
-    return Played(records, reward, masked)
+    mean = sum(reward * count for reward, count in rewards) / total if total else math.nan
+    return Played(records, mean, masked)
+
+
+def end_reward(record: EpisodeRecord, node: int) -> float | None:
+    """Return the reward of a decided end; `None` for any other node."""
+    return None if is_correct(record, node) is None else reward_of(record, node)
 
 
 def sample_outcomes(records: Sequence[EpisodeRecord]) -> Iterator[tuple[str, bool]]:
@@ -140,8 +146,8 @@ def learned_paths(record: EpisodeRecord, *, baseline: Baseline, scaled: bool) ->
     inherit that. Paths that share no step have the same advantages either way. `scaled` divides by the deviation of
     what the mean is over.
     """
-    outcomes = {node: is_correct(record, node) for node in range(len(record.nodes))}
-    rewards = {node: float(correct) for node, correct in outcomes.items() if correct is not None}
+    ends = {node: end_reward(record, node) for node in range(len(record.nodes))}
+    rewards = {node: reward for node, reward in ends.items() if reward is not None}
     counts = [num_samples(record, end) for end in rewards]
     of_group = gains(list(rewards.values()), counts, scaled=scaled)
     of_fork = fork_gains(record, rewards, scaled=scaled)
@@ -218,7 +224,7 @@ def train_grpo(
 
     `sample` plays problems, given by their numbers; `log_probs` gives those of the units of some samples. DAPO, and any
     variant with `refill`, draws up to three times as many problems until half of them have answers that disagree; the
-    others (all correct, all incorrect) are left out.
+    others (all correct, all incorrect) are left out. A proposed problem's answers are compared by their rewards.
     """
     current: dict[int, tuple[Batch, Tensor | None]] = {}
     recent: deque[float] = deque(maxlen=max(1, options["schedule"].report_every // inner))
@@ -269,8 +275,9 @@ def train_grpo(
 
 
 def _disagrees(record: EpisodeRecord) -> bool:
-    found = {is_correct(record, node) for node in range(len(record.nodes))}
-    return {True, False} <= found
+    """Return whether the decided samples of a problem have different rewards."""
+    found = {end_reward(record, node) for node in range(len(record.nodes))} - {None}
+    return len(found) > 1
 
 
 def _no_loss(model: Any) -> Tensor:

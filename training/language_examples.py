@@ -85,7 +85,7 @@ def policy_row(
     ids: list[int] = []
     targets: list[float] = []
     number = 0
-    for segment in layout.segments(State(record.prompt, steps)):
+    for segment in layout.segments(State(record.prompt, steps, system=record.system)):
         number += segment.is_own
         if segment.is_own and number == len(steps):
             own = layout.final_ids(steps[-1])

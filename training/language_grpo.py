@@ -16,7 +16,6 @@ from torch import Tensor
 from stepgym.agents.policies.loading import LanguageModel
 from stepgym.agents.policies.transformers_policy import TransformersPolicy
 from stepgym.agents.types import EpisodeRecord
-from stepgym.envs.mixture import MixedProblems
 from stepgym.envs.types import Problem
 from stepgym.records.near_duplicates import likeness
 from stepgym.records.rollouts import rollouts_of
@@ -32,7 +31,7 @@ from stepgym.training.language_models import (
     learned_log_probs,
     load,
 )
-from stepgym.training.scheduled_problems import ScheduledProblems
+from stepgym.training.scheduled_problems import ScheduledProblems, scheduled_problems
 from stepgym.training.types import Baseline, GrpoVariant, OnProgress, TrainingError
 
 
@@ -92,14 +91,12 @@ def train_language_grpo(
 
 def scheduled(env: Any, config: TrainConfig) -> ScheduledProblems | None:
     """Return the problems of a mixture with a schedule, `None` for any other environment."""
-    problems = env.problems
-    if not isinstance(problems, MixedProblems) or problems.schedule is None:
-        return None
-    if config.exclude_prompts:
+    course = scheduled_problems(env, Path(config.out))
+    if course is not None and config.exclude_prompts:
         raise TrainingError(
             "exclude_prompts is not for a mixture with a rule; leave one of them out"
         )
-    return ScheduledProblems(problems, problems.schedule, Path(config.out))
+    return course
 
 
 def playable(env: Any, config: TrainConfig, count: int) -> list[Problem]:

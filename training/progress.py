@@ -36,7 +36,11 @@ def _line(now: Progress, seconds: float, done: int) -> str:
         line += f", {rate:.3g}/s"
         if now.done < now.total and rate:
             line += f", {_duration((now.total - now.done) / rate)} left"
-    return line + "".join(f", {name} {value:.4g}" for name, value in now.figures.items())
+    return line + "".join(f", {name} {_figure(name, value)}" for name, value in now.figures.items())
+
+
+def _figure(name: str, value: float) -> str:
+    return f"{value:.0%}" if name == "solved" else f"{value:.4g}"
 
 
 def _duration(seconds: float) -> str:

@@ -57,6 +57,10 @@ def train(config: TrainConfig, *, progress: OnProgress | None = None) -> dict[st
         )
     if out.exists() and not out.is_dir():
         raise TrainingError(f"out is a file, {config.out}; name a folder")
+    if (out / "run.json").exists():
+        raise TrainingError(
+            f"out, {config.out}, is a folder of episodes; name another for the model"
+        )
     kept = KeptSettings(file=out / "train.json", what="a run", error=TrainingError)
     settings = asdict(config)
     if _has_checkpoint(out):

@@ -211,10 +211,12 @@ def _token_log_probs(moves: MoveTree, log_probs: list[float], chosen: int) -> tu
 def require_game(game: str, public: Hashable) -> None:
     """Raise `UserError` unless `public` is a position of the game."""
     if not GAMES[game].plays(public):
-        shown = textwrap.shorten(repr(public), 40)
+        other = (
+            "free text" if public is None else f"states like {textwrap.shorten(repr(public), 40)}"
+        )
         raise UserError(
-            f"the embedded model only plays {game.title().replace('_', '')}, not states like {shown}; choose a language model "
-            "as policy (smollm2, hf:NAME_OR_FOLDER or chat:URL#MODEL), or `random` where steps are chosen from a list"
+            f"the embedded model only plays {game.title().replace('_', '')}, not {other}; choose another policy: a language "
+            "model (smollm2, hf:NAME_OR_FOLDER, chat:URL#MODEL), or `random` if the environment is a game"
         )
 
 

@@ -61,7 +61,7 @@ class ChatPolicy:
         top_p: float = 0.95,
         max_new_tokens: int = 512,
         delimiters: Sequence[str] = ("\n\n",),
-        system: str | None = prompts.SYSTEM,
+        system: str | None = prompts.AUTO,
         examples: Sequence[tuple[str, str]] = (),
         continuation: Literal["ask", "prefill"] = "ask",
         concurrency: int = 16,
@@ -288,7 +288,8 @@ class ChatPolicy:
         return list((own if partial.stops else (*delimiters, STEP_END, ANSWER_END))[:MAX_STOPS])
 
     def _messages(self, state: State, texts: Sequence[str]) -> list[dict[str, str]]:
-        messages = prompts.messages(state.prompt, system=self.system, examples=self.examples)
+        system = prompts.system_text(self.system, state.system)
+        messages = prompts.messages(state.prompt, system=system, examples=self.examples)
         pieces = []
         for step in state.steps:
             pieces.append(step.text)

@@ -50,7 +50,7 @@ class Layout:
 
     `template` (with `{prompt}` in it) replaces the chat template; `examples` are (question, answer) pairs before the
     prompt; `end_ids` are the tokens that end a text (default: the tokenizer's own). `delimiter` is what ends a step
-    (default: see `step_delimiter`).
+    (default: see `step_delimiter`). With `system="auto"` the system text is the environment's, `None` is no system text.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Layout:
         tokenizer: Any,
         *,
         delimiter: str | None = None,
-        system: str | None = prompts.SYSTEM,
+        system: str | None = prompts.AUTO,
         template: str | None = None,
         examples: Sequence[tuple[str, str]] = (),
         end_ids: frozenset[int] | None = None,
@@ -77,19 +77,24 @@ class Layout:
         self._described: dict[str, str] | None = None
         self._sampled = lru_cache(100_000)(self._read_sampled)
 
-    def head(self, prompt: str) -> tuple[str, str]:
-        """Return the text up to the first step in two pieces: what all problems share, and the rest."""
+    def head(self, prompt: str, told: str | None = None) -> tuple[str, str]:
+        """Return the text up to the first step in two pieces: what all problems share, and the rest.
+
+        `told` is the environment's system text.
+        """
         return prompts.head(
             self.tokenizer,
             prompt,
-            system=self.system,
+            system=prompts.system_text(self.system, told),
             template=self.template,
             examples=self.examples,
         )
 
     def segments(self, state: State) -> list[Segment]:
         """Return all segments of a state; the first two are the head's. None of them is empty but perhaps these."""
-        found = [Segment(self.ids_of(piece), False) for piece in self.head(state.prompt)]
+        found = [
+            Segment(self.ids_of(piece), False) for piece in self.head(state.prompt, state.system)
+        ]
         for at, step in enumerate(state.steps):
             own, after = self._step(step)
             found.append(Segment(own, True))

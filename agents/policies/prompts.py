@@ -15,7 +15,9 @@ SYSTEM = (
     "Solve the problem. Write short steps with an empty line between them. Finish with the result as "
     "<answer>result</answer>."
 )
-"""The system text. Of the wordings tried, small models follow this one best."""
+"""The system text where the environment gives none. Of the wordings tried, small models follow this one best."""
+AUTO = "auto"
+"""The value of a policy's `system` that stands for what the environment says (`State.system`)."""
 EXAMPLES = (
     (
         "Ann has 3 apples and buys 4 more. How many has she now?",
@@ -58,6 +60,11 @@ def head(
     )
     before, mark, after = layout.partition("{prompt}")
     return (shown + before, prompt + after) if mark else (shown, before)
+
+
+def system_text(system: str | None, told: str | None) -> str | None:
+    """Return the system text for a policy's setting `system` and what the environment says, `told`."""
+    return (told or SYSTEM) if system == AUTO else system
 
 
 def messages(

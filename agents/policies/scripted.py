@@ -64,7 +64,8 @@ class RandomLegalPolicy:
     def bind(self, domain: Domain) -> RandomLegalPolicy:
         if not isinstance(domain, LegalSteps):
             raise UserError(
-                f"random legal play needs a domain with legal_steps(state); {type(domain).__name__} has none"
+                "the policy `random` plays games, whose domain lists its legal steps (legal_steps); "
+                f"{type(domain).__name__} has no such list: choose a language model (smollm2, hf:NAME_OR_FOLDER, chat:URL#MODEL)"
             )
         return replace(self, domain=domain)
 

@@ -53,7 +53,7 @@ class TransformersPolicy:
         top_p: float = 0.95,
         max_new_tokens: int = 128,
         delimiters: Sequence[str] | None = None,
-        system: str | None = prompts.SYSTEM,
+        system: str | None = prompts.AUTO,
         template: str | None = None,
         examples: Sequence[tuple[str, str]] = (),
         device: str | None = None,
@@ -207,7 +207,7 @@ class TransformersPolicy:
             )
         texts = (
             *prompts.segments(
-                self.layout.head(state.prompt), state, delimiter=self.layout.delimiter
+                self.layout.head(state.prompt, state.system), state, delimiter=self.layout.delimiter
             ),
             *partial.texts,
         )

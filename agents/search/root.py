@@ -67,4 +67,4 @@ def choose_gumbel(
     left = [child for child in considered if child in open_children] or open_children
     score = {child: noisy[child] + scale * memory.q[child] for child in left}
     candidates = sorted(left, key=lambda child: -score[child])[: max(2, len(considered) >> phase)]
-    return min(candidates, key=lambda child: (tree.visits[child], -score[child]))
+    return min(candidates, key=tree.visits.__getitem__)  # of equal visits the first: the best score

@@ -97,7 +97,6 @@ def make(
     file: str | Path | None = None,
     **options: Unpack[CodeOptions],
 ) -> ReasoningEnv:
-    """Make `stepgym/APPS-v0`. Rows without tests are left out."""
+    """Make `stepgym/APPS-v0`. Rows without tests are left out and listed."""
     rows = benchmark_rows(file, HUB, "apps")
-    told = [row for row in rows if row.fault or row.data.get("input_output")]
-    return code_env(code_set(NAME, told, apps_problem), **options)
+    return code_env(code_set(NAME, rows, apps_problem), **options)

@@ -73,4 +73,5 @@ def make(
     if task not in TASKS:
         raise unknown_name("CRUXEval task", task, TASKS, dotted=False)
     rows = benchmark_rows(file, HUB, "cruxeval")
-    return code_env(code_set(NAME, rows, partial(cruxeval_problem, task=task)), **options)
+    problems = code_set(NAME, rows, partial(cruxeval_problem, task=task))
+    return code_env(problems, answer_form="<answer>value</answer>", **options)

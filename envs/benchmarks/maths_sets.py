@@ -106,7 +106,11 @@ def _make(
     return ReasoningEnv(
         file_set(rows, name=name, instructions=instructions, verifier=verifier),
         domain=TextDomain(
-            max_steps=max_steps, sandbox=sandbox, tools=tools, tool_results=tool_results
+            max_steps=max_steps,
+            sandbox=sandbox,
+            tools=tools,
+            tool_results=tool_results,
+            answer_form="\\boxed{result}",
         ),
         verifier=verifier,
         step_verifier=FreeTextStepVerifier(),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any, Unpack, cast
 
 from stepgym.envs.coding.styles import TestsError, read_tests
@@ -55,9 +56,23 @@ def code_set(
 ) -> CodeSet:
     """Make the set of the rows' problems; rows in error are left out and listed in `skipped`.
 
-    `problem` takes a row, its index and the set's name. Raises `DataFileError` if no row is usable.
+    `problem` takes a row, its index and the set's name. A row that repeats another is in error; one that repeats only its id
+    gets an id of its own. Raises `DataFileError` if no row is usable.
     """
-    problems, skipped = usable_rows(rows, lambda row, index: problem(row, index, name))
+    known: dict[str, Problem] = {}
+
+    def make(row: Row, index: int) -> Problem:
+        found = problem(row, index, name)
+        first = known.get(found.id)
+        if first is not None and (first.prompt, first.task) == (found.prompt, found.task):
+            raise row.error(f"it repeats the row with the id {found.id!r}")
+        if first is not None:
+            number = next(n for n in count(2) if f"{found.id}-{n}" not in known)
+            found = replace(found, id=f"{found.id}-{number}")
+        known[found.id] = found
+        return found
+
+    problems, skipped = usable_rows(rows, make)
     return CodeSet(name, tuple(problems), skipped)
 
 
@@ -94,12 +109,14 @@ def code_problem(
     )
 
 
-def code_env(problems: CodeSet, **options: Unpack[CodeOptions]) -> ReasoningEnv:
+def code_env(
+    problems: CodeSet, *, answer_form: str | None = None, **options: Unpack[CodeOptions]
+) -> ReasoningEnv:
     """Make the environment over a set of code problems.
 
     `sandbox` grades the answers and, with `tools`, runs the policy's tool calls. `packages` are Python packages that it
     must carry, as a list or `name,name`; those that single tasks need are carried if they are installed here. `strict` refuses verdicts that rest on
-    the candidate's own classes.
+    the candidate's own classes. `answer_form` is how chat models are told to mark an answer that is no program.
     """
     tools, sandbox = options.pop("tools", True), options.pop("sandbox", "auto")
     strict = options.pop("strict", False)
@@ -112,6 +129,7 @@ def code_env(problems: CodeSet, **options: Unpack[CodeOptions]) -> ReasoningEnv:
         sandbox=sandbox if tools else None,
         sandbox_settings=settings,
         whole_answer=True,
+        answer_form=answer_form,
         tools=tools if isinstance(tools, str) else "python",
         tool_results=options.pop("tool_results", "full"),
     )

@@ -7,6 +7,7 @@ sets are recognised by their columns, see `stepgym.envs.benchmarks.code_formats`
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Unpack
@@ -22,7 +23,7 @@ from stepgym.envs.coding.code_set import (
     code_set,
 )
 from stepgym.envs.reasoning_env import ReasoningEnv
-from stepgym.envs.rows import Row, find_column, read_rows
+from stepgym.envs.rows import Row, find_column, first_columns, read_rows
 from stepgym.envs.types import Problem
 
 HUMANEVAL, CODE = "stepgym/HumanEval-v0", "stepgym/Code-v0"
@@ -54,15 +55,15 @@ def code_problems(path: str | Path, *, instructions: str = INSTRUCTIONS) -> Code
     """Read a file of code problems. Raises `DataFileError`, which names file, line and column."""
     rows = quixbugs_rows(Path(path)) if Path(path).is_dir() else read_rows(path)
     name = f"{CODE}/{Path(path).name}"
-    first = next((row for row in rows if row.fault is None), rows[0])
-    published = format_of(first)
-    if published is not None:
-        return code_set(name, rows, published.problem)
-    prompt = find_column(first, None, PROMPT_COLUMNS, "prompt")
-    tests = find_column(first, None, TESTS_COLUMNS, "tests")
-    return code_set(
-        name, rows, lambda row, index, name: _problem(index, row, name, prompt, tests, instructions)
-    )
+
+    def find(row: Row) -> Callable[[Row, int, str], Problem]:
+        if (published := format_of(row)) is not None:
+            return published.problem
+        prompt = find_column(row, None, PROMPT_COLUMNS, "prompt")
+        tests = find_column(row, None, TESTS_COLUMNS, "tests")
+        return lambda row, index, name: _problem(index, row, name, prompt, tests, instructions)
+
+    return code_set(name, rows, first_columns(rows, find))
 
 
 def _problem(

@@ -26,6 +26,7 @@ from importlib.resources import files
 from typing import Any
 
 from stepgym.envs.coding.published_forms import FormError, read_published
+from stepgym.envs.coding.repo.folder import FolderError, checked_path
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.names import unknown_name
 from stepgym.sandbox.runner.codec import Packer, Unsendable
@@ -184,9 +185,20 @@ def _read_data(data: Any, style: str | None, entry_point: str | None, *, from_js
         names=tuple(data.get("names", ())),
         modules=tuple(data.get("modules", ())),
         support=dict(data.get("support", {})),
-        data_files=dict(data.get("data_files", {})),
+        data_files=_data_files(data.get("data_files") or {}),
         folder=data.get("folder"),
     )
+
+
+def _data_files(given: Any) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        raise TestsError(
+            f"data_files are {given!r:.60}; they must be an object of paths and contents"
+        )
+    try:
+        return {checked_path(path): content for path, content in given.items()}
+    except FolderError as error:
+        raise TestsError(f"data_files: {error}") from error
 
 
 @cache

@@ -18,7 +18,7 @@ from typing import NamedTuple, Unpack
 from stepgym.envs.expressions import Expression, evaluate
 from stepgym.envs.families.countdown_rules import expression, originals, play
 from stepgym.envs.families.countdown_solver import moves, reachable
-from stepgym.envs.families.game import GameDomain, OnIllegal, right, wrong
+from stepgym.envs.families.game import GameDomain, right, wrong
 from stepgym.envs.problem_sets import Draft, ProceduralSet
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
 from stepgym.envs.tokens import final_answer
@@ -103,6 +103,8 @@ def random_solution(numbers: Sequence[int], target: int, rng: random.Random) -> 
 @dataclass(frozen=True)
 class CountdownDomain(GameDomain):
     """The rules of Countdown."""
+
+    step_form = "one operation, such as `3 * 7`,"
 
     def play(self, position: Position, text: str) -> Position | str:
         left, target = position
@@ -192,13 +194,11 @@ class CountdownStepVerifier:
         return verdicts
 
 
-def make(
-    *, level: int = 3, seed: int = 0, on_illegal: OnIllegal = "end", **common: Unpack[CommonOptions]
-) -> ReasoningEnv:
+def make(*, level: int = 3, seed: int = 0, **common: Unpack[CommonOptions]) -> ReasoningEnv:
     """Make `stepgym/Countdown-v0`; levels run from 1 to 10."""
     return ReasoningEnv(
         problems(level, seed),
-        domain=CountdownDomain(on_illegal),
+        domain=CountdownDomain(),
         verifier=CountdownVerifier(),
         step_verifier=CountdownStepVerifier(),
         **common,

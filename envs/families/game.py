@@ -1,4 +1,4 @@
-"""The shape of a family that is a game: a step is a move, and the domain knows which moves are legal.
+"""The shape of a family that is a game: a step is a move, and the domain decides which moves are legal.
 
 Public data is the position. A move leads to the next position; the answer is known once the game is over.
 """
@@ -8,20 +8,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, ClassVar, Self
 
+from stepgym.envs.illegal_steps import ENDS, IllegalSteps, system_text
 from stepgym.envs.tokens import final_answer, visible_text
 from stepgym.envs.types import End, Problem, State, Status, Step, Verdict
-
-OnIllegal = Literal["end", "retry"]
-"""What an illegal move does: it ends the episode stuck, or the reason comes back and the position stays."""
 
 
 @dataclass(frozen=True)
 class GameDomain(ABC):
     """The dynamics of a game. A whole answer may also be given at once, in `<answer>`."""
 
-    on_illegal: OnIllegal = "end"
+    illegal_steps: IllegalSteps = ENDS
+    step_form: ClassVar[str] = "one move"
+    """What a step looks like, for chat models."""
 
     @abstractmethod
     def play(self, position: Any, text: str) -> Hashable:
@@ -39,8 +40,22 @@ class GameDomain(ABC):
     def answer(self, position: Any, texts: Sequence[str]) -> str:
         """Return the answer of a finished game; `texts` are the legal moves that led to it."""
 
+    @cached_property
+    def system(self) -> str:
+        """What a chat model is told."""
+        return system_text(
+            f"Play by the rules of the problem. Each step is {self.step_form} and nothing else. Write an empty line after "
+            "each step. You may also give the whole solution at once as <answer>solution</answer>.",
+            "The last move ends the episode, and so does an answer.",
+            illegal_steps=self.illegal_steps,
+        )
+
+    def refusing(self, rule: IllegalSteps) -> Self:
+        """Return the game with another rule for illegal moves."""
+        return replace(self, illegal_steps=rule)
+
     def initial(self, problem: Problem) -> State:
-        return State(problem.prompt, public=problem.public)
+        return State(problem.prompt, public=problem.public, system=self.system)
 
     def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
         return [self._advance(state, step) for state, step in zip(states, steps, strict=True)]
@@ -54,17 +69,23 @@ class GameDomain(ABC):
             return state
         given = final_answer(step.text)
         if given is not None:
-            return State(state.prompt, (*state.steps, step), given, End.ANSWERED, state.public)
+            return State(
+                state.prompt,
+                (*state.steps, step),
+                given,
+                End.ANSWERED,
+                state.public,
+                system=state.system,
+            )
         after = self.play(state.public, visible_text(step.text))
         if isinstance(after, str):
-            steps = (*state.steps, replace(step, reply=after))
-            end = End.STUCK if self.on_illegal == "end" else None
-            return State(state.prompt, steps, None, end, state.public)
+            return self.illegal_steps.refuse(state, step, after)
         steps = (*state.steps, step)
         if not self.over(after):
-            return State(state.prompt, steps, public=after)
+            return State(state.prompt, steps, public=after, system=state.system)
         texts = [visible_text(taken.text) for taken in steps if not taken.reply]
-        return State(state.prompt, steps, self.answer(after, texts), End.ANSWERED, after)
+        answer = self.answer(after, texts)
+        return State(state.prompt, steps, answer, End.ANSWERED, after, system=state.system)
 
 
 def right(reason: str, decided_by: str) -> Verdict:

@@ -13,13 +13,18 @@ from stepgym.envs.families.assignment import (
     Cells,
     linked,
 )
-from stepgym.envs.families.game import OnIllegal
 from stepgym.envs.families.text import scaled
 from stepgym.envs.problem_sets import Draft, ProceduralSet
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
 
 NAME = "stepgym/GraphColouring-v0"
 COLOURS = ("red", "green", "blue")
+
+
+class Colouring(AssignmentPuzzle):
+    """The rules of graph colouring."""
+
+    step_form = "the colour of one point, such as `A = red`,"
 
 
 def generate(rng: random.Random, level: int) -> Draft:
@@ -39,13 +44,11 @@ def generate(rng: random.Random, level: int) -> Draft:
     return Draft(prompt, ", ".join(solution), cells, solution=solution)
 
 
-def make(
-    *, level: int = 1, seed: int = 0, on_illegal: OnIllegal = "end", **common: Unpack[CommonOptions]
-) -> ReasoningEnv:
+def make(*, level: int = 1, seed: int = 0, **common: Unpack[CommonOptions]) -> ReasoningEnv:
     """Make `stepgym/GraphColouring-v0`; levels run from 1 to 10."""
     return ReasoningEnv(
         ProceduralSet(NAME, generate, level, seed),
-        domain=AssignmentPuzzle(on_illegal),
+        domain=Colouring(),
         verifier=AssignmentVerifier(),
         step_verifier=AssignmentStepVerifier(),
         **common,

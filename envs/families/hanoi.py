@@ -9,7 +9,6 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Unpack
 
-from stepgym.envs.families.game import OnIllegal
 from stepgym.envs.families.path_puzzle import PathPuzzle, PathStepVerifier, PathVerifier, Position
 from stepgym.envs.families.text import scaled
 from stepgym.envs.problem_sets import Draft, ProceduralSet
@@ -24,6 +23,8 @@ Pegs = tuple[int, ...]
 @dataclass(frozen=True)
 class Hanoi(PathPuzzle):
     """One disk moves at a time, never onto a smaller one."""
+
+    step_form = "one move, such as `a -> c`,"
 
     def neighbours(self, arrangement: Pegs) -> Mapping[str, Pegs]:
         return _neighbours(arrangement)
@@ -60,11 +61,9 @@ def generate(rng: random.Random, level: int) -> Draft:
     return Draft(prompt, ", ".join(solution), position, solution=tuple(solution))
 
 
-def make(
-    *, level: int = 1, seed: int = 0, on_illegal: OnIllegal = "end", **common: Unpack[CommonOptions]
-) -> ReasoningEnv:
+def make(*, level: int = 1, seed: int = 0, **common: Unpack[CommonOptions]) -> ReasoningEnv:
     """Make `stepgym/Hanoi-v0`; levels run from 1 to 10."""
-    puzzle = Hanoi(on_illegal)
+    puzzle = Hanoi()
     return ReasoningEnv(
         ProceduralSet(NAME, generate, level, seed),
         domain=puzzle,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Unpack
 
-from stepgym.envs.families.game import GameDomain, OnIllegal, right, wrong
+from stepgym.envs.families.game import GameDomain, right, wrong
 from stepgym.envs.problem_sets import Draft, ProceduralSet
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
 from stepgym.envs.tokens import final_answer, visible_text
@@ -87,6 +87,8 @@ def play(position: Sum, text: str) -> Sum | str:
 class ModularSumsDomain(GameDomain):
     """The rules of modular sums."""
 
+    step_form = "one sum, such as `12 + 25 = 6`,"
+
     def play(self, position: Sum, text: str) -> Sum | str:
         return play(position, text)
 
@@ -155,17 +157,12 @@ class ModularSumsStepVerifier:
 
 
 def make(
-    *,
-    level: int = 3,
-    seed: int = 0,
-    modulus: int = MODULUS,
-    on_illegal: OnIllegal = "end",
-    **common: Unpack[CommonOptions],
+    *, level: int = 3, seed: int = 0, modulus: int = MODULUS, **common: Unpack[CommonOptions]
 ) -> ReasoningEnv:
     """Make `stepgym/ModularSums-v0`; levels run from 1 to 10."""
     return ReasoningEnv(
         problems(level, seed, modulus=modulus),
-        domain=ModularSumsDomain(on_illegal),
+        domain=ModularSumsDomain(),
         verifier=ModularSumsVerifier(),
         step_verifier=ModularSumsStepVerifier(),
         **common,

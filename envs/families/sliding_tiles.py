@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Unpack
 
-from stepgym.envs.families.game import OnIllegal
 from stepgym.envs.families.path_puzzle import PathPuzzle, PathStepVerifier, PathVerifier, Position
 from stepgym.envs.families.text import scaled
 from stepgym.envs.problem_sets import Draft, ProceduralSet
@@ -26,6 +25,8 @@ class Board(NamedTuple):
 @dataclass(frozen=True)
 class SlidingTiles(PathPuzzle):
     """A tile beside the gap slides into it."""
+
+    step_form = "the number of one tile, such as `7`,"
 
     def neighbours(self, arrangement: Board) -> Mapping[str, Board]:
         tiles, width = arrangement
@@ -61,11 +62,9 @@ def generate(rng: random.Random, level: int) -> Draft:
     return Draft(prompt, ", ".join(solution), position, solution=tuple(solution))
 
 
-def make(
-    *, level: int = 1, seed: int = 0, on_illegal: OnIllegal = "end", **common: Unpack[CommonOptions]
-) -> ReasoningEnv:
+def make(*, level: int = 1, seed: int = 0, **common: Unpack[CommonOptions]) -> ReasoningEnv:
     """Make `stepgym/SlidingTiles-v0`; levels run from 1 to 10."""
-    puzzle = SlidingTiles(on_illegal)
+    puzzle = SlidingTiles()
     return ReasoningEnv(
         ProceduralSet(NAME, generate, level, seed),
         domain=puzzle,

@@ -15,12 +15,17 @@ from stepgym.envs.families.assignment import (
     Links,
     linked,
 )
-from stepgym.envs.families.game import OnIllegal
 from stepgym.envs.families.text import scaled
 from stepgym.envs.problem_sets import Draft, ProceduralSet
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
 
 NAME = "stepgym/Sudoku-v0"
+
+
+class SudokuPuzzle(AssignmentPuzzle):
+    """The rules of sudoku."""
+
+    step_form = "the value of one cell, such as `r1c2 = 3`,"
 
 
 def generate(rng: random.Random, level: int) -> Draft:
@@ -83,13 +88,11 @@ def _full_grid(rng: random.Random, height: int, width: int) -> list[int]:
     ]
 
 
-def make(
-    *, level: int = 1, seed: int = 0, on_illegal: OnIllegal = "end", **common: Unpack[CommonOptions]
-) -> ReasoningEnv:
+def make(*, level: int = 1, seed: int = 0, **common: Unpack[CommonOptions]) -> ReasoningEnv:
     """Make `stepgym/Sudoku-v0`; levels run from 1 to 10."""
     return ReasoningEnv(
         ProceduralSet(NAME, generate, level, seed),
-        domain=AssignmentPuzzle(on_illegal),
+        domain=SudokuPuzzle(),
         verifier=AssignmentVerifier(),
         step_verifier=AssignmentStepVerifier(),
         **common,

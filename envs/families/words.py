@@ -1,7 +1,7 @@
 """Words: spell a word, one letter a step. The smallest environment, for tests and measurements of search.
 
 A step is one of the letters a, b, c, d; after as many letters as the word has, the letters are the answer. Any other
-single letter but `x` is a step too, and never right. `x` and any other text end the episode stuck.
+single letter but `x` is a step too, and never right. `x` and any other text are illegal.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Unpack
+from functools import cached_property
+from typing import Self, Unpack
 
+from stepgym.envs.illegal_steps import ENDS, IllegalSteps, system_text
 from stepgym.envs.problem_sets import Draft, ProceduralSet
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
 from stepgym.envs.types import Domain, End, Problem, State, Status, Step, Verdict, Verifier
@@ -53,9 +55,23 @@ class WordsDomain:
     """The rules: `size` letters are an answer."""
 
     size: int = 3
+    illegal_steps: IllegalSteps = ENDS
+
+    @cached_property
+    def system(self) -> str:
+        """What a chat model is told."""
+        return system_text(
+            "Each step is one letter, such as `a`, and nothing else. Write an empty line after each step.",
+            f"The episode ends after {self.size} letters, which are the answer.",
+            illegal_steps=self.illegal_steps,
+        )
+
+    def refusing(self, rule: IllegalSteps) -> Self:
+        """Return the domain with another rule for illegal steps."""
+        return replace(self, illegal_steps=rule)
 
     def initial(self, problem: Problem) -> State:
-        return State(problem.prompt)
+        return State(problem.prompt, system=self.system)
 
     def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
         return [self._advance(state, step) for state, step in zip(states, steps, strict=True)]
@@ -65,10 +81,11 @@ class WordsDomain:
             return state
         steps = (*state.steps, step)
         if len(step.text) != 1 or not step.text.isalpha() or step.text == STUCK_LETTER:
-            return replace(state, steps=steps, end=End.STUCK)
-        if len(steps) < self.size:
+            return self.illegal_steps.refuse(state, step, f"{step.text[:40]!r} is not one letter")
+        letters = [taken.text for taken in steps if not taken.reply]
+        if len(letters) < self.size:
             return replace(state, steps=steps)
-        return replace(state, steps=steps, end=End.ANSWERED, answer="".join(s.text for s in steps))
+        return replace(state, steps=steps, end=End.ANSWERED, answer="".join(letters))
 
     def legal_steps(self, state: State) -> list[str]:
         return [] if state.done else list(LETTERS)

@@ -16,7 +16,7 @@ from typing import Any
 from stepgym.envs.coding.extraction import extract_code
 from stepgym.envs.families.code_family import code_family, signature
 from stepgym.envs.families.code_tasks import Drawn, call, drawn_task
-from stepgym.envs.families.mutation import mutants, outcomes
+from stepgym.envs.families.mutation import equal, mutants, outcomes
 from stepgym.envs.families.text import scaled, worded
 from stepgym.envs.problem_sets import Draft
 from stepgym.envs.types import Fault, Problem, Status, Verdict
@@ -129,7 +129,7 @@ def _killers(drawn: Drawn) -> dict[str, set[int]]:
     found = {}
     for mutant in mutants(drawn.task.source):
         got = outcomes(mutant, drawn.task.entry_point, drawn.inputs)
-        kills = {i for i, (a, b) in enumerate(zip(got, drawn.expected)) if a != b}
+        kills = {i for i, (a, b) in enumerate(zip(got, drawn.expected)) if not equal(a, b)}
         if kills:
             found[mutant] = kills
     return found

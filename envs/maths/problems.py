@@ -20,6 +20,7 @@ from stepgym.envs.maths.linear import read_sides
 from stepgym.envs.maths.verify import MathVerifier
 from stepgym.envs.problem_sets import Draft, ProceduralSet
 from stepgym.envs.reasoning_env import CommonOptions, ReasoningEnv
+from stepgym.envs.steps.verifier import FreeTextStepVerifier
 from stepgym.envs.text_domain import INSTRUCTIONS, TextDomain, ToolKind
 from stepgym.envs.tokens import final_answer, visible_text
 from stepgym.envs.tool_results import ToolResults
@@ -219,6 +220,7 @@ def make(
             instructions=instructions,
             verifier=verifier,
         )
+        step_verifier = FreeTextStepVerifier()
     return ReasoningEnv(
         chosen,
         domain=TextDomain(

@@ -18,6 +18,7 @@ from stepgym.envs.proposals.reading import (
     FORMATS,
     MAX_LINE,
     MAX_TEXT,
+    MORE_FORMATS,
     Parts,
     read_statement,
     split_proposal,
@@ -103,8 +104,8 @@ class Gate:
             for i, statement in zip(programs, ran):
                 read[i] = read[i]._replace(statement=statement)
         return [
-            self._judge_statement(each, problem) if each.verdict.correct else each
-            for each, problem in zip(read, asked)
+            self._judge_statement(each, problem, text) if each.verdict.correct else each
+            for each, problem, text in zip(read, asked, texts)
         ]
 
     def close(self) -> None:
@@ -116,7 +117,7 @@ class Gate:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
 
-    def _judge_statement(self, read: Judged, asked: Problem) -> Judged:
+    def _judge_statement(self, read: Judged, asked: Problem, text: str) -> Judged:
         statement = read.statement
         assert statement is not None
         if isinstance(statement, ProposedProgram) and (why := statement.not_run()):
@@ -130,7 +131,7 @@ class Gate:
         found = read._replace(solution=statement.solution())
         if (verdict := self.states_right_solution(found)) is not None:
             return found._replace(verdict=verdict)
-        if not self.seen.is_new(statement.key, asked.id):
+        if not self.seen.is_new(statement.key, asked.id, text.strip()):
             return found._replace(verdict=refused("is_new", "it was proposed before"))
         return found
 
@@ -176,7 +177,7 @@ def refusal_without_running(statement: Statement) -> str:
 def example_keys() -> list[str]:
     """Return the keys of the examples in the prompts."""
     keys = []
-    for text in FORMATS.values():
+    for text in (*FORMATS.values(), *MORE_FORMATS.values()):
         parts = split_proposal(text)
         assert isinstance(parts, Parts)
         statement = read_statement(parts)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from stepgym.envs.problem_sets import Draft, ProceduralSet
-from stepgym.envs.proposals.reading import FORMATS, KINDS
+from stepgym.envs.proposals.reading import FORMATS, KINDS, MORE_FORMATS
 from stepgym.envs.proposals.templates import draw_proposal
 from stepgym.plugins.names import unknown_name
 from stepgym.plugins.settings import SettingError
@@ -41,8 +41,8 @@ def generate(rng: random.Random, level: int, *, kinds: Sequence[str]) -> Draft:
     number = rng.randrange(10**6)
     prompt = (
         f"Request {number}: state {_WHAT[kind]}. A solver tries it several times; it should succeed about every second time. "
-        "The problem must be new, and its solution must follow from it. Give it in this form:\n\n"
-        f"<answer>\n{FORMATS[kind]}\n</answer>\n\n"
+        "The problem must be new, and its solution must follow from it. Give it in the form of these examples:\n\n"
+        f"<answer>\n{FORMATS[kind]}\n</answer>\n\n<answer>\n{MORE_FORMATS[kind]}\n</answer>\n\n"
         "Another line `solution: ...` may give the solution; it must then be right."
     )
     return Draft(prompt, draw_proposal(kind, rng), public=kind)

@@ -32,6 +32,15 @@ FORMATS = {
     "program": "program:\ndef f(xs, k):\n    return sum(x for x in xs if x > k)\ninput: [1, 5, 7], 4",
 }
 """An example of each kind; the prompts show them, and a proposal that repeats one is not new."""
+MORE_FORMATS = {
+    "expression": "expression: 84 / (2 + 5) - 3 * 8",
+    "equation": "equation: 5(y - 2) = 3y + 8",
+    "countdown": "countdown: 2, 4, 6, 10 -> 28",
+    "program": (
+        "program:\ndef f(text):\n    words = text.split()\n    return [len(w) for w in words]\ninput: 'one more day'"
+    ),
+}
+"""A second example of each kind, for the same purpose."""
 
 _FIELD = re.compile(
     rf"^[ \t]*({'|'.join((*KINDS, 'input', 'solution'))})[ \t]*:", re.MULTILINE | re.IGNORECASE

@@ -21,19 +21,35 @@ class Seen:
         """`always` are the keys of problems that are never new."""
         self.path = None if path is None else Path(path)
         self.owners = dict.fromkeys(always, "")
+        self.texts: dict[str, str] = {}
+        """The proposals that counted, by key, in the order in which they came."""
         if self.path is not None and self.path.is_file():
             for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines(), 1):
                 try:
                     row = json.loads(line)
-                    self.owners.setdefault(row["key"], row["owner"])
+                    self._keep(row["key"], row["owner"], row.get("text", ""))
                 except (ValueError, TypeError, KeyError) as error:
                     raise UserError(
                         f"{self.path}, line {number}: not a line of proposals seen before ({error!r})"
                     ) from error
 
-    def is_new(self, key: str, owner: str) -> bool:
-        """Return whether nobody else proposed this before; if so, it is the owner's from here on."""
+    def is_new(self, key: str, owner: str, text: str = "") -> bool:
+        """Return whether nobody else proposed this before; if so, it is the owner's from here on.
+
+        `text` is the proposal.
+        """
         if key not in self.owners and self.path is not None:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"key": key, "owner": owner}) + "\n")
-        return self.owners.setdefault(key, owner) == owner
+                file.write(json.dumps({"key": key, "owner": owner, "text": text}) + "\n")
+        return self._keep(key, owner, text) == owner
+
+    def last(self, kind: str, count: int) -> list[str]:
+        """Return the last proposals of a kind that counted, the latest last."""
+        found = [text for key, text in self.texts.items() if key.startswith(f"{kind} ")]
+        return found[-count:] if count else []
+
+    def _keep(self, key: str, owner: str, text: str) -> str:
+        """Keep a proposal if it is new, and return the owner."""
+        if key not in self.owners and text:
+            self.texts[key] = text
+        return self.owners.setdefault(key, owner)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from stepgym.envs.steps.claims import Claim, Kind
@@ -20,6 +21,9 @@ _CONVERSIONS = frozenset(
     map(Fraction, (2, 3, 4, 7, 10, 12, 16, 24, 30, 36, 52, 60, 100, 365, 1000, 1440, 3600))
 )
 """Factors between units that people convert without saying so."""
+_LESS = re.compile(
+    r"\b(?:less|fewer|lower|shorter|cheaper|short|down|below|behind|loss|difference)\b"
+)
 _MEASURES = re.compile(
     r"\b(?:second|sec|minute|min|hour|hr|day|week|fortnight|month|year|decade|centur|mph"
     r"|cent|dollar|penny|pennies|nickel|dime|quarter|inch|feet|foot|ft|yard|mile|met[er]{2}|cm|mm|km"
@@ -34,15 +38,53 @@ def closed_equations(
     """Yield a claim for each pair of neighbours that can be compared; note what names are set to."""
     for i, relation in enumerate(relations):
         left, right = sides[i], sides[i + 1]
+        if relation in ("<", ">", "<=", ">="):
+            yield from _ordered(step, left, right, relation)
         if relation not in ("=", "~") or right.as_right is None:
             continue
         if left.name:
             yield from _defined(step, left, sides[i + 1 :], notebook)
         elif left.as_left is not None:
             alone = i == 0 and left.as_left.operations == 0
-            if alone and (right.as_right.operations == 0 or left.as_left.unit):
+            change = right.as_right.operations == 0 or left.as_left.unit or right.as_right.percent
+            if alone and change:
                 continue  # `5 quarters = 5 * 25`: a change of units, or an assumption
-            yield _compared(step, left, right, approximate=relation == "~", given=notebook.given)
+            claim = _compared(step, left, right, approximate=relation == "~", given=notebook.given)
+            if claim.status is Status.INCORRECT and _is_unsigned(step, left, right):
+                claim = replace(claim, status=Status.UNDECIDED, reason="")
+            yield claim
+
+
+def _ordered(step: str, left: Side, right: Side, relation: str) -> Iterator[Claim]:
+    """Decide an inequality between two numbers without units."""
+    a, b = left.as_left, right.as_right
+    if a is None or b is None or a.units | b.units or len(a.values) > 1 or len(b.values) > 1:
+        return
+    x, y = min(a.values), min(b.values)
+    holds = (
+        x < y
+        if relation == "<"
+        else x > y
+        if relation == ">"
+        else x <= y
+        if relation == "<="
+        else x >= y
+    )
+    yield Claim(
+        kind=Kind.INEQUALITY,
+        start=left.start,
+        end=right.end,
+        text=step[left.start : right.end],
+        status=Status.CORRECT if holds else Status.INCORRECT,
+        reason="" if holds else f"{shown(x)} is not {relation} {shown(y)}",
+    )
+
+
+def _is_unsigned(step: str, left: Side, right: Side) -> bool:
+    """Say whether a step leaves out a minus sign because words give the direction: `80 - 100 = 20 less`."""
+    assert left.as_left is not None and right.as_right is not None
+    opposite = {-value for value in left.as_left.values} & right.as_right.values
+    return bool(opposite) and _LESS.search(step, right.start, right.end + 20) is not None
 
 
 def _defined(step: str, left: Side, sides: Sequence[Side], notebook: Notebook) -> Iterator[Claim]:
@@ -110,6 +152,8 @@ def _equal(
         return True
     near = min(abs(x - y) for x in a.values for y in b.values)
     size = max(_size(a), _size(b))
+    if near * 10**9 <= size:
+        return True  # a floating-point number
     for single, other in ((a, b), (b, a)):
         if single.decimals is not None and other.operations:
             unit = Fraction(1, 10**single.decimals)
@@ -121,6 +165,9 @@ def _equal(
         return True if near * 20 <= size else None
     operands = frozenset[str]().union(*(side.rounded for side in (a, b) if side.operations))
     if operands - given and near * 200 <= size:
+        return None
+    measures = [{unit for unit in side.units if _MEASURES.fullmatch(unit)} for side in (a, b)]
+    if all(measures) and not measures[0] & measures[1]:
         return None
     if any(_is_conversion(x, y) for x in a.values for y in b.values) and (
         _MEASURES.search(a.unit) or _MEASURES.search(b.unit)

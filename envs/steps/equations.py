@@ -1,6 +1,6 @@
 """Decides equations in one unknown letter.
 
-Covered: a chain whose sides all depend on the letter must be an identity; linear equations that follow each other must
+Covered: a chain whose sides all depend on the letter must not differ by a constant; linear equations that follow each other must
 have the same solution. Not covered: several unknowns, equations that are not linear. A side is read as a number at three
 points, so that no algebra is needed: a linear function is known from two, and the third one tells whether it is linear.
 """
@@ -14,6 +14,7 @@ from fractions import Fraction
 from stepgym.envs.steps.arithmetic import shown
 from stepgym.envs.steps.claims import Claim, Kind
 from stepgym.envs.steps.notebook import Notebook, Solved
+from stepgym.envs.steps.solutions import breaks_off
 from stepgym.envs.steps.statements import Side, sides_of
 from stepgym.envs.types import Status
 
@@ -56,9 +57,13 @@ def _identities(
     step: str, sides: Sequence[Side], columns: Sequence[_Column], letter: str
 ) -> Iterator[Claim]:
     for i in range(len(sides) - 1):
-        same = columns[i] == columns[i + 1]
-        reason = f"the sides differ for most values of {letter}"
-        yield _claim(step, sides[i].start, sides[i + 1].end, holds=same, reason=reason)
+        gaps = {
+            a - b for a, b in zip(columns[i], columns[i + 1]) if a is not None and b is not None
+        }
+        if len(gaps) != 1:
+            continue  # equations that hold for some values
+        reason = f"the sides differ by the same number for all values of {letter}"
+        yield _claim(step, sides[i].start, sides[i + 1].end, holds=gaps == {0}, reason=reason)
 
 
 def _solution(
@@ -73,6 +78,8 @@ def _solution(
     before = notebook.solved.get(letter)
     notebook.solved[letter] = Solved(root, notebook.step, end, text)
     if before is None or before.step != notebook.step or start - before.end >= MAX_GAP:
+        return
+    if breaks_off(step[before.end : start]):
         return
     rounded = abs(before.root - root) * 100 <= abs(root)
     reason = f"{before.text} has the solution {shown(before.root)}, {text} has {shown(root)}"

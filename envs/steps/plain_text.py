@@ -39,9 +39,9 @@ def prepare(text: str) -> str:
     """Return the text in plain characters, equally long."""
     found = _BULLET.sub(lambda m: " " * len(m.group()), text)
     found = _BOLD.sub(lambda m: "  " + m.group(1) + "  ", found)
-    found = _without_latex(found)
+    found = _without_latex(_thousands(found))
     found = "".join(_SIGNS.get(char, char) for char in found)
-    found = _thousands(found).replace("$", " ").replace("{", " ").replace("}", " ")
+    found = found.replace("$", " ").replace("{", " ").replace("}", " ")
     found = _CROSS.sub("*", found)
     found = _REMARK.sub(lambda m: " " * len(m.group()), found)
     return _SENTENCE_END.sub(lambda m: STOP * len(m.group()), found)
@@ -95,5 +95,6 @@ def _without_latex(text: str) -> str:
 
 
 def _thousands(text: str) -> str:
-    """Close up `14{,}000`, keeping its length."""
-    return re.sub(r"(?<=\d)\{,\}(\d{3})(?!\d)", r",\1  ", text)
+    """Close up `14{,}000` and `14,\\!000`, keeping the length."""
+    found = re.sub(r"(?<=\d)\{,\}(\d{3})(?!\d)", r",\1  ", text)
+    return re.sub(r"(?<=\d),\\!(\d{3})(?!\d)", r",\1  ", found)

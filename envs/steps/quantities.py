@@ -66,6 +66,10 @@ class Quantity(NamedTuple):
     """How many operations were carried out; 0 for a single number."""
     rounded: frozenset[str]
     """Its numbers with two or more decimals, which may have been rounded before."""
+    units: frozenset[str]
+    """All words of units, in the singular."""
+    percent: bool
+    """It holds a percentage."""
 
 
 class Unreadable(Exception):
@@ -114,6 +118,8 @@ def quantity(tokens: Sequence[Token], known: Mapping[str, Fraction]) -> Quantity
         " ".join(reader.unit).lower(),
         reader.operations,
         frozenset(reader.rounded),
+        frozenset(reader.units_seen),
+        reader.percents > 0,
     )
 
 
@@ -144,11 +150,18 @@ class _Reader:
         self.decimals: int | None = None
         self.rounded: set[str] = set()
         self.unit: list[str] = []
+        self.units_seen: set[str] = set()
+        self.numbers = 0
+        self.letter_units = 0
+        """Numbers whose unit is one letter, which may be an unknown: `2s + 30`."""
 
     def whole(self) -> _Value:
         value = self.sum()
         if self.at < len(self.tokens):
             raise Unreadable(self.tokens[self.at].text)
+        mixed = self.letter_units < self.numbers or len(self.units_seen) > 1
+        if self.letter_units and self.operations and mixed:
+            raise Unreadable("a letter that may be a unit or an unknown")
         return value
 
     def kind(self, ahead: int = 0) -> str:
@@ -234,6 +247,7 @@ class _Reader:
             return _Value(self.known[text])
         elif kind == "number":
             digits = text.replace(",", "")
+            self.numbers += 1
             if len(digits) > MAX_DIGITS:
                 raise Unreadable(text)
             self.decimals = len(digits.partition(".")[2])
@@ -252,6 +266,10 @@ class _Reader:
         self.units()
         return value
 
+    def _is_per_unit(self) -> bool:
+        """Say whether a slash and a word follow: `15/student`."""
+        return self.kind(1) == "word" and len(self.tokens[self.at + 1].text) > 2
+
     def units(self) -> None:
         """Skip the words of a unit: `pounds`, `miles/hour`, `dollars per box`, `slices of cake`."""
         words: list[str] = []
@@ -259,7 +277,8 @@ class _Reader:
             text = self.text()
             if self.kind() == "word" and text not in self.known:
                 plain = text.lower().strip(".")
-                if self.is_close() and text not in _CLOSE_UNITS and not _is_word(text):
+                is_name = text not in _CLOSE_UNITS and (not _is_word(text) or text[0].isupper())
+                if self.is_close() and is_name:
                     raise Unreadable(text)
                 if plain in _NOT_UNITS:
                     break
@@ -267,7 +286,7 @@ class _Reader:
                     raise Unreadable(text)
                 words.append(text)
             elif not (
-                words
+                (words or (text == "/" and self._is_per_unit()))
                 and self.kind(1) == "word"
                 and (text in ("/", "-") or self.kind() == "of")
                 and self.tokens[self.at + 1].text not in self.known
@@ -276,3 +295,7 @@ class _Reader:
             self.take()
         if words:
             self.unit = words
+            self.units_seen.update(word.lower().strip(".").removesuffix("s") for word in words)
+            self.letter_units += len(words) == 1 and len(words[0]) == 1
+            if self.text() == "^" and self.kind(1) == "number":
+                self.at += 2  # square feet

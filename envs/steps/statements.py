@@ -109,6 +109,20 @@ def _head(tokens: Sequence[Token], letters: Mapping[str, Fraction]) -> tuple[Qua
     return None
 
 
+def _is_bound(tokens: Sequence[Token], at: int) -> bool:
+    """Say whether what stands before a token belongs to its expression: `f(2)`, `books - 5`, `7 + his 2`."""
+    if tokens[at].text == "(" and tokens[at - 1].end == tokens[at].start:
+        return True
+    if tokens[at].text == "-" and at + 1 < len(tokens) and tokens[at + 1].start > tokens[at].end:
+        return True
+    before = at - 1
+    while before >= 0 and tokens[before].kind == "word":
+        before -= 1
+    if before > 0 and tokens[before].text in ("+", "-", "*", "/", "^"):
+        return tokens[before].start > tokens[before - 1].end or tokens[before].text != "-"
+    return before >= 0 and tokens[before].kind == "number" and tokens[at - 1].text in ("in", "per")
+
+
 def _tail(tokens: Sequence[Token], letters: Mapping[str, Fraction]) -> tuple[Quantity, int] | None:
     """Return the value of the longest end of a side that can be read, and the index of its first token."""
     for at in range(1, len(tokens)):
@@ -116,6 +130,8 @@ def _tail(tokens: Sequence[Token], letters: Mapping[str, Fraction]) -> tuple[Qua
         if before.kind != "word" or before.text.lower() in _BINDING or before.text in letters:
             continue
         if tokens[at].kind != "number" and tokens[at].text not in ("(", "-", *letters):
+            continue
+        if _is_bound(tokens, at):
             continue
         found = quantity(tokens[at:], letters)
         if found is not None:

@@ -1,9 +1,10 @@
 """The step verifier for free text: which claims of a step mathematics can decide, and what follows for the step.
 
-Covered: closed equations and chains with units, percentages and rounding; letters and named quantities that are given a
-value twice; identities and linear equations in one unknown. Not covered: what words alone say (`half of them`), whether
-an equation is the right one for the question, inequalities, functions. INCORRECT is said only with a proof, so a
-step without a false claim may still be wrong.
+Covered: closed equations, inequalities and chains with units, percentages and rounding; identities; derivations of
+equations and inequalities in one unknown; congruences; values, derivatives and integrals of functions; matrices; numbers
+in words; named quantities that are given a value twice; quoted rates and results of tools. Not covered: whether an
+equation is the right one for the question. INCORRECT is said only with a proof, so a step without a false claim may
+still be wrong.
 """
 
 from __future__ import annotations
@@ -11,16 +12,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from stepgym.envs.maths.effort import STEPS, limited_to
 from stepgym.envs.steps.arithmetic import closed_equations
 from stepgym.envs.steps.claims import Claim, StepReport, report_of
 from stepgym.envs.steps.equations import equations_in, unknown_of
+from stepgym.envs.steps.formula_claims import excused, formula_claims, note
+from stepgym.envs.steps.formulas import relations_in, without_formulas
 from stepgym.envs.steps.notebook import Notebook
 from stepgym.envs.steps.plain_text import STOP, prepare
+from stepgym.envs.steps.quotes import rate_claims, result_claims
+from stepgym.envs.steps.setting import Setting
+from stepgym.envs.steps.solutions import solution_claims
 from stepgym.envs.steps.statements import sides_of
+from stepgym.envs.steps.words import word_claims
 from stepgym.envs.types import Problem, State, Status, Verdict
 
 MAX_STEP_LENGTH = 20_000
 """Characters of a step that are read; claims behind them are not found."""
+MAX_WORK = 8 * STEPS
+"""Steps of work for one step of a solution (about a microsecond each); formulas behind them stay UNDECIDED."""
 _STATEMENT = re.compile(rf"[^{STOP}]+")
 _DECIMAL = re.compile(r"\d*\.\d{2,}")
 
@@ -35,26 +45,56 @@ class FreeTextStepVerifier:
         return [
             [
                 _verdict(report)
-                for report in check_steps(problem.prompt, [step.text for step in state.steps])
+                for report in check_steps(
+                    problem.prompt,
+                    [step.text for step in state.steps],
+                    [step.reply for step in state.steps],
+                )
             ]
             for problem, state in zip(problems, states, strict=True)
         ]
 
 
-def check_steps(problem: str, steps: Sequence[str]) -> list[StepReport]:
-    """Return one report per step; `problem` is the question's text."""
-    notebook = Notebook(given=frozenset(_DECIMAL.findall(problem)))
+def check_steps(
+    problem: str, steps: Sequence[str], replies: Sequence[str] = ()
+) -> list[StepReport]:
+    """Return one report per step; `problem` is the question's text, `replies` what tools printed after each step."""
+    given = frozenset(_DECIMAL.findall(problem))
+    notebook = Notebook(given=given)
+    setting = Setting(problem, given=given)
+    with limited_to(MAX_WORK):
+        for relation in relations_in(problem[:MAX_STEP_LENGTH]):
+            note(relation, setting)
     reports = []
     for notebook.step, step in enumerate(steps):
+        results = [reply for reply in replies[: notebook.step] if reply]
         notebook.names.clear()
-        reports.append(report_of(list(_claims_of(step[:MAX_STEP_LENGTH], notebook))))
+        with limited_to(MAX_WORK):
+            claims = _claims_of_step(step[:MAX_STEP_LENGTH], problem, results, notebook, setting)
+        reports.append(report_of(sorted(claims, key=lambda claim: claim.start)))
     return reports
 
 
-def _claims_of(step: str, notebook: Notebook) -> Iterator[Claim]:
-    for match in _STATEMENT.finditer(prepare(step)):
+def _claims_of_step(
+    step: str, problem: str, results: Sequence[str], notebook: Notebook, setting: Setting
+) -> list[Claim]:
+    setting.read_step(step)
+    relations = relations_in(step)
+    prose = prepare(without_formulas(step))
+    return [
+        *(excused(step, claim, setting, prose=True) for claim in _claims_of(prose, step, notebook)),
+        *word_claims(step, prose),
+        *rate_claims(step, problem),
+        *result_claims(step, results),
+        *solution_claims(step, relations, setting),
+        *formula_claims(step, relations, setting),
+    ]
+
+
+def _claims_of(prose: str, step: str, notebook: Notebook) -> Iterator[Claim]:
+    for match in _STATEMENT.finditer(prose):
         statement = match.group()
-        if "=" not in statement and "~" not in statement:
+        if not any(sign in statement for sign in "=~<>"):
             continue
         known = notebook.values()
         unknown = unknown_of(statement, known)

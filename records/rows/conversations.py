@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from stepgym.agents.policies import prompts
 from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.tokens import THINK, THINK_END, shown_reply
-from stepgym.records.rows.options import RowOptions
+from stepgym.records.rows.options import RowOptions, first_messages
 from stepgym.records.rows.stretches import assistant, own_words, stretches
 from stepgym.records.tree import path_to
 
@@ -42,7 +41,7 @@ def conversations(record: EpisodeRecord, end: int, options: RowOptions) -> Itera
     if record.calls:
         yield from _recorded(record, path)
         return
-    messages: list[Message] = [*prompts.messages(record.prompt, system=options.system)]
+    messages: list[Message] = [*first_messages(record, options)]
     own: list[int] = []
     parts = stretches(record, path)
     for number, part in enumerate(parts, start=1):

@@ -30,11 +30,18 @@ class RowOptions:
     """Tokenise text anew if the recorded tokens are those of another tokenizer."""
     learn_reasoning: bool = True
     """Whether internal reasoning is learned."""
-    system: str | None = prompts.SYSTEM
+    system: str | None = prompts.AUTO
+    """The system text of chat layouts; `"auto"` is the environment's, as the record has it, `None` is none."""
     delimiter: str = DELIMITER
     advantages: Advantage = Advantage.GROUP
     mean_rewards: dict[str, float] = field(default_factory=dict)
     """Problem -> mean reward of its paths, for advantages over the group."""
+
+
+def first_messages(record: EpisodeRecord, options: RowOptions) -> list[dict[str, str]]:
+    """Return the conversation up to the first step."""
+    system = prompts.system_text(options.system, record.system)
+    return prompts.messages(record.prompt, system=system)
 
 
 def problem_columns(record: EpisodeRecord) -> Row:

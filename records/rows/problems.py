@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from stepgym.agents.policies import prompts
 from stepgym.agents.types import EpisodeRecord
 from stepgym.records.rows.options import (
     MESSAGES,
@@ -17,6 +16,7 @@ from stepgym.records.rows.options import (
     Columns,
     Row,
     RowOptions,
+    first_messages,
     problem_columns,
 )
 
@@ -48,7 +48,7 @@ def rows(record: EpisodeRecord, options: RowOptions) -> Iterator[Row]:
     """Yield the problem; `answer` is the reference, `env_options` are JSON."""
     yield {
         **problem_columns(record),
-        "prompt": prompts.messages(record.prompt, system=options.system),
+        "prompt": first_messages(record, options),
         "answer": record.reference,
         "index": record.index,
         "env_options": json.dumps(dict(record.env_options), sort_keys=True),
@@ -59,7 +59,7 @@ def verl_rows(record: EpisodeRecord, options: RowOptions) -> Iterator[Row]:
     """Yield the problem with what `stepgym.interop.verl.compute_score` needs; `extra_info` has the episode's verdict."""
     yield {
         "data_source": record.env_id,
-        "prompt": prompts.messages(record.prompt, system=options.system),
+        "prompt": first_messages(record, options),
         "ability": record.env_id.rpartition("/")[2].partition("-")[0].lower(),
         "reward_model": {"style": "rule", "ground_truth": record.reference},
         "extra_info": {

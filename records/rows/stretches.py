@@ -12,7 +12,7 @@ from stepgym.agents.policies import prompts
 from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.tokens import parse, shown_reply
 from stepgym.envs.types import SegmentKind
-from stepgym.records.rows.options import RowOptions
+from stepgym.records.rows.options import RowOptions, first_messages
 from stepgym.records.types import Span
 
 Message = dict[str, str]
@@ -37,7 +37,7 @@ def chat_before(
     record: EpisodeRecord, earlier: Sequence[Sequence[int]], options: RowOptions
 ) -> list[Message]:
     """Return the conversation up to a stretch: the prompt, and the earlier stretches with their replies."""
-    found = prompts.messages(record.prompt, system=options.system)
+    found = first_messages(record, options)
     for stretch in earlier:
         found.append(assistant(own_words(record, stretch, options)))
         reply = record.nodes[stretch[-1]].reply

@@ -13,6 +13,7 @@ from stepgym.records.rollouts import (
     ended_rollouts,
     finished,
     group_advantages,
+    reward_of,
     tree_token_advantages,
     verdict_of,
 )
@@ -132,6 +133,7 @@ def _call_rollouts(record: EpisodeRecord, ends: Collection[int]) -> list[tuple[i
             step_ends=(len(ids),),
             step_rewards=(None,),
             verdict=verdict_of(record, end),
+            reward=reward_of(record, end),
             fault=record.nodes[end].fault,
         )
         found.append((end, rollout))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from stepgym.agents.types import EpisodeRecord
-from stepgym.records.rollouts import STEP_REWARDS, ended_rollouts
+from stepgym.records.rollouts import STEP_REWARDS, ended_rollouts, reward_of
 from stepgym.records.rows.conversations import Conversation, Message, conversations
 from stepgym.records.rows.options import Row, RowOptions
 from stepgym.records.tree import ends, path_to
@@ -69,7 +69,7 @@ def _trace(
             }
             for at, message in enumerate(conversation.messages)
         ],
-        "rewards": {"verdict": {"score": STEP_REWARDS[record.nodes[end].verdict or ""]}},
+        "rewards": {"verdict": {"score": reward_of(record, end)}},
         "is_completed": True,
         "ok": True,
         "stop_condition": record.nodes[end].end,

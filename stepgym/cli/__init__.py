@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 import click
 
@@ -30,6 +31,7 @@ COMMANDS = {
     "view": "Write a self-contained HTML page of search trees.",
     "serve": "Serve a run's page, a chat endpoint or an environment.",
     "sandbox": "Build, probe and attack the sandboxes.",
+    "doctor": "Show what this machine, or each node of a Ray cluster, can do.",
     "check": "Check a policy, search, sandbox or environment against its contract.",
     "validate": "Check that references pass and that empty answers fail.",
     "steps": "Verify the steps of labelled solutions in free text.",
@@ -40,11 +42,13 @@ LISTINGS = ("agents", "policies", "reward-models")
 """Commands that are click commands of their own name in `stepgym/cli/names.py`."""
 FIRST_STEPS = """
 \b
-Where to start:
+Where to start (docs/tutorial.md goes through it in an hour):
   stepgym demo                       the whole loop in a minute
   stepgym envs Countdown-v0          a look at an environment
   stepgym solve --env Countdown-v0 --agent mcts
                                      one problem, step by step
+  stepgym selfplay --env Countdown-v0 --agent mcts --episodes 20 --out runs/first
+  stepgym view runs/first            its search trees as a page
 \b
 Completion of names in your shell:
   eval "$(_STEPGYM_COMPLETE=bash_source stepgym)"    (or zsh_source)
@@ -69,6 +73,7 @@ def _path(name: str) -> str:
 @click.version_option(package_name="stepgym")
 def main() -> None:
     """The gym in which reasoning agents learn: verified steps, search inside a budget, self-play."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     # A dotted path may name a module in the current folder, as with `python -m stepgym`; installed packages come first.
     if not {"", os.getcwd()} & set(sys.path):
         sys.path.append(os.getcwd())

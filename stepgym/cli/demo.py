@@ -227,7 +227,7 @@ def _dataset(
     for kind in (ExportFormat.SFT, ExportFormat.PREFERENCE, ExportFormat.STEPS, ExportFormat.TREE):
         file = out / f"{kind.value}.parquet"
         click.echo(f"{file}: {export([run], file, kind=kind):,} rows")
-    count = write_page(run, out / "page.html")
+    count = write_page(run, out=out / "page.html")
     click.echo(
         f"{out / 'page.html'}: the search trees of {count} episodes in one file; it needs no network"
     )

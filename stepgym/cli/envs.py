@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import Any
 
 import click
 
-from stepgym.cli.environment_facts import facts
+from stepgym.cli.environment_pages import terminal, wrapped
+from stepgym.cli.environment_sections import sections
 from stepgym.cli.options import settings_option, user_errors
 from stepgym.envs.registry import ENVIRONMENTS, EnvironmentCard, load_env
 from stepgym.envs.types import Problem
@@ -52,13 +54,14 @@ def command(
         env = load_env(env_id, **options)
     problems = [env.problems[i] for i in range(min(count, len(env.problems)))]
     shown = [_problem(problem, reference=reference, solution=solution) for problem in problems]
-    found = facts(env_id, env)
-    env.close()
     if as_json:
+        env.close()
         click.echo(json.dumps(shown))
         return
-    for name, fact in found.items():
-        click.echo(f"{name:14} {fact}")
+    found = sections(env_id, env, options)
+    env.close()
+    click.echo(f"{env.env_id}\n\n{terminal(found, _width())}")
+    click.echo("PROBLEMS")
     for item in shown:
         click.echo(f"\n{item['id']}\n{item['prompt']}")
         for step in item.get("solution", ()):
@@ -73,11 +76,18 @@ def _list(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows))
         return
+    width = _width()
     for row in rows:
         levels = f"levels 1 to {row['levels']}" if row["levels"] else "no levels"
-        click.echo(
-            f"{row['id']}  ({levels})\n    {row['source']}\n    e.g. {_line(row['example'])}"
-        )
+        click.echo(f"{row['id']}  ({levels})")
+        click.echo(wrapped(row["source"], width, "    "))
+        click.echo(f"    e.g. {_line(row['example'], width - 9)}")
+    click.echo(wrapped("\nstepgym envs ID describes one of them.", width))
+
+
+def _width() -> int:
+    """Return the columns of the terminal, at most 100."""
+    return min(100, shutil.get_terminal_size((100, 24)).columns)
 
 
 def _row(card: EnvironmentCard) -> dict[str, Any]:
@@ -106,6 +116,6 @@ def _problem(problem: Problem, *, reference: bool, solution: bool) -> dict[str, 
     return {**shown, "solution": list(problem.solution)} if solution else shown
 
 
-def _line(text: str) -> str:
+def _line(text: str, length: int) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= 100 else line[:97] + "..."
+    return line if len(line) <= length else f"{line[: length - 3]}..."

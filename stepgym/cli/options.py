@@ -12,7 +12,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import click
 from click.shell_completion import CompletionItem
@@ -27,7 +27,7 @@ from stepgym.envs.registry import NAMES, NAMESPACE, full_id
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.listing import plug_ins
 from stepgym.plugins.processors import num_processors
-from stepgym.plugins.registry import Registry
+from stepgym.plugins.registry import Registry, make
 from stepgym.records.run_folder import read_episodes
 from stepgym.records.types import RunBusyError, View
 from stepgym.sandbox.types import SandboxError
@@ -54,7 +54,7 @@ def setting(text: str) -> tuple[str, Any]:
     """Read `NAME=VALUE`; the value is JSON if it parses (`n=8`, `greedy=true`), otherwise text."""
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        raise click.BadParameter(f"{text!r} should look like n=8")
+        raise click.BadParameter(f"{text!r} should be NAME=VALUE, such as file=PATH or n=8")
     try:
         return name, json.loads(value)
     except ValueError:
@@ -68,6 +68,12 @@ class NameOf(click.types.StringParamType):
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str | None:
+        is_environment = self.registry is NAMES
+        return (
+            "Name one, such as Countdown-v0; `stepgym envs` lists them." if is_environment else None
+        )
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -249,6 +255,10 @@ EXECUTOR = (
         metavar="ADDRESS|auto",
         help="Play on the Ray cluster at this address; auto: the one that runs on this machine.",
     ),
+    settings_option(
+        "--ray-option",
+        "How --ray plays, such as policy_actors=1 or policy_gpus=0.5; docs/cluster.md lists them.",
+    ),
 )
 KEEP_FAILED = click.option(
     "--keep-failed",
@@ -259,11 +269,14 @@ KEEP_FAILED = click.option(
 
 def executor(given: dict[str, Any]) -> Executor | None:
     """Take the options of `EXECUTOR` out of `given`; `None` if this process plays."""
-    workers, address = given.pop("workers"), given.pop("ray")
+    workers, address, settings = given.pop("workers"), given.pop("ray"), given.pop("ray_option")
     if workers and address:
         raise click.UsageError(f"--workers {workers} and --ray {address}: give one of them")
+    if settings and not address:
+        raise click.UsageError(f"--ray-option {settings[0][0]} needs --ray ADDRESS")
     if address:
-        return OnRay(address)
+        with user_errors():
+            return cast(OnRay, make("--ray", OnRay, {"address": address, **dict(settings)}))
     count = num_workers(workers)
     return None if count is None else Workers(count)
 

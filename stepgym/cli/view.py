@@ -13,15 +13,19 @@ from stepgym.serving.page import write_page
 
 
 @click.command("view")
-@click.argument("folder", metavar="DIR", type=click.Path())
-@click.option("--out", type=click.Path(), help="The page  [default: DIR/page.html]")
+@click.argument("folders", metavar="DIR...", type=click.Path(), nargs=-1, required=True)
+@click.option("--out", type=click.Path(), help="The page  [default: page.html in the first DIR]")
 @VIEW
 @JSON_OBJECT
-def command(folder: str, out: str | None, view: str, as_json: bool) -> None:
-    """Write the search trees of a run folder as one HTML page; it needs no network and no server."""
-    target = Path(out) if out else Path(folder) / "page.html"
+def command(folders: tuple[str, ...], out: str | None, view: str, as_json: bool) -> None:
+    """Write the search trees and charts of run folders as one HTML page; it needs no network and no server.
+
+    Two runs over the same problems are compared problem by problem. The folder of a loop stands for the runs of its
+    generations.
+    """
+    target = Path(out) if out else Path(folders[0]) / "page.html"
     with user_errors():
-        count = write_page(folder, target, view=View(view))
+        count = write_page(*folders, out=target, view=View(view))
     if as_json:
         click.echo(json.dumps({"file": str(target), "episodes": count, "view": view}))
         return

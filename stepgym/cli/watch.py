@@ -93,7 +93,7 @@ def command(as_json: bool, out: Path, widths: str, **given: Any) -> None:
             policy_settings=dict(given["policy_option"]),
         ) as setup:
             result = _watch(setup, out, read_widths(widths), strict, before, as_json, given)
-        write_page(out / "watch-run", out / "watch-run" / "page.html")
+        write_page(out / "watch-run", out=out / "watch-run" / "page.html")
     if as_json:
         click.echo(json.dumps(result))
         return

@@ -1,4 +1,4 @@
-"""Policies that end their process, named in worker processes as `deadly_policies:Name`."""
+"""Policies that end their process, or show how they are called; worker processes name them `deadly_policies:Name`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from stepgym.agents.policies.scripted import RandomLegalPolicy
+from stepgym.agents.policies.scripted import RandomLegalPolicy, ScriptedPolicy
 from stepgym.envs.types import State, Step
 
 
@@ -54,3 +54,28 @@ class Slow(RandomLegalPolicy):
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         time.sleep(float(os.environ.get("SLOW_S", "0")))
         return super().propose(states, counts)
+
+
+class LogsBatches(RandomLegalPolicy):
+    """Writes its process and the number of states of each call as a line of the file `BATCH_FILE`."""
+
+    def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        with Path(os.environ["BATCH_FILE"]).open("a") as file:
+            file.write(f"{os.getpid()} {len(states)}\n")
+        return super().propose(states, counts)
+
+
+class Verbose(ScriptedPolicy):
+    """Writes steps of 150,000 characters, each of them different."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            lambda state: [Step(f"{state.prompt} {k} " + "x" * 150_000) for k in range(8)]
+        )
+
+
+class Programs(ScriptedPolicy):
+    """Answers with a short program."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda state: [Step("```python\ndef solve(*_):\n    return 1\n```")])

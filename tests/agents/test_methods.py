@@ -16,6 +16,7 @@ from stepgym.agents.policies.scripted import (
 )
 from stepgym.agents.search.answers import has_verified
 from stepgym.agents.search.attempts import AttemptsMemory
+from stepgym.agents.search.beam import BeamMemory
 from stepgym.agents.tree_reuse import subtree
 from stepgym.agents.types import ROOT, NodeStatus
 from stepgym.envs.families.words import SameWord, WordsDomain, same_word_env
@@ -260,6 +261,36 @@ def test_adaptive_gives_the_hard_problems_what_the_easy_ones_leave() -> None:
     asked = [sum(tree.asked) for tree in trees]
     assert asked[0] < 10 < asked[1]
     assert sum(asked) <= 80 + 12
+
+
+def test_adaptive_continues_if_every_problem_needs_more() -> None:
+    search = load_search("adaptive", steps=40, probe=2)
+    trees = run_search(
+        [Problem(name, name, SameWord("dcb", 1)[0].reference) for name in "pq"],
+        domain=WordsDomain(3),
+        policy=SPELLING,
+        search=search,
+        verifier=ENV.verifier,
+        see_verdicts=True,
+    )
+    assert all(sum(tree.asked) > 2 * 3 for tree in trees), "the probes alone were played"
+
+
+@pytest.mark.parametrize(("score", "beamed"), [(0.05, True), (0.95, False)])
+def test_adaptive_keeps_beams_for_problems_whose_mean_score_is_low(
+    score: float, beamed: bool
+) -> None:
+    trees = run_search(
+        [SameWord("dcb", 1)[0]],
+        domain=WordsDomain(3),
+        policy=RandomLegalPolicy(),
+        reward_model=ScriptedRewardModel(lambda state: score),
+        search=load_search("adaptive", steps=200, probe=40, stages=2, accept=1.1),
+        verifier=ENV.verifier,
+        see_verdicts=False,
+    )
+    kinds = [type(memory) for memory in trees[0].memory.values()]
+    assert (BeamMemory in kinds) == beamed, kinds
 
 
 def test_a_stuck_path_is_not_an_answer() -> None:

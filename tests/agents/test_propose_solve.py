@@ -13,6 +13,8 @@ from stepgym.agents.proposal_solvers import ScriptedSolver
 from stepgym.agents.propose_solve import TemplateProposer, make
 from stepgym.agents.solving import solve
 from stepgym.cli import main
+from stepgym.envs.proposals.gate import Gate
+from stepgym.envs.proposals.reading import FORMATS, KINDS, MORE_FORMATS
 from stepgym.envs.registry import load_env
 from stepgym.envs.session import EnvSession
 from stepgym.envs.types import Problem, Status, Verdict
@@ -111,3 +113,27 @@ def test_settings_are_checked() -> None:
         with pytest.raises(UserError, match=message):
             make(**options)  # type: ignore[arg-type]
     assert ScriptedSolver(0.5).success_rates([], 3) == []
+
+
+def test_a_chat_model_is_shown_the_last_problems_that_counted(tmp_path: Path) -> None:
+    options = {"kinds": "expression", "seen": tmp_path / "seen.jsonl", "shown": 2}
+    env = load_env("ProposeSolve-v0", **options)
+    before = env.problems[9].prompt
+    texts = [f"expression: {a} * 7 + 5" for a in range(2, 6)]
+    for index, text in enumerate([*texts, "expression: 1 + 1"]):
+        env.reset(options={"index": index})
+        env.step(f"<answer>{text}</answer>")
+    for found in (env, load_env("ProposeSolve-v0", **options)):  # a later run reads the file
+        system = str(found.domain.initial(found.problems[9]).system)
+        assert [text in system for text in texts] == [False, False, True, True]
+        assert "1 + 1" not in system and found.problems[9].prompt == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_examples_of_the_prompt_are_sound_but_not_new(kind: str) -> None:
+    gate = Gate(sandbox="local")
+    asked = Problem("p", "", "", public=kind)
+    for text in (FORMATS[kind], MORE_FORMATS[kind]):
+        [judged] = gate.judge([text], [asked])
+        assert judged.verdict.decided_by == "is_new"
+    gate.close()

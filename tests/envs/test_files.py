@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import pickle
 import warnings
@@ -166,7 +167,7 @@ def test_a_missing_file_and_bytes_that_are_not_text(tmp_path: Path) -> None:
     with pytest.raises(DataFileError, match="no such file"):
         load_file_set(tmp_path / "none.jsonl")
     path = tmp_path / "latin.jsonl"
-    path.write_bytes(json.dumps(GSM8K).encode() + b'\n{"question": "\xe9"}')
+    path.write_bytes(b'\n{"question": "\xe9"}')
     with pytest.raises(DataFileError, match="line 2, byte 15: not UTF-8"):
         load_file_set(path)
     parquet = tmp_path / "broken.parquet"
@@ -234,3 +235,20 @@ def test_the_environment_over_a_file(tmp_path: Path) -> None:
         load_env("Math-v0", file=path, level=3)
     with pytest.raises(ValueError, match="has no levels"):
         env.reset(options={"level": 2})
+
+
+@given(st.lists(st.tuples(st.text(), st.text()), min_size=1, max_size=5))
+@settings(max_examples=30, deadline=None)
+def test_a_csv_file_holds_the_rows_that_csv_wrote(tmp_path_factory: Any, rows: Any) -> None:
+    path = tmp_path_factory.getbasetemp() / "rows.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("question", "answer"), *rows])
+    assert [tuple(row.data.values()) for row in read_rows(path)] == rows
+
+
+def test_a_csv_row_with_another_number_of_cells_is_left_out_and_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.tsv"
+    path.write_text("question\tanswer\n2 + 2?\t4\n\n1 + 1?\n", encoding="utf-8")
+    first, second = read_rows(path)
+    assert first.data == {"question": "2 + 2?", "answer": "4"} and first.line == 2
+    assert "line 4: 1 cells under 2 column names" in str(second.fault)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,10 @@ from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.registry import ENVIRONMENTS, load_env
 
 IDS = [card.id for card in ENVIRONMENTS]
+
+
+def batched(items: Sequence[str], size: int) -> list[tuple[str, ...]]:
+    return [tuple(items[k : k + size]) for k in range(0, len(items), size)]
 
 
 @pytest.mark.parametrize("env_id", IDS)
@@ -82,6 +88,45 @@ def test_vector_environments_see_what_single_ones_see(vector: str) -> None:
             assert texts == tuple(each[0] for each in expected)
             assert np.array_equal(rewards, [each[1] for each in expected])
             assert np.array_equal(ends, [each[2] for each in expected])
+    finally:
+        envs.close()
+
+
+@pytest.mark.parametrize("env_ids", batched(IDS, 8), ids=lambda ids: ids[0])
+def test_every_environment_runs_in_a_worker_process_beside_seven_others(
+    env_ids: tuple[str, ...],
+) -> None:
+    envs: Any = AsyncVectorEnv([partial(gymnasium.make, env_id) for env_id in env_ids])
+    singles = [load_env(env_id) for env_id in env_ids]
+    try:
+        texts, _ = envs.reset(seed=7)
+        assert texts == tuple(env.reset(seed=7 + k)[0] for k, env in enumerate(singles))
+        texts, rewards, ends, *_ = envs.step(("Let us see.",) * len(env_ids))
+        expected = [env.step("Let us see.") for env in singles]
+        assert texts == tuple(each[0] for each in expected)
+        assert np.array_equal(rewards, [each[1] for each in expected])
+        assert np.array_equal(ends, [each[2] for each in expected])
+    finally:
+        envs.close()
+        for env in singles:
+            env.close()
+
+
+def test_eight_copies_run_in_worker_processes() -> None:
+    """Each plays its own problems to the end, and then the next one."""
+    makers = [partial(gymnasium.make, "stepgym/Fractions-v0", sandbox=None)] * 8
+    single = load_env("Fractions-v0", sandbox=None)
+    envs: Any = AsyncVectorEnv(makers)
+    try:
+        envs.reset(seed=3)
+        for position in range(3):
+            answers = []
+            for member in range(8):
+                single.reset(seed=3 + member)
+                answers.append(f"<answer>{single.problems[position].reference}</answer>")
+            _, rewards, ends, *_ = envs.step(tuple(answers))
+            assert rewards.tolist() == [1.0] * 8 and ends.all()
+            envs.step(("",) * 8)  # begins the next episodes
     finally:
         envs.close()
 

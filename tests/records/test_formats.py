@@ -236,6 +236,34 @@ def test_traces_mark_what_was_sampled() -> None:
     assert scores == [1.0, 0.0, 0.0], "the undecided path has no trace"
 
 
+def test_traces_keep_whole_messages_and_tools() -> None:
+    """Whole values are compared, because a field that is empty by default is easily lost."""
+    described = {**TOOL, "function": {**TOOL["function"], "description": "Adds two numbers."}}
+    calls = [{**c, "request": {**c["request"], "tools": [described]}} for c in AGENT.calls]
+    [episode] = rows_of(ExportFormat.VERIFIERS, replace(AGENT, calls=tuple(calls)))
+    [trace] = episode["traces"]
+    assert trace["tools"] == [
+        {"name": "add", "description": "Adds two numbers.", "parameters": {"type": "object"}}
+    ]
+    assert [node["message"] for node in trace["nodes"][-4:]] == [
+        {"role": "user", "content": "Make 10."},
+        {
+            "role": "assistant",
+            "content": "<think>six and four</think>",
+            "tool_calls": [{"id": "c1", "name": "add", "arguments": '{"a": 6}'}],
+        },
+        {"role": "tool", "tool_call_id": "c1", "content": "FOREIGN 10"},
+        {"role": "assistant", "content": "It is 10."},
+    ]
+
+
+def test_reasoning_that_a_server_sends_under_two_names_is_kept_once() -> None:
+    twice = {**CALLED, "reasoning": "six and four"}
+    record = replace(AGENT, calls=(call(ASKED, twice), call([*ASKED, twice, RESULT], SAID)))
+    [episode] = rows_of(ExportFormat.VERIFIERS, record)
+    assert str(episode["traces"]).count("six and four") == 1
+
+
 def test_prompts_name_their_problem() -> None:
     [row] = rows_of(ExportFormat.PROMPTS, replace(TREE, env_options={"level": 1, "seed": 0}))
     assert row["answer"] == "10" and json.loads(row["env_options"]) == {"level": 1, "seed": 0}

@@ -16,7 +16,7 @@ from stepgym.records.schema import to_line
 from stepgym.records.types import RecordError, RunConfig, SchemaError
 from stepgym.selfplay import selfplay
 
-NEW_IN_RECORD = {"env_options", "attempt", "fault", "decided_by"}
+NEW_IN_RECORD = {"env_options", "attempt", "fault", "decided_by", "details"}
 NEW_IN_NODE = {
     *("num_reasoning_tokens", "num_reply_tokens", "final", "token_ids", "token_log_probs"),
     *("context_ids", "context_restarts", "own_context_ids"),
@@ -54,7 +54,7 @@ def test_an_old_run_becomes_what_a_new_one_is(env: str, tmp_path: Path) -> None:
     assert migrate(tmp_path) == 3
     assert migrate(tmp_path) == 0
     for old, record in zip(read_episodes(tmp_path), new, strict=True):
-        unknown: dict[str, Any] = {"decided_by": record.decided_by}
+        unknown: dict[str, Any] = {"decided_by": record.decided_by, "details": record.details}
         nodes = tuple(
             replace(node, final=was.final, num_reply_tokens=was.num_reply_tokens)
             for node, was in zip(old.nodes, record.nodes)

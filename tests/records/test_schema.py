@@ -88,6 +88,7 @@ def episode_records(draw: st.DrawFn) -> EpisodeRecord:
         fault=draw(st.none() | st.sampled_from(["answer", "ours"])),
         reason=draw(TEXT),
         decided_by=draw(TEXT),
+        details=draw(st.dictionaries(TEXT, JSON, max_size=3)),
         note=draw(TEXT),
         usage=draw(st.dictionaries(TEXT, REAL | st.integers(), max_size=3)),
         agent=draw(st.dictionaries(TEXT, JSON, max_size=3)),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from stepgym.agents.types import EpisodeRecord, NodeRecord
+from stepgym.serving.charts import Run
 from stepgym.serving.page import page as write
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -78,14 +79,18 @@ def show(browser: playwright.Browser, tmp_path: Path) -> Iterator[Show]:
         episodes: Sequence[EpisodeRecord] = EPISODES,
         place: str = "",
         *,
+        runs: Sequence[Run] = (),
+        loop: Sequence[dict[str, object]] = (),
         size: tuple[int, int] = (1600, 900),
         theme: str = "light",
     ) -> playwright.Page:
         file = tmp_path / "page.html"
-        file.write_text(write(episodes), encoding="utf-8")
+        file.write_text(write(runs or [Run("run", episodes)], loop=loop), encoding="utf-8")
         page = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=theme)
         page.on("console", lambda message: errors.append(message.text))
         page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("dialog", lambda dialog: (errors.append("a dialog"), dialog.dismiss()))
+        page.on("request", lambda request: errors.extend(fetched(request.url)))
         page.goto(f"file://{file}{place}")
         pages.append(page)
         return page
@@ -94,6 +99,10 @@ def show(browser: playwright.Browser, tmp_path: Path) -> Iterator[Show]:
     for page in pages:
         page.close()
     assert errors == []
+
+
+def fetched(url: str) -> list[str]:
+    return [] if url.startswith(("file:", "data:font/woff2")) else [f"fetched {url[:100]}"]
 
 
 def titles(page: playwright.Page) -> list[str]:
@@ -123,7 +132,7 @@ def test_clicks_and_keys_select_nodes(show: Show) -> None:
     page.keyboard.press("ArrowLeft")
     assert page.inner_text("#node .top").startswith("The problem")
     page.keyboard.press("End")
-    assert "step 12 of <b>episode</b> 0" in page.inner_text("#node pre")
+    assert "step 12 of <b>episode</b> 0" in page.inner_text("#node > .text")
     page.keyboard.press("j")
     assert page.inner_text("#name") == "p1" and page.locator(".n").count() == 5
 
@@ -267,3 +276,268 @@ def test_an_empty_run_and_an_episode_without_nodes(show: Show) -> None:
     for key in ("x", "f", "p", "r", "n", "c", "+", "End"):
         page.keyboard.press(key)
     page.click("#compare")
+
+
+def saying(*texts: str, **changes: object) -> EpisodeRecord:
+    """An episode whose chosen steps have these texts."""
+    nodes = [NodeRecord(parent=-1)]
+    nodes += [NodeRecord(parent=i, text=text, visits=1) for i, text in enumerate(texts)]
+    return replace(episode(0, 2), nodes=tuple(nodes), path=tuple(range(len(nodes))), **changes)
+
+
+def test_mathematics_and_markdown_are_typeset(show: Show) -> None:
+    text = (
+        "## Plan\n\nFirst **double** $\\frac{a}{b}$, which costs $5 or $6:\n\n- one\n- two\n\n"
+        "\\[\na\n\n- b\n\\]\n\n| x | y |\n|---|---|\n| 1 | `$2$` |\n\n```\n$no$ **maths**\n```\n"
+        "\\begin{align*}a&=b\\\\c&=d\\end{align*}\n\nSo \\boxed{\\text{{4}}} and \\(x_1\\)."
+    )
+    page = show([saying(text, answer="\\frac{1}{2}", reference="0.5", prompt="Let $x^2=4$.")])
+    shown = page.locator("#node > .text")
+    assert shown.locator("h4").inner_text() == "Plan"
+    assert shown.locator("strong").all_inner_texts() == ["double"]
+    assert shown.locator("li").all_inner_texts() == ["one", "two"]
+    assert shown.locator("td").all_inner_texts() == ["1", "$2$"]
+    assert shown.locator("pre").inner_text().strip() == "$no$ **maths**"
+    labels = shown.locator(".formula").evaluate_all("all => all.map(each => each.ariaLabel)")
+    assert labels == [
+        "\\frac{a}{b}",
+        "\na\n\n- b\n",
+        "\\begin{align*}a&=b\\\\c&=d\\end{align*}",
+        "\\boxed{\\text{{4}}}",
+        "x_1",
+    ]
+    assert "costs $5 or $6" in shown.inner_text()
+    assert page.locator("#outcome .formula").count() == 1
+    assert page.locator("#prompt .formula").count() == 1
+    assert page.evaluate("document.fonts.ready.then(() => document.fonts.check('16px KaTeX_Main'))")
+    page.click("#source")
+    assert page.locator(".formula").count() == 0 and "## Plan" in shown.inner_text()
+    expect(page).to_have_url(re.compile("source=1"))
+    page.keyboard.press("s")
+    assert page.locator("#node .formula").count() == 5
+
+
+def test_code_and_plain_text_stay_as_they_are(show: Show) -> None:
+    code = "def f(x):\n    return x * 2 * __name__  # $x$"
+    page = show([saying(code)])
+    assert page.locator("#node > pre").first.inner_text() == code
+    plain = "one\n  two, and three."
+    assert show([saying(plain)]).inner_text("#node > .text") == plain
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "</script><script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "**<img src=x onerror=alert(1)>**",
+    "<svg onload=alert(1)><animate onbegin=alert(1)>",
+    "<style>*{display:none}</style> *x*",
+    "<iframe srcdoc='<script>alert(1)</script>'></iframe>",
+    "[click](javascript:alert(1))",
+    "[click](JaVaScRiPt&colon;alert(1))",
+    "[click](data:text/html;base64,PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg==)",
+    "<javascript:alert(1)> <https://example.com/a>",
+    "![picture](https://example.com/a.png)",
+    '![picture](https://example.com/a.png "x" onerror="alert(1)")',
+    "[a]: javascript:alert(1)\n\n[a] ![a]",
+    "$\\href{javascript:alert(1)}{x}$ $\\url{javascript:alert(1)}$",
+    "$\\includegraphics{https://example.com/a.png}$",
+    "$\\htmlClass{n}{x}\\htmlId{find}{x}\\htmlStyle{position:fixed}{x}\\htmlData{node=1}{x}$",
+    "$\\rule{9999em}{9999em} \\kern-999em \\raisebox{999em}{x}$",
+    "$\\def\\a{\\a\\a}\\a$ $\\newcommand{\\b}{xx}\\b$",
+    "$\\gdef\\x#1{#1#1#1#1}\\x{\\x{\\x{\\x{\\x{\\x{y}}}}}}$",
+    "$" + "{" * 900 + "x" + "}" * 900 + "$",
+    "$" + "\\sqrt{" * 300 + "x" + "}" * 300 + "$",
+    "$" + "\\hat" * 400 + " x$",
+    "$" + "\\left(" * 300 + "\\right)" * 300 + "$",
+    "$\\color{red;background:url(https://example.com)}{x} \\textcolor{expression(alert(1))}{y}$",
+    "$$\\unknown{$$ and $\\frac{1}$",
+    ">" * 3000 + " deep",
+    "- " * 1500 + "deep",
+    "[" * 4000 + "](" * 500,
+    "*a_ " * 1900,
+    "`" * 7000,
+    "$ " * 3900,
+    "|a" * 2500 + "\n" + "|-" * 2500,
+    "\u2028alert(1)\u2029\x00\ufeff\u202e*reversed*",
+    "\ud800 *lone*",
+    "{{script}} {{libraries}} *x*",
+    "*x* " * 250_000,
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text[:24]))
+def test_hostile_text_is_inert(show: Show, text: str) -> None:
+    record = saying(text, f"<think>{text}</think>{text}", answer=text, reference=text, prompt=text)
+    details = {"tests": [[text, "failed", text]], "more": text}
+    call = {"request": {"messages": [{"role": text, "content": text}]}, "status": 500}
+    page = show(
+        [replace(record, details=details, reason=text, note=text), replace(record, calls=(call,))]
+    )
+    before = page.evaluate("performance.now()")
+    page.click("#as-text")
+    page.click("#item-1")
+    page.click("#item-0")
+    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    page.wait_for_timeout(30)
+    page.click("#as-tree")
+    page.click('.n[data-node="1"] > text')
+    assert page.evaluate("performance.now()") - before < 20_000
+    found = page.evaluate(FOREIGN)
+    assert found == [], found
+    assert page.evaluate("document.querySelectorAll('#find').length") == 1
+
+
+FOREIGN = """[...document.querySelectorAll('body *')].flatMap((each) => [
+  ...(/^(script|style)$/i.test(each.tagName) && !each.id && each.previousElementSibling?.id !== 'index' && !each.previousElementSibling?.id.startsWith('library-') ? [each.tagName] : []),
+  ...(/^(img|iframe|object|embed|link|video|audio|a|image|foreignobject|animate|use|base|form)$/i.test(each.tagName) && !each.closest('#help') ? [each.tagName] : []),
+  ...each.getAttributeNames().filter((name) => /^on|^(href|src|srcset|srcdoc|action|xlink:href)$/i.test(name)),
+  ...(each.closest('.text, .formula') && each.id ? [`id ${each.id}`] : []),
+  ...(each.closest('.formula') && getComputedStyle(each).position === 'fixed' ? ['fixed'] : []),
+])"""
+
+
+def levels(skill: int, attempts: int = 2) -> list[EpisodeRecord]:
+    return [
+        replace(
+            episode(i, 4, verdict="correct" if i % 5 < skill - attempt else "incorrect"),
+            level=1 + i % 3,
+            attempt=attempt,
+            usage={"visible_tokens": 10 + i, "reasoning_tokens": 30, "tool_tokens": 5},
+        )
+        for attempt in range(attempts)
+        for i in range(12)
+    ]
+
+
+def test_charts_list_their_episodes(show: Show) -> None:
+    page = show(levels(3), "#view=charts")
+    names = page.locator(".chart").evaluate_all("all => all.map(each => each.dataset.chart)")
+    assert names == ["levels", "compute", "tokens"]
+    assert page.locator('[data-chart="levels"] .mark').count() == 3
+    assert page.locator('[data-chart="compute"] .mark').count() == 2
+    for chart in page.locator(".chart").all():
+        assert chart.locator("svg > title").count() == 1
+        marks, lines = chart.locator(".mark"), chart.locator("tbody tr")
+        assert marks.count() == lines.count() > 0
+        assert all(marks.evaluate_all("all => all.map(each => each.getAttribute('aria-label'))"))
+    page.locator('[data-chart="levels"] .mark').nth(1).focus()
+    page.keyboard.press("Enter")
+    assert page.is_hidden("#charts") and page.locator("#episodes li").count() == 8
+    expect(page).to_have_url(re.compile("level=2"))
+    again = show(levels(3), page.evaluate("location.hash"))
+    assert again.locator("#episodes li").count() == 8
+    again.click("#chips button")
+    assert again.locator("#episodes li").count() == 24
+    again.keyboard.press("g")
+    again.locator('[data-chart="tokens"] .mark').first.click()
+    assert set(again.locator("#episodes .small span:first-child").all_text_contents()) == {
+        "correct"
+    }
+
+
+def test_two_runs_side_by_side(show: Show) -> None:
+    runs = [Run("base", levels(2, 1)), Run("trained", levels(4, 1))]
+    page = show(runs=runs)
+    assert page.is_visible("#charts"), "several runs begin with their charts"
+    groups = page.locator("button.group b").all_inner_texts()
+    assert list(map(int, groups)) == [6, 0, 4, 2]
+    page.click('button.group[data-group="only second"]')
+    assert page.locator("#episodes li").count() == 4 and page.locator(".pane").count() == 2
+    captions = page.locator(".caption").all_inner_texts()
+    assert "base" in captions[0] and "incorrect" in captions[0]
+    assert "trained" in captions[1] and "correct" in captions[1]
+    page.click("#episodes li >> nth=2")
+    numbers = [re.search(r"#(\d+)", text)[1] for text in page.locator(".caption").all_inner_texts()]
+    assert int(numbers[1]) == int(numbers[0]) + 12
+    page.click("#as-text")
+    assert page.locator(".reading article").count() == 2 * 3
+    page.keyboard.press("g")
+    page.locator('[data-chart="runs"] .mark').nth(1).click()
+    assert page.locator("#episodes li").count() == 12
+
+
+def test_two_texts_scroll_together(show: Show) -> None:
+    long = "\n\n".join(f"line {i}" for i in range(80))
+    page = show(
+        [saying(long, "short", long), saying("short", long, "short", long)],
+        "#episode=0&with=1&as=text",
+    )
+    boxes = page.locator(".reading")
+    first = boxes.nth(0)
+    first.evaluate("box => { box.scrollTop = box.querySelectorAll('article')[2].offsetTop; }")
+    page.wait_for_timeout(100)
+    tops = boxes.evaluate_all(
+        "all => all.map(box => box.querySelectorAll('article')[2].offsetTop - box.scrollTop)"
+    )
+    assert all(abs(top) < 3 for top in tops), "the third card is at the top of both"
+
+
+def test_an_episode_as_a_text_and_its_tests(show: Show) -> None:
+    details = {
+        "tests": [["test_a", "passed", ""], ["test_b", "failed", "1 != 2"]],
+        "used": {"cpu_s": 0.5},
+    }
+    page = show([saying("first", "second", details=details, reason="1 of 2 tests failed")])
+    assert page.locator("#node .tests tbody tr").count() == 2
+    page.keyboard.press("t")
+    articles = page.locator(".reading article")
+    assert articles.count() == 4 and "second" in articles.nth(2).inner_text()
+    said = articles.nth(3).inner_text()
+    assert all(words in said for words in ("1 of 2 passed", "1 != 2", "cpu s 0.5", "tests failed"))
+    page.click(".reading button.link >> nth=0")
+    assert "node 1" in page.inner_text("#node .top") and page.is_hidden(".reading")
+
+
+def test_an_agents_messages(show: Show) -> None:
+    use = {"role": "assistant", "tool_calls": [{"function": {"name": "add", "arguments": "1, 2"}}]}
+    messages = [
+        {"role": "user", "content": "**Add** 1 and 2."},
+        use,
+        {"role": "tool", "content": "*3*"},
+    ]
+    call = {
+        "request": {"messages": messages},
+        "response": {"choices": [{"message": {"role": "assistant", "content": "It is $3$."}}]},
+        "status": 200,
+    }
+    page = show([saying("It is $3$.", calls=(call,))], "#episode=0&as=text")
+    tops = page.locator(".reading h3.top").all_inner_texts()
+    assert tops[1:-1] == ["user", "tool call", "tool", "assistant"]
+    assert page.locator(".reading .said pre").all_inner_texts() == ["add(1, 2)", "*3*"]
+
+
+def test_generations_of_a_loop_lead_to_their_trees(show: Show) -> None:
+    loop = [
+        {"generation": i, "greedy": i / 4, "searched": 0.9, "solved": [1, 0], "accepted": i != 2}
+        for i in range(3)
+    ]
+    runs = [Run(f"generation-{i}", levels(i + 1, 1)) for i in (1, 2)]
+    page = show(runs=runs, loop=loop)
+    marks = page.locator('[data-chart="generations"] .mark')
+    assert marks.count() == 2 * 2, "the start has no episodes"
+    assert "2 (rejected)" in page.locator('[data-chart="generations"] table').text_content()
+    marks.nth(1).click()
+    assert page.locator("#episodes li").count() == 12
+    assert "generation-2" in page.inner_text("#chips")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(400, 800), (1600, 900)])
+@pytest.mark.parametrize(
+    "place", ["#view=charts", "#episode=0&as=text&with=5", "#episode=0&with=5"]
+)
+def test_no_part_scrolls_sideways_or_covers_another(
+    show: Show, size: tuple[int, int], theme: str, place: str
+) -> None:
+    runs = [Run("a-run-with-quite-a-long-name", levels(2)), Run("b", levels(4))]
+    page = show(place=place, runs=runs, size=size, theme=theme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    boxes = page.locator("#tools button:visible, #tools select:visible").evaluate_all(
+        "all => all.map(each => each.getBoundingClientRect().toJSON())"
+    )
+    for i, one in enumerate(boxes):
+        assert one["right"] <= size[0]
+        for other in boxes[:i]:
+            apart = one["left"] >= other["right"] - 1.5 or one["top"] >= other["bottom"]
+            assert apart or other["left"] >= one["right"] - 1.5 or other["top"] >= one["bottom"]

@@ -55,7 +55,7 @@ def get(server: LivePageServer, path: str = "/", host: str | None = None) -> tup
 
 
 def test_the_page_grows_with_the_run(server: LivePageServer) -> None:
-    assert "1 episodes" in get(server)[1]
+    assert "1 episode" in get(server)[1]
     with RunFolder(server.run, CONFIG) as run:
         run.append(replace(EPISODE, problem_id="p1"))
     assert "2 episodes" in get(server)[1]

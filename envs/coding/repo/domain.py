@@ -25,6 +25,7 @@ from stepgym.envs.coding.repo.folder import (
     checked_path,
     folder_of,
 )
+from stepgym.envs.illegal_steps import system_text
 from stepgym.envs.text_domain import TextDomain, tool_source
 from stepgym.envs.tokens import parse
 from stepgym.envs.types import End, SegmentKind, State, Step
@@ -53,24 +54,46 @@ class RepoDomain(TextDomain):
     def _calls(self, step: Step) -> list[str]:
         """Return the tool calls of a step; unlike in free text, those of the last step count too."""
         segments = parse(step.text)
-        return [call_source(s.text) for s in segments if s.kind is SegmentKind.TOOL_CALL]
+        return [self._source(s.text) for s in segments if s.kind is SegmentKind.TOOL_CALL]
+
+    def _source(self, call: str) -> str:
+        return call_source(call)
+
+    def _system(self) -> str:
+        return system_text(
+            "Work on the folder with tool calls, Python between <tool_call> and </tool_call>. Write short steps with an "
+            "empty line between them. When you are done, write <answer>done</answer>.",
+            "The answer ends the episode; what counts is the folder that you leave.",
+            illegal_steps=self.illegal_steps,
+            max_steps=self.max_steps,
+        )
 
     def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
         """See `TextDomain.advance`; a state that ended gets its folder's changes as answer."""
         after = super().advance(states, steps)
-        ended = [i for i, state in enumerate(after) if state.done and not states[i].done]
+        ended = [
+            i
+            for i, state in enumerate(after)
+            if state.done and not states[i].done and not _ended_illegally(state)
+        ]
         for i, answer in zip(ended, self._answers([after[i] for i in ended])):
             after[i] = replace(after[i], answer=answer, end=End.ANSWERED)
         return after
 
     def _answers(self, states: Sequence[State]) -> list[str]:
-        called = [any(self._calls(step) for step in state.steps) for state in states]
+        called = [
+            any(self._calls(step) for step in state.steps if not step.refused) for state in states
+        ]
         looked = [state for state, some in zip(states, called) if some]
         results = iter(self._look(looked, LOOK, LOOK_LIMITS) if looked else ())
         return [
             changes_text(state.public, next(results)) if some else answer_of({})
             for state, some in zip(states, called)
         ]
+
+
+def _ended_illegally(state: State) -> bool:
+    return state.end is End.STUCK and state.steps[-1].refused
 
 
 def setup_source() -> str:

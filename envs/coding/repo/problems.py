@@ -126,6 +126,10 @@ def _tests(row: Row) -> dict[str, Any]:
         raise row.error(f"column 'tests' is {tests!r:.60}; it must be an object with {known}")
     if not tests.get("source") and not tests.get("programs"):
         raise row.error("column 'tests' has neither 'source' nor 'programs'")
+    try:
+        read_files(tests.get("data_files") or {})
+    except FolderError as error:
+        raise row.error(f"the data files of 'tests': {error}") from error
     for number, case in enumerate(tests.get("programs") or ()):
         if not isinstance(case, dict) or not {"program", "stdout"} <= set(case):
             raise row.error(

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from stepgym.envs.families.code_tasks import NODES, CodeTask, draw_task
-from stepgym.envs.families.mutation import differing, mutants, outcomes
+from stepgym.envs.families.mutation import differing, equal, mutants, outcomes
 from stepgym.envs.families.write_tests import covering
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem
@@ -264,6 +264,21 @@ def test_mutants_are_other_functions_and_equivalent_ones_are_found_out() -> None
     assert "def f(n):\n    return n + 1 if n >= 0 else n + 1" in same
     assert len(same) < len(found)
     assert covering([{1, 2}, {2, 3}, {4}]) == [2, 4]
+
+
+def test_values_that_no_assert_tells_apart_are_equal() -> None:
+    for a, b in [("True", "1"), ("[0, 2]", "[False, 2]"), ("TypeError", "TypeError")]:
+        assert equal(a, b)
+    for a, b in [("True", "2"), ("True", "ValueError"), ("'True'", "1"), ("[1]", "1")]:
+        assert not equal(a, b)
+
+
+def test_a_reference_fails_mutants_that_return_truth_values(local_sandbox: Sandbox) -> None:
+    """`max` in place of `sum` over conditions gives True instead of 1."""
+    env = load_env("WriteTests-v0", level=8, seed=8, sandbox=local_sandbox)
+    problem = env.problems[24]
+    assert any("return max((" in mutant for mutant in problem.task["mutants"])
+    assert env.verifier.verify([problem], [problem.reference])[0].correct
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from stepgym.envs.families.countdown import (
     random_solution,
 )
 from stepgym.envs.families.countdown_solver import moves, reachable
+from stepgym.envs.illegal_steps import IllegalSteps
 from stepgym.envs.types import End, Problem, State, Status, Step
 
 DOMAIN, VERIFIER, STEPS = CountdownDomain(), CountdownVerifier(), CountdownStepVerifier()
@@ -181,7 +182,10 @@ def test_step_verdicts_say_from_where_on_the_target_is_out_of_reach() -> None:
 
 def test_an_illegal_step_ends_the_episode_or_is_retried() -> None:
     given = problem((1, 2, 3), 9)
-    for domain, end in ((CountdownDomain(), End.STUCK), (CountdownDomain("retry"), None)):
+    for domain, end in (
+        (CountdownDomain(), End.STUCK),
+        (CountdownDomain(IllegalSteps("retry")), None),
+    ):
         [state] = domain.advance([domain.initial(given)], [Step("5 + 5")])
         assert state.end is end and "not both among" in state.steps[-1].reply
     states = [domain.initial(given)]

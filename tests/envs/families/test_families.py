@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 
 from stepgym.envs.families.game import GameDomain
-from stepgym.envs.families.twenty_four import ways
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.registry import FAMILIES, load_env
 from stepgym.envs.types import Problem, State, Status, Step
@@ -91,31 +90,6 @@ def test_a_game_is_over_if_and_only_if_no_move_is_legal(family: Family, name: st
                 assert env.domain.legal_steps(state) and not env.domain.over(state.public)
                 [state] = env.domain.advance([state], [Step(env.domain.legal_steps(state)[-1])])
             assert env.domain.over(state.public) and not env.domain.moves(state.public)
-
-
-def difficulty(env: ReasoningEnv) -> float:
-    """Return the mean length of the worked solution: steps for games, characters for text.
-
-    Of code it is the length of the function, of 24 the scarcity of solutions.
-    """
-    problems = first(env, 24)
-    if "TwentyFour" in env.env_id:
-        lengths = [1000 / len(ways(p.public[0])) for p in problems]  # type: ignore[index]
-    elif any(name in env.env_id for name in CODE):
-        lengths = [
-            len(p.task.get("source") or p.task.get("preamble") or p.reference) for p in problems
-        ]
-    elif isinstance(env.domain, GameDomain):
-        lengths = [len(p.solution) for p in problems]
-    else:
-        lengths = [len("".join(p.solution)) for p in problems]
-    return sum(lengths) / len(lengths)
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_difficulty_grows_with_the_level(family: Family, name: str) -> None:
-    low, middle, high = (difficulty(family(name, level)) for level in (1, 5, 10))
-    assert low < high and low <= middle * 1.1 and middle <= high * 1.1, (low, middle, high)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
-from itertools import chain, combinations, permutations, product
+from itertools import combinations, permutations, product
 from math import gcd
 from typing import Any
 
@@ -30,14 +30,17 @@ NUM_ITEMS = int(os.environ.get("STEPGYM_FAMILY_ITEMS", "4"))
 X = sympy.Symbol("x")
 
 
+def python(text: str) -> str:
+    """Return plain maths as Python: `2x^2(x - 1)` as `2*x**2*(x - 1)`."""
+    text = re.sub(r"(\d)\s*(x|\(|sin|cos)", r"\1*\2", text.replace("^", "**"))
+    return re.sub(r"(x|\))\(", r"\1*(", text)
+
+
 def symbolic(text: str) -> sympy.Expr:
     """Read plain maths: `2x^2(x - 1)`, `log_8(4)`, `3 sin(30°)`."""
     text = re.sub(r"log_(\d+)\(([^)]*)\)", r"log(\2, \1)", text)
     text = re.sub(r"(sin|cos)\((-?\d+)°\)", r"\1(\2*pi/180)", text)
-    text = text.replace("^", "**")
-    text = re.sub(r"(\d)\s*(x|\(|sin|cos)", r"\1*\2", text)
-    text = re.sub(r"(x|\))\(", r"\1*(", text)
-    return sympy.sympify(text, locals={"x": X}, rational=True)
+    return sympy.sympify(python(text), locals={"x": X}, rational=True)
 
 
 def question_of(prompt: str) -> str:
@@ -223,8 +226,13 @@ def integrals(q: str) -> object:
 
 
 def limits(q: str) -> object:
+    """Exact values very near the point, on both sides; a limit with a short denominator is the only one so near."""
     text = found(r"limit of (.*?) (?:as|for) x", q)
-    return sympy.limit(symbolic(text), X, int(found(r"(?:approaches|x to) (-?\d+)", q)))
+    point = int(found(r"(?:approaches|x to) (-?\d+)", q))
+    code = compile(python(text), "limit", "eval")
+    near = [eval(code, {"x": point + side * Fraction(1, 10**30)}) for side in (-1, 1)]
+    (limit,) = {value.limit_denominator(10**9) for value in near}
+    return limit
 
 
 def extrema(q: str) -> object:
@@ -307,8 +315,7 @@ def number_bases(q: str) -> object:
 
 def inequalities(q: str) -> object:
     text = found(r"satisfy (.*)\?|for which (.*)\.", q)
-    text = re.sub(r"(\d)x", r"\1*x", text).replace("^", "**")
-    code = compile(text, "inequality", "eval")
+    code = compile(python(text), "inequality", "eval")
     return sum(bool(eval(code, {"x": x})) for x in range(-2000, 2001))
 
 
@@ -410,8 +417,11 @@ def scheduling(q: str) -> object:
 @cache
 def digit_choices(count: int) -> Any:
     """Return every choice of different digits for so many letters, one a column."""
-    flat = chain.from_iterable(permutations(range(10), count))
-    return np.fromiter(flat, np.int8).reshape(-1, count).T.copy()
+    if not count:
+        return np.zeros((0, 1), np.int8)
+    fewer = digit_choices(count - 1)
+    left = [(digit, fewer[:, (fewer != digit).all(axis=0)]) for digit in range(10)]
+    return np.hstack([np.insert(chosen, count - 1, digit, axis=0) for digit, chosen in left])
 
 
 def cryptarithms(q: str) -> object:

@@ -1,0 +1,337 @@
+"""Decides the relations of formulas: closed equalities and inequalities, identities, congruences, function values,
+derivatives, integrals and matrices. Derivations of one equation from another are decided in `solutions.py`.
+
+INCORRECT needs a proof that no reading of the formula makes it true. A chain whose sides depend on a letter is an
+identity only if the letter is free: no equation about it was stated. Otherwise sides must differ by a constant, so
+that no value of the letters makes them equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+
+from stepgym.envs.maths import matrices
+from stepgym.envs.maths.effort import TooMuchWork
+from stepgym.envs.maths.exact import NotRational, exact
+from stepgym.envs.maths.tree import Node, has, symbols
+from stepgym.envs.steps.arithmetic import shown
+from stepgym.envs.steps.claims import Claim, Kind
+from stepgym.envs.steps.formulas import Relation, Side
+from stepgym.envs.steps.functions import antiderivative_holds, called, note_definition, worked_out
+from stepgym.envs.steps.setting import Setting, denied, tried
+from stepgym.envs.steps.values import equal_sides, is_closed, less, num_operations, number, same
+from stepgym.envs.types import Status
+
+_POINTS = (Fraction(7, 3), Fraction(19, 5), Fraction(31, 7), Fraction(-17, 11), Fraction(41, 13))
+_OPEN_KINDS = (
+    "call",
+    "text",
+    "dots",
+    "list",
+    "set",
+    "group",
+    "cases",
+    "+-",
+    "-+",
+    "mat",
+    "unit",
+    "lim",
+    "int",
+    "sum",
+    "prod",
+    "seq",
+    "mod",
+    "deg",
+    "%",
+)
+
+
+def formula_claims(step: str, relations: Sequence[Relation], setting: Setting) -> Iterator[Claim]:
+    """Yield the claims of a step's formulas; note function definitions and letters that are bound."""
+    for relation in relations:
+        try:
+            claims = list(_claims(step, relation, setting))
+        except (TooMuchWork, NotRational, ArithmeticError, RecursionError):
+            claims = []
+        for claim in claims:
+            yield excused(step, claim, setting)
+        note(relation, setting)
+
+
+def _claims(step: str, relation: Relation, setting: Setting) -> Iterator[Claim]:
+    sides = [
+        side._replace(node=worked_out(side.node, setting.functions)) for side in relation.sides
+    ]
+    if "===" in relation.operators:
+        yield from _congruences(step, relation)
+        return
+    before: tuple[int, Side] | None = None  # the last closed side of a chain of equal ones
+    for i, operator in enumerate(relation.operators):
+        left, right = sides[i], sides[i + 1]
+        if is_closed(left.node):
+            before = (i, left)
+        if left.node is None or right.node is None:
+            if operator not in ("=", "~"):
+                before = None
+            continue
+        if operator in ("=", "~") and is_closed(right.node):
+            if before is not None and before[0] == i:
+                yield from _equality(step, before[1], right, relation, i, setting)
+            elif called(relation.sides[i].node) is None:
+                continue
+        elif operator in ("<", ">", "<=", ">=") and is_closed(left.node) and is_closed(right.node):
+            yield from _inequality(step, left, right, operator)
+        elif operator == "=" and has(left.node, "mat") and has(right.node, "mat"):
+            yield from _matrices(step, left, right)
+        elif operator == "->" and has(left.node, "mat") and has(right.node, "mat"):
+            yield from _row_operations(step, left, right)
+        elif operator == "|" and is_closed(left.node) and is_closed(right.node):
+            yield from _divides(step, left, right)
+        elif operator == "=":
+            yield from _open(step, relation, sides, i, setting)
+        if operator not in ("=", "~"):
+            before = None
+
+
+def _equality(
+    step: str, left: Side, right: Side, relation: Relation, at: int, setting: Setting
+) -> Iterator[Claim]:
+    kind = Kind.ARITHMETIC
+    written = relation.sides[at].node
+    if written is not None and has(written, "call"):
+        kind = Kind.FUNCTION
+    elif written is not None and has(written, "int"):
+        kind = Kind.INTEGRAL
+    elif not (num_operations(left.node or 0) or num_operations(right.node or 0)):
+        return
+    found = equal_sides(left, right, approximate=relation.operators[at] == "~", given=setting.given)
+    if found is None and kind is Kind.FUNCTION and number(left.node or 0) is not None:
+        x, y = number(left.node or 0), number(right.node or 0)
+        found = False if x is not None and y is not None and abs(x - y) * 10 > abs(y) + 1 else None
+    value = number(left.node or 0)
+    reason = f"{left.text} is {shown(value) if value is not None else 'another number'}, not {right.text}"
+    yield _claim(step, kind, left, right, found, reason)
+
+
+def _inequality(step: str, left: Side, right: Side, operator: str) -> Iterator[Claim]:
+    assert left.node is not None and right.node is not None
+    if has(left.node, "unit", "%", "deg") or has(right.node, "unit", "%", "deg"):
+        return
+    smaller = less(left.node, right.node)
+    if smaller is None:
+        equal = same(left.node, right.node)
+        found = None if equal is not True else operator in ("<=", ">=")
+    else:
+        found = smaller == (operator in ("<", "<="))
+    reason = f"{left.text} is not {operator} {right.text}"
+    yield _claim(step, Kind.INEQUALITY, left, right, found, reason)
+
+
+def _congruences(step: str, relation: Relation) -> Iterator[Claim]:
+    modulus = relation.modulus
+    if not isinstance(modulus, int) or modulus < 2:
+        return
+    for (left, right), operator in zip(pairwise(relation.sides), relation.operators):
+        if operator not in ("===", "=") or not (is_closed(left.node) and is_closed(right.node)):
+            continue
+        assert left.node is not None and right.node is not None
+        remainders = [_residue(side.node, modulus) for side in (left, right)]
+        if None in remainders:
+            continue
+        found = remainders[0] == remainders[1]
+        reason = f"{left.text} is {remainders[0]} modulo {modulus}, not {remainders[1]}"
+        yield _claim(step, Kind.CONGRUENCE, left, right, found, reason)
+
+
+def _residue(node: Node | None, modulus: int) -> int | None:
+    """Return a closed number modulo another one; a fraction by the inverse of its denominator."""
+    try:
+        value = Fraction(
+            exact(("f", "mod", (node, modulus)))
+        )  # a power may be too large for `exact(node)`
+        if value.denominator > 1:
+            value = Fraction(exact(node or 0))
+        return value.numerator * pow(value.denominator, -1, modulus) % modulus
+    except (NotRational, RecursionError, ValueError):  # no such power, or no inverse
+        return None
+
+
+def _divides(step: str, left: Side, right: Side) -> Iterator[Claim]:
+    a, b = number(left.node or 0), number(right.node or 0)
+    if not a or b is None or a.denominator != 1 or b.denominator != 1:
+        return
+    reason = f"{left.text} does not divide {right.text}"
+    yield _claim(step, Kind.CONGRUENCE, left, right, b % a == 0, reason)
+
+
+def _matrices(step: str, left: Side, right: Side) -> Iterator[Claim]:
+    rows = [matrices.rows_of(matrices.determinants(side.node)) for side in (left, right)]
+    if rows[0] is None or rows[1] is None or "{array}{c}" in left.text:
+        return  # a binomial coefficient may be written as a column
+    if [len(row) for row in rows[0]] != [len(row) for row in rows[1]]:
+        return
+    pairs = [(x, y) for a, b in zip(*rows) for x, y in zip(a, b)]
+    if any(symbols(x) or symbols(y) for x, y in pairs):
+        return
+    entries = [same(x, y) for x, y in pairs]
+    found = False if False in entries else (None if None in entries else True)
+    wrong = next((i for i, entry in enumerate(entries) if entry is False), 0)
+    width = len(rows[0][0])
+    value = number(pairs[wrong][0])
+    reason = f"the entry in row {wrong // width + 1}, column {wrong % width + 1} is {'another number' if value is None else shown(value)}"
+    yield _claim(step, Kind.MATRIX, left, right, found, reason)
+
+
+def _row_operations(step: str, left: Side, right: Side) -> Iterator[Claim]:
+    """Row operations keep the reduced row echelon form."""
+    reduced = [_reduced(side.node) for side in (left, right)]
+    if None in reduced:
+        return
+    if [len(row) for row in reduced[0] or []] != [len(row) for row in reduced[1] or []]:
+        return
+    reason = "the two matrices have different reduced row echelon forms"
+    yield _claim(step, Kind.MATRIX, left, right, reduced[0] == reduced[1], reason)
+
+
+def _reduced(node: Node | None) -> list[list[Fraction]] | None:
+    rows = matrices.rows_of(node) if isinstance(node, tuple) and node[0] == "mat" else None
+    if rows is None or len({len(row) for row in rows}) != 1 or len(rows) > 12:
+        return None
+    try:
+        table = [[Fraction(exact(entry)) for entry in row] for row in rows]
+    except (NotRational, RecursionError):
+        return None
+    top = 0
+    for column in range(len(table[0])):
+        pivot = next((i for i in range(top, len(table)) if table[i][column]), None)
+        if pivot is None:
+            continue
+        table[top], table[pivot] = table[pivot], table[top]
+        table[top] = [entry / table[top][column] for entry in table[top]]
+        for i, row in enumerate(table):
+            if i != top and row[column]:
+                table[i] = [x - row[column] * y for x, y in zip(row, table[top])]
+        top += 1
+        if top == len(table):
+            break
+    return table
+
+
+def _open(
+    step: str, relation: Relation, sides: Sequence[Side], at: int, setting: Setting
+) -> Iterator[Claim]:
+    """Decide a pair of neighbours of which at least one depends on a letter."""
+    left, right = sides[at], sides[at + 1]
+    assert left.node is not None and right.node is not None
+    written = relation.sides[at].node
+    if isinstance(left.node, tuple) and left.node[0] == "int" and left.node[2] is None:
+        found = antiderivative_holds(left.node, right.node)
+        reason = f"the derivative of {right.text} is not the integrand"
+        yield _claim(step, Kind.INTEGRAL, left, right, found, reason)
+        return
+    if has(left.node, *_OPEN_KINDS) or has(right.node, *_OPEN_KINDS):
+        return
+    if _is_letter(left.node) or _is_letter(right.node):
+        return
+    names = symbols(left.node), symbols(right.node)
+    if not (names[0] and names[1]):
+        return
+    equal = same(left.node, right.node)
+    operator = left.text.startswith((r"\frac{d}{d", r"\dfrac{d}{d"))
+    is_derivative = operator or (written is not None and _is_derivative_of_letter(written))
+    if equal:
+        kind = Kind.DERIVATIVE if is_derivative else Kind.IDENTITY
+        yield _claim(step, kind, left, right, True, "")
+        return
+    if equal is None:
+        return
+    if is_derivative:
+        if names[1] == names[0]:
+            reason = f"{right.text} is not the derivative"
+            yield _claim(step, Kind.DERIVATIVE, left, right, False, reason)
+        return
+    if names[0] == names[1] and _differ_by_constant(left.node, right.node, names[0]):
+        reason = "the sides differ by the same number for all values of the letters"
+        yield _claim(step, Kind.IDENTITY, left, right, False, reason)
+    elif _is_rewriting(relation, sides, at, setting):
+        reason = f"the sides differ for most values of {min(names[0])}"
+        yield _claim(step, Kind.IDENTITY, left, right, False, reason)
+
+
+def _is_letter(node: Node) -> bool:
+    return isinstance(node, tuple) and node[0] == "v"
+
+
+def _is_derivative_of_letter(node: Node) -> bool:
+    head = called(node)
+    return head is not None and "'" in head[0] and _is_letter(head[1])
+
+
+def _differ_by_constant(a: Node, b: Node, names: set[str]) -> bool:
+    found = set()
+    for shift in range(4):
+        point = {name: _POINTS[(i + shift) % len(_POINTS)] for i, name in enumerate(sorted(names))}
+        try:
+            found.add(exact(a, point) - exact(b, point))
+        except (NotRational, RecursionError):
+            return False
+        if len(found) > 1:
+            return False
+    return found != {0}
+
+
+def _is_rewriting(relation: Relation, sides: Sequence[Side], at: int, setting: Setting) -> bool:
+    """Say whether a chain rewrites one expression: three sides or more that depend on one free letter."""
+    nodes = [side.node for side in sides if side.node is not None and symbols(side.node)]
+    letters = set[str]().union(*(symbols(node) for node in nodes)) if nodes else set()
+    if len(sides) < 3 or len(letters) != 1 or letters & setting.bound:
+        return False
+    return all(operator == "=" for operator in relation.operators) and len(nodes) == len(sides)
+
+
+def excused(step: str, claim: Claim, setting: Setting, *, prose: bool = False) -> Claim:
+    """Return a claim as UNDECIDED if it is false, but the words around it may mean something else than that it holds.
+
+    In prose, fewer words count: `so she should pay 3 * 4 = 13` states what is.
+    """
+    if claim.status is not Status.INCORRECT:
+        return claim
+    residues = setting.modular and claim.kind in (Kind.ARITHMETIC, Kind.IDENTITY)
+    otherwise = setting.unusual or residues or setting.quotes(claim.text)
+    if claim.kind is Kind.IDENTITY and tried(step, claim.start):
+        otherwise = True
+    if otherwise or denied(step, claim.start, claim.end, prose=prose):
+        return replace(claim, status=Status.UNDECIDED, reason="")
+    return claim
+
+
+def note(relation: Relation, setting: Setting) -> None:
+    """Note a definition of a function, or the letters that an equation binds."""
+    if note_definition(relation, setting):
+        return
+    if not relation.operators:
+        return
+    nodes = [side.node for side in relation.sides]
+    letters = set[str]().union(*(symbols(node) for node in nodes if node is not None))
+    known = [node for node in nodes if node is not None]
+    open_sides = len(known) == len(nodes) and all(symbols(node) for node in known)
+    if open_sides and len(letters) == 1 and all(same(a, b) for a, b in pairwise(known)):
+        return
+    setting.bound |= letters
+
+
+def _claim(
+    step: str, kind: Kind, left: Side, right: Side, holds: bool | None, reason: str
+) -> Claim:
+    status = {True: Status.CORRECT, False: Status.INCORRECT, None: Status.UNDECIDED}[holds]
+    return Claim(
+        kind=kind,
+        start=left.start,
+        end=right.end,
+        text=step[left.start : right.end],
+        status=status,
+        reason=reason if holds is False else "",
+    )

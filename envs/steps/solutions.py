@@ -1,0 +1,317 @@
+"""Decides derivations: does an equation or inequality in one letter follow from the one before it?
+
+Two relations are one derivation if they follow each other in a step and the words between them say so (`so`, `which
+gives`, `dividing by 3`) or the second stands on a row of its own. They contradict each other if no number satisfies both:
+that is the proof for INCORRECT. The same solutions are CORRECT; fewer or more are UNDECIDED, because the text may have
+ruled some out (`x > 0`) or added some on purpose. Values joined by `or` or commas must each be a solution.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+from stepgym.envs.maths import realsets
+from stepgym.envs.maths.effort import TooMuchWork
+from stepgym.envs.maths.exact import NotRational
+from stepgym.envs.maths.polynomials import coefficients, split_fraction
+from stepgym.envs.maths.tree import Node, has, substitute, symbols
+from stepgym.envs.steps.claims import Claim, Kind
+from stepgym.envs.steps.formulas import Relation
+from stepgym.envs.steps.setting import HYPOTHESIS, Setting, denied, tried
+from stepgym.envs.steps.values import is_closed, number, same
+from stepgym.envs.types import Status
+
+MAX_GAP = 160
+"""Characters between two relations of one derivation."""
+_BREAKS = re.compile(
+    r"\b(?:or|and|also|other|another|second|third|next|first|since|because|similarly|likewise|respectively|as|with|but|while"
+    r"|recall|given|know|note|denote|instead|now|again|finally|remaining|then\s+for|from\s+(?!both)|substitut\w*|plug\w*|back"
+    r"|numbers?|integers?|approximat\w*|round\w*|about|replac\w*|increas\w*|decreas\w*|new|original\w*|until|after|before)\b"
+    r"|\\(?:text|cup|vee|lor|because)|\(\d+\)|\[asy\]",
+    re.I,
+)
+_FOLLOWS = re.compile(
+    r"\b(?:so|thus|therefore|hence|then|which|gives?|giving|yields?|get|implies|implying|means|simplif\w*|becomes|solv\w*"
+    r"|subtract\w*|add\w*|divid\w*|multipl\w*|factor\w*|expand\w*|rearrang\w*|combin\w*|have|obtain|find|leads?|equivalent\w*"
+    r"|that is|i\.e|reduc\w*|distribut\w*|isolat\w*|results?|rewrit\w*)\b|\\(?:implies|Rightarrow|Longrightarrow|iff|Leftrightarrow|therefore)",
+    re.I,
+)
+_ROW = re.compile(
+    r"[\s&]*\\\\[\s&]*|(?:[\s.,;&$]|\\[\]\[()])*\n(?:[\s.,;&$]|\\[\]\[()])*|(?:[\s.,]|\\[\]\[]|\$\$)*\\\](?:[\s.,]|\\[\]\[])*\\\[\s*"
+)
+_OR = re.compile(
+    r"(?:[\s$,.{}]|\\[()\[\] ;,:]|\\q?quad|\\text|\\mbox|\\textrm)*(?:\b(?:or|and)\b)?(?:[\s$,{}]|\\[()\[\] ;,:]|\\q?quad)*",
+    re.I,
+)
+_TINY = Fraction(1, 10**15)
+
+
+class _Roots(NamedTuple):
+    """What an equation says: a polynomial in one letter is 0, or the letter is one of some numbers."""
+
+    letter: str
+    terms: list[Fraction] | None
+    """Coefficients from the constant up."""
+    values: tuple[Node, ...]
+    equation: tuple[Node, Node]
+
+
+def solution_claims(step: str, relations: Sequence[Relation], setting: Setting) -> Iterator[Claim]:
+    """Yield a claim for each relation that follows from the one before it."""
+    at = 0
+    before: tuple[Relation, int, _Roots | realsets.Expression] | None = None
+    while at < len(relations):
+        relation = relations[at]
+        try:
+            said, size = _read(relations, at)
+            found = None
+            if before is not None and said is not None and _is_derived(step, before[1], relation):
+                found = _follows(before[2], said)
+        except (TooMuchWork, NotRational, ArithmeticError, RecursionError):
+            said, size, found = None, 1, None
+        last = relations[at + size - 1]
+        if before is not None and found is not None:
+            status = Status.CORRECT if found else Status.INCORRECT
+            start = before[0].start
+            if not found and (
+                setting.modular
+                or setting.unusual
+                or denied(step, start, last.end)
+                or tried(step, start)
+            ):
+                status = Status.UNDECIDED
+            first = step[start : before[1]].strip()
+            reason = f"no solution of {first} satisfies {step[relation.start : last.end].strip()}"
+            yield Claim(
+                kind=Kind.EQUATION,
+                start=start,
+                end=last.end,
+                text=step[start : last.end],
+                status=status,
+                reason=reason if status is Status.INCORRECT else "",
+            )
+        alternative = _OR.fullmatch(relation.lead) and at > 0
+        before = None if said is None or alternative else (relation, last.end, said)
+        at += size
+
+
+def breaks_off(gap: str) -> bool:
+    """Say whether the text between two equations begins something else: another fact, a case, an alternative."""
+    return bool(_BREAKS.search(gap) or HYPOTHESIS.search(gap))
+
+
+def _is_derived(step: str, end: int, relation: Relation) -> bool:
+    gap = step[end : relation.start]
+    if len(gap) > MAX_GAP or breaks_off(gap):
+        return False
+    return bool(_FOLLOWS.search(gap) or _ROW.fullmatch(gap))
+
+
+def _read(
+    relations: Sequence[Relation], at: int
+) -> tuple[_Roots | realsets.Expression | None, int]:
+    """Return what a relation says of its one letter, and how many relations say it together (`x = 2 or x = 3`)."""
+    relation = relations[at]
+    if any(side.node is None for side in relation.sides) or not relation.operators:
+        return None, 1
+    if any(
+        has(
+            side.node or 0,
+            "call",
+            "mat",
+            "dots",
+            "text",
+            "unit",
+            "list",
+            "set",
+            "group",
+            "deg",
+            "%",
+            "lim",
+            "int",
+            "sum",
+            "prod",
+            "cases",
+        )
+        for side in relation.sides
+    ):
+        return None, 1
+    if set(relation.operators) <= {"<", ">", "<=", ">="}:
+        return _interval(relation), 1
+    if set(relation.operators) != {"="} or len(relation.sides) > 4:
+        return None, 1
+    roots = _equation(relation)
+    if roots is None or not roots.values:
+        return roots, 1
+    size, values = 1, roots.values
+    while at + size < len(relations):
+        other = relations[at + size]
+        gap = other.lead
+        if not _OR.fullmatch(gap):
+            break
+        if not other.operators and is_closed(other.sides[0].node):
+            values += (other.sides[0].node or 0,)
+        else:
+            more = _equation(other)
+            if more is None or more.letter != roots.letter or not more.values:
+                break
+            values += more.values
+        size += 1
+    return roots._replace(values=values), size
+
+
+def _equation(relation: Relation) -> _Roots | None:
+    """Read an equation; in a chain `x = 4/2 = 2`, the letter and the last number."""
+    nodes = [side.node for side in relation.sides if side.node is not None]
+    if len(nodes) != len(relation.sides) or len(nodes) < 2:
+        return None
+    letters = set[str]().union(*map(symbols, nodes))
+    if len(letters) != 1:
+        return None
+    (letter,) = letters
+    if len(nodes) > 2 and not (nodes[0] == ("v", letter) and all(map(is_closed, nodes[1:]))):
+        return None
+    left, right = nodes[0], nodes[-1]
+    if right == ("v", letter):
+        left, right = right, left
+    if left == ("v", letter) and is_closed(right):
+        values = _signs(right)
+        return _Roots(letter, None, tuple(values), (left, right))
+    top, _ = split_fraction(("+", left, ("-", right)))
+    terms = coefficients(top, letter)
+    if terms is None or len(terms) < 2:
+        return None
+    return _Roots(letter, terms, (), (left, right))
+
+
+def _signs(node: Node) -> list[Node]:
+    if not has(node, "+-", "-+"):
+        return [node]
+    return [_with_sign(node, sign) for sign in (False, True)]
+
+
+def _with_sign(node: Node, minus: bool) -> Node:
+    if not isinstance(node, tuple):
+        return node
+    if node[0] in ("+-", "-+"):
+        negative = (node[0] == "-+") != minus
+        right = _with_sign(node[2], minus)
+        return ("+", _with_sign(node[1], minus), ("-", right) if negative else right)
+    return tuple(_with_sign(part, minus) if isinstance(part, tuple) else part for part in node)
+
+
+def _interval(relation: Relation) -> realsets.Expression | None:
+    names: set[str] = set()
+    node: Node = ("rel", relation.operators, tuple(side.node for side in relation.sides))
+    if len(set[str]().union(*(symbols(side.node or 0) for side in relation.sides))) != 1:
+        return None
+    try:
+        found = realsets.read(node, names)
+    except (realsets.NotRealSet, RecursionError, ArithmeticError):
+        return None
+    return ("of", min(names), found) if len(names) == 1 else None
+
+
+def _follows(before: object, now: object) -> bool | None:
+    """Say whether both have the same solutions; `False` if none is common, `None` for anything between."""
+    if isinstance(before, _Roots) and isinstance(now, _Roots):
+        return _same_roots(before, now) if before.letter == now.letter else None
+    if isinstance(before, tuple) and isinstance(now, tuple) and before[0] == now[0] == "of":
+        if before[1] != now[1]:
+            return None
+        if realsets.equal(before[2], now[2], same):
+            return True
+        common = realsets.equal(("cap", before[2], now[2]), realsets.EMPTY, same)
+        empty = [realsets.equal(each[2], realsets.EMPTY, same) for each in (before, now)]
+        return False if common and empty == [False, False] else None
+    return None
+
+
+def _same_roots(before: _Roots, now: _Roots) -> bool | None:
+    if now.values:
+        if before.values:
+            found = [[_near(x, y) for x in before.values] for y in now.values]
+            if all(True in row for row in found):
+                return True if len(now.values) >= len(before.values) else None
+            if len(before.values) == len(now.values) == 1 and found == [[False]]:
+                return False
+            return None
+        held = [_satisfies(before, value) for value in now.values]
+        if False in held:
+            return False
+        if None in held or before.terms is None:
+            return None
+        distinct = _degree_of_distinct(before.terms)
+        return True if len(now.values) == distinct else None
+    if before.values:
+        return None
+    assert before.terms is not None and now.terms is not None
+    common = _gcd(before.terms, now.terms)
+    if len(common) == 1:
+        return False
+    degrees = {_degree_of_distinct(each) for each in (before.terms, now.terms, common)}
+    return True if len(degrees) == 1 else None
+
+
+def _near(x: Node, y: Node) -> bool | None:
+    """Compare two values; `None` if one may be the other rounded."""
+    if same(x, y):
+        return True
+    a, b = number(x), number(y)
+    if a is None or b is None or abs(a - b) * 50 <= max(abs(a), abs(b)):
+        return None
+    return False
+
+
+def _satisfies(equation: _Roots, value: Node) -> bool | None:
+    """Say whether a value solves an equation; `None` if it may be a rounded solution."""
+    left, right = (substitute(side, {equation.letter: value}) for side in equation.equation)
+    found = same(left, right)
+    if found is not False:
+        return found
+    at = number(value)
+    if at is None or equation.terms is None:
+        return None
+    if _is_decimal(value):
+        grain = max(abs(at) / 50, Fraction(1, 100))
+        low, high = (_at(equation.terms, at + shift) for shift in (-grain, grain))
+        return None if low * high <= 0 or at == 0 else False
+    exactly = _at(equation.terms, at)
+    return False if abs(exactly) > _TINY else None
+
+
+def _is_decimal(value: Node) -> bool:
+    return has(value, "dec")
+
+
+def _at(terms: Sequence[Fraction], x: Fraction) -> Fraction:
+    total = Fraction(0)
+    for coefficient in reversed(terms):
+        total = total * x + coefficient
+    return total
+
+
+def _gcd(a: list[Fraction], b: list[Fraction]) -> list[Fraction]:
+    while b:
+        a, b = b, _remainder(a, b)
+    return a
+
+
+def _remainder(a: list[Fraction], b: list[Fraction]) -> list[Fraction]:
+    rest = list(a)
+    while len(rest) >= len(b):
+        factor, shift = rest[-1] / b[-1], len(rest) - len(b)
+        for i, coefficient in enumerate(b):
+            rest[shift + i] -= factor * coefficient
+        while rest and rest[-1] == 0:
+            rest.pop()
+    return rest
+
+
+def _degree_of_distinct(terms: list[Fraction]) -> int:
+    """Return the number of distinct complex roots."""
+    slope = [i * c for i, c in enumerate(terms)][1:]
+    return len(terms) - len(_gcd(terms, slope))

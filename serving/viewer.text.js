@@ -1,0 +1,155 @@
+// Typesets the texts of models: Markdown by markdown-it, mathematics by KaTeX.
+// Both read hostile text, so nothing that they make becomes markup: the elements below are built one by one from
+// markdown-it's tokens, from a fixed list, without a single attribute of the text's own; KaTeX builds its own elements and
+// trusts no command. Links and images show their address and load nothing. What cannot be typeset is shown as its source.
+const TAGS = { h1: "h4", h2: "h4", h3: "h4", h4: "h4", h5: "h4", h6: "h4" };   // the page's own headings stay above
+for (const tag of ["p", "ul", "ol", "li", "blockquote", "em", "strong", "s", "table", "thead", "tbody", "tr", "th", "td", "code", "pre", "hr", "br"]) TAGS[tag] = tag;
+const MARKED = /[`*_#$\\|>~]|^\s*(?:[-+]|\d+[.)])\s|^\s*[-=]{3,}\s*$/m;   // a text without any of these is plain
+const CODE = /^\s*(?:def \w|class \w+\s*[:({]|import \w|from [\w.]+ import |#include|package \w|using \w|public \w|func \w|fn \w|const \w|function \w)/m;
+const DEFINES = /\\(?:[gex]?def|let|futurelet|(?:re|provide)?newcommand|renewcommand|providecommand|global|long)(?![a-zA-Z])/;   // could double a formula's size again and again
+const ENVIRONMENT = /^\\begin\{((?:align|aligned|alignat|equation|gather|gathered|cases|array|split|[pbvBV]?matrix)\*?)\}/;
+const MOST_FORMULA = 2000, MOST_DEPTH = 40, MOST_ELEMENTS_DEEP = 250, MOST_MS = 400;
+const typesetting = { source: false, until: 0 };
+
+function library(name, kind = "script") {   // put to work when first needed; the content policy names its hash
+  const block = $(`library-${name}`);
+  if (!block) return false;
+  if (!block.dataset.used) { block.dataset.used = "true"; document.head.append(make(kind, { textContent: block.textContent })); }
+  return true;
+}
+
+// ---- mathematics
+const source = (tex) => make("code", { class: "source" }, tex);
+function nested(tex) {   // how deep braces, \left and \begin go
+  let depth = 0, most = 0;
+  for (const [part] of tex.matchAll(/\\left(?![a-zA-Z])|\\right(?![a-zA-Z])|\\begin(?![a-zA-Z])|\\end(?![a-zA-Z])|\\(?:[a-zA-Z]+|.)|[{}]/gs)) {
+    if (part === "{" || part === "\\left" || part === "\\begin") most = Math.max(most, ++depth);
+    else if (part === "}" || part === "\\right" || part === "\\end") depth -= 1;
+  }
+  return most;
+}
+const height = (node) => {   // of an element's subtree, without recursion
+  let most = 0;
+  for (const stack = [[node, 1]]; stack.length;) {
+    const [each, depth] = stack.pop();
+    most = Math.max(most, depth);
+    if (most > MOST_ELEMENTS_DEEP) break;
+    for (const child of each.children) stack.push([child, depth + 1]);
+  }
+  return most;
+};
+function formula(tex, display, marks = ["", ""]) {   // an element; its source if KaTeX refuses it
+  const text = marks[0] + tex + marks[1];
+  if (tex.length > MOST_FORMULA || DEFINES.test(tex) || nested(tex) > MOST_DEPTH || performance.now() > typesetting.until) return source(text);
+  if (!library("katex-style", "style") || !library("katex")) return source(text);
+  const element = make(display ? "div" : "span", { class: display ? "formula display" : "formula", role: "math", "aria-label": tex });
+  try {
+    katex.render(tex, element, { displayMode: display, output: "html", throwOnError: true, trust: false, strict: false, maxSize: 20, maxExpand: 300 });
+  } catch { return source(text); }   // a ParseError, or the stack's end
+  return height(element) > MOST_ELEMENTS_DEEP ? source(text) : element;
+}
+const PAIRS = [["$$", "$$", true], ["\\[", "\\]", true], ["\\(", "\\)", false], ["$", "$", false]];
+const escaped = (src, at) => { let n = 0; while (src[at - n - 1] === "\\") n += 1; return n % 2 === 1; };
+function balanced(src, at) {   // the end of the group that opens at `at`
+  for (let i = at, depth = 0; i < src.length && i < at + MOST_FORMULA; i++) {
+    if (src[i] === "\\") i += 1; else if (src[i] === "{") depth += 1; else if (src[i] === "}" && --depth === 0) return i + 1;
+  }
+  return -1;
+}
+function closing(src, from, open, close) {
+  for (let end = src.indexOf(close, from); end >= 0; end = src.indexOf(close, end + 1)) {
+    if (escaped(src, end)) continue;
+    if (open !== "$" || (!/\s/.test(src[end - 1]) && !/\d/.test(src[end + 1] ?? "") && end > from)) return end;
+  }
+  return -1;
+}
+function inlineMaths(state, silent) {
+  const { src, pos } = state;
+  if (src[pos] !== "$" && src[pos] !== "\\") return false;
+  let tex, end, display = false, marks = ["", ""];
+  if (src.startsWith("\\boxed{", pos)) {
+    end = balanced(src, pos + 6);
+    if (end < 0) return false;
+    tex = src.slice(pos, end);
+  } else if (ENVIRONMENT.test(src.slice(pos, pos + 30))) {
+    const close = `\\end{${ENVIRONMENT.exec(src.slice(pos, pos + 30))[1]}}`, at = src.indexOf(close, pos);
+    if (at < 0) return false;
+    [tex, end, display] = [src.slice(pos, at + close.length), at + close.length, true];
+  } else {
+    const pair = PAIRS.find(([open]) => src.startsWith(open, pos));
+    if (!pair || (pair[0] === "$" && /\s/.test(src[pos + 1] ?? " "))) return false;
+    const from = pos + pair[0].length, at = closing(src, from, pair[0], pair[1]);
+    if (at <= from) return false;
+    [tex, end, display, marks] = [src.slice(from, at), at + pair[1].length, pair[2], pair];
+  }
+  if (!silent) state.push("maths", "", 0).meta = { tex, display, marks };
+  state.pos = end;
+  return true;
+}
+function blockMaths(state, first, last, silent) {   // from a line's beginning to a line's end, over blank lines and list marks
+  const at = state.bMarks[first] + state.tShift[first], head = state.src.slice(at, at + 30), environment = ENVIRONMENT.exec(head);
+  const open = environment ? "" : head.startsWith("$$") ? "$$" : head.startsWith("\\[") ? "\\[" : null;
+  if (open === null) return false;
+  const close = environment ? `\\end{${environment[1]}}` : open === "$$" ? "$$" : "\\]", end = state.src.indexOf(close, at + Math.max(1, open.length));
+  let line = first;
+  while (line < last && state.eMarks[line] < end) line += 1;
+  if (end < 0 || line >= last || !/^\s*[.,;:]?\s*$/.test(state.src.slice(end + close.length, state.eMarks[line]))) return false;
+  if (silent) return true;
+  const tex = environment ? state.src.slice(at, end + close.length) : state.src.slice(at + open.length, end);
+  Object.assign(state.push("maths", "", 0), { block: true, map: [first, line + 1], meta: { tex, display: true, marks: environment ? ["", ""] : [open, close] } });
+  state.line = line + 1;
+  return true;
+}
+
+// ---- Markdown
+let reader = null;
+function markdown() {
+  if (reader || !library("markdown-it")) return reader;
+  reader = markdownit({ html: false, linkify: false, typographer: false, breaks: true, maxNesting: 20 });
+  reader.validateLink = () => true;   // an address is shown, never followed
+  reader.inline.ruler.before("escape", "maths", inlineMaths);
+  reader.block.ruler.before("fence", "maths", blockMaths, { alt: ["paragraph", "reference", "blockquote", "list"] });
+  return reader;
+}
+const address = (text) => make("span", { class: "address" }, ` (${short(text, 200)})`);
+function elements(tokens, into) {
+  const open = [into];
+  for (const token of tokens) {
+    const here = open.at(-1), tag = TAGS[token.tag];
+    if (token.type === "inline") elements(token.children, here);
+    else if (token.type === "text") here.append(token.content);
+    else if (token.type === "maths") here.append(formula(token.meta.tex, token.meta.display, token.meta.marks));
+    else if (token.type === "code_inline") here.append(make("code", {}, token.content));
+    else if (token.type === "fence" || token.type === "code_block") here.append(make("pre", {}, token.content));
+    else if (token.type === "softbreak") here.append(make("br"));
+    else if (token.type === "image") here.append(make("span", { class: "picture" }, `image: ${short(token.content, 100)}`), address(token.attrGet("src") ?? ""));
+    else if (token.type === "link_open") { open.push(make("span", { class: "linked" })); here.append(open.at(-1)); open.at(-1).address = token.attrGet("href") ?? ""; }
+    else if (token.type === "link_close") { const link = open.pop(); if (link.textContent !== link.address) open.at(-1).append(address(link.address)); }
+    else if (token.nesting === 1) {
+      const element = make(tag ?? "span");
+      if (tag === "ol") element.start = Math.min(1e6, Number(token.attrGet("start") ?? 1));
+      if (!token.hidden) here.append(element);   // a tight list's paragraphs are hidden
+      open.push(token.hidden ? here : element);
+    } else if (token.nesting === -1) open.pop();
+    else if (tag) here.append(make(tag));
+    else here.append(token.content);
+  }
+  return into;
+}
+
+// A text as the reader wants it: typeset, or its source. Code is code.
+function typeset(text) {
+  const plain = () => make("div", { class: "text plain" }, text);
+  if (!typesetting.source && CODE.test(text) && !text.includes("```")) return make("pre", {}, text);
+  if (typesetting.source || !MARKED.test(text) || !markdown()) return plain();
+  typesetting.until = performance.now() + MOST_MS;
+  try { return elements(reader.parse(text, {}), make("div", { class: "text" })); } catch { return plain(); }
+}
+// An answer or a reference: one formula if it is one, otherwise as it is.
+function typesetAnswer(text) {
+  if (typesetting.source || text.length > 300 || !/\\[a-zA-Z]|[\^_]|\$/.test(text) || /\n|`/.test(text)) return document.createTextNode(text);
+  const tex = text.trim().replace(/^\$+|\$+$/g, "");
+  typesetting.until = performance.now() + MOST_MS;
+  const found = tex.includes("$") ? null : formula(tex, false);
+  return found === null || found.tagName === "CODE" ? document.createTextNode(text) : found;
+}

@@ -2,8 +2,8 @@
 
     python benchmarks/scale.py --rounds 3 --json
 
-Two workers and one process take turns on the same work, in every round. Each side also does a piece of work too small to
-count, whose time is its start-up (imports, a model, a sandbox). `ratio` is that of the whole times, `without_start_up` that of
+Two workers and one process take turns on the same work, in every round, each in a fresh Python process. Each side also does a
+piece of work too small to count, whose time is its start-up (Python, imports, a model, a sandbox). `ratio` is that of the whole times, `without_start_up` that of
 the times less the start-ups: what a long run tends to. On a machine that others use, both are noise: there `processor_bound`
 counts, twice the processor time of one process over that of two workers, start-ups left out, which is what idle processors
 would gain if none of them waited. It leaves out containers, so it says nothing of `code`.
@@ -21,15 +21,17 @@ would gain if none of them waited. It leaves out containers, so it says nothing 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -128,26 +130,52 @@ def verify(amount: int, num_workers: int | None) -> int:
     return sum(len(part) for part in map_in_order(verify_part, parts, num_workers=num_workers))
 
 
+WORKS: dict[str, Work] = {
+    "maths": verify,
+    "code": play(CODE, 164),
+    "code_default": play(CODE_DEFAULT, 164),
+    "embedded": play(EMBEDDED, 100_000),
+}
+
+
 class Cost(NamedTuple):
-    """Seconds of a piece of work; processor time is that of this process and its ended children, containers left out."""
+    """Seconds of a piece of work; processor time is that of all its processes, containers left out."""
 
     wall_s: float
     cpu_s: float
 
 
-def cost(work: Work, amount: int, num_workers: int | None) -> Cost:
-    wall, before = time.perf_counter(), sum(os.times()[:4])
-    done = work(amount, num_workers)
+def cost(name: str, amount: int, num_workers: int | None) -> Cost:
+    """Do a piece of work in a fresh Python process."""
+    command = [sys.executable, __file__, "--part", name, str(amount), str(num_workers or 0)]
+    path = os.pathsep.join([*filter(None, sys.path), str(Path(__file__).parent)])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    wall, before = time.perf_counter(), sum(os.times()[2:4])
+    subprocess.run(command, env=environment, check=True)
+    wall_s = time.perf_counter() - wall
+    with suppress(ChildProcessError):
+        while True:
+            os.wait()  # for the process that forked the workers, which this process has adopted
+    return Cost(wall_s, sum(os.times()[2:4]) - before)
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of what its children leave behind, so that their times are counted. Linux only."""
+    pr_set_child_subreaper = 36
+    ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
+
+
+def do_part(name: str, amount: int, num_workers: int) -> None:
+    done = WORKS[name](amount, num_workers or None)
     assert done == amount, f"{done} of {amount}"
-    return Cost(time.perf_counter() - wall, sum(os.times()[:4]) - before)
 
 
-def compare(work: Work, amount: int, rounds: int, *, small: int) -> dict[str, Any]:
+def compare(name: str, amount: int, rounds: int, *, small: int) -> dict[str, Any]:
     """Return what two workers gain over one process; `small` work starts all workers and is soon done."""
     found: dict[str, list[float]] = {}
     for _ in range(rounds):
-        start_one, one = cost(work, small, None), cost(work, amount, None)
-        start_two, two = cost(work, small, NUM_WORKERS), cost(work, amount, NUM_WORKERS)
+        start_one, one = cost(name, small, None), cost(name, amount, None)
+        start_two, two = cost(name, small, NUM_WORKERS), cost(name, amount, NUM_WORKERS)
         cpu_one, cpu_two = one.cpu_s - start_one.cpu_s, two.cpu_s - start_two.cpu_s
         row = {
             "ratio": one.wall_s / two.wall_s,
@@ -157,13 +185,14 @@ def compare(work: Work, amount: int, rounds: int, *, small: int) -> dict[str, An
             "two_s": two.wall_s,
             "start_one_s": start_one.wall_s,
             "start_two_s": start_two.wall_s,
+            "start_one_cpu_s": start_one.cpu_s,
             "start_two_cpu_s": start_two.cpu_s,
             "cpu_one_s": cpu_one,
             "cpu_two_s": cpu_two,
         }
-        for name, value in row.items():
-            found.setdefault(name, []).append(value)
-    return {"amount": amount, **{name: spread(values) for name, values in found.items()}}
+        for figure, value in row.items():
+            found.setdefault(figure, []).append(value)
+    return {"amount": amount, **{figure: spread(values) for figure, values in found.items()}}
 
 
 def compare_ray(amount: int, rounds: int, *, small: int) -> dict[str, Any]:
@@ -240,26 +269,29 @@ def main() -> None:
         "--ray", type=int, default=0, help="problems to play on Ray and with workers; needs ray"
     )
     parser.add_argument("--json", action="store_true", help="print JSON only")
+    parser.add_argument("--part", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    import torch
-
-    torch.set_num_threads(1)
+    if options.part:
+        name, amount, num_workers = options.part
+        do_part(name, int(amount), int(num_workers))
+        return
+    adopt_orphans()
     result: dict[str, Any] = {"processor": platform.processor() or platform.machine()}
     result["processors"] = len(os.sched_getaffinity(0))
     result["load_before"] = os.getloadavg()
     if options.records:
         result["driver"] = driver(options.records, options.rounds)
         print("driver", json.dumps(result["driver"]), file=sys.stderr)
-    works: dict[str, tuple[Work, int]] = {
-        "maths": (verify, options.maths),
-        "code": (play(CODE, 164), options.code),
-        "embedded": (play(EMBEDDED, 100_000), options.embedded),
-        "code_default": (play(CODE_DEFAULT, 164), options.code),
+    amounts = {
+        "maths": options.maths,
+        "code": options.code,
+        "embedded": options.embedded,
+        "code_default": options.code,
     }
-    for name, (work, amount) in works.items():
+    for name, amount in amounts.items():
         if amount:
             small = (CHUNK if name == "maths" else 2) * NUM_WORKERS
-            result[name] = compare(work, amount, options.rounds, small=small)
+            result[name] = compare(name, amount, options.rounds, small=small)
             print(name, json.dumps(result[name]), file=sys.stderr)
     if options.ray:
         result["ray"] = compare_ray(options.ray, options.rounds, small=2 * NUM_WORKERS)

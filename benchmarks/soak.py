@@ -1,20 +1,21 @@
 """Self-play under faults: does the final set of episodes equal an undisturbed run's, and does anything grow?
 
-    python benchmarks/soak.py --countdown 10000 --programs 10000
+    python benchmarks/soak.py --countdown 10000 --programs 10000 --kills 100 --out soak
     python benchmarks/soak.py --countdown 1000 --programs 1000 --kills 10 --json
 
 Two workloads, each played by `stepgym selfplay --workers 2`: Countdown with random legal play, and programs graded in the
-sandbox (`--sandbox`). Each is played three times:
+sandbox (`--sandbox`). Each is played in three stages, while memory and descriptors of the driver and its workers are sampled:
 
-- undisturbed;
+- `undisturbed`;
 - `faults`: every few seconds a worker is killed or a sandbox's container is removed (with a local sandbox: a runner is
-  killed), and the policy raises in a share of its calls. Memory and descriptors of the driver and its workers are sampled. The command is then run
-  again without faults, which plays the failed episodes again;
-- `kills` (with `--kills`): the driver or a worker gets `kill -9` at random moments, so many times; a killed driver is
-  started again.
+  killed), and the policy raises in a share of its calls. The command is then run again without faults, which plays the
+  failed episodes again;
+- `kills` (with `--kills`): the driver, a worker or the process that forks workers gets `kill -9` at random moments, so many
+  times; a killed driver is started again, and a run that is finished before is followed by a new one.
 
 Two sets are equal if each episode has the same tree, path, answer and verdict. Episodes in whose tree a fault of the
-policy is noted are counted and may differ. Linux only.
+policy is noted are counted and may differ. With `--out` the folder is kept and the same command goes on: with
+`--minutes` it stops after so many. Linux only.
 """
 
 from __future__ import annotations
@@ -126,17 +127,18 @@ class Run:
         return sorted(found, key=lambda shown: (shown["index"], shown["attempt"]))
 
 
+def children_of(parent: int) -> list[int]:
+    found: list[int] = []
+    with suppress(OSError):
+        for task in Path(f"/proc/{parent}/task").iterdir():
+            found += map(int, (task / "children").read_text().split())
+    return found
+
+
 def processes_below(parent: int) -> list[int]:
     """Return all descendants of a process."""
-    found: list[int] = []
-    waiting = [parent]
-    while waiting:
-        with suppress(OSError):
-            for tasks in Path(f"/proc/{waiting.pop()}/task").iterdir():
-                children = [int(each) for each in (tasks / "children").read_text().split()]
-                found += children
-                waiting += children
-    return found
+    found = children_of(parent)
+    return [*found, *(below for child in found for below in processes_below(child))]
 
 
 def command_line(process: int) -> str:
@@ -145,8 +147,13 @@ def command_line(process: int) -> str:
     return ""
 
 
+def fork_servers_of(driver: int) -> list[int]:
+    """Return the process that forks the driver's workers, if there is one."""
+    return [each for each in children_of(driver) if "forkserver" in command_line(each)]
+
+
 def workers_of(driver: int) -> list[int]:
-    return [each for each in processes_below(driver) if "spawn_main" in command_line(each)]
+    return [each for server in fork_servers_of(driver) for each in children_of(server)]
 
 
 def sandboxes_of(driver: int, sandbox: str) -> list[Callable[[], object]]:
@@ -180,71 +187,114 @@ def usage(processes: Sequence[int]) -> tuple[float, int]:
     return memory, descriptors
 
 
-def with_faults(
-    run: Run, *, every_s: float, raising: float, sandbox: str, draw: random.Random
+class TimeIsUp(Exception):
+    """The minutes that were given are over; the same command goes on."""
+
+
+def sample(run: Run, driver: int, seconds: float) -> dict[str, Any]:
+    workers = workers_of(driver)
+    memory, descriptors = usage([driver])
+    worker_memory, worker_descriptors = usage(workers)
+    return {
+        "seconds": round(seconds, 1),
+        "episodes": run.num_done(),
+        "driver_mib": round(memory, 1),
+        "driver_descriptors": descriptors,
+        "workers": len(workers),
+        "workers_mib": round(worker_memory, 1),
+        "workers_descriptors": worker_descriptors,
+    }
+
+
+def watched(
+    run: Run, faults: Faults | None, *, raising: float = 0.0, deadline: float
 ) -> dict[str, Any]:
-    """Play a run under faults; return the samples and the counts of faults."""
-    faults = {"worker killed": 0, "sandbox removed": 0}
+    """Play a run to its end, with faults if given; return samples of what its processes use."""
     samples: list[dict[str, Any]] = []
+    before = run.num_done()
     started = time.monotonic()
     driver = run.start(raising=raising)
-    next_fault = started + every_s
     while driver.poll() is None:
         time.sleep(0.5)
-        now, workers = time.monotonic(), workers_of(driver.pid)
-        memory, descriptors = usage([driver.pid])
-        worker_memory, worker_descriptors = usage(workers)
-        samples.append(
-            {
-                "seconds": round(now - started, 1),
-                "episodes": run.num_done(),
-                "driver_mib": round(memory, 1),
-                "driver_descriptors": descriptors,
-                "workers": len(workers),
-                "workers_mib": round(worker_memory, 1),
-                "workers_descriptors": worker_descriptors,
-            }
-        )
-        if now < next_fault or not run.num_done():
-            continue
-        next_fault = now + draw.uniform(0.5, 1.5) * every_s
-        runners = sandboxes_of(driver.pid, sandbox) if sandbox != "none" else []
-        with suppress(Exception):  # it may have ended by itself
-            if runners and faults["sandbox removed"] <= faults["worker killed"]:
-                draw.choice(runners)()
-                faults["sandbox removed"] += 1
-            elif workers:
-                os.kill(draw.choice(workers), signal.SIGKILL)
-                faults["worker killed"] += 1
-    failed = sum(record.verdict == "failed" for record in read_episodes(run.folder))
-    return {"faults": faults, "failed": failed, "exit": driver.returncode, "samples": samples}
-
-
-def with_kills(run: Run, kills: int, draw: random.Random, *, longest_s: float) -> dict[str, int]:
-    """Kill the driver or a worker at random moments until the run is done or has had its kills; return how many of each."""
-    found = {"driver": 0, "worker": 0}
-    driver = run.start()
-    while sum(found.values()) < kills:
-        give_up = time.monotonic() + draw.uniform(0.2, longest_s)
-        while driver.poll() is None and time.monotonic() < give_up:
-            time.sleep(0.02)
-        if driver.poll() is not None:
-            if driver.returncode == 0:
-                break
-            driver = run.start()
-            continue
-        workers = workers_of(driver.pid)
-        if workers and draw.random() < 0.5:
-            with suppress(ProcessLookupError):
-                os.kill(draw.choice(workers), signal.SIGKILL)
-                found["worker"] += 1
-        else:
-            driver.kill()
+        now = time.monotonic()
+        if now > deadline:
+            driver.terminate()
             driver.wait()
-            found["driver"] += 1
-            driver = run.start()
-    driver.wait()
-    return found
+            raise TimeIsUp
+        taken = sample(run, driver.pid, now - started)
+        if taken["driver_mib"]:
+            samples.append(taken)
+        if faults is not None and taken["episodes"] > before:
+            faults.strike(driver.pid, now)
+    failed = sum(record.verdict == "failed" for record in read_episodes(run.folder))
+    return {
+        "wall_s": round(time.monotonic() - started, 1),
+        "exit": driver.returncode,
+        "failed": failed,
+        "samples": samples,
+    }
+
+
+class Faults:
+    """Kills workers and sandboxes in turn, every few seconds."""
+
+    def __init__(self, *, every_s: float, sandbox: str, draw: random.Random) -> None:
+        self.every_s, self.sandbox, self.draw = every_s, sandbox, draw
+        self.counts = {"worker killed": 0, "sandbox removed": 0}
+        self._next = time.monotonic() + every_s
+
+    def strike(self, driver: int, now: float) -> None:
+        """Do the next fault if its time has come."""
+        if now < self._next:
+            return
+        self._next = now + self.draw.uniform(0.5, 1.5) * self.every_s
+        runners = sandboxes_of(driver, self.sandbox) if self.sandbox != "none" else []
+        with suppress(Exception):  # it may have ended by itself
+            if runners and self.counts["sandbox removed"] <= self.counts["worker killed"]:
+                self.draw.choice(runners)()
+                self.counts["sandbox removed"] += 1
+            elif workers := workers_of(driver):
+                os.kill(self.draw.choice(workers), signal.SIGKILL)
+                self.counts["worker killed"] += 1
+
+
+def with_kills(
+    make: Callable[[int], Run],
+    kills: int,
+    expected: list[dict[str, Any]],
+    draw: random.Random,
+    *,
+    longest_s: float,
+    deadline: float,
+) -> dict[str, Any]:
+    """Kill processes of runs at random moments; return how many of each kind, and how the finished runs differ."""
+    found = {"driver": 0, "worker": 0, "fork server": 0}
+    finals: list[dict[str, Any]] = []
+    while sum(found.values()) < kills and time.monotonic() < deadline:
+        run = make(len(finals))
+        driver = run.start()
+        while sum(found.values()) < kills and time.monotonic() < deadline:
+            give_up = time.monotonic() + draw.uniform(0.2, longest_s)
+            while driver.poll() is None and time.monotonic() < give_up:
+                time.sleep(0.02)
+            if driver.poll() == 0:
+                break
+            kind = draw.choice(["driver", "worker", "fork server"])
+            if kind == "driver" or driver.poll() is not None:
+                found["driver"] += driver.poll() is None
+                driver.kill()
+                driver.wait()
+                driver = run.start()
+                continue
+            chosen = workers_of(driver.pid) if kind == "worker" else fork_servers_of(driver.pid)
+            with suppress(ProcessLookupError):
+                if chosen:
+                    os.kill(draw.choice(chosen), signal.SIGKILL)
+                    found[kind] += 1
+        driver.wait()
+        run.finish()
+        finals.append(differences(run, expected))
+    return {"kills": found, "runs": len(finals), "equal": all(each["equal"] for each in finals)}
 
 
 def differences(run: Run, expected: list[dict[str, Any]]) -> dict[str, Any]:
@@ -301,58 +351,100 @@ def main() -> None:
     parser.add_argument(
         "--raising", type=float, default=0.02, help="share of the policy's calls that raise"
     )
-    parser.add_argument("--kills", type=int, default=0, help="kill -9 of driver or worker")
-    parser.add_argument("--rows", type=int, default=8, help="rows of the table")
+    parser.add_argument("--kills", type=int, default=0, help="kill -9 of a process of the run")
+    parser.add_argument("--kill-every", type=float, default=3.0, help="seconds, at most")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so many")
+    parser.add_argument("--out", type=Path, help="keep the runs here, and go on with them")
+    parser.add_argument("--rows", type=int, default=6, help="rows of each table")
     parser.add_argument("--seed", type=int, default=0, help="seed of the faults")
     parser.add_argument("--json", action="store_true", help="print JSON only")
     options = parser.parse_args()
-    draw = random.Random(options.seed)
     result: dict[str, Any] = {"processor": platform.machine(), "load_before": os.getloadavg()}
-    all_equal = True
+    deadline = time.monotonic() + 60 * options.minutes
     with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
-        for name, sandbox, arguments in workloads(folder, options):
-            plain = Run(folder / f"{name}-plain", arguments)
-            started = time.monotonic()
-            plain.finish()
-            plain_s = time.monotonic() - started
-            expected = plain.episodes()
-            faulty = Run(folder / f"{name}-faults", arguments)
-            soaked = with_faults(
-                faulty, every_s=options.every, raising=options.raising, sandbox=sandbox, draw=draw
-            )
-            faulty.finish()
-            soaked |= {"undisturbed_s": round(plain_s, 1), "final": differences(faulty, expected)}
-            all_equal &= soaked["final"]["equal"]
-            samples = soaked["samples"]
-            step = max(1, len(samples) // options.rows)
-            soaked["samples"] = samples[step - 1 :: step]
-            if options.kills:
-                killed = Run(folder / f"{name}-kills", arguments)
-                kills = with_kills(killed, options.kills, draw, longest_s=max(2.0, plain_s / 3))
-                killed.finish()
-                soaked["kills"] = {**kills, "final": differences(killed, expected)}
-                all_equal &= soaked["kills"]["final"]["equal"]
-            result[name] = soaked
-            if not options.json:
-                show(name, soaked)
+        folder = options.out or Path(made)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            for name, sandbox, arguments in workloads(folder, options):
+                result[name] = soak(folder / name, sandbox, arguments, options, deadline)
+                if not options.json:
+                    show(name, result[name])
+        except TimeIsUp:
+            print("the time is up; with --out, the same command goes on", file=sys.stderr)
+            sys.exit(3)
     result["load_after"] = os.getloadavg()
     if options.json:
         print(json.dumps(result))
-    sys.exit(0 if all_equal else 1)
+    sys.exit(
+        0
+        if all(value.get("equal", True) for value in result.values() if isinstance(value, dict))
+        else 1
+    )
+
+
+def soak(
+    folder: Path,
+    sandbox: str,
+    arguments: Sequence[str],
+    options: argparse.Namespace,
+    deadline: float,
+) -> dict[str, Any]:
+    """Play a workload in its stages; those that are done already are read from the folder."""
+    folder.mkdir(exist_ok=True)
+    draw = random.Random(options.seed)
+
+    def stage(name: str, play: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        file = folder / f"{name}.json"
+        if not file.exists():
+            file.write_text(json.dumps(play()), encoding="utf-8")
+        done: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return done
+
+    plain, faulty = Run(folder / "plain", arguments), Run(folder / "faulty", arguments)
+    undisturbed = stage("undisturbed", lambda: watched(plain, None, deadline=deadline))
+    expected = plain.episodes()
+
+    def with_faults() -> dict[str, Any]:
+        faults = Faults(every_s=options.every, sandbox=sandbox, draw=draw)
+        found = watched(faulty, faults, raising=options.raising, deadline=deadline)
+        faulty.finish()
+        return {**found, "faults": faults.counts, "final": differences(faulty, expected)}
+
+    def with_some_kills() -> dict[str, Any]:
+        return with_kills(
+            lambda number: Run(folder / f"kills-{number}", arguments),
+            options.kills,
+            expected,
+            draw,
+            longest_s=options.kill_every,
+            deadline=deadline,
+        )
+
+    found = {"undisturbed": undisturbed, "faults": stage("faults", with_faults)}
+    equal = found["faults"]["final"]["equal"]
+    if options.kills:
+        found["kills"] = stage("kills", with_some_kills)
+        equal &= found["kills"]["equal"]
+    for each in ("undisturbed", "faults"):
+        samples = found[each]["samples"]
+        step = max(1, len(samples) // options.rows)
+        found[each]["samples"] = samples[step - 1 :: step]
+    return {**found, "equal": equal}
 
 
 def show(name: str, soaked: dict[str, Any]) -> None:
-    samples = soaked["samples"]
-    print(
-        f"\n{name}: undisturbed in {soaked['undisturbed_s']} s; faults {soaked['faults']}, failed {soaked['failed']}"
-    )
-    if samples:
-        print("| " + " | ".join(each.replace("_", " ") for each in samples[0]) + " |")
-        print("|" + "---|" * len(samples[0]))
-        for sample in samples:
-            print("| " + " | ".join(f"{value}" for value in sample.values()) + " |")
-    print(f"after a run without faults: {soaked['final']}")
+    for stage in ("undisturbed", "faults"):
+        found = soaked[stage]
+        samples = found["samples"]
+        print(
+            f"\n{name}, {stage}: {found['wall_s']} s, {found['failed']} failed {found.get('faults', '')}"
+        )
+        if samples:
+            print("| " + " | ".join(each.replace("_", " ") for each in samples[0]) + " |")
+            print("|" + "---|" * len(samples[0]))
+            for row in samples:
+                print("| " + " | ".join(f"{value}" for value in row.values()) + " |")
+    print(f"after a run without faults: {soaked['faults']['final']}")
     if "kills" in soaked:
         print(f"kill -9: {soaked['kills']}")
 

@@ -84,6 +84,7 @@ def played(records: Sequence[EpisodeRecord]) -> list[dict[str, Any]]:
     shown = [asdict(record) for record in sorted(records, key=lambda record: record.index)]
     for each in shown:
         del each["created"]
+        each["details"].pop("used", None)  # processor time and memory of the program
         each["usage"] = {k: v for k, v in each["usage"].items() if not k.endswith("_s")}
     return shown
 

@@ -235,6 +235,11 @@ def test_preferences_learn_neither_shared_steps_nor_replies(model: str, run: str
     assert learned == [f"So.\n\n{answer}<eos>", "<answer>77</answer><eos>"]
 
 
+def reward_odd_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpo, "is_correct", odd_is_correct)
+    monkeypatch.setattr(grpo, "reward_of", lambda *at: float(bool(odd_is_correct(*at))))
+
+
 def odd_is_correct(record: EpisodeRecord, node: int) -> bool | None:
     """A random model solves nothing; paths of odd length count as correct to give the update something to do."""
     if record.nodes[node].end is None:
@@ -259,8 +264,7 @@ def test_grpo_plays_an_environment(
     lora: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(grpo, "is_correct", odd_is_correct)
-    monkeypatch.setattr(grpo, "reward_of", lambda *at: float(bool(odd_is_correct(*at))))
+    reward_odd_lengths(monkeypatch)
     out = tmp_path / "out"
     given = {
         "variant": variant,
@@ -298,7 +302,7 @@ def test_grpo_follows_the_schedule_of_a_mixture_and_goes_on_with_it(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fit, "CHECKPOINT_SECONDS", -1.0)  # after every step
-    monkeypatch.setattr(grpo, "is_correct", odd_is_correct)
+    reward_odd_lengths(monkeypatch)
     members = {
         "Math-v0": {"weight": 3, "sandbox": None},
         "Fractions-v0": {"weight": 1, "end_weight": 3, "sandbox": None},
@@ -388,7 +392,7 @@ def test_grpo_learns_the_tokens_that_were_sampled_and_no_others(
     model: str, baseline: Baseline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The policy's own log-probabilities are found again; replies are read but not learned."""
-    monkeypatch.setattr(grpo, "is_correct", odd_is_correct)
+    reward_odd_lengths(monkeypatch)
     env = load_env(ENV, level=1, seed=4)
     env.domain = Verbose()
     loaded = load_language_model(model.removeprefix("hf:"), device="cpu")
@@ -420,7 +424,7 @@ def test_grpo_that_was_cut_short_goes_on(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fit, "CHECKPOINT_SECONDS", -1.0)  # after every step
-    monkeypatch.setattr(grpo, "is_correct", odd_is_correct)
+    reward_odd_lengths(monkeypatch)
     settings = config(
         "grpo", model, tmp_path / "cut", group=4, batch=4, steps=4, max_new_tokens=6, max_steps=1
     )
@@ -445,7 +449,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fit, "CHECKPOINT_SECONDS", -1.0)  # after every step
-    monkeypatch.setattr(grpo, "is_correct", odd_is_correct)
+    reward_odd_lengths(monkeypatch)
     objective, calls = grpo.objective, []
 
     def poisoned(*given: Any, **settings: Any) -> torch.Tensor:

@@ -55,7 +55,10 @@ class StepResult(NamedTuple):
 
 
 class EpisodeOverError(RuntimeError):
-    """A step or a model call after the end of the episode: it is done, was stopped, or a limit was reached."""
+    """A step or a model call after the end of the episode.
+
+    The episode is done, was stopped, or has reached a limit; the message says which.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +141,10 @@ class EpisodeTree:
         return "the budget of the run is spent" if self.is_run_spent() else ""
 
     def why_no_step(self) -> str:
-        """Return why no further step may be taken; empty if it may. A budget of tokens does not forbid steps."""
+        """Return why no further step may be taken; empty if it may.
+
+        A budget of tokens does not forbid steps.
+        """
         if self.stopped:
             return self.stopped
         self.tree.usage.wall_s = time.perf_counter() - self.started
@@ -149,7 +155,10 @@ class EpisodeTree:
 
 
 class Episode:
-    """One problem, played by an agent. Safe to use from several threads if each has a fork of its own."""
+    """One problem, played by an agent.
+
+    Safe to use from several threads if each has a fork of its own.
+    """
 
     def __init__(self, shared: EpisodeTree, node: int = ROOT, *, is_fork: bool = False) -> None:
         self._shared = shared
@@ -169,6 +178,7 @@ class Episode:
 
     @property
     def done(self) -> bool:
+        """Whether the episode is over."""
         return self.state.done
 
     @property

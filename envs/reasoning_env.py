@@ -127,11 +127,15 @@ class ReasoningEnv(gymnasium.Env[str, str]):
 
     @property
     def env_id(self) -> str:
+        """The id of the environment, such as `stepgym/Countdown-v0`."""
         return self.spec.id if self.spec is not None else self.problems.name
 
     @property
     def env_options(self) -> Mapping[str, Any]:
-        """The options with which `load_env` made this environment; empty for one that was made directly."""
+        """The options with which `load_env` made this environment.
+
+        Empty for one that was made directly.
+        """
         return {} if self.spec is None else self.spec.kwargs
 
     @property
@@ -161,6 +165,11 @@ class ReasoningEnv(gymnasium.Env[str, str]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[str, dict[str, Any]]:
+        """Start an episode and return the prompt and `info`.
+
+        `seed` fixes the order of problems. `options` may have `index`, `problem` or `level`; without them, the next
+        problem is taken.
+        """
         super().reset(seed=seed)
         options = options or {}
         for name in options:
@@ -181,6 +190,10 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         return self._observation(), self.info
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Take one step: return observation, reward, terminated, truncated and `info`.
+
+        `action` is the text of the step. `truncated` is true at the limit of steps (`max_steps`).
+        """
         before = self.state
         if before.end is not None:
             raise ResetNeeded(
@@ -208,7 +221,10 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         return self._drawn() if self.render_mode == "ansi" else None
 
     def refuse_by(self, rule: IllegalSteps) -> None:
-        """Use another rule for illegal steps. Raises `SettingError` if the environment has no illegal steps."""
+        """Use another rule for illegal steps.
+
+        Raises `SettingError` if the environment has no illegal steps.
+        """
         if not isinstance(self.domain, RefusesSteps):
             raise SettingError(
                 f"{self.problems.name} takes no on_illegal: its domain has no method `refusing(rule)`"
@@ -216,6 +232,7 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         self.domain = self.domain.refusing(rule)
 
     def close(self) -> None:
+        """Release what domain and verifier hold: sandboxes and worker processes."""
         for part in (self.domain, self.verifier):
             if isinstance(part, Closeable):
                 part.close()

@@ -1,4 +1,6 @@
-"""Property tests: a candidate against a reference solution on inputs that Hypothesis generates.
+"""Property tests: a candidate against a reference solution on generated inputs.
+
+Hypothesis generates the inputs.
 
 A task carries the reference and the strategies as source text; both run on the tester's side. Hard-coded outputs
 that would pass a task's examples fail here. A difference is shrunk to a minimal counterexample, which the verdict
@@ -37,6 +39,7 @@ class PropertyTests:
     inputs are left out."""
 
     def data(self) -> dict[str, Any]:
+        """Return the tests as JSON-able data, the form that a task takes."""
         return {"style": "property", **asdict(self)}
 
 
@@ -48,6 +51,9 @@ def grade_by_property(
     sandbox: Sandbox,
     limits: Limits = LIMITS,
 ) -> list[Verdict]:
-    """Grade each solution against its reference, all in one batch."""
+    """Grade each solution against its reference in one batch; verdicts in the same order.
+
+    A counterexample is in `details["counterexample"]`. Raises `SandboxError` for a failure of the sandbox.
+    """
     tests = [each.data() for each in properties]
     return grade(solutions, tests=tests, entry_points=entry_points, sandbox=sandbox, limits=limits)

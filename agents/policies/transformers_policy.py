@@ -1,4 +1,4 @@
-"""Any causal language model of `transformers` as a policy: prefixes are read once and shared by all their children.
+"""A causal language model of `transformers` as a policy; common prefixes are read once.
 
 The same seed and state give the same steps, whatever else is in the batch and whatever the cache still holds: each
 child draws from its own stream, and a state's tokens are a function of the state. (Up to rounding: a model's
@@ -106,6 +106,7 @@ class TransformersPolicy:
 
     @property
     def num_parameters(self) -> int:
+        """Number of parameters of the model."""
         return int(self.model.num_parameters())
 
     def describe(self) -> dict[str, Any]:
@@ -131,7 +132,10 @@ class TransformersPolicy:
         return self.decoder.store
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
-        """Return up to `counts[i]` steps for `states[i]`; raises `PolicyError` with the rest where a state does not fit."""
+        """Return up to `counts[i]` steps for `states[i]`.
+
+        Raises `PolicyError`, with the steps of the others, for a state that does not fit into the model's context.
+        """
         written, failures = self.continue_steps(
             [
                 PartialStep(state, num_children=count)

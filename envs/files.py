@@ -101,7 +101,7 @@ def load_file_set(
 ) -> FileSet:
     """Read a file of questions and answers as a problem set.
 
-    `question` and `answer` name the columns; by default they are found by their names. `instructions` are put after
+    `question` and `answer` name the columns; by default they are found by their names. `instructions` are added to
     each question. Rows in error are left out and listed in `skipped`. With a verifier, references that do not verify
     against themselves are listed in `unverifiable`, with a warning. Raises `DataFileError` if no row is usable.
     """

@@ -46,7 +46,7 @@ class HasRewards(Protocol):
 
 
 class StepResult(NamedTuple):
-    """What a step brings."""
+    """The result of a step."""
 
     text: str
     """The environment's reply; at the end of an episode without one, the verdict's status."""
@@ -215,7 +215,10 @@ class Episode:
         return list(self._shared.calls)
 
     def fork(self) -> Episode:
-        """Return another episode at the same state; from here on they go apart, in the same tree."""
+        """Return another episode in the same state.
+
+        Both continue separately, in the same tree.
+        """
         return Episode(self._shared, self._node, is_fork=True)
 
     def restart(self, start: Episode) -> None:

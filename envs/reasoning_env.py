@@ -140,12 +140,17 @@ class ReasoningEnv(gymnasium.Env[str, str]):
 
     @property
     def problem(self) -> Problem:
+        """The problem of the episode, with its reference; raises `ResetNeeded` before `reset`."""
         if self._problem is None:
             raise ResetNeeded("no problem yet: call reset() first")
         return self._problem
 
     @property
     def state(self) -> State:
+        """The prompt and the steps so far; set it to restore an earlier state of the problem.
+
+        Raises `ResetNeeded` before `reset`.
+        """
         if self._state is None:
             raise ResetNeeded("no state yet: call reset() first")
         return self._state

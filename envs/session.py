@@ -26,10 +26,10 @@ class EpisodeOverError(UserError):
 
 
 class Reply(NamedTuple):
-    """What comes back for one step."""
+    """The environment's response to one step."""
 
     text: str
-    """The environment's words; `Go on.` if it said nothing."""
+    """The environment's reply; `Go on.` if it said nothing."""
     reward: float
     done: bool
 
@@ -92,7 +92,7 @@ class EnvSession:
         return Reply(info["reply"] or (OVER if done else GO_ON), reward, done)
 
     def fork(self) -> Self:
-        """Return a second session in the same state; from here on the two are apart."""
+        """Return a second session in the same state; the two then continue separately."""
         return copy.copy(self)
 
     def close(self) -> None:

@@ -48,7 +48,7 @@ class ReplayError(RuntimeError):
 
 
 class Turn(NamedTuple):
-    """What a stateful environment gave for one step, or for its reset."""
+    """The result of one step in a stateful environment, or of its reset."""
 
     text: str
     total: float = 0.0

@@ -90,7 +90,7 @@ class Step:
     num_prompt_tokens: int = field(default=0, compare=False)
     """Tokens the model had to read for this step and had not read before (0 where a cache held them)."""
     reply: str = ""
-    """The environment's words after the step (a tool's output, a refusal); empty until `advance`."""
+    """The environment's reply to the step (a tool's output, a refusal); empty until `advance`."""
     num_reply_tokens: int = field(default=0, compare=False)
     cut_results: tuple[str, ...] = field(default=(), compare=False)
     """The tool results that `reply` shows only in part, whole and in order."""

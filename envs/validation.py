@@ -41,7 +41,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What a reference used at most over its verifications, and the limits (`None` is no limit)."""
+    """The most that a reference used over its verifications, and its limits (`None`: no limit)."""
 
     id: str
     cpu_s: float
@@ -51,7 +51,7 @@ class Use:
 
     @property
     def share(self) -> float:
-        """The part of the nearest limit."""
+        """The part of the nearest limit that was used, in [0, 1]."""
         return share(asdict(self))
 
 

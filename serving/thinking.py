@@ -50,7 +50,7 @@ class Message(NamedTuple):
 
 
 class Thought(NamedTuple):
-    """What came of a search."""
+    """The result of a search."""
 
     content: str
     """The chosen solution as the user sees it; empty if the policy gave none."""

@@ -36,7 +36,7 @@ class TrainerKind(StrEnum):
 
 
 class StepLabels(StrEnum):
-    """Where the labels of steps come from."""
+    """Sources of step labels."""
 
     MONTE_CARLO = "monte_carlo"
     """The share of the decided ends below a step that are correct (Math-Shepherd, Wang et al. 2024)."""
@@ -49,7 +49,7 @@ class StepLabels(StrEnum):
 
 
 class GrpoVariant(StrEnum):
-    """Which published form of the GRPO update."""
+    """Published forms of the GRPO update."""
 
     GRPO = "grpo"
     """Advantages divided by the group's deviation; mean over each answer (Shao et al. 2024)."""
@@ -60,7 +60,7 @@ class GrpoVariant(StrEnum):
 
 
 class Baseline(StrEnum):
-    """What GRPO compares an answer with."""
+    """The answers with which GRPO compares an answer."""
 
     GROUP = "group"
     """All answers to the problem."""

@@ -1,8 +1,8 @@
 """Budget forcing around a policy (Muennighoff et al. 2025, s1, arXiv:2501.19393).
 
-A model that thinks between `<think>` and `</think>` is made to think less, by closing the thought for it at a number
-of tokens, or more, by taking its `</think>` away and writing "Wait" in its place. What is forced is read by the
-model, not sampled: it costs prompt tokens and counts in no log-probability.
+A model thinks between `<think>` and `</think>`. To make it think less, the thought is closed after a number of
+tokens. To make it think more, its `</think>` is replaced by "Wait". Forced text is read by the model, not sampled: it
+costs prompt tokens and counts in no log-probability.
 """
 
 from __future__ import annotations

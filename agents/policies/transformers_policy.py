@@ -38,10 +38,12 @@ class TransformersPolicy:
     """A causal language model that proposes steps.
 
     `model` is a hub name, a folder, a `.gguf` file, or a `LanguageModel(model, tokenizer)` that is loaded already.
-    A step ends at one of `delimiters` (default: see `layout.step_delimiter`), at `<|step_end|>`, after a closed answer, at end-of-sequence (then `final`),
-    or after `max_new_tokens`. `log_prob` is the model's own (temperature 1, nothing cut off), of all the step's
-    tokens. `examples` are (question, answer) pairs shown before each problem. Temperature 0, and a state whose
-    `draw` is `None`, give the one likeliest step, however many were asked for.
+
+    A step ends at one of `delimiters` (default: see `layout.step_delimiter`), at `<|step_end|>`, after a closed
+    answer, at end-of-sequence (then `final`), or after `max_new_tokens`. Its `log_prob` is the sum over all its
+    tokens, under the model itself (temperature 1, nothing cut off). `examples` are (question, answer) pairs shown
+    before each problem. Temperature 0, or a state whose `draw` is `None`, gives the one likeliest step, however many
+    were asked for.
     """
 
     def __init__(

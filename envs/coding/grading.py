@@ -3,9 +3,10 @@
 Expected values stay with the tests.
 
 The candidate only answers calls. It can neither read nor change the tests, the clock of the tests, the comparison and
-the report. A verdict is CORRECT only if at least one test passed, none failed or stayed undecided, and the candidate's
-end of the channel was intact to the end. What is the tests' own fault (they do not compile, they never end), or what two
-processes cannot do, is UNDECIDED. Not covered: several threads of a test calling the candidate at once.
+the report. A verdict is CORRECT only if at least one test passed, none failed or stayed undecided, and the
+candidate's end of the channel was intact to the end. A fault of the tests themselves (they do not compile, they never
+end) is UNDECIDED, and so is whatever two processes cannot do. Not covered: several threads of a test calling the
+candidate at once.
 """
 
 from __future__ import annotations

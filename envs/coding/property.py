@@ -4,8 +4,8 @@ Hypothesis generates the inputs.
 
 A task carries the reference and the strategies as source text; both run on the tester's side. Hard-coded outputs
 that would pass a task's examples fail here. A difference is shrunk to a minimal counterexample, which the verdict
-reports in `details["counterexample"]`. Runs are seeded and bounded in number and time; where time ends before a
-difference was found, what was tried decides, and `details["examples"]` says how much that was.
+reports in `details["counterexample"]`. Runs are seeded and bounded in number and time; if the time ends before a
+difference was found, the examples tried so far decide, and `details["examples"]` says how much that was.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class PropertyTests:
     """One expression: a tuple of strategies for the positional arguments, `st` being `hypothesis.strategies`.
     `"(st.lists(st.integers()), st.integers(0, 9))"`."""
     reference: str
-    """Source that defines the same entry point, rightly."""
+    """Source of a correct solution with the same entry point."""
     seed: int = 0
     num_examples: int = 100
     seconds: float = 4.0

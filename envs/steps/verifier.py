@@ -36,9 +36,8 @@ _DECIMAL = re.compile(r"\d*\.\d{2,}")
 
 
 class FreeTextStepVerifier:
-    """Verifies the steps of solutions in free text by the claims in them.
-
-    It is a `stepgym.envs.types.StepVerifier`.
+    """Verifies the steps of solutions in free text by the claims in them
+    (`stepgym.envs.types.StepVerifier`).
     """
 
     def verify_steps(

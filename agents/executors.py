@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
@@ -26,7 +26,15 @@ from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem, State
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.processors import num_processors
-from stepgym.plugins.worker_processes import first_done, kill_workers, start_workers, submit
+from stepgym.plugins.worker_processes import (
+    Part,
+    Result,
+    first_done,
+    kill_workers,
+    map_in_order,
+    start_workers,
+    submit,
+)
 
 MAX_STARTS = 8
 """After so many pools in a row that could start no worker, a run gives up."""
@@ -63,6 +71,10 @@ class Workers:
     def __post_init__(self) -> None:
         if self.num_workers is not None and self.num_workers < 1:
             raise UserError(f"the number of workers is 1 or more, not {self.num_workers}")
+
+    def map(self, function: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator[Result]:
+        """Yield the function's results in the order of the parts; see `map_in_order`."""
+        return map_in_order(function, parts, num_workers=self.num_workers or num_processors())
 
     def play(
         self, job: Job, indices: Sequence[int], *, stop: Stop = never

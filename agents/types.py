@@ -56,7 +56,12 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What a search may spend at most; `None` is no limit."""
+    """The most that a search may spend on one problem; `None` is no limit.
+
+    `model_calls` counts batched calls of policy and reward model, and `new_tokens` the tokens that the policy
+    generates. `flops`, `sandbox_s` and `wall_s` are FLOPs, seconds in the sandbox, and elapsed seconds. No round
+    starts once a limit is reached, so that a budget is exceeded by one round at most.
+    """
 
     model_calls: int | None = None
     new_tokens: int | None = None

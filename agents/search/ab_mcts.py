@@ -32,6 +32,9 @@ class ABMCTS:
     For each one, descend from the empty attempt. At every node, draw from the posterior of "a new attempt here" (the
     attempts made directly under it) and from that of "revise one of those there are" (everything below it). The larger
     draw decides between wider and deeper; deeper draws again among the children. A new attempt sees its parent.
+
+    `pick` (see `stepgym.agents.search.answers.Pick`) chooses among answers if none is verified: by default the best
+    score, or a vote without scores. `aggregation` (`Aggregation` there) makes one score of a path's step scores.
     """
 
     attempts: int = 16

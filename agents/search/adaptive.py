@@ -32,6 +32,9 @@ class Adaptive:
     `stages`: to more samples if the estimate is `hard` or more, and below that to a beam, because a reward model can
     lead samples to ends that they would not reach. The estimate is the mean score of the probe's ends; without scores,
     the largest share of one answer.
+
+    `pick` (see `stepgym.agents.search.answers.Pick`) chooses among answers if none is verified: by default the best
+    score, or a vote without scores.
     """
 
     steps: int = 64

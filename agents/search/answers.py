@@ -13,7 +13,7 @@ from stepgym.envs.types import Status, Verdict
 
 
 class Pick(StrEnum):
-    """How one of several answers is chosen if none is verified."""
+    """The rule that chooses one of several answers if none is verified."""
 
     SCORE = "score"
     """The answer whose path has the highest score."""
@@ -24,7 +24,10 @@ class Pick(StrEnum):
 
 
 class Aggregation(StrEnum):
-    """How the scores of a path's steps become one score (Lightman et al. 2023 use the product)."""
+    """The function that makes one score of the scores of a path's steps.
+
+    Lightman et al. 2023 (arXiv:2305.20050) use the product.
+    """
 
     LAST = "last"
     MIN = "min"

@@ -34,6 +34,9 @@ class Beam:
 
     Answers compete with unfinished paths and stay in the beam; the search ends when only answers are left. Nodes that
     fall out of the beam are pruned. Without a reward model, nodes are ranked by the log-probability of their path.
+
+    `pick` (see `stepgym.agents.search.answers.Pick`) chooses among answers if none is verified: by default the best
+    score, or a vote without scores. `aggregation` (`Aggregation` there) makes one score of a path's step scores.
     """
 
     width: int = 4

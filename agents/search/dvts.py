@@ -37,6 +37,9 @@ class DVTS:
 
     Subtrees part at the root, which keeps the samples diverse; one beam would collapse onto what the reward model
     scores highest. Subtrees that chose the same step share its node and its samples.
+
+    `pick` (see `stepgym.agents.search.answers.Pick`) chooses among answers if none is verified: by default the best
+    score, or a vote without scores. `aggregation` (`Aggregation` there) makes one score of a path's step scores.
     """
 
     subtrees: int = 4

@@ -39,6 +39,9 @@ class Lookahead:
     The rollout takes the likeliest step `steps` times.
 
     The rollouts stay in the tree, so that an answer they reach can be chosen.
+
+    `pick` (see `stepgym.agents.search.answers.Pick`) chooses among answers if none is verified: by default the best
+    score, or a vote without scores. `aggregation` (`Aggregation` there) makes one score of a path's step scores.
     """
 
     width: int = 2

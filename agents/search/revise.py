@@ -27,6 +27,9 @@ class Revise:
     Each attempt sees the best one of its chain so far.
 
     The search ends at a verified answer, or at one that the reward model scores `good_enough` or more.
+
+    `pick` (see `stepgym.agents.search.answers.Pick`) chooses among answers if none is verified: by default the best
+    score, or a vote without scores. `aggregation` (`Aggregation` there) makes one score of a path's step scores.
     """
 
     attempts: int = 4

@@ -6,9 +6,10 @@ order.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,10 +26,12 @@ from stepgym.envs.registry import load_env
 from stepgym.envs.types import Problem, State
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.processors import num_processors
-from stepgym.plugins.worker_processes import kill_workers, start_workers, submit
+from stepgym.plugins.worker_processes import first_done, kill_workers, start_workers, submit
 
 MAX_STARTS = 8
 """After so many pools in a row that could start no worker, a run gives up."""
+PAUSE_S = 0.1
+"""Seconds before another try, longer each time: a fork server that was just killed still seems to run."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Workers:
             lost = yield from _play_side_by_side(job, waiting, count, stop)
             yield from _play_one_by_one(job, lost)
             num_idle = num_idle + 1 if len(waiting) == before else 0
+            time.sleep(PAUSE_S * num_idle)
             if num_idle == MAX_STARTS:
                 raise UserError(
                     f"{count} worker processes cannot be started; run it again with fewer, or without"
@@ -89,8 +93,7 @@ def _play_side_by_side(
             while waiting and len(running) < count and not stop():
                 running[submit(pool, play_slice, job, waiting[0])] = waiting[0]
                 waiting.popleft()
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
+            for future in first_done(pool, running):
                 records = future.result()
                 del running[future]
                 yield from records
@@ -108,7 +111,9 @@ def _play_one_by_one(job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord
         for index in indices:
             pool = pool or start_workers(1, [__name__, *modules_of(job)])
             try:
-                yield from submit(pool, play_slice, job, [index]).result()
+                call = submit(pool, play_slice, job, [index])
+                first_done(pool, [call])
+                yield from call.result()
             except BrokenProcessPool:
                 yield failed_record(job, index)
                 kill_workers(pool)

@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+
+MAX_DRAWN = 1 << 20
+"""Values drawn at once; 16 MiB with their indices."""
 
 
 class Interval(NamedTuple):
@@ -34,8 +38,7 @@ def bootstrap_mean(values: Sequence[float], *, seed: int = 0, resamples: int = 2
         return Interval(math.nan, math.nan)
     data = np.asarray(values, dtype=float)
     stream = np.random.default_rng(seed)
-    means = data[stream.integers(0, len(data), size=(resamples, len(data)))].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
+    low, high = np.percentile(_resampled_means(data, stream, resamples), [2.5, 97.5])
     return Interval(float(low), float(high))
 
 
@@ -59,7 +62,22 @@ def bootstrap_groups(
     means = np.empty((len(groups), resamples))
     for row, group in enumerate(groups):
         data = np.asarray(group, dtype=float)
-        means[row] = data[stream.integers(0, len(data), size=(resamples, len(data)))].mean(axis=1)
+        means[row] = _resampled_means(data, stream, resamples)
     drawn = stream.integers(0, len(groups), size=(len(groups), resamples))
     low, high = np.percentile(np.take_along_axis(means, drawn, axis=0).mean(axis=0), [2.5, 97.5])
     return Interval(float(low), float(high))
+
+
+def _resampled_means(
+    data: NDArray[np.float64], stream: np.random.Generator, resamples: int
+) -> NDArray[np.float64]:
+    """Return the means of `resamples` samples drawn with replacement, `MAX_DRAWN` values at a time."""
+    rows = max(1, MAX_DRAWN // len(data))
+    return np.concatenate(
+        [
+            data[stream.integers(0, len(data), size=(min(rows, resamples - done), len(data)))].mean(
+                axis=1
+            )
+            for done in range(0, resamples, rows)
+        ]
+    )

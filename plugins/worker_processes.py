@@ -17,10 +17,10 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from multiprocessing import forkserver
 from typing import Any, TypeVar
@@ -35,6 +35,8 @@ TOGETHER = 4
 """Parts that are sent to a worker in one call, which costs this process a third of a millisecond."""
 AHEAD = 2
 """Calls per worker that are sent ahead, so that no worker waits for the next."""
+CHECK_S = 2.0
+"""Seconds without a result after which it is checked that all workers live."""
 PRELOADED = "stepgym."
 """Only modules of this package are imported before workers are forked: they start no threads when they are imported."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
@@ -92,11 +94,28 @@ def submit(
 def kill_workers(pool: ProcessPoolExecutor) -> None:
     """End a pool's processes at once, whatever they do."""
     processes = list((pool._processes or {}).values())  # no public way before Python 3.14
+    results: Any = pool._result_queue
     pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:
         process.kill()
     for process in processes:
         process.join()
+    # A worker that was killed while it wrote a result leaves the pool's thread waiting for the rest of it.
+    with suppress(OSError):
+        results._writer.close()
+
+
+def first_done(pool: ProcessPoolExecutor, calls: Collection[Future[Result]]) -> set[Future[Result]]:
+    """Wait until one of the calls is done or more; return those that are. Raises `BrokenProcessPool` for a dead worker.
+
+    The pool itself waits for ever for the rest of a result if its worker was killed while it wrote it.
+    """
+    while True:
+        done, _ = wait(calls, timeout=CHECK_S, return_when=FIRST_COMPLETED)
+        if done:
+            return done
+        if not all(process.is_alive() for process in list((pool._processes or {}).values())):
+            raise BrokenProcessPool("a worker process died")
 
 
 def map_in_order(
@@ -116,6 +135,7 @@ def map_in_order(
         ahead = islice(calls, AHEAD * num_workers)
         running = deque(submit(pool, _call, function, some) for some in ahead)
         while running:
+            first_done(pool, [running[0]])
             results, error = running.popleft().result()
             running.extend(submit(pool, _call, function, some) for some in islice(calls, 1))
             yield from results

@@ -425,7 +425,7 @@ def _preimages(atom: Any, value: float, name: str) -> set[float]:
     """Where `atom` takes `value`."""
     try:
         targets = list(_inverse(atom, value))
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, NotRational):
         raise Unknown from None
     inner = atom[2] if atom[0] == "^" else atom[2][0]
     found: set[float] = set()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 
 import pytest
 
@@ -23,6 +25,16 @@ def die(number: int) -> int:
     return number
 
 
+def die_in_mid_write(number: int) -> bytes:
+    def write_half(connection: Connection, data: bytes) -> None:
+        os.write(connection.fileno(), data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if number == 3:
+        Connection._send = write_half  # type: ignore[attr-defined]
+    return bytes(100_000)
+
+
 def test_workers_return_what_this_process_returns_in_order() -> None:
     numbers = [*range(18), -1, 5]
     for num_workers in (None, 2):
@@ -32,6 +44,7 @@ def test_workers_return_what_this_process_returns_in_order() -> None:
             next(found)
 
 
-def test_a_worker_that_dies_is_reported() -> None:
+@pytest.mark.parametrize("function", [die, die_in_mid_write])
+def test_a_worker_that_dies_is_reported(function: Callable[[int], object]) -> None:
     with pytest.raises(UserError, match="fewer --workers"):
-        list(map_in_order(die, range(6), num_workers=1))
+        list(map_in_order(function, range(6), num_workers=1))

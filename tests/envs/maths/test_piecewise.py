@@ -72,3 +72,11 @@ EQUAL = [
 def test_forms_of_one_piecewise_function_are_equal() -> None:
     for reference, answer in EQUAL:
         assert verify_answer(answer, reference=reference).correct, (reference, answer)
+
+
+@given(st.sampled_from(["\\sqrt{2}^x", "\\pi^x", "(1+\\sqrt{2})^x"]), st.integers(3, 9), FAR)
+@settings(max_examples=20, deadline=None)
+def test_powers_of_an_irrational_base_are_compared(power: str, shift: int, k: int) -> None:
+    reference = f"|{power}-{shift}|"
+    assert verify_answer(f"|{power}-{shift - 1}-1|", reference=reference).correct
+    differs(f"{reference} + \\max(0, 1-|x-{k}|)", reference)

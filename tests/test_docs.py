@@ -180,11 +180,11 @@ def prose(page: str) -> str:
 
 
 def anchors(page: str) -> set[str]:
-    """Return the anchors of a page's headings, as GitHub and the site make them."""
+    """Return a page's own anchors (`<a id="...">`) and those that GitHub and the site make of its headings."""
     headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
     return {
         re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings
-    }
+    } | set(re.findall(r'<a id="([^"]+)">', prose(page)))
 
 
 @pytest.mark.parametrize("page", PAGES)

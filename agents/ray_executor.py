@@ -14,10 +14,10 @@ import sys
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from stepgym.agents.costs import uses_sandbox
 from stepgym.agents.executors import failed_record, forget_setup, iter_slice
@@ -29,6 +29,9 @@ from stepgym.envs.registry import load_env
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.processors import use_processors
 from stepgym.sandbox.types import SandboxError
+
+T = TypeVar("T")
+Result = TypeVar("Result")
 
 MAX_DEATHS = 2
 """A problem whose process died so often gives a failed record; a node that is lost is nobody's fault."""
@@ -103,6 +106,42 @@ class OnRay:
                 yield from run.receive()
         finally:
             run.cancel()
+
+    def map(self, function: Callable[[T], Result], parts: Iterable[T]) -> Iterator[Result]:
+        """Yield the function's results in the order of the parts; those of a node that is lost are computed again.
+
+        The function is a module's own, and parts and results can be pickled. What it raises is raised here.
+        """
+        ray = connected(self.address)
+        wants = _positive({"CPU": self.num_cpus, "GPU": self.num_gpus, **self.resources})
+        way_out = "start a node that has it, or ask for less"
+        placement = Placement(ray, "a batch", wants, way_out, self.wait_s)
+        task = ray.remote(_call_on_node).options(
+            num_cpus=self.num_cpus, num_gpus=self.num_gpus, resources=dict(self.resources)
+        )
+        stream = iter(parts)
+        running: deque[Any] = deque()
+        try:
+            while True:
+                ahead = IN_FLIGHT_PER_SLOT * placement.room() - len(running)
+                running += [task.remote(function, part, sys.path) for part in islice(stream, ahead)]
+                if not running:
+                    return
+                ready, _ = ray.wait([running[0]], timeout=1.0)
+                if not ready:
+                    placement.require()
+                    continue
+                try:
+                    result = ray.get(ready[0])
+                except ray.exceptions.RayTaskError as error:
+                    raise error.cause from error
+                except ray.exceptions.RayError as error:
+                    raise UserError(f"a batch was lost more than once on Ray: {error}") from error
+                running.popleft()
+                yield result
+        finally:
+            for reference in running:
+                ray.cancel(reference, force=True)
 
     def with_models(self, job: Job) -> Job:
         """Return the job with the names of the processes of its models, which are started if they do not run yet.
@@ -278,6 +317,11 @@ class _Run:
             raise SandboxError(
                 f"the sandbox failed on every node of the Ray cluster, last on {fault.address}: {fault.reason}"
             )
+
+
+def _call_on_node(function: Callable[[T], Result], part: T, path: Sequence[str]) -> Result:
+    sys.path.extend(place for place in path if place not in sys.path)
+    return function(part)
 
 
 def _play_on_node(job: Job, part: Part, path: Sequence[str]) -> Iterator[Any]:

@@ -119,7 +119,7 @@ def first_done(pool: ProcessPoolExecutor, calls: Collection[Future[Result]]) -> 
 
 
 def map_in_order(
-    function: Callable[[Part], Result], parts: Iterable[Part], *, num_workers: int | None
+    function: Callable[[Part], Result], parts: Iterable[Part], *, num_workers: int | None = None
 ) -> Iterator[Result]:
     """Yield the function's results in the order of the parts; `None` workers calls it in this process.
 

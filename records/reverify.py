@@ -1,4 +1,4 @@
-"""Verdicts of a stored run anew, by the verifier of today.
+"""Verification of a stored run with today's verifier.
 
 What changed goes to `verdicts.jsonl` beside the episodes, which stay as they were written: the run keeps both.
 `read_episodes` gives the new verdicts, unless the recorded ones are asked for. An answer that the new verifier leaves
@@ -25,6 +25,8 @@ from stepgym.records.loader import Environments
 from stepgym.records.run_folder import lock_folder, read_episodes, versions
 from stepgym.records.types import VERDICTS_FILE, Reverification, VerdictChange
 
+InOrder = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+"""Calls a function on parts, somewhere, and yields the results in the order of the parts."""
 BATCH = 64
 """Episodes verified in one call."""
 
@@ -33,13 +35,14 @@ def reverify(
     path: str | Path,
     *,
     keep: bool = True,
-    num_workers: int | None = None,
+    in_order: InOrder = map_in_order,
     on_progress: Callable[[int], object] | None = None,
 ) -> Reverification:
     """Verify all answers of a run anew and return the differences from the recorded verdicts.
 
-    Unless `keep` is false, the run keeps the new verdicts too. `num_workers` is how many other processes verify (`None`:
-    this one does). Raises `RecordError` if the environment cannot be made
+    Unless `keep` is false, the run keeps the new verdicts too. `in_order(function, batches)` verifies the batches
+    somewhere and yields the results in their order: here by default, `Workers(2).map` in two processes, `OnRay("auto").map`
+    on a Ray cluster. Raises `RecordError` if the environment cannot be made
     or makes other problems now, `SandboxError` if its sandbox is not to be had; nothing is written then.
     """
     folder, started = Path(path), time.perf_counter()
@@ -48,7 +51,7 @@ def reverify(
     changes: list[VerdictChange] = []
     try:
         batches = _batches(read_episodes(folder, recorded=True))
-        for batch in map_in_order(_verified, batches, num_workers=num_workers):
+        for batch in in_order(_verified, batches):
             for answers, found in batch:
                 num_episodes += 1
                 num_answers += answers

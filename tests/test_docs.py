@@ -180,11 +180,10 @@ def prose(page: str) -> str:
 
 
 def anchors(page: str) -> set[str]:
-    """Return a page's own anchors (`<a id="...">`) and those that GitHub and the site make of its headings."""
+    """Return the anchors of a page: its own, and those of headings as GitHub and the site make them."""
     headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
-    return {
-        re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings
-    } | set(re.findall(r'<a id="([^"]+)">', prose(page)))
+    made = {re.sub(r"[^\w -]", "", each).strip().lower().replace(" ", "-") for each in headings}
+    return made | set(re.findall(r'<a id="([^"]+)">', prose(page)))
 
 
 @pytest.mark.parametrize("page", PAGES)

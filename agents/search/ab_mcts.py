@@ -1,4 +1,6 @@
-"""Tree search over whole attempts: wider (a new attempt) or deeper (revise one), by Thompson sampling.
+"""Tree search over whole attempts: wider (a new one) or deeper (revise one).
+
+The choice is made by Thompson sampling.
 
 After Inoue et al. 2025, Wider or deeper? (AB-MCTS, arXiv:2503.04412), the variant with one node per decision and Beta
 posteriors.

@@ -1,4 +1,4 @@
-"""Which answer a search chooses: a verified one first, then by score, by vote, or by votes weighted with scores."""
+"""The choice of an answer: a verified one first, then by score or vote."""
 
 from __future__ import annotations
 
@@ -63,7 +63,10 @@ def path_score(tree: SearchTree, node: int, aggregation: str = Aggregation.LAST)
 
 
 def beam_score(tree: SearchTree, node: int, aggregation: str = Aggregation.LAST) -> float:
-    """Return the rank value of a node in a beam: the path's score, or its log-probability without scores."""
+    """Return the value by which a beam ranks a node.
+
+    It is the path's score, or its log-probability if there are no scores.
+    """
     score = path_score(tree, node, aggregation)
     if score is not None:
         return score

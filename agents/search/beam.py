@@ -1,4 +1,7 @@
-"""Beam search over steps, guided by a process reward model (Snell et al. 2024, arXiv:2408.03314, section 5.1)."""
+"""Beam search over steps, guided by a process reward model.
+
+Source: Snell et al. 2024, arXiv:2408.03314, section 5.1.
+"""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ DIRICHLET, GUMBEL = RootNoise.DIRICHLET, RootNoise.GUMBEL
 
 
 class Backup(StrEnum):
-    """What a node's value is made of."""
+    """The values that make up the value of a node."""
 
     MEAN = "mean"
     MAX = "max"

@@ -22,7 +22,9 @@ from stepgym.agents.types import NO_PARENT, ROOT, NodeStatus, Request, SearchTre
 
 @dataclass(frozen=True, kw_only=True)
 class Revise:
-    """Make up to `attempts` attempts in each of `chains` independent chains; each sees the best of its chain so far.
+    """Make up to `attempts` attempts in each of `chains` independent chains.
+
+    Each attempt sees the best one of its chain so far.
 
     The search ends at a verified answer, or at one that the reward model scores `good_enough` or more.
     """

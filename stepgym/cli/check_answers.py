@@ -17,11 +17,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from stepgym.cli.options import WORKERS, num_workers, user_errors
+from stepgym.cli.options import RAY, WORKERS, in_order, user_errors
 from stepgym.envs.maths import MathOptions, verify_answers
 from stepgym.envs.maths.attacks import run_attacks
 from stepgym.envs.types import Verdict
-from stepgym.plugins.worker_processes import map_in_order
 
 CHUNK = 64
 
@@ -102,6 +101,7 @@ def _text(value: object) -> str:
     help="Model to ask about pairs that stay UNDECIDED; none by default.",
 )
 @WORKERS
+@RAY
 @click.option(
     "--attack",
     is_flag=True,
@@ -131,6 +131,7 @@ def command(
     limit_s: float,
     judge: str | None,
     workers: str | None,
+    ray: str | None,
     attack: bool,
     verifier: str,
     out: Path | None,
@@ -170,7 +171,7 @@ def command(
         user_errors(),
         click.progressbar(length=len(rows), label="checking", file=sys.stderr) as bar,
     ):
-        for found in map_in_order(verify_part, parts, num_workers=num_workers(workers)):
+        for found in in_order(workers, ray)(verify_part, parts):
             verdicts += found
             bar.update(len(found))
     seconds = time.perf_counter() - start

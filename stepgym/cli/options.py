@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 
 import click
@@ -28,6 +29,8 @@ from stepgym.plugins.errors import UserError
 from stepgym.plugins.listing import plug_ins
 from stepgym.plugins.processors import num_processors
 from stepgym.plugins.registry import Registry, make
+from stepgym.plugins.worker_processes import map_in_order
+from stepgym.records.reverify import InOrder
 from stepgym.records.run_folder import read_episodes
 from stepgym.records.types import RunBusyError, View
 from stepgym.sandbox.types import SandboxError
@@ -248,13 +251,14 @@ WORKERS = click.option(
     metavar="N|auto",
     help="Processes that work side by side; auto: one for each processor  [default: this process]",
 )
+RAY = click.option(
+    "--ray",
+    metavar="ADDRESS|auto",
+    help="Work on the Ray cluster at this address; auto: the one that runs on this machine.",
+)
 EXECUTOR = (
     WORKERS,
-    click.option(
-        "--ray",
-        metavar="ADDRESS|auto",
-        help="Play on the Ray cluster at this address; auto: the one that runs on this machine.",
-    ),
+    RAY,
     settings_option(
         "--ray-option",
         "How --ray plays, such as policy_actors=1 or policy_gpus=0.5; docs/cluster.md lists them.",
@@ -270,8 +274,7 @@ KEEP_FAILED = click.option(
 def executor(given: dict[str, Any]) -> Executor | None:
     """Take the options of `EXECUTOR` out of `given`; `None` if this process plays."""
     workers, address, settings = given.pop("workers"), given.pop("ray"), given.pop("ray_option")
-    if workers and address:
-        raise click.UsageError(f"--workers {workers} and --ray {address}: give one of them")
+    _require_one(workers, address)
     if settings and not address:
         raise click.UsageError(f"--ray-option {settings[0][0]} needs --ray ADDRESS")
     if address:
@@ -279,6 +282,19 @@ def executor(given: dict[str, Any]) -> Executor | None:
             return cast(OnRay, make("--ray", OnRay, {"address": address, **dict(settings)}))
     count = num_workers(workers)
     return None if count is None else Workers(count)
+
+
+def in_order(workers: str | None, ray: str | None) -> InOrder:
+    """Read --workers and --ray of a command that maps a function over parts."""
+    _require_one(workers, ray)
+    if ray:
+        return OnRay(ray).map
+    return partial(map_in_order, num_workers=num_workers(workers))
+
+
+def _require_one(workers: str | None, ray: str | None) -> None:
+    if workers and ray:
+        raise click.UsageError(f"--workers {workers} and --ray {ray}: give one of them")
 
 
 def num_workers(given: str | None) -> int | None:

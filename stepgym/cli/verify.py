@@ -6,7 +6,7 @@ import json
 
 import click
 
-from stepgym.cli.options import WORKERS, num_workers, user_errors
+from stepgym.cli.options import RAY, WORKERS, in_order, user_errors
 from stepgym.records.reverify import reverify
 from stepgym.records.types import Reverification
 
@@ -22,10 +22,16 @@ MAX_SHOWN_CHARS = 60
     help="Keep the new verdicts in the run, beside the recorded ones.",
 )
 @WORKERS
+@RAY
 @click.option("--show", default=10, show_default=True, help="Changed answers to show per run.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per run.")
 def command(
-    folders: tuple[str, ...], keep: bool, workers: str | None, show: int, as_json: bool
+    folders: tuple[str, ...],
+    keep: bool,
+    workers: str | None,
+    ray: str | None,
+    show: int,
+    as_json: bool,
 ) -> None:
     """Verify all answers of run folders anew and list the differences by kind.
 
@@ -34,7 +40,7 @@ def command(
     """
     for folder in folders:
         with user_errors():
-            found = reverify(folder, keep=keep, num_workers=num_workers(workers))
+            found = reverify(folder, keep=keep, in_order=in_order(workers, ray))
         if as_json:
             click.echo(json.dumps(_plain(found)))
         else:

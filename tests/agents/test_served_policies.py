@@ -153,7 +153,7 @@ def test_a_lost_server_fails_no_episode(continuous: bool) -> None:
         for record in stream:
             records.append(record)
     assert {record.verdict for record in records} <= {"correct", "incorrect"}
-    assert {record.index for record in records} >= {0, 1, 2}
+    assert len({0, 1, 2, 3} & {record.index for record in records}) >= 3  # one may be in flight
 
 
 def test_the_same_call_continues_after_a_lost_server(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_how_many_run_side_by_side_changes_nothing(tmp_path: Path) -> None:
         ),
         (["--policy", "nowhere.to:Be"], "cannot import 'nowhere.to'"),
         (["--agent-option", "m=3"], "agent 'greedy' has no setting 'm'"),
-        (["--agent-option", "3"], "'3' should look like n=8"),
+        (["--agent-option", "3"], "'3' should be NAME=VALUE, such as file=PATH or n=8"),
         (
             ["--env-option", "colour=3"],
             "environment 'stepgym/Countdown-v0' has no setting 'colour'",

@@ -97,6 +97,31 @@ def test_three_nodes_make_the_records_of_one_process(cluster: Any) -> None:
     assert played(list(OnRay().play(JOB, range(20)))) == played_here(JOB, range(20))
 
 
+def test_answers_and_stored_runs_are_verified_on_ray(cluster: Any, tmp_path: Path) -> None:
+    rows = [{"answer": f"{n}/2", "reference": str(n // 2)} for n in range(200)]
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    counts = []
+    for where in ([], ["--ray", cluster.address]):
+        result = CliRunner().invoke(main, ["check-answers", str(answers), "--json", *where])
+        assert result.exit_code == 0, result.output
+        found = json.loads(result.stdout)
+        counts.append([found[status] for status in ("pairs", "correct", "incorrect", "undecided")])
+    assert counts == [[200, 100, 100, 0]] * 2
+    selfplay("Countdown-v0", out=tmp_path / "run", policy="random", episodes=70)
+    for where in ([], ["--ray", cluster.address]):
+        result = CliRunner().invoke(main, ["verify", str(tmp_path / "run"), "--json", *where])
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["episodes"] == 70
+        assert json.loads(result.stdout)["changes"] == []
+    with pytest.raises(ZeroDivisionError):
+        list(OnRay().map(one_over, [1, 0]))
+
+
+def one_over(number: int) -> float:
+    return 1 / number
+
+
 def test_a_search_that_shares_a_budget_keeps_its_groups(cluster: Any) -> None:
     job = replace(JOB, agent="adaptive", agent_settings={}, num_parallel=5)
     assert played(list(OnRay().play(job, range(10)))) == played_here(job, range(10))

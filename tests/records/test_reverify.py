@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from stepgym.agents.executors import Workers
 from stepgym.cli.verify import command
 from stepgym.envs.families.countdown import CountdownVerifier
 from stepgym.envs.types import Fault, Problem, Status, Verdict
@@ -142,7 +143,7 @@ def test_what_is_no_run_or_has_other_problems_now_is_refused(run: Path, tmp_path
 
 def test_workers_find_the_same_changes_in_the_same_order(run: Path) -> None:
     here = reverify(run, keep=False)
-    there = reverify(run, keep=False, num_workers=2)
+    there = reverify(run, keep=False, in_order=Workers(2).map)
     assert there.changes == here.changes and there.answers == here.answers > 0
 
 

@@ -1,4 +1,4 @@
-"""Agents: policies propose steps, reward models score them, searches decide which steps to take.
+"""Agents: policies propose steps, reward models score them, searches choose which to take.
 
 Names are imported on first use, so that `import stepgym.agents` is cheap.
 """

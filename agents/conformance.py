@@ -1,4 +1,4 @@
-"""The contracts of policies, reward models and searches as named sentences, to check your own against.
+"""The contracts of policies, reward models, searches and agents, to check your own against.
 
     from stepgym.agents.conformance import check_search
     for sentence, fault in check_search(MySearch()):
@@ -64,7 +64,10 @@ def check_reward_model(reward_model: Any, *, env: Any = None) -> list[Finding]:
 
 
 def check_agent(agent: Any, *, env: Any = None) -> list[Finding]:
-    """Check an agent that drives itself on problems of `env` (an environment or its id; default: Words)."""
+    """Check an agent that drives itself against its contract on problems of `env`.
+
+    `env` is an environment or its id; by default `stepgym/Words-v0`.
+    """
     where = _environment("stepgym/Words-v0" if env is None else env)
     clauses = [Clause(sentence, partial(check, where)) for sentence, check in AGENT_CLAUSES]
     return check_clauses(agent, [AGENT_CALL, *clauses])

@@ -46,7 +46,7 @@ class HasRewards(Protocol):
 
 
 class StepResult(NamedTuple):
-    """What a step brings."""
+    """The result of a step."""
 
     text: str
     """The environment's reply; at the end of an episode without one, the verdict's status."""
@@ -55,7 +55,10 @@ class StepResult(NamedTuple):
 
 
 class EpisodeOverError(RuntimeError):
-    """A step or a model call after the end of the episode: it is done, was stopped, or a limit was reached."""
+    """A step or a model call after the end of the episode.
+
+    The episode is done, was stopped, or has reached a limit; the message says which.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +141,10 @@ class EpisodeTree:
         return "the budget of the run is spent" if self.is_run_spent() else ""
 
     def why_no_step(self) -> str:
-        """Return why no further step may be taken; empty if it may. A budget of tokens does not forbid steps."""
+        """Return why no further step may be taken; empty if it may.
+
+        A budget of tokens does not forbid steps.
+        """
         if self.stopped:
             return self.stopped
         self.tree.usage.wall_s = time.perf_counter() - self.started
@@ -149,7 +155,10 @@ class EpisodeTree:
 
 
 class Episode:
-    """One problem, played by an agent. Safe to use from several threads if each has a fork of its own."""
+    """One problem, played by an agent.
+
+    Safe to use from several threads if each has a fork of its own.
+    """
 
     def __init__(self, shared: EpisodeTree, node: int = ROOT, *, is_fork: bool = False) -> None:
         self._shared = shared
@@ -169,6 +178,7 @@ class Episode:
 
     @property
     def done(self) -> bool:
+        """Whether the episode is over."""
         return self.state.done
 
     @property
@@ -205,7 +215,10 @@ class Episode:
         return list(self._shared.calls)
 
     def fork(self) -> Episode:
-        """Return another episode at the same state; from here on they go apart, in the same tree."""
+        """Return another episode in the same state.
+
+        Both continue separately, in the same tree.
+        """
         return Episode(self._shared, self._node, is_fork=True)
 
     def restart(self, start: Episode) -> None:

@@ -1,4 +1,4 @@
-"""Where the problems of a run are played: in this process, or in worker processes on this machine.
+"""Executors: play the problems of a run in this process or in worker processes.
 
 The code that plays a slice of the problems is the same everywhere, and so are the records, apart from times and their
 order.
@@ -59,10 +59,11 @@ IN_PROCESS = InProcess()
 
 @dataclass(frozen=True)
 class Workers:
-    """Plays in `num_workers` processes of this machine (default: one for each processor), each with one torch thread.
+    """Plays in `num_workers` processes of this machine (default: one for each processor).
 
-    A worker that dies (killed, out of memory) loses the slice in flight, which is played again, problem by problem; a
-    problem whose worker dies twice gives a failed record. Workers end with their parent, however it ends.
+    Each worker has one torch thread. A worker that dies (killed, out of memory) loses the slice in flight, which is
+    played again, problem by problem; a problem whose worker dies twice gives a failed record. Workers end with their
+    parent, however it ends.
     """
 
     num_workers: int | None = None
@@ -141,7 +142,10 @@ def play_slice(job: Job, indices: Sequence[int]) -> list[EpisodeRecord]:
 
 
 def iter_slice(job: Job, indices: Sequence[int]) -> Iterator[EpisodeRecord]:
-    """Play a slice in a worker process; the objects of a job are made once and kept for its next slice."""
+    """Play a slice in a worker process and yield its records.
+
+    The objects of a job (policy, environment, sandbox) are made once and kept for its next slice.
+    """
     return _play(_kept.setup(job), job, indices)
 
 
@@ -203,7 +207,10 @@ def _play(setup: RunSetup, job: Job, indices: Iterable[int]) -> Iterator[Episode
 def play_attempt(
     setup: RunSetup, problems: Iterable[Problem], *, seed: int, attempt: int, **settings: Any
 ) -> Iterator[EpisodeRecord]:
-    """Play one attempt at each problem, with a seed of its own; `settings` are those of `iter_solve`."""
+    """Play one attempt at each problem, with a seed of its own.
+
+    `settings` are those of `stepgym.agents.iter_solve`.
+    """
     own_seed = attempt_seed(seed, attempt)
     return iter_solve(
         problems,

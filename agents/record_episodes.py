@@ -1,4 +1,4 @@
-"""`RecordEpisodes`: a Gymnasium wrapper that makes a record of every episode, for a loop of your own."""
+"""`RecordEpisodes`: a Gymnasium wrapper that makes a record of every episode you play."""
 
 from __future__ import annotations
 
@@ -45,12 +45,14 @@ class RecordEpisodes(gymnasium.Wrapper[str, str, str, str]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[str, dict[str, Any]]:
+        """Finish the record of the last episode and start the next; arguments as in Gymnasium."""
         self.finish()
         found = self.env.reset(seed=seed, options=options)
         self._tree, self._last = SearchTree(self.inner.problem.id, [self.inner.state]), ROOT
         return found
 
     def step(self, action: str) -> tuple[str, Any, bool, bool, dict[str, Any]]:
+        """Take one step; returns observation, reward, terminated, truncated and `info`."""
         before = self.inner.state
         result = self.env.step(action)
         if self._tree is not None:
@@ -63,6 +65,7 @@ class RecordEpisodes(gymnasium.Wrapper[str, str, str, str]):
         return result
 
     def close(self) -> None:
+        """Finish the record of the last episode and close the environment."""
         self.finish()
         self.env.close()
 

@@ -81,15 +81,24 @@ REWARD_MODELS = Registry(
 
 
 def load_search(name: str, *, seed: int | None = None, **settings: Any) -> Search:
-    """Make the search called `name`. Raises `UnknownNameError` or `SettingError`."""
+    """Make the search called `name`, such as `mcts`, with its settings.
+
+    `seed` is passed on if the search accepts one. Raises `UnknownNameError` or `SettingError`.
+    """
     return cast(Search, SEARCHES.load(name, seed=seed, **settings))
 
 
 def load_policy(name: str, *, seed: int | None = None, **settings: Any) -> Policy:
-    """Make the policy called `name`, or that in the folder `name`; `seed` is passed on if the policy accepts one."""
+    """Make the policy called `name`, or the one saved in the folder `name`.
+
+    `seed` is passed on if the policy accepts one. Raises `UnknownNameError` or `SettingError`.
+    """
     return cast(Policy, POLICIES.load(resolved(name, "policy"), seed=seed, **settings))
 
 
 def load_reward_model(name: str, *, seed: int | None = None, **settings: Any) -> RewardModel:
-    """Make the reward model called `name`, or that in the folder `name`; `seed` is passed on if it accepts one."""
+    """Make the reward model called `name`, or the one saved in the folder `name`.
+
+    `seed` is passed on if it accepts one. Raises `UnknownNameError` or `SettingError`.
+    """
     return cast(RewardModel, REWARD_MODELS.load(resolved(name, "prm"), seed=seed, **settings))

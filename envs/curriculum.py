@@ -60,4 +60,5 @@ class Curriculum:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
+        """Return the curriculum of data from `to_json`."""
         return cls(**{**data, "recent": tuple(data["recent"])})

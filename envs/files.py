@@ -1,4 +1,6 @@
-r"""Problems out of data files with a question and an answer column (see `stepgym.envs.rows` for the formats).
+r"""Problems from data files with a column of questions and one of answers.
+
+`stepgym.envs.rows` lists the file formats.
 
 Two conventions are known: GSM8K ends its solution with `#### 42`, MATH boxes its answer, `\boxed{42}`. A column such as
 ASDiv's `body`, which holds the story, is put before the question.
@@ -97,10 +99,11 @@ def load_file_set(
     instructions: str = "",
     verifier: Verifier | None = None,
 ) -> FileSet:
-    """Read a file of questions and answers; columns are found by their names where they are not given.
+    """Read a file of questions and answers as a problem set.
 
-    Rows in error are left out and listed in `skipped`. With a verifier, references that do not verify against
-    themselves are listed in `unverifiable` and warned of. Raises `DataFileError`, if no row is usable.
+    `question` and `answer` name the columns; by default they are found by their names. `instructions` are added to
+    each question. Rows in error are left out and listed in `skipped`. With a verifier, references that do not verify
+    against themselves are listed in `unverifiable`, with a warning. Raises `DataFileError` if no row is usable.
     """
     rows = read_rows(path)
     file = rows[0].path
@@ -123,7 +126,10 @@ def file_set(
     instructions: str = "",
     verifier: Verifier | None = None,
 ) -> FileSet:
-    """Return rows as problems; see `load_file_set`. `name` is the beginning of every problem's id."""
+    """Return rows as problems.
+
+    Arguments are those of `load_file_set`; `name` is the beginning of every problem's id.
+    """
     columns = _columns(rows, question, answer)
     items, skipped = usable_rows(rows, lambda row, _: _item(row, columns))
     problems = FileSet(
@@ -170,7 +176,10 @@ def _item(row: Row, columns: _Columns) -> _Item:
 
 
 def final_reference(text: str) -> str:
-    r"""Return the reference in an answer column: after `####` (GSM8K), in the last `\boxed{}` (MATH), or all of it."""
+    r"""Return the reference in the text of an answer column.
+
+    It is the text after `####` (GSM8K), else that in the last `\boxed{}` (MATH), else all of it.
+    """
     _, mark, last = text.rpartition("####")
     if mark and last.strip():
         return last.strip()

@@ -1,4 +1,6 @@
-"""Several environments as one: each problem comes from one member, drawn by weight; `stepgym/Mixture-v0`.
+"""Several environments as one: each problem comes from one member, drawn by weight.
+
+Its id is `stepgym/Mixture-v0`.
 
 Item `i` is a pure function of `(seed, i)`: the member is drawn from a hash of both, and then item `i` of that member. A
 state's public data carries its member, so that steps and answers go to the right domain and verifier.
@@ -72,7 +74,10 @@ class MixedProblems:
         return self._item(member, self.problem_sets[member], index)
 
     def scheduled(self, schedule: MixtureSchedule, index: int) -> Problem:
-        """Return item `index` as a schedule draws it: its environment and level; a function of seed, schedule and index."""
+        """Return item `index` with the environment and level that a schedule draws.
+
+        It is a function of seed, schedule and index.
+        """
         env_id, level = schedule.draw(item_random(self.seed, 0, index))
         member = [each.env.env_id for each in self.members].index(env_id)
         problems = self.problem_sets[member]
@@ -81,7 +86,10 @@ class MixedProblems:
         return self._item(member, problems, index)
 
     def drawn_before(self, problem_id: str, index: int, level: int | None) -> Problem:
-        """Return an item that was drawn, by weight or by a schedule, from its id, index and level. Raises `UserError`."""
+        """Return an item that was drawn before, by weight or by a schedule.
+
+        Its id, index and level identify it. Raises `UserError`.
+        """
         member = self._member_of(problem_id)
         problems = self.problem_sets[member]
         if level is not None and isinstance(problems, WithLevel):
@@ -228,7 +236,10 @@ def make(
     rule: Rule | None = None,
     **common: Unpack[CommonOptions],
 ) -> ReasoningEnv:
-    """Make `stepgym/Mixture-v0`; `members` is as for `mixture`, by default fractions and Countdown."""
+    """Make `stepgym/Mixture-v0`.
+
+    `members` is as for `mixture`; by default fractions and Countdown.
+    """
     chosen = members or {"Fractions-v0": 1, "Countdown-v0": 1}
     return mixture(chosen, seed=seed, rule=rule, **common)
 

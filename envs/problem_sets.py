@@ -68,14 +68,19 @@ class ProceduralSet:
         )
 
     def with_seed(self, seed: int) -> Self:
+        """Return the same family and level with another seed."""
         return replace(self, seed=seed)
 
     def with_level(self, level: int) -> Self:
+        """Return the same family and seed at another level."""
         return replace(self, level=level)
 
 
 def item_entropy(seed: int, level: int, index: int) -> list[int]:
-    """Return the words to hash. No two triples give the same words, because each number has a fixed or stated width."""
+    """Return the words to hash for one item.
+
+    No two triples give the same words, because each number has a fixed or stated width.
+    """
     seed_words = max(1, -(-seed.bit_length() // 32))
     words = [seed_words, level & 0xFFFFFFFF, index & 0xFFFFFFFF, index >> 32, seed & 0xFFFFFFFF]
     return words + [(seed >> 32 * k) & 0xFFFFFFFF for k in range(1, seed_words)]

@@ -127,21 +127,30 @@ class ReasoningEnv(gymnasium.Env[str, str]):
 
     @property
     def env_id(self) -> str:
+        """The id of the environment, such as `stepgym/Countdown-v0`."""
         return self.spec.id if self.spec is not None else self.problems.name
 
     @property
     def env_options(self) -> Mapping[str, Any]:
-        """The options with which `load_env` made this environment; empty for one that was made directly."""
+        """The options with which `load_env` made this environment.
+
+        Empty for one that was made directly.
+        """
         return {} if self.spec is None else self.spec.kwargs
 
     @property
     def problem(self) -> Problem:
+        """The problem of the episode, with its reference; raises `ResetNeeded` before `reset`."""
         if self._problem is None:
             raise ResetNeeded("no problem yet: call reset() first")
         return self._problem
 
     @property
     def state(self) -> State:
+        """The prompt and the steps so far; set it to restore an earlier state of the problem.
+
+        Raises `ResetNeeded` before `reset`.
+        """
         if self._state is None:
             raise ResetNeeded("no state yet: call reset() first")
         return self._state
@@ -161,6 +170,11 @@ class ReasoningEnv(gymnasium.Env[str, str]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[str, dict[str, Any]]:
+        """Start an episode and return the prompt and `info`.
+
+        `seed` fixes the order of problems. `options` may have `index`, `problem` or `level`; without them, the next
+        problem is taken.
+        """
         super().reset(seed=seed)
         options = options or {}
         for name in options:
@@ -181,6 +195,10 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         return self._observation(), self.info
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Take one step: return observation, reward, terminated, truncated and `info`.
+
+        `action` is the text of the step. `truncated` is true at the limit of steps (`max_steps`).
+        """
         before = self.state
         if before.end is not None:
             raise ResetNeeded(
@@ -208,7 +226,10 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         return self._drawn() if self.render_mode == "ansi" else None
 
     def refuse_by(self, rule: IllegalSteps) -> None:
-        """Use another rule for illegal steps. Raises `SettingError` if the environment has no illegal steps."""
+        """Use another rule for illegal steps.
+
+        Raises `SettingError` if the environment has no illegal steps.
+        """
         if not isinstance(self.domain, RefusesSteps):
             raise SettingError(
                 f"{self.problems.name} takes no on_illegal: its domain has no method `refusing(rule)`"
@@ -216,6 +237,7 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         self.domain = self.domain.refusing(rule)
 
     def close(self) -> None:
+        """Release what domain and verifier hold: sandboxes and worker processes."""
         for part in (self.domain, self.verifier):
             if isinstance(part, Closeable):
                 part.close()

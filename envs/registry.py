@@ -274,7 +274,9 @@ def load_env(env_id: str, **options: Any) -> ReasoningEnv:
 
 
 def declares_environment(env_id: str) -> bool:
-    """Return whether data may name this environment: it is listed, or its type says that it makes an environment or problems.
+    """Return whether data, which may come from a stranger, may name this environment.
+
+    It may if the environment is listed, or if its type says that it makes an environment or problems.
 
     A name in a record may come from a stranger, and an environment is made by calling what the name stands for. A dotted
     path therefore counts only if it is a `ReasoningEnv` or a set of `Problem`s by its class or its annotated result.
@@ -296,7 +298,7 @@ def declares_environment(env_id: str) -> bool:
 
 
 def text_env(problems: Any) -> ReasoningEnv:
-    """Return an environment over a problem set in free text, without tools, whose answers are mathematics."""
+    """Return an environment over a problem set: free text, answers in mathematics, no tools."""
     # Imported here because they import Gymnasium and SymPy, which `import stepgym` must not.
     from stepgym.envs.maths.verify import MathVerifier
     from stepgym.envs.reasoning_env import ReasoningEnv
@@ -310,7 +312,10 @@ def _made_text_env(factory: Any, **options: Any) -> ReasoningEnv:
 
 
 def stored_options(env_id: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options of an environment as runs keep them: paths of files are absolute. Raises `UnknownNameError`."""
+    """Return options of an environment as runs keep them: paths of files are absolute.
+
+    Raises `UnknownNameError`.
+    """
     return with_absolute_paths(_find(env_id).factory, options)
 
 
@@ -340,7 +345,7 @@ def _find(env_id: str) -> _Found:
 
 
 def full_id(name: str) -> str:
-    """Return the id of an environment of this package given without `stepgym/`; other names as they are."""
+    """Return the id with `stepgym/` for an environment of this package, other names unchanged."""
     return NAMESPACE + name if NAMESPACE + name in NAMES else name
 
 

@@ -9,7 +9,10 @@ from stepgym.envs.types import Status, Verdict
 
 @dataclass(frozen=True, kw_only=True)
 class Rewards:
-    """The reward for each outcome, paid with the last step; rewards for single steps need a step verifier."""
+    """The reward for each verdict, paid with the last step of an episode.
+
+    Rewards for single steps need a step verifier.
+    """
 
     correct: float = 1.0
     incorrect: float = 0.0
@@ -39,4 +42,5 @@ class Rewards:
 
     @property
     def pays_steps(self) -> bool:
+        """Whether single steps are paid."""
         return bool(self.correct_step or self.incorrect_step)

@@ -1,4 +1,4 @@
-"""An episode as a conversation: say a step, hear the environment's words, get the reward.
+"""An episode as a conversation: say a step, get the environment's reply and the reward.
 
 This is what other libraries' environment classes need. Sessions of one environment share its problems, its verifier and
 its sandbox; each has its own state, which is immutable data, so that a fork costs nothing.
@@ -26,10 +26,10 @@ class EpisodeOverError(UserError):
 
 
 class Reply(NamedTuple):
-    """What comes back for one step."""
+    """The environment's response to one step."""
 
     text: str
-    """The environment's words; `Go on.` if it said nothing."""
+    """The environment's reply; `Go on.` if it said nothing."""
     reward: float
     done: bool
 
@@ -51,18 +51,22 @@ class EnvSession:
 
     @property
     def prompt(self) -> str:
+        """The problem as the agent sees it."""
         return self._env.problem.prompt
 
     @property
     def problem(self) -> Problem:
+        """The problem, with its reference; not for the agent."""
         return self._env.problem
 
     @property
     def state(self) -> State:
+        """The prompt and the steps so far."""
         return self._env.state
 
     @property
     def done(self) -> bool:
+        """Whether the episode is over."""
         return self._env.state.done
 
     @property
@@ -72,7 +76,10 @@ class EnvSession:
 
     @property
     def undecided(self) -> bool:
-        """Whether the episode ended without a verdict of the verifier, so that its reward must not be learned from."""
+        """Whether the episode ended without a decision of the verifier.
+
+        Its reward must then not be learned from.
+        """
         return self._env.verdict is not None and self._env.verdict.status is Status.UNDECIDED
 
     def say(self, text: str) -> Reply:
@@ -85,7 +92,7 @@ class EnvSession:
         return Reply(info["reply"] or (OVER if done else GO_ON), reward, done)
 
     def fork(self) -> Self:
-        """Return a second session in the same state; from here on the two are apart."""
+        """Return a second session in the same state; the two then continue separately."""
         return copy.copy(self)
 
     def close(self) -> None:
@@ -112,7 +119,10 @@ _lock = threading.Lock()
 
 
 def shared_env(env_id: str, **options: Any) -> ReasoningEnv:
-    """Return this process's one environment with these options; it is closed when the process ends."""
+    """Return this process's one environment with these options.
+
+    It is closed when the process ends.
+    """
     key = json.dumps([env_id, options], sort_keys=True, default=repr)
     with _lock:
         if key not in _shared:

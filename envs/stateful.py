@@ -1,4 +1,6 @@
-"""Any stateful environment under tree search: its state becomes a function of the seed and the steps so far.
+"""Tree search over any stateful environment, which is forked by replaying its steps.
+
+Its state becomes a function of the seed and the steps so far.
 
     env = from_stateful(partial(gymnasium.make, "FrozenLake-v1", is_slippery=False))
     env = load_env("gym:FrozenLake-v1", settings={"is_slippery": False})
@@ -42,11 +44,11 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class ReplayError(RuntimeError):
-    """The same steps from the same seed gave something else, so that the environment cannot be forked."""
+    """The same steps from the same seed gave another result; the environment cannot be forked."""
 
 
 class Turn(NamedTuple):
-    """What a stateful environment gave for one step, or for its reset."""
+    """The result of one step in a stateful environment, or of its reset."""
 
     text: str
     total: float = 0.0
@@ -59,7 +61,10 @@ class Turn(NamedTuple):
 
 
 def shown(env: Any, observation: Any) -> str:
-    """Return an observation as text: as it is, as the environment draws it in mode `ansi`, or as Python shows it."""
+    """Return an observation as text.
+
+    Text is returned as it is; anything else as the environment draws it in mode `ansi`, or by `str`.
+    """
     if not isinstance(observation, str) and getattr(env, "render_mode", None) == "ansi":
         observation = env.render()
     return _COLOUR.sub(
@@ -131,7 +136,10 @@ class Game:
 
 
 class LiveEpisode:
-    """One episode kept live. The first call is the seed, each further one a step; see `ForkableSession`."""
+    """One episode kept live.
+
+    The first call is the seed, each further one a step; see `ForkableSession`.
+    """
 
     def __init__(
         self, episodes: Episodes, *, env: Any, history: tuple[tuple[str, Turn], ...]
@@ -146,7 +154,10 @@ class LiveEpisode:
         self._lock = threading.Lock()
 
     def run(self, code: str, /) -> Turn:
-        """Reset with a seed, or take a step. Raises `ReplayError`, and whatever the environment raises."""
+        """Reset with a seed, or take a step.
+
+        Raises `ReplayError`, and whatever the environment raises.
+        """
         with self._lock:
             if self._env is None:
                 self._env = self._episodes.replay(self._history)
@@ -238,7 +249,10 @@ class Episodes:
         return turn
 
     def replay(self, history: Sequence[tuple[str, Turn]]) -> Any:
-        """Return a new environment in which some calls were made. Raises `ReplayError` if they give other turns."""
+        """Return a new environment in which some calls were made.
+
+        Raises `ReplayError` if they give other turns.
+        """
         env, before = self.game.make(), None
         for number, (call, known) in enumerate(history):
             before = self.take(env, call, before)
@@ -266,7 +280,9 @@ class Episodes:
             return None
 
     def is_like_copy(self, original: Any, call: str, before: Turn, turn: Turn) -> bool:
-        """Return whether an original gives the same turn as its copy gave; if not, copies are used no more.
+        """Return whether an original gives the same turn as its copy gave.
+
+        If not, copies are used no more.
 
         A copy that shares its state with the original has taken the step for both, which shows if the step changes anything.
         """
@@ -318,7 +334,10 @@ class StatefulProblems:
 
 
 class StatefulDomain:
-    """The dynamics of a stateful environment as pure functions. `legal_steps` is there if the environment lists actions."""
+    """The dynamics of a stateful environment as pure functions.
+
+    `legal_steps` exists if the environment lists its actions.
+    """
 
     def __init__(
         self,
@@ -413,7 +432,11 @@ def _chain(state: State) -> Calls:
 
 @dataclass(frozen=True, kw_only=True)
 class OutcomeScale:
-    """Verdicts on outcomes: `success` and more is CORRECT; below, the score falls to 0 at `failure`."""
+    """A verifier of outcomes with a scale from `failure` to `success`.
+
+    An outcome of `success` or more is CORRECT. Below, the verdict is INCORRECT, and its score falls linearly to 0 at
+    `failure`.
+    """
 
     success: float = 1.0
     failure: float = 0.0
@@ -433,7 +456,7 @@ class OutcomeScale:
     def verify_outcomes(
         self, problems: Sequence[Problem], outcomes: Sequence[float]
     ) -> list[Verdict]:
-        """Return CORRECT for outcomes from `success` on, else INCORRECT with the share of the way from `failure`."""
+        """Return one verdict per outcome, in order; see the class."""
         return [self._verdict(outcome) for outcome in outcomes]
 
     def _verdict(self, outcome: float) -> Verdict:
@@ -492,7 +515,11 @@ def _name_of(make: Callable[[], Any]) -> str:
 
 
 def make(env_id: str, *, settings: Mapping[str, Any] | None = None, **options: Any) -> ReasoningEnv:
-    """Return `from_stateful` of a Gymnasium id: `load_env("gym:FrozenLake-v1", settings={"is_slippery": False})`."""
+    """Return `from_stateful` of an environment that is registered with Gymnasium.
+
+    `settings` go to `gymnasium.make`: `load_env("gym:FrozenLake-v1", settings={"is_slippery": False})`. `options` are
+    those of `from_stateful`.
+    """
     import gymnasium
 
     try:

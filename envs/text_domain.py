@@ -1,4 +1,4 @@
-r"""Free text, for mathematics and code: a step is whatever the policy writes up to the step delimiter.
+r"""Free text, for mathematics and code: a step is the text up to the step delimiter.
 
 `<answer>` or `\boxed{}` in visible text ends the episode with that answer; so does a step that the policy itself
 called its last. Python between `<tool_call>` and `</tool_call>` is run in a sandbox and its output comes back as the
@@ -63,7 +63,10 @@ _FENCE = re.compile(r"\s*```(?:python|py)?[ \t]*\n(.*?)(?:\n```.*)?\s*", re.DOTA
 
 
 class TextDomain:
-    """The dynamics of free text. The sandbox opens with the first tool call and `close` closes it."""
+    """The dynamics of free text.
+
+    The sandbox opens with the first tool call, and `close` closes it.
+    """
 
     def __init__(
         self,
@@ -174,7 +177,10 @@ class TextDomain:
         return ""
 
     def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
-        """Take one step from each state; all tool calls run as one batch. Raises only `SandboxError`."""
+        """Take one step from each state; all tool calls run as one batch.
+
+        Raises only `SandboxError`.
+        """
         if self.illegal_steps is not None:
             return self._refuse_some(self.illegal_steps, states, steps)
         return self._take(states, steps)
@@ -348,14 +354,20 @@ class TextDomain:
 
 
 def spoken(steps: Sequence[Step]) -> str:
-    """Return the visible text of all steps with its indentation, which is half of a Python program."""
+    """Return the visible text of all steps, indentation included.
+
+    Indentation matters because the text may be a Python program.
+    """
     return "\n\n".join(
         text for step in steps if (text := visible_text(step.text, strip=False)).strip()
     )
 
 
 def tool_source(call: str) -> str:
-    """Return the Python of a tool call: bare, in a Markdown fence, or in JSON `{"name": ..., "arguments": {"code": ...}}`."""
+    """Return the Python code of a tool call.
+
+    The call is bare code, code in a Markdown fence, or JSON `{"name": ..., "arguments": {"code": ...}}`.
+    """
     if call.lstrip().startswith("{"):
         try:
             arguments = json.loads(call)["arguments"]

@@ -1,4 +1,4 @@
-"""The special tokens that separate the parts of a step, and the functions that read and write them.
+"""The special tokens between the parts of a step, and functions to read and write them.
 
 Parsing is lenient: a part that is opened and not closed (the model was cut off, or stopped at the closing token) extends to
 the end, and a closing token without an opening one is plain text. `<tool_result>` in a policy's text is plain text too,
@@ -59,7 +59,10 @@ def parse(text: str) -> list[Segment]:
 
 
 def step_segments(step: Step) -> list[Segment]:
-    """Return the segments of a step, with the environment's reply last as a tool result; its offsets follow the text."""
+    """Return the segments of a step.
+
+    The environment's reply comes last, as a tool result; its offsets follow the text.
+    """
     segments = parse(step.text)
     if step.reply:
         inner = step.reply.removeprefix(TOOL_RESULT).removesuffix(TOOL_RESULT_END)
@@ -69,7 +72,10 @@ def step_segments(step: Step) -> list[Segment]:
 
 
 def visible_text(text: str, *, strip: bool = True) -> str:
-    """Return the part of a policy's text that users see: answers, but no internal reasoning and no tool calls."""
+    """Return the part of a policy's text that users see.
+
+    It includes answers, but no internal reasoning and no tool calls.
+    """
     if "<" not in text:
         return text.strip() if strip else text
     shown = (SegmentKind.VISIBLE, SegmentKind.ANSWER)
@@ -114,7 +120,10 @@ def split_steps(text: str) -> list[str]:
 
 
 def neutralise(text: str) -> str:
-    """Return foreign text (a program's output) with its special tokens escaped, so that it cannot forge any."""
+    """Return foreign text with its special tokens escaped, so that it cannot forge any.
+
+    Foreign text is a program's output, for example.
+    """
     return _ANY.sub(lambda token: token.group().replace("<", "&lt;"), text)
 
 

@@ -1,4 +1,4 @@
-"""The nouns of the environments: problems, steps, states, verdicts, and the protocols that make and check them.
+"""The data types of environments: problems, steps, states, verdicts, and their protocols.
 
 Only the standard library is imported. What a part may offer besides its protocol is a protocol of its own, at the end.
 """
@@ -50,6 +50,7 @@ class Verdict:
 
     @property
     def correct(self) -> bool:
+        """Whether the status is CORRECT."""
         return self.status is Status.CORRECT
 
 
@@ -89,7 +90,7 @@ class Step:
     num_prompt_tokens: int = field(default=0, compare=False)
     """Tokens the model had to read for this step and had not read before (0 where a cache held them)."""
     reply: str = ""
-    """The environment's words after the step (a tool's output, a refusal); empty until `advance`."""
+    """The environment's reply to the step (a tool's output, a refusal); empty until `advance`."""
     num_reply_tokens: int = field(default=0, compare=False)
     cut_results: tuple[str, ...] = field(default=(), compare=False)
     """The tool results that `reply` shows only in part, whole and in order."""
@@ -120,7 +121,10 @@ class SegmentKind(Enum):
 
 
 class Segment(NamedTuple):
-    """A part of a step's text without its special tokens; `start` and `end` are offsets that include them."""
+    """A part of a step's text without its special tokens.
+
+    `start` and `end` are offsets in the step that include the special tokens.
+    """
 
     kind: SegmentKind
     text: str
@@ -165,6 +169,7 @@ class State:
 
     @property
     def done(self) -> bool:
+        """Whether the episode is over."""
         return self.end is not None
 
     @property
@@ -174,16 +179,23 @@ class State:
 
 
 class ProblemSet(Protocol):
-    """Problems by index. Item `i` is a pure function of `(seed, level, i)`, or row `i` of a data file."""
+    """Problems by index.
+
+    Item `i` is a pure function of `(seed, level, i)`, or row `i` of a data file.
+    """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name of the set; problem ids begin with it."""
+        ...
 
     def __len__(self) -> int:
         """Return the number of problems; `sys.maxsize` for a procedural set."""
         ...
 
-    def __getitem__(self, index: int) -> Problem: ...
+    def __getitem__(self, index: int) -> Problem:
+        """Return the problem at an index; the same one at each call."""
+        ...
 
 
 class Verifier(Protocol):
@@ -193,16 +205,20 @@ class Verifier(Protocol):
     use verdicts without cheating.
     """
 
-    def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]: ...
+    def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
+        """Return one verdict per answer, in order; `problems[i]` belongs to `answers[i]`."""
+        ...
 
 
 @runtime_checkable
 class OutcomeVerifier(Protocol):
-    """A verifier may offer it: verdicts on episodes that ended with an outcome and without an answer."""
+    """A verifier of outcomes: of episodes that ended without an answer. Optional."""
 
     def verify_outcomes(
         self, problems: Sequence[Problem], outcomes: Sequence[float]
-    ) -> list[Verdict]: ...
+    ) -> list[Verdict]:
+        """Return one verdict per outcome, in order; an outcome is what the environment paid."""
+        ...
 
 
 class StepVerifier(Protocol):
@@ -218,7 +234,9 @@ class StepVerifier(Protocol):
 class Domain(Protocol):
     """An environment's dynamics as pure functions. It decides when an episode ends."""
 
-    def initial(self, problem: Problem) -> State: ...
+    def initial(self, problem: Problem) -> State:
+        """Return the state before the first step."""
+        ...
 
     def advance(self, states: Sequence[State], steps: Sequence[Step]) -> list[State]:
         """Take one step from each state; never raises on any text. A finished state does not change."""
@@ -227,7 +245,10 @@ class Domain(Protocol):
 
 @runtime_checkable
 class Environment(Protocol):
-    """What searches and records read of an environment; `stepgym.envs.reasoning_env.ReasoningEnv` has it all."""
+    """The parts of an environment that searches and records use.
+
+    `stepgym.envs.reasoning_env.ReasoningEnv` is one.
+    """
 
     problems: ProblemSet
     domain: Domain
@@ -235,12 +256,14 @@ class Environment(Protocol):
     step_verifier: StepVerifier | None
 
     @property
-    def env_id(self) -> str: ...
+    def env_id(self) -> str:
+        """The id that `load_env` takes, such as `stepgym/Countdown-v0`."""
+        ...
 
 
 @runtime_checkable
 class Reproducible(Protocol):
-    """An environment that its id and options make again."""
+    """An environment that can be made again from its id and its options."""
 
     @property
     def env_options(self) -> Mapping[str, Any]:
@@ -249,7 +272,7 @@ class Reproducible(Protocol):
 
 
 def options_of(env: Environment) -> Mapping[str, Any]:
-    """Return the options that make an environment again; none if it cannot say."""
+    """Return the options that make an environment again; empty if it has no `env_options`."""
     return env.env_options if isinstance(env, Reproducible) else {}
 
 
@@ -258,42 +281,56 @@ class Wrapped(Protocol):
     """A Gymnasium environment, perhaps inside wrappers."""
 
     @property
-    def unwrapped(self) -> Any: ...
+    def unwrapped(self) -> Any:
+        """The environment without wrappers."""
+        ...
 
 
 @runtime_checkable
 class LegalSteps(Protocol):
-    """A domain may offer it: all legal step texts from a state, for random play and controls."""
+    """A domain that lists its legal steps, for random play and controls. Optional."""
 
-    def legal_steps(self, state: State) -> list[str]: ...
+    def legal_steps(self, state: State) -> list[str]:
+        """Return the texts of all legal steps from a state; empty if there are none."""
+        ...
 
 
 @runtime_checkable
 class RefusesSteps(Protocol):
-    """A domain may offer it: it tells illegal steps from legal ones."""
+    """A domain that tells illegal steps from legal ones. Optional."""
 
     def refusing(self, rule: Any) -> Domain:
-        """Return a copy that treats illegal steps by another `stepgym.envs.illegal_steps.IllegalSteps`."""
+        """Return a copy with another rule for illegal steps.
+
+        The rule is a `stepgym.envs.illegal_steps.IllegalSteps`.
+        """
         ...
 
 
 @runtime_checkable
 class AnswerEquivalence(Protocol):
-    """A verifier may offer it: whether two answers count as one vote; without it, equal strings do."""
+    """A verifier that decides whether two answers count as one vote. Optional.
 
-    def same(self, a: str, b: str) -> bool: ...
+    Without it, equal texts count as one.
+    """
+
+    def same(self, a: str, b: str) -> bool:
+        """Return whether two answers are the same."""
+        ...
 
 
 @runtime_checkable
 class AnswerPairEquivalence(Protocol):
-    """A verifier may offer it: `same` for many pairs of answers in one call."""
+    """A verifier that compares many pairs of answers in one call. Optional."""
 
-    def same_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[bool]: ...
+    def same_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
+        """Return for each pair whether both answers are the same."""
+        ...
 
 
 @runtime_checkable
 class AnswerKeys(Protocol):
-    """A verifier may offer it: keys of answers, so that a vote need not compare each answer with each other one."""
+    """A verifier with keys of answers, so that a vote needs fewer comparisons. Optional."""
 
     def answer_key(self, answer: str) -> Hashable:
         """Return a key: equal keys mean the same answer, different keys different answers.
@@ -305,35 +342,46 @@ class AnswerKeys(Protocol):
 
 @runtime_checkable
 class UsesSandbox(Protocol):
-    """A domain or a verifier may offer it: the sandbox that runs its programs; `None` if it runs none."""
+    """A domain or a verifier that runs programs in a sandbox. Optional."""
 
     @property
-    def sandbox(self) -> Any: ...
+    def sandbox(self) -> Any:
+        """The sandbox that runs the programs; `None` if it runs none."""
+        ...
 
 
 @runtime_checkable
 class WithSeed(Protocol):
-    """A problem set may offer it: the same problems drawn from another seed."""
+    """A problem set that can be drawn from another seed. Optional."""
 
-    def with_seed(self, seed: int) -> ProblemSet: ...
+    def with_seed(self, seed: int) -> ProblemSet:
+        """Return the same set with another seed."""
+        ...
 
 
 @runtime_checkable
 class WithLevel(Protocol):
-    """A problem set may offer it: the same family at another level."""
+    """A problem set of a family with levels. Optional."""
 
-    def with_level(self, level: int) -> ProblemSet: ...
+    def with_level(self, level: int) -> ProblemSet:
+        """Return the same set at another level."""
+        ...
 
 
 @runtime_checkable
 class Closeable(Protocol):
-    """A domain or a verifier may offer it, if it holds a sandbox or worker processes."""
+    """A domain or a verifier that holds a sandbox or worker processes. Optional."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release everything; a second call does nothing."""
+        ...
 
 
 def needs_reference(verifier: Verifier) -> bool:
-    """Return whether a verifier's verdicts depend on the reference; yes, unless it says `needs_reference = False`."""
+    """Return whether a verifier's verdicts depend on the reference.
+
+    They do, unless the verifier says `needs_reference = False`.
+    """
     return bool(getattr(verifier, "needs_reference", True))
 
 

@@ -1,4 +1,6 @@
-"""Validate the problems of an environment: references pass, empty and constant answers fail, verdicts repeat.
+"""Validation of problems: references pass, empty and constant answers fail.
+
+Verdicts must also repeat.
 
 A problem whose reference is not CORRECT teaches that right answers are wrong; one that an empty or constant answer
 passes teaches nothing. Both are listed to be left out of a run. What each reference used of its limits is listed too: one
@@ -39,7 +41,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What a reference used at most over its verifications, and the limits (`None` is no limit)."""
+    """The most that a reference used over its verifications, and its limits (`None`: no limit)."""
 
     id: str
     cpu_s: float
@@ -49,7 +51,7 @@ class Use:
 
     @property
     def share(self) -> float:
-        """The part of the nearest limit."""
+        """The part of the nearest limit that was used, in [0, 1]."""
         return share(asdict(self))
 
 
@@ -82,7 +84,10 @@ class Validation:
 
 
 def validate(env: ReasoningEnv, *, count: int | None = None, repeats: int = REPEATS) -> Validation:
-    """Validate the first `count` problems of an environment; all of a data set, 200 of a procedural one by default."""
+    """Validate the first `count` problems of an environment.
+
+    By default all problems of a data set and 200 of a procedural one. Each reference is verified `repeats` times.
+    """
     begin = time.monotonic()
     size = len(env.problems)
     if count is None:
@@ -97,7 +102,7 @@ def validate(env: ReasoningEnv, *, count: int | None = None, repeats: int = REPE
 
 
 def constant_answer(problem: Problem) -> str:
-    """Return an answer that does not depend on the question: `return None` for code, 0 otherwise."""
+    """Return an answer that ignores the question: `return None` for code, otherwise 0."""
     task = problem.task
     if "tests" not in task:
         return "0"

@@ -81,7 +81,10 @@ class StepgymAviary(Environment[None]):
 
 
 class AviaryEpisode:
-    """An aviary environment with Gymnasium's `reset` and `step`. Its seed is not used: aviary has none."""
+    """An aviary environment with Gymnasium's `reset` and `step`.
+
+    The seed has no effect, because aviary has none.
+    """
 
     def __init__(self, name: str, settings: dict[str, Any]) -> None:
         self._env = Environment.from_name(name, **settings)
@@ -112,7 +115,10 @@ class AviaryEpisode:
 
 
 def make(name: str, *, settings: dict[str, Any] | None = None, **options: Any) -> ReasoningEnv:
-    """Return an environment over an aviary one, by its registered name; `options` are those of `from_stateful`."""
+    """Return an environment over an aviary one, by its registered name.
+
+    `settings` go to the aviary environment, `options` to `from_stateful`.
+    """
     instructions = 'Each step is one tool call as JSON: {"name": ..., "arguments": {...}}.'
     maker = partial(AviaryEpisode, name, settings or {})
     try:

@@ -1,4 +1,4 @@
-"""GEM (gem-llm 0.1): a stepgym environment as a `gem.Env` that can be spawned in the same state.
+"""GEM (gem-llm 0.1): a stepgym environment as a `gem.Env` that can be spawned in its state.
 
 env = StepgymGem("stepgym/Countdown-v0", level=3)
 """
@@ -17,7 +17,7 @@ from stepgym.envs.session import EnvSession
 
 
 class StepgymGem(gem.Env):
-    """`reset(seed=i)` begins problem `i`."""
+    """One stepgym environment for GEM; `reset(seed=i)` begins problem `i`."""
 
     def __init__(self, env_id: str, **options: Any) -> None:
         self._env_id, self._options = env_id, options

@@ -42,7 +42,10 @@ def stepgym_task(env_id: str, num_problems: int = 100, **options: Any) -> Task:
 
 @scorer(metrics=[accuracy(), stderr()])
 def verdict(env_id: str, **options: Any) -> Scorer:
-    """Return a scorer that asks the environment's verifier; undecided answers are graded as no answer."""
+    """Return a scorer that asks the environment's verifier.
+
+    Undecided answers are graded as no answer. `options` go to the environment.
+    """
     env = shared_env(env_id, **options)
 
     async def score(state: Any, target: Any) -> Score:

@@ -40,7 +40,11 @@ class StepObservation(Observation):
 
 
 def app(env_id: str, *, max_sessions: int = 64, **options: Any) -> Any:
-    """Return the FastAPI application. Raises `ValueError` for an unknown id or option."""
+    """Return the FastAPI application that serves an environment to OpenEnv's clients.
+
+    `options` go to the environment; `max_sessions` episodes may be open at once. Raises `ValueError` for an unknown
+    id or option.
+    """
     shared_env(env_id, **options)
 
     class StepgymEnvironment(Environment):

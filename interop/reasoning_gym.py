@@ -30,7 +30,10 @@ NUM_RIVALS = 2
 
 
 class ReasoningGymProblems:
-    """Items of one data set; item `i` of another seed is another one (the generator is seeded by a hash of both)."""
+    """The items of one data set.
+
+    The generator is seeded by a hash of seed and index, so that no two seeds share items.
+    """
 
     def __init__(self, dataset: str, size: int, seed: int, config: dict[str, Any]) -> None:
         need("reasoning-gym")
@@ -116,7 +119,10 @@ class ScorerError(RuntimeError):
 
 
 class ScorerProcess:
-    """A data set's scorer in a process of its own; started when needed, ended when it takes too long."""
+    """A data set's scorer in a process of its own.
+
+    It starts when it is needed, and is ended when it takes too long.
+    """
 
     def __init__(self, dataset: str, settings: dict[str, Any]) -> None:
         self._begin = json.dumps({"dataset": dataset, "settings": settings})

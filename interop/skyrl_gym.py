@@ -19,7 +19,7 @@ from stepgym.envs.session import EnvSession
 
 
 class StepgymSky(BaseTextEnv):
-    """One episode."""
+    """One episode of a stepgym environment for skyrl-gym."""
 
     def __init__(self, env_config: Any = None, extras: dict[str, Any] | None = None) -> None:
         super().__init__()

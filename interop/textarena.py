@@ -1,4 +1,4 @@
-"""TextArena (0.7): its games for one player as environments, `load_env("textarena:Sudoku-v0")`.
+"""TextArena (0.7): games for one player, as `load_env("textarena:Sudoku-v0")`.
 
 The outcome is the player's reward. Its games draw on the global random stream, seeded at each reset, so that they are forked by
 replay; a game that draws on it later too raises `ReplayError`.
@@ -46,11 +46,14 @@ class ArenaEpisode:
         return self._transcript.removeprefix(before).strip()
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: the game holds no resources."""
 
 
 def make(game: str, *, settings: dict[str, Any] | None = None, **options: Any) -> ReasoningEnv:
-    """Return an environment over a game for one player; `options` are those of `from_stateful`."""
+    """Return an environment over a game for one player.
+
+    `settings` go to the game, `options` to `from_stateful`.
+    """
     maker = partial(ArenaEpisode, game, settings or {})
     try:
         maker().reset(seed=0)

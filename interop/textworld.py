@@ -48,7 +48,10 @@ class GameEpisode:
 
 
 def make(path: str, **options: Any) -> ReasoningEnv:
-    """Return an environment over one game file; `options` are those of `from_stateful`. It is one problem."""
+    """Return an environment over one game file, which is one problem.
+
+    `options` are those of `from_stateful`.
+    """
     if not Path(path).is_file():
         raise UserError(f"textworld:{path}: no such file")
     maker, name = partial(GameEpisode, path), f"textworld/{Path(path).name}"

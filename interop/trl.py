@@ -53,7 +53,7 @@ def spec(
     policy_settings: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Return the arguments of `GRPOTrainer` for an environment: data set, and how it is played.
+    """Return the arguments of `GRPOTrainer` for an environment: data set, and how to play it.
 
     Without an `agent` the model plays through a tool (`environment_factory`). With one, a search plays with the model as its
     policy, and a group consists of paths of its tree (`SearchRollouts`, with the next three arguments). The data set has a row
@@ -90,7 +90,9 @@ def _data_set(rows: list[dict[str, Any]]) -> Dataset:
 
 
 class SearchRollouts:
-    """TRL's `rollout_func`: paths of search trees that the trained model grew, with the tokens that it sampled.
+    """TRL's `rollout_func`: paths of search trees that the trained model grew.
+
+    They carry the tokens that the model sampled.
 
     A prompt's completions are the path that the search chose, then further ended paths of the same tree, the most visited
     first; if there are fewer than TRL asks for, they repeat. Tokens that the model did not write are masked (`env_mask`).
@@ -174,9 +176,9 @@ class Drawn(NamedTuple):
 
 
 def completions(record: EpisodeRecord, layout: Layout) -> list[Drawn]:
-    """Return the ended paths of a record as completions, the chosen one first; one that is masked if there is none.
+    """Return the ended paths of a record as completions, the chosen one first.
 
-    The log-probability of a token that is masked is 0.
+    If no path ended, there is one completion, and it is masked. The log-probability of a masked token is 0.
     """
     found = dict(ended_rollouts(record))
     order = sorted(found, key=lambda end: (end != record.path[-1], -found[end].count))
@@ -237,7 +239,11 @@ class StepTool:
 
 
 def maths_reward(*, reference_column: str = "answer") -> RewardFunction:
-    """Return a reward function: 1 if the completion's answer equals the reference, 0 if not, `None` if undecided."""
+    """Return a reward function that compares a completion's answer with the reference.
+
+    The reward is 1 if they are equal, 0 if not, and `None` (left out of the loss) if undecided. `reference_column` is
+    the column of the data set with the references.
+    """
 
     def maths(completions: Sequence[Completion], **columns: Any) -> list[float | None]:
         references = _column(columns, reference_column)
@@ -249,8 +255,8 @@ def maths_reward(*, reference_column: str = "answer") -> RewardFunction:
 def code_reward(*, sandbox: str = "auto") -> RewardFunction:
     """Return a reward function over hidden tests: the share that passes; `None` if undecided.
 
-    The data set's columns are `tests` and `entry_point`. The sandbox opens at the first call and stays open until the
-    process ends.
+    The data set's columns are `tests` and `entry_point`. `sandbox` is a name for `stepgym.sandbox.open_sandbox`; the
+    sandbox opens at the first call and stays open until the process ends.
     """
     opened: list[Any] = []
 

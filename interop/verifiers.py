@@ -1,4 +1,6 @@
-"""verifiers (0.4, `import verifiers.v1`): stepgym's environments as tasksets, searches as a harness, and tasksets as environments.
+"""verifiers (0.4, `import verifiers.v1`): environments and tasksets in both directions.
+
+stepgym's environments become tasksets, its searches a harness, and tasksets become environments.
 
     from stepgym.interop.verifiers import StepgymEnv, StepgymTaskset, __all__    # all of my_taskset.py
     vf-eval my_taskset --env.taskset.env-id stepgym/Countdown-v0
@@ -79,7 +81,10 @@ class StepgymHarnessConfig(vf.HarnessConfig):
 
 
 class StepgymEnv(vf.Env[StepgymEnvConfig]):
-    """Plays one episode as a conversation, or by a search (`StepgymHarness`); the reward is the environment's."""
+    """Plays one episode as a conversation, or by a search (`StepgymHarness`).
+
+    The reward is the environment's.
+    """
 
     async def run(self, task: StepgymTask, agents: Any) -> None:
         data = task.data
@@ -192,7 +197,10 @@ class TasksetVerifier:
 
 
 def make(taskset: str, *, num_problems: int = 1_000, **common: Any) -> ReasoningEnv:
-    """Return an environment over the first tasks of a taskset whose rewards look at the last reply alone."""
+    """Return an environment over the first `num_problems` tasks of a taskset.
+
+    The rewards of the taskset must depend on the last reply alone. `taskset` is the id that verifiers knows it by.
+    """
     problems = TasksetProblems(taskset, num_problems)
     domain = TextDomain(sandbox=None)
     return ReasoningEnv(problems, domain=domain, verifier=TasksetVerifier(problems), **common)

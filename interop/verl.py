@@ -24,7 +24,9 @@ def compute_score(
     ground_truth: str,
     extra_info: Mapping[str, Any] | None = None,
 ) -> float:
-    """Return the verdict's score in [0, 1] of a solution; 0 if it is undecided, because verl has no mask here.
+    """Return the verdict's score of a solution, in [0, 1].
+
+    An undecided solution has the score 0, because verl has no mask here.
 
     `data_source` is the environment's id. `extra_info` has the problem's `index` and `env_options` (a mapping or JSON); without
     these, `level` and `seed`. A solution without a final answer is played, first as one step, then a step per line. Raises

@@ -1,4 +1,4 @@
-"""A contract as a list of named sentences; each room's `conformance.py` states its contracts this way.
+"""Contracts as lists of named sentences, for the `conformance` module of each package.
 
 A clause is a sentence and a function that raises if the sentence is false for a given object.
 """
@@ -34,7 +34,7 @@ def check_clauses(thing: Any, clauses: Iterable[Clause]) -> list[Finding]:
 
 
 def has_method(name: str, *arguments: str) -> Clause:
-    """Return the clause that a method exists and can be called with these arguments, in this order."""
+    """Return the clause that a method exists and takes these positional arguments."""
 
     def check(thing: Any) -> None:
         method = getattr(thing, name, None)

@@ -8,4 +8,7 @@ from __future__ import annotations
 
 
 class UserError(ValueError):
-    """A mistake in what was asked for. The message shows the offending value and what to do instead."""
+    """A mistake in what was asked for.
+
+    The message shows the offending value and what to do instead.
+    """

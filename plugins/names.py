@@ -1,4 +1,4 @@
-"""How a name becomes an object: a built-in name, a dotted path `package.module:Thing`, or an entry point."""
+"""Resolution of names: a known name, a dotted path `package.module:Thing`, an entry point."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def resolve(
     groups: Sequence[str] = (),
     patterns: Sequence[str] = (),
 ) -> Any:
-    """Return the object that a name stands for: looked up in `known`, as a dotted path, as an entry point.
+    """Return the object that a name stands for.
+
+    It is looked up in `known`, then as a dotted path, then as an entry point.
 
     `known` maps names to dotted paths, so that a heavy module is imported only if its name is used. `groups` are the
     entry-point groups in which other packages add names (`stepgym.searches`). `patterns` are further forms to list

@@ -1,4 +1,7 @@
-"""A table of names of one kind (searches, policies, sandboxes), and how an object is made from a name and settings."""
+"""Registries: the names of one kind, and how an object is made from a name and settings.
+
+Kinds are searches, policies, sandboxes and others.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ class Prefix(NamedTuple):
 
 @dataclass(frozen=True)
 class Registry:
-    """The names of one kind. A name is listed here, a dotted path, an entry point, or `prefix:rest`."""
+    """The names of one kind.
+
+    A name is one of `known`, a dotted path, an entry point, or `prefix:rest`.
+    """
 
     kind: str
     """As errors call it: `agent`, `reward model`."""
@@ -60,7 +66,10 @@ class Registry:
         return path.partition(":")[0]
 
     def find(self, name: str) -> Any:
-        """Return the factory (or the finished object) that a name stands for. Raises `UnknownNameError`."""
+        """Return the factory (or the finished object) that a name stands for.
+
+        Raises `UnknownNameError`.
+        """
         prefix, colon, rest = name.partition(":")
         if colon and prefix in self.prefixes:
             factory = resolve(prefix, kind=self.kind, known={prefix: self.prefixes[prefix].path})
@@ -102,7 +111,10 @@ class Registry:
 
 
 def make(owner: str, factory: Any, settings: Mapping[str, Any]) -> Any:
-    """Call a factory with checked settings; a `ValueError` from it is a `SettingError` of `owner`."""
+    """Call a factory with checked settings.
+
+    A `ValueError` from it is raised as a `SettingError` of `owner`.
+    """
     check_settings(owner, factory, settings)
     try:
         return factory(**settings)

@@ -49,7 +49,9 @@ PLAIN: dict[Any, Test] = {
 
 
 def check_settings(owner: str, taker: Any, settings: Mapping[str, Any]) -> None:
-    """Raise `SettingError` for the first setting that `taker` does not accept, or whose type is wrong.
+    """Raise `SettingError` for the first setting that `taker` does not accept.
+
+    A setting of the wrong type is not accepted either.
 
     `owner` starts the message: `agent 'mcts'`. `taker` is a class or function; an uninspectable one accepts anything.
     """
@@ -66,7 +68,9 @@ def check_settings(owner: str, taker: Any, settings: Mapping[str, Any]) -> None:
 
 
 def with_absolute_paths(taker: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings with relative paths of files that exist made absolute, so that they hold in any folder.
+    """Return the settings with relative paths of existing files made absolute.
+
+    A run can then be continued from any folder.
 
     A path is a setting whose annotation allows `Path`, and any `file` inside a setting that is a mapping.
     """
@@ -86,7 +90,10 @@ def with_absolute_paths(taker: Any, settings: Mapping[str, Any]) -> dict[str, An
 
 
 def accepted(taker: Any) -> Accepted:
-    """Return the settings that a class or function accepts, `**options: Unpack[SomeTypedDict]` included."""
+    """Return the settings that a class or function accepts.
+
+    `**options: Unpack[SomeTypedDict]` is included.
+    """
     try:
         parameters = inspect.signature(taker).parameters
     except (TypeError, ValueError):  # a builtin without a signature

@@ -1,4 +1,4 @@
-"""Records: finished episodes on disk, their statistics, and the training data made from them.
+"""Records: finished episodes on disk, their statistics, and training data made from them.
 
 Names are imported on first use, so that `import stepgym.records` costs nothing.
 """

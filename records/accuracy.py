@@ -1,4 +1,4 @@
-"""Accuracy over problems with several attempts each: pass@k, the mean, the majority's answer, with intervals.
+"""Accuracy with several attempts per problem: pass@k, avg@K and majority@K, with intervals.
 
 Undecided and failed attempts are neither right nor wrong: they are counted, and left out of every share. A missing answer
 is wrong. Intervals are bootstrap percentiles over problems.
@@ -34,7 +34,7 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """What a run's episodes say."""
+    """Accuracy of one run, as shares over its problems with 95% intervals."""
 
     num_problems: int
     num_attempts: int
@@ -93,7 +93,10 @@ def accuracy(records: Iterable[EpisodeRecord]) -> Accuracy:
 
 
 def by_member(records: Iterable[EpisodeRecord]) -> dict[str, Accuracy]:
-    """Return the accuracy on each member of a mixture; records of other environments are left out."""
+    """Return the accuracy on each member of a mixture.
+
+    Records of other environments are left out.
+    """
     members: dict[str, list[EpisodeRecord]] = defaultdict(list)
     for record in records:
         found = MIXED.match(record.problem_id)
@@ -103,7 +106,10 @@ def by_member(records: Iterable[EpisodeRecord]) -> dict[str, Accuracy]:
 
 
 def outcomes(records: Iterable[EpisodeRecord]) -> dict[str, float]:
-    """Return problem -> share of its decided attempts that are right; problems without one are left out."""
+    """Return the share of correct attempts of each problem, by problem id.
+
+    Only decided attempts count; problems without one are left out.
+    """
     by_problem: dict[str, list[EpisodeRecord]] = defaultdict(list)
     for record in records:
         if record.verdict in DECIDED:
@@ -112,16 +118,20 @@ def outcomes(records: Iterable[EpisodeRecord]) -> dict[str, float]:
 
 
 def pass_at(k: int, attempts: Sequence[EpisodeRecord]) -> float:
-    """Return the chance that k of the attempts, drawn without replacement, hold a right one."""
+    """Return the chance that at least one of `k` attempts at a problem is correct.
+
+    This is the unbiased estimator of Chen et al. 2021 (arXiv:2107.03374): `k` of the given attempts are drawn without
+    replacement.
+    """
     wrong = sum(record.verdict != "correct" for record in attempts)
     return 1.0 - math.comb(wrong, k) / math.comb(len(attempts), k)
 
 
 def majority(attempts: Sequence[EpisodeRecord]) -> float:
-    """Return 1 if the most frequent answer is right, 0 if not, and a share for a tie.
+    """Return 1 if the most frequent answer to a problem is correct, 0 if not.
 
-    Right answers are one answer, however they are written; wrong ones are compared as texts. Attempts without an answer
-    have no vote, and no vote at all is wrong.
+    In a tie of m answers with the correct one, return 1/m. Correct answers are one answer, however they are written;
+    incorrect ones are compared as texts. Attempts without an answer have no vote; without any vote, return 0.
     """
     votes = Counter(
         "right" if record.verdict == "correct" else f"wrong: {record.answer}"

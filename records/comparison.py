@@ -53,7 +53,10 @@ class Comparison:
 
 
 def compare(first: Iterable[EpisodeRecord], second: Iterable[EpisodeRecord]) -> Comparison:
-    """Compare two runs. Raises `RecordError` if no problem was decided in both."""
+    """Compare two runs problem by problem.
+
+    Only problems that both runs decided count. Raises `RecordError` if there are none.
+    """
     before, after = outcomes(first), outcomes(second)
     shared = [problem for problem in before if problem in after]
     if not shared:
@@ -79,7 +82,10 @@ def compare(first: Iterable[EpisodeRecord], second: Iterable[EpisodeRecord]) -> 
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Return the exact two-sided p-value that gains and losses are equally likely; 1 if there are none."""
+    """Return the exact two-sided p-value of McNemar's test (McNemar 1947).
+
+    It is the chance of a split at least as uneven as `gained` to `lost`, if both are equally likely; 1 if both are 0.
+    """
     total, fewer = gained + lost, min(gained, lost)
     tail = sum(math.comb(total, k) for k in range(fewer + 1))
     return min(1.0, float(2 * tail / 2**total))

@@ -50,7 +50,14 @@ def export(
     dedup: bool = True,
     learn_reasoning: bool = True,
 ) -> int:
-    """Write the rows of all `runs` to `out` and return how many there are; see `write_export`."""
+    """Write training data from all `runs` to `out`; return the number of rows.
+
+    `out` ends in `.parquet` or `.jsonl`. `kind` is the format, `layout` the form of the texts. `model`
+    (`hf:NAME_OR_FOLDER`, `smollm2`) names the tokenizer for rows of tokens; recorded tokens need none, and
+    `retokenise` replaces them. `advantages` go into rows of tokens. `dedup` drops equal rows, and
+    `learn_reasoning=False` masks internal reasoning. Raises `UserError` for what cannot work, before an episode is
+    read.
+    """
     return write_export(
         runs,
         out,

@@ -1,4 +1,4 @@
-"""From a record back to the objects that made it: the state of every node, and the environment by its options.
+"""From a record back to objects: the states of its nodes, its environment, its problem.
 
 States come from the record alone; nothing is played again. The environment is only needed for its functions (legal
 steps, equality of answers), and for verifying anew.
@@ -42,7 +42,10 @@ def states_of(record: EpisodeRecord) -> list[State]:
 
 
 def contexts_of(record: EpisodeRecord) -> list[tuple[int, ...] | None]:
-    """Return for each node all tokens that the policy read before the node's own; `None` without tokens."""
+    """Return for each node all tokens that the policy read before the node's own.
+
+    `None` for a node without tokens.
+    """
     found: list[tuple[int, ...] | None] = []
     for node in record.nodes:
         parent = record.nodes[node.parent] if node.parent >= 0 else None
@@ -88,7 +91,10 @@ class Environments:
         self._made: dict[str, ReasoningEnv] = {}
 
     def of(self, record: EpisodeRecord) -> ReasoningEnv:
-        """Return the record's environment; raises `RecordError` if it cannot be made from the record."""
+        """Return the record's environment.
+
+        Raises `RecordError` if it cannot be made from the record.
+        """
         key = repr((record.env_id, sorted(record.env_options.items())))
         if key not in self._made:
             try:
@@ -108,7 +114,10 @@ class Environments:
         return self._made[key]
 
     def problem(self, record: EpisodeRecord) -> Problem:
-        """Return the record's problem; raises `RecordError` if the environment has another one at its index."""
+        """Return the record's problem.
+
+        Raises `RecordError` if the environment has another problem at its index.
+        """
         problems = self.of(record).problems
         if not 0 <= record.index < len(problems):
             raise RecordError(

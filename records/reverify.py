@@ -1,4 +1,4 @@
-"""Verdicts of a stored run anew, by the verifier of today.
+"""Verification of a stored run with today's verifier.
 
 What changed goes to `verdicts.jsonl` beside the episodes, which stay as they were written: the run keeps both.
 `read_episodes` gives the new verdicts, unless the recorded ones are asked for. An answer that the new verifier leaves

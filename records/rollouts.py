@@ -56,14 +56,19 @@ def rollouts(
 
 
 def rollouts_of(record: EpisodeRecord) -> list[Rollout]:
-    """Return the finished paths of a record's tree as tokens; paths of which a step has no tokens are left out."""
+    """Return the finished paths of a record's tree as tokens.
+
+    Paths with a step that has no tokens are left out.
+    """
     return [rollout for _, rollout in ended_rollouts(record)]
 
 
 def ended_rollouts(
     record: EpisodeRecord, layout: Layout | None = None, *, ends: Iterable[int] | None = None
 ) -> list[tuple[int, Rollout]]:
-    """Return the rollouts with the node at which each ends, of all finished paths or of those that end in `ends`.
+    """Return the rollouts of finished paths, each with the node at which it ends.
+
+    `ends` selects paths by their last node; by default all are returned.
 
     With a `layout` the paths' texts are tokenised by it.
     """
@@ -76,7 +81,7 @@ def ended_rollouts(
 
 
 def check_tokenizer(record: EpisodeRecord, described: dict[str, str]) -> None:
-    """Raise `RecordError` if the record's tokens are those of another tokenizer than the one described."""
+    """Raise `RecordError` if a record was made with another tokenizer than the one described."""
     mine = tokenizer_of(record.agent.get("policy"))
     if mine is not None and mine.get("hash") != described["hash"]:
         raise RecordError(
@@ -86,7 +91,10 @@ def check_tokenizer(record: EpisodeRecord, described: dict[str, str]) -> None:
 
 
 def mean_rewards(records: Iterable[EpisodeRecord]) -> dict[str, float]:
-    """Return the mean reward of each problem's finished paths, over all its attempts; undecided ones are left out."""
+    """Return the mean reward of each problem's finished paths, by problem id.
+
+    The mean is over all attempts; undecided paths are left out.
+    """
     rewards: dict[str, list[tuple[float, int]]] = defaultdict(list)
     for record in records:
         for end in finished(record):
@@ -97,7 +105,10 @@ def mean_rewards(records: Iterable[EpisodeRecord]) -> dict[str, float]:
 
 
 def group_advantages(rollout: Rollout, mean_reward: float) -> list[float | None]:
-    """Return the advantage of each token over the problem's mean reward; `None` for a token that is not learned."""
+    """Return the advantage of each token: the reward minus the problem's mean reward.
+
+    A token that is not learned has `None` (GRPO without division by the deviation).
+    """
     advantage = None if rollout.reward is None else rollout.reward - mean_reward
     return [advantage if own else None for own in rollout.is_own]
 
@@ -105,7 +116,9 @@ def group_advantages(rollout: Rollout, mean_reward: float) -> list[float | None]
 def tree_token_advantages(
     rollouts: Sequence[Rollout], record: EpisodeRecord
 ) -> list[list[float | None]]:
-    """Return `tree_advantages` for each token of a record's rollouts; `None` for a token that is not learned.
+    """Return `tree_advantages` for each token of a record's rollouts.
+
+    A token that is not learned has `None`.
 
     A step that several paths share is learned in the first of them alone.
     """
@@ -157,7 +170,10 @@ def fork_gains(
 
 
 def gains(rewards: Sequence[float], counts: Sequence[int], *, scaled: bool) -> list[float]:
-    """Return each reward minus their mean, weighted by `counts`; `scaled` divides by the deviation."""
+    """Return each reward minus their mean, weighted by `counts`.
+
+    `scaled` divides by the deviation.
+    """
     if not rewards:
         return []
     mean = _mean(list(zip(rewards, counts)))

@@ -40,7 +40,10 @@ from stepgym.records.types import (
 
 
 class RunFolder:
-    """A run folder open for writing: made if there is none, continued if its settings are the same."""
+    """A run folder open for writing.
+
+    It is made if it does not exist, and continued if its settings are the same.
+    """
 
     def __init__(self, path: str | Path, config: RunConfig, *, keep_failed: bool = True) -> None:
         """Open the folder; without `keep_failed`, episodes that failed are moved to `failed.jsonl`, to be played again.
@@ -66,7 +69,7 @@ class RunFolder:
             raise
 
     def append(self, *records: EpisodeRecord) -> None:
-        """Write finished episodes, all with one flush to the disk; when this returns they are on it."""
+        """Write finished episodes with one flush; on return they are on the disk."""
         data = memoryview("".join(to_line(record) + "\n" for record in records).encode("ascii"))
         while data:
             data = data[os.write(self._file, data) :]
@@ -98,7 +101,7 @@ def episode_key(record: EpisodeRecord) -> EpisodeKey:
 
 
 def read_config(path: str | Path) -> RunConfig:
-    """Return the run's settings; raises `RecordError` if there is no run."""
+    """Return a run's settings; raises `RecordError` if the folder has no run."""
     data = read_header(path)
     if data.get("format") != RUN_FORMAT:
         raise SchemaError(
@@ -141,11 +144,11 @@ def num_episodes(path: str | Path) -> int:
 
 
 def read_episodes(path: str | Path, *, recorded: bool = False) -> Iterator[EpisodeRecord]:
-    """Yield the finished episodes in the order they were written.
+    """Yield the finished episodes of a run in the order in which they were written.
 
-    If the run was verified anew, with the new verdicts; `recorded` gives those of the time. A last line without its
-    end is an episode still being written, and is left out; any other broken line raises `RecordError` with file and
-    line.
+    If the run was verified anew, episodes have the new verdicts; with `recorded`, those of the time. A last line
+    without its end is an episode still being written and is left out. Any other broken line raises `RecordError` with
+    file and line.
     """
     file = Path(path) / "episodes.jsonl"
     if not file.exists():

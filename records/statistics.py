@@ -10,7 +10,10 @@ from stepgym.records.types import RunSummary
 
 
 def summarise(path: str | Path) -> RunSummary:
-    """Count a run folder's episodes by verdict and add up their costs."""
+    """Count a run folder's episodes by verdict and add up their costs.
+
+    Raises `RecordError` if the folder has no run.
+    """
     config = read_config(path)
     verdicts: Counter[str] = Counter()
     usage: Counter[str] = Counter()

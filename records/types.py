@@ -1,4 +1,4 @@
-"""The nouns of the records: what a run folder holds and what exports are made of.
+"""The data types of records: the contents of a run folder, and the results of exports.
 
 Only the standard library (and the rooms below) is imported. The record of one episode is
 `stepgym.agents.types.EpisodeRecord`, because `stepgym.agents.solve` makes it.
@@ -117,7 +117,9 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """One path of an episode as tokens. `ids`, `is_own` and `log_probs` have one entry per token after the prompt.
+    """One path of an episode as tokens.
+
+    `ids`, `is_own` and `log_probs` have one entry per token after the prompt.
 
     A policy that reads each state anew gives one rollout per step; `nodes` says which step.
     """

@@ -190,5 +190,8 @@ ANSWERING = (CLAUSES[1], CLAUSES[-1])
 
 
 def conformance(opener: Opener, clauses: tuple[Clause, ...] = CLAUSES) -> list[Finding]:
-    """Hold the sandboxes that `opener` opens to the contract."""
+    """Check the sandboxes that `opener` opens against the contract.
+
+    Returns one finding per clause, in order.
+    """
     return check_clauses(opener, clauses)

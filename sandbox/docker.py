@@ -218,7 +218,10 @@ def connect(timeout_s: float = 60.0) -> Any:
 
 
 def runner_options(kind: str, preload: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the options of the runner in a container of this kind, see `runner.supervisor.Options`."""
+    """Return the options of the runner in a container of this kind.
+
+    See `runner.supervisor.Options`.
+    """
     return {
         "socket": "/channel/s",
         "folder": "/tmp",
@@ -325,7 +328,7 @@ def _remove(client: Any, container: str, starter: int) -> None:
 
 
 def remove_leftovers(client: Any) -> int:
-    """Remove containers whose process on this machine is dead; returns how many."""
+    """Remove containers whose process on this machine is dead; return their number."""
     boot, count = this_process()[0], 0
     for container in client.api.containers(all=True, filters={"label": OWNER}):
         owner = container["Labels"][OWNER].split()

@@ -1,4 +1,4 @@
-"""What a sandbox keeps a program from; each guarantee has a probe that shows it.
+"""The guarantees of a sandbox, each with a probe: a program that tries what is forbidden.
 
 A probe is a program that tries the forbidden thing. It prints `held` if it fails, or is stopped with the expected outcome.
 Whoever writes a backend can run these over it: `stepgym sandbox doctor` does for those that ship.
@@ -16,7 +16,7 @@ from stepgym.sandbox.types import ExecutionResult, Limits, Outcome, Program, San
 
 @dataclass(frozen=True, slots=True)
 class Guarantee:
-    """One sentence about what a program cannot do, and the programs that try it in turn."""
+    """One thing that a program cannot do, and the programs that try it in turn."""
 
     sentence: str
     programs: Sequence[Program]
@@ -25,7 +25,7 @@ class Guarantee:
 
 
 class Probe(NamedTuple):
-    """What a probe showed."""
+    """The result of a probe."""
 
     sentence: str
     held: bool
@@ -194,13 +194,19 @@ SESSION_ATTACKS = {
 
 
 def probe(sandbox: Sandbox, *, secret: str, pid: int) -> list[Probe]:
-    """Try every guarantee on a sandbox. `secret` is a file, `pid` a process that programs must not reach."""
+    """Try every guarantee on a sandbox and return the results in order.
+
+    `secret` is a file and `pid` a process that programs must not reach.
+    """
     programs = [_try(sandbox, guarantee, secret, pid) for guarantee in GUARANTEES]
     return programs + [try_session_attack(sandbox, sentence) for sentence in SESSION_ATTACKS]
 
 
 def try_session_attack(sandbox: Sandbox, sentence: str) -> Probe:
-    """Run an attack in a fork of a session; its parent, a sibling and what they wrote must stay as they were."""
+    """Run an attack in a fork of a session.
+
+    Its parent, a sibling and the files they wrote must stay as they were.
+    """
     parent = sandbox.open_session()
     parent.run("import os\nsecret = 'kept'\nopen('f', 'w').write('parent')")
     sibling, attacker = parent.fork(), parent.fork()

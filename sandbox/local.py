@@ -1,4 +1,4 @@
-"""LocalSandbox: the same runner without a container engine, confined by what an ordinary user can give up.
+"""LocalSandbox: programs in confined processes, without a container engine.
 
 Landlock (files, TCP, signals), seccomp (system calls), rlimits, and namespaces where the kernel allows them. A warning
 names what this machine lacks. Not covered: memory of several processes together, faults of the kernel, and the timing
@@ -63,7 +63,9 @@ FILES = "protection of files (Landlock, Linux 5.13)"
 
 
 class LocalSandbox(PooledSandbox):
-    """Programs in confined processes of this machine. `namespaces=False` does without namespaces.
+    """Programs in confined processes of this machine.
+
+    `namespaces=False` does without namespaces.
 
     `packages` names the Python packages that programs can import, numpy by default; see `stepgym.sandbox.packages`.
     At most `max_sessions` sessions have a process at a time.
@@ -165,7 +167,7 @@ def sweep() -> None:
 
 
 def missing(hello: dict[str, Any]) -> list[str]:
-    """Name what the kernel did not grant."""
+    """Return what the kernel did not grant, as a list of phrases."""
     gaps = []
     if not hello["landlock"]:
         gaps.append(FILES)
@@ -219,7 +221,10 @@ def _pipe() -> Iterator[tuple[int, int]]:
 
 
 def stdlib_paths() -> list[str]:
-    """List the standard library entry by entry, so that `site-packages` beside it stays out of reach."""
+    """Return the paths of the standard library, entry by entry.
+
+    A program thus does not see `site-packages` beside it.
+    """
     paths = [sys.executable, os.path.realpath(sys.executable)]
     for name in ("stdlib", "platstdlib"):
         folder = sysconfig.get_path(

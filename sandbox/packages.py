@@ -1,4 +1,4 @@
-"""Python packages for programs in a sandbox: where they come from, which files they are, which are preloaded.
+"""Python packages for programs in a sandbox: their source, files and preloading.
 
 A package is copied from the folder that `install` filled (`stepgym sandbox build --packages`), or otherwise from the
 environment in which stepgym is installed. Its dependencies come with it. Not covered: packages that need a service, a
@@ -59,9 +59,9 @@ def installed_folder() -> Path:
 
 
 def find(names: Sequence[str] | None) -> Packages:
-    """Find packages and all that they depend on; `None` asks for those of `DEFAULT` that are installed.
+    """Find packages and all their dependencies.
 
-    Raises `SandboxError` for a package that is nowhere.
+    `None` takes those of `DEFAULT` that are installed. Raises `SandboxError` for a package that is nowhere.
     """
     waiting = [_normal(bare_name(name)) for name in (DEFAULT if names is None else names)]
     required = set() if names is None else set(waiting)
@@ -94,7 +94,10 @@ def find(names: Sequence[str] | None) -> Packages:
 
 
 def lacking(names: Iterable[str], packages: Packages) -> list[str]:
-    """Return those of the names that are not among some packages; a version or extra after a name is not compared."""
+    """Return the names that are not among some packages.
+
+    A version or extra after a name is not compared.
+    """
     carried = {version.partition("==")[0] for version in packages.versions}
     return [name for name in names if _normal(bare_name(name)) not in carried]
 
@@ -110,7 +113,9 @@ def bare_name(requirement: str) -> str:
 
 
 def install(names: Sequence[str]) -> dict[str, str]:
-    """Install wheels from the user's package index into `installed_folder`; return `name==version` -> sha256.
+    """Install wheels from the user's package index; return `name==version` -> sha256.
+
+    They go to `installed_folder`.
 
     The hashes are kept in the folder, in `hashes.json`. Raises `SandboxError` with what pip said.
     """
@@ -142,7 +147,10 @@ def install(names: Sequence[str]) -> dict[str, str]:
 
 
 def linked(packages: Packages) -> Path:
-    """Return a folder with links to the packages and nothing else, for a sandbox that has no files of its own."""
+    """Return a folder with links to the packages and nothing else.
+
+    It is for a sandbox that shares the files of this machine.
+    """
     folder = _cache() / f"links-{packages.digest}"
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -158,7 +166,10 @@ def linked(packages: Packages) -> Path:
 
 
 def imported(sources: Iterable[str], modules: frozenset[str]) -> frozenset[str]:
-    """Return which of the modules the sources seem to import; a name too many costs a little time and no more."""
+    """Return the modules, of those given, that the sources seem to import.
+
+    A module that is listed in error is preloaded for nothing and does no other harm.
+    """
     return frozenset(
         module for module in modules if any(_imports(source, module) for source in sources)
     )

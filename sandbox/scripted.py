@@ -1,4 +1,4 @@
-"""ScriptedSandbox: a sandbox that runs nothing and answers from a script, for tests and offline work."""
+"""ScriptedSandbox: a sandbox that runs nothing and answers from a script, for tests."""
 
 from __future__ import annotations
 
@@ -89,7 +89,10 @@ class ScriptedSandbox:
 
 
 class ScriptedSession:
-    """A session that runs nothing; `cells` has what was asked, in order, its forks' parents' cells included."""
+    """A session that runs nothing.
+
+    `cells` has the cells that were run, in order, including those of the session from which it was forked.
+    """
 
     def __init__(
         self, sandbox: ScriptedSandbox, limits: Limits, *, cells: Sequence[str] = ()

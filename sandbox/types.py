@@ -1,4 +1,4 @@
-"""The nouns of the sandbox: what to run, what it may use, what happened, where.
+"""The data types of the sandbox: programs, limits, results, sandboxes and sessions.
 
 Nothing here knows of problems or agents. Only the standard library is imported.
 """
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 
 class Outcome(Enum):
-    """What became of one program; each limit that can be overrun has its own member."""
+    """How one program ended; each limit that can be exceeded has its own member."""
 
     OK = "ok"
     """It ended by itself with exit status 0."""
@@ -66,7 +66,10 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionResult:
-    """What happened to one program. `reason` is a sentence for people, never parsed."""
+    """The result of running one program.
+
+    `reason` is a sentence for people and is never parsed.
+    """
 
     outcome: Outcome
     exit_code: int | None = None
@@ -123,7 +126,7 @@ class MissingToolError(SandboxError):
 
 
 class Session(Protocol):
-    """A Python interpreter that stays: variables, imports and files of one call are there in the next."""
+    """A Python interpreter that keeps variables, imports and files from one call to the next."""
 
     def run(self, code: str, *, limits: Limits | None = None) -> ExecutionResult:
         """Run a cell. The value of its last expression is shown on standard output, as in a notebook.
@@ -135,7 +138,10 @@ class Session(Protocol):
         ...
 
     def fork(self) -> Session:
-        """Return a session with the same variables and files, apart from this one from here on."""
+        """Return a session with the same variables and files.
+
+        The two then continue separately.
+        """
         ...
 
     def close(self) -> None:
@@ -144,7 +150,7 @@ class Session(Protocol):
 
 
 class Sandbox(Protocol):
-    """What runs untrusted programs."""
+    """Runs untrusted programs; a context manager."""
 
     def run(self, programs: Sequence[Program]) -> list[ExecutionResult]:
         """Run all programs and return their results in the same order; raises only `SandboxError`."""

@@ -1,4 +1,4 @@
-"""The loop: play with search, learn from what a teacher approves, evaluate, keep the better policy; repeat.
+"""The loop: play with search, choose what to learn, train, evaluate, keep the better policy.
 
 A loop has one folder: `generation-G/run` (episodes), `generation-G/policy` and, with its own reward model,
 `generation-G/prm`; `loop.jsonl` has one line per finished generation. A second call resumes: episodes, training steps
@@ -74,7 +74,9 @@ def run_loop(
     report: Report | None = None,
     executor: Executor = IN_PROCESS,
 ) -> list[dict[str, Any]]:
-    """Run the generations that are not finished yet and return the line of each, the start as generation 0.
+    """Run the generations that are missing and return one log line per generation.
+
+    The first line is generation 0, the starting policy.
 
     The `executor` plays and evaluates; this process trains.
 
@@ -96,7 +98,10 @@ def run_generations(
     progress: OnProgress | None = None,
     executor: Executor = IN_PROCESS,
 ) -> list[dict[str, Any]]:
-    """Make the generations that the log lacks, each from its number and the lines before; return all lines."""
+    """Make the generations that the log lacks, and return all lines.
+
+    `generation(number, lines)` makes one, from its number and the lines before it.
+    """
     out = Path(config.out)
     check_settings(config)
     lines = read_log(out)
@@ -117,7 +122,10 @@ def run_generations(
 def first_line(
     config: LoopConfig, progress: OnProgress | None = None, *, executor: Executor = IN_PROCESS
 ) -> dict[str, Any]:
-    """Return the log line of generation 0: what the start solves, and its training cost if known."""
+    """Return the log line of generation 0.
+
+    It has the accuracy of the starting policy, and its training cost if known.
+    """
     if config.init == FRESH:
         _write_fresh(config)
     if (
@@ -223,7 +231,9 @@ def next_level(config: LoopConfig, level: int, succeeded: Sequence[bool]) -> int
 
 
 def successes(config: LoopConfig, records: Sequence[EpisodeRecord]) -> list[bool]:
-    """Return which episodes succeed for the curriculum: by verdict or, with votes, if half of the samples agree.
+    """Return for each decided episode whether it counts as a success for the level played.
+
+    The verdict decides or, with votes, whether half of the samples agree.
 
     UNDECIDED episodes (unless votes decide) and failed ones are left out.
     """
@@ -236,9 +246,10 @@ def successes(config: LoopConfig, records: Sequence[EpisodeRecord]) -> list[bool
 
 
 def worse_p_value(old: Sequence[int | None], new: Sequence[int | None]) -> float:
-    """Return the chance of the new one doing this badly if both were equal: exact McNemar, one side.
+    """Return the p-value of "the new policy is worse": exact McNemar test, one side.
 
-    Problems that either did not decide are left out.
+    Results are 1, 0 or `None` (undecided) per problem, in the same order; problems that either did not decide are
+    left out.
     """
     decided = [(o, n) for o, n in zip(old, new, strict=True) if o is not None and n is not None]
     lost = sum(o > n for o, n in decided)

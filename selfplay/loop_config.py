@@ -32,7 +32,10 @@ RANGES: Mapping[str, tuple[float, float]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig(Approval):
-    """The settings of a loop. Raises `TrainingError`, which names the setting, for an invalid one."""
+    """The settings of a loop.
+
+    Raises `TrainingError`, which names the setting, for an invalid one.
+    """
 
     out: str
     env: str = "stepgym/Countdown-v0"
@@ -92,7 +95,10 @@ class LoopConfig(Approval):
 
 
 def read_loop_config(file: Path, **given: Any) -> LoopConfig:
-    """Read a TOML file; settings that are given override it. Raises `TrainingError` that names the setting."""
+    """Read the settings of a loop from a TOML file; those that are given override it.
+
+    Raises `TrainingError` that names the setting.
+    """
     settings = read_toml(file, {f.name for f in fields(LoopConfig)}, what="setting")
     settings |= {name: value for name, value in given.items() if value is not None}
     try:

@@ -1,9 +1,9 @@
-"""The watch for reward hacking: where a reward model's scores and the verdicts disagree, before training or search
-exploits it.
+"""The watch for reward hacking: cases in which a reward model's scores contradict verdicts.
 
 One call plays held-out problems and measures: how good the scores of steps are, whether wider search with them still
 helps, which answers they misjudge most, what a stricter verifier says of the answers they choose, and the length and
-format of those. `alarms` is empty if nothing was found. An answer that fools the stricter verifier too is not found.
+format of those. `alarms` is empty if nothing was found. An answer that passes the stricter verifier wrongly is not
+found.
 """
 
 from __future__ import annotations
@@ -69,12 +69,13 @@ def measure_reward_hacking(
     trees: Path | None = None,
     progress: OnProgress | None = None,
 ) -> dict[str, Any]:
-    """Measure and return a JSON object.
+    """Measure reward hacking on held-out problems; return a JSON object.
 
-    The problems must be ones that neither model has learned from. `max(widths)` answers are sampled to each for
-    everything but accuracy against width; their trees are kept in the run folder `trees`. `strict` is a verifier that
-    passes less than the environment's; if there is a step verifier, an answer must also have no wrong step. `before`
-    is the result of an earlier watch, to measure drift. `aggregation` says how a path's scores become one.
+    Neither model may have learned from `problems`. `max(widths)` answers are sampled to each for everything but
+    accuracy against width; their trees are kept in the run folder `trees`. `strict` is a verifier that passes less
+    than the environment's; if there is a step verifier, an answer must also have no wrong step. `before` is the
+    result of an earlier watch, to measure drift. `aggregation` names how the scores of a path's steps become one
+    (`last`, `min`, `prod`, `mean`); `num_gaps` is the number of misjudged answers that are listed.
     """
     if before is not None and "samples" not in before.get("shape", {}):
         raise UserError(

@@ -1,4 +1,4 @@
-"""Chooses which of its own answers a policy learns from, and in what form."""
+"""Teachers: the choice of those own answers that a policy learns from, and their form."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Approval:
-    """The agreement that a vote needs as a label, and the targets taken from an approved episode."""
+    """The settings of a teacher: which answers it approves, and the targets made from them."""
 
     teacher: str = Teacher.VERIFIER
     form: str = Form.PATHS
@@ -69,7 +69,10 @@ def approved_answers(
     *,
     seed: int = 0,
 ) -> dict[str, Answers]:
-    """Return each problem's approved answers, if any: all right ones, or all spellings of the one that was chosen."""
+    """Return each problem's approved answers, by problem id.
+
+    They are all correct answers, or all spellings of the one that was chosen. Problems without any are absent.
+    """
     votes = {r.problem_id: answer_votes(r, environments.comparison(r)) for r in records}
     rng = random.Random(seed)
     match Teacher(approval.teacher):
@@ -84,7 +87,10 @@ def approved_answers(
 
 
 def answer_votes(record: EpisodeRecord, comparison: AnswerComparison = BY_TEXT) -> Counter[Answers]:
-    """Return how many samples gave each answer; answers that are the same count as one, with all their spellings."""
+    """Return how many samples gave each answer.
+
+    Answers that are the same count as one, with all their spellings.
+    """
     samples: Counter[str] = Counter()
     for node in record.nodes:
         if node.answer is not None:

@@ -1,4 +1,6 @@
-"""An OpenAI-compatible chat endpoint whose answers are searched for: `/v1/chat/completions` and `/v1/models`.
+"""An OpenAI-compatible chat endpoint that answers by search.
+
+It serves `/v1/chat/completions` and `/v1/models`.
 
 Covered: `reasoning_effort`, `max_completion_tokens`, `n`, `seed`, `stop`, streaming with heartbeats, usage with reasoning
 tokens, a bounded queue (429 with Retry-After), cancellation when the client leaves, a token. Not covered: tools, images,
@@ -97,7 +99,7 @@ def chat_app(
     token: str | None = None,
     on_record: Callable[[EpisodeRecord], object] | None = None,
 ) -> FastAPI:
-    """Return the application.
+    """Return the FastAPI application of the chat endpoint.
 
     `num_parallel` searches run at once and `max_queue` more wait; requests beyond that are told to come back. `token` is
     what clients must send as a bearer token. `on_record` is called with the tree of every finished search.

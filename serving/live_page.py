@@ -34,6 +34,7 @@ class LivePageServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
+        """The address of the page."""
         return f"http://{LOOPBACK}:{self.server_port}/"
 
     @property

@@ -41,7 +41,10 @@ MATHEMATICS = re.compile(r"\$|\\\\(?:[(\[]|[a-zA-Z]{2})")
 
 
 def write_page(*runs: str | Path, out: str | Path, view: View = View.OPERATOR) -> int:
-    """Write the page of run folders, or of a loop's folder, as `view` shows it; return how many episodes it has."""
+    """Write the page of run folders, or of a loop's folder; return the number of episodes.
+
+    `view` selects what is shown. Raises `RecordError` for a folder without a run.
+    """
     target = Path(out)
     make_room(target)
     found, loop = read_runs(runs, view=view)
@@ -82,7 +85,9 @@ def page(
     title: str = "stepgym: search trees",
     is_live: bool = False,
 ) -> str:
-    """Return the page. Episodes keep their order; each is parsed by the browser only when it is opened.
+    """Return the page as HTML.
+
+    Episodes keep their order, and the browser parses an episode only when it is opened.
 
     `loop` are the lines of a loop's log; `is_live` offers to load the page again, for a run that goes on.
     """

@@ -1,4 +1,6 @@
-"""Answers one conversation by search: the chosen solution is shown, everything else is internal reasoning.
+"""Answers to one conversation by search: users see the chosen solution only.
+
+Everything else is internal reasoning.
 
 Many conversations may think at once, each in its own thread; their calls of the policy and the reward model are merged into
 batches. Not covered: a verifier. Answers are chosen by votes and by the reward model.
@@ -48,7 +50,7 @@ class Message(NamedTuple):
 
 
 class Thought(NamedTuple):
-    """What came of a search."""
+    """The result of a search."""
 
     content: str
     """The chosen solution as the user sees it; empty if the policy gave none."""
@@ -97,7 +99,10 @@ class Thinker:
         seed: int | None = None,
         cancelled: threading.Event | None = None,
     ) -> Thought:
-        """Search for an answer; `max_tokens` limits all new tokens, and `cancelled` ends the search after its round.
+        """Search for an answer to a conversation.
+
+        `effort` is one of `efforts`; `max_tokens` limits all new tokens; setting `cancelled` ends the search after
+        its round.
 
         The same seed, messages and effort give the same answer if the policy is deterministic. Raises `ThinkingError`.
         """
@@ -134,7 +139,10 @@ class Thinker:
 
 
 def prompt_of(messages: Sequence[Message]) -> str:
-    """Return a conversation as one prompt: a single user message as it is, otherwise with the roles named."""
+    """Return a conversation as one prompt.
+
+    A single user message is returned as it is; otherwise each message has its role before it.
+    """
     if len(messages) == 1 and messages[0].role == "user":
         text = messages[0].content
     else:
@@ -160,7 +168,10 @@ class Cancellable:
 
 
 class MergedCalls:
-    """Merges calls from many threads: while one batch runs, further calls wait and form the next batch."""
+    """Merges calls from many threads into batches.
+
+    While one batch runs, further calls wait and form the next batch.
+    """
 
     def __init__(self, call: Callable[[Sequence[Any]], Sequence[Any]]) -> None:
         self._call = call

@@ -1,4 +1,4 @@
-"""The settings of a training run: which trainers take which, and how they are read from TOML.
+"""The settings of a training run: which trainer takes which, and their TOML form.
 
 Imports nothing heavy, so that `--help` can read it.
 """
@@ -73,12 +73,12 @@ ONLY_FOR: Mapping[str, frozenset[TrainerKind]] = {
 
 
 def has_setting(kind: TrainerKind, setting: str) -> bool:
-    """Say whether a trainer has a setting."""
+    """Return whether a trainer has a setting."""
     return kind in ONLY_FOR.get(setting, TrainerKind)
 
 
 def is_language_model(init: str) -> bool:
-    """Say whether `init` names a language model; everything else is an embedded model."""
+    """Return whether `init` names a language model; all other names are embedded models."""
     return init == SMOLLM2 or init.startswith("hf:")
 
 
@@ -153,10 +153,12 @@ class TrainConfig:
 
     @property
     def of_language(self) -> bool:
+        """Whether a language model is trained, not an embedded one."""
         return is_language_model(self.init)
 
     @property
     def schedule(self) -> Schedule:
+        """The schedule of steps and learning rate."""
         warmup = max(1, self.steps // 10) if self.of_language else min(20, self.steps)
         return Schedule(
             self.steps,
@@ -180,7 +182,10 @@ def language_defaults(kind: str, lora: int) -> dict[str, Any]:
 
 
 def read_config(kind: str, file: Path | None, given: Mapping[str, Any]) -> TrainConfig:
-    """Join a TOML file with settings that override it. Raises `TrainingError` that shows the known names."""
+    """Read settings from a TOML file; those in `given` override it.
+
+    `file` may be `None`. Raises `TrainingError`, which lists the known names.
+    """
     known = {
         f.name
         for f in fields(TrainConfig)
@@ -205,7 +210,10 @@ def read_config(kind: str, file: Path | None, given: Mapping[str, Any]) -> Train
 
 
 def read_toml(file: Path, known: Collection[str], *, what: str) -> dict[str, Any]:
-    """Read settings from a TOML file. Raises `TrainingError` for a file that cannot be read or an unknown name."""
+    """Read settings from a TOML file.
+
+    Raises `TrainingError` for a file that cannot be read or an unknown name.
+    """
     try:
         settings = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

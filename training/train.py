@@ -1,4 +1,4 @@
-"""One call for every trainer: it loads the records and the start model, trains, and saves the result.
+"""`train`: one call for every trainer, from records and a start model to a saved result.
 
 `embedded` and folders of embedded models are trained on public data and steps; `smollm2` and `hf:NAME_OR_FOLDER` are
 language models, trained on token rows.
@@ -45,7 +45,9 @@ from stepgym.training.types import (
 
 
 def train(config: TrainConfig, *, progress: OnProgress | None = None) -> dict[str, Any]:
-    """Train and return figures. Raises `TrainingError`, `LossNotFinite`, `RecordError`, `CheckpointError`.
+    """Train a model as `config` says, save it, and return figures.
+
+    Raises `TrainingError`, `LossNotFinite`, `RecordError` and `CheckpointError`.
 
     The settings are kept in `train.json`; a second call with the same settings resumes. Figures that a run finished
     before no longer knows are left out. A run that ends before its first checkpoint leaves no folder.
@@ -82,7 +84,10 @@ def training_env(config: TrainConfig) -> ReasoningEnv:
 
 
 def load_start(kind: str, init: str) -> Any:
-    """Load the embedded model to start from: the shipped one, a folder, or the `policy/` or `prm/` in it."""
+    """Load the embedded model to start from.
+
+    `init` is `embedded` (the shipped one), a folder, or a folder that has `policy/` or `prm/`.
+    """
     return net.load(kind, _start_folder(kind, init))
 
 

@@ -1,4 +1,4 @@
-"""The nouns of training: trainers, schedules, examples and results."""
+"""The data types of training: trainers, schedules, examples and results."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TrainerKind(StrEnum):
 
 
 class StepLabels(StrEnum):
-    """Where the labels of steps come from."""
+    """Sources of step labels."""
 
     MONTE_CARLO = "monte_carlo"
     """The share of the decided ends below a step that are correct (Math-Shepherd, Wang et al. 2024)."""
@@ -49,7 +49,7 @@ class StepLabels(StrEnum):
 
 
 class GrpoVariant(StrEnum):
-    """Which published form of the GRPO update."""
+    """Published forms of the GRPO update."""
 
     GRPO = "grpo"
     """Advantages divided by the group's deviation; mean over each answer (Shao et al. 2024)."""
@@ -60,7 +60,7 @@ class GrpoVariant(StrEnum):
 
 
 class Baseline(StrEnum):
-    """What GRPO compares an answer with."""
+    """The answers with which GRPO compares an answer."""
 
     GROUP = "group"
     """All answers to the problem."""
@@ -69,7 +69,10 @@ class Baseline(StrEnum):
 
 
 class PolicyTarget(NamedTuple):
-    """The distribution over steps that a policy should have in a state: step texts with shares that sum to 1."""
+    """The distribution over steps that a policy should have in a state.
+
+    `shares` maps step texts to shares that sum to 1.
+    """
 
     public: Hashable
     """The state's public data (`State.public`)."""
@@ -79,7 +82,10 @@ class PolicyTarget(NamedTuple):
 
 
 class ValueTarget(NamedTuple):
-    """How good a step is, in [0, 1]; `reading` is what an embedded reward model reads of it (`reading_of`)."""
+    """The value of a step, in [0, 1].
+
+    `reading` is the input of an embedded reward model (`reading_of`).
+    """
 
     reading: Hashable
     label: float
@@ -94,7 +100,10 @@ class Preference(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """How long and how fast: linear warm-up, then a cosine from the full learning rate to a tenth of it."""
+    """Number of steps and learning rate of a training run.
+
+    A linear warm-up, then a cosine from the full learning rate to a tenth of it.
+    """
 
     steps: int
     learning_rate: float = 3e-3
@@ -104,6 +113,7 @@ class Schedule(NamedTuple):
     report_every: int = 50
 
     def rate(self, step: int) -> float:
+        """Return the learning rate at a step."""
         warm = min(1.0, (step + 1) / max(1, self.warmup))
         return (
             self.learning_rate

@@ -1,8 +1,8 @@
-"""Budget forcing (Muennighoff et al. 2025, "s1: Simple test-time scaling", arXiv 2501.19393) around a policy.
+"""Budget forcing around a policy (Muennighoff et al. 2025, s1, arXiv:2501.19393).
 
-A model that thinks between `<think>` and `</think>` is made to think less, by closing the thought for it at a number
-of tokens, or more, by taking its `</think>` away and writing "Wait" in its place. What is forced is read by the
-model, not sampled: it costs prompt tokens and counts in no log-probability.
+A model thinks between `<think>` and `</think>`. To make it think less, the thought is closed after a number of
+tokens. To make it think more, its `</think>` is replaced by "Wait". Forced text is read by the model, not sampled: it
+costs prompt tokens and counts in no log-probability.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class BudgetForcingPolicy:
 
     @property
     def num_parameters(self) -> int:
+        """Number of parameters of the policy inside."""
         return self.policy.num_parameters if isinstance(self.policy, HasParameters) else 0
 
     def __getattr__(self, name: str) -> Any:
@@ -84,7 +85,10 @@ class BudgetForcingPolicy:
         }
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
-        """Return up to `counts[i]` steps for `states[i]`; raises `PolicyError` with the rest where a state failed."""
+        """Return up to `counts[i]` steps for `states[i]`.
+
+        Raises `PolicyError`, with the steps of the others, for a state that failed.
+        """
         failures: dict[int, str] = {}
         steps: list[list[Step]] = [[] for _ in states]
         thoughts: list[_Thought] = []

@@ -136,7 +136,7 @@ class ChatPolicy:
 
     @property
     def served(self) -> tuple[str, ...]:
-        """See `NamesServedModels`."""
+        """Names that the server gave for its model so far; see `NamesServedModels`."""
         return self.client.upstream.served
 
     @property
@@ -195,7 +195,11 @@ class ChatPolicy:
         return {**tokens, **request, "model": self.model, "stream": stream}
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
-        """Return up to `counts[i]` steps for `states[i]`; raises `PolicyError` with the rest where a request failed."""
+        """Return up to `counts[i]` steps for `states[i]`.
+
+        Raises `PolicyError`, with the steps that arrived, if a request failed, and `RunStopped` if the server is
+        gone.
+        """
         partials = [
             PartialStep(state, num_children=count)
             for state, count in zip(states, counts, strict=True)
@@ -212,7 +216,9 @@ class ChatPolicy:
         return steps
 
     def continue_steps(self, partials: Sequence[PartialStep]) -> Continuations:
-        """Continue partial steps, see `StepContinuer`; raises `ValueError` unless `continuation` is `"prefill"`.
+        """Continue partial steps; see `StepContinuer`.
+
+        Raises `ValueError` unless `continuation` is `"prefill"`.
 
         `Stop.END` is given only if the server tells the end of the sequence from a stop word.
         """
@@ -385,7 +391,7 @@ class Endpoint(NamedTuple):
 
 
 def parse_endpoint(name: str) -> Endpoint:
-    """Split `URL#MODEL`; raises `ValueError` where one is missing or the URL is none."""
+    """Split `URL#MODEL`; raises `ValueError` if a half is missing or the URL is invalid."""
     url, _, model = name.rpartition("#")
     if not url.startswith(("http://", "https://")) or not model:
         raise ValueError(

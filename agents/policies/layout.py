@@ -1,4 +1,4 @@
-"""The one layout of text and tokens: what a policy reads, what exports write and what trainers learn.
+"""The one layout of text and tokens, for policies, exports and trainers.
 
 A state is laid out as segments: the prompt, and for each step its own tokens and what separates it from the next
 step. Each segment becomes tokens by itself, so that a child's tokens begin with its parent's. A step that carries the
@@ -91,7 +91,10 @@ class Layout:
         )
 
     def segments(self, state: State) -> list[Segment]:
-        """Return all segments of a state; the first two are the head's. None of them is empty but perhaps these."""
+        """Return all segments of a state; the first two are the head's.
+
+        Only the segments of the head may be empty.
+        """
         found = [
             Segment(self.ids_of(piece), False) for piece in self.head(state.prompt, state.system)
         ]
@@ -105,7 +108,9 @@ class Layout:
     def conversation(
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]
     ) -> tuple[str, ToolForm]:
-        """Return the text of a conversation with tools up to the assistant's next turn, and the form of tool calls.
+        """Return a conversation with tools as text, and the form of its tool calls.
+
+        The text goes up to the assistant's next turn.
 
         Raises `UserError` if the tokenizer has no chat template that takes tools, or the form is not a known one.
         """
@@ -146,7 +151,10 @@ class Layout:
         return tuple(token for segment in self.segments(state) for token in segment.ids)
 
     def final_ids(self, step: Step) -> tuple[int, ...]:
-        """Return the own tokens of a state's last step, ended by an end token: what supervised training learns."""
+        """Return the own tokens of a state's last step, ended by an end token.
+
+        These are what supervised training learns.
+        """
         if step.token_ids is not None and self._sampled(step.token_ids, step.text) is not None:
             ids = step.token_ids
         else:
@@ -180,6 +188,7 @@ class Layout:
         return whole[len(text) :] if whole.startswith(text) else None
 
     def decode(self, ids: Sequence[int]) -> str:
+        """Return tokens as text, special tokens included."""
         text: str = self.tokenizer.decode(
             list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
@@ -202,12 +211,18 @@ class Layout:
 
 
 def step_delimiter(tokenizer: Any) -> str:
-    """Return what ends a step: `STEP_END` if that is a token of its own (`train sft --tool-tokens`), or an empty line."""
+    """Return what ends a step: `STEP_END` or an empty line.
+
+    It is `STEP_END` if that is a single token of the tokenizer (`stepgym train sft --tool-tokens`).
+    """
     return STEP_END if STEP_END in tokenizer.get_added_vocab() else DELIMITER
 
 
 def describe_tokenizer(tokenizer: Any) -> dict[str, str]:
-    """Return name and hash of a tokenizer; the hash covers its vocabulary, rules and special tokens."""
+    """Return name and hash of a tokenizer.
+
+    The hash covers its vocabulary, rules and special tokens.
+    """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     content = (
         backend.to_str()

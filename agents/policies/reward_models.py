@@ -1,4 +1,4 @@
-"""Reward models without a model of their own: the policy's confidence, and oracles that bound all others.
+"""Reward models without a network: the policy's confidence, and oracles as upper bounds.
 
 The random control is `stepgym.agents.policies.scripted.RandomRewardModel`.
 """
@@ -14,7 +14,7 @@ from stepgym.envs.types import Problem, State, StepVerifier, Verifier
 
 @dataclass(frozen=True)
 class LogProbReward:
-    """Scores a step by the policy's own confidence: the geometric mean of its tokens' probabilities.
+    """Scores a step by the policy's confidence: the geometric mean of token probabilities.
 
     Raises `ValueError` for a step whose policy gave no log-probability.
     """
@@ -54,7 +54,7 @@ class _Oracle:
 
 
 class StepVerifierReward(_Oracle):
-    """The oracle over steps: 1 while every step so far is correct, 0 from the first incorrect one on."""
+    """The oracle over steps: 1 while every step is correct, 0 from the first incorrect one on."""
 
     def __init__(self, step_verifier: StepVerifier, problems: Iterable[Problem]) -> None:
         super().__init__(problems)
@@ -75,7 +75,10 @@ def _until_wrong(scores: Sequence[float]) -> list[float]:
 
 
 class VerifierReward(_Oracle):
-    """The oracle over answers: the verdict's score on the last step of an answered state, `unknown` on all others."""
+    """The oracle over answers: scores an answered state's last step by the verdict.
+
+    All other steps score `unknown`.
+    """
 
     def __init__(
         self, verifier: Verifier, problems: Iterable[Problem], *, unknown: float = 0.5

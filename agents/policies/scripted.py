@@ -1,4 +1,4 @@
-"""Policies and reward models without a neural network: scripted ones for tests, random ones as controls."""
+"""Policies and reward models without a neural network, for tests and as controls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ Scores = Callable[[State], float] | Mapping[str, float]
 
 @dataclass(frozen=True)
 class ScriptedPolicy:
-    """Proposes what its script contains: a function of the state, or a mapping from the texts so far to next steps.
+    """Proposes what its script contains.
+
+    The script is a function of the state, or a mapping from the texts so far to next steps.
 
     The steps of a state are proposed in order from `State.draw` on, so that a second proposal continues where the
     first one stopped. A path that is not in the script gets nothing. A string is a step of one token per word. It calls
@@ -52,7 +54,9 @@ class ScriptedPolicy:
 
 @dataclass(frozen=True)
 class RandomLegalPolicy:
-    """Draws uniformly from the domain's legal steps: the control that every learned policy must beat.
+    """Draws uniformly from the domain's legal steps.
+
+    It is the control that every learned policy must beat.
 
     It has no tokenizer; each word counts as one token.
     """
@@ -62,6 +66,7 @@ class RandomLegalPolicy:
     num_parameters: int = 0
 
     def bind(self, domain: Domain) -> RandomLegalPolicy:
+        """Return a copy for this domain; raises `ValueError` if it lists no legal steps."""
         if not isinstance(domain, LegalSteps):
             raise UserError(
                 "the policy `random` plays games, whose domain lists its legal steps (legal_steps); "
@@ -87,7 +92,10 @@ class RandomLegalPolicy:
 
 @dataclass(frozen=True)
 class ScriptedRewardModel:
-    """Scores each step by a function of the state up to it, or by the step's text (`default` if it is not listed)."""
+    """Scores each step by a function of the state up to it, or by the text of the step.
+
+    A text that is not listed scores `default`.
+    """
 
     scores: Scores
     default: float = 0.5
@@ -106,7 +114,10 @@ class ScriptedRewardModel:
 
 @dataclass(frozen=True)
 class RandomRewardModel:
-    """Scores at random, as a function of the steps: the control that every learned reward model must beat."""
+    """Scores at random, as a function of the steps.
+
+    It is the control that every learned reward model must beat.
+    """
 
     seed: int = 0
     num_parameters: int = 0
@@ -123,7 +134,10 @@ class RandomRewardModel:
 
 
 def spelling_policy(letters: str = "abcd") -> ScriptedPolicy:
-    """Return a policy for `stepgym/Words-v0` that proposes all letters, earlier ones with higher probability."""
+    """Return a policy for `stepgym/Words-v0` that proposes all letters.
+
+    Earlier letters have a higher probability.
+    """
     steps = [
         Step(letter, log_prob=-0.5 - 0.5 * i, num_tokens=2) for i, letter in enumerate(letters)
     ]
@@ -131,7 +145,10 @@ def spelling_policy(letters: str = "abcd") -> ScriptedPolicy:
 
 
 def spelling_reward(word: str) -> ScriptedRewardModel:
-    """Return a reward model for `stepgym/Words-v0`: 0.9 while the letters so far begin `word`, else 0.2."""
+    """Return a reward model for `stepgym/Words-v0` that favours one word.
+
+    The score is 0.9 while the letters so far begin `word`, else 0.2.
+    """
 
     def score(state: State) -> float:
         return 0.9 if word.startswith("".join(step.text for step in state.steps)) else 0.2

@@ -1,4 +1,4 @@
-"""Any causal language model of `transformers` as a policy: prefixes are read once and shared by all their children.
+"""A causal language model of `transformers` as a policy; common prefixes are read once.
 
 The same seed and state give the same steps, whatever else is in the batch and whatever the cache still holds: each
 child draws from its own stream, and a state's tokens are a function of the state. (Up to rounding: a model's
@@ -38,10 +38,12 @@ class TransformersPolicy:
     """A causal language model that proposes steps.
 
     `model` is a hub name, a folder, a `.gguf` file, or a `LanguageModel(model, tokenizer)` that is loaded already.
-    A step ends at one of `delimiters` (default: see `layout.step_delimiter`), at `<|step_end|>`, after a closed answer, at end-of-sequence (then `final`),
-    or after `max_new_tokens`. `log_prob` is the model's own (temperature 1, nothing cut off), of all the step's
-    tokens. `examples` are (question, answer) pairs shown before each problem. Temperature 0, and a state whose
-    `draw` is `None`, give the one likeliest step, however many were asked for.
+
+    A step ends at one of `delimiters` (default: see `layout.step_delimiter`), at `<|step_end|>`, after a closed
+    answer, at end-of-sequence (then `final`), or after `max_new_tokens`. Its `log_prob` is the sum over all its
+    tokens, under the model itself (temperature 1, nothing cut off). `examples` are (question, answer) pairs shown
+    before each problem. Temperature 0, or a state whose `draw` is `None`, gives the one likeliest step, however many
+    were asked for.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class TransformersPolicy:
 
     @property
     def num_parameters(self) -> int:
+        """Number of parameters of the model."""
         return int(self.model.num_parameters())
 
     def describe(self) -> dict[str, Any]:
@@ -131,7 +134,10 @@ class TransformersPolicy:
         return self.decoder.store
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
-        """Return up to `counts[i]` steps for `states[i]`; raises `PolicyError` with the rest where a state does not fit."""
+        """Return up to `counts[i]` steps for `states[i]`.
+
+        Raises `PolicyError`, with the steps of the others, for a state that does not fit into the model's context.
+        """
         written, failures = self.continue_steps(
             [
                 PartialStep(state, num_children=count)

@@ -1,4 +1,4 @@
-"""A process reward model of `transformers`: one forward pass per batch scores every step of every state.
+"""A process reward model of `transformers`; one forward pass per batch scores every step.
 
 Two kinds of model are read. A *classifier* has a label per token (`AutoModelForTokenClassification`): a step's score is the probability of the positive label at the step's last
 token. A *words* model is a language model that says after each step whether it was good: the probability of the
@@ -34,7 +34,9 @@ REMEMBERED = 200_000
 
 
 class TransformersRewardModel:
-    """Scores each step in [0, 1] with a token classifier or a language model; see the table above.
+    """Scores each step in [0, 1] with a token classifier or a language model.
+
+    The table above lists the settings for each kind.
 
     `separator` follows every step's text, and the score is read at its last token. `positive` is the index of the
     good label; a model with one label is read through the logistic function. `template` and `system` lay out the
@@ -76,6 +78,7 @@ class TransformersRewardModel:
 
     @property
     def num_parameters(self) -> int:
+        """Number of parameters of the model."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     def describe(self) -> dict[str, Any]:

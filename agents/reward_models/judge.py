@@ -102,7 +102,10 @@ class Judge:
         return [[known[state]] if state.steps else [] for state in states]
 
     def take_usage(self, states: Sequence[State]) -> list[Usage]:
-        """Return what judging each state cost; a second call, or a state that was known before, gives nothing."""
+        """Return what judging each state cost, once.
+
+        A second call for a state gives nothing, and so does a state that was judged before.
+        """
         with self._lock:
             return [self._spent.pop(state, Usage()) for state in states]
 

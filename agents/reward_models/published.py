@@ -45,7 +45,10 @@ class Recipe:
 
 
 class PublishedRewardModel:
-    """Scores states with a reward model in the layout of its card; longer states than its context are a `UserError`."""
+    """Scores states with a reward model in the layout of its model card.
+
+    A state longer than the model's context is a `UserError`.
+    """
 
     def __init__(
         self,
@@ -65,6 +68,7 @@ class PublishedRewardModel:
 
     @property
     def num_parameters(self) -> int:
+        """Number of parameters of the model."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     def describe(self) -> dict[str, Any]:
@@ -157,7 +161,9 @@ class _Scorer(torch.nn.Module):
 
 
 def load_labels(folder: Path, dtype: torch.dtype) -> torch.nn.Module:
-    """Load a classifier of tokens with two labels; its logit is that of the second against the first.
+    """Load a classifier of tokens with two labels.
+
+    Its logit is that of the second label against the first.
 
     Its head is one layer (`ForTokenClassification`), or those named `score.0`, `score.2` (Qwen's own class).
     """

@@ -1,4 +1,4 @@
-"""Reward models behind vLLM's endpoints: `served:URL#MODEL`, as in `served:http://HOST:8000/classify#MODEL`.
+"""Reward models behind vLLM's endpoints: `served:http://HOST:8000/classify#MODEL`.
 
 | the URL ends in | request | read from the reply |
 |---|---|---|

@@ -1,4 +1,6 @@
-"""Tree search over whole attempts: wider (a new attempt) or deeper (revise one), by Thompson sampling.
+"""Tree search over whole attempts: wider (a new one) or deeper (revise one).
+
+The choice is made by Thompson sampling.
 
 After Inoue et al. 2025, Wider or deeper? (AB-MCTS, arXiv:2503.04412), the variant with one node per decision and Beta
 posteriors.
@@ -30,6 +32,9 @@ class ABMCTS:
     For each one, descend from the empty attempt. At every node, draw from the posterior of "a new attempt here" (the
     attempts made directly under it) and from that of "revise one of those there are" (everything below it). The larger
     draw decides between wider and deeper; deeper draws again among the children. A new attempt sees its parent.
+
+    `pick` (see `stepgym.agents.search.answers.Pick`) chooses among answers if none is verified: by default the best
+    score, or a vote without scores. `aggregation` (`Aggregation` there) makes one score of a path's step scores.
     """
 
     attempts: int = 16

@@ -1,5 +1,7 @@
-"""Compute-optimal allocation: probe every problem, then divide the rest by difficulty (Snell et al. 2024,
-arXiv:2408.03314, section 3: the best method and width depend on difficulty)."""
+"""Compute-optimal allocation: probe every problem, then divide the rest by difficulty.
+
+Source: Snell et al. 2024, arXiv:2408.03314, section 3, where the best method and width depend on the difficulty.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,16 @@ class AdaptiveMemory:
 
 @dataclass(frozen=True, kw_only=True)
 class Adaptive:
-    """Share `steps` proposed steps per problem, counted over all problems of the run, by difficulty.
+    """Divide `steps` steps per problem among all problems of the run, by difficulty.
 
     Every problem first gets `probe` samples. A problem is done if a sample is verified, or, without verdicts, if a
     share of `accept` or more of the samples agree. What is left goes to the other problems in equal parts, in
     `stages`: to more samples if the estimate is `hard` or more, and below that to a beam, because a reward model can
     lead samples to ends that they would not reach. The estimate is the mean score of the probe's ends; without scores,
     the largest share of one answer.
+
+    `pick` (see `stepgym.agents.search.answers.Pick`) chooses among answers if none is verified: by default the best
+    score, or a vote without scores.
     """
 
     steps: int = 64
@@ -58,7 +63,7 @@ class Adaptive:
         return best_answer(tree, pick=self.pick, num_samples=dict(enumerate(tree.visits)))
 
     def allocate(self, trees: Sequence[SearchTree]) -> bool:
-        """Plan the next stage for all problems together; False if nothing is left to spend or to solve."""
+        """Plan the next stage for all problems; return False if the budget or the problems are done."""
         memories = [tree.recall(AdaptiveMemory) for tree in trees]
         stage = 1 + max((memory.stage for memory in memories), default=self.stages)
         for memory in memories:

@@ -1,4 +1,4 @@
-"""Which answer a search chooses: a verified one first, then by score, by vote, or by votes weighted with scores."""
+"""The choice of an answer: a verified one first, then by score or vote."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stepgym.envs.types import Status, Verdict
 
 
 class Pick(StrEnum):
-    """How one of several answers is chosen if none is verified."""
+    """The rule that chooses one of several answers if none is verified."""
 
     SCORE = "score"
     """The answer whose path has the highest score."""
@@ -24,7 +24,10 @@ class Pick(StrEnum):
 
 
 class Aggregation(StrEnum):
-    """How the scores of a path's steps become one score (Lightman et al. 2023 use the product)."""
+    """The function that makes one score of the scores of a path's steps.
+
+    Lightman et al. 2023 (arXiv:2305.20050) use the product.
+    """
 
     LAST = "last"
     MIN = "min"
@@ -63,7 +66,10 @@ def path_score(tree: SearchTree, node: int, aggregation: str = Aggregation.LAST)
 
 
 def beam_score(tree: SearchTree, node: int, aggregation: str = Aggregation.LAST) -> float:
-    """Return the rank value of a node in a beam: the path's score, or its log-probability without scores."""
+    """Return the value by which a beam ranks a node.
+
+    It is the path's score, or its log-probability if there are no scores.
+    """
     score = path_score(tree, node, aggregation)
     if score is not None:
         return score

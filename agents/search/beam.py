@@ -1,4 +1,7 @@
-"""Beam search over steps, guided by a process reward model (Snell et al. 2024, arXiv:2408.03314, section 5.1)."""
+"""Beam search over steps, guided by a process reward model.
+
+Source: Snell et al. 2024, arXiv:2408.03314, section 5.1.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,9 @@ class Beam:
 
     Answers compete with unfinished paths and stay in the beam; the search ends when only answers are left. Nodes that
     fall out of the beam are pruned. Without a reward model, nodes are ranked by the log-probability of their path.
+
+    `pick` (see `stepgym.agents.search.answers.Pick`) chooses among answers if none is verified: by default the best
+    score, or a vote without scores. `aggregation` (`Aggregation` there) makes one score of a path's step scores.
     """
 
     width: int = 4

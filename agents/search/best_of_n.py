@@ -42,10 +42,13 @@ class SamplingMemory:
 
 @dataclass(frozen=True, kw_only=True)
 class BestOfN:
-    """Draw `n` samples, all at once; if verdicts are seen, `wave` at a time until one is verified.
+    """Draw `n` samples at once; if verdicts are seen, `wave` at a time until one is correct.
 
     Stopped at the first verified answer this is the baseline to beat: with an exact and cheap verifier no tree search
     solves more for the same compute (Brown et al. 2024, arXiv:2407.21787, on coverage).
+
+    `pick` (see `stepgym.agents.search.answers.Pick`) chooses among answers if none is verified: by default the best
+    score, or a vote without scores. `aggregation` (`Aggregation` there) makes one score of a path's step scores.
     """
 
     n: int = 16

@@ -1,4 +1,6 @@
-"""Find the first wrong step of a solution by binary search with rollouts (OmegaPRM, Luo et al. 2024, arXiv:2406.06592).
+"""Binary search with rollouts for the first wrong step of a solution.
+
+Source: OmegaPRM, Luo et al. 2024, arXiv:2406.06592.
 
 This search makes step labels, not answers. It draws whole samples first. On each wrong one it then looks for the last
 step from which the policy still finds a correct answer. Rollouts stay in the tree, where the label methods
@@ -25,7 +27,9 @@ class BisectMemory:
 
 @dataclass(frozen=True, kw_only=True)
 class Bisect:
-    """Draw `samples`, then probe steps of the wrong ones by `rollouts` each; the search must see verdicts.
+    """Draw `samples`, then probe steps of the wrong ones with `rollouts` rollouts each.
+
+    The search must see verdicts.
 
     A step counts as good if an end below it is verified as correct. If no rollout below a step is correct, later
     steps are taken as wrong, too. If no sample is correct, nothing is probed; without verdicts, it only samples.
@@ -80,7 +84,10 @@ def _probes(tree: SearchTree, probed: set[int]) -> list[int]:
 
 
 def next_probe(path: Sequence[int], good: set[int], probed: set[int]) -> int | None:
-    """Return the first step that binary search meets without a label; `None` once the first error is found."""
+    """Return the next step for the binary search to probe.
+
+    `None` once the first error is found.
+    """
     low, high = 0, len(path) - 1
     while high - low > 1:
         middle = (low + high) // 2

@@ -1,4 +1,7 @@
-"""Diverse verifier tree search: several beams of width one that never compete (Beeching et al. 2024, search-and-learn)."""
+"""Diverse verifier tree search: several beams of width one that never compete.
+
+Source: Beeching et al. 2024, search-and-learn.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +31,15 @@ class DVTSMemory:
 
 @dataclass(frozen=True, kw_only=True)
 class DVTS:
-    """Grow `subtrees` independent paths; each asks for `expand` steps a round and follows its best one.
+    """Grow `subtrees` independent paths, each along its best step.
+
+    In each round a subtree asks for `expand` steps and follows the best one.
 
     Subtrees part at the root, which keeps the samples diverse; one beam would collapse onto what the reward model
     scores highest. Subtrees that chose the same step share its node and its samples.
+
+    `pick` (see `stepgym.agents.search.answers.Pick`) chooses among answers if none is verified: by default the best
+    score, or a vote without scores. `aggregation` (`Aggregation` there) makes one score of a path's step scores.
     """
 
     subtrees: int = 4

@@ -1,4 +1,7 @@
-"""Greedy decoding over steps: the policy's likeliest step, again and again. The baseline of every measurement."""
+"""Greedy decoding over steps: the policy's likeliest step, again and again.
+
+It is the baseline of every measurement.
+"""
 
 from __future__ import annotations
 

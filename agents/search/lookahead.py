@@ -1,4 +1,7 @@
-"""Look-ahead search: a beam that scores steps by where they lead (Snell et al. 2024, arXiv:2408.03314, section 5.2)."""
+"""Lookahead search: a beam that scores steps by the states they lead to.
+
+Source: Snell et al. 2024, arXiv:2408.03314, section 5.2.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +34,14 @@ class LookaheadMemory:
 
 @dataclass(frozen=True, kw_only=True)
 class Lookahead:
-    """A `Beam` that rolls out each new step `steps` likeliest steps further, and ranks it by the score reached there.
+    """A `Beam` that ranks each new step by the score at the end of a short rollout.
+
+    The rollout takes the likeliest step `steps` times.
 
     The rollouts stay in the tree, so that an answer they reach can be chosen.
+
+    `pick` (see `stepgym.agents.search.answers.Pick`) chooses among answers if none is verified: by default the best
+    score, or a vote without scores. `aggregation` (`Aggregation` there) makes one score of a path's step scores.
     """
 
     width: int = 2

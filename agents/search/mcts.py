@@ -34,7 +34,7 @@ DIRICHLET, GUMBEL = RootNoise.DIRICHLET, RootNoise.GUMBEL
 
 
 class Backup(StrEnum):
-    """What a node's value is made of."""
+    """The values that make up the value of a node."""
 
     MEAN = "mean"
     MAX = "max"
@@ -51,29 +51,44 @@ class MCTS:
     Simulations in flight count as visits of value 0 (virtual loss), which spreads them. Ends are visited once; a
     subtree with nothing left to try is closed. Equal `State.public` at equal depth is one state (`merge`). The visits
     of the root's children are the training target.
+
+    `pick` (see `stepgym.agents.search.answers.Pick`) chooses among answers if none is verified: by default the best
+    score, or a vote without scores. `aggregation` (`Aggregation` there) makes one score of a path's step scores.
     """
 
     simulations: int = 64
+    """Simulations for each problem."""
     width: int = 4
+    """Steps asked for at a node when it is first reached."""
     rollout_width: int | None = None
     """Steps asked for beyond the first new leaf of a simulation; `None` is `width`."""
     leaves: int = 4
+    """Simulations in flight at once."""
     until_end: bool = True
+    """Whether a simulation continues to the end of the episode."""
     outcome_weight: float = 1.0
     """1 is the end alone, 0 the leaf's score alone."""
     backup_rule: str = Backup.MEAN
+    """`mean`: the mean of the values below a node; `max`: their maximum."""
     exploration: float = 1.25
+    """The constant of c(N) in the exploration term: log((1 + N + exploration_base) / exploration_base) + exploration."""
     exploration_base: float = 19652.0
     prior_temperature: float = 1.0
+    """Temperature of the priors; above 1 they are more even."""
     widen: float = 0.25
     """Exponent of progressive widening (Couetoux et al. 2011): a node may have been asked for
     `width * visits ** widen` steps, and is asked again when its subtree is used up. 0 is off."""
     root_noise: str = RootNoise.NONE
+    """Exploration at the root for self-play: `none`, `dirichlet` or `gumbel`."""
     noise_fraction: float = 0.25
+    """With `dirichlet`: the share of noise in the priors of the root."""
     dirichlet_alpha: float = 0.3
+    """With `dirichlet`: the concentration of the noise."""
     gumbel_candidates: int = 16
+    """With `gumbel`: the number of children that compete (Danihelka et al. 2022)."""
     merge: bool = True
     stop_at_verified: bool = True
+    """Whether the search ends at the first verified answer, if it sees verdicts."""
     aggregation: str = Aggregation.LAST
     pick: str | None = None
     seed: int = 0

@@ -22,9 +22,14 @@ from stepgym.agents.types import NO_PARENT, ROOT, NodeStatus, Request, SearchTre
 
 @dataclass(frozen=True, kw_only=True)
 class Revise:
-    """Make up to `attempts` attempts in each of `chains` independent chains; each sees the best of its chain so far.
+    """Make up to `attempts` attempts in each of `chains` independent chains.
+
+    Each attempt sees the best one of its chain so far.
 
     The search ends at a verified answer, or at one that the reward model scores `good_enough` or more.
+
+    `pick` (see `stepgym.agents.search.answers.Pick`) chooses among answers if none is verified: by default the best
+    score, or a vote without scores. `aggregation` (`Aggregation` there) makes one score of a path's step scores.
     """
 
     attempts: int = 4

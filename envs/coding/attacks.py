@@ -1,4 +1,4 @@
-"""Hold a sandbox to a corpus of hostile and cheating solutions, none of which may be graded CORRECT.
+"""A corpus of hostile and cheating solutions, none of which may be graded CORRECT.
 
 Each row of `attacks.jsonl` is a solution with the tests it tries to get past: HumanEval's style, unittest, pytest,
 call tables and standard input. After each attack a right solution is graded, so that damage to the pool shows.
@@ -39,7 +39,7 @@ class Attack:
 
 @dataclass(frozen=True, slots=True)
 class AttackResult:
-    """What became of one attack."""
+    """What happened in one attack."""
 
     attack: Attack
     verdict: Verdict
@@ -50,10 +50,12 @@ class AttackResult:
 
     @property
     def won(self) -> bool:
+        """Whether the attack was graded CORRECT."""
         return self.verdict.status is Status.CORRECT
 
     @property
     def did_damage(self) -> bool:
+        """Whether a correct solution straight after the attack was not graded CORRECT."""
         return self.right_after.status is not Status.CORRECT
 
     def row(self) -> dict[str, Any]:
@@ -83,7 +85,11 @@ def run_attacks(
     batch: int = 1,
     limits: Limits = LIMITS,
 ) -> list[AttackResult]:
-    """Run every attack, a right solution after each; `batch` attacks at a time share the sandbox's workers."""
+    """Run every attack, each followed by a correct solution; return the results in order.
+
+    `batch` attacks at a time share the sandbox's workers. `attacks=None` takes the corpus of the package. Raises
+    `SandboxError`.
+    """
     return list(iterate_attacks(sandbox, attacks=attacks, batch=batch, limits=limits))
 
 

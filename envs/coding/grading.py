@@ -1,9 +1,12 @@
-"""Grade code by its tests: the candidate in one process, tests and expected values in another.
+"""Grading of code by tests: the candidate in one process, the tests in another.
+
+Expected values stay with the tests.
 
 The candidate only answers calls. It can neither read nor change the tests, the clock of the tests, the comparison and
-the report. A verdict is CORRECT only if at least one test passed, none failed or stayed undecided, and the candidate's
-end of the channel was intact to the end. What is the tests' own fault (they do not compile, they never end), or what two
-processes cannot do, is UNDECIDED. Not covered: several threads of a test calling the candidate at once.
+the report. A verdict is CORRECT only if at least one test passed, none failed or stayed undecided, and the
+candidate's end of the channel was intact to the end. A fault of the tests themselves (they do not compile, they never
+end) is UNDECIDED, and so is whatever two processes cannot do. Not covered: several threads of a test calling the
+candidate at once.
 """
 
 from __future__ import annotations
@@ -75,16 +78,18 @@ def grade(
     one_process: bool = False,
     limits: Limits | Sequence[Limits] = LIMITS,
 ) -> list[Verdict]:
-    """Grade each solution by its tests, all of them in one batch; verdicts in the same order.
+    """Grade each solution by its tests in one batch; return verdicts in the same order.
 
     `tests` are source text or data, see `stepgym.envs.coding.styles`; their style is recognised by their form unless
-    `styles` names it. `prompts` are trusted: helper functions that tests use are taken from there and not from the
-    solution. `preambles` are trusted source that is put before the solution. `limits` are one for all or one each. `strict` makes a verdict UNDECIDED that
-    rests on what the candidate's own classes say. `one_process` runs tests beside the solution, where a solution can
-    forge the verdict; every such verdict says so.
+    `styles` names it. `entry_points` name the function under test, `None` if there is none. `prompts` are trusted:
+    helper functions that tests use are taken from there and not from the solution. `preambles` are trusted source
+    that is put before the solution. `limits` are one for all or one each.
 
-    `details["tests"]` has each test's outcome. Raises `TestsError` for tests of no known form and `SandboxError` for a
-    fault of the sandbox; never anything for a fault of a solution.
+    `strict` makes a verdict UNDECIDED if it rests on what the candidate's own classes report. `one_process` runs
+    tests beside the solution, where a solution can forge the verdict; every such verdict says so.
+
+    `details["tests"]` has the outcome of each test. Raises `TestsError` for tests of no known form and `SandboxError`
+    for a failure of the sandbox; a failure of a solution never raises.
     """
     count = len(solutions)
     for name, column in (

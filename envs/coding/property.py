@@ -1,9 +1,11 @@
-"""Property tests: a candidate against a reference solution on inputs that Hypothesis generates.
+"""Property tests: a candidate against a reference solution on generated inputs.
+
+Hypothesis generates the inputs.
 
 A task carries the reference and the strategies as source text; both run on the tester's side. Hard-coded outputs
 that would pass a task's examples fail here. A difference is shrunk to a minimal counterexample, which the verdict
-reports in `details["counterexample"]`. Runs are seeded and bounded in number and time; where time ends before a
-difference was found, what was tried decides, and `details["examples"]` says how much that was.
+reports in `details["counterexample"]`. Runs are seeded and bounded in number and time; if the time ends before a
+difference was found, the examples tried so far decide, and `details["examples"]` says how much that was.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ class PropertyTests:
     """One expression: a tuple of strategies for the positional arguments, `st` being `hypothesis.strategies`.
     `"(st.lists(st.integers()), st.integers(0, 9))"`."""
     reference: str
-    """Source that defines the same entry point, rightly."""
+    """Source of a correct solution with the same entry point."""
     seed: int = 0
     num_examples: int = 100
     seconds: float = 4.0
@@ -37,6 +39,7 @@ class PropertyTests:
     inputs are left out."""
 
     def data(self) -> dict[str, Any]:
+        """Return the tests as JSON-able data, the form that a task takes."""
         return {"style": "property", **asdict(self)}
 
 
@@ -48,6 +51,9 @@ def grade_by_property(
     sandbox: Sandbox,
     limits: Limits = LIMITS,
 ) -> list[Verdict]:
-    """Grade each solution against its reference, all in one batch."""
+    """Grade each solution against its reference in one batch; verdicts in the same order.
+
+    A counterexample is in `details["counterexample"]`. Raises `SandboxError` for a failure of the sandbox.
+    """
     tests = [each.data() for each in properties]
     return grade(solutions, tests=tests, entry_points=entry_points, sandbox=sandbox, limits=limits)

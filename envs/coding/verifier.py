@@ -1,4 +1,4 @@
-"""The verifier of coding problems: take the program out of an answer and grade it by the task's tests."""
+"""The verifier of coding problems: extract the program of an answer and run the tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from stepgym.sandbox.types import Limits, Sandbox
 
 
 class CodingVerifier:
-    """Ground truth for problems whose `task` carries tests. Opens its sandbox with the first answer; pickles closed.
+    """Ground truth for problems whose `task` has tests.
+
+    It opens its sandbox with the first answer, and is pickled without it.
 
     `sandbox` is a name for `open_sandbox`, or a sandbox that the caller opened and will close.
     """

@@ -1,4 +1,4 @@
-"""Mathematics: whether an answer equals the reference, decided fast, exactly and without ever hanging."""
+"""Mathematics: whether an answer equals the reference, decided exactly and within a limit."""
 
 from stepgym.envs.maths.extract import Extraction, extract_answer
 from stepgym.envs.maths.options import MathOptions, Percent

@@ -140,7 +140,10 @@ def kind_for(reference: str) -> Kind:
 
 
 def extract_answer(text: str, *, kind: Kind = ANSWER) -> Extraction:
-    """Find the answer in a completion; never raises; a bare answer is returned unchanged."""
+    """Find the answer in a completion; a bare answer is returned unchanged.
+
+    Never raises on any text.
+    """
     if (
         not kind.is_choice
         and (_SIMPLE.match(text) or _PLAIN.match(text))

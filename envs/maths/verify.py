@@ -40,7 +40,9 @@ def verify_answer(
     options: MathOptions = DEFAULT,
     judge: str | Judge | Ask | None = None,
 ) -> Verdict:
-    """Decide whether `answer`, bare or a whole completion, is `reference`. Never raises on any text.
+    """Decide whether `answer`, bare or a whole completion, equals `reference`.
+
+    Never raises on any text.
 
     `question` is the problem's text, if there is one; it settles what the two texts leave open. `judge` is a model
     that is asked if the pair stays UNDECIDED: `chat:URL#MODEL`, or a function from prompts to replies.
@@ -64,7 +66,11 @@ def verify_answers(
     options: MathOptions = DEFAULT,
     judge: str | Judge | Ask | None = None,
 ) -> list[Verdict]:
-    """Decide many pairs; order is kept. The worker processes share what the cheap rungs leave undecided."""
+    """Decide many pairs at once; return one verdict per pair, in order.
+
+    Arguments are those of `verify_answer`, one list each. Worker processes share the pairs that the cheap checks
+    leave undecided.
+    """
     if len(answers) != len(references):
         raise ValueError(f"{len(answers)} answers for {len(references)} references")
     if questions is not None and len(questions) != len(answers):

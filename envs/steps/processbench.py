@@ -1,4 +1,6 @@
-"""Measures a step verifier on a file of labelled solutions, as ProcessBench does (Zheng et al. 2024, arXiv:2412.06559).
+"""Measures a step verifier on labelled solutions, as ProcessBench does.
+
+Source: Zheng et al. 2024, arXiv:2412.06559.
 
 A row has `steps` (a list of texts), the question under `problem` or `input`, and under `label` or `mistake_index` the index
 of the first erroneous step; -1 or null means that there is none.
@@ -38,7 +40,10 @@ class Flag(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """How well flags agree with labels; shares in [0, 1], `None` without a solution of that sort."""
+    """Agreement of flags with labels.
+
+    Shares are in [0, 1], `None` without a solution of that sort.
+    """
 
     num_erroneous: int
     num_correct: int

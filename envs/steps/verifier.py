@@ -1,4 +1,4 @@
-"""The step verifier for free text: which claims of a step mathematics can decide, and what follows for the step.
+"""The step verifier for free text, which decides mathematical claims within a step.
 
 Covered: closed equations, inequalities and chains with units, percentages and rounding; identities; derivations of
 equations and inequalities in one unknown; congruences; values, derivatives and integrals of functions; matrices; numbers
@@ -36,12 +36,17 @@ _DECIMAL = re.compile(r"\d*\.\d{2,}")
 
 
 class FreeTextStepVerifier:
-    """Verifies the steps of solutions in free text by the claims in them (`stepgym.envs.types.StepVerifier`)."""
+    """Verifies the steps of solutions in free text by the claims in them
+    (`stepgym.envs.types.StepVerifier`).
+    """
 
     def verify_steps(
         self, problems: Sequence[Problem], states: Sequence[State]
     ) -> list[list[Verdict]]:
-        """Return one verdict per step of each state; `details["claims"]` has kind, span and verdict of each claim."""
+        """Return one verdict per step of each state.
+
+        `details["claims"]` has kind, span and verdict of each claim.
+        """
         return [
             [
                 _verdict(report)
@@ -58,7 +63,10 @@ class FreeTextStepVerifier:
 def check_steps(
     problem: str, steps: Sequence[str], replies: Sequence[str] = ()
 ) -> list[StepReport]:
-    """Return one report per step; `problem` is the question's text, `replies` what tools printed after each step."""
+    """Return one report per step of a solution.
+
+    `problem` is the question's text; `replies` are the outputs of tools after each step.
+    """
     given = frozenset(_DECIMAL.findall(problem))
     notebook = Notebook(given=given)
     setting = Setting(problem, given=given)

@@ -35,7 +35,8 @@ def connected(address: str | None, *, num_cpus: int | None = None) -> Any:
         host, _, port = (address or "").rpartition(":")
         own: dict[str, Any] = {}
         if address is None:
-            own = {"include_dashboard": False, "resources": {SANDBOX_RESOURCE: num_processors()}}
+            sandboxes = {SANDBOX_RESOURCE: num_processors()}
+            own = {"include_dashboard": False, "num_cpus": num_cpus, "resources": sandboxes}
         try:
             if host and port.isdecimal() and "/" not in host:  # Ray itself would try for minutes
                 socket.create_connection((host, int(port)), timeout=10).close()

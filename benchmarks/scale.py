@@ -130,11 +130,18 @@ def verify(amount: int, num_workers: int | None) -> int:
     return sum(len(part) for part in map_in_order(verify_part, parts, num_workers=num_workers))
 
 
+def _on_ray(num_workers: int) -> Executor:
+    """Play on a Ray cluster that is started here once, with so many processors."""
+    connected(None, num_cpus=num_workers)
+    return OnRay()
+
+
 WORKS: dict[str, Work] = {
     "maths": verify,
     "code": play(CODE, 164),
     "code_default": play(CODE_DEFAULT, 164),
     "embedded": play(EMBEDDED, 100_000),
+    "embedded_on_ray": play(EMBEDDED, 100_000, _on_ray),
 }
 
 
@@ -197,23 +204,17 @@ def compare(name: str, amount: int, rounds: int, *, small: int) -> dict[str, Any
 
 def compare_ray(amount: int, rounds: int, *, small: int) -> dict[str, Any]:
     """Return the throughput of a Ray cluster on this machine over that of two workers, start-ups left out."""
-    sides = {"workers_s": play(EMBEDDED, 100_000), "ray_s": play(EMBEDDED, 100_000, _on_ray)}
+    sides = {"workers_s": "embedded", "ray_s": "embedded_on_ray"}
     found: dict[str, list[float]] = {}
     for _ in range(rounds):
         row = {}
-        for name, work in sides.items():
-            start = cost(work, small, NUM_WORKERS)
-            row[name] = cost(work, amount, NUM_WORKERS).wall_s - start.wall_s
+        for side, name in sides.items():
+            start = cost(name, small, NUM_WORKERS)
+            row[side] = cost(name, amount, NUM_WORKERS).wall_s - start.wall_s
         row["ratio"] = row["workers_s"] / row["ray_s"]
-        for name, value in row.items():
-            found.setdefault(name, []).append(value)
-    return {"amount": amount, **{name: spread(values) for name, values in found.items()}}
-
-
-def _on_ray(num_workers: int) -> Executor:
-    """Play on a Ray cluster that is started here once, with so many processors."""
-    connected(None, num_cpus=num_workers)
-    return OnRay()
+        for figure, value in row.items():
+            found.setdefault(figure, []).append(value)
+    return {"amount": amount, **{figure: spread(values) for figure, values in found.items()}}
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

@@ -123,6 +123,7 @@ class Run:
         for record in read_episodes(self.folder):
             shown = asdict(record)
             del shown["created"], shown["usage"]
+            shown["details"].pop("used", None)  # processor time and memory of the program
             found.append(shown)
         return sorted(found, key=lambda shown: (shown["index"], shown["attempt"]))
 

@@ -14,7 +14,7 @@ sandbox (`--sandbox`). Each is played in three stages, while memory and descript
   times; a killed driver is started again, and a run that is finished before is followed by a new one.
 
 Two sets are equal if each episode has the same tree, path, answer and verdict. Episodes in whose tree a fault of the
-policy is noted are counted and may differ. With `--out` the folder is kept and the same command goes on: with
+policy is noted are counted and may differ. With `--out` the folder is kept; run the same command to continue: with
 `--minutes` it stops after so many. Linux only.
 """
 
@@ -189,7 +189,7 @@ def usage(processes: Sequence[int]) -> tuple[float, int]:
 
 
 class TimeIsUp(Exception):
-    """The minutes that were given are over; the same command goes on."""
+    """The time given by `--minutes` is over; run the same command to continue."""
 
 
 def sample(run: Run, driver: int, seconds: float) -> dict[str, Any]:
@@ -371,7 +371,7 @@ def main() -> None:
                 if not options.json:
                     show(name, result[name])
         except TimeIsUp:
-            print("the time is up; with --out, the same command goes on", file=sys.stderr)
+            print("the time is up; with --out, run the same command to continue", file=sys.stderr)
             sys.exit(3)
     result["load_after"] = os.getloadavg()
     if options.json:

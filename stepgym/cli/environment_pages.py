@@ -53,7 +53,7 @@ def index() -> str:
 
 def page(card: EnvironmentCard) -> str:
     """Return the page of an environment as Markdown."""
-    head = f"# {_name(card)}\n\nWritten by `scripts/environment-page`; do not edit. [All environments](README.md)\n"
+    head = f"# {_name(card)}\n\n<!-- written by scripts/environment-page -->\n[All environments](README.md)\n"
     try:
         env = load_env(card.id)
     except (UserError, ImportError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from stepgym.agents.policies.scripted import RandomLegalPolicy
 from stepgym.agents.types import PolicyError
@@ -67,8 +68,10 @@ class LosesSandbox(RandomLegalPolicy):
 
 
 class Slow(RandomLegalPolicy):
-    """Random play that takes its time, so that a test can interrupt it."""
+    """Random play that takes its time, so that a test can interrupt it; the file ODD_BEGUN says that it plays."""
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        if begun := os.environ.get("ODD_BEGUN"):
+            Path(begun).touch()
         time.sleep(float(os.environ.get("ODD_SLEEP", "0")))
         return super().propose(states, counts)

@@ -259,7 +259,12 @@ def test_one_failing_problem_costs_no_other(
 
 
 def start(out: Path, *arguments: str, sleep_s: float) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(HERE), "ODD_SLEEP": str(sleep_s)}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(HERE),
+        "ODD_SLEEP": str(sleep_s),
+        "ODD_BEGUN": f"{out}.begun",
+    }
     command = [
         *COUNTDOWN,
         "--policy",
@@ -341,11 +346,13 @@ def test_sigterm_finishes_what_is_in_flight_and_a_second_one_stops_at_once(
     assert 2 <= len(kept) < 30 and f"{len(kept)} new episodes are kept" in errors
     slow = start(tmp_path / "slow", *workers, sleep_s=20)
     deadline = time.monotonic() + 60
-    while not (tmp_path / "slow" / "episodes.jsonl").exists() and time.monotonic() < deadline:
+    while not (tmp_path / "slow.begun").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    for _ in range(2):
-        slow.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
+    slow.send_signal(signal.SIGTERM)
+    assert slow.stderr is not None
+    while "Stopping after the episodes in flight" not in (line := slow.stderr.readline()):
+        assert line, "the first signal is answered"
+    slow.send_signal(signal.SIGTERM)
     assert slow.wait(timeout=15) == 130
 
 

@@ -49,7 +49,7 @@ const press = (key) => document.body.dispatchEvent(new KeyboardEvent('keydown', 
 """
 
 
-def grown(num_nodes: int, *, seed: int = 0) -> EpisodeRecord:
+def random_tree(num_nodes: int, *, seed: int = 0) -> EpisodeRecord:
     """Return an episode whose tree grew at random places, at most four children a node."""
     rng = random.Random(seed)
     nodes, places = [NodeRecord(parent=-1, visits=num_nodes)], [0] * 4
@@ -142,8 +142,10 @@ def main() -> None:
     times: dict[str, list[Times]] = {}
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         tree, long = Path(folder) / "tree.html", Path(folder) / "list.html"
-        tree.write_text(write([Run("run", [grown(options.nodes), grown(options.nodes, seed=1)])]))
-        small = [replace(grown(8, seed=i % 100), index=i) for i in range(options.episodes)]
+        tree.write_text(
+            write([Run("run", [random_tree(options.nodes), random_tree(options.nodes, seed=1)])])
+        )
+        small = [replace(random_tree(8, seed=i % 100), index=i) for i in range(options.episodes)]
         small = [
             replace(each, verdict="incorrect") if i % 3 else each for i, each in enumerate(small)
         ]

@@ -527,7 +527,7 @@ def rendered(reports: list[dict[str, Any]]) -> str:
             f"{report['seconds']:g} s{'; ' + versions if versions else ''}{quick}.{failed}"
         )
     note = [
-        "A value with `x` is a ratio: above 1, stepgym is better than what stands beside it. The range is that of the value, from the "
+        "A value with `x` is a ratio: above 1, stepgym is better than the peer. The range is that of the value, from the "
         "least to the most over rounds, or quartiles. A quick run does a small part of the work, and its times count little.",
         "",
         "![ratios of peers to stepgym](plots/ratios.png)",
@@ -559,7 +559,7 @@ def plot(reports: list[dict[str, Any]]) -> None:
     axes.set_xscale("log")
     axes.axvline(1, color="grey", linewidth=0.8)
     axes.set_yticks(range(len(rows)), [row.name for row in reversed(rows)], fontsize=7)
-    axes.set_xlabel("ratio to what stands beside it; black: what was asked; red: missed")
+    axes.set_xlabel("ratio of the peer to stepgym; black: the target; red: missed")
     figure.tight_layout()
     PLOT.parent.mkdir(exist_ok=True)
     figure.savefig(PLOT, dpi=90, metadata={"Software": None})

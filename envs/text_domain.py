@@ -252,7 +252,7 @@ class TextDomain:
         )
 
     def _closing_words(self, steps: Sequence[Step]) -> str | None:
-        """Return what stands for an answer when the policy ended without marking one."""
+        """Return the text that is taken as the answer if the policy ended without marking one."""
         if self.whole_answer:
             words = spoken(steps)
             return words if words.strip() else None

@@ -30,7 +30,7 @@ ROOMS = [
     "stepgym",
     "claims",
 ]
-"""Lowest first: a room imports from itself and from what stands before it."""
+"""Lowest first: a room imports from itself and from the rooms before it."""
 LINKED = [room for room in ROOMS if room != "stepgym"]
 """Rooms that lie beside the folder `stepgym` and are linked from it."""
 HEAVY = {

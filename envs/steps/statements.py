@@ -110,7 +110,7 @@ def _head(tokens: Sequence[Token], letters: Mapping[str, Fraction]) -> tuple[Qua
 
 
 def _is_bound(tokens: Sequence[Token], at: int) -> bool:
-    """Say whether what stands before a token belongs to its expression: `f(2)`, `books - 5`, `7 + his 2`."""
+    """Return whether the text before a token belongs to its expression: `f(2)`, `books - 5`, `7 + his 2`."""
     if tokens[at].text == "(" and tokens[at - 1].end == tokens[at].start:
         return True
     if tokens[at].text == "-" and at + 1 < len(tokens) and tokens[at + 1].start > tokens[at].end:

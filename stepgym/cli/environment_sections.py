@@ -97,7 +97,7 @@ Block = str | Table | Verbatim
 
 
 class Section(NamedTuple):
-    """One heading and what stands below it."""
+    """One heading and the text below it."""
 
     heading: str
     blocks: tuple[Block, ...]

@@ -19,6 +19,7 @@ from stepgym.envs.types import Step
 from stepgym.records.formats import FORMATS, format_in
 from stepgym.records.rows.options import RowOptions
 from stepgym.records.rows.steps import PLACEHOLDER
+from stepgym.records.schema import from_line, to_line
 from stepgym.records.types import ExportFormat, TextLayout
 
 from .trees import AGENT, ASKED, CALLED, RESULT, SAID, TOOL, TREE, call
@@ -77,6 +78,19 @@ def test_rows_have_the_columns_that_the_format_names(
         for row in rows_of(kind, record, layout=layout):
             columns = made.columns_in(layout)
             assert json.dumps(row) and (columns is None or set(row) == set(columns))
+
+
+TWO_RIGHT = replace(AGENT, nodes=(*AGENT.nodes, replace(AGENT.nodes[1], text="It is 10.")))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ExportFormat if kind is not ExportFormat.TOKENS])
+@pytest.mark.parametrize("record", [TREE, AGENT, TWO_RIGHT], ids=["tree", "agent", "two right"])
+def test_a_stored_record_gives_the_same_rows(kind: ExportFormat, record: EpisodeRecord) -> None:
+    if record.calls and "PREFERENCE" in kind.name:
+        return  # refused
+    stored = from_line(to_line(record))
+    for layout in set(FORMATS[kind].layouts) - {TextLayout.TOKENS}:
+        assert rows_of(kind, stored, layout=layout) == rows_of(kind, record, layout=layout)
 
 
 def test_an_agents_calls_are_its_conversation() -> None:

@@ -21,6 +21,7 @@ PRISTINE = Path(os.environ["STEPGYM_MUTANTS"], "pristine")
 
 running = coverage.Coverage.current()
 context = [""]
+chosen: set[str] = set()
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -44,16 +45,21 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Iterator[None
         running.switch_context(context[0])
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Find the tests that executed the changed statement, and collect only their files."""
+    changed = [p for p in PRISTINE.rglob("*.py") if p.read_bytes() != _mutated(p).read_bytes()]
+    if running is None and len(changed) == 1:
+        chosen.update(_contexts(_mutated(changed[0]).resolve(), _statement(changed[0])))
+        files = {name.split("::")[0] for name in chosen}
+        if chosen and all(Path(file).is_file() for file in files):  # no shared fixture among them
+            known = [arg for arg in config.args if arg in files]
+            config.args[:] = [*known, *sorted(files - set(known))]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests that executed the changed statement."""
-    if running is not None:
-        return
-    changed = [p for p in PRISTINE.rglob("*.py") if p.read_bytes() != _mutated(p).read_bytes()]
-    if len(changed) != 1:
-        return
-    names = _contexts(_mutated(changed[0]).resolve(), _statement(changed[0]))
-    if names:
-        items[:] = [item for item in items if names & {item.nodeid, *_fixtures(item)}]
+    if chosen:
+        items[:] = [item for item in items if chosen & {item.nodeid, *_fixtures(item)}]
 
 
 def _clear_caches() -> None:

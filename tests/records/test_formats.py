@@ -130,6 +130,14 @@ def test_a_conversation_that_was_changed_is_two() -> None:
     ]
 
 
+def test_an_empty_message_hides_no_later_turn() -> None:
+    empty = {"role": "assistant", "content": ""}
+    again = {"role": "user", "content": "Nothing came."}
+    record = replace(AGENT, calls=(call(ASKED, empty), call([*ASKED, empty, again], SAID)))
+    for kind in (ExportFormat.SFT, ExportFormat.KTO):
+        assert [row["completion"] for row in rows_of(kind, record)] == [[SAID]]
+
+
 def test_unpaired_turns_are_labelled_by_what_follows() -> None:
     labels = {row["completion"][0]["content"]: row["label"] for row in rows_of(ExportFormat.KTO)}
     assert labels == {
@@ -245,6 +253,8 @@ def test_traces_mark_what_was_sampled() -> None:
     [trace] = episode["traces"]
     sampled = [node["message"]["content"] for node in trace["nodes"] if node["sampled"]]
     assert sampled == ["<think>six and four</think>", "It is 10."]
+    times = {trace["timing"]["start"], *(node["timestamp"] for node in trace["nodes"])}
+    assert times == {0.0}, "records hold no times"
     [tree] = rows_of(ExportFormat.VERIFIERS)
     scores = [trace["rewards"]["verdict"]["score"] for trace in tree["traces"]]
     assert scores == [1.0, 0.0, 0.0], "the undecided path has no trace"

@@ -140,6 +140,26 @@ def test_spacing_and_sizing_change_nothing(tree: Tree) -> None:
     assert verify_answer(f"  ${sized}$ ", reference=text).correct
 
 
+ORDERINGS = {"<": "\\ge", ">": "\\le", "\\le": ">", "\\ge": "<", "=": "\\ne"}
+
+
+@given(
+    st.sampled_from(sorted(ORDERINGS)),
+    st.sampled_from([*sorted(ORDERINGS), "\\ne"]),
+    st.integers(-3, 3),
+    st.integers(-3, 3),
+    st.sampled_from(["\\text{otherwise}", "\\text{else}", "\\mbox{elsewhere}", ""]),
+)
+def test_otherwise_is_where_no_other_condition_holds(
+    first: str, second: str, n: int, m: int, rest: str
+) -> None:
+    short = f"\\begin{{cases}} 1 & x {first} {n} \\\\ 0 & {rest} \\end{{cases}}"
+    full = f"\\begin{{cases}} 0 & x {second} {m} \\\\ 1 & x {first} {n} \\end{{cases}}"
+    complement = n == m and second == ORDERINGS[first]
+    assert verify_answer(full, reference=short).correct is complement
+    assert verify_answer(short, reference=full).correct is complement
+
+
 @given(
     st.lists(st.fractions(max_denominator=50), min_size=1, max_size=6),
     st.randoms(use_true_random=False),

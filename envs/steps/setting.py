@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from stepgym.envs.maths.tree import Node
 
@@ -42,13 +43,17 @@ _OPERATION = re.compile(
 )
 
 
+MAX_READ = 20_000
+"""Characters of a problem that are read for its numbers."""
+
+
 @dataclass
 class Setting:
     """What is known of a solution before and while its formulas are read."""
 
     problem: str
-    given: frozenset[str] = frozenset()
-    """Decimals of the problem, as they are written there."""
+    given: frozenset[Fraction] = frozenset()
+    """Decimals that are exact: the problem states them, or a percentage that they stand for."""
     functions: dict[str, tuple[str, Node] | None] = field(default_factory=dict)
     """Name -> its letter and body; `None` once it has been given two bodies."""
     bound: set[str] = field(default_factory=set)
@@ -70,6 +75,16 @@ class Setting:
     def quotes(self, text: str) -> bool:
         """Say whether the problem states this formula itself."""
         return _squeezed(text) in self._squeezed
+
+
+def exact_decimals(problem: str) -> frozenset[Fraction]:
+    """Return the decimals that need no rounding: those of the problem, and its whole numbers as hundredths.
+
+    A problem that states 30% makes 0.3, 0.7 and 1.3 exact, one that states 75 cents makes 0.75 exact.
+    """
+    numbers = {Fraction(found) for found in re.findall(r"\d*\.\d+|\d+", problem[:MAX_READ])}
+    parts = {part / 100 for part in numbers if part < 1000} | {Fraction(1, 4), Fraction(3, 4)}
+    return frozenset(numbers | parts | {1 - part for part in parts} | {1 + part for part in parts})
 
 
 def denied(step: str, start: int, end: int, *, prose: bool = False) -> bool:

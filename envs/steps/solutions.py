@@ -21,7 +21,7 @@ from stepgym.envs.maths.tree import Node, has, substitute, symbols
 from stepgym.envs.steps.claims import Claim, Kind
 from stepgym.envs.steps.formulas import Relation
 from stepgym.envs.steps.setting import HYPOTHESIS, Setting, denied, tried
-from stepgym.envs.steps.values import is_closed, number, same
+from stepgym.envs.steps.values import is_closed, num_operations, number, same
 from stepgym.envs.types import Status
 
 MAX_GAP = 160
@@ -43,9 +43,10 @@ _ROW = re.compile(
     r"[\s&]*\\\\[\s&]*|(?:[\s.,;&$]|\\[\]\[()])*\n(?:[\s.,;&$]|\\[\]\[()])*|(?:[\s.,]|\\[\]\[]|\$\$)*\\\](?:[\s.,]|\\[\]\[])*\\\[\s*"
 )
 _OR = re.compile(
-    r"(?:[\s$,.{}]|\\[()\[\] ;,:]|\\q?quad|\\text|\\mbox|\\textrm)*(?:\b(?:or|and)\b)?(?:[\s$,{}]|\\[()\[\] ;,:]|\\q?quad)*",
-    re.I,
+    r"(?=.*?(?:,|\bor\b|\band\b|quad))(?:[\s$,.{}]|\\[()\[\] ;,:]|\\q?quad|\\text|\\mbox|\\textrm)*(?:\b(?:or|and)\b)?(?:[\s$,{}]|\\[()\[\] ;,:]|\\q?quad)*",
+    re.I | re.S,
 )
+"""Signs between values that are alternatives: a comma or a word."""
 _TINY = Fraction(1, 10**15)
 
 
@@ -70,6 +71,8 @@ def solution_claims(step: str, relations: Sequence[Relation], setting: Setting) 
             found = None
             if before is not None and said is not None and _is_derived(step, before[1], relation):
                 found = _follows(before[2], said)
+                if found is False and _lists_values(before[2], step[before[1] : relation.start]):
+                    found = None
         except (TooMuchWork, NotRational, ArithmeticError, RecursionError):
             said, size, found = None, 1, None
         last = relations[at + size - 1]
@@ -96,6 +99,13 @@ def solution_claims(step: str, relations: Sequence[Relation], setting: Setting) 
         alternative = _OR.fullmatch(relation.lead) and at > 0
         before = None if said is None or alternative else (relation, last.end, said)
         at += size
+
+
+def _lists_values(before: object, gap: str) -> bool:
+    """Say whether a value that is worked out is followed by another one on a new row: `x = 6(-2) = -12`, `x = -6`."""
+    if not isinstance(before, _Roots) or _FOLLOWS.search(gap):
+        return False
+    return bool(before.values) and not any(map(num_operations, before.values))
 
 
 def breaks_off(gap: str) -> bool:

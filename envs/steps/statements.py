@@ -68,13 +68,40 @@ def _side(
         return Side(offset, offset + len(text), None, None, name)
     whole = quantity(tokens, letters)
     if whole is not None:
-        return Side(offset, offset + len(text), whole, whole, "")
+        return Side(offset, offset + len(text), _with_part(whole, tokens, letters), whole, "")
+    opened, closed = _unmatched(tokens)
     head = None if first else _head(tokens, letters)
+    if closed is not None and not first and (part := quantity(tokens[:closed], letters)):
+        head = part, closed
     tail = None if last else _tail(tokens, letters)
+    if opened is not None and not last and (part := quantity(tokens[opened + 1 :], letters)):
+        tail = part, opened + 1
     ending = "" if last else _ending_name(tokens)
     start = offset + (tokens[tail[1]].start if tail and head is None else 0)
     end = offset + (tokens[head[1] - 1].end if head and tail is None else len(text))
     return Side(start, end, head and head[0], tail and tail[0], ending)
+
+
+def _with_part(
+    whole: Quantity, tokens: Sequence[Token], letters: Mapping[str, Fraction]
+) -> Quantity:
+    """Add what a side is without its last `of`: `3/24 = 1/8 of 2 feet` may state that 3/24 is 1/8."""
+    at = max((i for i, token in enumerate(tokens) if token.kind == "of"), default=0)
+    part = quantity(tokens[:at], letters) if at else None
+    return whole if part is None else whole._replace(values=whole.values | part.values)
+
+
+def _unmatched(tokens: Sequence[Token]) -> tuple[int | None, int | None]:
+    """Return the last opening bracket that is not closed, and the first closing one that was not opened."""
+    opened: list[int] = []
+    for at, token in enumerate(tokens):
+        if token.text == "(":
+            opened.append(at)
+        elif token.text == ")":
+            if not opened:
+                return None, at
+            opened.pop()
+    return (opened[-1] if opened else None), None
 
 
 def _name(tokens: Sequence[Token]) -> str:

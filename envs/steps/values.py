@@ -15,6 +15,7 @@ from typing import Any
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.effort import TooMuchWork
 from stepgym.envs.maths.exact import NotRational, exact
+from stepgym.envs.maths.reading import read
 from stepgym.envs.maths.scalars import same_scalar
 from stepgym.envs.maths.tree import Node, has, symbols, walk
 from stepgym.envs.steps.formulas import Side
@@ -23,14 +24,69 @@ _NUMBER_KINDS = frozenset("dec k + - * / ^ +- -+ f unit % deg base sum prod".spl
 _CONSTANTS = frozenset(("pi", "e", "i"))
 _RADIANS: Node = ("/", ("k", "pi"), 180)
 _AMBIGUOUS = re.compile(
-    r"""\d\s*\\[dt]?frac | \d\s+\d+/\d | \\l(?:og|g)(?![a-z])(?!\s*_) | (?<![a-z])log(?!\s*_) | (?<!\^)(?<!\^\{)\\circ(?![a-z])
-    | \d_ | (?<![\d.])0\d | \d\s+\d | \\sqrt\s*\d\d | [#@] | /\s*\d+\s*(?:\(|\\(?:sqrt|pi|cdot)) | \\div\s*\d+\s*\(
+    r"""(?<!\^)\d\s*\\[dt]?frac | (?<!\^)\d\s+\d+/\d | \\l(?:og|g)(?![a-z])(?!\s*_) | (?<![a-z])log(?!\s*_) | (?<!\^)(?<!\^\{)\\circ(?![a-z])
+    | \d_ | (?<![\d.])0\d | (?<!\^)\d\s+\d | \\sqrt\s*\d\d | [#@] | /\s*\d+\s*(?:\(|\\(?:sqrt|pi|cdot)) | \\div\s*\d+\s*\(
     | \\(?:star|ast|bullet|oplus|otimes|odot|diamond|triangle|square|\w*suit|Delta|nabla|overline|underline|bar)(?![a-z])
     """,
     re.X,
 )
 """Spellings with more than one meaning: a false equation that holds one is no proof."""
+_MIXED = re.compile(r"(?<!\^)(\d)\s*(?=\\[dt]?frac)")
+"""A number before a fraction: a mixed number or a product."""
 _MAX_FORMS = 8
+FACTORS: dict[str, tuple[float, ...]] = {
+    "second": (60, 3600, 1000),
+    "minute": (60, 1440),
+    "hour": (60, 3600, 24, 8, 12),
+    "day": (24, 1440, 7, 5, 8, 12, 30, 31, 365, 2),
+    "week": (7, 5, 6, 2, 4, 52, 168),
+    "month": (12, 4, 30, 31, 28, 4.35),
+    "year": (12, 52, 365, 10, 2, 4, 360, 366),
+    "decade": (10, 120),
+    "century": (100,),
+    "dollar": (100, 20, 10, 4),
+    "cent": (100, 5, 10, 25),
+    "penny": (100, 5),
+    "nickel": (20, 5, 2),
+    "dime": (10, 2),
+    "quarter": (4, 25),
+    "inch": (12, 36, 2.54),
+    "foot": (12, 3, 5280, 3.28),
+    "yard": (3, 36, 1760),
+    "mile": (5280, 1760, 1.609, 60),
+    "millimeter": (10, 1000),
+    "centimeter": (10, 100, 100_000, 2.54),
+    "meter": (10, 100, 1000, 3.28),
+    "kilometer": (1000, 1.609, 60, 3.6),
+    "milligram": (1000, 10**6),
+    "gram": (1000, 10**6),
+    "kilogram": (1000, 2.2),
+    "ounce": (16, 28.35, 8, 128, 2000, 32),
+    "pound": (16, 2000, 2.2),
+    "ton": (2000, 1000, 32_000),
+    "milliliter": (1000,),
+    "liter": (1000,),
+    "gallon": (4, 8, 16, 128),
+    "quart": (4, 2, 32),
+    "pint": (2, 8, 16),
+    "cup": (2, 4, 8, 16),
+    "mph": (60, 3600, 1.47),
+    "dozen": (12,),
+    "pair": (2,),
+    "percent": (100,),
+    "people": (2,),
+}
+"""Unit -> factors to other units that people apply without saying so."""
+_SPELLINGS = {
+    **dict(
+        feet="foot", ft="foot", sec="second", min="minute", hr="hour", metre="meter", litre="liter"
+    ),
+    **dict(centurie="century", cm="centimeter", mm="millimeter", km="kilometer", kg="kilogram"),
+    **dict(mg="milligram", g="gram", oz="ounce", lb="pound", ml="milliliter", mi="mile", yd="yard"),
+    **dict(
+        penn="penny", pennie="penny", inche="inch", kilometre="kilometer", centimetre="centimeter"
+    ),
+}
 
 
 def is_closed(node: Node | None) -> bool:
@@ -55,22 +111,24 @@ def num_operations(node: Node) -> int:
 
 
 def equal_sides(
-    a: Side, b: Side, *, approximate: bool = False, given: frozenset[str] = frozenset()
+    a: Side, b: Side, *, approximate: bool = False, given: frozenset[Fraction] = frozenset()
 ) -> bool | None:
-    """Say whether two closed sides are one number; `given` holds the decimals of the problem."""
+    """Say whether two closed sides are one number; `given` holds the exact decimals of the problem."""
     assert a.node is not None and b.node is not None
     found = [same(x, y) for x, y in product(_forms(a.node), _forms(b.node))]
     if True in found:
         return True
     if None in found or len(found) > _MAX_FORMS**2:
         return None
-    near, size = _nearest(a.node, b.node)
-    if near is None:
-        return None
-    for single, other in ((a, b), (b, a)):
+    nearest = _nearest(a.node, b.node)
+    if nearest is None:
+        is_real = [_is_real(side.node) for side in (a, b)]
+        return _proof(a, b) if sorted(map(str, is_real)) == ["False", "True"] else None
+    near, size = abs(nearest[0] - nearest[1]), max(map(abs, nearest))
+    for single, value, other in ((a, nearest[0], b), (b, nearest[1], a)):
         decimals = _decimals(single.node)
-        if decimals is not None and num_operations(other.node):  # type: ignore[arg-type]
-            grain = Fraction(1, 10**decimals)
+        if decimals is not None and num_operations(other.node or 0):
+            grain = Fraction(1, 10**decimals) * _scale(single.node, value)
             if near * 2 <= grain:
                 return True
             if near < grain or (decimals and near * 100 <= size):
@@ -79,11 +137,23 @@ def equal_sides(
         return True if near * 20 <= size else (None if near * 2 <= size else _proof(a, b))
     if near * 50 <= size and _rounded(a.node, b.node) - given:
         return None
-    if _units(a.node) != _units(b.node):
+    if _units(a.node) != _units(b.node) and may_convert(*nearest, a.text + b.text):
         return None
     if not (num_operations(a.node) or num_operations(b.node)):
         return None  # `1 = 2` ends a proof by contradiction
     return _proof(a, b)
+
+
+def may_convert(x: Fraction, y: Fraction, text: str) -> bool:
+    """Say whether a change of units may explain that `x` was written for `y`; a foreign unit may be worth anything."""
+    if not x or not y:
+        return False
+    words = {_singular(word) for word in re.findall(r"[A-Za-z]+", text)} & FACTORS.keys()
+    ratio = max(abs(x / y), abs(y / x))
+    near = [
+        factor for word in words for factor in FACTORS[word] if abs(ratio / factor - 1) * 50 <= 1
+    ]
+    return bool(near) or not words
 
 
 def same(a: Node, b: Node) -> bool | None:
@@ -119,9 +189,16 @@ def number(node: Node) -> Fraction | None:
 
 def _proof(a: Side, b: Side) -> bool | None:
     text = f"{a.text} = {b.text}"
-    if _AMBIGUOUS.search(text) or any(_is_doubtful(node) for node in (a.node, b.node)):
+    if any(_is_doubtful(node) for node in (a.node, b.node)):
         return None
-    return False
+    if not _AMBIGUOUS.search(text):
+        return False
+    if _AMBIGUOUS.search(_MIXED.sub("", text)):
+        return None
+    products = [read(_MIXED.sub(r"\g<1> \\cdot ", side.text)).node for side in (a, b)]
+    readings = product((a.node, products[0]), (b.node, products[1]))
+    differ = [x is not None and y is not None and same(x, y) is False for x, y in readings]
+    return False if all(differ) else None
 
 
 def _is_doubtful(node: Any) -> bool:
@@ -142,14 +219,30 @@ def _is_negative(node: Node) -> bool:
     return value is None or value < 0
 
 
-def _nearest(a: Node, b: Node) -> tuple[Fraction | None, Fraction]:
-    """Return the least distance between forms of the two sides, and the size of the larger one."""
+def _is_real(node: Node | None) -> bool | None:
+    """Say whether a closed number is real; `None` if that is not known."""
+    from stepgym.envs.maths.numeric import complex_value  # loads python-flint
+
+    if number(node or 0) is not None:
+        return True
+    value = complex_value(node or 0)
+    return None if value is None or value.imag.contains(0) else False
+
+
+def _nearest(a: Node, b: Node) -> tuple[Fraction, Fraction] | None:
+    """Return the two forms of the sides that are relatively nearest to each other."""
     xs, ys = ([number(form) for form in _forms(node)] for node in (a, b))
     pairs = [(x, y) for x in xs for y in ys if x is not None and y is not None]
     if not pairs:
-        return None, Fraction(0)
-    x, y = min(pairs, key=lambda pair: abs(pair[0] - pair[1]))
-    return abs(x - y), max(abs(x), abs(y))
+        return None
+    return min(pairs, key=lambda pair: abs(pair[0] - pair[1]) / (max(map(abs, pair)) or 1))
+
+
+def _scale(node: Node | None, value: Fraction) -> Fraction:
+    """Return the size of a form of a single number relative to the number as it is written: `60^\\circ` is pi/3."""
+    numbers = (part for part in walk(node or 0) if isinstance(part, int) or part[0] == "dec")
+    written = number(next(numbers, 0))
+    return abs(value / written) if value and written else Fraction(1)
 
 
 def _forms(node: Node) -> list[Node]:
@@ -223,10 +316,10 @@ def _decimals(node: Node | None) -> int | None:
     return 0 if isinstance(node, int) else None
 
 
-def _rounded(*sides: Node) -> set[str]:
+def _rounded(*sides: Node) -> set[Fraction]:
     """Return the decimals among the numbers; a result of them may have been rounded."""
     return {
-        str(part[2])
+        Fraction(part[1])
         for side in sides
         for part in walk(side)
         if isinstance(part, tuple) and part[0] == "dec"
@@ -244,4 +337,5 @@ def _unit_words(node: Node) -> Iterator[str]:
 
 
 def _singular(word: str) -> str:
-    return word.lower().strip(" .").removesuffix("s")
+    plain = word.lower().strip(" .").removesuffix("s")
+    return _SPELLINGS.get(plain, plain)

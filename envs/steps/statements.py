@@ -21,6 +21,10 @@ _BINDING = frozenset(
     "of half twice double triple times than minus plus by over per square root every each times from".split()
 )
 """Words before an expression that change its value, so that what follows cannot be read alone."""
+_RESULTS = frozenset(
+    "total cost profit sum value weight length distance price speed age area balance amount".split()
+)
+"""Words before `of` that name the value of the expression: `a total of 3 * 4`."""
 
 
 class Side(NamedTuple):
@@ -154,7 +158,10 @@ def _tail(tokens: Sequence[Token], letters: Mapping[str, Fraction]) -> tuple[Qua
     """Return the value of the longest end of a side that can be read, and the index of its first token."""
     for at in range(1, len(tokens)):
         before = tokens[at - 1]
-        if before.kind != "word" or before.text.lower() in _BINDING or before.text in letters:
+        result = before.kind == "of" and tokens[at - 2].text.lower() in _RESULTS and at > 1
+        if not result and (before.kind != "word" or before.text.lower() in _BINDING):
+            continue
+        if before.text in letters:
             continue
         if tokens[at].kind != "number" and tokens[at].text not in ("(", "-", *letters):
             continue

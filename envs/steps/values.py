@@ -7,7 +7,7 @@ that was rounded before, a logarithm whose base is not written, a number that ma
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import islice, product
 from typing import Any
@@ -44,8 +44,8 @@ FACTORS: dict[str, tuple[float, ...]] = {
     "year": (12, 52, 365, 10, 2, 4, 360, 366),
     "decade": (10, 120),
     "century": (100,),
-    "dollar": (100, 20, 10, 4),
-    "cent": (100, 5, 10, 25),
+    "dollar": (100,),
+    "cent": (100,),
     "penny": (100, 5),
     "nickel": (20, 5, 2),
     "dime": (10, 2),
@@ -75,8 +75,11 @@ FACTORS: dict[str, tuple[float, ...]] = {
     "pair": (2,),
     "percent": (100,),
     "people": (2,),
+    "square": (9, 144),
+    "cubic": (27, 1728),
 }
 """Unit -> factors to other units that people apply without saying so."""
+_COUNTED = frozenset(("penny", "nickel", "dime", "quarter", "dozen", "pair"))
 _SPELLINGS = {
     **dict(
         feet="foot", ft="foot", sec="second", min="minute", hr="hour", metre="meter", litre="liter"
@@ -137,23 +140,31 @@ def equal_sides(
         return True if near * 20 <= size else (None if near * 2 <= size else _proof(a, b))
     if near * 50 <= size and _rounded(a.node, b.node) - given:
         return None
-    if _units(a.node) != _units(b.node) and may_convert(*nearest, a.text + b.text):
-        return None
+    units = _units(a.node), _units(b.node)
+    if units[0] != units[1]:
+        words = [word for phrase in units[0] + units[1] for word in re.findall(r"[a-z]+", phrase)]
+        if not measures(words) or may_convert(*nearest, words):
+            return None  # a unit that is foreign here may be worth anything
     if not (num_operations(a.node) or num_operations(b.node)):
         return None  # `1 = 2` ends a proof by contradiction
     return _proof(a, b)
 
 
-def may_convert(x: Fraction, y: Fraction, text: str) -> bool:
-    """Say whether a change of units may explain that `x` was written for `y`; a foreign unit may be worth anything."""
+def may_convert(x: Fraction, y: Fraction, units: Iterable[str], step: str = "") -> bool:
+    """Say whether a change between units that are named explains that `x` was written for `y`.
+
+    `units` are the words of the two sides; coins, dozens and pairs count if the step names them anywhere.
+    """
     if not x or not y:
         return False
-    words = {_singular(word) for word in re.findall(r"[A-Za-z]+", text)} & FACTORS.keys()
+    words = measures(units) | measures(re.findall(r"[A-Za-z]+", step)) & _COUNTED
     ratio = max(abs(x / y), abs(y / x))
-    near = [
-        factor for word in words for factor in FACTORS[word] if abs(ratio / factor - 1) * 50 <= 1
-    ]
-    return bool(near) or not words
+    return any(abs(ratio / factor - 1) * 50 <= 1 for word in words for factor in FACTORS[word])
+
+
+def measures(words: Iterable[str]) -> set[str]:
+    """Return the units of measure among some words, each in its common spelling."""
+    return {_singular(word) for word in words} & FACTORS.keys()
 
 
 def same(a: Node, b: Node) -> bool | None:

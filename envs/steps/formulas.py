@@ -167,6 +167,12 @@ def relations_in(step: str) -> list[Relation]:
     return found
 
 
+def relation_of(text: str) -> Relation | None:
+    """Return the one relation of a text without delimiters, `None` if there are several or none."""
+    found = list(_relations(text.strip("$ "), 0, len(text.strip("$ ")), 0))
+    return found[0] if len(found) == 1 and found[0].operators else None
+
+
 def plain_relations_in(step: str) -> list[Relation]:
     """Return the relations of the formulas that are plain arithmetic, if they are complete between their delimiters.
 

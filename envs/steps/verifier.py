@@ -72,6 +72,8 @@ def check_steps(
     with limited_to(MAX_WORK):
         for relation in relations_in(problem[:MAX_STEP_LENGTH]):
             note(relation, setting)
+            if not relation.operators:
+                setting.note_expression(relation.sides[0].text)
     reports = []
     for notebook.step, step in enumerate(steps):
         results = [reply for reply in replies[: notebook.step] if reply]

@@ -9,7 +9,8 @@ ruled some out (`x > 0`) or added some on purpose. Values joined by `or` or comm
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -60,45 +61,82 @@ class _Roots(NamedTuple):
     equation: tuple[Node, Node]
 
 
-def solution_claims(step: str, relations: Sequence[Relation], setting: Setting) -> Iterator[Claim]:
-    """Yield a claim for each relation that follows from the one before it."""
+class Carried(NamedTuple):
+    """The last relation that later ones may follow from, with the text around it."""
+
+    text: str
+    """From some words before the relation to the end of what was read since."""
+    start: int
+    """Offset of the relation in `text`."""
+    end: int
+    said: _Roots | realsets.Expression
+
+
+@dataclass
+class Derivation:
+    """Follows the relations of a solution from step to step."""
+
+    before: Carried | None = None
+
+    def claims(self, step: str, relations: Sequence[Relation], setting: Setting) -> list[Claim]:
+        """Return a claim for each relation that follows from the one before it, which may stand in the step before."""
+        found, self.before = _claims(step, relations, self.before, setting)
+        return found
+
+
+def _claims(
+    step: str, relations: Sequence[Relation], carried: Carried | None, setting: Setting
+) -> tuple[list[Claim], Carried | None]:
+    text = f"{carried.text}\n\n{step}" if carried else step
+    shift = len(text) - len(step)
+    before = carried and carried._replace(text=text)
+    found: list[Claim] = []
     at = 0
-    before: tuple[Relation, int, _Roots | realsets.Expression] | None = None
     while at < len(relations):
         relation = relations[at]
+        start = relation.start + shift
         try:
             said, size = _read(relations, at)
-            found = None
-            if before is not None and said is not None and _is_derived(step, before[1], relation):
-                found = _follows(before[2], said)
-                if found is False and _lists_values(before[2], step[before[1] : relation.start]):
-                    found = None
+            holds = None
+            if before is not None and said is not None and _is_derived(text, before.end, start):
+                holds = _follows(before.said, said)
+                if holds is False and _lists_values(before.said, text[before.end : start]):
+                    holds = None
         except (TooMuchWork, NotRational, ArithmeticError, RecursionError):
-            said, size, found = None, 1, None
-        last = relations[at + size - 1]
-        if before is not None and found is not None:
-            status = Status.CORRECT if found else Status.INCORRECT
-            start = before[0].start
-            if not found and (
-                setting.modular
-                or setting.unusual
-                or denied(step, start, last.end)
-                or tried(step, start)
-            ):
-                status = Status.UNDECIDED
-            first = step[start : before[1]].strip()
-            reason = f"no solution of {first} satisfies {step[relation.start : last.end].strip()}"
-            yield Claim(
-                kind=Kind.EQUATION,
-                start=start,
-                end=last.end,
-                text=step[start : last.end],
-                status=status,
-                reason=reason if status is Status.INCORRECT else "",
-            )
+            said, size, holds = None, 1, None
+        end = relations[at + size - 1].end + shift
+        if before is not None and holds is not None:
+            found.append(_claim(text, before, (start, end), shift, holds=holds, setting=setting))
         alternative = _OR.fullmatch(relation.lead) and at > 0
-        before = None if said is None or alternative else (relation, last.end, said)
+        before = None if said is None or alternative else Carried(text, start, end, said)
         at += size
+    if before is None:
+        return found, None
+    cut = max(0, before.start - MAX_GAP)
+    return found, before._replace(
+        text=before.text[cut:], start=before.start - cut, end=before.end - cut
+    )
+
+
+def _claim(
+    text: str, before: Carried, span: tuple[int, int], shift: int, *, holds: bool, setting: Setting
+) -> Claim:
+    start, end = span
+    status = Status.CORRECT if holds else Status.INCORRECT
+    unsure = setting.modular or setting.unusual or denied(text, before.start, end)
+    if not holds and (unsure or tried(text, before.start)):
+        status = Status.UNDECIDED
+    first = text[before.start : before.end].strip()
+    reason = f"no solution of {first} satisfies {text[start:end].strip()}"
+    begin = before.start if before.start >= shift else start
+    return Claim(
+        kind=Kind.EQUATION,
+        start=begin - shift,
+        end=end - shift,
+        text=text[begin:end],
+        status=status,
+        reason=reason if status is Status.INCORRECT else "",
+    )
 
 
 def _lists_values(before: object, gap: str) -> bool:
@@ -113,8 +151,8 @@ def breaks_off(gap: str) -> bool:
     return bool(_BREAKS.search(gap) or HYPOTHESIS.search(gap))
 
 
-def _is_derived(step: str, end: int, relation: Relation) -> bool:
-    gap = step[end : relation.start]
+def _is_derived(text: str, end: int, start: int) -> bool:
+    gap = text[end:start]
     if len(gap) > MAX_GAP or breaks_off(gap):
         return False
     return bool(_FOLLOWS.search(gap) or _ROW.fullmatch(gap))
@@ -262,8 +300,12 @@ def _same_roots(before: _Roots, now: _Roots) -> bool | None:
     common = _gcd(before.terms, now.terms)
     if len(common) == 1:
         return False
-    degrees = {_degree_of_distinct(each) for each in (before.terms, now.terms, common)}
-    return True if len(degrees) == 1 else None
+    degrees = [_degree_of_distinct(each) for each in (before.terms, now.terms, common)]
+    if len(set(degrees)) == 1:
+        return True
+    real = [_num_real_roots(each) for each in (before.terms, now.terms, common)]
+    lost = min(degrees[:2]) > degrees[2] and min(real[:2]) > real[2]
+    return False if lost else None
 
 
 def _near(x: Node, y: Node) -> bool | None:
@@ -325,3 +367,16 @@ def _degree_of_distinct(terms: list[Fraction]) -> int:
     """Return the number of distinct complex roots."""
     slope = [i * c for i, c in enumerate(terms)][1:]
     return len(terms) - len(_gcd(terms, slope))
+
+
+def _num_real_roots(terms: list[Fraction]) -> int:
+    """Return the number of distinct real roots, by Sturm's theorem."""
+    chain = [terms, [i * c for i, c in enumerate(terms)][1:]]
+    while chain[-1]:
+        chain.append([-c for c in _remainder(chain[-2], chain[-1])])
+    ends = [
+        [each[-1] for each in chain[:-1]],
+        [each[-1] * (-1) ** (len(each) - 1) for each in chain[:-1]],
+    ]
+    changes = [sum(x * y < 0 for x, y in zip(signs, signs[1:])) for signs in ends]
+    return changes[1] - changes[0]

@@ -22,7 +22,7 @@ from stepgym.envs.steps.notebook import Notebook
 from stepgym.envs.steps.plain_text import STOP, prepare
 from stepgym.envs.steps.quotes import rate_claims, result_claims
 from stepgym.envs.steps.setting import Setting, exact_decimals
-from stepgym.envs.steps.solutions import solution_claims
+from stepgym.envs.steps.solutions import Derivation
 from stepgym.envs.steps.statements import sides_of
 from stepgym.envs.steps.words import word_claims
 from stepgym.envs.types import Problem, State, Status, Verdict
@@ -74,18 +74,26 @@ def check_steps(
             note(relation, setting)
             if not relation.operators:
                 setting.note_expression(relation.sides[0].text)
+    derivation = Derivation()
     reports = []
     for notebook.step, step in enumerate(steps):
         results = [reply for reply in replies[: notebook.step] if reply]
         notebook.names.clear()
         with limited_to(MAX_WORK):
-            claims = _claims_of_step(step[:MAX_STEP_LENGTH], problem, results, notebook, setting)
+            claims = _claims_of_step(
+                step[:MAX_STEP_LENGTH], problem, results, notebook, derivation, setting
+            )
         reports.append(report_of(sorted(claims, key=lambda claim: claim.start)))
     return reports
 
 
 def _claims_of_step(
-    step: str, problem: str, results: Sequence[str], notebook: Notebook, setting: Setting
+    step: str,
+    problem: str,
+    results: Sequence[str],
+    notebook: Notebook,
+    derivation: Derivation,
+    setting: Setting,
 ) -> list[Claim]:
     setting.read_step(step)
     relations = relations_in(step)
@@ -101,7 +109,7 @@ def _claims_of_step(
         *word_claims(step, prose),
         *rate_claims(step, problem),
         *result_claims(step, results),
-        *solution_claims(step, relations, setting),
+        *derivation.claims(step, relations, setting),
         *formula_claims(step, relations, setting),
     ]
 

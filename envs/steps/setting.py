@@ -21,7 +21,8 @@ DENIED = re.compile(
 """Words by which an equation is denied, tried, wished for or asked about."""
 DENIED_IN_PROSE = re.compile(
     r"contradict|impossib|absurd|\bfalse\b|incorrect|\bnot (?:true|equal|possible|correct)|is(?:n't| not)\b|\bwould (?:give|mean|imply|be wrong)"
-    r"|reject|invalid|mistake|\bwrong|suppos|pretend|guess|nonsense|inconsistent",
+    r"|reject|invalid|mistake|\bwrong|suppos|pretend|guess|nonsense|inconsistent|\btry|\btrial"
+    r"|\b(?:do(?:es)?|did)(?: not|n't) (?:hold|work|equal|match|satisf|fit|give)",
     re.I,
 )
 DENIED_NUMBERS = re.compile(
@@ -30,7 +31,8 @@ DENIED_NUMBERS = re.compile(
     re.I,
 )
 """Words by which an equation between numbers is denied or tried, anywhere in its sentence."""
-_DENIED_NEARBY = re.compile(r"n't\b|\bnot\b|\bcannot\b|^\W*\bno\b|\bno$|[\u2717\u2718\u274c]", re.I)
+_NO = re.compile(r"[^A-Za-z0-9]*(?:\bno\b|[\u2717\u2718\u274c])", re.I)
+_DENIED_NEARBY = re.compile(r"n't\b|\bnot\b|\bcannot\b", re.I)
 HYPOTHESIS = re.compile(
     r"\b(?:if|when|case|suppos\w*|assum\w*|let|say|try\w*|for|consider\w*|where|unless|either|otherwise|taking|setting"
     r"|choos\w*|pick\w*|possib\w*|could|might|example|instance)\b",
@@ -40,7 +42,7 @@ _MODULAR = re.compile(
     r"\bmod\b|\\p?mod|\\bmod|modul|congruen|remainder|residue|clock|\\equiv|cyclic", re.I
 )
 _MODULUS = re.compile(
-    r"(?:\\p?mod|\bb?mod|\bmodulo|\bdivided\s+by)(?![a-z])\s*[{$(\s]*([^\s})$.,;]*)", re.I
+    r"(?:\\p?mod|\bb?mod|\bmodulo|\bdivided\s+by)(?![a-z])\s*[{$(\s]*([^\s})$.,;:?!]*)", re.I
 )
 """A modulus, or what a number is divided by."""
 _CYCLES = {
@@ -148,13 +150,18 @@ def denied(step: str, start: int, end: int, *, prose: bool = False) -> bool:
     """Say whether the sentence around a formula, or the next one, may deny it or only try it."""
     before = _sentence(step, start, 160)
     pattern = DENIED_IN_PROSE if prose else DENIED
-    return bool(pattern.search(before) or pattern.search(step[end : end + 140]))
+    if _NO.match(step, end):
+        return True
+    after = step[max(start, end - 20) : end + 140]  # prose ends a claim behind its last word
+    return bool(pattern.search(before) or pattern.search(after))
 
 
 def numbers_denied(step: str, start: int, end: int) -> bool:
     """Say the same of an equation between numbers in a formula, which says more by itself: fewer words count."""
     before, after = _sentence(step, start, 160), step[end : end + 60]
-    nearby = _DENIED_NEARBY.search(before[-60:]) or _DENIED_NEARBY.search(after)
+    nearby = (
+        _NO.match(step, end) or _DENIED_NEARBY.search(before[-60:]) or _DENIED_NEARBY.search(after)
+    )
     return bool(nearby or DENIED_NUMBERS.search(before) or DENIED_NUMBERS.search(after))
 
 

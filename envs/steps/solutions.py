@@ -12,7 +12,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 from stepgym.envs.maths import realsets
 from stepgym.envs.maths.effort import TooMuchWork
@@ -22,7 +23,7 @@ from stepgym.envs.maths.tree import Node, has, substitute, symbols
 from stepgym.envs.steps.claims import Claim, Kind
 from stepgym.envs.steps.formulas import Relation
 from stepgym.envs.steps.setting import HYPOTHESIS, Setting, denied, tried
-from stepgym.envs.steps.values import is_closed, num_operations, number, same
+from stepgym.envs.steps.values import is_closed, num_operations, number, same, units_of
 from stepgym.envs.types import Status
 
 MAX_GAP = 160
@@ -32,6 +33,16 @@ _BREAKS = re.compile(
     r"|recall|given|know|note|denote|instead|now|again|finally|remaining|then\s+for|from\s+(?!both)|substitut\w*|plug\w*|back"
     r"|numbers?|integers?|approximat\w*|round\w*|about|replac\w*|increas\w*|decreas\w*|new|original\w*|until|after|before)\b"
     r"|\\(?:text|cup|vee|lor|because)|\(\d+\)|\[asy\]",
+    re.I,
+)
+_ALGEBRA = re.compile(
+    r"\b(?:subtract|add|divid|multipl)\w*\b.{0,60}?\b(?:from|to|of)?\s*(?:both|each)\s+sides?\b|\bsimplif|\bcombin\w* like terms"
+    r"|\bisolat|\bsolv\w*\s+(?:for|the equation)\b|\bexpand|\brearrang|\bdistribut|\b(?:both|each) sides?\b",
+    re.I | re.S,
+)
+"""What is done to the equation before."""
+_CONNECTING = re.compile(
+    r"\b(?:next|now|finally|then|first|second|third|again|with|and|as|by|for|remaining|numbers?)\b|,",
     re.I,
 )
 _FOLLOWS = re.compile(
@@ -59,6 +70,7 @@ class _Roots(NamedTuple):
     """Coefficients from the constant up."""
     values: tuple[Node, ...]
     equation: tuple[Node, Node]
+    units: frozenset[str] = frozenset()
 
 
 class Carried(NamedTuple):
@@ -147,7 +159,12 @@ def _lists_values(before: object, gap: str) -> bool:
 
 
 def breaks_off(gap: str) -> bool:
-    """Say whether the text between two equations begins something else: another fact, a case, an alternative."""
+    """Say whether the text between two equations begins something else: another fact, a case, an alternative.
+
+    `Next, we subtract 3 from both sides` goes on with the equation before.
+    """
+    if _ALGEBRA.search(gap):
+        gap = _CONNECTING.sub(" ", gap)
     return bool(_BREAKS.search(gap) or HYPOTHESIS.search(gap))
 
 
@@ -172,11 +189,9 @@ def _read(
             "mat",
             "dots",
             "text",
-            "unit",
             "list",
             "set",
             "group",
-            "deg",
             "%",
             "lim",
             "int",
@@ -213,9 +228,13 @@ def _read(
 
 def _equation(relation: Relation) -> _Roots | None:
     """Read an equation; in a chain `x = 4/2 = 2`, the letter and the last number."""
-    nodes = [side.node for side in relation.sides if side.node is not None]
-    if len(nodes) != len(relation.sides) or len(nodes) < 2:
+    written = [side.node for side in relation.sides if side.node is not None]
+    if len(written) != len(relation.sides) or len(written) < 2:
         return None
+    marked = any(has(node, "unit", "deg") for node in written)
+    if marked and any(has(node, "f", "k") for node in written):
+        return None
+    nodes = [_unmarked(node) for node in written] if marked else written
     letters = set[str]().union(*map(symbols, nodes))
     if len(letters) != 1:
         return None
@@ -227,12 +246,21 @@ def _equation(relation: Relation) -> _Roots | None:
         left, right = right, left
     if left == ("v", letter) and is_closed(right):
         values = _signs(right)
-        return _Roots(letter, None, tuple(values), (left, right))
+        return _Roots(letter, None, tuple(values), (left, right), units_of(written))
     top, _ = split_fraction(("+", left, ("-", right)))
     terms = coefficients(top, letter)
     if terms is None or len(terms) < 2:
         return None
-    return _Roots(letter, terms, (), (left, right))
+    return _Roots(letter, terms, (), (left, right), units_of(written))
+
+
+def _unmarked(node: Any) -> Any:
+    """Return a side without its units and degree signs."""
+    if not isinstance(node, tuple):
+        return node
+    if node[0] in ("unit", "deg"):
+        return 1
+    return tuple(_unmarked(part) if isinstance(part, tuple) else part for part in node)
 
 
 def _signs(node: Node) -> list[Node]:
@@ -266,7 +294,10 @@ def _interval(relation: Relation) -> realsets.Expression | None:
 def _follows(before: object, now: object) -> bool | None:
     """Say whether both have the same solutions; `False` if none is common, `None` for anything between."""
     if isinstance(before, _Roots) and isinstance(now, _Roots):
-        return _same_roots(before, now) if before.letter == now.letter else None
+        if before.letter != now.letter:
+            return None
+        converted = before.units and now.units and before.units != now.units
+        return _same_roots(before, now) or (None if converted else _same_roots(before, now))
     if isinstance(before, tuple) and isinstance(now, tuple) and before[0] == now[0] == "of":
         if before[1] != now[1]:
             return None
@@ -374,9 +405,9 @@ def _num_real_roots(terms: list[Fraction]) -> int:
     chain = [terms, [i * c for i, c in enumerate(terms)][1:]]
     while chain[-1]:
         chain.append([-c for c in _remainder(chain[-2], chain[-1])])
-    ends = [
+    ends: list[list[Fraction]] = [
         [each[-1] for each in chain[:-1]],
         [each[-1] * (-1) ** (len(each) - 1) for each in chain[:-1]],
     ]
-    changes = [sum(x * y < 0 for x, y in zip(signs, signs[1:])) for signs in ends]
+    changes = [sum(x * y < 0 for x, y in pairwise(signs)) for signs in ends]
     return changes[1] - changes[0]

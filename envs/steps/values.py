@@ -80,16 +80,14 @@ FACTORS: dict[str, tuple[float, ...]] = {
 }
 """Unit -> factors to other units that people apply without saying so."""
 _COUNTED = frozenset(("penny", "nickel", "dime", "quarter", "dozen", "pair"))
-_SPELLINGS = {
-    **dict(
-        feet="foot", ft="foot", sec="second", min="minute", hr="hour", metre="meter", litre="liter"
-    ),
-    **dict(centurie="century", cm="centimeter", mm="millimeter", km="kilometer", kg="kilogram"),
-    **dict(mg="milligram", g="gram", oz="ounce", lb="pound", ml="milliliter", mi="mile", yd="yard"),
-    **dict(
-        penn="penny", pennie="penny", inche="inch", kilometre="kilometer", centimetre="centimeter"
-    ),
-}
+_SPELLINGS = dict(
+    pair.split("=")
+    for pair in (
+        "feet=foot ft=foot sec=second min=minute hr=hour metre=meter litre=liter centurie=century cm=centimeter"
+        " mm=millimeter km=kilometer kg=kilogram mg=milligram g=gram oz=ounce lb=pound ml=milliliter mi=mile yd=yard"
+        " penn=penny pennie=penny inche=inch kilometre=kilometer centimetre=centimeter"
+    ).split()
+)
 
 
 def is_closed(node: Node | None) -> bool:
@@ -117,6 +115,8 @@ def equal_sides(
     a: Side, b: Side, *, approximate: bool = False, given: frozenset[Fraction] = frozenset()
 ) -> bool | None:
     """Say whether two closed sides are one number; `given` holds the exact decimals of the problem."""
+    if all(has(side.node or 0, "deg") and not _is_trigonometric(side.node) for side in (a, b)):
+        a, b = (side._replace(node=_form(side.node, (0, 1), 1, 1, False)) for side in (a, b))
     assert a.node is not None and b.node is not None
     found = [same(x, y) for x, y in product(_forms(a.node), _forms(b.node))]
     if True in found:
@@ -251,7 +251,11 @@ def _nearest(a: Node, b: Node) -> tuple[Fraction, Fraction] | None:
 
 def _scale(node: Node | None, value: Fraction) -> Fraction:
     """Return the size of a form of a single number relative to the number as it is written: `60^\\circ` is pi/3."""
-    numbers = (part for part in walk(node or 0) if isinstance(part, int) or part[0] == "dec")
+    numbers = (
+        part
+        for part in walk(node or 0)
+        if isinstance(part, int) or (isinstance(part, tuple) and part[0] == "dec")
+    )
     written = number(next(numbers, 0))
     return abs(value / written) if value and written else Fraction(1)
 
@@ -261,10 +265,7 @@ def _forms(node: Node) -> list[Node]:
     signs = ((0, 1), (1, 0)) if has(node, "+-", "-+") else ((0, 1),)
     percents: tuple[Node, ...] = (("/", 1, 100), 1) if has(node, "%") else (1,)
     degrees: tuple[Node, ...] = (1, _RADIANS)
-    trigonometric = any(
-        isinstance(part, tuple) and part[0] == "f" and part[1] in _TRIGONOMETRIC
-        for part in walk(node)
-    )
+    trigonometric = _is_trigonometric(node)
     if not has(node, "deg") and not trigonometric:
         degrees = (1,)
     found: list[Node] = []
@@ -276,6 +277,13 @@ def _forms(node: Node) -> list[Node]:
 
 
 _TRIGONOMETRIC = frozenset("sin cos tan cot sec csc arcsin arccos arctan".split())
+
+
+def _is_trigonometric(node: Node | None) -> bool:
+    return any(
+        isinstance(part, tuple) and part[0] == "f" and part[1] in _TRIGONOMETRIC
+        for part in walk(node or 0)
+    )
 
 
 def _form(node: Any, sign: tuple[int, int], percent: Node, degree: Node, bare: bool) -> Any:
@@ -339,6 +347,11 @@ def _rounded(*sides: Node) -> set[Fraction]:
 
 def _units(node: Node) -> tuple[str, ...]:
     return tuple(sorted({_singular(w) for w in _unit_words(node)}))
+
+
+def units_of(nodes: Iterable[Node]) -> frozenset[str]:
+    """Return the words of units in some sides, in the singular."""
+    return frozenset(word for node in nodes for word in _units(node))
 
 
 def _unit_words(node: Node) -> Iterator[str]:

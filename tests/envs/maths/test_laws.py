@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepgym.envs.maths import extract_answer, same_answer, verify_answer
+from stepgym.envs.maths.effort import TooMuchWork, num_nodes
 from stepgym.envs.types import Status
 
 NUMBERS = st.integers(2, 10**6)
@@ -131,6 +133,15 @@ def test_different_values_are_never_correct(a: Tree, b: Tree) -> None:
         return
     if differ:
         assert not verify_answer(show(a, LATEX), reference=show(b, UNICODE)).correct
+
+
+@given(trees)
+def test_the_size_of_a_tree_counts_each_operation_and_stops_at_its_limit(tree: Tree) -> None:
+    count = str(tree).count("(")
+    assert num_nodes(tree) == num_nodes(tree, count) == count
+    if count:
+        with pytest.raises(TooMuchWork):
+            num_nodes(tree, count - 1)
 
 
 @given(trees)

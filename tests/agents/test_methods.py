@@ -358,6 +358,8 @@ def test_ab_mcts_revises_in_the_measure_in_which_revisions_pay(
     )
     attempts = tree.memory[AttemptsMemory].attempts
     assert least <= sum(attempt.shown >= 0 for attempt in attempts) <= most
+    for attempt in attempts:
+        assert tree.value[attempt.tip] == (revised if attempt.shown >= 0 else 0.3)
 
 
 def test_adaptive_gives_the_hard_problems_what_the_easy_ones_leave() -> None:

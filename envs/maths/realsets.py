@@ -107,6 +107,11 @@ def _relation(node: Any, variables: set[str]) -> Expression:
         variables.add(sides[0][1])
         inner = read(sides[1], variables)
         return inner if operators == ("in",) else ("setminus", REALS, inner)
+    if len(sides) == 3 and isinstance(sides[1], tuple) and sides[1][0] == "v":
+        name = sides[1][1]  # of a < x < b
+        if set(operators) <= set(_FLIP) and name not in symbols(sides[0]) | symbols(sides[2]):
+            variables.add(name)
+            return ("cap", _values(sides[0], _FLIP[operators[0]]), _values(sides[2], operators[1]))
     parts = []
     for operator, left, right in zip(operators, sides, sides[1:]):
         if operator not in _FLIP:
@@ -230,22 +235,44 @@ def _ends(expression: Expression) -> list[Node]:
 
 
 def _equal_pieces(a: Expression, b: Expression, same: Same) -> bool | None:
-    """With symbols in the ends: equal when written with the same pieces in the same order."""
+    """With symbols in the ends: equal when written with the same pieces, in any order."""
+    a, b = _joined(a), _joined(b)
     if a[0] != b[0]:
         return False
     if a[0] != "pieces":
         parts = [_equal_pieces(x, y, same) for x, y in zip(a[1:], b[1:])]
         return False if False in parts else None if None in parts else True
-    if len(a[1]) != len(b[1]):
+    left = list(b[1])
+    if len(a[1]) != len(left):
         return False
-    for p, q in zip(a[1], b[1]):
-        if (p.low_closed, p.high_closed) != (q.low_closed, q.high_closed):
-            return False
-        for x, y in ((p.low, q.low), (p.high, q.high)):
-            found = same(x, y)
-            if not found:
-                return found
+    for p in a[1]:
+        found = [_equal_ends(p, q, same) for q in left]
+        if True not in found:
+            return None if None in found else False
+        del left[found.index(True)]
     return True
+
+
+def _joined(expression: Expression) -> Expression:
+    """Write a union of pieces as pieces, and the part that a lower and an upper bound share as one piece."""
+    if expression[0] not in ("cup", "cap", "both"):
+        return expression
+    first, second = _joined(expression[1]), _joined(expression[2])
+    if first[0] == second[0] == "pieces":
+        if expression[0] == "cup":
+            return ("pieces", (*first[1], *second[1]))
+        if len(first[1]) == len(second[1]) == 1:
+            for low, high in ((first[1][0], second[1][0]), (second[1][0], first[1][0])):
+                if low.high == INF and high.low == MINUS_INF:
+                    return ("pieces", (low._replace(high=high.high, high_closed=high.high_closed),))
+    return (expression[0], first, second)
+
+
+def _equal_ends(p: Piece, q: Piece, same: Same) -> bool | None:
+    if (p.low_closed, p.high_closed) != (q.low_closed, q.high_closed):
+        return False
+    found = [same(p.low, q.low), same(p.high, q.high)]
+    return False if False in found else None if None in found else True
 
 
 class _Order:

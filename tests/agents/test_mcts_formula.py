@@ -285,6 +285,12 @@ def test_gumbel_draws_by_priors_and_values() -> None:
         choose_gumbel(tree, memory, seed=seed, num_candidates=4, simulations=1)
         for seed in range(2000)
     ]
+    likeliest = [
+        choose_gumbel(tree, memory, seed=seed, num_candidates=1, simulations=1)
+        for seed in range(2000)
+    ]
+    for child, prior in enumerate(priors, start=1):  # values do not choose who competes
+        assert likeliest.count(child) / 2000 == pytest.approx(prior, abs=0.05)
     weights = [prior * math.exp(0.1 * 50 * value) for prior, value in zip(priors, values)]
     for child, weight in enumerate(weights, start=1):
         assert drawn.count(child) / 2000 == pytest.approx(weight / sum(weights), abs=0.05)

@@ -14,7 +14,13 @@ from stepgym.agents.policies.scripted import (
     spelling_policy,
     spelling_reward,
 )
-from stepgym.agents.search.answers import Aggregation, beam_score, has_verified, path_score
+from stepgym.agents.search.answers import (
+    Aggregation,
+    aggregate,
+    beam_score,
+    has_verified,
+    path_score,
+)
 from stepgym.agents.search.attempts import AttemptsMemory
 from stepgym.agents.search.beam import BeamMemory
 from stepgym.agents.search.puct import MCTSMemory
@@ -163,6 +169,12 @@ def test_the_score_of_a_path_is_not_that_of_an_earlier_step() -> None:
     for aggregation in Aggregation:
         assert path_score(tree, 2, aggregation) == path_score(tree, 2, str(aggregation))
     assert path_score(tree, 2, "last") is None
+    assert [aggregate([0.5, 0.25, 0.75], rule) for rule in Aggregation] == [
+        0.75,
+        0.25,
+        0.09375,
+        0.5,
+    ]
     assert path_score(tree, 2, "min") == 0.9
 
 

@@ -127,8 +127,16 @@ def first_line(
     It has the accuracy of the starting policy, and its training cost if known.
     """
     game = _require_game(config)
+    played_options(config, ())  # refuses settings of a mixture before anything is written
     if config.init == FRESH:
         _write_fresh(config, game)
+    start = net.load(net.POLICY, net.model_folder(model_home(config, START), net.POLICY))
+    played = start.config.stepgym_game
+    if game == MIXED != played:
+        raise TrainingError(
+            f"init = {config.init!r} plays {GAMES[played].title}, not this mixture; give init = {FRESH!r} or a policy that a "
+            "loop on a mixture trained"
+        )
     if (
         config.own_reward_model
     ):  # a value head beside the policy can score, but the loop cannot train it
@@ -210,7 +218,7 @@ def _generation(
     figures = evaluate(config, name, progress=progress, executor=executor)
     spent["test"] = {**figures.pop("test"), "seconds": watch.lap()}
     best = next(line for line in reversed(lines) if line.get("accepted", True))
-    worse = _worse(config, best, figures)
+    worse = worse_on_some(config, best, figures)
     accepted = worse > 1 - config.confidence
     played = outcomes_of(records)
     line = {
@@ -233,7 +241,7 @@ def _generation(
     return line
 
 
-def _worse(config: LoopConfig, old: Mapping[str, Any], new: dict[str, Any]) -> float:
+def worse_on_some(config: LoopConfig, old: Mapping[str, Any], new: dict[str, Any]) -> float:
     """Return the p-value of "the new policy is worse", and note it in `new` for each environment of a mixture.
 
     A policy that is worse on one environment is worse, however much better it is on another; the smallest of k p-values

@@ -287,7 +287,7 @@ class Proposals:
         return f"<answer>countdown: {', '.join(map(str, numbers))} -> {target}</answer>"
 
     def read(self, public: Hashable, text: str) -> tuple[int, ...] | None:
-        *numbers, target = map(int, re.findall("[0-9]+", text))
+        *numbers, target = [int(digits) for digits in re.findall("[0-9]{1,3}", text)] or [0]
         tokens = tuple(map(number_token, (len(numbers), *numbers, target)))
         legal = all(
             token in self.following(public, tokens[:place]) for place, token in enumerate(tokens)

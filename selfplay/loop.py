@@ -20,8 +20,9 @@ from stepgym.agents.executors import IN_PROCESS
 from stepgym.agents.jobs import Executor
 from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.mixture import MixedProblems
+from stepgym.envs.proposals.problems import NAME as PROPOSE
 from stepgym.envs.reasoning_env import ReasoningEnv
-from stepgym.envs.registry import NAMESPACE
+from stepgym.envs.registry import NAMESPACE, full_id
 from stepgym.envs.types import LegalSteps
 from stepgym.plugins.names import load_dotted
 from stepgym.selfplay import costs
@@ -43,7 +44,21 @@ from stepgym.selfplay.loop_learn import (
     train_reward_model,
     value_targets,
 )
-from stepgym.selfplay.loop_play import evaluate, held_out_env, held_out_places, outcomes_of, play
+from stepgym.selfplay.loop_play import (
+    RUN,
+    evaluate,
+    held_out_env,
+    held_out_places,
+    outcomes_of,
+    play,
+)
+from stepgym.selfplay.loop_proposals import (
+    SOLVED,
+    is_proposing,
+    joined,
+    proposal_figures,
+    proposal_targets,
+)
 from stepgym.training.types import OnProgress, Progress, TrainingError
 
 FRESH_SHAPE = net.Shape(64, 3, 4)
@@ -81,7 +96,7 @@ def run_loop(
     `report` is called at the end of each generation and its figures are kept in the line (`config.report` names one).
     """
     report = load_dotted(config.report) if config.report else report
-    episodes: dict[int, list[EpisodeRecord]] = {}
+    episodes: dict[str, dict[int, list[EpisodeRecord]]] = {RUN: {}, SOLVED: {}}
 
     def generation(number: int, lines: Lines) -> dict[str, Any]:
         return _generation(config, number, lines, episodes, report, progress, executor)
@@ -127,15 +142,15 @@ def first_line(
     It has the accuracy of the starting policy, and its training cost if known.
     """
     game = _require_game(config)
-    played_options(config, ())  # refuses settings of a mixture before anything is written
+    played_options(config, ())  # refuses settings before anything is written
     if config.init == FRESH:
         _write_fresh(config, game)
     start = net.load(net.POLICY, net.model_folder(model_home(config, START), net.POLICY))
     played = start.config.stepgym_game
     if game == MIXED != played:
         raise TrainingError(
-            f"init = {config.init!r} plays {GAMES[played].title}, not this mixture; give init = {FRESH!r} or a policy that a "
-            "loop on a mixture trained"
+            f"init = {config.init!r} plays {GAMES[played].title}, not all that {full_id(config.env)} needs here; give "
+            f"init = {FRESH!r} or a policy that a loop on a mixture or on {PROPOSE} trained"
         )
     if (
         config.own_reward_model
@@ -165,12 +180,14 @@ def _require_game(config: LoopConfig) -> str:
     with closing(held_out_env(config)) as env:
         members = env.problems.members if isinstance(env.problems, MixedProblems) else ()
         for each in [member.env for member in members] or [env]:
+            if members and full_id(each.env_id) == PROPOSE:
+                raise TrainingError(f"{PROPOSE} is no member of a loop's mixture; give it alone")
             if readable_game(each) is None:
                 raise TrainingError(
                     f"the models of the loop cannot read {each.env_id}; they play {GAMES[MIXED].title}. Name one of these, or "
                     f"train a language model on it: stepgym train grpo --init smollm2 --env {each.env_id}"
                 )
-        return MIXED if members else str(readable_game(env))
+        return MIXED if members or is_proposing(config) else str(readable_game(env))
 
 
 def readable_game(env: ReasoningEnv) -> str | None:
@@ -190,7 +207,7 @@ def _generation(
     config: LoopConfig,
     number: int,
     lines: Lines,
-    episodes: dict[int, list[EpisodeRecord]],
+    episodes: dict[str, dict[int, list[EpisodeRecord]]],
     report: Report | None,
     progress: OnProgress | None,
     executor: Executor,
@@ -199,12 +216,17 @@ def _generation(
     folder, before = Path(config.out) / name, str(lines[-1]["policy"])
     options = played_options(config, lines)
     watch = costs.Stopwatch()
-    records = episodes[number] = play(
+    records = episodes[RUN][number] = play(
         config, number, before, options=options, progress=progress, executor=executor
     )
     spent = {"play": {**costs.playing_cost(records), "seconds": watch.lap()}}
-    buffer = replay_buffer(config, number, episodes)
-    targets = policy_targets(config, buffer)
+    buffer = replay_buffer(config, number, episodes[RUN])
+    if is_proposing(config):
+        solved = replay_buffer(config, number, episodes[SOLVED], SOLVED)
+        targets = joined(policy_targets(config, solved), proposal_targets(buffer))
+        about = {"proposals": proposal_figures(records, episodes[SOLVED][number])}
+    else:
+        targets, about = policy_targets(config, buffer), {}
     cost = train_policy(
         config, targets, before, folder / net.POLICY, seed=number, progress=progress
     )
@@ -231,6 +253,7 @@ def _generation(
         "play_undecided": played.undecided,
         "play_failed": played.failed,
         "targets": len(targets),
+        **about,
         "costs": spent,
     }
     line |= curriculum_figures(config, lines, records)

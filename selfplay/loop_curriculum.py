@@ -22,6 +22,7 @@ from stepgym.envs.registry import full_id, load_env
 from stepgym.envs.types import WithLevel
 from stepgym.records.loader import Environments
 from stepgym.selfplay.loop_config import LoopConfig
+from stepgym.selfplay.loop_proposals import SOLVED_ON, is_proposing, proposing_options
 from stepgym.selfplay.teachers import Teacher, agreement
 from stepgym.training.examples import episode_is_correct
 from stepgym.training.types import TrainingError
@@ -35,11 +36,18 @@ def is_mixture(config: LoopConfig) -> bool:
     return full_id(config.env) == MIXTURE
 
 
+def held_out_id(config: LoopConfig) -> str:
+    """Return the environment of the held-out problems."""
+    return SOLVED_ON if is_proposing(config) else config.env
+
+
 def held_out_options(config: LoopConfig) -> dict[str, Any]:
     """Return the options of the environment of the held-out problems, without the seed.
 
     The members of a mixture have their first weights and, unless they name one, the loop's level.
     """
+    if is_proposing(config):
+        return {"level": config.level}
     if not is_mixture(config):
         return {"level": config.level, **config.env_options}
     members = _members(config)
@@ -57,6 +65,8 @@ def held_out_options(config: LoopConfig) -> dict[str, Any]:
 
 def played_options(config: LoopConfig, lines: Lines) -> dict[str, Any]:
     """Return the options of the environment that the generation after these lines plays, without the seed."""
+    if is_proposing(config):
+        return proposing_options(config)
     if not is_mixture(config):
         return {"level": level_after(config, lines), **config.env_options}
     options, schedule = held_out_options(config), schedule_after(config, lines)

@@ -24,16 +24,22 @@ from stepgym.records.types import RunConfig
 from stepgym.selfplay import costs
 from stepgym.selfplay.loop_config import LoopConfig
 from stepgym.selfplay.loop_curriculum import (
+    held_out_id,
     held_out_options,
     is_mixture,
     member_places,
     played_options,
 )
 from stepgym.selfplay.loop_folder import model_home
+from stepgym.selfplay.loop_proposals import SOLVED, is_proposing, solve_proposals
 from stepgym.selfplay.play import play_elsewhere, with_tokenizer, write_episodes
 from stepgym.training.examples import count_undecidable_as_wrong, episode_is_correct
 from stepgym.training.types import OnProgress, Progress, TrainingError
 
+RUN = "run"
+"""In the folder of a generation: the run that it plays."""
+SEEN = "seen.jsonl"
+"""In the folder of a loop: the proposals that counted."""
 PLAY_SEED, HELD_OUT_SEED = 500_000, 700_000
 """Problem seeds of self-play and of evaluation; no two sets of different seeds share their draws."""
 
@@ -69,21 +75,30 @@ def play(
     """
     options = played_options(config, ()) if options is None else options
     seed = PLAY_SEED + 1000 * config.seed + generation
-    job = replace(_job(config, policy, seed=seed, options=options), verify_all=True)
+    job = replace(
+        _job(config, policy, seed=seed, options=options), env_id=config.env, verify_all=True
+    )
+    out = Path(config.out)
+    if is_proposing(config):
+        # Proposals are judged in this process, which keeps what was proposed before.
+        executor = IN_PROCESS
+        solver = {"solver": job.policy, "seen": str(out.absolute() / SEEN)}
+        job = replace(job, env_options={**options, **solver}, see_verdicts=False)
+        out.mkdir(parents=True, exist_ok=True)
     with closing(load_env(config.env, seed=seed, **job.env_options)) as env:
         problems = [env.problems[i] for i in range(config.episodes)]
     made = load_policy(job.policy, seed=seed, **job.policy_settings)
-    folder = Path(config.out) / f"generation-{generation}" / "run"
+    folder = out / f"generation-{generation}" / RUN
     about = RunConfig(
         env_id=env.env_id,
-        env_options=dict(job.env_options),
+        env_options=dict(options),
         agent=config.agent,
         agent_settings=dict(config.agent_settings),
         policy=policy,
         seed=seed,
         policy_settings=dict(job.policy_settings),
         reward_model=policy if config.own_reward_model else None,
-        see_verdicts=config.see_verdicts,
+        see_verdicts=job.see_verdicts,
     )
     for _ in write_episodes(
         folder,
@@ -97,15 +112,18 @@ def play(
         pass
     records = read_generation(config, generation)
     outcomes_of(records)
+    if is_proposing(config):
+        solved = folder.with_name(SOLVED)
+        solve_proposals(config, records, solved, about, policy=job.policy, progress=progress)
     return records
 
 
-def read_generation(config: LoopConfig, generation: int) -> list[EpisodeRecord]:
-    """Return the episodes that a generation has played, in the order of their problems, whatever order they ended in.
+def read_generation(config: LoopConfig, generation: int, part: str = RUN) -> list[EpisodeRecord]:
+    """Return the episodes that a generation has played into one of its run folders, in the order of their problems, whatever order they ended in.
 
     UNDECIDED ones are as the config counts them.
     """
-    folder = Path(config.out) / f"generation-{generation}" / "run"
+    folder = Path(config.out) / f"generation-{generation}" / part
     records = sorted(read_episodes(folder), key=lambda record: record.index)
     wrong = config.undecidable_is_wrong
     return [count_undecidable_as_wrong(record) for record in records] if wrong else records
@@ -127,7 +145,8 @@ def outcomes_of(records: Sequence[EpisodeRecord]) -> Outcomes:
 
 def held_out_env(config: LoopConfig) -> ReasoningEnv:
     """Make the environment of the held-out problems."""
-    return load_env(config.env, seed=HELD_OUT_SEED + config.seed, **held_out_options(config))
+    seed = HELD_OUT_SEED + config.seed
+    return load_env(held_out_id(config), seed=seed, **held_out_options(config))
 
 
 def held_out(config: LoopConfig) -> list[Problem]:
@@ -214,11 +233,11 @@ def _of_environment(sides: Mapping[str, Sequence[EpisodeRecord]]) -> dict[str, A
 
 
 def _job(config: LoopConfig, name: str, *, seed: int, options: Mapping[str, Any]) -> Job:
-    """Return how problems are played with the models that a line of the log names."""
+    """Return how the held-out problems are played with the models that a line of the log names."""
     home = model_home(config, name)
     scorer = f"embedded:{net.model_folder(home, net.PRM)}" if config.own_reward_model else None
     return Job(
-        env_id=config.env,
+        env_id=held_out_id(config),
         env_options=options,
         agent=config.agent,
         agent_settings=config.agent_settings,

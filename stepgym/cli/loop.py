@@ -107,6 +107,11 @@ def command(
       Countdown-v0 = 1
       ModularSums-v0 = {weight = 2, level = 1, modulus = 7}
 
+    With ProposeSolve-v0 the policy proposes the Countdown games that it learns to solve:
+
+    \b
+      stepgym loop --env ProposeSolve-v0 --level 2 --out runs/own
+
     --workers and --ray play and evaluate in other processes; this one trains.
     """
     if init_config:
@@ -127,7 +132,7 @@ def command(
     # These import torch.
     from stepgym.selfplay.loop import run_loop
     from stepgym.selfplay.loop_config import LoopConfig, read_loop_config
-    from stepgym.selfplay.loop_curriculum import held_out_options
+    from stepgym.selfplay.loop_curriculum import held_out_id, held_out_options
     from stepgym.selfplay.loop_page import write_loop_page
 
     torch.set_num_threads(1)
@@ -161,6 +166,11 @@ def command(
             f"generation {line['generation']}: solved greedy {line['greedy']:.1%}, with search"
             f" {line['searched']:.1%}{counted}{rejected}"
         )
+        if made := line.get("proposals"):
+            click.echo(
+                f"  proposals: {made['counted']} of {made['made']} counted, mean reward {made['reward']:.2f};"
+                f" {made['solved']} of {made['problems']} problems solved and learned from"
+            )
         for env_id, found in line.get("environments", {}).items():
             click.echo(
                 f"  {env_id}: {found['greedy']:.1%}, with search {found['searched']:.1%},"
@@ -176,7 +186,7 @@ def command(
         for name, value in held_out_options(settings).items()
     ]
     click.echo(
-        f"Next: stepgym eval --env {settings.env} {' '.join(options)} --policy {policy} --episodes 200"
+        f"Next: stepgym eval --env {held_out_id(settings)} {' '.join(options)} --policy {policy} --episodes 200"
     )
 
 

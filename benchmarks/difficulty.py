@@ -1,11 +1,14 @@
 """How the work that a problem needs grows with its level, for every family.
 
-    python benchmarks/difficulty.py [--items 40] [--families Sudoku,Limits] [--plot difficulty.png] [--json]
+    python benchmarks/difficulty.py [--items 40] [--plays 200] [--families Sudoku,Limits] [--plot difficulty.png] [--json]
 
 A family's work is counted by a plain solver without tricks, or read off the problem; `MEASURES` says which. Searches stop
-at `MOST` nodes. Games are also played at random: a problem counts as solved if one of 8 random legal plays is correct.
-Spearman's rank correlation is that of the level and the work over all problems drawn. Not covered: how hard a problem is
-for a language model, which `stepgym eval` measures.
+at `MOST` nodes. Spearman's rank correlation is that of the level and the work over all problems drawn.
+
+Two kinds of families are also played, and the environment's reward decides. In families with an answer in mathematics,
+`paper_solver` calculates digit by digit, and each digit operation goes wrong with probability `SLIP`, the same in all
+families. In games, one of `PLAYS` random legal plays has to be correct. Not covered: how hard a problem is for a language
+model, which `stepgym eval` measures.
 """
 
 from __future__ import annotations
@@ -23,6 +26,10 @@ from fractions import Fraction
 from itertools import permutations
 from typing import Any
 
+from paper_arithmetic import Paper
+from paper_solver import SOLVERS, is_solved, num_operations
+
+from stepgym.agents.intervals import wilson
 from stepgym.envs.families.countdown_solver import moves
 from stepgym.envs.families.game import GameDomain
 from stepgym.envs.families.hanoi import Hanoi
@@ -35,11 +42,7 @@ from stepgym.envs.types import Problem, Step
 LEVELS = range(1, 11)
 MOST = 20_000
 PLAYS = 8
-
-
-def digits(problem: Problem) -> int:
-    """Count the digits of the question and of its worked solution: each one is read or worked out."""
-    return sum(map(str.isdigit, problem.prompt + "".join(problem.solution)))
+SLIP = 0.02
 
 
 def counted(nodes: Iterator[bool]) -> int:
@@ -204,11 +207,13 @@ MEASURES: dict[str, tuple[str, Callable[[Problem], int]]] = {
     "RepairCode": ("edits to try", repairs),
     "WriteTests": ("mutants times nodes of the syntax tree", asserts),
 }
-"""Family -> unit and measure; the others count digits of question and worked solution."""
+"""Family -> unit and measure; for the others, `paper_solver` counts digit operations."""
 
 
 def measure(name: str) -> tuple[str, Callable[[Problem], int]]:
-    return MEASURES.get(name, ("digits read and written", digits))
+    if name in SOLVERS:
+        return "digit operations", lambda problem: num_operations(name, problem.prompt)
+    return MEASURES[name]
 
 
 def work(name: str, level: int, count: int) -> list[int]:
@@ -217,13 +222,18 @@ def work(name: str, level: int, count: int) -> list[int]:
     return [measure(name)[1](drawn[i]) for i in range(count)]
 
 
-def random_play(name: str, level: int, count: int) -> float | None:
-    """Return the share of problems that one of `PLAYS` random legal plays solves; `None` if there are no legal steps."""
+def num_solved(name: str, level: int, count: int) -> int | None:
+    """Return how many of the first problems of a level are solved: by the solver with slips, or by random plays of a game.
+
+    `None` for the other families.
+    """
     env = load_env(f"{name}-v0", level=level, seed=level)
+    rng = random.Random(level)
+    if name in SOLVERS:
+        return sum(is_solved(env, i, name, Paper(rng, slip=SLIP)) for i in range(count))
     if not isinstance(env.domain, GameDomain):
         return None
-    rng = random.Random(level)
-    return statistics.mean(
+    return sum(
         any(_plays(env.domain, env.verifier, env.problems[i], rng) for _ in range(PLAYS))
         for i in range(count)
     )
@@ -248,31 +258,39 @@ def _ranks(values: Sequence[float]) -> list[float]:
     return [first[value] + (ordered.count(value) - 1) / 2 for value in values]
 
 
-def row(name: str, count: int) -> dict[str, Any]:
-    """Return a family's median work and random play by level."""
+def row(name: str, count: int, num_plays: int) -> dict[str, Any]:
+    """Return a family's median work and share of solved problems by level."""
     by_level = {level: work(name, level, count) for level in LEVELS}
     pairs = [(level, value) for level, values in by_level.items() for value in values]
-    played = {level: random_play(name, level, count) for level in LEVELS}
+    solved = {level: num_solved(name, level, num_plays) for level in LEVELS}
     return {
         "family": name,
         "unit": measure(name)[0],
         "work": {level: statistics.median(values) for level, values in by_level.items()},
         "quartiles": {level: statistics.quantiles(v, n=4)[::2] for level, v in by_level.items()},
         "spearman": spearman(pairs),
-        "random_play": None if played[1] is None else played,
+        "plays": num_plays,
+        "solved": None if None in solved.values() else solved,
     }
 
 
+def shares(row: dict[str, Any]) -> list[tuple[float, float, float]]:
+    """Return the share of solved problems of each level, with its 95% Wilson interval; empty if nothing was played."""
+    played = row["plays"]
+    counts = (row["solved"] or {}).values()
+    return [(count / played, *wilson(count, played)) for count in counts]
+
+
 def plot(rows: Sequence[dict[str, Any]], file: str) -> None:
-    """Draw one small panel for each family: median work and quartiles by level, random play in orange."""
+    """Draw a panel for each family: median work and quartiles by level, the share of solved problems in orange."""
     import matplotlib
 
     matplotlib.use("agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     columns = 8
     figure, axes = pyplot.subplots(
-        -(-len(rows) // columns), columns, figsize=(15, 1.7 * -(-len(rows) // columns)), sharex=True
+        -(-len(rows) // columns), columns, figsize=(17, 1.7 * -(-len(rows) // columns)), sharex=True
     )
     for axis in axes.flat[len(rows) :]:
         axis.axis("off")
@@ -281,39 +299,45 @@ def plot(rows: Sequence[dict[str, Any]], file: str) -> None:
         axis.fill_between(LEVELS, low, high, alpha=0.25, linewidth=0)
         axis.plot(LEVELS, list(each["work"].values()))
         axis.set_title(each["family"], fontsize=9)
-        axis.set_yscale("log" if high[-1] > 30 * high[0] else "linear")
+        axis.set_yscale("log" if high[-1] > 30 * max(low[0], 1) else "linear")
+        axis.yaxis.set_minor_formatter(ticker.NullFormatter())
         axis.set_xticks((1, 4, 7, 10))
         axis.tick_params(labelsize=7)
-        if each["random_play"] is not None:
+        if each["solved"] is not None:
+            share, least, most = zip(*shares(each))
             other = axis.twinx()
-            other.plot(LEVELS, list(each["random_play"].values()), color="tab:orange")
+            other.fill_between(LEVELS, least, most, alpha=0.25, linewidth=0, color="tab:orange")
+            other.plot(LEVELS, share, color="tab:orange")
             other.set_ylim(0, 1.05)
             other.tick_params(labelsize=7)
-    figure.tight_layout(pad=0.4)
-    figure.savefig(file, dpi=60)
+    figure.tight_layout(pad=0.4, w_pad=1.2)
+    figure.savefig(file, dpi=64)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, default=40, help="problems of each level")
+    parser.add_argument("--plays", type=int, default=200, help="problems of each level to play")
     parser.add_argument("--families", default=",".join(FAMILIES))
     parser.add_argument("--plot", metavar="PNG")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    rows = [row(name, given.items) for name in given.families.split(",")]
+    rows = [row(name, given.items, given.plays) for name in given.families.split(",")]
     if given.plot:
         plot(rows, given.plot)
     if given.json:
         print(json.dumps(rows))
         return
-    print(f"| family | measure | {' | '.join(map(str, (1, 4, 7, 10)))} | Spearman | random play |")
+    print(f"| family | measure | {' | '.join(map(str, (1, 4, 7, 10)))} | Spearman | solved, % |")
     print("|---|---|---|---|---|---|---|---|")
     for each in rows:
         levels = " | ".join(f"{each['work'][level]:,.0f}" for level in (1, 4, 7, 10))
-        played = each["random_play"]
-        shares = ", ".join(f"{played[level]:.2f}" for level in (1, 4, 7, 10)) if played else ""
+        solved = ", ".join(
+            f"{100 * share:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+            for share, low, high in shares(each)[::3]
+        )
         print(
-            f"| {each['family']} | {each['unit']} | {levels} | {each['spearman']:.2f} | {shares} |"
+            f"| {each['family']} | {each['unit']} | {levels} | {each['spearman']:.2f} | {solved} |"
         )
 
 

@@ -231,7 +231,27 @@ def _parquet_rows(file: Path, data: bytes) -> list[Row]:
         table = parquet.read_table(pyarrow.BufferReader(data))
     except (pyarrow.ArrowException, OSError) as error:
         raise DataFileError(f"{file}: not a readable Parquet file: {error}") from error
-    return [Row(file, number, data) for number, data in enumerate(table.to_pylist(), start=1)]
+    return [
+        Row(file, number, without_nulls(row))
+        for number, row in enumerate(table.to_pylist(), start=1)
+    ]
+
+
+def without_nulls(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of a table as the row of a JSONL file would be.
+
+    A table gives the objects of a column the keys of all rows, null where a row has no such key; these are left out. A
+    map, which is a list of pairs, becomes an object. Nulls in lists and whole columns that are null stay.
+    """
+    return {column: _as_json(value) for column, value in row.items()}
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, list) and value and all(isinstance(pair, tuple) for pair in value):
+        value = dict(value)
+    if isinstance(value, dict):
+        return {key: _as_json(inner) for key, inner in value.items() if inner is not None}
+    return [_as_json(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _csv_rows(file: Path, data: bytes, separator: str) -> list[Row]:

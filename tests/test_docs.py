@@ -197,6 +197,30 @@ def test_links_lead_somewhere(page: str) -> None:
             assert anchor in anchors(name), f"{page} links to {target}#{anchor}"
 
 
+def test_every_cited_commit_is_in_the_history() -> None:
+    """A commit of another project stands with `commit HASH of`."""
+    shallow = subprocess.run(
+        ["git", "rev-parse", "--is-shallow-repository"], cwd=HOUSE, capture_output=True, text=True
+    )
+    if shallow.stdout.strip() != "false":
+        pytest.skip("needs a checkout with its history")
+    cited = {
+        (page, commit)
+        for page in PAGES
+        for commit in re.findall(r"\b(?:commit|at)\s([0-9a-f]{7})\b(?! of)", prose(page))
+    }
+    assert len(cited) > 20
+    known = subprocess.run(
+        ["git", "rev-list", "--abbrev-commit", "--abbrev=7", "HEAD"],
+        cwd=HOUSE,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    history = {line[:7] for line in known.stdout.split()}
+    assert sorted((page, commit) for page, commit in cited if commit not in history) == []
+
+
 def test_the_site_lists_every_page() -> None:
     def pages(entry: object) -> list[str]:
         if isinstance(entry, str):

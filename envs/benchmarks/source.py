@@ -6,7 +6,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import NamedTuple
 
-from stepgym.envs.rows import DataFileError, Row, read_rows
+from stepgym.envs.rows import DataFileError, Row, read_rows, without_nulls
 
 FROM_HUB = "hub"
 
@@ -41,4 +41,7 @@ def _hub_rows(hub: HubName) -> list[Row]:
             f"file='hub' needs the package `datasets` and a connection to the hub, where the data is {hub.path!r} "
             f"({type(error).__name__}: {reason}); give file=PATH instead"
         ) from error
-    return [Row(Path(hub.path), number, dict(row)) for number, row in enumerate(table, start=1)]
+    return [
+        Row(Path(hub.path), number, without_nulls(dict(row)))
+        for number, row in enumerate(table, start=1)
+    ]

@@ -9,7 +9,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import datasets
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from stepgym.envs.registry import load_env
 from stepgym.envs.rows import DataFileError
@@ -29,6 +32,8 @@ SETS = {
     "Code-v0": files("stepgym.envs.coding") / "examples.jsonl",
     "Repo-v0": files("stepgym.envs.coding.repo") / "examples.jsonl",
 }
+MIXED = ("HumanEvalPlus-v0", "MBPPPlus-v0", "Code-v0")
+"""Sets whose examples have values of several types in a column, which no table can hold."""
 BAD_LINES = ('{"a": ', "[1, 2]", "5", "null", "{}", '{"foo": 1}', '{"foo": "\xe9"}')
 VALUES = (None, 7, True, float("nan"), [1], [[None]], {"x": [None]}, "", "[" * 5000)
 
@@ -134,3 +139,48 @@ def test_paths_in_rows_stay_in_their_folder(path: str, tmp_path: Path) -> None:
     ):
         with pytest.raises(DataFileError, match="relative path"):
             loaded(env_id, tmp_path / "rows", json.dumps(row).encode())
+
+
+@pytest.mark.parametrize("env_id", [name for name in SETS if name not in MIXED], indirect=True)
+def test_a_table_has_the_problems_of_the_rows_it_was_made_of(env_id: str, tmp_path: Path) -> None:
+    """A Parquet column of objects has the keys of all rows; a file of one task is no file of another."""
+    table = tmp_path / "rows.parquet"
+    rows = [json.loads(line) for line in good_lines(env_id)]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), table)
+    as_json, as_table = (load_env(env_id, file=str(file)) for file in (SETS[env_id], table))
+    assert len(as_table.problems) == len(rows)
+    for index in range(len(rows)):
+        first, second = as_json.problems[index], as_table.problems[index]
+        assert (first.prompt, first.reference, first.task) == (
+            second.prompt,
+            second.reference,
+            second.task,
+        )
+
+
+@pytest.mark.parametrize("kind", ["struct", "map", "datasets"])
+def test_folders_of_files_come_out_of_tables(kind: str, tmp_path: Path) -> None:
+    rows = [
+        {
+            "prompt": f"Task {number}",
+            "files": {f"file_{number}.py": "x = 1\n", "shared.py": ""},
+            "tests": {"source": f"import file_{number}\n"},
+            "solution": {f"file_{number}.py": "x = 2\n"},
+        }
+        for number in range(3)
+    ]
+    table, path = pyarrow.Table.from_pylist(rows), tmp_path / "tasks.parquet"
+    if kind == "map":
+        files_type = pyarrow.map_(pyarrow.string(), pyarrow.string())
+        pairs = pyarrow.array([list(row["files"].items()) for row in rows], files_type)
+        table = table.set_column(table.column_names.index("files"), "files", pairs)
+    if kind == "datasets":
+        datasets.Dataset.from_list(rows).to_parquet(path)
+    else:
+        parquet.write_table(table, path)
+    env = load_env("Repo-v0", file=str(path))
+    for number, row in enumerate(rows):
+        problem = env.problems[number]
+        assert problem.task["files"] == row["files"]
+        assert json.loads(problem.reference)["changes"] == row["solution"]
+        assert problem.task["tests"] == row["tests"]

@@ -239,6 +239,7 @@ def staged(stage: str, xs: list[int]) -> list[int]:
 FROM_WORDS = {"list": pipeline, "string": string, "graph": graph, "dynamic": dynamic}
 NUM_TASKS = int(os.environ.get("STEPGYM_FAMILY_ITEMS", "6"))
 """Functions drawn of each level; each is called with 12 inputs."""
+pytestmark = pytest.mark.timeout(300 + NUM_TASKS)
 
 
 @pytest.mark.parametrize("level", range(1, 11))

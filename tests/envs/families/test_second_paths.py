@@ -27,6 +27,7 @@ import sympy
 from stepgym.envs.registry import FAMILIES, load_env
 
 NUM_ITEMS = int(os.environ.get("STEPGYM_FAMILY_ITEMS", "4"))
+pytestmark = pytest.mark.timeout(300 + NUM_ITEMS)
 X = sympy.Symbol("x")
 
 

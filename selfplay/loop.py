@@ -180,8 +180,6 @@ def _require_game(config: LoopConfig) -> str:
     with closing(held_out_env(config)) as env:
         members = env.problems.members if isinstance(env.problems, MixedProblems) else ()
         for each in [member.env for member in members] or [env]:
-            if members and full_id(each.env_id) == PROPOSE:
-                raise TrainingError(f"{PROPOSE} is no member of a loop's mixture; give it alone")
             if readable_game(each) is None:
                 raise TrainingError(
                     f"the models of the loop cannot read {each.env_id}; they play {GAMES[MIXED].title}. Name one of these, or "

@@ -18,6 +18,7 @@ from stepgym.envs.curriculum import Curriculum
 from stepgym.envs.mixture import NAME as MIXTURE
 from stepgym.envs.mixture import MixedProblems
 from stepgym.envs.mixture_schedule import MixtureSchedule
+from stepgym.envs.proposals.problems import NAME as PROPOSE
 from stepgym.envs.registry import full_id, load_env
 from stepgym.envs.types import WithLevel
 from stepgym.records.loader import Environments
@@ -195,6 +196,8 @@ def _members(config: LoopConfig) -> dict[str, dict[str, Any]]:
             "a loop on stepgym/Mixture-v0 needs members in env_options, such as "
             "[env_options.members] with Countdown-v0 = 1 and ModularSums-v0 = {weight = 1, modulus = 7}"
         )
+    if any(full_id(name) == PROPOSE for name in members):
+        raise TrainingError(f"{PROPOSE} is no member of a loop's mixture; give it alone")
     return {
         name: dict(given) if isinstance(given, Mapping) else {"weight": given}
         for name, given in members.items()

@@ -184,7 +184,10 @@ def test_a_mistake_in_a_mixture_is_named_and_leaves_no_folder(
 
 
 def test_the_shipped_policy_cannot_begin_a_mixture(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"plays Countdown, not this mixture.*init = 'fresh'"):
+    with pytest.raises(
+        TrainingError,
+        match=r"plays Countdown, not all that stepgym/Mixture-v0 needs.*init = 'fresh'",
+    ):
         run_loop(config(tmp_path / "a", init="embedded"))
 
 

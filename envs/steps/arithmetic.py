@@ -15,20 +15,11 @@ from stepgym.envs.steps.claims import Claim, Kind
 from stepgym.envs.steps.notebook import Definition, Notebook
 from stepgym.envs.steps.quantities import Quantity
 from stepgym.envs.steps.statements import Side
+from stepgym.envs.steps.values import may_convert, measures
 from stepgym.envs.types import Status
 
-_CONVERSIONS = frozenset(
-    map(Fraction, (2, 3, 4, 7, 10, 12, 16, 24, 30, 36, 52, 60, 100, 365, 1000, 1440, 3600))
-)
-"""Factors between units that people convert without saying so."""
 _LESS = re.compile(
     r"\b(?:less|fewer|lower|shorter|cheaper|short|down|below|behind|loss|difference)\b"
-)
-_MEASURES = re.compile(
-    r"\b(?:second|sec|minute|min|hour|hr|day|week|fortnight|month|year|decade|centur|mph"
-    r"|cent|dollar|penny|pennies|nickel|dime|quarter|inch|feet|foot|ft|yard|mile|met[er]{2}|cm|mm|km"
-    r"|kilomet|gram|kilogram|kg|g|pound|ounce|ton|lit[er]{2}|ml|gallon|quart|pint|cup|dozen|pair"
-    r"|percent|people)\w*\b"
 )
 
 
@@ -94,7 +85,7 @@ def _defined(step: str, left: Side, sides: Sequence[Side], notebook: Notebook) -
     table = notebook.letters if len(left.name) == 1 else notebook.names
     before = table.get(left.name)
     if before is not None and _may_conflict(left.name, before.given, right.as_right):
-        equal = _equal(before.given, right.as_right, approximate=False)
+        equal = _equal(before.given, right.as_right, approximate=False, step=step)
         if equal is not None:
             yield Claim(
                 kind=Kind.DEFINITION,
@@ -123,10 +114,10 @@ def _may_conflict(name: str, before: Quantity, now: Quantity) -> bool:
 
 
 def _compared(
-    step: str, left: Side, right: Side, *, approximate: bool, given: frozenset[str]
+    step: str, left: Side, right: Side, *, approximate: bool, given: frozenset[Fraction]
 ) -> Claim:
     assert left.as_left is not None and right.as_right is not None
-    equal = _equal(left.as_left, right.as_right, approximate=approximate, given=given)
+    equal = _equal(left.as_left, right.as_right, approximate=approximate, given=given, step=step)
     status = {True: Status.CORRECT, False: Status.INCORRECT, None: Status.UNDECIDED}[equal]
     reason = ""
     if equal is False:
@@ -145,7 +136,12 @@ def _compared(
 
 
 def _equal(
-    a: Quantity, b: Quantity, *, approximate: bool, given: frozenset[str] = frozenset()
+    a: Quantity,
+    b: Quantity,
+    *,
+    approximate: bool,
+    step: str,
+    given: frozenset[Fraction] = frozenset(),
 ) -> bool | None:
     """Say whether two sides can be the same number; `None` if rounding or a change of units may explain it."""
     if a.values & b.values:
@@ -163,25 +159,20 @@ def _equal(
                 return None  # cut off
     if approximate:
         return True if near * 20 <= size else None
-    operands = frozenset[str]().union(*(side.rounded for side in (a, b) if side.operations))
+    operands = frozenset[Fraction]().union(*(side.rounded for side in (a, b) if side.operations))
     if operands - given and near * 200 <= size:
         return None
-    measures = [{unit for unit in side.units if _MEASURES.fullmatch(unit)} for side in (a, b)]
-    if all(measures) and not measures[0] & measures[1]:
+    measured = [measures(side.units) for side in (a, b)]
+    if all(measured) and not measured[0] & measured[1]:
         return None
-    if any(_is_conversion(x, y) for x in a.values for y in b.values) and (
-        _MEASURES.search(a.unit) or _MEASURES.search(b.unit)
-    ):
+    units = f"{a.unit} {b.unit}".split()
+    if any(may_convert(x, y, units, step) for x in a.values for y in b.values):
         return None
     return False
 
 
 def _size(side: Quantity) -> Fraction:
     return max(map(abs, side.values))
-
-
-def _is_conversion(x: Fraction, y: Fraction) -> bool:
-    return bool(x and y) and (x / y in _CONVERSIONS or y / x in _CONVERSIONS)
 
 
 def shown(value: Fraction) -> str:

@@ -8,6 +8,7 @@ that no value of the letters makes them equal.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -21,7 +22,8 @@ from stepgym.envs.steps.arithmetic import shown
 from stepgym.envs.steps.claims import Claim, Kind
 from stepgym.envs.steps.formulas import Relation, Side
 from stepgym.envs.steps.functions import antiderivative_holds, called, note_definition, worked_out
-from stepgym.envs.steps.setting import Setting, denied, tried
+from stepgym.envs.steps.readings import may_hold_in_base, may_hold_modulo
+from stepgym.envs.steps.setting import Setting, denied, numbers_denied, tried
 from stepgym.envs.steps.values import equal_sides, is_closed, less, num_operations, number, same
 from stepgym.envs.types import Status
 
@@ -49,6 +51,10 @@ _OPEN_KINDS = (
 )
 
 
+_APPLIED = re.compile(r"[A-Za-z]\s*(?:\\left)?\(\s*-?\d")
+"""A letter before a number in brackets, which may be an unknown function: `p(3)`."""
+
+
 def formula_claims(step: str, relations: Sequence[Relation], setting: Setting) -> Iterator[Claim]:
     """Yield the claims of a step's formulas; note function definitions and letters that are bound."""
     for relation in relations:
@@ -59,6 +65,15 @@ def formula_claims(step: str, relations: Sequence[Relation], setting: Setting) -
         for claim in claims:
             yield excused(step, claim, setting)
         note(relation, setting)
+
+
+def plain_claims(step: str, relations: Sequence[Relation], setting: Setting) -> Iterator[Claim]:
+    """Yield the claims of formulas that hold numbers only, before any excuse."""
+    for relation in relations:
+        try:
+            yield from list(_claims(step, relation, setting))
+        except (TooMuchWork, NotRational, ArithmeticError, RecursionError):
+            continue
 
 
 def _claims(step: str, relation: Relation, setting: Setting) -> Iterator[Claim]:
@@ -237,27 +252,29 @@ def _open(
     if _is_letter(left.node) or _is_letter(right.node):
         return
     names = symbols(left.node), symbols(right.node)
-    if not (names[0] and names[1]):
+    if not (names[0] or names[1]):
         return
     equal = same(left.node, right.node)
     operator = left.text.startswith((r"\frac{d}{d", r"\dfrac{d}{d"))
     is_derivative = operator or (written is not None and _is_derivative_of_letter(written))
-    if equal:
+    if equal and names[0] and names[1]:
         kind = Kind.DERIVATIVE if is_derivative else Kind.IDENTITY
         yield _claim(step, kind, left, right, True, "")
-        return
-    if equal is None:
+    if equal is not False:
         return
     if is_derivative:
         if names[1] == names[0]:
             reason = f"{right.text} is not the derivative"
             yield _claim(step, Kind.DERIVATIVE, left, right, False, reason)
         return
-    if names[0] == names[1] and _differ_by_constant(left.node, right.node, names[0]):
-        reason = "the sides differ by the same number for all values of the letters"
+    reason = "the sides differ by the same number for all values of the letters"
+    comparable = names[0] == names[1] or not (names[0] and names[1])
+    if comparable and _APPLIED.search(left.text + right.text):
+        return
+    if comparable and _differ_by_constant(left.node, right.node, names[0] | names[1]):
         yield _claim(step, Kind.IDENTITY, left, right, False, reason)
     elif _is_rewriting(relation, sides, at, setting):
-        reason = f"the sides differ for most values of {min(names[0])}"
+        reason = f"the sides differ for most values of {min(names[0] | names[1])}"
         yield _claim(step, Kind.IDENTITY, left, right, False, reason)
 
 
@@ -284,12 +301,27 @@ def _differ_by_constant(a: Node, b: Node, names: set[str]) -> bool:
 
 
 def _is_rewriting(relation: Relation, sides: Sequence[Side], at: int, setting: Setting) -> bool:
-    """Say whether a chain rewrites one expression: three sides or more that depend on one free letter."""
-    nodes = [side.node for side in sides if side.node is not None and symbols(side.node)]
-    letters = set[str]().union(*(symbols(node) for node in nodes)) if nodes else set()
-    if len(sides) < 3 or len(letters) != 1 or letters & setting.bound:
+    """Say whether a chain rewrites one expression in free letters, which no equation was stated about.
+
+    That is so if the chain has three sides besides a name in front (`z = ...`), or if the problem asks to rewrite its
+    first side. In several letters, all other neighbours must be equal: a figure may tie the letters to each other.
+    """
+    body = sides[1:] if sides[0].node is not None and _is_letter(sides[0].node) else sides
+    nodes = [side.node for side in body if side.node is not None and symbols(side.node)]
+    letters = set[str]().union(*map(symbols, nodes))
+    named = at < len(sides) - len(body)
+    if len(nodes) != len(body) or letters & setting.bound or named:
         return False
-    return all(operator == "=" for operator in relation.operators) and len(nodes) == len(sides)
+    if set(relation.operators) != {"="} or not any(letters):
+        return False
+    if len(body) == 2:
+        return setting.asks_to_rewrite(body[0].text)
+    if len(letters) == 1:
+        return True
+    lower = all(letter[0].islower() for letter in letters)
+    others = [pair for pair in pairwise(nodes) if pair != (sides[at].node, sides[at + 1].node)]
+    alike = symbols(sides[at].node or 0) == symbols(sides[at + 1].node or 0)
+    return lower and alike and at > len(sides) - len(body) and all(same(a, b) for a, b in others)
 
 
 def excused(step: str, claim: Claim, setting: Setting, *, prose: bool = False) -> Claim:
@@ -299,13 +331,20 @@ def excused(step: str, claim: Claim, setting: Setting, *, prose: bool = False) -
     """
     if claim.status is not Status.INCORRECT:
         return claim
-    residues = setting.modular and claim.kind in (Kind.ARITHMETIC, Kind.IDENTITY)
-    otherwise = setting.unusual or residues or setting.quotes(claim.text)
+    numbers = claim.kind is Kind.ARITHMETIC
+    otherwise = setting.defined or setting.quotes(claim.text)
+    if setting.modular and claim.kind in (Kind.ARITHMETIC, Kind.IDENTITY):
+        otherwise |= not numbers or not setting.moduli_known
+        otherwise |= not numbers or may_hold_modulo(claim.text, setting.moduli)
+    if setting.based:
+        otherwise |= not numbers or may_hold_in_base(claim.text)
     if claim.kind is Kind.IDENTITY and tried(step, claim.start):
         otherwise = True
-    if otherwise or denied(step, claim.start, claim.end, prose=prose):
-        return replace(claim, status=Status.UNDECIDED, reason="")
-    return claim
+    if numbers and not prose:
+        otherwise |= numbers_denied(step, claim.start, claim.end)
+    elif denied(step, claim.start, claim.end, prose=prose):
+        otherwise = True
+    return replace(claim, status=Status.UNDECIDED, reason="") if otherwise else claim
 
 
 def note(relation: Relation, setting: Setting) -> None:
@@ -318,7 +357,7 @@ def note(relation: Relation, setting: Setting) -> None:
     letters = set[str]().union(*(symbols(node) for node in nodes if node is not None))
     known = [node for node in nodes if node is not None]
     open_sides = len(known) == len(nodes) and all(symbols(node) for node in known)
-    if open_sides and len(letters) == 1 and all(same(a, b) for a, b in pairwise(known)):
+    if open_sides and all(same(a, b) for a, b in pairwise(known)):
         return
     setting.bound |= letters
 

@@ -34,7 +34,7 @@ _LATEX = re.compile(
 )
 """Marks of a formula; arithmetic in prose may hold a single command, and is then left out."""
 _LETTERS = r"\{[^{}]*\}"
-_WORDS = re.compile(rf"\\(?:text|mathrm|mbox|textbf|mathbf|textrm|operatorname|hbox)\s*{_LETTERS}")
+_WORDS = re.compile(rf"\\(?:text|mathrm|mbox|textbf|mathbf|textrm|hbox)\s*{_LETTERS}")
 _PLAIN_COMMANDS = re.compile(
     r"\\(?:times|cdot|div|[dt]?frac|cfrac|left|right|approx|boxed|displaystyle|q?quad(?![A-Za-z])|[$%,;:! ()\[\]\\{}])"
 )
@@ -96,6 +96,8 @@ _SIGN_AHEAD = re.compile(
 _GOES_ON = re.compile(
     r"(?:\$\$?|\\[)\]])\s*(?:[!%\u00b0^]|(?:\$|\\[(\[])\s*(?:\\(?:cdot|times|div)|[-+/*!]))"
 )
+_COMES_BEFORE = re.compile(r"[-+*/^=<>]\s*(?:\$\$?|\\[(\[])\s*$")
+"""An operator in prose before a formula."""
 _TRAILING = re.compile(r"(?:\s|&|\\\\(?:\[[^]\n]*\])?)+$")
 _THOUSANDS = re.compile(r"(?<=\d),(?:\\!)?\d{3}(?!\d)")
 _TEXT = re.compile(r"\\(?:text|mbox|textrm)\s*\{([^{}]*)\}")
@@ -165,6 +167,29 @@ def relations_in(step: str) -> list[Relation]:
     return found
 
 
+def relation_of(text: str) -> Relation | None:
+    """Return the one relation of a text without delimiters, `None` if there are several or none."""
+    found = list(_relations(text.strip("$ "), 0, len(text.strip("$ ")), 0))
+    return found[0] if len(found) == 1 and found[0].operators else None
+
+
+def plain_relations_in(step: str) -> list[Relation]:
+    """Return the relations of the formulas that are plain arithmetic, if they are complete between their delimiters.
+
+    Prose reads these formulas too, with the words around them; it does not read `$729 = 3^6$`, whose first side looks like
+    the end of the words before.
+    """
+    if "$" not in step and "\\" not in step:
+        return []
+    found: list[Relation] = []
+    for start, end in _delimited(_blanked(step), plain=True):
+        if _GOES_ON.match(step, end) or _COMES_BEFORE.search(step[max(0, start - 9) : start]):
+            continue
+        relations = list(_relations(step, start, end, start))
+        found += [each for each in relations if each.operators and all(s.text for s in each.sides)]
+    return found
+
+
 def _without_last(relation: Relation) -> Relation:
     """Return a relation whose last side goes on behind the formula (`$5$!`), so that it cannot be read."""
     return relation._replace(sides=(*relation.sides[:-1], relation.sides[-1]._replace(node=None)))
@@ -186,14 +211,14 @@ def _spans(step: str) -> list[tuple[int, int]]:
     return sorted(inner + lines)
 
 
-def _delimited(step: str) -> Iterator[tuple[int, int]]:
+def _delimited(step: str, *, plain: bool = False) -> Iterator[tuple[int, int]]:
     for match in _FORMULA.finditer(step):
         group = next(name for name in "abcde" if match.group(name) is not None)
         start, end = match.span(group)
         text = step[start:end]
         if group == "e" and not _is_formula(text):
             continue
-        if group == "d" or not _is_plain(text):
+        if plain != (group == "d" or not _is_plain(text)):
             yield start, end
 
 

@@ -38,8 +38,8 @@ class Notebook:
     """Named quantities of the current step."""
     solved: dict[str, Solved] = field(default_factory=dict)
     step: int = 0
-    given: frozenset[str] = frozenset()
-    """Numbers of the problem, as they are written there."""
+    given: frozenset[Fraction] = frozenset()
+    """Decimals that are exact: the problem states them, or a percentage that they stand for."""
 
     def values(self) -> dict[str, Fraction]:
         """Return the values of the letters that are computed, not assumed for a while."""

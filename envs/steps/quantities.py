@@ -64,7 +64,7 @@ class Quantity(NamedTuple):
     """The words after the last number."""
     operations: int
     """How many operations were carried out; 0 for a single number."""
-    rounded: frozenset[str]
+    rounded: frozenset[Fraction]
     """Its numbers with two or more decimals, which may have been rounded before."""
     units: frozenset[str]
     """All words of units, in the singular."""
@@ -148,7 +148,7 @@ class _Reader:
         self.percents = 0
         self.depth = 0
         self.decimals: int | None = None
-        self.rounded: set[str] = set()
+        self.rounded: set[Fraction] = set()
         self.unit: list[str] = []
         self.units_seen: set[str] = set()
         self.numbers = 0
@@ -252,7 +252,7 @@ class _Reader:
                 raise Unreadable(text)
             self.decimals = len(digits.partition(".")[2])
             if self.decimals >= 2:
-                self.rounded.add(digits)
+                self.rounded.add(Fraction(digits))
             value = _Value(Fraction(digits))
         else:
             raise Unreadable(text)

@@ -9,9 +9,11 @@ ruled some out (`x > 0`) or added some on purpose. Values joined by `or` or comm
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 from stepgym.envs.maths import realsets
 from stepgym.envs.maths.effort import TooMuchWork
@@ -21,7 +23,7 @@ from stepgym.envs.maths.tree import Node, has, substitute, symbols
 from stepgym.envs.steps.claims import Claim, Kind
 from stepgym.envs.steps.formulas import Relation
 from stepgym.envs.steps.setting import HYPOTHESIS, Setting, denied, tried
-from stepgym.envs.steps.values import is_closed, number, same
+from stepgym.envs.steps.values import is_closed, num_operations, number, same, units_of
 from stepgym.envs.types import Status
 
 MAX_GAP = 160
@@ -31,6 +33,16 @@ _BREAKS = re.compile(
     r"|recall|given|know|note|denote|instead|now|again|finally|remaining|then\s+for|from\s+(?!both)|substitut\w*|plug\w*|back"
     r"|numbers?|integers?|approximat\w*|round\w*|about|replac\w*|increas\w*|decreas\w*|new|original\w*|until|after|before)\b"
     r"|\\(?:text|cup|vee|lor|because)|\(\d+\)|\[asy\]",
+    re.I,
+)
+_ALGEBRA = re.compile(
+    r"\b(?:subtract|add|divid|multipl)\w*\b.{0,60}?\b(?:from|to|of)?\s*(?:both|each)\s+sides?\b|\bsimplif|\bcombin\w* like terms"
+    r"|\bisolat|\bsolv\w*\s+(?:for|the equation)\b|\bexpand|\brearrang|\bdistribut|\b(?:both|each) sides?\b",
+    re.I | re.S,
+)
+"""What is done to the equation before."""
+_CONNECTING = re.compile(
+    r"\b(?:next|now|finally|then|first|second|third|again|with|and|as|by|for|remaining|numbers?)\b|,",
     re.I,
 )
 _FOLLOWS = re.compile(
@@ -43,9 +55,10 @@ _ROW = re.compile(
     r"[\s&]*\\\\[\s&]*|(?:[\s.,;&$]|\\[\]\[()])*\n(?:[\s.,;&$]|\\[\]\[()])*|(?:[\s.,]|\\[\]\[]|\$\$)*\\\](?:[\s.,]|\\[\]\[])*\\\[\s*"
 )
 _OR = re.compile(
-    r"(?:[\s$,.{}]|\\[()\[\] ;,:]|\\q?quad|\\text|\\mbox|\\textrm)*(?:\b(?:or|and)\b)?(?:[\s$,{}]|\\[()\[\] ;,:]|\\q?quad)*",
-    re.I,
+    r"(?=.*?(?:,|\bor\b|\band\b|quad))(?:[\s$,.{}]|\\[()\[\] ;,:]|\\q?quad|\\text|\\mbox|\\textrm)*(?:\b(?:or|and)\b)?(?:[\s$,{}]|\\[()\[\] ;,:]|\\q?quad)*",
+    re.I | re.S,
 )
+"""Signs between values that are alternatives: a comma or a word."""
 _TINY = Fraction(1, 10**15)
 
 
@@ -57,54 +70,106 @@ class _Roots(NamedTuple):
     """Coefficients from the constant up."""
     values: tuple[Node, ...]
     equation: tuple[Node, Node]
+    units: frozenset[str] = frozenset()
 
 
-def solution_claims(step: str, relations: Sequence[Relation], setting: Setting) -> Iterator[Claim]:
-    """Yield a claim for each relation that follows from the one before it."""
+class Carried(NamedTuple):
+    """The last relation that later ones may follow from, with the text around it."""
+
+    text: str
+    """From some words before the relation to the end of what was read since."""
+    start: int
+    """Offset of the relation in `text`."""
+    end: int
+    said: _Roots | realsets.Expression
+
+
+@dataclass
+class Derivation:
+    """Follows the relations of a solution from step to step."""
+
+    before: Carried | None = None
+
+    def claims(self, step: str, relations: Sequence[Relation], setting: Setting) -> list[Claim]:
+        """Return a claim for each relation that follows from the one before it, which may stand in the step before."""
+        found, self.before = _claims(step, relations, self.before, setting)
+        return found
+
+
+def _claims(
+    step: str, relations: Sequence[Relation], carried: Carried | None, setting: Setting
+) -> tuple[list[Claim], Carried | None]:
+    text = f"{carried.text}\n\n{step}" if carried else step
+    shift = len(text) - len(step)
+    before = carried and carried._replace(text=text)
+    found: list[Claim] = []
     at = 0
-    before: tuple[Relation, int, _Roots | realsets.Expression] | None = None
     while at < len(relations):
         relation = relations[at]
+        start = relation.start + shift
         try:
             said, size = _read(relations, at)
-            found = None
-            if before is not None and said is not None and _is_derived(step, before[1], relation):
-                found = _follows(before[2], said)
+            holds = None
+            if before is not None and said is not None and _is_derived(text, before.end, start):
+                holds = _follows(before.said, said)
+                if holds is False and _lists_values(before.said, text[before.end : start]):
+                    holds = None
         except (TooMuchWork, NotRational, ArithmeticError, RecursionError):
-            said, size, found = None, 1, None
-        last = relations[at + size - 1]
-        if before is not None and found is not None:
-            status = Status.CORRECT if found else Status.INCORRECT
-            start = before[0].start
-            if not found and (
-                setting.modular
-                or setting.unusual
-                or denied(step, start, last.end)
-                or tried(step, start)
-            ):
-                status = Status.UNDECIDED
-            first = step[start : before[1]].strip()
-            reason = f"no solution of {first} satisfies {step[relation.start : last.end].strip()}"
-            yield Claim(
-                kind=Kind.EQUATION,
-                start=start,
-                end=last.end,
-                text=step[start : last.end],
-                status=status,
-                reason=reason if status is Status.INCORRECT else "",
-            )
+            said, size, holds = None, 1, None
+        end = relations[at + size - 1].end + shift
+        if before is not None and holds is not None:
+            found.append(_claim(text, before, (start, end), shift, holds=holds, setting=setting))
         alternative = _OR.fullmatch(relation.lead) and at > 0
-        before = None if said is None or alternative else (relation, last.end, said)
+        before = None if said is None or alternative else Carried(text, start, end, said)
         at += size
+    if before is None:
+        return found, None
+    cut = max(0, before.start - MAX_GAP)
+    return found, before._replace(
+        text=before.text[cut:], start=before.start - cut, end=before.end - cut
+    )
+
+
+def _claim(
+    text: str, before: Carried, span: tuple[int, int], shift: int, *, holds: bool, setting: Setting
+) -> Claim:
+    start, end = span
+    status = Status.CORRECT if holds else Status.INCORRECT
+    unsure = setting.modular or setting.unusual or denied(text, before.start, end)
+    if not holds and (unsure or tried(text, before.start)):
+        status = Status.UNDECIDED
+    first = text[before.start : before.end].strip()
+    reason = f"no solution of {first} satisfies {text[start:end].strip()}"
+    begin = before.start if before.start >= shift else start
+    return Claim(
+        kind=Kind.EQUATION,
+        start=begin - shift,
+        end=end - shift,
+        text=text[begin:end],
+        status=status,
+        reason=reason if status is Status.INCORRECT else "",
+    )
+
+
+def _lists_values(before: object, gap: str) -> bool:
+    """Say whether a value that is worked out is followed by another one on a new row: `x = 6(-2) = -12`, `x = -6`."""
+    if not isinstance(before, _Roots) or _FOLLOWS.search(gap):
+        return False
+    return bool(before.values) and not any(map(num_operations, before.values))
 
 
 def breaks_off(gap: str) -> bool:
-    """Say whether the text between two equations begins something else: another fact, a case, an alternative."""
+    """Say whether the text between two equations begins something else: another fact, a case, an alternative.
+
+    `Next, we subtract 3 from both sides` goes on with the equation before.
+    """
+    if _ALGEBRA.search(gap):
+        gap = _CONNECTING.sub(" ", gap)
     return bool(_BREAKS.search(gap) or HYPOTHESIS.search(gap))
 
 
-def _is_derived(step: str, end: int, relation: Relation) -> bool:
-    gap = step[end : relation.start]
+def _is_derived(text: str, end: int, start: int) -> bool:
+    gap = text[end:start]
     if len(gap) > MAX_GAP or breaks_off(gap):
         return False
     return bool(_FOLLOWS.search(gap) or _ROW.fullmatch(gap))
@@ -124,11 +189,9 @@ def _read(
             "mat",
             "dots",
             "text",
-            "unit",
             "list",
             "set",
             "group",
-            "deg",
             "%",
             "lim",
             "int",
@@ -165,9 +228,13 @@ def _read(
 
 def _equation(relation: Relation) -> _Roots | None:
     """Read an equation; in a chain `x = 4/2 = 2`, the letter and the last number."""
-    nodes = [side.node for side in relation.sides if side.node is not None]
-    if len(nodes) != len(relation.sides) or len(nodes) < 2:
+    written = [side.node for side in relation.sides if side.node is not None]
+    if len(written) != len(relation.sides) or len(written) < 2:
         return None
+    marked = any(has(node, "unit", "deg") for node in written)
+    if marked and any(has(node, "f", "k") for node in written):
+        return None
+    nodes = [_unmarked(node) for node in written] if marked else written
     letters = set[str]().union(*map(symbols, nodes))
     if len(letters) != 1:
         return None
@@ -179,12 +246,21 @@ def _equation(relation: Relation) -> _Roots | None:
         left, right = right, left
     if left == ("v", letter) and is_closed(right):
         values = _signs(right)
-        return _Roots(letter, None, tuple(values), (left, right))
+        return _Roots(letter, None, tuple(values), (left, right), units_of(written))
     top, _ = split_fraction(("+", left, ("-", right)))
     terms = coefficients(top, letter)
     if terms is None or len(terms) < 2:
         return None
-    return _Roots(letter, terms, (), (left, right))
+    return _Roots(letter, terms, (), (left, right), units_of(written))
+
+
+def _unmarked(node: Any) -> Any:
+    """Return a side without its units and degree signs."""
+    if not isinstance(node, tuple):
+        return node
+    if node[0] in ("unit", "deg"):
+        return 1
+    return tuple(_unmarked(part) if isinstance(part, tuple) else part for part in node)
 
 
 def _signs(node: Node) -> list[Node]:
@@ -218,7 +294,10 @@ def _interval(relation: Relation) -> realsets.Expression | None:
 def _follows(before: object, now: object) -> bool | None:
     """Say whether both have the same solutions; `False` if none is common, `None` for anything between."""
     if isinstance(before, _Roots) and isinstance(now, _Roots):
-        return _same_roots(before, now) if before.letter == now.letter else None
+        if before.letter != now.letter:
+            return None
+        converted = before.units and now.units and before.units != now.units
+        return _same_roots(before, now) or (None if converted else _same_roots(before, now))
     if isinstance(before, tuple) and isinstance(now, tuple) and before[0] == now[0] == "of":
         if before[1] != now[1]:
             return None
@@ -252,8 +331,12 @@ def _same_roots(before: _Roots, now: _Roots) -> bool | None:
     common = _gcd(before.terms, now.terms)
     if len(common) == 1:
         return False
-    degrees = {_degree_of_distinct(each) for each in (before.terms, now.terms, common)}
-    return True if len(degrees) == 1 else None
+    degrees = [_degree_of_distinct(each) for each in (before.terms, now.terms, common)]
+    if len(set(degrees)) == 1:
+        return True
+    real = [_num_real_roots(each) for each in (before.terms, now.terms, common)]
+    lost = min(degrees[:2]) > degrees[2] and min(real[:2]) > real[2]
+    return False if lost else None
 
 
 def _near(x: Node, y: Node) -> bool | None:
@@ -315,3 +398,16 @@ def _degree_of_distinct(terms: list[Fraction]) -> int:
     """Return the number of distinct complex roots."""
     slope = [i * c for i, c in enumerate(terms)][1:]
     return len(terms) - len(_gcd(terms, slope))
+
+
+def _num_real_roots(terms: list[Fraction]) -> int:
+    """Return the number of distinct real roots, by Sturm's theorem."""
+    chain = [terms, [i * c for i, c in enumerate(terms)][1:]]
+    while chain[-1]:
+        chain.append([-c for c in _remainder(chain[-2], chain[-1])])
+    ends: list[list[Fraction]] = [
+        [each[-1] for each in chain[:-1]],
+        [each[-1] * (-1) ** (len(each) - 1) for each in chain[:-1]],
+    ]
+    changes = [sum(x * y < 0 for x, y in pairwise(signs)) for signs in ends]
+    return changes[1] - changes[0]

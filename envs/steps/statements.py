@@ -21,6 +21,10 @@ _BINDING = frozenset(
     "of half twice double triple times than minus plus by over per square root every each times from".split()
 )
 """Words before an expression that change its value, so that what follows cannot be read alone."""
+_RESULTS = frozenset(
+    "total cost profit sum value weight length distance price speed age area balance amount".split()
+)
+"""Words before `of` that name the value of the expression: `a total of 3 * 4`."""
 
 
 class Side(NamedTuple):
@@ -68,13 +72,40 @@ def _side(
         return Side(offset, offset + len(text), None, None, name)
     whole = quantity(tokens, letters)
     if whole is not None:
-        return Side(offset, offset + len(text), whole, whole, "")
+        return Side(offset, offset + len(text), _with_part(whole, tokens, letters), whole, "")
+    opened, closed = _unmatched(tokens)
     head = None if first else _head(tokens, letters)
+    if closed is not None and not first and (part := quantity(tokens[:closed], letters)):
+        head = part, closed
     tail = None if last else _tail(tokens, letters)
+    if opened is not None and not last and (part := quantity(tokens[opened + 1 :], letters)):
+        tail = part, opened + 1
     ending = "" if last else _ending_name(tokens)
     start = offset + (tokens[tail[1]].start if tail and head is None else 0)
     end = offset + (tokens[head[1] - 1].end if head and tail is None else len(text))
     return Side(start, end, head and head[0], tail and tail[0], ending)
+
+
+def _with_part(
+    whole: Quantity, tokens: Sequence[Token], letters: Mapping[str, Fraction]
+) -> Quantity:
+    """Add what a side is without its last `of`: `3/24 = 1/8 of 2 feet` may state that 3/24 is 1/8."""
+    at = max((i for i, token in enumerate(tokens) if token.kind == "of"), default=0)
+    part = quantity(tokens[:at], letters) if at else None
+    return whole if part is None else whole._replace(values=whole.values | part.values)
+
+
+def _unmatched(tokens: Sequence[Token]) -> tuple[int | None, int | None]:
+    """Return the last opening bracket that is not closed, and the first closing one that was not opened."""
+    opened: list[int] = []
+    for at, token in enumerate(tokens):
+        if token.text == "(":
+            opened.append(at)
+        elif token.text == ")":
+            if not opened:
+                return None, at
+            opened.pop()
+    return (opened[-1] if opened else None), None
 
 
 def _name(tokens: Sequence[Token]) -> str:
@@ -127,7 +158,10 @@ def _tail(tokens: Sequence[Token], letters: Mapping[str, Fraction]) -> tuple[Qua
     """Return the value of the longest end of a side that can be read, and the index of its first token."""
     for at in range(1, len(tokens)):
         before = tokens[at - 1]
-        if before.kind != "word" or before.text.lower() in _BINDING or before.text in letters:
+        result = before.kind == "of" and tokens[at - 2].text.lower() in _RESULTS and at > 1
+        if not result and (before.kind != "word" or before.text.lower() in _BINDING):
+            continue
+        if before.text in letters:
             continue
         if tokens[at].kind != "number" and tokens[at].text not in ("(", "-", *letters):
             continue

@@ -16,13 +16,13 @@ from stepgym.envs.maths.effort import STEPS, limited_to
 from stepgym.envs.steps.arithmetic import closed_equations
 from stepgym.envs.steps.claims import Claim, StepReport, report_of
 from stepgym.envs.steps.equations import equations_in, unknown_of
-from stepgym.envs.steps.formula_claims import excused, formula_claims, note
-from stepgym.envs.steps.formulas import relations_in, without_formulas
+from stepgym.envs.steps.formula_claims import excused, formula_claims, note, plain_claims
+from stepgym.envs.steps.formulas import plain_relations_in, relations_in, without_formulas
 from stepgym.envs.steps.notebook import Notebook
 from stepgym.envs.steps.plain_text import STOP, prepare
 from stepgym.envs.steps.quotes import rate_claims, result_claims
-from stepgym.envs.steps.setting import Setting
-from stepgym.envs.steps.solutions import solution_claims
+from stepgym.envs.steps.setting import Setting, exact_decimals
+from stepgym.envs.steps.solutions import Derivation
 from stepgym.envs.steps.statements import sides_of
 from stepgym.envs.steps.words import word_claims
 from stepgym.envs.types import Problem, State, Status, Verdict
@@ -32,7 +32,6 @@ MAX_STEP_LENGTH = 20_000
 MAX_WORK = 8 * STEPS
 """Steps of work for one step of a solution (about a microsecond each); formulas behind them stay UNDECIDED."""
 _STATEMENT = re.compile(rf"[^{STOP}]+")
-_DECIMAL = re.compile(r"\d*\.\d{2,}")
 
 
 class FreeTextStepVerifier:
@@ -67,34 +66,50 @@ def check_steps(
 
     `problem` is the question's text; `replies` are the outputs of tools after each step.
     """
-    given = frozenset(_DECIMAL.findall(problem))
+    given = exact_decimals(problem)
     notebook = Notebook(given=given)
     setting = Setting(problem, given=given)
     with limited_to(MAX_WORK):
         for relation in relations_in(problem[:MAX_STEP_LENGTH]):
             note(relation, setting)
+            if not relation.operators:
+                setting.note_expression(relation.sides[0].text)
+    derivation = Derivation()
     reports = []
     for notebook.step, step in enumerate(steps):
         results = [reply for reply in replies[: notebook.step] if reply]
         notebook.names.clear()
         with limited_to(MAX_WORK):
-            claims = _claims_of_step(step[:MAX_STEP_LENGTH], problem, results, notebook, setting)
+            claims = _claims_of_step(
+                step[:MAX_STEP_LENGTH], problem, results, notebook, derivation, setting
+            )
         reports.append(report_of(sorted(claims, key=lambda claim: claim.start)))
     return reports
 
 
 def _claims_of_step(
-    step: str, problem: str, results: Sequence[str], notebook: Notebook, setting: Setting
+    step: str,
+    problem: str,
+    results: Sequence[str],
+    notebook: Notebook,
+    derivation: Derivation,
+    setting: Setting,
 ) -> list[Claim]:
     setting.read_step(step)
     relations = relations_in(step)
     prose = prepare(without_formulas(step))
+    in_prose = list(_claims_of(prose, step, notebook))
+    in_formulas = [
+        claim
+        for claim in plain_claims(step, plain_relations_in(step), setting)
+        if not any(claim.start < other.end and other.start < claim.end for other in in_prose)
+    ]
     return [
-        *(excused(step, claim, setting, prose=True) for claim in _claims_of(prose, step, notebook)),
+        *(excused(step, claim, setting, prose=True) for claim in in_prose + in_formulas),
         *word_claims(step, prose),
         *rate_claims(step, problem),
         *result_claims(step, results),
-        *solution_claims(step, relations, setting),
+        *derivation.claims(step, relations, setting),
         *formula_claims(step, relations, setting),
     ]
 

@@ -51,7 +51,9 @@ class StepResult(NamedTuple):
     text: str
     """The environment's reply; at the end of an episode without one, the verdict's status."""
     reward: float
+    """The environment's reward, in its own unit."""
     done: bool
+    """Whether the episode is over."""
 
 
 class EpisodeOverError(RuntimeError):
@@ -74,9 +76,11 @@ class ModelCall:
     status: int
     """The HTTP status."""
     seconds: float
+    """Elapsed time of the call."""
     token_ids: tuple[int, ...] | None = None
     """The first choice's tokens, if the model gives them."""
     token_log_probs: tuple[float | None, ...] | None = None
+    """One per token; `None` if the model gives none."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the call as records keep it."""
@@ -106,9 +110,13 @@ class EpisodeTree:
     """All paths and model calls of one episode; shared by its forks, which may run in threads."""
 
     env: Environment
+    """The environment."""
     problem: Problem
+    """What is asked."""
     tree: SearchTree
+    """The states of all paths."""
     budget: Budget = NO_LIMIT
+    """What the episode may spend."""
     see_verdicts: bool = True
     """Whether the ends of forks show their verdict. If not, the episode is over once its own path has ended."""
     serve: Callable[[Episode], tuple[str, str]] | None = None
@@ -118,13 +126,17 @@ class EpisodeTree:
     stop_run: Callable[[SandboxError | RunStopped], None] = _raise
     """Stops the run that the episode belongs to."""
     calls: list[ModelCall] = field(default_factory=list)
+    """The recorded model calls, in order."""
     calls_in_flight: int = 0
+    """Calls that have begun and have not ended."""
     num_steps: int = 0
     """Steps so far, repeated ones included."""
     started: float = field(default_factory=time.perf_counter)
+    """`time.perf_counter()` at the start."""
     stopped: str = ""
     """Why the episode was stopped from outside; empty while it runs."""
     lock: threading.RLock = field(default_factory=threading.RLock)
+    """Held while a path changes what all share."""
 
     def charge(self, usd: float) -> None:
         """Add the US dollars that a model call cost."""

@@ -22,9 +22,13 @@ class Usage:
     """What a search has spent so far. The four token classes are disjoint."""
 
     prompt_tokens: int = 0
+    """Tokens that models read and had not read before."""
     visible_tokens: int = 0
+    """New tokens outside internal reasoning."""
     reasoning_tokens: int = 0
+    """New tokens of internal reasoning."""
     tool_tokens: int = 0
+    """Tokens of the environment's replies."""
     model_calls: int = 0
     """Batched forward calls of policy and reward model that this search took part in."""
     flops: float = 0.0
@@ -32,6 +36,7 @@ class Usage:
     usd: float = 0.0
     """US dollars paid to a server; 0 if the policy has no price."""
     sandbox_s: float = field(default=0.0, compare=False)
+    """Seconds in the sandbox; those of a shared batch are divided among its searches."""
     wall_s: float = field(default=0.0, compare=False)
     """Seconds from the start of the search to its last round, including waits for other searches."""
 
@@ -107,16 +112,21 @@ class SearchTree:
 
     problem_id: str
     states: list[State]
+    """The state at each node; `states[0]` has no steps."""
     parent: list[int] = field(default_factory=lambda: [NO_PARENT])
+    """The parent's index; `NO_PARENT` for the root."""
     children: list[list[int]] = field(default_factory=lambda: [[]])
+    """The children's indices, in the order in which they were added."""
     prior: list[float] = field(default_factory=lambda: [1.0])
     """The search's prior of a node, normalised among its siblings."""
     score: list[float | None] = field(default_factory=lambda: [None])
     """The reward model's score of a node's last step, in [0, 1]."""
     visits: list[int] = field(default_factory=lambda: [0])
+    """How often a search went through a node or evaluated it."""
     value: list[float] = field(default_factory=lambda: [0.0])
     """The mean of the values that were backed up through a node, in [0, 1]."""
     status: list[NodeStatus] = field(default_factory=lambda: [NodeStatus.OPEN])
+    """Whether a node can grow."""
     verdicts: dict[int, Verdict] = field(default_factory=dict)
     """Node -> verdict on its answer. While the search runs, only if it may see verdicts."""
     notes: dict[int, str] = field(default_factory=dict)
@@ -126,9 +136,11 @@ class SearchTree:
     groups: dict[int, int] = field(default_factory=dict)
     """Node with an answer -> the first node with the same answer, as the verifier compares answers."""
     sees_verdicts: bool = False
+    """Whether the search may see verdicts while it runs."""
     memory: dict[type, Any] = field(default_factory=dict)
     """What searches remember between rounds, by the type of the memory; see `recall`."""
     usage: Usage = field(default_factory=Usage)
+    """What the search has spent so far."""
 
     def __len__(self) -> int:
         return len(self.states)
@@ -347,12 +359,17 @@ class NodeRecord:
 
     parent: int
     text: str = ""
+    """What the policy wrote (`Step.text`); empty at the root."""
     reply: str = ""
     """What the environment added after the step; no trainer learns it."""
     log_prob: float | None = None
+    """Sum over the step's tokens, natural logarithm; `None` if the policy gave none."""
     num_tokens: int = 0
+    """New tokens, internal reasoning included."""
     num_reasoning_tokens: int = 0
+    """New tokens of internal reasoning."""
     num_reply_tokens: int = 0
+    """Tokens of `reply`."""
     cut_results: tuple[str, ...] = ()
     """The tool results that `reply` shows only in part, whole and in order."""
     refused: bool = False
@@ -375,14 +392,19 @@ class NodeRecord:
     public: Any = None
     """`State.public` as JSON: tuples are lists. `None` also if it cannot be JSON."""
     prior: float = 1.0
+    """The search's prior, normalised among siblings."""
     score: float | None = None
     """The reward model's score of the step."""
     visits: int = 0
+    """How often the search went through this node or evaluated it."""
     value: float = 0.0
+    """Mean of the values backed up through this node, in [0, 1]."""
     status: str = "open"
+    """`open`, `ended`, `barren`, `failed` or `pruned` (`NodeStatus`)."""
     end: str | None = None
     """Why the episode was over here (`stepgym.envs.types.End`); `None` if it was not."""
     answer: str | None = None
+    """The answer given here; `None` without one."""
     outcome: float | None = None
     """What the environment paid for an episode that ended here without an answer (`State.outcome`)."""
     verdict: str | None = None
@@ -394,6 +416,7 @@ class NodeRecord:
     step_verdict: str | None = None
     """The step verifier's status of the step; `None` if the environment has no step verifier."""
     note: str = ""
+    """What went wrong here; empty if nothing did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -401,23 +424,33 @@ class EpisodeRecord:
     """One finished episode: all that training needs, so that no environment is played again."""
 
     schema: int = SCHEMA_VERSION
+    """Version of this format."""
     env_id: str
+    """Id of the environment."""
     env_options: Mapping[str, Any] = field(default_factory=dict)
     """What `load_env(env_id, **env_options)` takes to make the same environment; level and seed are among them."""
     problem_id: str
+    """`Problem.id`."""
     attempt: int = 0
     """Number of this attempt at the problem: `k` attempts are `k` records."""
     level: int | None
+    """The problem's level; `None` for data files."""
     seed: int | None
+    """The problem set's seed; `None` for data files."""
     index: int
+    """Number of the problem in its set."""
     prompt: str
+    """The problem as the policy read it."""
     system: str | None = None
     """What the environment tells a chat model before the prompt (`State.system`); `None` if it does not say."""
     reference: str
+    """The right answer; no policy saw it."""
     nodes: tuple[NodeRecord, ...]
+    """The search tree: the root first, parents before their children."""
     path: tuple[int, ...]
     """Indices from the root to the node that the search chose."""
     answer: str | None
+    """The chosen answer; `None` without one."""
     outcome: float | None = None
     """What the environment paid for the chosen path, if it asks for no answer (`State.outcome`)."""
     verdict: str
@@ -426,17 +459,23 @@ class EpisodeRecord:
     fault: str | None = None
     """Whose limit made `verdict` undecided: `answer` or `ours` (`stepgym.envs.types.Fault`)."""
     score: float
+    """`Verdict.score` of the answer, in [0, 1]."""
     reason: str = ""
+    """Why the verdict is what it is (`Verdict.reason`)."""
     decided_by: str = ""
     """The check that decided the verdict (`Verdict.decided_by`)."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """The evidence of the verdict (`Verdict.details`), say each test's outcome; long texts and lists are cut."""
     note: str = ""
+    """What went wrong; empty if nothing did."""
     calls: tuple[Mapping[str, Any], ...] = ()
     """The model calls of an agent that drives itself, in order (`stepgym.agents.episode.ModelCall`). Tool results in
     their messages are foreign text; no trainer learns them."""
     usage: Mapping[str, float] = field(default_factory=dict)
+    """What the episode spent, in the fields of `Usage`."""
     agent: Mapping[str, Any] = field(default_factory=dict)
     """Name and every setting of agent, policy (with its tokenizer's name and hash), reward model and budget."""
     versions: Mapping[str, str] = field(default_factory=dict)
+    """Versions of stepgym and Python."""
     created: str = ""
+    """When the episode ended, in UTC: `2026-01-31T12:00:00+00:00`."""

@@ -57,7 +57,7 @@ def random_tree(num_nodes: int, *, seed: int = 0) -> EpisodeRecord:
         nodes.append(
             NodeRecord(
                 parent=places.pop(rng.randrange(len(places))),
-                text=f"step {i}: {rng.randrange(100)} + {rng.randrange(100)}",
+                text=f"step {i}: $\\frac{{{rng.randrange(100)}}}{{x^2}} \\cdot {rng.randrange(100)}$",
                 score=rng.random(),
                 value=rng.random(),
                 visits=rng.randrange(1, 50),

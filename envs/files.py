@@ -51,8 +51,11 @@ class Unverifiable(NamedTuple):
     """A row whose reference the verifier does not find equal to itself."""
 
     line: int
+    """Number of the row in the file, from 1."""
     reference: str
+    """The reference."""
     reason: str
+    """The verifier's reason."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,19 @@ class FileSet:
     """The rows of a file as problems, in the file's order."""
 
     name: str
+    """First part of the problems' ids."""
     path: Path
+    """The file."""
     questions: tuple[str, ...] = field(repr=False)
+    """The question of each problem."""
     references: tuple[str, ...] = field(repr=False)
+    """The reference of each problem."""
     lines: tuple[int, ...] = field(repr=False)
+    """Number of each problem's row in the file, from 1."""
     instructions: str = ""
+    """Text put before each question."""
     unverifiable: tuple[Unverifiable, ...] = field(default=(), repr=False)
+    """Rows whose reference does not verify itself; they are kept."""
     skipped: tuple[str, ...] = field(default=(), repr=False)
     """Why rows of the file are left out, one text for each."""
 

@@ -51,12 +51,19 @@ class CommonOptions(TypedDict, total=False):
     """The options that every environment takes besides its own."""
 
     rewards: Rewards | Mapping[str, float]
+    """Reward of each outcome."""
     max_steps: int | None
+    """Steps until the episode is truncated; `None` is no limit."""
     render_mode: str | None
+    """`ansi` or `human`; `None` draws nothing."""
     show_reasoning: bool
+    """Whether `render` shows the text between `<think>` tags."""
     leave_out: str | Path | Sequence[str] | None
+    """Ids of problems to leave out, or a report of `stepgym validate --json`."""
     on_illegal: OnIllegal | None
+    """`end` or `retry`: what an illegal step does; `None` is the environment's default."""
     max_retries: int | None
+    """With `retry`: illegal steps that an episode may have; `None` is no limit."""
 
 
 class ReasoningEnv(gymnasium.Env[str, str]):

@@ -15,14 +15,19 @@ class Rewards:
     """
 
     correct: float = 1.0
+    """The answer is CORRECT."""
     incorrect: float = 0.0
+    """The answer is INCORRECT."""
     undecided: float = 0.0
+    """The answer is UNDECIDED."""
     no_answer: float = 0.0
     """The episode ended stuck or at the step limit."""
     partial: float = 0.0
     """Multiplied by the verdict's score and added to `incorrect` if an incorrect answer has partial credit."""
     correct_step: float = 0.0
+    """Paid for each step that the step verifier finds CORRECT."""
     incorrect_step: float = 0.0
+    """Paid for each step that the step verifier finds INCORRECT."""
 
     def outcome(self, verdict: Verdict | None) -> float:
         """Return the reward for a verdict; `None` is no answer."""

@@ -33,10 +33,12 @@ class Verdict:
     """A verifier's decision on one answer."""
 
     status: Status
+    """CORRECT, INCORRECT or UNDECIDED."""
     score: float = 0.0
     """In [0, 1]; 1 exactly when CORRECT, and in between only if a task gives partial credit (share of tests passed). A
     proposed problem that counts is CORRECT, and its score is the proposer's reward."""
     reason: str = ""
+    """A sentence for people."""
     decided_by: str = ""
     """The check that decided: a rung of the ladder (`rational`), a rule about the question, or `tests`."""
     details: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)
@@ -61,10 +63,15 @@ class Problem:
     id: str
     """Unique over all sets, stable over versions: `stepgym/Countdown-v0/level-3/seed-0/17`."""
     prompt: str
+    """What the agent reads."""
     reference: str = field(repr=False)
+    """The right answer, or a text that the verifier can use as one."""
     level: int | None = None
+    """Difficulty; `None` for data files."""
     seed: int | None = None
+    """The problem set's seed; `None` for data files."""
     index: int = 0
+    """Number of the problem in its set."""
     public: Hashable = None
     """The domain's own data that the agent may see (Countdown: the numbers and the target)."""
     task: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False, hash=False)
@@ -87,11 +94,13 @@ class Step:
     num_tokens: int = field(default=0, compare=False)
     """New tokens, internal reasoning included."""
     num_reasoning_tokens: int = field(default=0, compare=False)
+    """New tokens of internal reasoning."""
     num_prompt_tokens: int = field(default=0, compare=False)
     """Tokens the model had to read for this step and had not read before (0 where a cache held them)."""
     reply: str = ""
     """The environment's reply to the step (a tool's output, a refusal); empty until `advance`."""
     num_reply_tokens: int = field(default=0, compare=False)
+    """Tokens of `reply`."""
     cut_results: tuple[str, ...] = field(default=(), compare=False)
     """The tool results that `reply` shows only in part, whole and in order."""
     refused: bool = field(default=False, compare=False)
@@ -149,9 +158,13 @@ class State:
     """All that a policy may see: the prompt and the steps so far. Immutable."""
 
     prompt: str
+    """`Problem.prompt`."""
     steps: tuple[Step, ...] = ()
+    """The steps so far."""
     answer: str | None = None
+    """The answer that the last step gave; `None` without one."""
     end: End | None = None
+    """Why the episode is over; `None` while it goes on."""
     public: Hashable = None
     """The domain's own data that the agent may see (Countdown: the numbers left and the target).
 
@@ -251,9 +264,13 @@ class Environment(Protocol):
     """
 
     problems: ProblemSet
+    """What is asked."""
     domain: Domain
+    """How steps change states."""
     verifier: Verifier
+    """Which answers are right."""
     step_verifier: StepVerifier | None
+    """Which steps are right; `None` if that cannot be decided."""
 
     @property
     def env_id(self) -> str:

@@ -35,8 +35,11 @@ class Finding:
     """What is wrong with one problem."""
 
     id: str
+    """`Problem.id`."""
     fault: str
+    """What is wrong, in a few words."""
     reason: str
+    """The verifier's reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,11 @@ class Use:
     """The most that a reference used over its verifications, and its limits (`None`: no limit)."""
 
     id: str
+    """`Problem.id`."""
     cpu_s: float
+    """CPU seconds."""
     memory_mib: float
+    """Peak memory."""
     limit_cpu_s: float | None
     limit_memory_mib: int | None
 
@@ -60,19 +66,27 @@ class Validation:
     """The result over all validated problems."""
 
     problems: int = 0
+    """Problems validated."""
     rows_skipped: list[str] = field(default_factory=list)
     """Why rows of the data file are left out, one text for each."""
     reference_correct: int = 0
+    """References that are CORRECT."""
     reference_undecided: int = 0
+    """References that are UNDECIDED."""
     empty_correct: int = 0
+    """Problems whose empty answer is CORRECT."""
     constant_correct: int = 0
+    """Problems whose constant answer is CORRECT."""
     unstable: int = 0
     """Problems whose reference got different verdicts."""
     seconds: float = 0.0
+    """Elapsed time."""
     missing_packages: list[str] = field(default_factory=list)
+    """Packages that references import and the sandbox does not have."""
     leave_out: list[str] = field(default_factory=list)
     """Ids of problems that should not be played."""
     findings: list[Finding] = field(default_factory=list)
+    """What is wrong, one entry for each fault."""
     near_limit: list[str] = field(default_factory=list)
     """Ids of problems whose reference used more than half of a limit; they are not left out."""
     uses: list[Use] = field(default_factory=list)

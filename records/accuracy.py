@@ -37,6 +37,7 @@ class Accuracy:
     """Accuracy of one run, as shares over its problems with 95% intervals."""
 
     num_problems: int
+    """Problems with a decided attempt."""
     num_attempts: int
     """The most attempts at one problem."""
     pass_at: Mapping[int, Share]
@@ -48,7 +49,9 @@ class Accuracy:
     verdicts: Mapping[str, int]
     """Verdict -> episodes, most frequent first."""
     num_undecided: int
+    """Undecided episodes; they count neither as right nor as wrong."""
     num_failed: int
+    """Failed episodes; they count neither as right nor as wrong."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON object that `stepgym eval --json` prints."""

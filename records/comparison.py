@@ -18,9 +18,11 @@ class Comparison:
     """The second run against the first, on the problems that both decided."""
 
     num_problems: int
+    """Problems that both runs decided."""
     first: float
     """Mean share of right attempts of the first run."""
     second: float
+    """Mean share of right attempts of the second run."""
     difference: float
     """`second - first`."""
     ci: Interval
@@ -35,6 +37,7 @@ class Comparison:
     only_first: int
     """Problems that the first run alone decided."""
     only_second: int
+    """Problems that the second run alone decided."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON object that `stepgym compare --json` prints."""

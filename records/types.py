@@ -44,13 +44,19 @@ class RunConfig:
     """The settings of a run. The number of episodes is not one of them: a run may be extended."""
 
     env_id: str
+    """Id of the environment."""
     env_options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of `load_env`, level included."""
     agent: Any
     """A name, or the description of an object, as for `policy` and `reward_model`."""
     agent_settings: Mapping[str, Any] = field(default_factory=dict)
+    """The agent's settings."""
     policy: Any
+    """As `agent`."""
     policy_settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of a policy given by name."""
     reward_model: Any = None
+    """As `agent`; `None` for a search without one."""
     budget: Mapping[str, float] = field(default_factory=dict)
     """The limited fields of `Budget`; a field that is absent has no limit."""
     seed: int = 0
@@ -69,17 +75,27 @@ class VerdictChange(NamedTuple):
     """A new verdict on a recorded answer that differs from the recorded one."""
 
     problem_id: str
+    """`EpisodeRecord.problem_id`."""
     attempt: int
+    """Number of the attempt at the problem."""
     node: int
+    """Index of the answer's node in `EpisodeRecord.nodes`."""
     answer: str
+    """The recorded answer."""
     reference: str
+    """The right answer."""
     before: str
     """The recorded verdict; `not verified` if there was none."""
     verdict: str
+    """The new verdict."""
     score: float
+    """The new score, in [0, 1]."""
     reason: str
+    """Why the new verdict is what it is."""
     decided_by: str
+    """The check that decided the new verdict."""
     fault: str | None
+    """Whose limit made the new verdict undecided; `None` if it is decided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,13 +103,17 @@ class Reverification:
     """What verifying a run anew found."""
 
     run: str
+    """The run folder."""
     episodes: int
+    """Episodes read."""
     answers: int
     """All answers in the trees."""
     changed: Mapping[str, int]
     """Kind of change (`incorrect -> correct`) -> answers, largest first."""
     changes: tuple[VerdictChange, ...]
+    """Each changed verdict, in the order of the episodes."""
     seconds: float
+    """Elapsed time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,16 +123,21 @@ class RunSummary:
     run: str
     """The folder."""
     episodes: int
+    """Finished episodes."""
     verdicts: Mapping[str, int]
     """Verdict -> episodes, largest first."""
     solved: float | None
     """Share of episodes that are correct; `None` when there are none yet."""
     nodes: int
+    """Nodes of all trees."""
     usage: Mapping[str, float]
     """Sums over the episodes, in the fields of `Usage`."""
     env_id: str
+    """Id of the environment."""
     agent: Any
+    """As in `RunConfig`."""
     policy: Any
+    """As in `RunConfig`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,11 +150,15 @@ class Rollout:
     """
 
     problem_id: str
+    """`EpisodeRecord.problem_id`."""
     attempt: int = 0
+    """Number of the attempt at the problem."""
     nodes: tuple[int, ...]
     """The record's node of each step in `ids`, in order."""
     prompt_ids: tuple[int, ...]
+    """The tokens that the policy read before its first own token."""
     ids: tuple[int, ...]
+    """The tokens after the prompt: the policy's own and all replies."""
     is_own: tuple[bool, ...]
     """Whether the policy sampled the token. All others (replies, forced tokens) are never learned."""
     log_probs: tuple[float | None, ...]
@@ -143,6 +172,7 @@ class Rollout:
     reward: float | None
     """See `stepgym.records.rollouts.reward_of`; `None` is undecided: to be masked."""
     fault: str | None = None
+    """Whose limit made the verdict undecided (`EpisodeRecord.fault`)."""
     count: int = 1
     """How many samples took this path."""
 
@@ -202,7 +232,9 @@ class Contamination:
     """A problem of a run that is also in a benchmark."""
 
     problem_id: str
+    """`EpisodeRecord.problem_id`."""
     file: str
+    """The benchmark's file."""
     line: int
     """The benchmark's row."""
     shared: str
@@ -214,7 +246,9 @@ class ExportReport:
     """What an export wrote, and what it left out."""
 
     format: str
+    """The format, such as `sft`."""
     rows: int
+    """Rows in all files."""
     files: Mapping[str, int]
     """File -> rows."""
     episodes: int

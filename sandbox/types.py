@@ -49,6 +49,7 @@ class Limits:
     stderr_bytes: int | None = 1 << 20
     """Standard error; what comes after the limit is dropped, and the program continues."""
     disk_mib: int | None = 32
+    """What the program may write to disk, in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +57,17 @@ class Program:
     """One program: source text in a language, its input and its limits."""
 
     source: str
+    """The program's text."""
     language: str = "python"
+    """A name of `stepgym.sandbox.languages`."""
     stdin: str = ""
+    """What the program reads from standard input."""
     args: tuple[str, ...] = ()
+    """Command-line arguments."""
     files: Mapping[str, str | bytes] = field(default_factory=dict)
     """Relative path -> content, written into the working directory before the start."""
     limits: Limits = Limits()
+    """What the program may use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +78,19 @@ class ExecutionResult:
     """
 
     outcome: Outcome
+    """How the program ended."""
     exit_code: int | None = None
+    """The exit status; `None` if it was stopped or never ran."""
     stdout: str = ""
+    """Standard output, up to `Limits.output_bytes`."""
     stderr: str = ""
+    """Standard error, up to `Limits.stderr_bytes`."""
     wall_s: float = 0.0
+    """Elapsed seconds."""
     cpu_s: float = 0.0
+    """CPU seconds of all its processes and threads."""
     peak_memory_bytes: int | None = None
+    """The most memory at once; `None` if it was not measured."""
     reason: str = ""
     starved_s: float | None = 0.0
     """Seconds that a slow program waited for a CPU that other programs used; `None` if the kernel does not say."""
@@ -105,7 +118,9 @@ class PairResult(NamedTuple):
     """Both sides of a `Pair`."""
 
     candidate: ExecutionResult
+    """The untrusted side."""
     tester: ExecutionResult
+    """The side with the tests."""
     report: str | None
     """The JSON text the tester reported, `None` when it ended without a report."""
 

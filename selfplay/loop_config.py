@@ -38,17 +38,22 @@ class LoopConfig(Approval):
     """
 
     out: str
+    """The loop's folder; the same folder continues the loop."""
     env: str = "stepgym/Countdown-v0"
+    """Id of the environment."""
     level: int = 3
-    """The level of the held-out problems, and of those played unless `band` moves it."""
+    """The level of the held-out problems, and of those played unless `band` moves it; a mixture's member may name another."""
     env_options: Mapping[str, Any] = field(default_factory=dict)
-    """Options of the environment besides level and seed."""
+    """Options of the environment besides level and seed. Those of `Mixture-v0` are `members`, and `rule` for weights that
+    change from generation to generation (`stepgym.envs.mixture`)."""
     init: str = "embedded"
     """`embedded`, `fresh` (random weights), or a folder with `policy/` (and `prm/` where `own_reward_model`)."""
     own_reward_model: bool = False
     """Search with a reward model, and train it on Monte-Carlo labels in every generation."""
     agent: str = "best_of_n"
+    """Name of the search that plays."""
     agent_settings: Mapping[str, Any] = field(default_factory=lambda: {"n": 16})
+    """The search's settings."""
     temperature: float = 1.0
     """The policy's sampling temperature, in play and in evaluation."""
     see_verdicts: bool = False
@@ -62,20 +67,27 @@ class LoopConfig(Approval):
     highest_level: int = 5
     """With `band`: the highest level played."""
     generations: int = 4
+    """How often the loop plays and trains."""
     episodes: int = 200
+    """Problems played in each generation."""
     replay: int = 2
     """The number of generations whose episodes are learned from."""
     more_agreed: float = 0.0
     """With `vote`: how much `most_agreed` grows with each generation, because a better policy's votes are right more often."""
     steps: int = 300
+    """Training steps in each generation."""
     learning_rate: float = 2e-3
+    """The highest learning rate of each training."""
     batch: int = 128
+    """Rows in a training step."""
     held_out: int = 200
+    """Problems that measure each policy and are never played."""
     confidence: float = 0.95
     """The new policy is rejected if it is worse than the old one at this confidence (exact McNemar test)."""
     report: str = ""
     """`package.module:function`, called with each finished `Generation`; its result is kept in the log."""
     seed: int = 0
+    """Seeds problems, play and training."""
 
     def __post_init__(self) -> None:
         settings = {f.name: getattr(self, f.name) for f in fields(self)}

@@ -173,7 +173,7 @@ def selfplay(
                 attempt=attempt,
                 keep_failed=keep_failed or attempt > 0,  # set aside once, when the run is opened
                 progress=progress,
-                task="self-play" if attempts == 1 else f"attempt {attempt + 1} of {attempts}",
+                task="play" if attempts == 1 else f"attempt {attempt + 1} of {attempts}",
             ):
                 pass
     return summarise(out)
@@ -250,7 +250,7 @@ def play_into(
     attempt: int = 0,
     keep_failed: bool = True,
     progress: OnProgress | None = None,
-    task: str = "self-play",
+    task: str = "play",
 ) -> Iterator[EpisodeRecord]:
     """Play the problems that a run folder does not hold yet; yield each episode once it is on the disk.
 
@@ -291,7 +291,7 @@ def write_episodes(
     attempt: int = 0,
     keep_failed: bool = True,
     progress: OnProgress | None = None,
-    task: str = "self-play",
+    task: str = "play",
 ) -> Iterator[EpisodeRecord]:
     """Let `play` play the problems that a run folder does not hold yet; yield each record once it is on the disk.
 

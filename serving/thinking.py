@@ -76,11 +76,17 @@ class Thinker:
     """Answers conversations with one agent, policy and reward model."""
 
     policy: Policy
+    """Proposes the steps."""
     reward_model: RewardModel | None = None
+    """Scores them; `None` for a search without one."""
     agent: str = "mcts"
+    """Name of the search."""
     agent_settings: Mapping[str, Any] = field(default_factory=dict)
+    """The search's settings."""
     efforts: Mapping[str, int] = field(default_factory=lambda: dict(EFFORTS))
+    """`reasoning_effort` -> new tokens that a search may spend."""
     domain: Domain = field(default_factory=lambda: TextDomain(sandbox=None))
+    """How steps change states."""
 
     def __post_init__(self) -> None:
         """Raises `UserError` for an unknown agent or setting."""

@@ -105,7 +105,7 @@ function more(upTo = $("episodes").childElementCount + CHUNK) {   // the list gr
   $("episodes").append(...shown.slice($("episodes").childElementCount, upTo).map((i) => {
     const it = index.episodes[i];
     const item = tint(make("li", { id: `item-${i}`, role: "option", "aria-selected": String(i === active.number) },
-      make("div", { class: "line" }, it.title),
+      make("div", { class: "line" }, inOneLine(it.title)),
       make("div", { class: "small" }, make("span", {}, words(it.verdict)), make("span", {}, it.attempt ? `#${i}, attempt ${it.attempt + 1}` : `#${i}`), make("span", {}, `${it.nodes} nodes`), make("span", {}, `${number(it.tokens)} tokens`), index.runs.length > 1 ? make("span", {}, index.runs[it.run ?? 0].name) : null)), it.verdict);
     item.onclick = () => go(i);
     return item;
@@ -223,9 +223,13 @@ function sourceView(on) {
   $("source").setAttribute("aria-pressed", String(on));
   for (const tree of trees.filter((each) => each.episode)) {
     captioned(tree);
+    tree.name();
+    tree.layout();
+    tree.redraw();
     if (asText) tree.reading.show(tree.episode);
   }
   if (active.episode) { header(active.number, active.episode); describe(active); }
+  for (const item of $("episodes").children) item.firstChild.textContent = inOneLine(index.episodes[Number(item.id.slice(5))].title);
   remember();
 }
 function chartsView(on) {

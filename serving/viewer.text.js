@@ -8,7 +8,7 @@ const MARKED = /[`*_#$\\|>~]|^\s*(?:[-+]|\d+[.)])\s|^\s*[-=]{3,}\s*$/m;   // a t
 const CODE = /^\s*(?:def \w|class \w+\s*[:({]|import \w|from [\w.]+ import |#include|package \w|using \w|public \w|func \w|fn \w|const \w|function \w)/m;
 const DEFINES = /\\(?:[gex]?def|let|futurelet|(?:re|provide)?newcommand|renewcommand|providecommand|global|long)(?![a-zA-Z])/;   // could double a formula's size again and again
 const ENVIRONMENT = /^\\begin\{((?:align|aligned|alignat|equation|gather|gathered|cases|array|split|[pbvBV]?matrix)\*?)\}/;
-const MOST_FORMULA = 2000, MOST_DEPTH = 40, MOST_ELEMENTS_DEEP = 250, MOST_MS = 400;
+const MOST_FORMULA = 2000, MOST_DEPTH = 40, MOST_DEPTH_IN_A_LABEL = 8, MOST_ELEMENTS_DEEP = 250, MOST_MS = 400;
 const typesetting = { source: false, until: 0 };
 
 function library(name, kind = "script") {   // put to work when first needed; the content policy names its hash
@@ -101,6 +101,49 @@ function blockMaths(state, first, last, silent) {   // from a line's beginning t
   return true;
 }
 
+// ---- a label: mathematics in plain characters, because KaTeX would take seconds for thousands of labels
+const SIGNS = new Map(("times× cdot· div÷ pm± mp∓ ast∗ circ° degree° le≤ leq≤ leqslant≤ ge≥ geq≥ geqslant≥ ne≠ neq≠ approx≈ equiv≡ sim∼ cong≅ propto∝ infty∞ to→ rightarrow→ longrightarrow→ Rightarrow⇒ implies⇒ iff⇔ leftrightarrow↔ mapsto↦ "
+  + "in∈ notin∉ cup∪ cap∩ subset⊂ subseteq⊆ setminus∖ emptyset∅ varnothing∅ forall∀ exists∃ land∧ wedge∧ lor∨ vee∨ neg¬ lnot¬ sum∑ prod∏ int∫ partial∂ nabla∇ angle∠ triangle△ perp⊥ parallel∥ mid| lfloor⌊ rfloor⌋ lceil⌈ rceil⌉ langle⟨ rangle⟩ ldots… cdots… dots… "
+  + "therefore∴ because∵ prime′ square□ alphaα betaβ gammaγ deltaδ epsilonε varepsilonε zetaζ etaη thetaθ iotaι kappaκ lambdaλ muμ nuν xiξ piπ rhoρ sigmaσ tauτ phiφ varphiφ chiχ psiψ omegaω GammaΓ DeltaΔ ThetaΘ LambdaΛ XiΞ PiΠ SigmaΣ PhiΦ PsiΨ OmegaΩ").split(" ").map((each) => [each.slice(0, -1), each.at(-1)]));
+const RAISED = "0⁰1¹2²3³4⁴5⁵6⁶7⁷8⁸9⁹+⁺-⁻=⁼(⁽)⁾nⁿiⁱ°°∘°′′", LOWERED = "0₀1₁2₂3₃4₄5₅6₆7₇8₈9₉+₊-₋=₌(₍)₎iᵢjⱼnₙkₖ";
+const bracketed = (text) => (/^[\p{L}\p{N}.√′°]*$/u.test(text) ? text : `(${text})`);
+function moved(text, to, sign) {   // as superscript or subscript if there are such characters
+  const at = [...text].map((char) => to.indexOf(char));
+  return at.every((i) => i >= 0 && i % 2 === 0) ? at.map((i) => to[i + 1]).join("") : sign + (text.length > 1 ? `(${text})` : text);
+}
+const GROUPS_INWARDS = [   // commands and scripts whose groups hold no other group
+  [/\{\{([^{}]*)\}\}/g, "{$1}"],
+  [/\\[dtc]?frac\s*(?:\{([^{}]*)\}|(\d))\s*(?:\{([^{}]*)\}|(\d))/g, (_, a, b, c, d) => `${bracketed(a ?? b)}/${bracketed(c ?? d)}`],
+  [/\\[dt]?binom\s*\{([^{}]*)\}\s*\{([^{}]*)\}/g, "C($1, $2)"],
+  [/\\sqrt\s*(?:\[([^[\]{}]*)\])?\s*(?:\{([^{}]*)\}|(\w))/g, (_, degree, a, b) => `${degree ? moved(degree, RAISED, "") : ""}√${bracketed(a ?? b)}`],
+  [/\^\s*(?:\{([^{}]*)\}|([^\s{}\\(]))/g, (_, a, b) => moved(a ?? b, RAISED, "^")],
+  [/_\s*(?:\{([^{}]*)\}|([^\s{}\\(]))/g, (_, a, b) => moved(a ?? b, LOWERED, "_")],
+  [/\\(?:boxed|fbox|mbox|text\w*|math\w+|operatorname|overline|underline|vec|hat|bar|tag)\s*\{([^{}]*)\}/g, "$1"],
+];
+function plainMaths(tex) {
+  if (!/[\\^_{~&]/.test(tex) || nested(tex) > MOST_DEPTH_IN_A_LABEL) return tex.trim();
+  let text = tex.replace(/\\\\|~|\\[,;: ]|\\q?quad(?![a-zA-Z])/g, " ").replace(/\\(?:begin|end)\s*\{[^{}]*\}|\\(?:left|right|[bB]igg?[lr]?|displaystyle|limits)(?![a-zA-Z])\.?|\\!|(?<!\\)&(?==)/g, "").replace(/(?<!\\)&/g, " ");
+  text = text.replace(/\\([a-zA-Z]+)/g, (all, name) => SIGNS.get(name) ?? all);
+  for (let before = ""; before !== text && /[\\^_{]/.test(text) && text.length < 4 * MOST_FORMULA;) {   // from the innermost group outwards
+    before = text;
+    for (const [pattern, plain] of GROUPS_INWARDS) text = text.replace(pattern, plain);
+  }
+  return text.replace(/(?<!\\)[{}]/g, "").replace(/\\([a-zA-Z]+)(?![a-zA-Z])(?=[\p{L}\p{Nd}])/gu, "$1 ").replace(/\\([a-zA-Z]+|[{}%$#&_])/g, "$1").trim();
+}
+function inOneLine(text, size = 4 * LABEL) {   // the first `size` characters of what `typeset` shows
+  if (typesetting.source || !/[$\\*]/.test(text) || CODE.test(text)) return text;
+  const source = text.slice(0, MOST_FORMULA), state = { src: source, pos: 0, push: () => (state.token = {}) };
+  let line = "";
+  while (state.pos < source.length && line.length < size) {
+    const char = source[state.pos];
+    if (inlineMaths(state, false)) line += plainMaths(state.token.meta.tex);
+    else if (char === "\\" && /[!-/:-@[-`{-~]/.test(source[state.pos + 1] ?? "")) { line += source[state.pos + 1]; state.pos += 2; }
+    else { line += char; state.pos += 1; }
+  }
+  return line.replace(/(^|\s)(\*\*?)(?=[^\s*])([^*]+)\2(?=$|[^\w*])/g, "$1$3");
+}
+const inOneLineAnswer = (text) => (typesetting.source || !isFormula(text) ? inOneLine(text) : plainMaths(bare(text)));
+
 // ---- Markdown
 let reader = null;
 function markdown() {
@@ -146,10 +189,11 @@ function typeset(text) {
   try { return elements(reader.parse(text, {}), make("div", { class: "text" })); } catch { return plain(); }
 }
 // An answer or a reference: one formula if it is one, otherwise as it is.
+const bare = (text) => text.trim().replace(/^\$+|\$+$/g, "");
+const isFormula = (text) => text.length <= 300 && /\\[a-zA-Z]|[\^_]|\$/.test(text) && !/\n|`/.test(text) && !bare(text).includes("$");
 function typesetAnswer(text) {
-  if (typesetting.source || text.length > 300 || !/\\[a-zA-Z]|[\^_]|\$/.test(text) || /\n|`/.test(text)) return document.createTextNode(text);
-  const tex = text.trim().replace(/^\$+|\$+$/g, "");
+  if (typesetting.source || !isFormula(text)) return document.createTextNode(text);
   typesetting.until = performance.now() + MOST_MS;
-  const found = tex.includes("$") ? null : formula(tex, false);
-  return found === null || found.tagName === "CODE" ? document.createTextNode(text) : found;
+  const found = formula(bare(text), false);
+  return found.tagName === "CODE" ? document.createTextNode(text) : found;
 }

@@ -22,8 +22,8 @@ function draw(tag, attributes, text) {
 }
 const short = (text, size = LABEL) => { const line = text.slice(0, 4000).replace(/\s+/gu, " ").trim(); const all = [...line.slice(0, size * 4)]; return all.length > size ? all.slice(0, size - 1).join("") + "…" : line; };
 function label(n) {   // internal reasoning stays folded here too
-  if (!n.g) return short(n.t) || "(empty)";
-  const said = short(n.g.filter(([kind]) => kind !== "reasoning").map(([, text]) => text).join(" "), LABEL - 2);
+  if (!n.g) return short(inOneLine(n.t)) || "(empty)";
+  const said = short(n.g.filter(([kind]) => kind !== "reasoning").map(([kind, text]) => (kind === "answer" ? inOneLineAnswer : inOneLine)(text)).join(" "), LABEL - 2);
   return n.g.some(([kind]) => kind === "reasoning") ? `… ${said || "(only reasoning)"}` : said || "(empty)";
 }
 const shade = (element, share, name = "fill") => { element.style[name] = `color-mix(in oklab, var(--high) ${Math.round(62 * share)}%, var(--surface))`; return element; };
@@ -49,7 +49,8 @@ class Tree {
   // ---- data
   open(number, episode, folded) {   // `folded`: the nodes whose subtrees are collapsed; the caller keeps it
     Object.assign(this, { number, episode, folded, nodes: episode.nodes, made: episode.nodes.length, selected: 0, colour: this.colour ?? "q", hits: new Set() });
-    this.nodes.forEach((n, i) => { n.children = []; n.size = 0; n.depth = n.p < 0 ? 0 : this.nodes[n.p].depth + 1; n.label = i === 0 ? "problem" : label(n); });
+    this.nodes.forEach((n) => { n.children = []; n.size = 0; n.depth = n.p < 0 ? 0 : this.nodes[n.p].depth + 1; });
+    this.name();
     this.nodes.forEach((n, i) => { if (n.p >= 0) this.nodes[n.p].children.push(i); });
     for (const n of this.nodes.toReversed()) if (n.p >= 0) this.nodes[n.p].size += n.size + 1;
     this.onPath = new Set(episode.path);
@@ -59,6 +60,7 @@ class Tree {
     this.stale();
     this.start();
   }
+  name() { this.nodes.forEach((n, i) => { n.label = i === 0 ? "problem" : label(n); }); }
   get end() { return this.episode.path.at(-1) ?? 0; }
   shows(i) { return this.nodes[i].y !== null && i < this.made; }
   share(n) { return this.colour === "v" ? Math.log1p(n.v) / Math.log1p(this.most) : Math.min(1, Math.max(0, n[this.colour] ?? 0)); }

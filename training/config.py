@@ -87,15 +87,21 @@ class TrainConfig:
     """The settings of a training run. Raises `TrainingError` for an invalid one."""
 
     kind: str
+    """Name of the trainer, such as `sft`."""
     out: str
+    """Folder of the trained model; the same folder continues an interrupted training."""
     runs: tuple[str, ...] = ()
     """Run folders."""
     init: str = "embedded"
     """The model to start from: `embedded`, a folder that a trainer wrote, `smollm2`, or `hf:NAME_OR_FOLDER`."""
     steps: int = 400
+    """Training steps."""
     learning_rate: float = 1e-3
+    """The highest learning rate."""
     batch: int = 128
+    """Rows in a training step."""
     labels: str = StepLabels.MONTE_CARLO
+    """Reward models: where step labels come from (`StepLabels`)."""
     hard: bool = False
     """Labels of steps are 0 or 1 instead of shares."""
     beta: float = 0.5
@@ -106,12 +112,15 @@ class TrainConfig:
     """Answers that are UNDECIDED through their own fault (too large, unreadable, endless) count as wrong. Otherwise
     they are masked, as verdicts that failed through the verifier's own limits always are."""
     env: str = "stepgym/Countdown-v0"
+    """GRPO: id of the environment."""
     env_options: Mapping[str, Any] = field(default_factory=dict)
     """GRPO: options of the environment besides level and seed."""
     level: int | None = 3
     """`None` is the environment's own default (the default for language models)."""
     variant: str = GrpoVariant.GRPO
+    """GRPO: form of the update (`GrpoVariant`)."""
     baseline: str = Baseline.GROUP
+    """GRPO: what an answer is compared with (`Baseline`)."""
     group: int = 8
     """GRPO: answers to each problem."""
     refill: bool = False
@@ -129,6 +138,7 @@ class TrainConfig:
     device: str = "auto"
     """Language models: `auto`, `cpu`, `cuda`, `mps`."""
     seed: int = 0
+    """Seeds weights, order of rows, and play."""
 
     def __post_init__(self) -> None:
         settings = asdict(self)

@@ -106,11 +106,17 @@ class Schedule(NamedTuple):
     """
 
     steps: int
+    """Training steps."""
     learning_rate: float = 3e-3
+    """The highest learning rate."""
     warmup: int = 50
+    """Steps until the learning rate is reached."""
     weight_decay: float = 0.01
+    """AdamW's decoupled weight decay."""
     checkpoint_every: int = 500
+    """Steps between checkpoints."""
     report_every: int = 50
+    """Steps between reports of the loss."""
 
     def rate(self, step: int) -> float:
         """Return the learning rate at a step."""
@@ -126,17 +132,22 @@ class Fit(NamedTuple):
     """The outcome of one training run."""
 
     steps: int
+    """Training steps in all."""
     loss: float
     """Mean over the last twentieth of the steps; NaN for a run that was finished before."""
     seconds: float
+    """Elapsed time of this call."""
 
 
 class Progress(NamedTuple):
     """How far a long task is."""
 
     task: str
+    """Name of the task."""
     done: int
+    """How many are done."""
     total: int
+    """How many there are."""
     unit: str
     """What is counted, in the plural: `steps`, `problems`."""
     figures: Mapping[str, float] = {}

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterface
 
 from stepgym.plugins.errors import UserError
@@ -24,6 +25,8 @@ PREFIX = -1
 PADDING = -2
 """Owner of padding, which no child sees."""
 GROUPED_ATTENTION = "stepgym_grouped"
+CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
+"""The cache's name in the arguments and outputs of models: newer versions of transformers renamed it."""
 
 
 class CacheShape(NamedTuple):
@@ -42,7 +45,7 @@ def cache_shape(model: Any) -> CacheShape:
     """Find the shape by reading one token; raises `ValueError` for another kind of cache."""
     with torch.inference_mode():
         output = model(torch.zeros(1, 1, dtype=torch.long, device=model.device), use_cache=True)
-    cache = getattr(output, "past_key_values", None)
+    cache = getattr(output, CACHE, None)
     layers = getattr(cache, "layers", [])
     tensors = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in layers]
     shapes = {
@@ -135,9 +138,9 @@ class SharedKV:
             input_ids=ids,
             attention_mask=masks,
             position_ids=positions,
-            past_key_values=cache,
             use_cache=True,
             logits_to_keep=last,
+            **{CACHE: cache},
         ).logits
 
     def _masks(self, model: Any, positions: torch.Tensor, owners: torch.Tensor) -> Any:

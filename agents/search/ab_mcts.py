@@ -58,9 +58,8 @@ class ABMCTS:
         memory = tree.recall(AttemptsMemory)
         if memory.all_done:
             posterior = _Posterior(self, tree, memory.attempts)
-            num_made = len(memory.attempts)
-            count = min(self.parallel, self.attempts - num_made)
-            memory.attempts += [Attempt(posterior.choose(num_made + i)) for i in range(count)]
+            numbers = range(self.attempts)[len(memory.attempts) :][: self.parallel]
+            memory.attempts += [Attempt(posterior.choose(number)) for number in numbers]
         return memory.requests(tree)
 
     def backup(self, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> None:

@@ -113,7 +113,7 @@ def has_verified(tree: SearchTree) -> bool:
     seen = tree.recall(SeenVerdicts)
     num_new = len(tree.verdicts) - seen.count
     if num_new and not seen.any_correct:
-        new = islice(reversed(tree.verdicts.values()), max(0, num_new))
+        new = islice(reversed(tree.verdicts.values()), num_new)
         seen.any_correct = any(verdict.correct for verdict in new)
         seen.count = len(tree.verdicts)
     return seen.any_correct

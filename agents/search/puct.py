@@ -71,9 +71,9 @@ class MCTSMemory:
         self.prior_term[node] = tree.prior[node] / (1 + n)
 
     def remove_visit(self, tree: SearchTree, node: int) -> None:
-        """Undo `add_visit`, for a simulation that could not go on."""
+        """Undo `add_visit`, for a simulation that met another one, whose visit remains."""
         n = tree.visits[node] = tree.visits[node] - 1
-        self.q[node] = self.total_value[node] / n if n else self.first_q(tree, node)
+        self.q[node] = self.total_value[node] / n
         self.prior_term[node] = tree.prior[node] / (1 + n)
 
     def first_q(self, tree: SearchTree, node: int) -> float:

@@ -175,8 +175,6 @@ def _real_root(value: Any, index: int) -> Any:
 def _high_root(value: Any, index: int) -> Any:
     if index.bit_length() > MAX_EXPONENT_BITS:
         raise NoBall("an index too large")
-    if value.contains(0):
-        raise NoBall("a root of what may be zero")
     return (value.log() / fmpz(index)).exp()
 
 

@@ -14,6 +14,7 @@ from stepgym.envs.maths import ellipsis, lists, matrices, quantities, realsets, 
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.effort import spend
 from stepgym.envs.maths.exact import NotRational, exact
+from stepgym.envs.maths.latex_commands import OTHERWISE
 from stepgym.envs.maths.measures import LastRung, ScalarJudge
 from stepgym.envs.maths.options import MathOptions
 from stepgym.envs.maths.tree import INF, Node, has, mentions, substitute, symbols, walk
@@ -486,13 +487,28 @@ class Judge:
         left = list(b[1])
         for value, condition in a[1]:
             for i, (other, its_condition) in enumerate(left):
-                texts = "text" in (_kind(condition), _kind(its_condition))
-                if self.same(value, other) and (texts or self.same(condition, its_condition)):
+                if self.same(value, other) and self._conditions(a, condition, b, its_condition):
                     del left[i]
                     break
             else:
                 return False
         return True
+
+    def _conditions(self, a: Any, condition: Node, b: Any, its_condition: Node) -> bool | None:
+        """Compare the conditions of two rows; `otherwise` is where no other condition of its own cases holds."""
+        for case, rest, explicit in ((a, condition, its_condition), (b, its_condition, condition)):
+            if rest == OTHERWISE != explicit:
+                names: set[str] = set()
+                its_names: set[str] = set()
+                try:
+                    others = [realsets.read(c, names) for _, c in case[1] if c != OTHERWISE]
+                    stated = realsets.read(explicit, its_names)
+                except realsets.NotRealSet:
+                    return None
+                if not others or names != its_names:
+                    return False
+                return realsets.equal(realsets.outside(others), stated, self.same)
+        return self.same(condition, its_condition)
 
     def congruence(self, a: Any, b: Any) -> bool | None:
         p = relations.residue(a) or relations.progression(a)

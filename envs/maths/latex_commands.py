@@ -291,19 +291,21 @@ def _rows(parser: Parser) -> list[list[Node]]:
     return [row for row in rows if row]
 
 
+OTHERWISE = ("text", "otherwise")
+_OTHERWISE = frozenset(("unit", word) for word in ("otherwise", "else", "elsewhere"))
+
+
 def _cases(rows: list[list[Node]]) -> Node:
     if all(len(row) == 1 for row in rows):
         return ("list", ",", tuple(row[0] for row in rows))
     pairs = []
-    for row in rows:
+    for value, *conditions in rows:
         condition: Node = (
-            row[1]
-            if len(row) == 2
-            else ("list", "and", tuple(row[1:]))
-            if len(row) > 2
-            else ("text", "otherwise")
+            ("list", "and", tuple(conditions))
+            if len(conditions) > 1
+            else (*conditions, OTHERWISE)[0]
         )
-        pairs.append((row[0], condition))
+        pairs.append((value, OTHERWISE if condition in _OTHERWISE else condition))
     return ("cases", tuple(pairs))
 
 

@@ -85,6 +85,11 @@ def _combine(operator: str, parts: Sequence[Expression]) -> Expression:
     return result
 
 
+def outside(parts: Sequence[Expression]) -> Expression:
+    """The reals that are in none of the sets."""
+    return ("setminus", REALS, _combine("cup", parts))
+
+
 def _ray(bound: Node, operator: str) -> Expression:
     if operator in (">", ">="):
         return ("pieces", (Piece(bound, operator == ">=", INF, False),))

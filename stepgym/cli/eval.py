@@ -278,7 +278,8 @@ def _print(measured: Measured) -> None:
     for name, share in rows:
         click.echo(f"{name}: {_percent(share)}")
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in result.verdicts.items())
-    click.echo(f"{result.num_problems} problems: {verdicts}")
+    plural = "" if result.num_problems == 1 else "s"
+    click.echo(f"{result.num_problems} problem{plural}: {verdicts}")
     if measured.total.agent.get("see_verdicts"):
         click.echo(
             "The search was allowed to check answers with the verifier; --no-verdicts forbids it."

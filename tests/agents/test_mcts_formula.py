@@ -1,7 +1,7 @@
 """MCTS against the formulas of its paper, written out over dictionaries: where each simulation goes and what it backs up.
 
 The search keeps sums, Q values and exploration terms up to date incrementally and only where they change. Here all is
-computed anew from the definition, for each simulation. All nodes have scores, because ties are broken by the order of drawing.
+computed anew from the definition, for each simulation. Of equal scores the child that was drawn first wins.
 """
 
 from __future__ import annotations
@@ -18,9 +18,24 @@ from hypothesis import strategies as st
 from stepgym.agents import SearchTree, run_search
 from stepgym.agents.policies.scripted import RandomLegalPolicy, RandomRewardModel
 from stepgym.agents.search.mcts import MCTS
-from stepgym.agents.search.puct import UNKNOWN_Q
+from stepgym.agents.search.puct import UNKNOWN_Q, MCTSMemory, memory_from, priors_of
+from stepgym.agents.search.root import choose_gumbel
 from stepgym.agents.types import NO_PARENT, ROOT, NodeStatus, Request
 from stepgym.envs.families.words import SameWord, WordsDomain
+from stepgym.envs.types import Problem, State, Status, Verdict
+
+
+class SharedLetters:
+    """Gives credit for the letters that an answer shares with the reference: verdicts of many values."""
+
+    def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
+        shares = [
+            sum(a == b for a, b in zip(answer, problem.reference)) / len(problem.reference)
+            for problem, answer in zip(problems, answers, strict=True)
+        ]
+        return [
+            Verdict(Status.CORRECT if share == 1 else Status.INCORRECT, share) for share in shares
+        ]
 
 
 @dataclass
@@ -34,7 +49,7 @@ class ByTheBook:
     fruitless: set[int] = field(default_factory=set)
     """Nodes that are not asked again: the last time brought nothing new, or there is no widening."""
     first_q: dict[int, float] = field(default_factory=dict)
-    """The parent's mean when a child without a score was made."""
+    """The parent's mean when a child without a score was made; the simulation in flight counts there as one of value 0."""
     known: set[int] = field(default_factory=set)
     compared: int = 0
 
@@ -122,12 +137,16 @@ class ByTheBook:
         end = path[-1]
         score = tree.score[end]
         value = UNKNOWN_Q if score is None else score
+        if end in tree.verdicts:
+            value = tree.verdicts[end].score
         if tree.status[end] is NodeStatus.BARREN or (
             tree.status[end] is NodeStatus.ENDED and not tree.states[end].has_result
         ):
             value = 0.0
         for child in tree.children[end]:
-            self.first_q.setdefault(child, self.mean(end))
+            n = self.visits[end]
+            total = self.highest[end] * n if self.mcts.backup_rule == "max" else self.total[end]
+            self.first_q.setdefault(child, total / (n + 1))
         for node in path:
             self.visits[node] += 1
             self.total[node] += value
@@ -151,9 +170,10 @@ class ByTheBook:
     exploration=st.sampled_from([0.0, 0.4, 1.25, 5.0]),
     base=st.sampled_from([4.0, 19652.0]),
     widen=st.sampled_from([0.0, 0.25, 0.5]),
+    scored=st.booleans(),
 )
 def test_each_simulation_goes_where_the_formula_says(
-    seed: int, rule: str, exploration: float, base: float, widen: float
+    seed: int, rule: str, exploration: float, base: float, widen: float, scored: bool
 ) -> None:
     mcts = MCTS(
         simulations=40,
@@ -166,15 +186,114 @@ def test_each_simulation_goes_where_the_formula_says(
         exploration=exploration,
         exploration_base=base,
         seed=seed,
+        stop_at_verified=False,
     )
     book = ByTheBook(mcts)
     [tree] = run_search(
         [SameWord("abcd", 1)[0]],
         domain=WordsDomain(4),
         policy=RandomLegalPolicy(seed),
-        reward_model=RandomRewardModel(seed),
+        reward_model=RandomRewardModel(seed) if scored else None,
         search=book,
-        see_verdicts=False,
+        verifier=None if scored else SharedLetters(),
+        see_verdicts=not scored,
     )
     assert not tree.notes, tree.notes  # a failed assertion above is the search's failure
     assert book.compared > 4
+
+
+@dataclass(frozen=True)
+class Checked:
+    """MCTS whose numbers are compared with their definitions before and after each round."""
+
+    mcts: MCTS
+
+    def select(self, tree: SearchTree) -> list[Request]:
+        requests = self.mcts.select(tree)
+        self.check(tree)
+        return requests
+
+    def backup(self, tree: SearchTree, grown: Mapping[int, Sequence[int]]) -> None:
+        self.mcts.backup(tree, grown)
+        self.check(tree)
+
+    def best(self, tree: SearchTree) -> int:
+        return self.mcts.best(tree)
+
+    @staticmethod
+    def check(tree: SearchTree, memory: MCTSMemory | None = None) -> None:
+        memory = memory or tree.recall(MCTSMemory)
+        for node, visits in enumerate(tree.visits):
+            if node != ROOT and visits:
+                assert memory.q[node] == pytest.approx(memory.total_value[node] / visits)
+            if node != ROOT:
+                assert memory.prior_term[node] == pytest.approx(tree.prior[node] / (1 + visits))
+
+
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 1000),
+    leaves=st.integers(1, 16),
+    rule=st.sampled_from(["mean", "max"]),
+    noise=st.sampled_from(["none", "gumbel", "dirichlet"]),
+    widen=st.sampled_from([0.0, 0.5]),
+    until_end=st.booleans(),
+)
+def test_the_numbers_of_each_node_fit_its_visits(
+    seed: int, leaves: int, rule: str, noise: str, widen: float, until_end: bool
+) -> None:
+    mcts = MCTS(
+        simulations=40,
+        leaves=leaves,
+        width=2,
+        backup_rule=rule,
+        root_noise=noise,
+        widen=widen,
+        until_end=until_end,
+        seed=seed,
+    )
+    [tree] = run_search(
+        [SameWord("abcd", 1)[0]],
+        domain=WordsDomain(4),
+        policy=RandomLegalPolicy(seed),
+        reward_model=RandomRewardModel(seed),
+        search=Checked(mcts),
+    )
+    assert not tree.notes, tree.notes  # a failed assertion above is the search's failure
+    assert tree.visits[ROOT] > 0
+    Checked.check(tree, memory_from(tree, widen_at=mcts.widen_at))
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6))
+def test_without_log_probs_a_prior_is_the_share_of_draws(counts: list[int]) -> None:
+    children = range(len(counts))
+    drawn = [child for child, count in zip(children, counts) for _ in range(count)]
+    priors = priors_of([None] * len(counts), children, drawn=drawn, temperature=1.0)
+    assert priors == pytest.approx([count / len(drawn) for count in counts])
+
+
+def test_gumbel_draws_by_priors_and_values() -> None:
+    """The first choice follows softmax(log P + sigma(Q)): the Gumbel-max trick, and equation 8 of the paper."""
+    priors, values = [0.4, 0.3, 0.2, 0.1], [0.2, 0.5, 0.1, 0.6]
+    tree = SearchTree("p", [State("p")] * 5, parent=[NO_PARENT, 0, 0, 0, 0])
+    tree.children, tree.prior = [[1, 2, 3, 4], [], [], [], []], [1.0, *priors]
+    tree.visits, tree.value, tree.asked = [0] * 5, [0.0] * 5, [4, 0, 0, 0, 0]
+    tree.status, tree.score = [NodeStatus.OPEN] * 5, [None] * 5
+    memory = memory_from(tree, widen_at=lambda asked: math.inf)
+    memory.q = [0.5, *values]
+    drawn = [
+        choose_gumbel(tree, memory, seed=seed, num_candidates=4, simulations=1)
+        for seed in range(2000)
+    ]
+    weights = [prior * math.exp(0.1 * 50 * value) for prior, value in zip(priors, values)]
+    for child, weight in enumerate(weights, start=1):
+        assert drawn.count(child) / 2000 == pytest.approx(weight / sum(weights), abs=0.05)
+
+
+def test_a_node_about_which_nothing_is_known_is_worth_a_half() -> None:
+    """A tree may come from a search that counts no visits."""
+    tree = SearchTree("p", [State("p")] * 2, parent=[NO_PARENT, 0])
+    tree.children, tree.prior, tree.visits = [[1], []], [1.0, 1.0], [0, 0]
+    tree.value, tree.asked, tree.score = [0.0, 0.0], [1, 0], [None, None]
+    tree.status = [NodeStatus.OPEN] * 2
+    assert memory_from(tree, widen_at=lambda asked: math.inf).q == [0.5, 0.5]

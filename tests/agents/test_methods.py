@@ -14,9 +14,10 @@ from stepgym.agents.policies.scripted import (
     spelling_policy,
     spelling_reward,
 )
-from stepgym.agents.search.answers import has_verified
+from stepgym.agents.search.answers import Aggregation, beam_score, has_verified, path_score
 from stepgym.agents.search.attempts import AttemptsMemory
 from stepgym.agents.search.beam import BeamMemory
+from stepgym.agents.search.puct import MCTSMemory
 from stepgym.agents.tree_reuse import subtree
 from stepgym.agents.types import ROOT, NodeStatus
 from stepgym.envs.families.words import SameWord, WordsDomain, same_word_env
@@ -108,6 +109,63 @@ def test_golden_tree(
     assert tree.states[load_search(name, **settings).best(tree)].answer == answer
 
 
+@pytest.mark.parametrize("name", ["beam", "lookahead"])
+def test_a_step_outside_the_beam_is_pruned(name: str) -> None:
+    tree = grow(name, width=1, expand=2)
+    status = {
+        "".join(s.text for s in state.steps): tree.status[i] for i, state in enumerate(tree.states)
+    }
+    assert status["a"] is NodeStatus.PRUNED, "b scores better"
+    assert status["b"] is NodeStatus.OPEN
+
+
+@pytest.mark.parametrize("name", ["beam", "dvts", "lookahead"])
+def test_without_scores_the_likeliest_path_is_kept(name: str) -> None:
+    steps = [Step(letter, log_prob=-at, num_tokens=1) for letter, at in zip("dcba", (4, 1, 3, 2))]
+    size = {"subtrees" if name == "dvts" else "width": 1}
+    (tree,) = run_search(
+        [ENV.problems[0]],
+        domain=WordsDomain(2),
+        policy=ScriptedPolicy(lambda state: steps),
+        search=load_search(name, expand=4, **size),
+    )
+    ranks = {
+        state.answer: beam_score(tree, node)
+        for node, state in enumerate(tree.states)
+        if state.answer
+    }
+    assert ranks["cc"] == -2 == max(ranks.values())
+    assert {answer[0] for answer in ranks if len(answer) == 2} >= {"c"}
+    deepest = [
+        state.steps for state, asked in zip(tree.states, tree.asked) if asked and state.steps
+    ]
+    assert all(path[0].text == "c" for path in deepest) or name == "lookahead"
+
+
+def test_subtrees_take_different_steps_if_they_can() -> None:
+    policy = ScriptedPolicy({(): ["b", "b", "a", "b"]})
+    (tree,) = run_search(
+        [ENV.problems[0]],
+        domain=WordsDomain(2),
+        policy=policy,
+        reward_model=spelling_reward("ba"),
+        search=load_search("dvts", subtrees=2, expand=2),
+    )
+    assert {
+        tree.states[node].steps[0].text for node, asked in enumerate(tree.asked) if node and asked
+    } == {"a", "b"}
+
+
+def test_the_score_of_a_path_is_not_that_of_an_earlier_step() -> None:
+    """A step that could not be scored has no score; the name of a setting and its member mean the same."""
+    tree = grow("greedy")
+    tree.score = [None, 0.9, None]
+    for aggregation in Aggregation:
+        assert path_score(tree, 2, aggregation) == path_score(tree, 2, str(aggregation))
+    assert path_score(tree, 2, "last") is None
+    assert path_score(tree, 2, "min") == 0.9
+
+
 def test_best_of_n_stops_at_the_first_verified_answer() -> None:
     tree = grow("best_of_n", n=64, wave=2, see=True)
     assert tree.asked[ROOT] == 2, "ba is in the first wave"
@@ -180,6 +238,20 @@ def test_mcts_merges_equal_states() -> None:
     assert size(merge=False) == 1 + 4 + 16 + 64
     assert size(merge=True) == 1 + 4 + 16 + 4 * 10, "ten of sixteen pairs are different"
 
+    (tree,) = run_search(
+        [ENV.problems[0]],
+        domain=Sets(3),
+        policy=SPELLING,
+        search=load_search("mcts", simulations=300, width=1, widen=0.5),
+    )
+    entered = [
+        state.public
+        for state, visits in zip(tree.states, tree.visits)
+        if visits and state.steps and not state.done
+    ]
+    assert len(entered) == len(set(entered)) > 10, "nor does widening enter a state twice"
+    assert tree.memory[MCTSMemory].merged
+
 
 def test_mcts_goes_on_from_a_subtree() -> None:
     search = load_search("mcts", simulations=6, width=4, widen=0)
@@ -234,6 +306,31 @@ def test_revise_shows_the_failed_attempt() -> None:
     assert "ba" not in prompts[-1], "the reference is not told"
 
 
+@pytest.mark.parametrize(
+    ("letters", "values", "judged"),
+    [
+        ("cb", None, "not known to be right"),
+        ("cb", {"b": 0.25}, "scored 0.25 of 1"),
+        ("cx", None, "which gave no answer"),
+    ],
+)
+def test_revise_says_how_the_attempt_was_judged(letters: str, values: Any, judged: str) -> None:
+    prompts: list[str] = []
+
+    def script(state: State) -> list[str]:
+        prompts.append(state.prompt)
+        return [letters[len(state.steps)]]
+
+    run_search(
+        [ENV.problems[0]],
+        domain=WordsDomain(2),
+        policy=ScriptedPolicy(script),
+        reward_model=ScriptedRewardModel(values) if values else None,
+        search=load_search("revise", attempts=2),
+    )
+    assert f"An earlier attempt, {judged}:" in prompts[-1]
+
+
 def test_ab_mcts_goes_deeper_where_revision_pays() -> None:
     tree = grow(
         "ab_mcts",
@@ -244,6 +341,25 @@ def test_ab_mcts_goes_deeper_where_revision_pays() -> None:
     after = {attempt.shown for attempt in tree.memory[AttemptsMemory].attempts}
     assert -1 in after
     assert len(after) > 1, "some attempts revise others"
+
+
+@pytest.mark.parametrize(("revised", "least", "most"), [(0.95, 25, 39), (0.0, 1, 19)])
+def test_ab_mcts_revises_in_the_measure_in_which_revisions_pay(
+    revised: float, least: int, most: int
+) -> None:
+    def script(state: State) -> list[str]:
+        return ["b" if "earlier attempt" in state.prompt else "a"] * 100
+
+    tree = grow(
+        "ab_mcts",
+        attempts=40,
+        policy=ScriptedPolicy(script),
+        values=ScriptedRewardModel(lambda state: revised if "b" in state.steps[0].text else 0.3),
+    )
+    attempts = tree.memory[AttemptsMemory].attempts
+    assert least <= sum(attempt.shown >= 0 for attempt in attempts) <= most
+    for attempt in attempts:
+        assert tree.value[attempt.tip] == (revised if attempt.shown >= 0 else 0.3)
 
 
 def test_adaptive_gives_the_hard_problems_what_the_easy_ones_leave() -> None:

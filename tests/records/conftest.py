@@ -8,11 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from stepgym.agents.policies.loading import LanguageModel
 from stepgym.envs.types import End, Problem, State, Step
 
 CHAT = (
@@ -22,6 +18,9 @@ CHAT = (
 
 
 def merging_tokenizer(*, chat: bool) -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
     split = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     letters = [split.pre_tokenize_str(chr(code))[0][0] for code in range(128)]
     line = letters[10]
@@ -55,7 +54,12 @@ def plain_tokenizer() -> Any:
 
 
 @pytest.fixture(scope="session")
-def language_model(chat_tokenizer: Any) -> LanguageModel:
+def language_model(chat_tokenizer: Any) -> Any:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from stepgym.agents.policies.loading import LanguageModel
+
     torch.set_num_threads(1)
     with torch.random.fork_rng():
         torch.manual_seed(0)

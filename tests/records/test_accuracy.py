@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from stepgym.agents.types import EpisodeRecord, NodeRecord
 from stepgym.cli import main
-from stepgym.records.accuracy import accuracy, majority, pass_at
+from stepgym.records.accuracy import accuracy, by_member, majority, pass_at
 from stepgym.records.comparison import compare, mcnemar
 from stepgym.records.run_folder import RunFolder
 from stepgym.records.types import RecordError, RunConfig
@@ -141,3 +141,11 @@ def test_the_command_compares_folders(tmp_path: Path) -> None:
     assert done.exit_code == 0 and "+75.0 points" in done.output and "gained: 3" in done.output
     done = CliRunner().invoke(main, ["compare", str(tmp_path / "one"), str(tmp_path)])
     assert done.exit_code == 2 and "is not a run folder" in done.output
+
+
+def test_each_member_of_a_mixture_has_the_accuracy_of_its_own_records() -> None:
+    mixture, member = "stepgym/Mixture-v0", "stepgym/Countdown-v0"
+    own = [record(f"{mixture}/3/{member}/level-1/{i}", VERDICTS[i % 2]) for i in range(3)]
+    file = [record(f"{mixture}/4/mine/7", "correct")]
+    alone = [record(f"{member}/level-1/seed-0/1", "incorrect")]
+    assert by_member([*own, *file, *alone]) == {member: accuracy(own), "mine": accuracy(file)}

@@ -193,6 +193,11 @@ def test_a_full_disk_is_an_error_and_keeps_the_old_file(run: Path, tmp_path: Pat
     with pytest.raises(OSError, match="No space left"), RowFile(out, None) as file:
         file.add({"text": "x" * 100_000})
     assert out.read_text() == "old" and not draft.is_symlink()
+    draft.symlink_to("/dev/full")
+    with pytest.raises(ZeroDivisionError), RowFile(out, None) as file:
+        file.add({"text": "short"})
+        raise ZeroDivisionError("an earlier error is the one to report")
+    assert out.read_text() == "old" and not draft.is_symlink()
 
 
 def test_permissions_follow_the_umask(tmp_path: Path) -> None:

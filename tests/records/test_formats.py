@@ -19,6 +19,7 @@ from stepgym.envs.types import Step
 from stepgym.records.formats import FORMATS, format_in
 from stepgym.records.rows.options import RowOptions
 from stepgym.records.rows.steps import PLACEHOLDER
+from stepgym.records.schema import from_line, to_line
 from stepgym.records.types import ExportFormat, TextLayout
 
 from .trees import AGENT, ASKED, CALLED, RESULT, SAID, TOOL, TREE, call
@@ -79,6 +80,19 @@ def test_rows_have_the_columns_that_the_format_names(
             assert json.dumps(row) and (columns is None or set(row) == set(columns))
 
 
+TWO_RIGHT = replace(AGENT, nodes=(*AGENT.nodes, replace(AGENT.nodes[1], text="It is 10.")))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ExportFormat if kind is not ExportFormat.TOKENS])
+@pytest.mark.parametrize("record", [TREE, AGENT, TWO_RIGHT], ids=["tree", "agent", "two right"])
+def test_a_stored_record_gives_the_same_rows(kind: ExportFormat, record: EpisodeRecord) -> None:
+    if record.calls and "PREFERENCE" in kind.name:
+        return  # refused
+    stored = from_line(to_line(record))
+    for layout in set(FORMATS[kind].layouts) - {TextLayout.TOKENS}:
+        assert rows_of(kind, stored, layout=layout) == rows_of(kind, record, layout=layout)
+
+
 def test_an_agents_calls_are_its_conversation() -> None:
     first, second = rows_of(ExportFormat.SFT, AGENT)
     assert [m["content"] for m in first["prompt"]] == [
@@ -114,6 +128,14 @@ def test_a_conversation_that_was_changed_is_two() -> None:
         },
         SAID,
     ]
+
+
+def test_an_empty_message_hides_no_later_turn() -> None:
+    empty = {"role": "assistant", "content": ""}
+    again = {"role": "user", "content": "Nothing came."}
+    record = replace(AGENT, calls=(call(ASKED, empty), call([*ASKED, empty, again], SAID)))
+    for kind in (ExportFormat.SFT, ExportFormat.KTO):
+        assert [row["completion"] for row in rows_of(kind, record)] == [[SAID]]
 
 
 def test_unpaired_turns_are_labelled_by_what_follows() -> None:
@@ -231,6 +253,8 @@ def test_traces_mark_what_was_sampled() -> None:
     [trace] = episode["traces"]
     sampled = [node["message"]["content"] for node in trace["nodes"] if node["sampled"]]
     assert sampled == ["<think>six and four</think>", "It is 10."]
+    times = {trace["timing"]["start"], *(node["timestamp"] for node in trace["nodes"])}
+    assert times == {0.0}, "records hold no times"
     [tree] = rows_of(ExportFormat.VERIFIERS)
     scores = [trace["rewards"]["verdict"]["score"] for trace in tree["traces"]]
     assert scores == [1.0, 0.0, 0.0], "the undecided path has no trace"

@@ -94,6 +94,8 @@ def test_a_change_is_not_taken_for_one_of_another_answer(run: Path) -> None:
     assert with_verdicts(record, [first]) != record
     assert with_verdicts(record, [first._replace(answer="another")]) == record
     assert with_verdicts(record, [first._replace(node=10_000)]) == record
+    gone = first._replace(node=10_000)
+    assert with_verdicts(record, [gone, first]) == with_verdicts(record, [first])
 
 
 @pytest.mark.parametrize(

@@ -174,9 +174,14 @@ def test_sampled_tokens_are_read_again_as_sampled(language_model: LanguageModel)
 @pytest.mark.parametrize("search", [BestOfN(n=6), MCTS(simulations=8)], ids=["samples", "tree"])
 def test_a_rollout_is_what_was_played(language_model: LanguageModel, search: Any) -> None:
     policy = make_policy(language_model)
+    judged = {"correct": 1.0, "incorrect": 0.0, "undecided": None, None: None}
     for record in played(policy, search):
+        nodes = [replace(n, step_verdict=[*judged][i % 4]) for i, n in enumerate(record.nodes)]
+        record = replace(record, nodes=tuple(nodes))
         contexts = contexts_of(record)
         for rollout in rollouts_of(record):
+            rewards = tuple(judged[record.nodes[node].step_verdict] for node in rollout.nodes)
+            assert rollout.step_rewards == rewards
             whole = rollout.prompt_ids + rollout.ids
             own: list[int] = []
             for node in rollout.nodes:

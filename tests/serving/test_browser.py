@@ -317,6 +317,22 @@ def test_mathematics_and_markdown_are_typeset(show: Show) -> None:
     assert page.locator("#node .formula").count() == 5
 
 
+def test_labels_show_mathematics_in_plain_characters(show: Show) -> None:
+    steps = [
+        "So $\\frac{a+b}{2} \\le x^{10}$",
+        "**Thus** \\(\\sqrt{3}\\cdot y_1\\)",
+        "It is $5 or \\boxed{4}",
+    ]
+    page = show([saying(*steps, "<answer>\\frac{1}{2}</answer>", prompt="Let $x^2=4$.")])
+    labels = ["problem", "So (a+b)/2 ≤ x¹⁰", "Thus √3· y₁", "It is $5 or 4", "1/2"]
+    drawn = page.locator(".n > rect + text")
+    assert drawn.all_text_contents() == labels
+    assert page.locator("#episodes .line").all_inner_texts() == ["Let x²=4."]
+    page.keyboard.press("s")
+    assert drawn.all_text_contents()[2] == "**Thus** \\(\\sqrt{3}\\cdot …"
+    assert page.locator("#episodes .line").all_inner_texts() == ["Let $x^2=4$."]
+
+
 def test_code_and_plain_text_stay_as_they_are(show: Show) -> None:
     code = "def f(x):\n    return x * 2 * __name__  # $x$"
     page = show([saying(code)])

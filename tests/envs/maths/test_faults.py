@@ -16,6 +16,7 @@ SHORT = MathOptions(limit_s=0.5)
         ("1+" * 130_000 + "1", "5", Fault.ANSWER),
         ("((" * 200 + "x" + "+1)^2)" * 200, "5", Fault.ANSWER),
         ("\\sum_{k=1}^{10^{12}} \\sin k", "5", Fault.ANSWER),
+        ("0x" + "f" * 5000, "5", Fault.ANSWER),
         ("\\boxed{4", "4", Fault.ANSWER),
         ("5", "\\frac{", Fault.OURS),
         ("5", "\\sum_{k=1}^{10^{12}} \\sin k", Fault.OURS),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepgym.envs.maths import extract_answer, same_answer, verify_answer
+from stepgym.envs.maths.effort import TooMuchWork, num_nodes
 from stepgym.envs.types import Status
 
 NUMBERS = st.integers(2, 10**6)
@@ -134,10 +136,39 @@ def test_different_values_are_never_correct(a: Tree, b: Tree) -> None:
 
 
 @given(trees)
+def test_the_size_of_a_tree_counts_each_operation_and_stops_at_its_limit(tree: Tree) -> None:
+    count = str(tree).count("(")
+    assert num_nodes(tree) == num_nodes(tree, count) == count
+    if count:
+        with pytest.raises(TooMuchWork):
+            num_nodes(tree, count - 1)
+
+
+@given(trees)
 def test_spacing_and_sizing_change_nothing(tree: Tree) -> None:
     text = show(tree, LATEX)
     sized = text.replace("(", "\\left( ").replace(")", " \\right)").replace("+", " + ")
     assert verify_answer(f"  ${sized}$ ", reference=text).correct
+
+
+ORDERINGS = {"<": "\\ge", ">": "\\le", "\\le": ">", "\\ge": "<", "=": "\\ne"}
+
+
+@given(
+    st.sampled_from(sorted(ORDERINGS)),
+    st.sampled_from([*sorted(ORDERINGS), "\\ne"]),
+    st.integers(-3, 3),
+    st.integers(-3, 3),
+    st.sampled_from(["\\text{otherwise}", "\\text{else}", "\\mbox{elsewhere}", ""]),
+)
+def test_otherwise_is_where_no_other_condition_holds(
+    first: str, second: str, n: int, m: int, rest: str
+) -> None:
+    short = f"\\begin{{cases}} 1 & x {first} {n} \\\\ 0 & {rest} \\end{{cases}}"
+    full = f"\\begin{{cases}} 0 & x {second} {m} \\\\ 1 & x {first} {n} \\end{{cases}}"
+    complement = n == m and second == ORDERINGS[first]
+    assert verify_answer(full, reference=short).correct is complement
+    assert verify_answer(short, reference=full).correct is complement
 
 
 @given(

@@ -270,8 +270,8 @@ def _course(member: Member) -> Course:
 
 
 def _tag(public: Hashable) -> Tagged:
-    assert isinstance(public, Tagged), f"not a mixture's: {public!r}"
-    return public
+    assert isinstance(public, tuple) and len(public) == 2, f"not a mixture's: {public!r}"
+    return Tagged(*public)  # in records it is a plain pair
 
 
 def _plain(problem: Problem) -> tuple[int, Problem]:

@@ -9,6 +9,7 @@ kept as JSON with a run.
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Self
 
@@ -18,6 +19,9 @@ from stepgym.plugins.settings import SettingError
 Rule = Literal["fixed", "annealed", "progress"]
 FAST, SLOW = 0.2, 0.05
 """Weight of the newest outcome in the two running success rates whose distance is the learning progress."""
+
+SLOW_ROUND = 0.5
+"""Weight of the newest round in the slower success rate."""
 
 
 class Draw(NamedTuple):
@@ -106,6 +110,22 @@ class MixtureSchedule:
             for course in self.courses
         )
         return replace(self, courses=courses, num_seen=self.num_seen + 1)
+
+    def observe_round(self, outcomes: Mapping[str, Sequence[bool]]) -> Self:
+        """Return the schedule after a round of decided outcomes that were played with one policy; levels stay.
+
+        The success rate of the whole round is one observation, so that chance within it is no progress: an
+        environment's learning progress is then the distance between this rate and those of the rounds before.
+        """
+        courses = []
+        for course in self.courses:
+            if found := outcomes.get(course.env_id):
+                rate = sum(found) / len(found)
+                slow = course.slow + SLOW_ROUND * (rate - course.slow)
+                course = replace(course, fast=rate, slow=slow)
+            courses.append(course)
+        seen = sum(map(len, outcomes.values()))
+        return replace(self, courses=tuple(courses), num_seen=self.num_seen + seen)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data that `from_json` reads."""

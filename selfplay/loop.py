@@ -11,20 +11,23 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from stepgym.agents.embedded import net
-from stepgym.agents.embedded.games import GAMES
+from stepgym.agents.embedded.games import GAMES, MIXED
 from stepgym.agents.executors import IN_PROCESS
 from stepgym.agents.jobs import Executor
 from stepgym.agents.types import EpisodeRecord
-from stepgym.envs.curriculum import Curriculum
+from stepgym.envs.mixture import MixedProblems
+from stepgym.envs.proposals.problems import NAME as PROPOSE
+from stepgym.envs.reasoning_env import ReasoningEnv
+from stepgym.envs.registry import NAMESPACE, full_id
+from stepgym.envs.types import LegalSteps
 from stepgym.plugins.names import load_dotted
-from stepgym.records.loader import Environments
 from stepgym.selfplay import costs
 from stepgym.selfplay.loop_config import LoopConfig
+from stepgym.selfplay.loop_curriculum import Lines, curriculum_figures, is_mixture, played_options
 from stepgym.selfplay.loop_folder import (
     FRESH,
     START,
@@ -41,9 +44,21 @@ from stepgym.selfplay.loop_learn import (
     train_reward_model,
     value_targets,
 )
-from stepgym.selfplay.loop_play import evaluate, held_out_env, outcomes_of, play
-from stepgym.selfplay.teachers import Teacher, agreement
-from stepgym.training.examples import episode_is_correct
+from stepgym.selfplay.loop_play import (
+    RUN,
+    evaluate,
+    held_out_env,
+    held_out_places,
+    outcomes_of,
+    play,
+)
+from stepgym.selfplay.loop_proposals import (
+    SOLVED,
+    is_proposing,
+    joined,
+    proposal_figures,
+    proposal_targets,
+)
 from stepgym.training.types import OnProgress, Progress, TrainingError
 
 FRESH_SHAPE = net.Shape(64, 3, 4)
@@ -63,8 +78,6 @@ class Generation(NamedTuple):
 
 Report = Callable[[Generation], Mapping[str, Any]]
 """Returns figures that JSON can hold."""
-Lines = Sequence[Mapping[str, Any]]
-"""The log's lines so far."""
 
 
 def run_loop(
@@ -83,7 +96,7 @@ def run_loop(
     `report` is called at the end of each generation and its figures are kept in the line (`config.report` names one).
     """
     report = load_dotted(config.report) if config.report else report
-    episodes: dict[int, list[EpisodeRecord]] = {}
+    episodes: dict[str, dict[int, list[EpisodeRecord]]] = {RUN: {}, SOLVED: {}}
 
     def generation(number: int, lines: Lines) -> dict[str, Any]:
         return _generation(config, number, lines, episodes, report, progress, executor)
@@ -115,6 +128,8 @@ def run_generations(
         if progress is not None:
             shown = ("greedy", "searched", "accepted")
             figures = {name: float(line[name]) for name in shown if name in line}
+            for env_id, each in line.get("environments", {}).items():
+                figures[env_id.removeprefix(NAMESPACE)] = each["greedy"]
             progress(Progress("loop", number + 1, config.generations + 1, "generations", figures))
     return lines
 
@@ -126,8 +141,17 @@ def first_line(
 
     It has the accuracy of the starting policy, and its training cost if known.
     """
+    game = _require_game(config)
+    played_options(config, ())  # refuses settings before anything is written
     if config.init == FRESH:
-        _write_fresh(config)
+        _write_fresh(config, game)
+    start = net.load(net.POLICY, net.model_folder(model_home(config, START), net.POLICY))
+    played = start.config.stepgym_game
+    if game == MIXED != played:
+        raise TrainingError(
+            f"init = {config.init!r} plays {GAMES[played].title}, not all that {full_id(config.env)} needs here; give "
+            f"init = {FRESH!r} or a policy that a loop on a mixture or on {PROPOSE} trained"
+        )
     if (
         config.own_reward_model
     ):  # a value head beside the policy can score, but the loop cannot train it
@@ -140,40 +164,67 @@ def first_line(
     return {"generation": 0, "policy": START, **figures, "costs": spent}
 
 
-def _write_fresh(config: LoopConfig) -> None:
-    """Write untrained models of the game that the loop's environment plays. Raises `TrainingError` for another game."""
-    with closing(held_out_env(config)) as env:
-        public = env.domain.initial(env.problems[0]).public
-    game = next((name for name, each in GAMES.items() if each.plays(public)), None)
-    if game is None:
-        raise TrainingError(
-            f"init = {FRESH!r} needs a game of the embedded models ({', '.join(GAMES)}), not {config.env}"
-        )
+def _write_fresh(config: LoopConfig, game: str) -> None:
+    """Write untrained models of a game."""
     for kind in (net.POLICY, net.PRM) if config.own_reward_model else (net.POLICY,):
         folder = model_home(config, START) / kind
         if not (folder / "config.json").is_file():
             net.save(net.build(kind, FRESH_SHAPE, game, seed=config.seed), folder)
 
 
+def _require_game(config: LoopConfig) -> str:
+    """Return the game of the embedded models that reads the loop's environment.
+
+    Raises `TrainingError` if there is none, and names the environment, in a mixture the member.
+    """
+    with closing(held_out_env(config)) as env:
+        members = env.problems.members if isinstance(env.problems, MixedProblems) else ()
+        for each in [member.env for member in members] or [env]:
+            if readable_game(each) is None:
+                raise TrainingError(
+                    f"the models of the loop cannot read {each.env_id}; they play {GAMES[MIXED].title}. Name one of these, or "
+                    f"train a language model on it: stepgym train grpo --init smollm2 --env {each.env_id}"
+                )
+        return MIXED if members or is_proposing(config) else str(readable_game(env))
+
+
+def readable_game(env: ReasoningEnv) -> str | None:
+    """Return the game of the embedded models that an environment plays, found by its first problem; `None` if there is none."""
+    state = env.domain.initial(env.problems[0])
+    for name, game in GAMES.items():
+        if game.plays(state.public):
+            if not game.is_listed(state.public):
+                return name
+            texts = [move.text for move in game.moves(state.public)]
+            legal = env.domain.legal_steps(state) if isinstance(env.domain, LegalSteps) else []
+            return name if sorted(texts) == sorted(legal) else None
+    return None
+
+
 def _generation(
     config: LoopConfig,
     number: int,
     lines: Lines,
-    episodes: dict[int, list[EpisodeRecord]],
+    episodes: dict[str, dict[int, list[EpisodeRecord]]],
     report: Report | None,
     progress: OnProgress | None,
     executor: Executor,
 ) -> dict[str, Any]:
     name = f"generation-{number}"
     folder, before = Path(config.out) / name, str(lines[-1]["policy"])
-    level = level_after(config, lines)
+    options = played_options(config, lines)
     watch = costs.Stopwatch()
-    records = episodes[number] = play(
-        config, number, before, level=level, progress=progress, executor=executor
+    records = episodes[RUN][number] = play(
+        config, number, before, options=options, progress=progress, executor=executor
     )
     spent = {"play": {**costs.playing_cost(records), "seconds": watch.lap()}}
-    buffer = replay_buffer(config, number, episodes)
-    targets = policy_targets(config, buffer)
+    buffer = replay_buffer(config, number, episodes[RUN])
+    if is_proposing(config):
+        solved = replay_buffer(config, number, episodes[SOLVED], SOLVED)
+        targets = joined(policy_targets(config, solved), proposal_targets(buffer))
+        about = {"proposals": proposal_figures(records, episodes[SOLVED][number])}
+    else:
+        targets, about = policy_targets(config, buffer), {}
     cost = train_policy(
         config, targets, before, folder / net.POLICY, seed=number, progress=progress
     )
@@ -187,7 +238,7 @@ def _generation(
     figures = evaluate(config, name, progress=progress, executor=executor)
     spent["test"] = {**figures.pop("test"), "seconds": watch.lap()}
     best = next(line for line in reversed(lines) if line.get("accepted", True))
-    worse = worse_p_value(best["solved"], figures["solved"])
+    worse = worse_on_some(config, best, figures)
     accepted = worse > 1 - config.confidence
     played = outcomes_of(records)
     line = {
@@ -200,13 +251,10 @@ def _generation(
         "play_undecided": played.undecided,
         "play_failed": played.failed,
         "targets": len(targets),
+        **about,
         "costs": spent,
     }
-    if config.band:
-        succeeded = successes(config, records)
-        rate = sum(succeeded) / len(succeeded) if succeeded else None
-        moved = next_level(config, level, succeeded)
-        line |= {"level": level, "success": rate, "curriculum": moved}
+    line |= curriculum_figures(config, lines, records)
     if report:
         line["report"] = dict(
             report(Generation(config, number, folder, records, held_out_env(config)))
@@ -214,35 +262,19 @@ def _generation(
     return line
 
 
-def level_after(config: LoopConfig, lines: Lines) -> int:
-    """Return the level to play after these generations."""
-    return int(lines[-1].get("curriculum", config.start_level)) if config.band else config.level
+def worse_on_some(config: LoopConfig, old: Mapping[str, Any], new: dict[str, Any]) -> float:
+    """Return the p-value of "the new policy is worse", and note it in `new` for each environment of a mixture.
 
-
-def next_level(config: LoopConfig, level: int, succeeded: Sequence[bool]) -> int:
-    """Return the level after a generation: one up or down by its own success rate alone."""
-    if not succeeded:
-        return level
-    low, high = config.band
-    course = Curriculum(
-        level=level, highest=config.highest_level, low=low, high=high, window=len(succeeded)
-    )
-    return reduce(Curriculum.observe, succeeded, course).level
-
-
-def successes(config: LoopConfig, records: Sequence[EpisodeRecord]) -> list[bool]:
-    """Return for each decided episode whether it counts as a success for the level played.
-
-    The verdict decides or, with votes, whether half of the samples agree.
-
-    UNDECIDED episodes (unless votes decide) and failed ones are left out.
+    A policy that is worse on one environment is worse, however much better it is on another; the smallest of k p-values
+    counts k times (Bonferroni).
     """
-    if Teacher(config.teacher) is not Teacher.VOTE:
-        found = [episode_is_correct(record) for record in records]
-        return [correct for correct in found if correct is not None]
-    played = [record for record in records if record.verdict != "failed"]
-    with closing(Environments()) as environments:
-        return [agreement(record, environments.comparison(record)) >= 0.5 for record in played]
+    if not is_mixture(config):
+        return worse_p_value(old["solved"], new["solved"])
+    for env_id, places in held_out_places(config).items():
+        before, after = ([line["solved"][place] for place in places] for line in (old, new))
+        new["environments"][env_id]["p_worse"] = worse_p_value(before, after)
+    found = [float(each["p_worse"]) for each in new["environments"].values()]
+    return min(1.0, len(found) * min(found))
 
 
 def worse_p_value(old: Sequence[int | None], new: Sequence[int | None]) -> float:

@@ -42,9 +42,10 @@ class LoopConfig(Approval):
     env: str = "stepgym/Countdown-v0"
     """Id of the environment."""
     level: int = 3
-    """The level of the held-out problems, and of those played unless `band` moves it."""
+    """The level of the held-out problems, and of those played unless `band` moves it; a mixture's member may name another."""
     env_options: Mapping[str, Any] = field(default_factory=dict)
-    """Options of the environment besides level and seed."""
+    """Options of the environment besides level and seed. Those of `Mixture-v0` are `members`, and `rule` for weights that
+    change from generation to generation (`stepgym.envs.mixture`)."""
     init: str = "embedded"
     """`embedded`, `fresh` (random weights), or a folder with `policy/` (and `prm/` where `own_reward_model`)."""
     own_reward_model: bool = False

@@ -20,7 +20,7 @@ def write_loop_page(out: Path, arms: Mapping[str, Sequence[Lines]]) -> Path:
     _draw(out / "curves.png", arms)
     picture = base64.b64encode((out / "curves.png").read_bytes()).decode("ascii")
     tables = "".join(
-        f"<h2>{html.escape(name)}, seed {seed}</h2>{_table(lines)}"
+        f"<h2>{html.escape(name)}, seed {seed}</h2>{_table(lines)}{_environments(lines)}{_proposals(lines)}"
         for name, seeds in arms.items()
         for seed, lines in enumerate(seeds)
     )
@@ -86,6 +86,51 @@ def _table(lines: Lines) -> str:
         )
     )
     return f"<table>{head}{''.join(rows)}</table>"
+
+
+def _environments(lines: Lines) -> str:
+    """Return the table of a mixture's environments: what was played, and what was solved of the held-out problems."""
+    rows = []
+    for line in lines:
+        for env_id, found in line.get("environments", {}).items():
+            played = line.get("played", {}).get(env_id, {})
+            rows.append(
+                [
+                    str(line["generation"]),
+                    env_id,
+                    f"{played['weight']:.2f}" if played else "",
+                    str(played.get("level", "")),
+                    *(_with_interval(found, side) for side in ("greedy", "searched")),
+                    str(found["problems"]),
+                ]
+            )
+    if not rows:
+        return ""
+    head = "<tr><th>generation<th>environment<th>weight<th>level played<th>greedy<th>searched<th>held-out problems"
+    return f"<h3>By environment, with 95% intervals</h3><table>{head}{''.join(map(_row, rows))}</table>"
+
+
+def _proposals(lines: Lines) -> str:
+    """Return the table of what the policy proposed, and of what was solved of it."""
+    names = ("made", "counted", "undecided", "reward", "problems", "solved")
+    rows = [
+        [str(line["generation"]), *(_plain(line["proposals"][name]) for name in names)]
+        for line in lines
+        if "proposals" in line
+    ]
+    if not rows:
+        return ""
+    head = "<tr><th>generation<th>proposals<th>counted<th>undecided<th>mean reward<th>problems<th>solved"
+    return f"<h3>Proposals</h3><table>{head}{''.join(map(_row, rows))}</table>"
+
+
+def _plain(figure: float | None) -> str:
+    return "" if figure is None else f"{figure:.3f}" if isinstance(figure, float) else str(figure)
+
+
+def _with_interval(found: Mapping[str, Any], side: str) -> str:
+    low, high = found[f"{side}_interval"]
+    return f"{found[side]:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _cost(cost: Mapping[str, Any]) -> list[str]:

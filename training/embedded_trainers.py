@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from stepgym.agents.embedded import net, value_head
-from stepgym.agents.embedded.games import PAD, MoveTree, move_tree
+from stepgym.agents.embedded.games import PAD, MoveTree, step_tree
 from stepgym.agents.embedded.value_head import PolicyValueNet
 from stepgym.training.fit import FitOptions, batches, fit
 from stepgym.training.types import Fit, PolicyTarget, Preference, TrainingError, ValueTarget
@@ -69,7 +69,7 @@ def target_rows(game: str, targets: Sequence[PolicyTarget]) -> TargetLayout:
     """
     rows, num_unknown = [], 0
     for number, target in enumerate(targets):
-        laid = move_tree(game, target.public)
+        laid = step_tree(game, target.public, target.shares)
         move_of = {_single_spaced(move.text): m for m, move in enumerate(laid.moves)}
         shares = {_single_spaced(text): share for text, share in target.shares.items()}
         num_unknown += sum(text not in move_of for text in shares)

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from stepgym.agents.embedded import llama
-from stepgym.agents.embedded.games import GAMES, PAD, VOCABULARY_SIZE, MoveTree, move_tree
+from stepgym.agents.embedded.games import GAMES, PAD, MoveTree, move_tree, vocabulary_size
 from stepgym.plugins.errors import UserError
 
 POLICY, PRM = "policy", "prm"
@@ -45,7 +45,7 @@ ARCHITECTURES = {POLICY: llama.CAUSAL, PRM: llama.CLASSIFIER}
 def build(kind: str, shape: Shape, game: str, *, seed: int = 0) -> Any:
     """Return a fresh `policy` (causal language model) or `prm` (token classification with one label) for a game."""
     config = llama.configuration(
-        ARCHITECTURES[kind], vocabulary=VOCABULARY_SIZE, pad=PAD, **shape._asdict()
+        ARCHITECTURES[kind], vocabulary=vocabulary_size(game), pad=PAD, **shape._asdict()
     )
     config.stepgym_game = game
     with torch.random.fork_rng():

@@ -19,6 +19,8 @@ from stepgym.envs.types import State, Step
 from stepgym.plugins.errors import UserError
 
 WEIGHTS = Path(__file__).parent / "weights"
+LEAST_TEMPERATURE = 0.01
+"""What `temperature=0` is for steps that are written token by token."""
 _REMEMBERED = 100_000
 _BATCH = 256
 
@@ -30,7 +32,8 @@ class EmbeddedPolicy:
     `distinct` they are drawn without replacement, by Gumbel noise on the log-probabilities (Kool et al. 2019,
     arXiv:1903.06059), in one order that a state's next `draw` goes on with; once every legal step was given,
     further ones are independent samples. Without it all are, written token by token, `temperature` applying to each
-    token as it does in language models. `temperature=0` is most likely first.
+    token as it does in language models. `temperature=0` is most likely first. Proposals, which are too many to list, are
+    always sampled token by token.
     """
 
     def __init__(
@@ -57,9 +60,8 @@ class EmbeddedPolicy:
         self.temperature = temperature
         self.distinct = GAMES[self.game].distinct if distinct is None else distinct
         self._known: dict[Hashable, list[float]] = {}
-        self._sampler = (
-            None if self.distinct or temperature == 0 else TokenSampler(self.model, temperature)
-        )
+        self._samples = not self.distinct and temperature > 0
+        self._sampler = TokenSampler(self.model, temperature or LEAST_TEMPERATURE)
 
     def describe(self) -> dict[str, Any]:
         """Return the policy's settings, as records keep them."""
@@ -79,17 +81,10 @@ class EmbeddedPolicy:
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         """Return up to `counts[i]` steps; none for a state that is done. Raises `ValueError` for other games."""
-        written = [
-            i
-            for i, state in enumerate(states)
-            if self._sampler and not state.done and state.draw is not None
-        ]
-        whole = [
-            state.public
-            for i, state in enumerate(states)
-            if not state.done and (not self._sampler or state.draw is None)
-        ]
-        self.learn_probabilities(whole)
+        open_states = [i for i, state in enumerate(states) if not state.done]
+        written = [i for i in open_states if self._writes(states[i])]
+        scored = sorted({*open_states} - {*written})
+        self.learn_probabilities([states[i].public for i in scored])
         steps = dict(
             zip(written, self._write([states[i] for i in written], [counts[i] for i in written]))
         )
@@ -98,12 +93,16 @@ class EmbeddedPolicy:
             for i, (state, count) in enumerate(zip(states, counts, strict=True))
         ]
 
+    def _writes(self, state: State) -> bool:
+        """Return whether steps are written token by token; otherwise all legal steps are scored, and some chosen."""
+        require_game(self.game, state.public)
+        sampled = self._samples and state.draw is not None
+        return sampled or not GAMES[self.game].is_listed(state.public)
+
     def _write(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         """Return independent samples, written token by token."""
-        if not self._sampler:
+        if not states:
             return []
-        for state in states:
-            require_game(self.game, state.public)
         game = GAMES[self.game]
         # A position without a legal step is asked for none.
         asked = [
@@ -215,7 +214,7 @@ def require_game(game: str, public: Hashable) -> None:
             "free text" if public is None else f"states like {textwrap.shorten(repr(public), 40)}"
         )
         raise UserError(
-            f"the embedded model only plays {game.title().replace('_', '')}, not {other}; choose another policy: a language "
+            f"the embedded model only plays {GAMES[game].title}, not {other}; choose another policy: a language "
             "model (smollm2, hf:NAME_OR_FOLDER, chat:URL#MODEL), or `random` if the environment is a game"
         )
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from stepgym.agents.embedded import net
-from stepgym.agents.embedded.games import GAMES, MOST_TOKENS
+from stepgym.agents.embedded.games import GAMES
 
 _REMEMBERED = 50_000
 _BATCH = 2048
@@ -62,7 +62,10 @@ class TokenSampler:
     ) -> list[list[SampledStep]]:
         """Return samples for each position: numbers `first` to `first + count` of its random stream (`asked` is the two)."""
         drawn = [
-            [SampledStep(public, uniforms) for uniforms in _uniforms(stream, first, count)]
+            [
+                SampledStep(public, uniforms)
+                for uniforms in _uniforms(stream, first, count, size=self.game.most_tokens)
+            ]
             for public, stream, (first, count) in zip(publics, streams, asked, strict=True)
         ]
         live = [draw for row in drawn for draw in row]
@@ -126,8 +129,8 @@ def _extend(draw: SampledStep, following: Following) -> None:
     draw.tokens += (following.tokens[chosen],)
 
 
-def _uniforms(stream: random.Random, first: int, count: int) -> list[list[float]]:
-    """Return the random numbers of draws `first` and later; every draw uses equally many, so a later call can continue."""
-    for _ in range(first * MOST_TOKENS):
+def _uniforms(stream: random.Random, first: int, count: int, *, size: int) -> list[list[float]]:
+    """Return the random numbers of draws `first` and later; every draw uses `size`, so that a later call can continue."""
+    for _ in range(first * size):
         stream.random()
-    return [[stream.random() for _ in range(MOST_TOKENS)] for _ in range(count)]
+    return [[stream.random() for _ in range(size)] for _ in range(count)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from stepgym.envs.illegal_steps import system_text
 from stepgym.envs.proposals.seen import Seen
 from stepgym.envs.text_domain import TextDomain
 from stepgym.envs.types import Problem, State
@@ -17,9 +18,18 @@ class ProposalDomain(TextDomain):
     """
 
     def __init__(self, seen: Seen, *, shown: int, **options: Any) -> None:
-        super().__init__(sandbox=None, answer_form="<answer>problem</answer>", **options)
+        super().__init__(sandbox=None, **options)
         self.seen = seen
         self.shown = shown
+
+    def _system(self) -> str:
+        return system_text(
+            "You write problems for others to solve, and you do not solve them. Write one new problem of the asked kind, with "
+            "other numbers than the examples. Write nothing else: <answer>kind: problem</answer>.",
+            "The answer ends the episode.",
+            illegal_steps=self.illegal_steps,
+            max_steps=self.max_steps,
+        )
 
     def initial(self, problem: Problem) -> State:
         state = super().initial(problem)

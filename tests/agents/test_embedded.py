@@ -15,14 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepgym.agents.embedded import net
-from stepgym.agents.embedded.games import GAMES, MAX_NUMBERS, move_tree
+from stepgym.agents.embedded.games import GAMES, MAX_NUMBERS, VOCABULARY_SIZE, move_tree, reading_of
 from stepgym.agents.embedded.policy import WEIGHTS, EmbeddedPolicy
 from stepgym.agents.embedded.reward import EmbeddedRewardModel
 from stepgym.agents.registry import load_policy, load_reward_model
 from stepgym.agents.solving import solve
 from stepgym.envs.families import countdown, modular_sums
+from stepgym.envs.proposals.reading import Parts, split_proposal
 from stepgym.envs.registry import load_env
+from stepgym.envs.tokens import final_answer
 from stepgym.envs.types import State, Step
+from stepgym.training.embedded_trainers import step_log_probs, step_rows
 
 POLICY = EmbeddedPolicy()
 PRM = EmbeddedRewardModel()
@@ -173,6 +176,66 @@ def test_what_may_be_written_token_by_token_are_the_legal_steps(public: object) 
         if tokens and not more:
             written.append(game.text(public, tokens))  # type: ignore[arg-type]
     assert sorted(written) == sorted(move.text for move in game.moves(public))  # type: ignore[arg-type]
+
+
+@given(positions | sums, st.integers(0, 3), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_the_game_of_mixtures_plays_as_the_game_of_each_member(
+    public: object, member: int, is_alone: bool
+) -> None:
+    name = "countdown" if len(public) == 2 else "modular_sums"  # type: ignore[arg-type]
+    game, mixed = GAMES[name], GAMES["mixed"]
+    tagged = public if is_alone else (member, public)
+    assert mixed.plays(tagged)  # type: ignore[arg-type]
+    assert mixed.moves(tagged) == game.moves(public)  # type: ignore[arg-type]
+    assert mixed.prompt(tagged)[1:] == game.prompt(public)  # type: ignore[arg-type]
+    assert mixed.prompt(tagged)[0] >= VOCABULARY_SIZE  # type: ignore[arg-type]
+    for move in game.moves(public):  # type: ignore[arg-type]
+        assert mixed.read(tagged, move.text) == move.tokens  # type: ignore[arg-type]
+
+
+def test_a_reward_model_of_mixtures_reads_what_each_game_shows() -> None:
+    env = load_env("Mixture-v0", members={"Countdown-v0": 1, "ModularSums-v0": 1})
+    model = EmbeddedRewardModel(model=net.build(net.PRM, net.Shape(8, 1, 1), "mixed"))
+    for index in range(6):
+        state = env.domain.initial(env.problems[index])
+        text = env.domain.legal_steps(state)[0]  # type: ignore[attr-defined]
+        state = env.domain.advance([state], [Step(text)])[0]
+        [reading] = GAMES["mixed"].readings(state)
+        assert reading_of(state) == reading and GAMES["mixed"].positions(state) == [state.public]
+        assert 0 < model.score([state])[0][0] < 1
+
+
+@given(st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_proposals_are_written_and_read_back(seed: int) -> None:
+    """A proposal that was sampled has the tokens of its text, and its log-probability is what training computes."""
+    model = net.build(net.POLICY, net.Shape(8, 1, 1), "mixed", seed=seed)
+    game = GAMES["mixed"]
+    for draw in (0, None):
+        [steps] = EmbeddedPolicy(model=model, seed=seed).propose(
+            [State("p", public="countdown", draw=draw)], [3]
+        )
+        for step in steps:
+            assert game.read("countdown", step.text) == step.token_ids
+            assert isinstance(split_proposal(final_answer(step.text) or ""), Parts)
+        found = step_log_probs(model, step_rows("mixed", [("countdown", s.text) for s in steps]))
+        assert found.tolist() == pytest.approx([s.log_prob for s in steps], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<answer>countdown: 3, 5 -> 8</answer>",  # too few numbers
+        "<answer>countdown: 5, 3, 7 -> 8</answer>",  # not ascending
+        "<answer>countdown: 3, 5, 26 -> 8</answer>",  # too large
+        "<answer>countdown: 3, 5, 7 -> 0</answer>",
+        "<answer>expression: 3 + 5 + 7</answer>",
+        "",
+    ],
+)
+def test_other_proposals_are_no_steps_of_the_model(text: str) -> None:
+    assert GAMES["proposals"].read("countdown", text) is None
 
 
 @pytest.mark.parametrize(

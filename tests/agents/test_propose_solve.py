@@ -115,6 +115,12 @@ def test_settings_are_checked() -> None:
     assert ScriptedSolver(0.5).success_rates([], 3) == []
 
 
+def test_a_chat_model_is_told_to_state_a_problem_and_not_to_solve_it() -> None:
+    system = str(make(on_illegal="retry").domain.initial(make().problems[0]).system)
+    assert "do not solve" in system and "Solve the problem" not in system
+    assert "<answer>kind: problem</answer>" in system and "illegal steps" in system
+
+
 def test_a_chat_model_is_shown_the_last_problems_that_counted(tmp_path: Path) -> None:
     options = {"kinds": "expression", "seen": tmp_path / "seen.jsonl", "shown": 2}
     env = load_env("ProposeSolve-v0", **options)

@@ -25,15 +25,9 @@ from stepgym.cli import main
 from stepgym.envs.families.modular_sums import MODULUS
 from stepgym.plugins.errors import UserError
 from stepgym.records.run_folder import read_config
-from stepgym.selfplay.loop import (
-    Generation,
-    level_after,
-    next_level,
-    run_loop,
-    successes,
-    worse_p_value,
-)
+from stepgym.selfplay.loop import Generation, run_loop, worse_p_value
 from stepgym.selfplay.loop_config import LoopConfig, read_loop_config
+from stepgym.selfplay.loop_curriculum import level_after, next_level, successes
 from stepgym.selfplay.loop_folder import START, model_home, read_log
 from stepgym.selfplay.loop_learn import policy_targets, replay_buffer, value_targets
 from stepgym.selfplay.loop_page import bands
@@ -248,7 +242,7 @@ def test_a_loop_starts_from_random_weights_and_may_be_moved(tmp_path: Path) -> N
     (tmp_path / "loop").rename(tmp_path / "moved")
     again = run_loop(replace(fresh, out=str(tmp_path / "moved"), generations=1))
     assert again[0] == first[0] and len(again) == 2
-    with pytest.raises(TrainingError, match="needs a game of the embedded models"):
+    with pytest.raises(TrainingError, match=r"cannot read stepgym/Math-v0; they play Countdown"):
         run_loop(replace(fresh, out=str(tmp_path / "other"), env="stepgym/Math-v0"))
 
 

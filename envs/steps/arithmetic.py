@@ -84,7 +84,9 @@ def _defined(step: str, left: Side, sides: Sequence[Side], notebook: Notebook) -
     assert right.as_right is not None
     table = notebook.letters if len(left.name) == 1 else notebook.names
     before = table.get(left.name)
-    if before is not None and _may_conflict(left.name, before.given, right.as_right):
+    here = before is not None and before.step == notebook.step
+    worked_out = len(left.name) == 1 or here or right.as_right.operations == 0
+    if before is not None and worked_out and _may_conflict(left.name, before.given, right.as_right):
         equal = _equal(before.given, right.as_right, approximate=False, step=step)
         if equal is not None:
             yield Claim(
@@ -102,7 +104,9 @@ def _defined(step: str, left: Side, sides: Sequence[Side], notebook: Notebook) -
         if side.as_right is None or side.as_left is not side.as_right:
             break
     if len(value.values) == 1:
-        table[left.name] = Definition(right.as_right, min(value.values), notebook.step)
+        table[left.name] = Definition(
+            right.as_right, min(value.values), notebook.step, unevaluated=value.operations > 0
+        )
 
 
 def _may_conflict(name: str, before: Quantity, now: Quantity) -> bool:

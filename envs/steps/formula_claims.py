@@ -8,7 +8,6 @@ that no value of the letters makes them equal.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -20,7 +19,7 @@ from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.tree import Node, has, symbols
 from stepgym.envs.steps.arithmetic import shown
 from stepgym.envs.steps.claims import Claim, Kind
-from stepgym.envs.steps.formulas import Relation, Side
+from stepgym.envs.steps.formulas import APPLIED, Relation, Side
 from stepgym.envs.steps.functions import antiderivative_holds, called, note_definition, worked_out
 from stepgym.envs.steps.readings import may_hold_in_base, may_hold_modulo
 from stepgym.envs.steps.setting import Setting, denied, numbers_denied, tried
@@ -49,10 +48,6 @@ _OPEN_KINDS = (
     "deg",
     "%",
 )
-
-
-_APPLIED = re.compile(r"[A-Za-z]\s*(?:\\left)?\(\s*-?\d")
-"""A letter before a number in brackets, which may be an unknown function: `p(3)`."""
 
 
 def formula_claims(step: str, relations: Sequence[Relation], setting: Setting) -> Iterator[Claim]:
@@ -269,7 +264,7 @@ def _open(
         return
     reason = "the sides differ by the same number for all values of the letters"
     comparable = names[0] == names[1] or not (names[0] and names[1])
-    if comparable and _APPLIED.search(left.text + right.text):
+    if comparable and APPLIED.search(left.text + right.text):
         return
     if comparable and _differ_by_constant(left.node, right.node, names[0] | names[1]):
         yield _claim(step, Kind.IDENTITY, left, right, False, reason)

@@ -111,6 +111,8 @@ _UNDERSTOOD = re.compile(
     r"\\(?:nonumber|notag|displaystyle|textstyle|limits)(?![A-Za-z])|\\(?:tag|label)\*?\{[^{}]*\}"
 )
 _UNITS_WRITTEN = re.compile(r"\\(?:text|mathrm|mbox|rm|textrm|operatorname|hbox|\$)|[A-Za-z]{3,}")
+APPLIED = re.compile(r"[A-Za-z]\s*(?:\\left)?\(\s*-?\d")
+"""A letter before a number in brackets, which may be an unknown function: `p(3)`."""
 _MODULUS = re.compile(
     r"\\pmod\s*(?:\{([^{}]*)\}|(\w))|\(?\s*\\(?:text|mathrm|operatorname)?\{?\s*(?:\\?b?mod)\}?\s*\{?([\w^]+)\}?\s*\)?"
 )

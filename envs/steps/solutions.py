@@ -9,8 +9,10 @@ ruled some out (`x > 0`) or added some on purpose. Values joined by `or` or comm
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -21,7 +23,7 @@ from stepgym.envs.maths.exact import NotRational
 from stepgym.envs.maths.polynomials import coefficients, split_fraction
 from stepgym.envs.maths.tree import Node, has, substitute, symbols
 from stepgym.envs.steps.claims import Claim, Kind
-from stepgym.envs.steps.formulas import Relation
+from stepgym.envs.steps.formulas import APPLIED, Relation
 from stepgym.envs.steps.setting import HYPOTHESIS, Setting, denied, tried
 from stepgym.envs.steps.values import is_closed, num_operations, number, same, units_of
 from stepgym.envs.types import Status
@@ -59,6 +61,14 @@ _OR = re.compile(
     re.I | re.S,
 )
 """Signs between values that are alternatives: a comma or a word."""
+_UNREAD = "call mat dots text list set group % lim int sum prod cases".split()
+"""Kinds of nodes that equations are not read with."""
+_CURVES = re.compile(
+    r"graph|axis|\blines?\b|circ|region|curve|parabola|ellips|sphere|asymptote|vertical|\bpoint|interval|minimum|maximum|domain|range|plane|intersect|function"
+    r"|polynomial|\broots?\b|solutions|\bif\b.*\bif\b",
+    re.I | re.S,
+)
+"""Words of problems in which a letter runs through values, so that its equation does not hold everywhere."""
 _TINY = Fraction(1, 10**15)
 
 
@@ -84,16 +94,115 @@ class Carried(NamedTuple):
     said: _Roots | realsets.Expression
 
 
+class Stated(NamedTuple):
+    """An equation that holds throughout a solution."""
+
+    letters: frozenset[str]
+    equation: tuple[Node, Node]
+    text: str
+    roots: _Roots | None
+    """The equation in one letter."""
+
+
 @dataclass
 class Derivation:
     """Follows the relations of a solution from step to step."""
 
     before: Carried | None = None
+    stated: list[Stated] = field(default_factory=list)
+    """Equations of the problem, and of earlier steps if they hold several letters."""
+
+    def read_problem(self, problem: str, relations: Sequence[Relation]) -> None:
+        """Note the equations that the problem states; a letter with two equations may stand for two things."""
+        if not _CURVES.search(problem):
+            found = [each for each in map(_stated, relations) if each is not None]
+            counts = Counter(each.letters for each in found)
+            self.stated = [
+                each for each in found if len(each.letters) > 1 or counts[each.letters] == 1
+            ]
 
     def claims(self, step: str, relations: Sequence[Relation], setting: Setting) -> list[Claim]:
-        """Return a claim for each relation that follows from the one before it, which may stand in the step before."""
+        """Return a claim for each relation that follows from the one before it, which may stand in the step before.
+
+        A relation that contradicts what the problem states is a claim too.
+        """
         found, self.before = _claims(step, relations, self.before, setting)
-        return found
+        wrong = {claim.end for claim in found if claim.status is Status.INCORRECT}
+        against = _against_stated(step, relations, self.stated, setting)
+        return [*found, *(claim for claim in against if claim.end not in wrong)]
+
+
+def _stated(relation: Relation) -> Stated | None:
+    """Return the equation of a relation with two sides."""
+    nodes = [side.node for side in relation.sides if side.node is not None]
+    if relation.operators != ("=",) or len(nodes) < 2 or any(has(node, *_UNREAD) for node in nodes):
+        return None
+    text = f"{relation.sides[0].text} = {relation.sides[1].text}"
+    letters = frozenset(symbols(nodes[0]) | symbols(nodes[1]))
+    if (
+        not letters
+        or APPLIED.search(text)
+        or "log" in text
+        or has(nodes[0], "unit")
+        or has(nodes[1], "unit")
+    ):
+        return None
+    roots = _equation(relation) if len(letters) == 1 else None
+    if len(letters) == 1 and (roots is None or roots.values):
+        return None
+    return Stated(letters, (nodes[0], nodes[1]), text, roots)
+
+
+def _against_stated(
+    step: str, relations: Sequence[Relation], stated: Sequence[Stated], setting: Setting
+) -> Iterator[Claim]:
+    """Yield a claim for each relation of a step that no solution of a stated equation satisfies."""
+    if not stated or setting.modular or setting.unusual:
+        return
+    values: dict[str, Node | None] = {}
+    at = 0
+    while at < len(relations):
+        first, size, said = relations[at], 1, None
+        with suppress(TooMuchWork, NotRational, ArithmeticError, RecursionError):
+            said, size = _read(relations, at)
+        last = relations[at + size - 1]
+        at += size
+        start, end = first.start, last.end
+        doubtful = tried(step, start) or denied(step, start, end)
+        if not isinstance(said, _Roots) or doubtful or APPLIED.search(step[start:end]):
+            continue
+        if not _OR.fullmatch(first.lead):
+            values.clear()  # only values that are listed together are one solution
+        alone = len(said.values) == 1 and said.letter not in values
+        values[said.letter] = said.values[0] if alone else None
+        known = {letter: value for letter, value in values.items() if value is not None}
+        for each in stated:
+            try:
+                false = _contradicts(each, said, known)
+            except (TooMuchWork, NotRational, ArithmeticError, RecursionError):
+                continue
+            if false:
+                reason = f"it does not satisfy {each.text}"
+                yield Claim(
+                    kind=Kind.EQUATION,
+                    start=start,
+                    end=end,
+                    text=step[start:end],
+                    status=Status.INCORRECT,
+                    reason=f"{step[start:end].strip()}: {reason}",
+                )
+                break
+
+
+def _contradicts(stated: Stated, said: _Roots, values: Mapping[str, Node]) -> bool:
+    if stated.roots is not None:
+        return stated.letters == {said.letter} and _same_roots(stated.roots, said) is False
+    if said.letter not in stated.letters or not stated.letters <= values.keys():
+        return False
+    if any(_is_decimal(value) for value in values.values()):
+        return False
+    left, right = (substitute(side, dict(values)) for side in stated.equation)
+    return same(left, right) is False
 
 
 def _claims(
@@ -182,25 +291,7 @@ def _read(
     relation = relations[at]
     if any(side.node is None for side in relation.sides) or not relation.operators:
         return None, 1
-    if any(
-        has(
-            side.node or 0,
-            "call",
-            "mat",
-            "dots",
-            "text",
-            "list",
-            "set",
-            "group",
-            "%",
-            "lim",
-            "int",
-            "sum",
-            "prod",
-            "cases",
-        )
-        for side in relation.sides
-    ):
+    if any(has(side.node or 0, *_UNREAD) for side in relation.sides):
         return None, 1
     if set(relation.operators) <= {"<", ">", "<=", ">="}:
         return _interval(relation), 1

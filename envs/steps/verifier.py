@@ -69,16 +69,18 @@ def check_steps(
     given = exact_decimals(problem)
     notebook = Notebook(given=given)
     setting = Setting(problem, given=given)
+    derivation = Derivation()
     with limited_to(MAX_WORK):
-        for relation in relations_in(problem[:MAX_STEP_LENGTH]):
+        relations = relations_in(problem[:MAX_STEP_LENGTH])
+        derivation.read_problem(problem, relations)
+        for relation in relations:
             note(relation, setting)
             if not relation.operators:
                 setting.note_expression(relation.sides[0].text)
-    derivation = Derivation()
     reports = []
-    for notebook.step, step in enumerate(steps):
-        results = [reply for reply in replies[: notebook.step] if reply]
-        notebook.names.clear()
+    for number, step in enumerate(steps):
+        results = [reply for reply in replies[:number] if reply]
+        notebook.begin_step(number)
         with limited_to(MAX_WORK):
             claims = _claims_of_step(
                 step[:MAX_STEP_LENGTH], problem, results, notebook, derivation, setting

@@ -204,7 +204,7 @@ def test_what_an_agent_gets_wrong_is_a_record_and_the_others_go_on(
 
     started = time.perf_counter()
     first, failed, last = run(agent, budget=Budget(wall_s=1.0), num_parallel=2)
-    assert time.perf_counter() - started < 20
+    assert time.perf_counter() - started < 55, "it waited for the agent that hangs"
     assert (first.verdict, last.verdict) == ("correct", "correct")
     assert failed.verdict == verdict
     assert note in failed.note
@@ -221,19 +221,21 @@ def test_a_hanging_agent_holds_no_place_for_ever() -> None:
 
 
 def test_an_episode_that_was_stopped_takes_no_further_step() -> None:
+    has_stopped, has_stepped = threading.Event(), threading.Event()
     late: list[BaseException] = []
 
     def agent(episode: Episode) -> None:
-        time.sleep(1.0)
+        has_stopped.wait(60)
         try:
             episode.step("c")
         except EpisodeOverError as error:
             late.append(error)
+        has_stepped.set()
 
     (record,) = run(agent, episodes=1, budget=Budget(wall_s=0.2))
     assert len(record.nodes) == 1
-    time.sleep(1.5)
-    assert "the episode was stopped" in str(late[0])
+    has_stopped.set()
+    assert has_stepped.wait(60) and "the episode was stopped" in str(late[0])
 
 
 def test_a_failing_environment_is_the_environments_failure() -> None:

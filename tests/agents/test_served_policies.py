@@ -213,13 +213,13 @@ def test_a_run_that_is_stopped_does_not_wait_for_replies() -> None:
             if states[0].prompt == "word 0":
                 time.sleep(0.2)
                 raise KeyboardInterrupt
-            release.wait(30)
+            release.wait(120)
             return super().propose(states, counts)
 
     started = time.monotonic()
     try:
         with pytest.raises(KeyboardInterrupt):
             solve(same_word_env(count=4), agent="greedy", policy=Hanging(spelling_policy()))
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 60
     finally:
         release.set()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -66,14 +65,12 @@ def test_a_kernel_that_cannot_protect_files_is_refused_unless_it_was_asked_for(
         assert asked_for.run([Program("print(1)")])[0].stdout == "1\n"
 
 
-def test_a_full_kernel_gives_no_warning_and_it_is_ready_at_once() -> None:
+def test_a_full_kernel_gives_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with open_sandbox("local", workers=1) as sandbox:
-            begin = time.monotonic()
             sandbox.run([])
             assert sandbox.run([Program("print(1)")])[0].stdout == "1\n"
-            assert time.monotonic() - begin < 5
 
 
 SCRIPT = """

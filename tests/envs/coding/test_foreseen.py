@@ -144,9 +144,15 @@ def test_nobody_makes_the_tests_look_at_fault(
     local_sandbox: Sandbox, solution: str, reason: str, tests: object
 ) -> None:
     begin = time.monotonic()
-    [verdict] = grade([solution], tests=[tests], entry_points=["f"], sandbox=local_sandbox)
+    [verdict] = grade(
+        [solution],
+        tests=[tests],
+        entry_points=["f"],
+        sandbox=local_sandbox,
+        limits=Limits(wall_s=120.0),
+    )
     assert verdict.status is Status.INCORRECT, (reason, verdict)
-    assert time.monotonic() - begin < 4, reason
+    assert time.monotonic() - begin < 60, f"{reason}: the tests waited for the limit"
 
 
 def test_text_of_a_subclass_of_str_is_text(local_sandbox: Sandbox) -> None:
@@ -184,11 +190,11 @@ def test_a_wrong_answer_does_not_wait_for_a_later_call_that_hangs(local_sandbox:
         tests=["assert f(1) == 1\nassert f(2) == 2"],
         entry_points=["f"],
         sandbox=local_sandbox,
-        limits=Limits(wall_s=20.0),
+        limits=Limits(wall_s=120.0),
     )
     assert not verdict.correct
     assert "AssertionError" in verdict.reason
-    assert time.monotonic() - begin < 10, "it waited for the hanging call"
+    assert time.monotonic() - begin < 60, "it waited for the hanging call"
 
 
 def test_a_table_of_calls_is_graded_row_by_row(local_sandbox: Sandbox) -> None:

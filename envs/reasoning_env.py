@@ -226,7 +226,7 @@ class ReasoningEnv(gymnasium.Env[str, str]):
             print(self._drawn(since=len(before.steps)))
         truncated = end is End.STEP_LIMIT
         terminated = end is not None and not truncated
-        return self._observation(), reward, terminated, truncated, self._info(state)
+        return self._observation(before), reward, terminated, truncated, self._info(state)
 
     def render(self) -> str | None:
         """Return the transcript in mode `ansi`; mode `human` prints as the episode goes."""
@@ -249,18 +249,13 @@ class ReasoningEnv(gymnasium.Env[str, str]):
             if isinstance(part, Closeable):
                 part.close()
 
-    def _observation(self) -> str:
-        """Return the transcript, and keep it: only a new step is rendered, not those before it."""
-        state, before = self.state, self._observed
-        if state is before:
+    def _observation(self, before: State | None = None) -> str:
+        """Return the transcript, and keep it: after a step from the state `before`, only that step is rendered."""
+        state = self.state
+        if state is self._observed:
             return self._transcript
         steps = state.steps
-        if (
-            before is not None
-            and steps
-            and steps[:-1] == before.steps
-            and state.prompt == before.prompt
-        ):
+        if before is not None and before is self._observed and len(steps) == len(before.steps) + 1:
             self._transcript += render_step(steps[-1])
             self._tool_tokens += steps[-1].num_reply_tokens
             self._num_illegal += steps[-1].refused

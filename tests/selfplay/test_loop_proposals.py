@@ -34,12 +34,16 @@ Lines = list[dict[str, Any]]
 
 
 def config(out: Path, **changes: Any) -> LoopConfig:
+    """Return a small loop that begins with the small random policy beside its folder."""
+    start = out.parent / "start" / net.POLICY
+    if not start.is_dir():
+        net.save(net.build(net.POLICY, net.Shape(16, 1, 2), "mixed"), start)
     settings = LoopConfig(
         out=str(out),
         env="ProposeSolve-v0",
         env_options={"attempts": 16},
         level=2,
-        init="fresh",
+        init=str(start.parent),
         generations=2,
         agent_settings={"n": 64},
         episodes=2,
@@ -129,7 +133,7 @@ def test_a_rewarded_proposal_becomes_more_likely(
     settings = config(undisturbed[0], steps=30)
     train_policy(settings, [target], START, tmp_path / "policy", seed=0)
     rows = step_rows("mixed", [("countdown", text)])
-    start = undisturbed[0] / "start" / "policy"
+    start = undisturbed[0].parent / "start" / "policy"
     before, after = (
         step_log_probs(net.load(net.POLICY, folder), rows).item()
         for folder in (start, tmp_path / "policy")

@@ -192,7 +192,7 @@ def generate(data: Any) -> list[Row]:
             is_ratio=True,
         )
         for row in data
-        if "ratio" in row
+        if "ratio" in row and row["family"] != "one line"
     ]
 
 

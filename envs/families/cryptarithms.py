@@ -1,19 +1,26 @@
 """Cryptarithms: sums in which letters stand for digits, SEND + MORE = MONEY. Levels raise digits, letters and addends.
 
 A puzzle is drawn as a sum of numbers, its digits become letters, and it is kept if no other assignment fits, which is
-decided by trying the columns from right to left.
+decided by trying every assignment that fits the column of units.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from itertools import permutations
 from string import ascii_uppercase
+
+import numpy as np
+from numpy.typing import NDArray
 
 from stepgym.envs.families.text import draft, scaled, text_family, worded
 from stepgym.envs.problem_sets import Draft
 
 NAME = "stepgym/Cryptarithms-v0"
+MAX_TABLE_LETTERS = 6
+"""Digits of so many letters are tried at once; those of the letters left are tried one after the other."""
 
 
 def generate(rng: random.Random, level: int) -> Draft:
@@ -68,36 +75,38 @@ def is_single(addends: Sequence[str], total: str) -> bool:
 
 
 def solutions(addends: Sequence[str], total: str) -> Iterator[dict[str, int]]:
-    """Yield every assignment that makes the sum true, column by column from the right."""
+    """Yield every assignment that makes the sum true."""
+    weights: dict[str, int] = {}
+    for sign, words in ((1, addends), (-1, (total,))):
+        for word in words:
+            size = sign
+            for letter in reversed(word):
+                weights[letter] = weights.get(letter, 0) + size
+                size *= 10
+    units = [word[-1] for word in (*addends, total)]
+    letters = list(dict.fromkeys([*units, *weights]))
+    table = _fitting_units(tuple(map(letters.index, units)), min(len(letters), MAX_TABLE_LETTERS))
+    sums = np.array([weights[letter] for letter in letters[: len(table)]], float) @ table
+    others = letters[len(table) :]
     first = {word[0] for word in (*addends, total) if len(word) > 1}
-    columns = [
-        ([word[-place] for word in addends if place <= len(word)], total[-place])
-        for place in range(1, len(total) + 1)
-    ]
+    for rest in permutations(range(10), len(others)):
+        wanted = -sum(digit * weights[letter] for letter, digit in zip(others, rest))
+        for fit in (sums == wanted).nonzero()[0]:
+            digits = (*map(int, table[:, fit]), *rest)
+            of = dict(zip(letters, digits))
+            if len(set(digits)) == len(digits) and all(of[letter] for letter in first):
+                yield of
 
-    def fill(column: int, row: int, carry: int, of: dict[str, int]) -> Iterator[dict[str, int]]:
-        if column == len(columns):
-            if not carry:
-                yield dict(of)
-            return
-        letters, below = columns[column]
-        if row < len(letters):
-            if letters[row] in of:
-                yield from fill(column, row + 1, carry, of)
-                return
-            for digit in range(letters[row] in first, 10):
-                if digit not in of.values():
-                    yield from fill(column, row + 1, carry, {**of, letters[row]: digit})
-            return
-        value = sum(of[letter] for letter in letters) + carry
-        digit = value % 10
-        if of.get(below, digit) != digit or (digit == 0 and below in first):
-            return
-        if below not in of and digit in of.values():
-            return
-        yield from fill(column + 1, 0, value // 10, {**of, below: digit})
 
-    return fill(0, 0, 0, {})
+@cache
+def _fitting_units(units: tuple[int, ...], num_letters: int) -> NDArray[np.float64]:
+    """Return every way to give letters different digits such that the column of units fits, one way per column.
+
+    `units` are the numbers of the letters of the column, with that of the total last.
+    """
+    ways = np.array(list(permutations(range(10), num_letters)), float).T
+    *addends, total = ways[list(units)]
+    return np.ascontiguousarray(ways[:, (sum(addends) - total) % 10 == 0])
 
 
 make = text_family(NAME, generate)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import permutations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from stepgym.envs.families import cryptarithms
 from stepgym.envs.families.game import GameDomain
 from stepgym.envs.reasoning_env import ReasoningEnv
 from stepgym.envs.registry import FAMILIES, load_env
@@ -133,3 +137,30 @@ def test_a_value_that_leaves_sudoku_without_a_solution_is_incorrect(family: Fami
             if text in problem.solution:
                 assert verdict.correct, (problem.prompt, text)
     assert seen == {Status.CORRECT, Status.INCORRECT}
+
+
+WORDS = st.text("ABCD", min_size=1, max_size=3)
+
+
+@given(st.lists(WORDS, min_size=2, max_size=3), WORDS)
+def test_the_solutions_of_a_cryptarithm_are_those_found_by_trying_every_assignment(
+    addends: list[str], total: str
+) -> None:
+    words = [*addends, total]
+    letters = sorted(set("".join(words)))
+    expected = []
+    for digits in permutations(range(10), len(letters)):
+        of = dict(zip(letters, digits))
+        *terms, value = (sum(of[x] * 10**k for k, x in enumerate(reversed(word))) for word in words)
+        if sum(terms) == value and all(of[word[0]] for word in words if len(word) > 1):
+            expected.append(of)
+    found = list(cryptarithms.solutions(addends, total))
+    assert sorted(map(sorted, (of.items() for of in found))) == sorted(
+        map(sorted, (of.items() for of in expected))
+    )
+    assert cryptarithms.is_single(addends, total) == (len(expected) == 1)
+
+
+def test_a_cryptarithm_of_more_letters_than_one_table_has_its_known_solution() -> None:
+    [of] = cryptarithms.solutions(["SEND", "MORE"], "MONEY")
+    assert of == dict(zip("SENDMORY", (9, 5, 6, 7, 1, 0, 8, 2)))

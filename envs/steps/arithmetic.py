@@ -149,7 +149,8 @@ def _may_mix_units(text: str, a: Quantity, b: Quantity) -> bool:
 
     `2 hours + 30 minutes = 150 minutes`, `2 * 3 reams = 3000 sheets`, `75 + 25 = $1`
     """
-    if any(len(measures(side.units)) > 1 for side in (a, b)) and re.search("[-+]", text):
+    summed = [side for side in (a, b) if side.operations and len(measures(side.units)) > 1]
+    if summed and re.search("[-+]", text):
         return True
     ratios = {max(x / y, y / x, key=abs) for x in a.values for y in b.values if x and y}
     if a.units and b.units and a.units.isdisjoint(b.units):

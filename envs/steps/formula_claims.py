@@ -315,10 +315,14 @@ def _is_derivative_of_letter(node: Node) -> bool:
 def _is_conditional(node: Node) -> bool:
     """Say whether the form of an expression depends on conditions that words may state: roots, floors, `(-1)^n`."""
     return any(
-        isinstance(part, tuple)
-        and (part[0] == "f" or (part[0] == "^" and not isinstance(part[2], int)))
+        isinstance(part, tuple) and (part[0] == "f" or (part[0] == "^" and not _is_whole(part[2])))
         for part in walk(node)
     )
+
+
+def _is_whole(node: Node) -> bool:
+    value = None if symbols(node) else number(node)
+    return value is not None and value.denominator == 1
 
 
 def _differ_everywhere(a: Node, b: Node, names: set[str]) -> bool:
@@ -331,7 +335,7 @@ def _differ_everywhere(a: Node, b: Node, names: set[str]) -> bool:
         x, y = (number(substitute(node, point)) for node in (a, b))
         if x is None and y is None:
             continue
-        if x is not None and y is not None and abs(x - y) <= _NEAR * max(1, abs(x)):
+        if x is not None and y is not None and abs(x - y) <= _NEAR * (1 + abs(x)):
             return False
         num_compared += x is not None and y is not None
     return num_compared > 2

@@ -21,7 +21,7 @@ from stepgym.envs.maths import realsets
 from stepgym.envs.maths.effort import TooMuchWork
 from stepgym.envs.maths.exact import NotRational
 from stepgym.envs.maths.polynomials import coefficients, split_fraction
-from stepgym.envs.maths.tree import Node, has, substitute, symbols
+from stepgym.envs.maths.tree import Node, has, substitute, symbols, walk
 from stepgym.envs.steps.claims import Claim, Kind
 from stepgym.envs.steps.formulas import APPLIED, Relation
 from stepgym.envs.steps.setting import DENIED, HYPOTHESIS, Setting, denied, sentence_before, tried
@@ -61,13 +61,13 @@ _FOLLOWS_ON = re.compile(
 )
 """Words by which a step goes on with an equation of the step before."""
 _CONCLUDES = re.compile(
-    r"\b(?:so|thus|therefore|hence|conclude|(?:we|you|to) (?:find|get|obtain)|(?:the|its|only) (?:solutions?|answers?) (?:is|are))\b"
+    r"\b(?:so|thus|therefore|hence|conclude|implies|it follows that|(?:we|you|to) (?:find|get|obtain)|(?:the|its|only) (?:solutions?|answers?) (?:is|are))\b"
     r"|\\(?:implies|Rightarrow|Longrightarrow|therefore)",
     re.I,
 )
 _EVALUATES = re.compile(
     r"\b(?:at|plug\w*|substitut\w*|evaluat\w*|sides?|test\w*|check\w*|when\w*|if|for|let|suppos\w*|try\w*|where|put\w*|pairs?"
-    r"|options?|choices?|possib\w*|candidates?|values?|between|about|near\w*|start\w*|next|previous|after|before|now|then|new|later|ago"
+    r"|options?|choices?|possib\w*|candidates?|values?|between|about|near\w*|start\w*|sums?|products?|mean|median|next|previous|after|before|now|then|new|later|ago"
     r"|becomes?|in\s+\S+\s+(?:seconds?|minutes?|hours?|days?|weeks?|months?|years?))\b",
     re.I,
 )
@@ -281,7 +281,8 @@ def _claims(
     while at < len(relations):
         relation = relations[at]
         start = relation.start + shift
-        open_sides = frozenset(side.node for side in relation.sides if symbols(side.node or 0))
+        nodes = [side.node or 0 for side in relation.sides]
+        open_sides = frozenset(node for node in nodes if symbols(node))
         try:
             said, size = _read(relations, at)
             holds = None
@@ -319,7 +320,7 @@ def _claim(
     start, end = span
     status = Status.CORRECT if holds else Status.INCORRECT
     unsure = setting.modular or setting.unusual or denied(text, before.start, end)
-    unsure = unsure or DENIED.search(text, before.end, start)
+    unsure = unsure or DENIED.search(text, before.end, start) is not None
     if not holds and (unsure or tried(text, before.start)):
         status = Status.UNDECIDED
     first = text[before.start : before.end].strip()
@@ -348,10 +349,17 @@ def _may_be_listed(before: object, now: object, gap: str, *, listed: bool) -> bo
         across = "\n\n" in gap or not FOLLOWS.search(gap)
         return across or operations[0] <= operations[1]
     (left, other_left), (right, other_right) = zip(before.equation, now.equation)
-    if now.values and FOLLOWS.search(gap):
-        return False
+    if now.values:
+        return right == other_right == 0 and not FOLLOWS.search(gap)
     is_factored = _is_product(other_left) and not _is_product(left)
-    return left == other_left or (right == other_right and not is_factored)
+    terms = before.terms or ()
+    combined = len(terms) == 2 and _num_letters(left) > _num_letters(other_left)
+    rewritten = is_factored or combined or _ALGEBRA.search(gap)
+    return left == other_left or (right == other_right and not rewritten)
+
+
+def _num_letters(node: Node) -> int:
+    return sum(isinstance(part, tuple) and part[0] == "v" for part in walk(node))
 
 
 def _is_product(node: Node) -> bool:

@@ -27,7 +27,7 @@ _RESULTS = frozenset(
 """Words before `of` that name the value of the expression: `a total of 3 * 4`."""
 _FACTOR = re.compile(
     r"half|halves|twice|double|triple|thrice|quarters?|thirds?|fourths?|\w*(?:fth|xth|nth|hth)s?|times|percent\w*|fractions?|parts?"
-    r"|ratio|multiple|average|mean|square|root|remaind\w*|rest|differen\w*",
+    r"|ratio|multiple|average|mean|square|root|remain\w*|rest|differen\w*|left|on|off|from|out|split\w*|divid\w*|shar\w*|halv\w*",
     re.I,
 )
 """Words that take a multiple or a part of what follows them: `half of the total of 3 + 4`."""
@@ -183,7 +183,6 @@ def _tail(tokens: Sequence[Token], letters: Mapping[str, Fraction]) -> tuple[Qua
 
 def _is_multiplied(tokens: Sequence[Token]) -> bool:
     """Say whether words before an expression take a multiple or a part of it: `10% of the total of`, `twice the sum of`."""
-    is_part = any(token.kind == "number" for token in tokens) and any(
-        token.kind == "of" for token in tokens
+    return any(
+        token.kind == "of" or token.text == "%" or _FACTOR.fullmatch(token.text) for token in tokens
     )
-    return is_part or any(token.text == "%" or _FACTOR.fullmatch(token.text) for token in tokens)

@@ -515,9 +515,8 @@ class Judge:
 
         Letters that mostly are integers may have a domain in which sets of reals that differ are the same: `None`.
         """
-        negated = [relations.negation(condition) for condition in others]
-        whole = negated[0] if len(negated) == 1 else ("list", "and", tuple(negated))
-        same = None if None in negated else self.same(whole, stated)
+        whole = relations.negation(("list", "or", tuple(others)) if len(others) > 1 else others[0])
+        same = None if whole is None else self.same(whole, stated)
         if same:
             return True
         names: set[str] = set()
@@ -534,7 +533,8 @@ class Judge:
         if (symbols(stated) | names) & _INTEGERS:
             return None
         if realsets.has_symbols(outside) or realsets.has_symbols(inside):
-            return same if _kind(whole) == _kind(stated) == "rel" else None
+            is_plain = whole is not None and _kind(whole) == _kind(stated) == "rel"
+            return same if is_plain else None
         return False
 
     def congruence(self, a: Any, b: Any) -> bool | None:

@@ -33,6 +33,8 @@ _AMBIGUOUS = re.compile(
 """Spellings with more than one meaning: a false equation that holds one is no proof."""
 _MIXED = re.compile(r"(?<!\^)(\d)\s*(?=\\[dt]?frac)")
 """A number before a fraction: a mixed number or a product."""
+_MIXED_FACTOR = re.compile(r"(?:\\times|\\cdot|\*)\s*\d+\s*\\[dt]?frac")
+"""A number before a fraction as a factor, which is read as a product but may be a mixed number."""
 _MAX_FORMS = 8
 FACTORS: dict[str, tuple[float, ...]] = {
     "second": (60, 3600, 1000),
@@ -208,7 +210,7 @@ def _proof(a: Side, b: Side) -> bool | None:
         return None
     if not _AMBIGUOUS.search(text):
         return False
-    if _AMBIGUOUS.search(_MIXED.sub("", text)):
+    if _AMBIGUOUS.search(_MIXED.sub("", text)) or _MIXED_FACTOR.search(text):
         return None
     products = [read(_MIXED.sub(r"\g<1> \\cdot ", side.text)).node for side in (a, b)]
     readings = product((a.node, products[0]), (b.node, products[1]))

@@ -42,7 +42,10 @@ Trainer = Callable[[Sequence[EpisodeRecord], Schedule, int], tuple[Any, Any]]
 def one(records: Sequence[EpisodeRecord], schedule: Schedule, seed: int) -> tuple[Any, Any]:
     """Return the models that propose and score."""
     model = value_head.load(WEIGHTS / net.POLICY)
-    choices, values = visit_targets(records), value_targets(records, path_labels)
+    choices, values = (
+        visit_targets(records),
+        value_targets(records, "countdown", labels_of=path_labels),
+    )
     train_policy_value(model, choices, values, schedule=schedule, seed=seed)
     return model.policy, model
 
@@ -61,7 +64,13 @@ def _apart(
 ) -> tuple[Any, Any]:
     policy = net.load(net.POLICY, WEIGHTS / net.POLICY)
     train_targets(policy, visit_targets(records), schedule=schedule, seed=seed)
-    train_values(prm, value_targets(records, path_labels), schedule=schedule, batch=128, seed=seed)
+    train_values(
+        prm,
+        value_targets(records, "countdown", labels_of=path_labels),
+        schedule=schedule,
+        batch=128,
+        seed=seed,
+    )
     return policy, prm
 
 

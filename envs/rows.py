@@ -14,7 +14,7 @@ import io
 import json
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -231,27 +231,43 @@ def _parquet_rows(file: Path, data: bytes) -> list[Row]:
         table = parquet.read_table(pyarrow.BufferReader(data))
     except (pyarrow.ArrowException, OSError) as error:
         raise DataFileError(f"{file}: not a readable Parquet file: {error}") from error
+    kinds = {field.name: field.type for field in table.schema}
     return [
-        Row(file, number, without_nulls(row))
+        Row(file, number, without_nulls(row, kinds))
         for number, row in enumerate(table.to_pylist(), start=1)
     ]
 
 
-def without_nulls(row: dict[str, Any]) -> dict[str, Any]:
+def without_nulls(row: dict[str, Any], kinds: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return a row of a table as the row of a JSONL file would be.
 
     A table gives the objects of a column the keys of all rows, null where a row has no such key; these are left out. A
-    map, which is a list of pairs, becomes an object. Nulls in lists and whole columns that are null stay.
+    map, which is a list of pairs, becomes an object; an empty one only if `kinds`, the Arrow types of the columns, says that
+    it is a map. Nulls in lists and whole columns that are null stay.
     """
-    return {column: _as_json(value) for column, value in row.items()}
+    return {column: _as_json(value, (kinds or {}).get(column)) for column, value in row.items()}
 
 
-def _as_json(value: Any) -> Any:
-    if isinstance(value, list) and value and all(isinstance(pair, tuple) for pair in value):
-        value = dict(value)
+def _as_json(value: Any, kind: Any) -> Any:
+    """Return a value as JSON has it; `kind` is its Arrow type, `None` if that is not known."""
+    item_kind = getattr(kind, "item_type", None)  # only the type of a map has one
+    if isinstance(value, list) and (item_kind is not None or _are_pairs(value)):
+        pairs = dict(value).items()
+        return {key: _as_json(inner, item_kind) for key, inner in pairs if inner is not None}
     if isinstance(value, dict):
-        return {key: _as_json(inner) for key, inner in value.items() if inner is not None}
-    return [_as_json(inner) for inner in value] if isinstance(value, list) else value
+        is_struct = hasattr(kind, "get_field_index")
+        return {
+            key: _as_json(inner, kind.field(key).type if is_struct else None)
+            for key, inner in value.items()
+            if inner is not None
+        }
+    if isinstance(value, list):
+        return [_as_json(inner, getattr(kind, "value_type", None)) for inner in value]
+    return value
+
+
+def _are_pairs(items: list[Any]) -> bool:
+    return bool(items) and all(isinstance(item, tuple) for item in items)
 
 
 def _csv_rows(file: Path, data: bytes, separator: str) -> list[Row]:

@@ -29,23 +29,3 @@ def make_room(file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=file.parent):
         pass
-
-
-def cut_torn_line(file: Path) -> None:
-    """Drop a last line without a line end: its writer was killed before the line was complete."""
-    if not file.exists():
-        return
-    with file.open("r+b") as stream:
-        size = stream.seek(0, os.SEEK_END)
-        keep = size
-        while keep > 0:
-            start = max(0, keep - 65536)
-            stream.seek(start)
-            newline = stream.read(keep - start).rfind(b"\n")
-            if newline >= 0:
-                keep = start + newline + 1
-                break
-            keep = start
-        if keep < size:
-            stream.truncate(keep)
-            os.fsync(stream.fileno())

@@ -23,7 +23,8 @@ from typing import Any, Self
 from stepgym.agents.description import describe
 from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.types import Status
-from stepgym.records.atomic import cut_torn_line, write_whole
+from stepgym.plugins.line_log import cut_torn_line
+from stepgym.records.atomic import write_whole
 from stepgym.records.kept_settings import differences
 from stepgym.records.schema import from_line, heading_of, object_of, other_version, to_line
 from stepgym.records.types import (

@@ -38,6 +38,7 @@ from stepgym.selfplay.loop_folder import (
     read_log,
 )
 from stepgym.selfplay.loop_learn import (
+    load_reward_model,
     policy_targets,
     replay_buffer,
     train_policy,
@@ -155,7 +156,7 @@ def first_line(
     if (
         config.own_reward_model
     ):  # a value head beside the policy can score, but the loop cannot train it
-        net.load(net.PRM, net.model_folder(model_home(config, START), net.PRM))
+        load_reward_model(config, START)
     watch = costs.Stopwatch()
     figures = evaluate(config, START, progress=progress, executor=executor)
     cost = Path(config.init) / costs.FILE
@@ -230,9 +231,10 @@ def _generation(
     )
     spent["train"] = {**cost, "seconds": watch.lap()}
     if config.own_reward_model:
-        values = value_targets(buffer)
+        scorer = load_reward_model(config, before)
+        values = value_targets(buffer, scorer.config.stepgym_game)
         cost = train_reward_model(
-            config, values, before, folder / net.PRM, seed=number, progress=progress
+            config, values, scorer, folder / net.PRM, seed=number, progress=progress
         )
         spent["reward_model"] = {**cost, "seconds": watch.lap()}
     figures = evaluate(config, name, progress=progress, executor=executor)

@@ -8,6 +8,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from stepgym.envs.registry import full_id
 from stepgym.selfplay.teachers import Approval, Form, Teacher
 from stepgym.training.config import check_settings, read_toml
 from stepgym.training.types import TrainingError
@@ -71,7 +72,7 @@ class LoopConfig(Approval):
     episodes: int = 200
     """Problems played in each generation."""
     replay: int = 2
-    """The number of generations whose episodes are learned from."""
+    """Generations whose episodes train the policy."""
     more_agreed: float = 0.0
     """With `vote`: how much `most_agreed` grows with each generation, because a better policy's votes are right more often."""
     steps: int = 300
@@ -109,10 +110,17 @@ class LoopConfig(Approval):
 def read_loop_config(file: Path, **given: Any) -> LoopConfig:
     """Read the settings of a loop from a TOML file; those that are given override it.
 
-    Raises `TrainingError` that names the setting.
+    `env_options` that are given join those of the file, which are dropped if another environment is given. Raises
+    `TrainingError` that names the setting.
     """
     settings = read_toml(file, {f.name for f in fields(LoopConfig)}, what="setting")
-    settings |= {name: value for name, value in given.items() if value is not None}
+    given = {name: value for name, value in given.items() if value is not None}
+    written = settings.get("env_options", {})
+    if isinstance(written, Mapping):  # anything else is refused below
+        env = settings.get("env", LoopConfig.env)
+        is_same = full_id(given.get("env", env)) == full_id(env)
+        given["env_options"] = {**(written if is_same else {}), **given.get("env_options", {})}
+    settings |= given
     try:
         return LoopConfig(**{"out": str(file.with_suffix("")), **settings})
     except TrainingError as error:

@@ -198,10 +198,14 @@ def _members(config: LoopConfig) -> dict[str, dict[str, Any]]:
         )
     if any(full_id(name) == PROPOSE for name in members):
         raise TrainingError(f"{PROPOSE} is no member of a loop's mixture; give it alone")
-    return {
+    found = {
         name: dict(given) if isinstance(given, Mapping) else {"weight": given}
         for name, given in members.items()
     }
+    for name, given in found.items():
+        if "seed" in given:
+            raise TrainingError(f"seed is a setting of the loop, not of the member {name}")
+    return found
 
 
 def _without_weights(options: Mapping[str, Any]) -> dict[str, Any]:

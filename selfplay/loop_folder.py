@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stepgym.agents.embedded.policy import WEIGHTS
-from stepgym.records.atomic import cut_torn_line
+from stepgym.plugins.line_log import append_line, whole_lines
 from stepgym.records.kept_settings import KeptSettings
 from stepgym.selfplay.loop_config import LoopConfig
 from stepgym.training.types import TrainingError
@@ -40,25 +40,19 @@ def read_log(out: Path) -> list[dict[str, Any]]:
     """Return the lines. A last line whose writer was killed is left out; another broken line raises `TrainingError`."""
     file = out / LOG
     lines = []
-    content = file.read_bytes() if file.is_file() else b""
-    for number, line in enumerate(content.splitlines(keepends=True), start=1):
-        if line.endswith(b"\n"):
-            try:
-                lines.append(json.loads(line))
-            except ValueError as error:
-                raise TrainingError(
-                    f"{file}:{number}: not JSON: {error}; cut the file before this line to resume from there"
-                ) from error
+    for number, line in enumerate(whole_lines(file), start=1):
+        try:
+            lines.append(json.loads(line))
+        except ValueError as error:
+            raise TrainingError(
+                f"{file}:{number}: not JSON: {error}; cut the file before this line to resume from there"
+            ) from error
     return lines
 
 
 def add_line(out: Path, line: Mapping[str, Any]) -> None:
     """Append a line; when this returns it is on the disk."""
-    cut_torn_line(out / LOG)
-    with (out / LOG).open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(line) + "\n")
-        lines.flush()
-        os.fsync(lines.fileno())
+    append_line(out / LOG, json.dumps(line))
 
 
 def model_home(config: LoopConfig, name: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from stepgym.agents.embedded import net
 from stepgym.agents.embedded.games import GAMES
@@ -60,9 +61,10 @@ def policy_targets(
     return require(found, f"nothing that teacher {config.teacher} approves")
 
 
-def value_targets(buffer: Mapping[int, Sequence[EpisodeRecord]]) -> list[ValueTarget]:
-    """Return the targets of the loop's own reward model from the buffer."""
-    found = examples.value_targets(record for records in buffer.values() for record in records)
+def value_targets(buffer: Mapping[int, Sequence[EpisodeRecord]], game: str) -> list[ValueTarget]:
+    """Return the targets of the loop's own reward model, a model of a game, from the buffer."""
+    records = [record for records in buffer.values() for record in records]
+    found = examples.value_targets(records, game)
     require_both_classes([target.label for target in found])
     return found
 
@@ -94,17 +96,21 @@ def train_policy(
     return costs.training_cost(net.num_parameters(model), read * config.batch * schedule.steps)
 
 
+def load_reward_model(config: LoopConfig, name: str) -> Any:
+    """Load the loop's own reward model that a line of the log names."""
+    return net.load(net.PRM, net.model_folder(model_home(config, name), net.PRM))
+
+
 def train_reward_model(
     config: LoopConfig,
     targets: Sequence[ValueTarget],
-    start: str,
+    model: Any,
     out: Path,
     *,
     seed: int,
     progress: OnProgress | None = None,
 ) -> dict[str, float]:
-    """Train the reward model named `start` on the targets into `out`; return the cost."""
-    model = net.load(net.PRM, net.model_folder(model_home(config, start), net.PRM))
+    """Train a reward model on the targets into `out`; return the cost."""
     train_values(
         model,
         targets,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TypeVar
 
-from stepgym.agents.embedded.games import reading_of
+from stepgym.agents.embedded.games import GAMES
 from stepgym.agents.types import EpisodeRecord
 from stepgym.envs.types import Fault
 from stepgym.records.loader import states_of
@@ -148,18 +148,25 @@ def preferences(records: Iterable[EpisodeRecord]) -> list[Preference]:
 
 
 def value_targets(
-    records: Iterable[EpisodeRecord], labels_of: LabelsOf | None = None
+    records: Iterable[EpisodeRecord], game: str, *, labels_of: LabelsOf | None = None
 ) -> list[ValueTarget]:
-    """Return a value target for each labelled step (Monte-Carlo labels by default).
+    """Return a value target for each labelled step (Monte-Carlo labels by default), as reward models of a game read it.
 
-    A step that was refused makes none: it scores 0 unread.
+    A step that was refused makes none: it scores 0 unread. Raises `TrainingError` for records that the game does not play.
     """
     found = []
+    reader = GAMES[game]
     for record in records:
         states = states_of(record)
         labels = step_labels(record) if labels_of is None else labels_of(record)
         for node, label in labels.items():
-            reading = reading_of(states[node]) if states[node].steps else None
+            state = states[node]
+            if not reader.plays(state.public):
+                raise TrainingError(
+                    f"a reward model of {reader.title} cannot read episodes of {record.env_id}; "
+                    "train a language model on them: --init smollm2"
+                )
+            reading = reader.readings(state)[-1] if state.steps else None
             if reading is not None:
                 found.append(ValueTarget(reading, label))
     return found

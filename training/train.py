@@ -189,8 +189,8 @@ def _train_embedded(
         case TrainerKind.ALPHAZERO:
             return _train_alphazero(config, records, options)
         case _:
-            values = _values(config, records)
             start = load_start(net.PRM, config.init)
+            values = _values(config, records, start)
             return figures_of(embedded.train_values(start, values, out=out, **options), len(values))
 
 
@@ -199,17 +199,18 @@ def _train_alphazero(
 ) -> dict[str, Any]:
     policy_out, prm_out = Path(config.out) / net.POLICY, Path(config.out) / net.PRM
     targets = require(examples.visit_targets(records), "no node with two visited children")
-    values = _values(config, records)
     if config.shared:
         model = value_head.load(_start_folder(net.POLICY, config.init))
+        values = _values(config, records, model)
         joint = embedded.train_policy_value(model, targets, values, out=policy_out, **options)
         policy, value_loss = joint.fit, joint.value_loss
         parts = {"policy_loss": joint.policy_loss}
     else:
+        prm = load_start(net.PRM, config.init)
+        values = _values(config, records, prm)
         start = load_start(net.POLICY, config.init)
         policy = embedded.train_targets(start, targets, out=policy_out, **options)
-        start = load_start(net.PRM, config.init)
-        value_loss = embedded.train_values(start, values, out=prm_out, **options).loss
+        value_loss = embedded.train_values(prm, values, out=prm_out, **options).loss
         parts = {}
     figures = {**figures_of(policy, len(targets)), **parts}
     return {**figures, "value_loss": value_loss, "value_examples": len(values)}
@@ -227,8 +228,10 @@ def _labels_of(config: TrainConfig) -> LabelsOf:
             return partial(examples.step_labels, source=source, hard=config.hard)
 
 
-def _values(config: TrainConfig, records: Sequence[EpisodeRecord]) -> list[ValueTarget]:
-    values = examples.value_targets(records, _labels_of(config))
+def _values(config: TrainConfig, records: Sequence[EpisodeRecord], model: Any) -> list[ValueTarget]:
+    """Return the value targets of a reward model."""
+    game = str(model.config.stepgym_game)
+    values = examples.value_targets(records, game, labels_of=_labels_of(config))
     require_both_classes([value.label for value in values])
     return values
 

@@ -84,7 +84,7 @@ class PolicyTarget(NamedTuple):
 class ValueTarget(NamedTuple):
     """The value of a step, in [0, 1].
 
-    `reading` is the input of an embedded reward model (`reading_of`).
+    `reading` is the input of an embedded reward model (`Game.readings`).
     """
 
     reading: Hashable

@@ -388,12 +388,6 @@ def _are_numbers(public: Hashable) -> bool:
     return isinstance(public, tuple) and all(isinstance(number, int) for number in public)
 
 
-def reading_of(state: State) -> Hashable:
-    """Return what a reward model reads to judge the last step of a state that a game plays, else its public data."""
-    game = next((game for game in GAMES.values() if game.plays(state.public)), None)
-    return game.readings(state)[-1] if game and state.steps else state.public
-
-
 @lru_cache(maxsize=4096)
 def _results(a: int, b: int, modulus: int) -> tuple[Move, ...]:
     """Return the steps that add two numbers, one for each result; positions share them."""

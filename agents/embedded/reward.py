@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from stepgym.agents.embedded import net, value_head
-from stepgym.agents.embedded.games import GAMES, reading_of
+from stepgym.agents.embedded.games import GAMES
 from stepgym.agents.embedded.policy import WEIGHTS, require_game
 from stepgym.envs.types import State
 
@@ -62,7 +62,7 @@ class EmbeddedRewardModel:
     def tokens_read(self, states: Sequence[State]) -> list[int]:
         """Return how many tokens show the last step of each state; earlier steps were read when they were the last."""
         game = GAMES[self.game]
-        lasts = [reading_of(state) if state.steps else None for state in states]
+        lasts = [game.readings(state)[-1] if state.steps else None for state in states]
         return [0 if last is None else len(game.reading_tokens(last)) for last in lasts]
 
     def score_positions(self, positions: Sequence[Hashable]) -> list[float]:

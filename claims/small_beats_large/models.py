@@ -121,7 +121,9 @@ def train_sums(folder: Path, seed: int, steps: int, write_line: WriteLine = prin
     small = EmbeddedPolicy(folder / "small", seed=seed)
     step_targets: list[ValueTarget] = []
     if not all((folder / name / "model.safetensors").is_file() for name in ("prm", "weak")):
-        step_targets = examples.value_targets(_attempts(small, seed, max(2, num_problems // 8)))
+        step_targets = examples.value_targets(
+            _attempts(small, seed, max(2, num_problems // 8)), imitation.GAME
+        )
     for name, prm_steps in (("prm", max(1, 3 * steps // 8)), ("weak", min(WEAK_STEPS, steps))):
         if step_targets:
             random.Random(seed).shuffle(step_targets)

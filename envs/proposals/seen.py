@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from stepgym.plugins.errors import UserError
+from stepgym.plugins.line_log import append_line, whole_lines
 
 
 class Seen:
@@ -23,15 +24,14 @@ class Seen:
         self.owners = dict.fromkeys(always, "")
         self.texts: dict[str, str] = {}
         """The proposals that counted, by key, in the order in which they came."""
-        if self.path is not None and self.path.is_file():
-            for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines(), 1):
-                try:
-                    row = json.loads(line)
-                    self._keep(row["key"], row["owner"], row.get("text", ""))
-                except (ValueError, TypeError, KeyError) as error:
-                    raise UserError(
-                        f"{self.path}, line {number}: not a line of proposals seen before ({error!r})"
-                    ) from error
+        for number, line in enumerate(whole_lines(self.path) if self.path else [], start=1):
+            try:
+                row = json.loads(line)
+                self._keep(row["key"], row["owner"], row.get("text", ""))
+            except (ValueError, TypeError, KeyError) as error:
+                raise UserError(
+                    f"{self.path}, line {number}: not a line of proposals seen before ({error!r})"
+                ) from error
 
     def is_new(self, key: str, owner: str, text: str = "") -> bool:
         """Return whether nobody else proposed this before; if so, it is the owner's from here on.
@@ -39,8 +39,7 @@ class Seen:
         `text` is the proposal.
         """
         if key not in self.owners and self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"key": key, "owner": owner, "text": text}) + "\n")
+            append_line(self.path, json.dumps({"key": key, "owner": owner, "text": text}))
         return self._keep(key, owner, text) == owner
 
     def last(self, kind: str, count: int) -> list[str]:

@@ -55,12 +55,14 @@ n = 32
     multiple=True,
     type=NameOf(NAMES),
     metavar="ID",
-    help="Environment, such as Countdown-v0; several are played as a mixture. Overrides the config.",
+    help="Environment, such as Countdown-v0; several are played as a mixture. Overrides the config; if it is another than "
+    "the config's, env_options of the config are dropped.",
 )
 @click.option("--level", type=int, help="Level of the held-out problems. Overrides the config.")
 @settings_option(
     "--env-option",
-    "Option of the environment, such as modulus=7, or rule=progress of a mixture. Overrides the config's env_options.",
+    "Option of the environment, such as modulus=7; with several --env it is one of the mixture, such as rule=progress. "
+    "Joins the config's env_options.",
 )
 @click.option(
     "--out",
@@ -103,7 +105,7 @@ def command(
     \b
       env = "Mixture-v0"
       [env_options]
-      rule = "progress"              # or annealed, fixed: how the weights move
+      rule = "progress"              # or annealed, fixed: how the weights change
       [env_options.members]
       Countdown-v0 = 1
       ModularSums-v0 = {weight = 2, level = 1, modulus = 7}
@@ -131,9 +133,11 @@ def command(
     import torch
 
     # These import torch.
+    from stepgym.agents.embedded import net
     from stepgym.selfplay.loop import run_loop
     from stepgym.selfplay.loop_config import LoopConfig, read_loop_config
     from stepgym.selfplay.loop_curriculum import held_out_id, held_out_options
+    from stepgym.selfplay.loop_folder import model_home
     from stepgym.selfplay.loop_page import write_loop_page
 
     torch.set_num_threads(1)
@@ -177,17 +181,14 @@ def command(
                 f"  {env_id}: {found['greedy']:.1%}, with search {found['searched']:.1%},"
                 f" of {found['problems']} problems"
             )
-    best = Path(settings.out) / lines[-1]["policy"]
-    policy = "embedded" if lines[-1]["policy"] == "start" else f"embedded:{best / 'policy'}"
-    if policy == "embedded" and settings.init != "embedded":
-        policy = f"embedded:{settings.init}"
+    folder = net.model_folder(model_home(settings, lines[-1]["policy"]), net.POLICY)
     click.echo(f"curves: {page}")
     options = [
         f"--env-option {shlex.quote(f'{name}={json.dumps(value)}')}"
         for name, value in held_out_options(settings).items()
     ]
     click.echo(
-        f"Next: stepgym eval --env {held_out_id(settings)} {' '.join(options)} --policy {policy} --episodes 200"
+        f"Next: stepgym eval --env {held_out_id(settings)} {' '.join(options)} --policy {shlex.quote(f'embedded:{folder}')} --episodes 200"
     )
 
 

@@ -188,6 +188,34 @@ def test_parquet_reads_as_jsonl_does(tmp_path: Path) -> None:
     assert [row.line for row in read_rows(tmp_path / "data.parquet")] == [1, 2]
 
 
+def test_a_map_of_any_size_is_an_object(tmp_path: Path) -> None:
+    """Also inside lists, objects and maps; an empty list of another type stays a list."""
+    import pyarrow
+    import pyarrow.parquet
+
+    texts = pyarrow.map_(pyarrow.string(), pyarrow.string())
+    kinds = {
+        "files": texts,
+        "list": pyarrow.list_(texts),
+        "object": pyarrow.struct([("files", texts), ("names", pyarrow.list_(pyarrow.string()))]),
+        "map": pyarrow.map_(pyarrow.string(), texts),
+        "names": pyarrow.list_(pyarrow.string()),
+    }
+    rows: list[dict[str, Any]] = [
+        {"files": {}, "list": [{}], "object": {"files": {}, "names": []}, "map": {}, "names": []},
+        {
+            "files": {"a": "1"},
+            "list": [{}, {"b": "2"}],
+            "object": {"files": {"c": "3"}, "names": ["x"]},
+            "map": {"d": {}, "e": {"f": "4"}},
+            "names": ["y"],
+        },
+    ]
+    table = pyarrow.Table.from_pylist(rows, schema=pyarrow.schema(list(kinds.items())))
+    pyarrow.parquet.write_table(table, tmp_path / "data.parquet")
+    assert [row.data for row in read_rows(tmp_path / "data.parquet")] == rows
+
+
 def test_a_reference_that_no_answer_can_match_is_reported(tmp_path: Path) -> None:
     class Sceptic(MathVerifier):
         def verify(self, problems: Any, answers: Any) -> Any:

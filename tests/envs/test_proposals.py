@@ -201,6 +201,24 @@ def test_seen_proposals_survive_in_a_file_and_a_broken_file_is_an_error(tmp_path
         Seen(path)
 
 
+@given(data=st.data())
+def test_a_file_of_seen_proposals_may_end_at_any_byte(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """A killed writer costs the line that it was writing; what comes next is kept whole."""
+    path = tmp_path_factory.mktemp("seen") / "seen.jsonl"
+    keys = [f"countdown {number}" for number in range(3)]
+    seen = Seen(path)
+    assert all(seen.is_new(key, "first", "é") for key in keys)
+    content = path.read_bytes()
+    kept = content[: data.draw(st.integers(0, len(content)))]
+    path.write_bytes(kept)
+    known = keys[: kept.count(b"\n")]
+    later = Seen(path)
+    assert [key for key in keys if not later.is_new(key, "second")] == known
+    assert list(Seen(path).owners) == keys
+
+
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**9), kind=st.sampled_from([k for k in KINDS if k != "program"]))
 def test_templates_pass_the_gate_and_the_verifier_accepts_their_solution(

@@ -478,8 +478,10 @@ def test_no_lesson_is_from_a_held_out_problem(start: Path, episodes: list[Episod
     with pytest.raises(TrainingError, match="nothing that teacher random approves"):
         policy_targets(settings, buffer)
     with pytest.raises(TrainingError, match="no step that could be judged"):
-        value_targets(buffer)
-    assert value_targets(replay_buffer(settings, 1, {1: episodes})), "others are learned from"
+        value_targets(buffer, "modular_sums")
+    assert value_targets(replay_buffer(settings, 1, {1: episodes}), "modular_sums"), (
+        "others are learned from"
+    )
 
 
 def test_reward_hacking_is_reported_on_each_generation_and_needs_a_reward_model(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from dataclasses import replace
 from itertools import pairwise
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stepgym.agents.registry import load_policy
 from stepgym.agents.types import EpisodeRecord
 from stepgym.cli import main
 from stepgym.envs.registry import NAMES, load_env
@@ -168,6 +170,10 @@ def test_only_games_of_the_embedded_models_are_readable() -> None:
         ({"members": {"Countdown-v0": 0}}, "weight of Countdown-v0 is a number above 0, not 0"),
         ({"members": {"Countdwn-v0": 1}}, "did you mean 'stepgym/Countdown-v0'"),
         ({"members": {"Countdown-v0": {"lewel": 1}}}, "did you mean 'level'"),
+        (
+            {"members": {"Countdown-v0": {"weight": 1, "seed": 7}, "ModularSums-v0": 1}},
+            "seed is a setting of the loop, not of the member Countdown-v0",
+        ),
         ({"members": {"Countdown-v0": 1}, "rule": "bandit"}, "'bandit'"),
         (
             {"members": {"Countdown-v0": 1000, "ModularSums-v0": 1}},
@@ -181,6 +187,59 @@ def test_a_mistake_in_a_mixture_is_named_and_leaves_no_folder(
     with pytest.raises(ValueError, match=says):
         run_loop(config(tmp_path / "a", env_options=options))
     assert not (tmp_path / "a" / "loop.jsonl").exists()
+
+
+MIXTURE_FILE = """\
+env = "Mixture-v0"
+[env_options]
+rule = "annealed"
+[env_options.members]
+Countdown-v0 = 1
+ModularSums-v0 = {weight = 1, modulus = 3}
+"""
+MEMBERS = {"Countdown-v0": 1, "ModularSums-v0": {"weight": 1, "modulus": 3}}
+BOTH = {"Countdown-v0": 1, "ModularSums-v0": 1}
+
+
+@pytest.mark.parametrize(
+    ("written", "arguments", "options"),
+    [
+        (MIXTURE_FILE, [], {"rule": "annealed", "members": MEMBERS}),
+        (MIXTURE_FILE, ["--env", "Countdown-v0"], {}),
+        (MIXTURE_FILE, ["--env", "ModularSums-v0", "--env-option", "modulus=5"], {"modulus": 5}),
+        (MIXTURE_FILE, ["--env-option", "rule=progress"], {"rule": "progress", "members": MEMBERS}),
+        (
+            MIXTURE_FILE,
+            ["--env", "Countdown-v0", "--env", "ModularSums-v0"],
+            {"rule": "annealed", "members": BOTH},
+        ),
+        (
+            'env = "ModularSums-v0"\nenv_options = {modulus = 3}\n',
+            ["--env", "stepgym/ModularSums-v0"],
+            {"modulus": 3},
+        ),
+        (
+            'env = "ModularSums-v0"\nenv_options = {modulus = 3}\n',
+            ["--env", "Countdown-v0", "--env", "ModularSums-v0", "--env-option", "rule=progress"],
+            {"rule": "progress", "members": BOTH},
+        ),
+    ],
+)
+def test_options_on_the_command_line_join_those_of_the_same_environment(
+    tmp_path: Path, written: str, arguments: list[str], options: dict[str, Any]
+) -> None:
+    """And the policy that `Next:` names loads, though no generation was played."""
+    file = tmp_path / "a loop.toml"
+    file.write_text(
+        'level = 1\ninit = "fresh"\nheld_out = 8\ngenerations = 0\nagent_settings = {n = 2}\n'
+        + written
+    )
+    done = CliRunner().invoke(main, ["loop", str(file), *arguments])
+    assert done.exit_code == 0, done.output
+    kept = json.loads((tmp_path / "a loop" / "config.json").read_text())
+    assert kept["env_options"] == options
+    following = shlex.split(done.stdout.splitlines()[-1])
+    assert load_policy(following[following.index("--policy") + 1]).describe()["kind"] == "embedded"
 
 
 def test_the_shipped_policy_cannot_begin_a_mixture(tmp_path: Path) -> None:

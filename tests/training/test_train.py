@@ -135,11 +135,27 @@ def test_grpo_raises_the_share_of_verified_answers(
 def test_labels_of_every_source_are_shares(
     records: list[EpisodeRecord], labels: StepLabels
 ) -> None:
-    judged = examples.value_targets(records, partial(examples.step_labels, source=labels))
+    judged = examples.value_targets(
+        records, "countdown", labels_of=partial(examples.step_labels, source=labels)
+    )
     assert judged
     assert all(0 <= e.label <= 1 for e in judged)
-    hard = examples.value_targets(records, partial(examples.step_labels, source=labels, hard=True))
+    hard = examples.value_targets(
+        records, "countdown", labels_of=partial(examples.step_labels, source=labels, hard=True)
+    )
     assert [e.label for e in hard] == [float(e.label > 0) for e in judged]
+
+
+def test_values_are_read_as_the_game_of_the_model_reads_them(records: list[EpisodeRecord]) -> None:
+    """A model of mixtures learns from Countdown alone what a Countdown model learns; a model of another game refuses."""
+    alone, mixed = (examples.value_targets(records, game) for game in ("countdown", "mixed"))
+    assert [target.label for target in mixed] == [target.label for target in alone]
+    assert [target.reading for target in mixed] == [(0, target.reading) for target in alone]
+    embedded_trainers.train_values(net.build(net.PRM, SHAPE, "mixed"), mixed, schedule=QUICK)
+    with pytest.raises(
+        TrainingError, match=r"ModularSums cannot read episodes of stepgym/Countdown-v0"
+    ):
+        examples.value_targets(records, "modular_sums")
 
 
 def test_agreement_keeps_a_part_of_the_samples_and_first_error_stops_at_it(

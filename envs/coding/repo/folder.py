@@ -63,7 +63,9 @@ def folder_of(contents: Mapping[str, bytes]) -> Folder:
 
 
 def read_files(data: Any) -> dict[str, bytes | None]:
-    """Read `{path: text, {"base64": ...} or null}`. Raises `FolderError`."""
+    """Read `{path: text, {"base64": ...} or null}`; an empty list is an empty object, as tables write it. Raises `FolderError`."""
+    if data == []:
+        return {}
     if not isinstance(data, Mapping):
         raise FolderError(f"files are {data!r:.60}; they must be an object of paths and contents")
     return {checked_path(path): _content(path, value) for path, value in data.items()}

@@ -49,7 +49,8 @@ MAX_LISTED = 100
 
 def matches(row: Row) -> bool:
     """Whether a row is a task over a folder."""
-    return isinstance(row.data.get("files"), dict) and "tests" in row.data
+    files = row.data.get("files")
+    return (isinstance(files, dict) or files == []) and "tests" in row.data
 
 
 def repo_problem(row: Row, index: int, name: str) -> Problem:

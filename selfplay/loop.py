@@ -30,6 +30,7 @@ from stepgym.selfplay.loop_config import LoopConfig
 from stepgym.selfplay.loop_curriculum import Lines, curriculum_figures, is_mixture, played_options
 from stepgym.selfplay.loop_folder import (
     FRESH,
+    RUN,
     START,
     add_line,
     check_settings,
@@ -45,14 +46,7 @@ from stepgym.selfplay.loop_learn import (
     train_reward_model,
     value_targets,
 )
-from stepgym.selfplay.loop_play import (
-    RUN,
-    evaluate,
-    held_out_env,
-    held_out_places,
-    outcomes_of,
-    play,
-)
+from stepgym.selfplay.loop_play import evaluate, held_out_env, held_out_places, outcomes_of, play
 from stepgym.selfplay.loop_proposals import (
     SOLVED,
     is_proposing,

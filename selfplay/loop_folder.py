@@ -20,6 +20,8 @@ from stepgym.selfplay.loop_config import LoopConfig
 from stepgym.training.types import TrainingError
 
 LOG = "loop.jsonl"
+RUN = "run"
+"""In the folder of a generation: the run that it plays."""
 START = "start"
 """The name of the policy that the loop begins with."""
 FRESH = "fresh"

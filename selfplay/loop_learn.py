@@ -14,8 +14,8 @@ from stepgym.records.loader import Environments
 from stepgym.records.near_duplicates import without_near_duplicates
 from stepgym.selfplay import costs
 from stepgym.selfplay.loop_config import LoopConfig
-from stepgym.selfplay.loop_folder import model_home
-from stepgym.selfplay.loop_play import RUN, held_out, read_generation
+from stepgym.selfplay.loop_folder import RUN, model_home
+from stepgym.selfplay.loop_play import held_out, read_generation
 from stepgym.selfplay.teachers import approved_targets
 from stepgym.training import examples
 from stepgym.training.embedded_trainers import tokens_per_sequence, train_targets, train_values
@@ -28,10 +28,10 @@ VALUE_BATCH = 256
 def replay_buffer(
     config: LoopConfig, generation: int, episodes: dict[int, list[EpisodeRecord]], part: str = RUN
 ) -> dict[int, list[EpisodeRecord]]:
-    """Return what a generation may learn from one of its run folders: the episodes of the last generations, by generation, without
-    near-duplicate problems and without problems like a held-out one.
+    """Return the episodes that a generation may learn from, by the generation that played them.
 
-    `episodes` keeps the generations that were played or read before; those that left the buffer are dropped from it.
+    They are those of the last `replay` generations, from the run folder `part` of each, without near-duplicate problems
+    and without problems like a held-out one. `episodes` keeps the generations that were played or read before; those that left the buffer are dropped from it.
     """
     first = max(1, generation - config.replay + 1)
     for g in range(first, generation + 1):

@@ -30,14 +30,12 @@ from stepgym.selfplay.loop_curriculum import (
     member_places,
     played_options,
 )
-from stepgym.selfplay.loop_folder import model_home
+from stepgym.selfplay.loop_folder import RUN, model_home
 from stepgym.selfplay.loop_proposals import SOLVED, is_proposing, solve_proposals
 from stepgym.selfplay.play import play_elsewhere, with_tokenizer, write_episodes
 from stepgym.training.examples import count_undecidable_as_wrong, episode_is_correct
 from stepgym.training.types import OnProgress, Progress, TrainingError
 
-RUN = "run"
-"""In the folder of a generation: the run that it plays."""
 SEEN = "seen.jsonl"
 """In the folder of a loop: the proposals that counted."""
 PLAY_SEED, HELD_OUT_SEED = 500_000, 700_000
@@ -119,7 +117,7 @@ def play(
 
 
 def read_generation(config: LoopConfig, generation: int, part: str = RUN) -> list[EpisodeRecord]:
-    """Return the episodes that a generation has played into one of its run folders, in the order of their problems, whatever order they ended in.
+    """Return the episodes of one of a generation's run folders, in the order of their problems.
 
     UNDECIDED ones are as the config counts them.
     """
@@ -233,7 +231,7 @@ def _of_environment(sides: Mapping[str, Sequence[EpisodeRecord]]) -> dict[str, A
 
 
 def _job(config: LoopConfig, name: str, *, seed: int, options: Mapping[str, Any]) -> Job:
-    """Return how the held-out problems are played with the models that a line of the log names."""
+    """Return a job that plays with the models of a log line."""
     home = model_home(config, name)
     scorer = f"embedded:{net.model_folder(home, net.PRM)}" if config.own_reward_model else None
     return Job(

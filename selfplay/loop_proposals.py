@@ -22,6 +22,7 @@ from stepgym.envs.types import Problem
 from stepgym.records.loader import public_data
 from stepgym.records.types import RunConfig
 from stepgym.selfplay.loop_config import LoopConfig
+from stepgym.selfplay.loop_folder import RUN
 from stepgym.selfplay.play import play_into
 from stepgym.training.grpo import end_reward
 from stepgym.training.types import OnProgress, PolicyTarget, TrainingError
@@ -78,7 +79,7 @@ def solve_proposals(
     if not problems:
         reason = next((record.reason for record in records if record.reason), "no proposal")
         raise TrainingError(
-            f"none of the proposals in {folder.parent / 'run'} counts (the first: {reason}); raise episodes or n"
+            f"none of the proposals in {folder.parent / RUN} counts (the first: {reason}); raise episodes or n"
         )
     settings = RunConfig(
         env_id=SOLVED_ON,
@@ -134,7 +135,7 @@ def proposal_targets(buffer: Mapping[int, Sequence[EpisodeRecord]]) -> list[Poli
 
 
 def joined(first: Sequence[PolicyTarget], second: Sequence[PolicyTarget]) -> list[PolicyTarget]:
-    """Return the targets of two roles, each with a mean weight of 1."""
+    """Return the targets of two roles; in each role the weights have the mean 1."""
     return [
         target._replace(weight=target.weight * len(group) / total)
         for group in (first, second)

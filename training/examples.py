@@ -152,7 +152,7 @@ def value_targets(
 ) -> list[ValueTarget]:
     """Return a value target for each labelled step (Monte-Carlo labels by default), as reward models of a game read it.
 
-    A step that was refused makes none: it scores 0 unread. Raises `TrainingError` for records that the game does not play.
+    A step that was refused makes none: it scores 0 unread. Raises `TrainingError` for records of other games.
     """
     found = []
     reader = GAMES[game]

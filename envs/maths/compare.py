@@ -485,30 +485,57 @@ class Judge:
         ):
             return False
         left = list(b[1])
+        unknown = False
         for value, condition in a[1]:
-            for i, (other, its_condition) in enumerate(left):
-                if self.same(value, other) and self._conditions(a, condition, b, its_condition):
-                    del left[i]
-                    break
+            found: list[bool | None] = []
+            for other, its_condition in left:
+                same = self.same(value, other)
+                if same is not False:
+                    fits = self._conditions(a, condition, b, its_condition)
+                    same = None if fits and same is None else same and fits
+                found.append(same)
+            if True in found:
+                del left[found.index(True)]
+            elif None in found:
+                unknown = True
             else:
                 return False
-        return True
+        return None if unknown else True
 
     def _conditions(self, a: Any, condition: Node, b: Any, its_condition: Node) -> bool | None:
         """Compare the conditions of two rows; `otherwise` is where no other condition of its own cases holds."""
         for case, rest, explicit in ((a, condition, its_condition), (b, its_condition, condition)):
             if rest == OTHERWISE != explicit:
-                names: set[str] = set()
-                its_names: set[str] = set()
-                try:
-                    others = [realsets.read(c, names) for _, c in case[1] if c != OTHERWISE]
-                    stated = realsets.read(explicit, its_names)
-                except realsets.NotRealSet:
-                    return None
-                if not others or names != its_names:
-                    return False
-                return realsets.equal(realsets.outside(others), stated, self.same)
+                others = [c for _, c in case[1] if c != OTHERWISE]
+                return self._is_complement(others, explicit) if others else False
         return self.same(condition, its_condition)
+
+    def _is_complement(self, others: Sequence[Node], stated: Node) -> bool | None:
+        """Whether `stated` holds exactly where none of the others does; `None` where no complement can be built.
+
+        Letters that mostly are integers may have a domain in which sets of reals that differ are the same: `None`.
+        """
+        whole = relations.negation(("list", "or", tuple(others)) if len(others) > 1 else others[0])
+        same = None if whole is None else self.same(whole, stated)
+        if same:
+            return True
+        names: set[str] = set()
+        its_names: set[str] = set()
+        try:
+            outside = realsets.outside([realsets.read(each, names) for each in others])
+            inside = realsets.read(stated, its_names)
+        except realsets.NotRealSet:
+            return None
+        if len(names) != 1 or len(its_names) != 1:
+            return None
+        if names == its_names and realsets.equal(outside, inside, self.same):
+            return True
+        if (symbols(stated) | names) & _INTEGERS:
+            return None
+        if realsets.has_symbols(outside) or realsets.has_symbols(inside):
+            is_plain = whole is not None and _kind(whole) == _kind(stated) == "rel"
+            return same if is_plain else None
+        return False
 
     def congruence(self, a: Any, b: Any) -> bool | None:
         p = relations.residue(a) or relations.progression(a)
@@ -651,6 +678,8 @@ class Judge:
 _ORDERINGS = frozenset(("<", ">", "<=", ">=", "!="))
 _DEPENDENT = frozenset("y z w r rho".split())
 """Letters that a bare expression stands for: `6 - x` is `y`, but `6 - y` is not `x`."""
+_INTEGERS = frozenset("i j k l m n".split())
+"""Letters that mostly are integers."""
 _MAX_PAIRED = 12
 """Members of a longer list are compared with each other only if they are rational."""
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}

@@ -16,7 +16,6 @@ from stepgym.envs.maths.tree import INF, MINUS_INF, Node, symbols
 
 Same = Callable[[Node, Node], bool | None]
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!=", "=": "="}
-_NEGATE = {"<": ">=", ">": "<=", "<=": ">", ">=": "<"}
 
 
 class Piece(NamedTuple):
@@ -218,7 +217,7 @@ def equal(a: Expression, b: Expression, same: Same) -> bool | None:
     ends = [*_ends(a), *_ends(b)]
     if len(ends) > 200:
         return None
-    if any(symbols(end) for end in ends):
+    if has_symbols(a) or has_symbols(b):
         return _equal_pieces(a, b, same)
     order = _Order(same)
     for end in ends:
@@ -226,6 +225,11 @@ def equal(a: Expression, b: Expression, same: Same) -> bool | None:
             return None
     row_a, row_b = order.row(a), order.row(b)
     return row_a == row_b and row_a is not None
+
+
+def has_symbols(expression: Expression) -> bool:
+    """Whether an end of the set is no number."""
+    return any(symbols(end) for end in _ends(expression))
 
 
 def _ends(expression: Expression) -> list[Node]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from stepgym.envs.maths import modular
@@ -14,6 +15,8 @@ from stepgym.envs.maths.scalars import name_calls
 from stepgym.envs.maths.tree import Node, label, substitute, symbols
 
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_OPPOSITES = (("<", ">="), ("<=", ">"), ("=", "!="), ("in", "notin"))
+_NEGATED = dict(_OPPOSITES) | {b: a for a, b in _OPPOSITES}
 _GREEK_ANGLES = frozenset("alpha beta gamma theta phi A B C P Q".split())
 
 
@@ -43,6 +46,28 @@ def assignment(node: Node) -> Assignment | None:
     if own & symbols(value) and len(sides) == 2:
         return None
     return Assignment(name[0], name[1], value)
+
+
+def negation(node: Node) -> Node | None:
+    """Return the condition that holds exactly where this one does not; `None` for conditions that are not read here."""
+    kind, *parts = node if isinstance(node, tuple) else ("",)
+    if kind == "rel":
+        operators, sides = parts
+        if not set(operators) <= set(_NEGATED):
+            return None
+        each = tuple(
+            ("rel", (_NEGATED[operator],), pair)
+            for operator, pair in zip(operators, pairwise(sides))
+        )
+        return each[0] if len(each) == 1 else ("list", "or", each)
+    if kind == "list":
+        joint, items = parts
+        if joint == "," and sum(map(len, map(symbols, items))) == len(symbols(node)):
+            joint = "and"  # conditions on different letters; on one letter a comma may mean `or`
+        negated = tuple(negation(item) for item in items)
+        if joint in ("and", "or") and None not in negated:
+            return ("list", "or" if joint == "and" else "and", negated)
+    return None
 
 
 def _name_of(node: Node) -> tuple[str, tuple[str, ...]] | None:

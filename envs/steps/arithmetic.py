@@ -23,6 +23,10 @@ _LESS = re.compile(
 )
 
 
+_NAMED = re.compile(r"\bwhere\b|\blet\b", re.I)
+"""Words that make a letter the name of an expression."""
+
+
 def closed_equations(
     step: str, sides: Sequence[Side], relations: Sequence[str], notebook: Notebook
 ) -> Iterator[Claim]:
@@ -79,14 +83,18 @@ def _is_unsigned(step: str, left: Side, right: Side) -> bool:
 
 
 def _defined(step: str, left: Side, sides: Sequence[Side], notebook: Notebook) -> Iterator[Claim]:
-    """Hold a letter or a named quantity to the value that it was given before, and note the new one."""
+    """Compare a letter or a named quantity with the value that it was given before, and note the new one.
+
+    A letter that names an expression (`A - B, where A = 2 * 3`) is not computed to two values; other letters are set anew
+    for another case or another figure. A named quantity keeps its value within a step.
+    """
     right = sides[0]
     assert right.as_right is not None
     table = notebook.letters if len(left.name) == 1 else notebook.names
     before = table.get(left.name)
     here = before is not None and before.step == notebook.step
-    worked_out = len(left.name) == 1 or here or right.as_right.operations == 0
-    if before is not None and worked_out and _may_conflict(left.name, before.given, right.as_right):
+    both_computed = before is not None and before.given.operations and right.as_right.operations
+    if before is not None and (before.named and both_computed if len(left.name) == 1 else here):
         equal = _equal(before.given, right.as_right, approximate=False, step=step)
         if equal is not None:
             yield Claim(
@@ -105,16 +113,11 @@ def _defined(step: str, left: Side, sides: Sequence[Side], notebook: Notebook) -
             break
     if len(value.values) == 1:
         table[left.name] = Definition(
-            right.as_right, min(value.values), notebook.step, unevaluated=value.operations > 0
+            right.as_right,
+            min(value.values),
+            notebook.step,
+            named=_NAMED.search(step, max(0, left.start - 200), left.start) is not None,
         )
-
-
-def _may_conflict(name: str, before: Quantity, now: Quantity) -> bool:
-    """Say whether two different values of a name contradict each other.
-
-    Letters are set anew for another case (`for n = 2`), but not computed twice; a named quantity in one step is.
-    """
-    return len(name) > 1 or bool(before.operations and now.operations)
 
 
 def _compared(
@@ -122,8 +125,10 @@ def _compared(
 ) -> Claim:
     assert left.as_left is not None and right.as_right is not None
     equal = _equal(left.as_left, right.as_right, approximate=approximate, given=given, step=step)
-    status = {True: Status.CORRECT, False: Status.INCORRECT, None: Status.UNDECIDED}[equal]
     reason = ""
+    text = step[left.start : right.end]
+    if equal is False and _may_mix_units(text, left.as_left, right.as_right):
+        equal = None
     if equal is False:
         reason = (
             f"{step[left.start : left.end].strip()} is {shown(min(left.as_left.values))}, "
@@ -133,10 +138,25 @@ def _compared(
         kind=Kind.ARITHMETIC,
         start=left.start,
         end=right.end,
-        text=step[left.start : right.end],
-        status=status,
+        text=text,
+        status={True: Status.CORRECT, False: Status.INCORRECT, None: Status.UNDECIDED}[equal],
         reason=reason,
     )
+
+
+def _may_mix_units(text: str, a: Quantity, b: Quantity) -> bool:
+    """Say whether units explain a difference: a sum of two units, things that hold a whole number of others, cents.
+
+    `2 hours + 30 minutes = 150 minutes`, `2 * 3 reams = 3000 sheets`, `75 + 25 = $1`
+    """
+    summed = [side for side in (a, b) if side.operations and len(measures(side.units)) > 1]
+    if summed and re.search("[-+]", text):
+        return True
+    ratios = {max(x / y, y / x, key=abs) for x in a.values for y in b.values if x and y}
+    if a.units and b.units and a.units.isdisjoint(b.units):
+        return any(ratio.denominator == 1 for ratio in ratios)
+    left, _, right = text.partition("=")
+    return 100 in ratios and ("$" in left) != ("$" in right)
 
 
 def _equal(

@@ -14,7 +14,7 @@ from fractions import Fraction
 from stepgym.envs.steps.arithmetic import shown
 from stepgym.envs.steps.claims import Claim, Kind
 from stepgym.envs.steps.notebook import Notebook, Solved
-from stepgym.envs.steps.solutions import breaks_off
+from stepgym.envs.steps.solutions import FOLLOWS, breaks_off
 from stepgym.envs.steps.statements import Side, sides_of
 from stepgym.envs.types import Status
 
@@ -79,11 +79,23 @@ def _solution(
     notebook.solved[letter] = Solved(root, notebook.step, end, text)
     if before is None or before.step != notebook.step or start - before.end >= MAX_GAP:
         return
-    if breaks_off(step[before.end : start]):
+    gap = step[before.end : start]
+    if breaks_off(gap) or _may_be_cases(before.text, text, gap):
         return
     rounded = abs(before.root - root) * 100 <= abs(root)
     reason = f"{before.text} has the solution {shown(before.root)}, {text} has {shown(root)}"
     yield _claim(step, start, end, holds=rounded, reason=reason)
+
+
+def _may_be_cases(before: str, now: str, gap: str) -> bool:
+    """Say whether two equations may be cases side by side: `x - 3 = 5` and `x - 3 = -5`.
+
+    Cases share a side. An equation after a value (`x = 8`) begins the next case.
+    """
+    first, second = (["".join(side.split()) for side in text.split("=")] for text in (before, now))
+    is_value = [any(len(side) == 1 and side.isalpha() for side in each) for each in (first, second)]
+    shared_right = first[-1] == second[-1] and not FOLLOWS.search(gap)
+    return first[0] == second[0] or shared_right or (is_value[0] and not is_value[1])
 
 
 def _root(gaps: Sequence[Fraction]) -> Fraction | None:

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, product
 
 from stepgym.envs.maths import matrices
 from stepgym.envs.maths.effort import TooMuchWork
 from stepgym.envs.maths.exact import NotRational, exact
-from stepgym.envs.maths.tree import Node, has, symbols
+from stepgym.envs.maths.tree import Node, has, substitute, symbols, walk
 from stepgym.envs.steps.arithmetic import shown
 from stepgym.envs.steps.claims import Claim, Kind
 from stepgym.envs.steps.formulas import APPLIED, Relation, Side
@@ -27,6 +27,33 @@ from stepgym.envs.steps.values import equal_sides, is_closed, less, num_operatio
 from stepgym.envs.types import Status
 
 _POINTS = (Fraction(7, 3), Fraction(19, 5), Fraction(31, 7), Fraction(-17, 11), Fraction(41, 13))
+_SAMPLES: tuple[tuple[Node, ...], ...] = tuple(
+    tuple(("/", a, b) if b > 1 else a for a, b in sample)
+    for sample in (
+        (),
+        (
+            (1, 3),
+            (5, 7),
+            (0, 1),
+            (1, 1),
+            (2, 1),
+            (3, 1),
+            (7, 2),
+            (4, 1),
+            (5, 1),
+            (-2, 5),
+            (-2, 1),
+            (-3, 1),
+            (-7, 2),
+            (-5, 1),
+        ),
+        ((1, 3), (2, 1), (4, 1), (5, 1), (-2, 5), (-2, 1), (-3, 1)),
+        ((1, 3), (2, 1), (5, 1), (-2, 1)),
+    )
+)
+"""Values for each of one, two or three letters."""
+MAX_LETTERS = 3
+_NEAR = Fraction(1, 10**15)
 _OPEN_KINDS = (
     "call",
     "text",
@@ -266,6 +293,9 @@ def _open(
     comparable = names[0] == names[1] or not (names[0] and names[1])
     if comparable and APPLIED.search(left.text + right.text):
         return
+    conditional = _is_conditional(left.node) or _is_conditional(right.node)
+    if conditional and not _differ_everywhere(left.node, right.node, names[0] | names[1]):
+        return
     if comparable and _differ_by_constant(left.node, right.node, names[0] | names[1]):
         yield _claim(step, Kind.IDENTITY, left, right, False, reason)
     elif _is_rewriting(relation, sides, at, setting):
@@ -280,6 +310,35 @@ def _is_letter(node: Node) -> bool:
 def _is_derivative_of_letter(node: Node) -> bool:
     head = called(node)
     return head is not None and "'" in head[0] and _is_letter(head[1])
+
+
+def _is_conditional(node: Node) -> bool:
+    """Say whether the form of an expression depends on conditions that words may state: roots, floors, `(-1)^n`."""
+    return any(
+        isinstance(part, tuple) and (part[0] == "f" or (part[0] == "^" and not _is_whole(part[2])))
+        for part in walk(node)
+    )
+
+
+def _is_whole(node: Node) -> bool:
+    value = None if symbols(node) else number(node)
+    return value is not None and value.denominator == 1
+
+
+def _differ_everywhere(a: Node, b: Node, names: set[str]) -> bool:
+    """Say whether two forms differ for numbers of every kind: positive, negative, below 1, whole, in each quadrant."""
+    if len(names) > MAX_LETTERS:
+        return False
+    num_compared = 0
+    for numbers in product(_SAMPLES[len(names)], repeat=len(names)):
+        point: dict[str, Node] = dict(zip(sorted(names), numbers))
+        x, y = (number(substitute(node, point)) for node in (a, b))
+        if x is None and y is None:
+            continue
+        if x is not None and y is not None and abs(x - y) <= _NEAR * (1 + abs(x)):
+            return False
+        num_compared += x is not None and y is not None
+    return num_compared > 2
 
 
 def _differ_by_constant(a: Node, b: Node, names: set[str]) -> bool:

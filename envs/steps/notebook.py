@@ -17,8 +17,8 @@ class Definition(NamedTuple):
     value: Fraction
     """The last side of that chain."""
     step: int
-    unevaluated: bool = False
-    """The chain ends with an expression that is still to be worked out."""
+    named: bool = False
+    """The text says that the letter is a name of this expression."""
 
 
 class Solved(NamedTuple):
@@ -37,25 +37,21 @@ class Notebook:
 
     letters: dict[str, Definition] = field(default_factory=dict)
     names: dict[str, Definition] = field(default_factory=dict)
-    """Named quantities of the current step, and of the one before if they are still to be worked out."""
+    """Named quantities of the current step."""
     solved: dict[str, Solved] = field(default_factory=dict)
     step: int = 0
     given: frozenset[Fraction] = frozenset()
     """Decimals that are exact: the problem states them, or a percentage that they stand for."""
 
     def begin_step(self, step: int) -> None:
-        """Forget the named quantities of earlier steps, which may be set anew, except those to be worked out here."""
+        """Forget the named quantities of earlier steps, which may be set anew."""
         self.step = step
-        self.names = {
-            name: definition
-            for name, definition in self.names.items()
-            if definition.unevaluated and definition.step == step - 1
-        }
+        self.names = {}
 
     def values(self) -> dict[str, Fraction]:
-        """Return the values of the letters that are computed, not assumed for a while."""
+        """Return the values of the letters that are computed, not assumed for a while or for one case."""
         return {
             letter: definition.value
             for letter, definition in self.letters.items()
-            if definition.given.operations or definition.step == self.step
+            if definition.given.operations
         }

@@ -148,7 +148,7 @@ def exact_decimals(problem: str) -> frozenset[Fraction]:
 
 def denied(step: str, start: int, end: int, *, prose: bool = False) -> bool:
     """Say whether the sentence around a formula, or the next one, may deny it or only try it."""
-    before = _sentence(step, start, 160)
+    before = sentence_before(step, start, 160)
     pattern = DENIED_IN_PROSE if prose else DENIED
     if _NO.match(step, end):
         return True
@@ -158,21 +158,21 @@ def denied(step: str, start: int, end: int, *, prose: bool = False) -> bool:
 
 def numbers_denied(step: str, start: int, end: int) -> bool:
     """Say the same of an equation between numbers in a formula, which says more by itself: fewer words count."""
-    before, after = _sentence(step, start, 160), step[end : end + 60]
+    before, after = sentence_before(step, start, 160), step[end : end + 60]
     nearby = (
         _NO.match(step, end) or _DENIED_NEARBY.search(before[-60:]) or _DENIED_NEARBY.search(after)
     )
     return bool(nearby or DENIED_NUMBERS.search(before) or DENIED_NUMBERS.search(after))
 
 
-def _sentence(step: str, end: int, size: int) -> str:
+def sentence_before(step: str, end: int, size: int) -> str:
     """Return the part of the sentence before a place, at most `size` characters."""
     return re.split(r"[.!]\s|\n\n", step[max(0, end - size) : end])[-1]
 
 
 def tried(step: str, start: int) -> bool:
     """Say whether the sentence before a formula makes it a case or an assumption."""
-    return bool(HYPOTHESIS.search(_sentence(step, start, 120)))
+    return bool(HYPOTHESIS.search(sentence_before(step, start, 120)))
 
 
 def _squeezed(text: str) -> str:

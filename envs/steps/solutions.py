@@ -21,10 +21,10 @@ from stepgym.envs.maths import realsets
 from stepgym.envs.maths.effort import TooMuchWork
 from stepgym.envs.maths.exact import NotRational
 from stepgym.envs.maths.polynomials import coefficients, split_fraction
-from stepgym.envs.maths.tree import Node, has, substitute, symbols
+from stepgym.envs.maths.tree import Node, has, substitute, symbols, walk
 from stepgym.envs.steps.claims import Claim, Kind
 from stepgym.envs.steps.formulas import APPLIED, Relation
-from stepgym.envs.steps.setting import HYPOTHESIS, Setting, denied, tried
+from stepgym.envs.steps.setting import DENIED, HYPOTHESIS, Setting, denied, sentence_before, tried
 from stepgym.envs.steps.values import is_closed, num_operations, number, same, units_of
 from stepgym.envs.types import Status
 
@@ -33,7 +33,8 @@ MAX_GAP = 160
 _BREAKS = re.compile(
     r"\b(?:or|and|also|other|another|second|third|next|first|since|because|similarly|likewise|respectively|as|with|but|while"
     r"|recall|given|know|note|denote|instead|now|again|finally|remaining|then\s+for|from\s+(?!both)|substitut\w*|plug\w*|back"
-    r"|numbers?|integers?|approximat\w*|round\w*|about|replac\w*|increas\w*|decreas\w*|new|original\w*|until|after|before)\b"
+    r"|numbers?|integers?|approximat\w*|round\w*|about|replac\w*|increas\w*|decreas\w*|new|original\w*|until|after|before"
+    r"|later|ago|in\s+\S+\s+(?:seconds?|minutes?|hours?|days?|weeks?|months?|years?))\b"
     r"|\\(?:text|cup|vee|lor|because)|\(\d+\)|\[asy\]",
     re.I,
 )
@@ -47,12 +48,36 @@ _CONNECTING = re.compile(
     r"\b(?:next|now|finally|then|first|second|third|again|with|and|as|by|for|remaining|numbers?)\b|,",
     re.I,
 )
-_FOLLOWS = re.compile(
+FOLLOWS = re.compile(
     r"\b(?:so|thus|therefore|hence|then|which|gives?|giving|yields?|get|implies|implying|means|simplif\w*|becomes|solv\w*"
     r"|subtract\w*|add\w*|divid\w*|multipl\w*|factor\w*|expand\w*|rearrang\w*|combin\w*|have|obtain|find|leads?|equivalent\w*"
     r"|that is|i\.e|reduc\w*|distribut\w*|isolat\w*|results?|rewrit\w*)\b|\\(?:implies|Rightarrow|Longrightarrow|iff|Leftrightarrow|therefore)",
     re.I,
 )
+_FOLLOWS_ON = re.compile(
+    r"\b(?:so|thus|therefore|hence|gives|giving|yields?|implies|implying|simplif\w*|subtract\w*|add(?:ing|s|ed)?|divid\w*|multipl\w*"
+    r"|factor\w*|expand\w*|rearrang\w*|combin\w*|distribut\w*|isolat\w*|solv(?:ing|es?)\s+(?:for|the)|rewrit\w*)\b",
+    re.I,
+)
+"""Words by which a step goes on with an equation of the step before."""
+_CONCLUDES = re.compile(
+    r"\b(?:so|thus|therefore|hence|conclude|implies|it follows that|(?:we|you|to) (?:find|get|obtain)|(?:the|its|only) (?:solutions?|answers?) (?:is|are))\b"
+    r"|\\(?:implies|Rightarrow|Longrightarrow|therefore)",
+    re.I,
+)
+_EVALUATES = re.compile(
+    r"\b(?:at|plug\w*|substitut\w*|evaluat\w*|sides?|test\w*|check\w*|when\w*|if|for|let|suppos\w*|try\w*|where|put\w*|pairs?"
+    r"|options?|choices?|possib\w*|candidates?|values?|between|about|near\w*|start\w*|sums?|products?|mean|median|next|previous|after|before|now|then|new|later|ago"
+    r"|becomes?|in\s+\S+\s+(?:seconds?|minutes?|hours?|days?|weeks?|months?|years?))\b",
+    re.I,
+)
+"""Words of a sentence that names a value without saying that it solves the problem's equation."""
+_OTHER_MATTER = re.compile(
+    r"derivative|critical|vertex|vertices|inflection|extrem|maxim|minim|symmetr|parabola|\baxis|monoton|turning"
+    r"|\bf\s*'|midpoint|\baverage",
+    re.I,
+)
+"""Words of a step that looks at other values of a letter than the solutions of its equation."""
 _ROW = re.compile(
     r"[\s&]*\\\\[\s&]*|(?:[\s.,;&$]|\\[\]\[()])*\n(?:[\s.,;&$]|\\[\]\[()])*|(?:[\s.,]|\\[\]\[]|\$\$)*\\\](?:[\s.,]|\\[\]\[])*\\\[\s*"
 )
@@ -92,6 +117,8 @@ class Carried(NamedTuple):
     """Offset of the relation in `text`."""
     end: int
     said: _Roots | realsets.Expression
+    open_sides: frozenset[Node]
+    """The sides that depend on a letter."""
 
 
 class Stated(NamedTuple):
@@ -114,7 +141,7 @@ class Derivation:
 
     def read_problem(self, problem: str, relations: Sequence[Relation]) -> None:
         """Note the equations that the problem states; a letter with two equations may stand for two things."""
-        if not _CURVES.search(problem):
+        if not _CURVES.search(problem) and "digit" not in problem.lower():
             found = [each for each in map(_stated, relations) if each is not None]
             counts = Counter(each.letters for each in found)
             self.stated = [
@@ -128,8 +155,48 @@ class Derivation:
         """
         found, self.before = _claims(step, relations, self.before, setting)
         wrong = {claim.end for claim in found if claim.status is Status.INCORRECT}
-        against = _against_stated(step, relations, self.stated, setting)
+        if _OTHER_MATTER.search(step):
+            self.stated.clear()
+        against = self._against_stated(step, relations, setting)
         return [*found, *(claim for claim in against if claim.end not in wrong)]
+
+    def _against_stated(
+        self, step: str, relations: Sequence[Relation], setting: Setting
+    ) -> Iterator[Claim]:
+        """Yield a claim for each conclusion of a step that does not satisfy a stated equation.
+
+        An equation is no longer compared once values satisfied it, or once a letter has another equation.
+        """
+        if not self.stated or setting.modular or setting.unusual:
+            return
+        read = list(_readings(relations))
+        counts = Counter(said.letter for _, said in read if said.values)
+        values: dict[str, Node | None] = {}
+        for (first, last), said in read:
+            if not said.values:
+                self.stated = [each for each in self.stated if not _is_replaced(each, said)]
+                continue
+            if not _OR.fullmatch(first.lead):
+                values.clear()  # only values that are listed together are one solution
+            alone = len(said.values) == 1 and said.letter not in values
+            values[said.letter] = said.values[0] if alone else None
+            known = {letter: value for letter, value in values.items() if value is not None}
+            found = [(each, _satisfied(each, said, known)) for each in self.stated]
+            self.stated = [each for each, holds in found if not holds]
+            false = next((each for each, holds in found if holds is False), None)
+            start, end = first.start, last.end
+            if false is None or any(counts[letter] > 1 for letter in false.letters):
+                continue
+            if APPLIED.search(step[start:end]) or not _is_conclusion(step, start, end):
+                continue
+            yield Claim(
+                kind=Kind.EQUATION,
+                start=start,
+                end=end,
+                text=step[start:end],
+                status=Status.INCORRECT,
+                reason=f"{step[start:end].strip()}: it does not satisfy {false.text}",
+            )
 
 
 def _stated(relation: Relation) -> Stated | None:
@@ -143,6 +210,7 @@ def _stated(relation: Relation) -> Stated | None:
         not letters
         or APPLIED.search(text)
         or "log" in text
+        or re.search(r"(?<!\\)[A-Z]\s*[A-Z]", text)  # digits side by side
         or has(nodes[0], "unit")
         or has(nodes[1], "unit")
     ):
@@ -153,56 +221,53 @@ def _stated(relation: Relation) -> Stated | None:
     return Stated(letters, (nodes[0], nodes[1]), text, roots)
 
 
-def _against_stated(
-    step: str, relations: Sequence[Relation], stated: Sequence[Stated], setting: Setting
-) -> Iterator[Claim]:
-    """Yield a claim for each relation of a step that no solution of a stated equation satisfies."""
-    if not stated or setting.modular or setting.unusual:
-        return
-    values: dict[str, Node | None] = {}
+def _readings(relations: Sequence[Relation]) -> Iterator[tuple[tuple[Relation, Relation], _Roots]]:
+    """Yield what relations say of one letter, with the first and the last relation that say it together."""
     at = 0
     while at < len(relations):
-        first, size, said = relations[at], 1, None
+        size, said = 1, None
         with suppress(TooMuchWork, NotRational, ArithmeticError, RecursionError):
             said, size = _read(relations, at)
-        last = relations[at + size - 1]
+        if isinstance(said, _Roots):
+            yield (relations[at], relations[at + size - 1]), said
         at += size
-        start, end = first.start, last.end
-        doubtful = tried(step, start) or denied(step, start, end)
-        if not isinstance(said, _Roots) or doubtful or APPLIED.search(step[start:end]):
-            continue
-        if not _OR.fullmatch(first.lead):
-            values.clear()  # only values that are listed together are one solution
-        alone = len(said.values) == 1 and said.letter not in values
-        values[said.letter] = said.values[0] if alone else None
-        known = {letter: value for letter, value in values.items() if value is not None}
-        for each in stated:
-            try:
-                false = _contradicts(each, said, known)
-            except (TooMuchWork, NotRational, ArithmeticError, RecursionError):
-                continue
-            if false:
-                reason = f"it does not satisfy {each.text}"
-                yield Claim(
-                    kind=Kind.EQUATION,
-                    start=start,
-                    end=end,
-                    text=step[start:end],
-                    status=Status.INCORRECT,
-                    reason=f"{step[start:end].strip()}: {reason}",
-                )
-                break
 
 
-def _contradicts(stated: Stated, said: _Roots, values: Mapping[str, Node]) -> bool:
-    if stated.roots is not None:
-        return stated.letters == {said.letter} and _same_roots(stated.roots, said) is False
-    if said.letter not in stated.letters or not stated.letters <= values.keys():
+def _is_replaced(stated: Stated, said: _Roots) -> bool:
+    """Say whether a step gives the letter of a stated equation another equation: `f'(x) = 3x^2 - 3 = 0`."""
+    if stated.roots is None or stated.letters != {said.letter}:
         return False
-    if any(_is_decimal(value) for value in values.values()):
+    try:
+        return _same_roots(stated.roots, said) is not True
+    except (TooMuchWork, NotRational, ArithmeticError, RecursionError):
+        return True
+
+
+def _is_conclusion(step: str, start: int, end: int) -> bool:
+    """Say whether a sentence concludes a value, instead of evaluating something there or naming another time."""
+    before = sentence_before(step, start, 160)
+    after = re.split(r"[.!?;](?=\s|$)|\n\n", step[end : end + 140])[0]
+    if tried(step, start) or denied(step, start, end) or not _CONCLUDES.search(before):
         return False
-    left, right = (substitute(side, dict(values)) for side in stated.equation)
-    return same(left, right) is False
+    return not _EVALUATES.search(f"{before} {after}")
+
+
+def _satisfied(stated: Stated, said: _Roots, values: Mapping[str, Node]) -> bool | None:
+    """Say whether values solve a stated equation; `None` if it holds another letter, or that is not known."""
+    try:
+        if stated.roots is not None:
+            if stated.letters != {said.letter}:
+                return None
+            held = [_satisfies(stated.roots, value) for value in said.values]
+            return True if True in held else (False if False in held else None)
+        if said.letter not in stated.letters or not stated.letters <= values.keys():
+            return None
+        if any(_is_decimal(value) for value in values.values()):
+            return None
+        left, right = (substitute(side, dict(values)) for side in stated.equation)
+        return same(left, right)
+    except (TooMuchWork, NotRational, ArithmeticError, RecursionError):
+        return None
 
 
 def _claims(
@@ -216,12 +281,20 @@ def _claims(
     while at < len(relations):
         relation = relations[at]
         start = relation.start + shift
+        nodes = [side.node or 0 for side in relation.sides]
+        open_sides = frozenset(node for node in nodes if symbols(node))
         try:
             said, size = _read(relations, at)
             holds = None
-            if before is not None and said is not None and _is_derived(text, before.end, start):
+            if (
+                before is not None
+                and said is not None
+                and _is_derived(text, before.end, start, shift)
+            ):
                 holds = _follows(before.said, said)
-                if holds is False and _lists_values(before.said, text[before.end : start]):
+                gap = text[before.end : start]
+                listed = not before.open_sides.isdisjoint(open_sides) or not FOLLOWS.search(gap)
+                if holds is False and _may_be_listed(before.said, said, gap, listed=listed):
                     holds = None
         except (TooMuchWork, NotRational, ArithmeticError, RecursionError):
             said, size, holds = None, 1, None
@@ -229,7 +302,9 @@ def _claims(
         if before is not None and holds is not None:
             found.append(_claim(text, before, (start, end), shift, holds=holds, setting=setting))
         alternative = _OR.fullmatch(relation.lead) and at > 0
-        before = None if said is None or alternative else Carried(text, start, end, said)
+        before = (
+            None if said is None or alternative else Carried(text, start, end, said, open_sides)
+        )
         at += size
     if before is None:
         return found, None
@@ -245,6 +320,7 @@ def _claim(
     start, end = span
     status = Status.CORRECT if holds else Status.INCORRECT
     unsure = setting.modular or setting.unusual or denied(text, before.start, end)
+    unsure = unsure or DENIED.search(text, before.end, start) is not None
     if not holds and (unsure or tried(text, before.start)):
         status = Status.UNDECIDED
     first = text[before.start : before.end].strip()
@@ -260,11 +336,34 @@ def _claim(
     )
 
 
-def _lists_values(before: object, gap: str) -> bool:
-    """Say whether a value that is worked out is followed by another one on a new row: `x = 6(-2) = -12`, `x = -6`."""
-    if not isinstance(before, _Roots) or _FOLLOWS.search(gap):
-        return False
-    return bool(before.values) and not any(map(num_operations, before.values))
+def _may_be_listed(before: object, now: object, gap: str, *, listed: bool) -> bool:
+    """Say whether two relations may be cases side by side: `x - 3 = 5` and `x - 3 = -5`, `x > 3` and `x < -3`.
+
+    Cases have a side in common. A value that is worked out has a second one only as a case, unless the text says that
+    the second one is the first one simplified. `listed`: the relations share a side with a letter, or no word joins them.
+    """
+    if not (isinstance(before, _Roots) and isinstance(now, _Roots)):
+        return listed
+    if before.values and now.values:
+        operations = [sum(map(num_operations, each.values)) for each in (before, now)]
+        across = "\n\n" in gap or not FOLLOWS.search(gap)
+        return across or operations[0] <= operations[1]
+    (left, other_left), (right, other_right) = zip(before.equation, now.equation)
+    if now.values:
+        return right == other_right == 0 and not FOLLOWS.search(gap)
+    is_factored = _is_product(other_left) and not _is_product(left)
+    terms = before.terms or ()
+    combined = len(terms) == 2 and _num_letters(left) > _num_letters(other_left)
+    rewritten = is_factored or combined or _ALGEBRA.search(gap)
+    return left == other_left or (right == other_right and not rewritten)
+
+
+def _num_letters(node: Node) -> int:
+    return sum(isinstance(part, tuple) and part[0] == "v" for part in walk(node))
+
+
+def _is_product(node: Node) -> bool:
+    return isinstance(node, tuple) and node[0] in ("*", "^")
 
 
 def breaks_off(gap: str) -> bool:
@@ -277,11 +376,18 @@ def breaks_off(gap: str) -> bool:
     return bool(_BREAKS.search(gap) or HYPOTHESIS.search(gap))
 
 
-def _is_derived(text: str, end: int, start: int) -> bool:
+def _is_derived(text: str, end: int, start: int, step: int) -> bool:
+    """Say whether the words between two relations, or a new row, make them one derivation; `step` begins at an offset.
+
+    A later step must say so: steps that begin with a formula may be cases.
+    """
     gap = text[end:start]
     if len(gap) > MAX_GAP or breaks_off(gap):
         return False
-    return bool(_FOLLOWS.search(gap) or _ROW.fullmatch(gap))
+    if end <= step and step > 0:
+        later = gap.partition("\n\n")[2]
+        return bool(_FOLLOWS_ON.search(later) or _ALGEBRA.search(later))
+    return bool(FOLLOWS.search(gap) or _ROW.fullmatch(gap))
 
 
 def _read(

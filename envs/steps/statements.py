@@ -25,6 +25,12 @@ _RESULTS = frozenset(
     "total cost profit sum value weight length distance price speed age area balance amount".split()
 )
 """Words before `of` that name the value of the expression: `a total of 3 * 4`."""
+_FACTOR = re.compile(
+    r"half|halves|twice|double|triple|thrice|quarters?|thirds?|fourths?|\w*(?:fth|xth|nth|hth)s?|times|percent\w*|fractions?|parts?"
+    r"|ratio|multiple|average|mean|square|root|remain\w*|rest|differen\w*|left|on|off|from|out|split\w*|divid\w*|shar\w*|halv\w*",
+    re.I,
+)
+"""Words that take a multiple or a part of what follows them: `half of the total of 3 + 4`."""
 
 
 class Side(NamedTuple):
@@ -158,7 +164,9 @@ def _tail(tokens: Sequence[Token], letters: Mapping[str, Fraction]) -> tuple[Qua
     """Return the value of the longest end of a side that can be read, and the index of its first token."""
     for at in range(1, len(tokens)):
         before = tokens[at - 1]
-        result = before.kind == "of" and tokens[at - 2].text.lower() in _RESULTS and at > 1
+        result = at > 1 and before.kind == "of" and tokens[at - 2].text.lower() in _RESULTS
+        if result and _is_multiplied(tokens[: at - 1]):
+            continue
         if not result and (before.kind != "word" or before.text.lower() in _BINDING):
             continue
         if before.text in letters:
@@ -171,3 +179,10 @@ def _tail(tokens: Sequence[Token], letters: Mapping[str, Fraction]) -> tuple[Qua
         if found is not None:
             return (found, at) if found.operations else None
     return None
+
+
+def _is_multiplied(tokens: Sequence[Token]) -> bool:
+    """Say whether words before an expression take a multiple or a part of it: `10% of the total of`, `twice the sum of`."""
+    return any(
+        token.kind == "of" or token.text == "%" or _FACTOR.fullmatch(token.text) for token in tokens
+    )

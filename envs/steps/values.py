@@ -141,7 +141,11 @@ def equal_sides(
     if near * 50 <= size and _rounded(a.node, b.node) - given:
         return None
     units = _units(a.node), _units(b.node)
+    if max(map(len, units)) > 1:
+        return None  # `5 feet 4 inches`
     if units[0] != units[1]:
+        if any(_has_power_of_unit(node) for node in (a.node, b.node)):
+            return None  # `1 m^2 = 10000 cm^2`
         words = [word for phrase in units[0] + units[1] for word in re.findall(r"[a-z]+", phrase)]
         if not measures(words) or may_convert(*nearest, words):
             return None  # a unit that is foreign here may be worth anything
@@ -343,6 +347,12 @@ def _rounded(*sides: Node) -> set[Fraction]:
         for part in walk(side)
         if isinstance(part, tuple) and part[0] == "dec"
     }
+
+
+def _has_power_of_unit(node: Node) -> bool:
+    return any(
+        isinstance(part, tuple) and part[0] == "^" and has(part[1], "unit") for part in walk(node)
+    )
 
 
 def _units(node: Node) -> tuple[str, ...]:

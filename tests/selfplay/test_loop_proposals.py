@@ -146,7 +146,7 @@ def test_a_rewarded_proposal_becomes_more_likely(
     assert after > before + 3
 
 
-def test_both_roles_weigh_the_same() -> None:
+def test_the_weights_of_each_role_have_the_mean_1() -> None:
     first = [PolicyTarget("a", {"x": 1.0}, 0.2), PolicyTarget("a", {"y": 1.0}, 0.6)]
     second = [PolicyTarget("b", {"z": 1.0}, 40.0)]
     assert [target.weight for target in joined(first, second)] == pytest.approx([0.5, 1.5, 1.0])

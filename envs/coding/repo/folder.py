@@ -63,7 +63,7 @@ def folder_of(contents: Mapping[str, bytes]) -> Folder:
 
 
 def read_files(data: Any) -> dict[str, bytes | None]:
-    """Read `{path: text, {"base64": ...} or null}`; an empty list is an empty object, as tables write it. Raises `FolderError`."""
+    """Read `{path: text, {"base64": ...} or null}`; some tables hold `[]` for no files. Raises `FolderError`."""
     if data == []:
         return {}
     if not isinstance(data, Mapping):

@@ -81,6 +81,18 @@ def test_the_shipped_tasks_and_a_file_are_valid(env: ReasoningEnv, local_sandbox
         assert found.leave_out == []
 
 
+def test_a_folder_without_files_may_be_an_empty_list(
+    tmp_path: Path, local_sandbox: Sandbox
+) -> None:
+    """Some tables hold an empty object so."""
+    changed = {"tests": "import new\n", "solution": {"new.py": ""}}
+    one, other = (
+        environment(tmp_path, local_sandbox, files=files, **changed).problems[0]
+        for files in ([], {})
+    )
+    assert one == other
+
+
 def test_the_tools_work_on_the_folder(env: ReasoningEnv) -> None:
     state = play(
         env,

@@ -171,6 +171,46 @@ def test_otherwise_is_where_no_other_condition_holds(
     assert verify_answer(short, reference=full).correct is complement
 
 
+def _cases(condition: str, rest: str) -> str:
+    return f"\\begin{{cases}} 1 & {condition} \\\\ 0 & {rest} \\end{{cases}}"
+
+
+@given(
+    st.sampled_from(sorted(ORDERINGS)), st.sampled_from([*sorted(ORDERINGS), "\\ne"]), st.booleans()
+)
+def test_otherwise_is_the_complement_of_a_bound_with_letters(
+    first: str, second: str, is_turned: bool
+) -> None:
+    turned = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
+    stated = f"a {turned.get(second, second)} x" if is_turned else f"x {second} a"
+    short, full = _cases(f"x {first} a", "\\text{otherwise}"), _cases(f"x {first} a", stated)
+    for reference, answer in ((short, full), (full, short)):
+        assert verify_answer(answer, reference=reference).correct is (second == ORDERINGS[first])
+
+
+@pytest.mark.parametrize(
+    ("condition", "rest", "status"),
+    [
+        ("a < x < b", "x \\le a \\text{ or } x \\ge b", Status.CORRECT),
+        ("m > n", "n \\ge m", Status.CORRECT),
+        ("x \\in A", "x \\notin A", Status.CORRECT),
+        ("x > 0, y > 1", "x \\le 0 \\text{ or } y \\le 1", Status.CORRECT),
+        ("x > 0, y > 1", "x \\le 1 \\text{ or } y \\le 0", Status.UNDECIDED),
+        ("n \\text{ even}", "\\text{if } n \\text{ is odd}", Status.UNDECIDED),
+        ("n = 0", "n \\ge 1", Status.UNDECIDED),  # so it is if n counts something
+        ("n = 0", "n \\ne 0", Status.CORRECT),
+        ("x = 0", "x \\ge 1", Status.INCORRECT),
+        ("x > 0", "y \\le 0", Status.INCORRECT),
+    ],
+)
+def test_otherwise_is_undecided_where_no_complement_can_be_built(
+    condition: str, rest: str, status: Status
+) -> None:
+    short, full = _cases(condition, "\\text{otherwise}"), _cases(condition, rest)
+    for reference, answer in ((short, full), (full, short)):
+        assert verify_answer(answer, reference=reference).status is status
+
+
 @given(
     st.lists(st.fractions(max_denominator=50), min_size=1, max_size=6),
     st.randoms(use_true_random=False),

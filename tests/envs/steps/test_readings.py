@@ -140,7 +140,8 @@ def test_values_on_rows_are_a_list() -> None:
     rows = "\\[ x = 6(-2) = -12 \\]\n\\[ x = 6(-1) = -6 \\]"
     assert status(rows) is Status.CORRECT
     chain = "\\[ S = 165 \\times \\frac{6}{11} \\] \\[ S = 9 \\times 6 \\]"
-    assert status(chain) is Status.INCORRECT
+    assert status(chain) is not Status.INCORRECT  # the rows may be two cases
+    assert status("$S = 165 \\cdot 2$, so $S = 340$") is Status.INCORRECT
 
 
 @given(st.integers(-9, 9), st.integers(-9, 9), st.integers(1, 4))
@@ -151,14 +152,14 @@ def test_values_satisfy_the_equations_that_the_problem_states(x: int, y: int, of
     assert status(step.format(x, y + off), problem) is Status.INCORRECT
     assert status("Suppose that $x = 1$ and $y = 50$.", problem) is not Status.INCORRECT
     one = f"Solve $3z + {y} = {3 * x + y}$."
-    assert status(f"It is $z = {x + off}$.", one) is Status.INCORRECT
+    assert status(f"So $z = {x + off}$.", one) is Status.INCORRECT
+    assert status(f"At $z = {x + off}$ it is larger.", one) is not Status.INCORRECT
     assert status(f"If $z = {x + off}$, it fails.", one) is not Status.INCORRECT
     curve = f"The lines $z = {x}$ and $w = 2$ meet."
     assert status(f"Draw $z = {x + off}$.", curve) is not Status.INCORRECT
 
 
-def test_a_named_quantity_keeps_its_value_in_later_steps() -> None:
-    steps = ["Total score = 50 + 80 + 60", "Adding these: \\[\\text{Total Score} = 180\\]"]
-    assert check_steps("", steps)[1].status is Status.INCORRECT
-    steps[1] = steps[1].replace("180", "190")
-    assert check_steps("", steps)[1].status is Status.CORRECT
+def test_a_named_quantity_may_change_between_steps() -> None:
+    steps = ["Remaining = 50 - 30", "Remaining = 10"]
+    assert check_steps("", steps)[1].status is not Status.INCORRECT
+    assert status("Remaining = 50 - 30. Remaining = 10.") is Status.INCORRECT

@@ -102,20 +102,20 @@ def verify(data: Any) -> list[Row]:
 
 
 def search(data: Any) -> list[Row]:
-    """Rows of tree search beside the lower bound and the peers."""
+    """Rows of tree search beside the peers; peer and ours were measured one after the other in each round."""
     rows = []
     names = {"llm_reasoners": "llm-reasoners", "treequest_inplace": "treequest, in place"}
-    times, median = data["over_floor"], data["median"]
+    median, spread = data["median"], data["spread"]
     for peer, title in {**names, "treequest": "treequest, default"}.items():
-        if peer not in times:
+        if peer not in median:
             continue
         ours = f"ours_beside_{peer}"
-        low, high = (data["over_floor_spread"][peer][i] / times[ours] for i in (0, 1))
+        extremes = (spread[peer][0] / spread[ours][1], spread[peer][1] / spread[ours][0])
         what = f"overhead of a simulation, beside {title}"
         own, theirs = f"{median[ours]:.1f} us", f"{median[peer]:,.0f} us"
-        ratio = times[peer] / times[ours]
+        ratio = median[peer] / median[ours]
         rows.append(
-            Row(f"search-{peer}", what, own, theirs, ratio, (low, high), at_least=1, is_ratio=True)
+            Row(f"search-{peer}", what, own, theirs, ratio, extremes, at_least=1, is_ratio=True)
         )
     growth = median["nodes_100000"] / median["nodes_1000"]
     own, small = f"{median['nodes_100000']:.1f} us", f"{median['nodes_1000']:.1f} us"
@@ -308,18 +308,20 @@ def page(data: Any) -> list[Row]:
         "list_first_drawing": "seconds to a list of 100,000 episodes",
         "list_filter": "seconds to filter that list",
     }
-    return [
-        Row(
+    rows = []
+    for name, title in titles.items():
+        wall = data[name]["wall_s"]
+        row = Row(
             f"page-{name.replace('_', '-')}",
             title,
-            f"{data[name]['median_s']:g} s",
+            f"{wall['median']:g} s",
             "",
-            data[name]["median_s"],
-            (data[name]["least"], data[name]["most"]),
+            wall["median"],
+            (wall["least"], wall["most"]),
             at_most=asked.get(name),
         )
-        for name, title in titles.items()
-    ]
+        rows.append(row)
+    return rows
 
 
 def exports(data: Any) -> list[Row]:
@@ -467,10 +469,18 @@ def opening(text: str) -> str:
     return min((bracket for bracket in "{[" if bracket in text), key=text.index, default="{")
 
 
+def git(*words: str) -> str:
+    """Return what git prints about this checkout; nothing outside one."""
+    run = subprocess.run(["git", *words], cwd=HOUSE, capture_output=True, text=True)
+    return run.stdout.strip()
+
+
 def facts(bench: Bench) -> dict[str, Any]:
     """Return where and on what a benchmark ran."""
-    git = ["git", "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*"]
-    commit = subprocess.run(git, cwd=HOUSE, capture_output=True, text=True).stdout.strip()
+    commit = git("rev-parse", "--short=7", "HEAD")
+    # What the suite itself has written since is no change of the code.
+    if git("status", "--porcelain", "--", ".", *(f":!{path}" for path in (RESULTS, FOLDER, PLOT))):
+        commit += "-dirty"
     model = ""
     if Path("/proc/cpuinfo").exists():
         found = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())

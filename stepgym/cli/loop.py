@@ -97,7 +97,8 @@ def command(
     \b
       stepgym loop first.toml --init-config
       stepgym loop first.toml
-      stepgym loop --env Countdown-v0 --env ModularSums-v0 --level 1 --out runs/both
+      stepgym loop --env Countdown-v0 --env ModularSums-v0 \\
+          --level 1 --out runs/both
 
     Several --env are a mixture: one policy learns all of them. Weights and levels of their own:
 

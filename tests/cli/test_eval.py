@@ -161,7 +161,7 @@ def test_a_relative_file_is_found_from_any_folder(
     mixed = 'members={"Math-v0": {"file": "mine.jsonl"}}'
     mixture = run(*words, "--env", "Mixture-v0", "--env-option", mixed, "--out", "mixed")
     assert alone.exit_code == mixture.exit_code == 0, alone.output + mixture.output
-    assert "1 problems" in alone.output  # more episodes than problems mean all of them
+    assert "1 problem:" in alone.output  # more episodes than problems mean all of them
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     for name in ("alone", "mixed"):

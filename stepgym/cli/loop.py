@@ -105,7 +105,7 @@ def command(
     \b
       env = "Mixture-v0"
       [env_options]
-      rule = "progress"              # or annealed, fixed: how the weights change
+      rule = "progress"   # of the weights; or annealed, fixed
       [env_options.members]
       Countdown-v0 = 1
       ModularSums-v0 = {weight = 2, level = 1, modulus = 7}
@@ -113,7 +113,7 @@ def command(
     With ProposeSolve-v0 the policy proposes the Countdown games that it learns to solve:
 
     \b
-      stepgym loop --env ProposeSolve-v0 --level 2 --out runs/own
+      stepgym loop --env ProposeSolve-v0 --level 2 --out own
 
     --workers and --ray play and evaluate in other processes; this one trains.
     """

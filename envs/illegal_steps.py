@@ -1,4 +1,4 @@
-"""What an illegal step does, and what a chat model is told of it.
+"""What an illegal step does, and the system text that states the rule.
 
 An illegal step changes nothing: its reply is the reason. With `end` it also ends the episode; with `retry` the episode
 goes on until more than `max_retries` of its steps were illegal. It counts as a step towards `max_steps`.
@@ -37,7 +37,7 @@ class IllegalSteps(NamedTuple):
         return self.max_retries is not None and num_before >= self.max_retries
 
     def sentence(self) -> str:
-        """Return the rule as a chat model is told it."""
+        """Return the rule as a sentence of the system text."""
         if self.on_illegal == "end":
             return "An illegal step ends the episode."
         again = "After an illegal step you are told why, and try again"
@@ -71,7 +71,7 @@ def num_illegal(state: State) -> int:
 def system_text(
     task: str, ends: str, *, illegal_steps: IllegalSteps | None = None, max_steps: int | None = None
 ) -> str:
-    """Return what a chat model is told: the task with the form of steps and answers, then what ends the episode."""
+    """Return the system text for chat models: the task with the form of steps and answers, then what ends the episode."""
     told = [task, ends]
     if illegal_steps is not None:
         told.append(illegal_steps.sentence())
@@ -81,5 +81,5 @@ def system_text(
 
 
 def limit_sentence(max_steps: int) -> str:
-    """Return a step limit as a chat model is told it."""
+    """Return a step limit as a sentence of the system text."""
     return f"The episode ends after {max_steps} step{'s' if max_steps > 1 else ''} at the latest."

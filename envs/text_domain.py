@@ -90,7 +90,8 @@ class TextDomain:
         the policy can read on by a tool call. `sandbox_settings` are those with which a sandbox given by name opens.
         `whole_answer` is for code: an episode also ends with the first closed block of Python, and where the policy
         ends without marking an answer, all its visible text is the answer. Else its last step is.
-        `answer_form` is how chat models are told to mark an answer: as code with `whole_answer`, else as `ANSWER_FORM`. `illegal_steps` is the rule for illegal steps; with
+        `answer_form` is the sentence of the system text about how to mark an answer: as code with `whole_answer`, else as `ANSWER_FORM`.
+        `illegal_steps` is the rule for illegal steps; with
         `None` every text is a step.
         """
         if max_steps is not None and max_steps < 1:
@@ -124,7 +125,7 @@ class TextDomain:
         return other
 
     def _system(self) -> str:
-        """Return what a chat model is told."""
+        """Return the system text for chat models."""
         form = f"Finish with the result as {self.answer_form or ANSWER_FORM}"
         if self.whole_answer and self.answer_form is None:
             form = "Give all of the code in one block between lines of ```"

@@ -177,7 +177,7 @@ class State:
     outcome: float | None = None
     """What the environment paid for the whole episode, in its own unit, if it pays and does not ask for an answer."""
     system: str | None = field(default=None, compare=False)
-    """What a chat model is told before the prompt: the form of steps and answers, and what ends the episode. `None` if
+    """The system text of a chat model, which stands before the prompt: the form of steps and answers, and what ends the episode. `None` if
     the environment does not say."""
 
     @property

@@ -116,7 +116,7 @@ def code_env(
 
     `sandbox` grades the answers and, with `tools`, runs the policy's tool calls. `packages` are Python packages that it
     must carry, as a list or `name,name`; those that single tasks need are carried if they are installed here. `strict` refuses verdicts that rest on
-    the candidate's own classes. `answer_form` is how chat models are told to mark an answer that is no program.
+    the candidate's own classes. `answer_form` is the sentence of the system text that says how to mark an answer that is no program.
     """
     tools, sandbox = options.pop("tools", True), options.pop("sandbox", "auto")
     strict = options.pop("strict", False)

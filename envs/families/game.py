@@ -42,7 +42,7 @@ class GameDomain(ABC):
 
     @cached_property
     def system(self) -> str:
-        """What a chat model is told."""
+        """The system text for chat models."""
         return system_text(
             f"Play by the rules of the problem. Each step is {self.step_form} and nothing else. Write an empty line after "
             "each step. You may also give the whole solution at once as <answer>solution</answer>.",

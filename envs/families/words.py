@@ -59,7 +59,7 @@ class WordsDomain:
 
     @cached_property
     def system(self) -> str:
-        """What a chat model is told."""
+        """The system text for chat models."""
         return system_text(
             "Each step is one letter, such as `a`, and nothing else. Write an empty line after each step.",
             f"The episode ends after {self.size} letters, which are the answer.",

@@ -119,7 +119,7 @@ def sections(env_id: str, env: ReasoningEnv, options: Mapping[str, Any]) -> list
             ("Levels", _levels(env_id, env, card, options)),
             ("Example episode", _episode(env_id, card, options)),
             ("Step verifier", _step_verifier(env)),
-            ("What a chat model is told", _told(env)),
+            ("System text for chat models", _told(env)),
             ("Licence and source", _licence(card)),
         )
     ]

@@ -1,4 +1,4 @@
-"""Illegal steps in every environment, and what chat models are told of them."""
+"""Illegal steps in every environment, and the system text that names them."""
 
 from __future__ import annotations
 

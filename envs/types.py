@@ -164,7 +164,7 @@ class State:
     answer: str | None = None
     """The answer that the last step gave; `None` without one."""
     end: End | None = None
-    """Why the episode is over; `None` while it goes on."""
+    """Why the episode is over; `None` until then."""
     public: Hashable = None
     """The domain's own data that the agent may see (Countdown: the numbers left and the target).
 

@@ -30,7 +30,7 @@ class EmbeddedPolicy:
 
     Scoring all legal steps of a state costs one short row (Countdown), so that steps can be drawn exactly. With
     `distinct` they are drawn without replacement, by Gumbel noise on the log-probabilities (Kool et al. 2019,
-    arXiv:1903.06059), in one order that a state's next `draw` goes on with; once every legal step was given,
+    arXiv:1903.06059), in one order, which the next `draw` of a state continues; once every legal step was given,
     further ones are independent samples. Without it all are, written token by token, `temperature` applying to each
     token as it does in language models. `temperature=0` is most likely first. Proposals, which are too many to list, are
     always sampled token by token.

@@ -59,7 +59,7 @@ _FOLLOWS_ON = re.compile(
     r"|factor\w*|expand\w*|rearrang\w*|combin\w*|distribut\w*|isolat\w*|solv(?:ing|es?)\s+(?:for|the)|rewrit\w*)\b",
     re.I,
 )
-"""Words by which a step goes on with an equation of the step before."""
+"""Words by which a step continues the equation of the step before."""
 _CONCLUDES = re.compile(
     r"\b(?:so|thus|therefore|hence|conclude|implies|it follows that|(?:we|you|to) (?:find|get|obtain)|(?:the|its|only) (?:solutions?|answers?) (?:is|are))\b"
     r"|\\(?:implies|Rightarrow|Longrightarrow|therefore)",
@@ -340,7 +340,7 @@ def _may_be_listed(before: object, now: object, gap: str, *, listed: bool) -> bo
     """Say whether two relations may be cases side by side: `x - 3 = 5` and `x - 3 = -5`, `x > 3` and `x < -3`.
 
     Cases have a side in common. A value that is worked out has a second one only as a case, unless the text says that
-    the second one is the first one simplified. `listed`: the relations share a side with a letter, or no word joins them.
+    it is the first one, simplified. `listed`: the relations share a side with a letter, or no word joins them.
     """
     if not (isinstance(before, _Roots) and isinstance(now, _Roots)):
         return listed
@@ -369,7 +369,7 @@ def _is_product(node: Node) -> bool:
 def breaks_off(gap: str) -> bool:
     """Say whether the text between two equations begins something else: another fact, a case, an alternative.
 
-    `Next, we subtract 3 from both sides` goes on with the equation before.
+    `Next, we subtract 3 from both sides` continues the equation before.
     """
     if _ALGEBRA.search(gap):
         gap = _CONNECTING.sub(" ", gap)

@@ -178,7 +178,7 @@ _RULES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Fraction]], ...] 
     ),
 )
 _GOES_BEFORE = re.compile(r"(?:[-+*/^=x<>]|\b(?:plus|minus|times|by|over|than|of))\s*\$?\s*$")
-"""An expression that goes on with the claim's first number."""
+"""An expression whose last number is the first one of the claim."""
 _IN_A = re.compile(
     rf"\b[Tt]here\s+are\s+(?:only\s+|exactly\s+)?{_N}\s+([A-Za-z]+)\s+in\s+(?:(?:a|an|one|each|every|1)\s+|(?:the\s+month\s+of\s+)?(?=[A-Z]))([A-Za-z]+)(?=\s*(?:[.,;:)\0]|$)|\s+(?:and|so)\b)"
 )

@@ -40,6 +40,8 @@ _SIGNS = {
     "∀": "\\forall ",
     "∈": "\\in ",
     "∉": "\\notin ",
+    "∤": "\\nmid ",
+    "≢": "\\not\\equiv ",
     "∪": "\\cup ",
     "∩": "\\cap ",
     "∖": "\\setminus ",

@@ -20,6 +20,7 @@ from stepgym.envs.maths import (
     quantities,
     realsets,
     relations,
+    setalgebra,
 )
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.effort import spend
@@ -136,14 +137,10 @@ class Judge:
                 return self._same_groups(vector_a or a, vector_b or b, vector_a, vector_b)
         if kind_a == "set" and kind_b == "set":
             return self.unordered(lists.parts_of(a), lists.parts_of(b))
-        if kind_a in ("cup", "cap", "setminus", "where_set", "set") or kind_b in (
-            "cup",
-            "cap",
-            "setminus",
-            "where_set",
-            "set",
-        ):
+        if kind_a in _SETS or kind_b in _SETS:
             return self.real_sets(a, b)
+        if {kind_a, kind_b} & {"f", "^"} and (has(a, *_OPERATORS) or has(b, *_OPERATORS)):
+            return self._operands(a, b)  # a complement of sets
         if kind_a == "group" or kind_b == "group":
             return self.groups(a, b)
         if kind_a == "ratio" or kind_b == "ratio":
@@ -431,20 +428,13 @@ class Judge:
         return found
 
     def _operands(self, a: Any, b: Any) -> bool | None:
-        """Set operations on sets that are none of reals: equal operands, in any order for unions."""
+        """Set operations on sets that are none of reals."""
         if a == b:
             return True
-        if (
-            isinstance(a, tuple)
-            and isinstance(b, tuple)
-            and a[0] == b[0]
-            and a[0] in ("cup", "cap", "setminus")
-        ):
-            if self.all_same([(a[1], b[1]), (a[2], b[2])]):
-                return True
-            if a[0] != "setminus" and self.all_same([(a[1], b[2]), (a[2], b[1])]):
-                return True
-        return False
+        try:
+            return setalgebra.Algebra(self.same).equal(a, b) or False
+        except setalgebra.NotSet:
+            return False
 
     def _builders(self, a: Any, b: Any) -> bool | None:
         """Set-builder notation: the same element and the same conditions, up to the letters used."""
@@ -731,6 +721,8 @@ class Judge:
 _WORDS = frozenset(("text",))
 _BEYOND_RESIDUES = frozenset(("divides", "ndivides", "!==="))
 _DIVISIBILITIES = _BEYOND_RESIDUES | {"mod"}
+_OPERATORS = ("cup", "cap", "setminus")
+_SETS = frozenset((*_OPERATORS, "where_set", "set"))
 _ORDERINGS = frozenset(("<", ">", "<=", ">=", "!="))
 _DEPENDENT = frozenset("y z w r rho".split())
 """Letters that a bare expression stands for: `6 - x` is `y`, but `6 - y` is not `x`."""

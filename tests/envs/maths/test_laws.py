@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from stepgym.envs.maths import extract_answer, same_answer, verify_answer
@@ -258,6 +259,52 @@ def test_otherwise_is_undecided_where_no_complement_can_be_built(
     short, full = _cases(condition, "\\text{otherwise}"), _cases(condition, rest)
     for reference, answer in ((short, full), (full, short)):
         assert verify_answer(answer, reference=reference).status is status
+
+
+sets = st.recursive(
+    st.sampled_from("ABC"),
+    lambda inner: st.tuples(st.sampled_from(["\\cup", "\\cap", "\\setminus", "^c"]), inner, inner),
+    max_leaves=4,
+)
+
+
+def _set(tree: object, place: dict[str, bool]) -> tuple[str, bool]:
+    """A set as text, and whether an element is in it that is in the named sets."""
+    if isinstance(tree, str):
+        return tree, place[tree]
+    operator, left, right = tree  # type: ignore[misc]
+    (a, x), (b, y) = _set(left, place), _set(right, place)
+    if operator == "^c":
+        return f"({a})^c", not x
+    inside = x or y if operator == "\\cup" else x and (y if operator == "\\cap" else not y)
+    return f"({a} {operator} {b})", inside
+
+
+@given(sets, sets)
+@settings(max_examples=200)
+def test_set_operations_obey_the_laws_of_boolean_algebra(a: object, b: object) -> None:
+    places = [dict(zip("ABC", p)) for p in product((False, True), repeat=3)]
+    same = all(_set(a, place)[1] == _set(b, place)[1] for place in places)
+    one, other = (_set(tree, places[0])[0] for tree in (a, b))
+    assume("cup" in one + other or "cap" in one + other or "setminus" in one + other)
+    assert (
+        verify_answer(f"{other} \\cup C \\cup A", reference=f"A \\cup {one} \\cup C").correct
+        or not same
+    )
+    assert verify_answer(other, reference=one).correct is same
+
+
+@given(
+    st.permutations(["(a,b)", "[c,d)", "(-\\infty,e]"]),
+    st.permutations(["(a,b)", "[c,d)", "(-\\infty,e]"]),
+    st.sampled_from(["\\cup", "\\cap"]),
+    st.sampled_from(["\\cup", "\\cap"]),
+)
+def test_intervals_with_letters_have_no_order(
+    a: list[str], b: list[str], one: str, other: str
+) -> None:
+    verdict = verify_answer(f" {other} ".join(b), reference=f" {one} ".join(a))
+    assert verdict.correct is (one == other)
 
 
 @given(

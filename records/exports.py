@@ -54,8 +54,8 @@ def export(
 
     `out` ends in `.parquet` or `.jsonl`. `kind` is the format, `layout` the form of the texts. `model`
     (`hf:NAME_OR_FOLDER`, `smollm2`) names the tokenizer for rows of tokens; recorded tokens need none, and
-    `retokenise` replaces them. `advantages` go into rows of tokens. `dedup` drops equal rows, and
-    `learn_reasoning=False` masks internal reasoning. Raises `UserError` for what cannot work, before an episode is
+    `retokenise` replaces them unless they are of that tokenizer. `advantages` go into rows of tokens. `dedup` drops
+    equal rows, and `learn_reasoning=False` masks internal reasoning. Raises `UserError` for what cannot work, before an episode is
     read.
     """
     return write_export(

@@ -122,6 +122,8 @@ def write_export(
         }
         for number, record in enumerate(_episodes(runs), start=1):
             verdicts[record.verdict] += 1
+            if progress is not None:
+                progress(number)
             if found := benchmarks.find(record.problem_id, record.prompt):
                 contaminated.setdefault(record.prompt, found)
                 num_left_out += 1
@@ -130,8 +132,6 @@ def write_export(
             for row in made.rows(view_of(record, view), options):
                 if is_new(row):
                     target.add(row)
-            if progress is not None:
-                progress(number)
     counts = {side: target.count for side, target in targets.items()}
     report = ExportReport(
         format=kind.value,

@@ -320,9 +320,14 @@ def test_tree_rows_are_the_nodes_with_the_text_before_them(
 def test_a_fork_compares_the_most_valued_of_both_kinds(
     record: EpisodeRecord, data: st.DataObject
 ) -> None:
-    """By definition: of each kind the branch with the highest value, and in it the answer with the highest value."""
-    values = st.sampled_from([0.0, 0.5, 1.0])
-    nodes = tuple(replace(node, value=data.draw(values)) for node in record.nodes)
+    """By definition: of each kind the branch with the highest value, and in it the answer with the highest value.
+
+    Of equal values the reward model's score decides.
+    """
+    values, scores = st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([None, 0.0, 0.5])
+    nodes = tuple(
+        replace(node, value=data.draw(values), score=data.draw(scores)) for node in record.nodes
+    )
     record = replace(record, nodes=nodes)
     paths = [path_to(record, node) for node in range(len(nodes))]
 
@@ -330,7 +335,7 @@ def test_a_fork_compares_the_most_valued_of_both_kinds(
         return [n for n, path in enumerate(paths) if branch in path and nodes[n].verdict == verdict]
 
     def best(found: list[int]) -> int:
-        return max(found, key=lambda node: (nodes[node].value, -node))
+        return max(found, key=lambda node: (nodes[node].value, nodes[node].score or 0.0, -node))
 
     expected = []
     for fork, path in enumerate(paths):

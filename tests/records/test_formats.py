@@ -316,19 +316,25 @@ def test_tree_rows_are_the_nodes_with_the_text_before_them(
         assert row["prompt"] == before["prompt"] + read
 
 
-@given(trees(), st.data())
-def test_a_fork_compares_the_most_valued_of_both_kinds(
-    record: EpisodeRecord, data: st.DataObject
-) -> None:
+RATED = st.builds(
+    NodeRecord,
+    parent=st.just(0),
+    value=st.sampled_from([0.0, 0.5]),
+    score=st.sampled_from([None, 0.0, 0.5]),
+    verdict=st.sampled_from(["correct", "incorrect"]),
+)
+
+
+@given(st.lists(st.lists(RATED, min_size=2, max_size=4), min_size=2, max_size=4))
+def test_a_fork_compares_the_most_valued_of_both_kinds(families: list[list[NodeRecord]]) -> None:
     """By definition: of each kind the branch with the highest value, and in it the answer with the highest value.
 
     Of equal values the reward model's score decides.
     """
-    values, scores = st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([None, 0.0, 0.5])
-    nodes = tuple(
-        replace(node, value=data.draw(values), score=data.draw(scores)) for node in record.nodes
-    )
-    record = replace(record, nodes=nodes)
+    nodes = [TREE.nodes[0]]
+    for branch, *leaves in families:
+        nodes += [replace(branch, verdict=None), *(replace(x, parent=len(nodes)) for x in leaves)]
+    record = replace(TREE, nodes=tuple(nodes))
     paths = [path_to(record, node) for node in range(len(nodes))]
 
     def below(branch: int, verdict: str) -> list[int]:

@@ -260,6 +260,15 @@ def test_placeholders_and_labels_are_equally_many(record: EpisodeRecord) -> None
         assert row["input"].count("Step 1:") == 1
 
 
+def test_every_family_of_step_rows_has_the_same_labels() -> None:
+    labels = [row["labels"] for row in rows_of(ExportFormat.STEPS)]
+    assert labels == [row["labels"] for row in rows_of(ExportFormat.STEPWISE)]
+    marks = [["+" if good else "-" for good in path] for path in labels]
+    assert [row["label"] for row in rows_of(ExportFormat.OPENRLHF)] == marks
+    shepherd = [row["label"].splitlines() for row in rows_of(ExportFormat.MATH_SHEPHERD)]
+    assert [[line[-1] for line in lines] for lines in shepherd] == marks
+
+
 def test_prm800k_rates_the_alternatives_of_each_step() -> None:
     [row] = rows_of(ExportFormat.PRM800K)
     label = row["label"]

@@ -129,6 +129,13 @@ def test_decontamination_is_reported_and_on_the_card(run: Path, tmp_path: Path) 
     assert gone.exit_code == 1 and "a benchmark has the problems of all 40 episodes" in gone.output
 
 
+def test_progress_counts_every_episode_that_was_read(run: Path, tmp_path: Path) -> None:
+    seen: list[int] = []
+    known = [benchmark(tmp_path, LONG)]  # an episode that is left out was read
+    write_export([run, run], tmp_path / "a.jsonl", decontaminate=known, progress=seen.append)
+    assert seen == list(range(1, 81))
+
+
 @pytest.mark.parametrize("kind", list(ExportFormat))
 def test_the_hub_reads_the_card(run: Path, kind: ExportFormat, tmp_path: Path) -> None:
     hub = pytest.importorskip("huggingface_hub")

@@ -269,6 +269,19 @@ def test_every_family_of_step_rows_has_the_same_labels() -> None:
     assert [[line[-1] for line in lines] for lines in shepherd] == marks
 
 
+def test_a_path_that_cannot_be_written_hides_no_later_one() -> None:
+    for mark, kind in [
+        ("Step 1:", ExportFormat.MATH_SHEPHERD),
+        (PLACEHOLDER, ExportFormat.MATH_SHEPHERD),
+        (PLACEHOLDER, ExportFormat.OPENRLHF),
+    ]:
+        marked = replace(TREE.nodes[2], text=f"{mark} 6 + 4")
+        record = replace(TREE, nodes=(*TREE.nodes[:2], marked, *TREE.nodes[3:]))
+        inputs = [row["input"] for row in rows_of(kind)]
+        assert len(inputs) == 3
+        assert [row["input"] for row in rows_of(kind, record)] == inputs[1:]
+
+
 def test_prm800k_rates_the_alternatives_of_each_step() -> None:
     [row] = rows_of(ExportFormat.PRM800K)
     label = row["label"]
@@ -394,6 +407,7 @@ def test_traces_mark_what_was_sampled() -> None:
     scores = [trace["rewards"]["verdict"]["score"] for trace in tree["traces"]]
     assert scores == [1.0, 0.0, 0.0], "the undecided path has no trace"
     assert [trace["id"] for trace in tree["traces"]] == ["p0#0/0", "p0#0/1", "p0#0/2"]
+    assert {trace["version"] for trace in tree["traces"]} == {1}, "the schema that verifiers reads"
     assert tree["id"] == "p0#0" and {trace["stop_condition"] for trace in tree["traces"]} == {
         "answered"
     }

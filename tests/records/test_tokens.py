@@ -335,6 +335,17 @@ def test_tree_advantages_on_a_path_add_up_to_its_reward_over_the_mean(
 
 
 @given(decided_trees())
+def test_token_rows_are_the_decided_rollouts_in_order(record: EpisodeRecord) -> None:
+    rows = list(tokens.rows(record, RowOptions()))
+    learned = [rollout for rollout in rollouts_of(record) if rollout.reward is not None]
+    assert len(rows) == len(learned)
+    for row, rollout in zip(rows, learned):
+        assert row["input_ids"] == [*rollout.prompt_ids, *rollout.ids]
+        assert (row["reward"], row["verdict"]) == (rollout.reward, rollout.verdict)
+        assert row["count"] == rollout.count
+
+
+@given(decided_trees())
 def test_each_step_of_a_tree_is_learned_once_and_undecided_paths_are_not(
     record: EpisodeRecord,
 ) -> None:

@@ -345,6 +345,21 @@ def test_token_rows_are_the_decided_rollouts_in_order(record: EpisodeRecord) -> 
         assert row["count"] == rollout.count
 
 
+@given(decided_trees(), st.data())
+def test_fine_tuning_learns_the_verified_rollouts_the_chosen_one_first(
+    record: EpisodeRecord, data: st.DataObject
+) -> None:
+    right = [rollout for rollout in rollouts_of(record) if rollout.verdict == "correct"]
+    chosen = data.draw(st.sampled_from(right)) if right else None
+    if chosen:
+        record = replace(record, path=(0, *chosen.nodes))
+    rows = sft.rows(record, RowOptions(layout=TextLayout.TOKENS))
+    expected = sorted(right, key=lambda rollout: rollout is not chosen)
+    assert [(row["input_ids"], row["selected"]) for row in rows] == [
+        ([*rollout.prompt_ids, *rollout.ids], rollout is chosen) for rollout in expected
+    ]
+
+
 @given(decided_trees())
 def test_each_step_of_a_tree_is_learned_once_and_undecided_paths_are_not(
     record: EpisodeRecord,

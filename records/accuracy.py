@@ -29,7 +29,9 @@ class Share(NamedTuple):
     """A mean over problems, in [0, 1], with its 95% interval."""
 
     value: float
+    """The mean."""
     ci: Interval
+    """The bounds of the interval, in [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -177,10 +177,15 @@ class PairTask(NamedTuple):
     """One solution and what it is graded by."""
 
     solution: str
+    """Source of the solution."""
     task: Task
+    """The tests, read into one form."""
     entry_point: str | None
+    """Name of the function under test; `None` if the tests name what they use."""
     prompt: str | None
+    """Source that begins the solution's file in the data set (HumanEval); `None` if there is none."""
     limits: Limits
+    """Limits of the solution's process."""
 
     def pair(self, patience: int = 1) -> Pair:
         """Return the two programs. `patience` multiplies the time for which the tests wait."""

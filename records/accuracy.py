@@ -39,7 +39,7 @@ class Accuracy:
     """Accuracy of one run, as shares over its problems with 95% intervals."""
 
     num_problems: int
-    """Problems with a decided attempt."""
+    """Problems that were played; those without a decided attempt are in no share."""
     num_attempts: int
     """The most attempts at one problem."""
     pass_at: Mapping[int, Share]

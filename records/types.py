@@ -82,7 +82,7 @@ class VerdictChange(NamedTuple):
     node: int
     """Index of the answer's node in `EpisodeRecord.nodes`."""
     answer: str
-    """The recorded answer."""
+    """The recorded answer; empty for an outcome."""
     reference: str
     """The right answer."""
     before: str

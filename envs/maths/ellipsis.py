@@ -137,7 +137,7 @@ def _alike(a: Any, b: Any, c: Any, found: set[tuple[Any, Any, Any]]) -> Any:
     if all(isinstance(t, tuple) and t[0] == "v" for t in terms):
         names = [_indexed(t[1]) for t in terms]
         if len({name for name, _ in names}) == 1 and None not in names[0]:
-            found.add(tuple(index for _, index in names))  # type: ignore[arg-type]
+            found.add(tuple(index for _, index in names))
             return ("v", f"{names[0][0]}_{INDEX}")
     base = next((t[1] for t in terms if isinstance(t, tuple) and t[0] == "^"), None)
     if base is not None:

@@ -51,6 +51,7 @@ CASES = [
     ("The answer is 42. Wait, no, it is 43.", "43", "last number"),
     ("The answer is twice 21.", "twice 21", "a sentence that states no one answer"),
     ("The total is 12 + 30.", "12 + 30", "last number"),
+    ("The total is 12 + 30 = 6 * 7 = 42.", "42", "last number"),
     ("The polynomial is 2x + 3.", "2x + 3", "last number"),
     ("There are forty-two of them.", "forty-two", "last number"),
     ("Yes, because 3 divides 9", "Yes", "yes or no"),

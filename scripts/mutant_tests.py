@@ -36,6 +36,7 @@ class Recorder:
         self.flags = mmap.mmap(self.stream.fileno(), 0)
         self.fixtures: dict[str, set[int]] = {}
         self.tests: dict[str, tuple[float, list[int], list[int]]] = {}
+        self.imported: set[int] | None = None
         self.target = flags.with_suffix(".json")
 
     def _passed(self) -> set[int]:
@@ -61,7 +62,9 @@ class Recorder:
             if name.startswith("stepgym."):
                 for value in list(vars(module).values()):
                     getattr(value, "cache_clear", bool)()
-        self._passed()
+        before = self._passed()
+        if self.imported is None:
+            self.imported = before
         begin = time.perf_counter()
         yield
         duration, own = time.perf_counter() - begin, self._passed()
@@ -71,7 +74,9 @@ class Recorder:
 
     def pytest_sessionfinish(self) -> None:
         """Write the table."""
-        self.target.write_text(json.dumps(self.tests))
+        self.target.write_text(
+            json.dumps({"imported": sorted(self.imported or ()), "tests": self.tests})
+        )
 
 
 class Server:

@@ -45,8 +45,11 @@ class Extraction(NamedTuple):
     """The answer's text, its offsets in the completion, and the way it was found."""
 
     text: str
+    """The answer as written, without its mark."""
     span: tuple[int, int]
+    """Offsets of the answer's first character and of the one after its last, in the completion."""
     how: str
+    """The way it was found: `boxed`, `answer tokens`, `answer is`, `bold`, `bare`, ..."""
 
 
 class Kind(NamedTuple):

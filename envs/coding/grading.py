@@ -88,8 +88,9 @@ def grade(
     `strict` makes a verdict UNDECIDED if it rests on what the candidate's own classes report. `one_process` runs
     tests beside the solution, where a solution can forge the verdict; every such verdict says so.
 
-    `details["tests"]` has the outcome of each test. Raises `TestsError` for tests of no known form and `SandboxError`
-    for a failure of the sandbox; a failure of a solution never raises.
+    `details["tests"]` has a row for each test: name, outcome, message and, if the test ran, its elapsed seconds. Raises
+    `TestsError` for tests of no known form and `SandboxError` for a failure of the sandbox; a failure of a solution never
+    raises.
     """
     count = len(solutions)
     for name, column in (
@@ -287,14 +288,14 @@ def _forgeable(observed: dict[str, Any], *, strict: bool) -> str:
 
 
 def verdict_of_rows(
-    rows: Sequence[Sequence[str]], details: dict[str, Any], refused: str = ""
+    rows: Sequence[Sequence[Any]], details: dict[str, Any], refused: str = ""
 ) -> Verdict:
     """Return the verdict that rows of tests amount to; `refused` is a reason against CORRECT."""
     failed = [row for row in rows if row[1] == "failed"]
     undecided = [row for row in rows if row[1] == "undecided"]
     passed = sum(row[1] == "passed" for row in rows)
     if failed:
-        name, _, message = failed[0]
+        name, _, message = failed[0][:3]
         reason = f"{len(failed)} of {passed + len(failed)} tests failed; first {name}: {message}"
         return Verdict(Status.INCORRECT, passed / (passed + len(failed)), reason, "tests", details)
     if undecided:

@@ -181,7 +181,7 @@ def test_a_bad_output_is_refused_before_an_episode_is_read(run: Path, tmp_path: 
     (tmp_path / "folder.jsonl").mkdir()
     for out, why in (
         ("rows.csv", "should end in"),
-        ("file/rows.jsonl", "exists"),
+        ("file/rows.jsonl", "a folder is needed here"),
         ("folder.jsonl", "is a folder"),
     ):
         done = export_command(run, "--out", tmp_path / out)

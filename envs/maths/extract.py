@@ -368,8 +368,8 @@ def _narrowed(text: str, start: int, end: int, how: str, kind: Kind) -> Extracti
         start += 1
     while end > start and text[end - 1] in " \t\r\n*\"'`.,_":
         end -= 1
-    tail = COPULAS.search(text, max(start, end - 30), end)
-    if tail is not None and tail.start() > start:
+    tail = COPULAS.search(text, max(start + 1, end - 30), end)
+    if tail is not None:
         end = tail.start()
     if _is_stated(text[start:end], kind):
         found = _stated(text, start, end, kind)

@@ -43,6 +43,7 @@ class HasRewards(Protocol):
     """An environment with rewards of its own."""
 
     rewards: Rewards
+    """What an episode pays for each verdict; an environment without it has the default `Rewards()`."""
 
 
 class StepResult(NamedTuple):

@@ -111,6 +111,7 @@ class SearchTree:
     """
 
     problem_id: str
+    """`Problem.id` of the problem that is solved."""
     states: list[State]
     """The state at each node; `states[0]` has no steps."""
     parent: list[int] = field(default_factory=lambda: [NO_PARENT])

@@ -20,6 +20,7 @@ class Curriculum:
     """
 
     level: int = 1
+    """The present level."""
     lowest: int = 1
     highest: int = 10
     low: float = 0.3

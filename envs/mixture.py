@@ -40,14 +40,18 @@ class Tagged(NamedTuple):
     """Public data of a member's problem or state."""
 
     member: int
+    """Index of the member in `MixedProblems.members`."""
     public: Hashable
+    """The member's own public data."""
 
 
 class Member(NamedTuple):
     """One environment of a mixture."""
 
     env: ReasoningEnv
+    """The member's environment."""
     weight: float
+    """Relative weight of the member in the draw, at the start of an annealed schedule."""
     end_weight: float
     """The weight at the end of an annealed schedule."""
 
@@ -57,9 +61,13 @@ class MixedProblems:
     """The problems of all members, drawn by weight."""
 
     members: tuple[Member, ...]
+    """The environments, in the order of the weights."""
     problem_sets: tuple[ProblemSet, ...]
+    """The problem set of each member, in the same order."""
     seed: int = 0
+    """Seed of the draw of a member."""
     name: str = NAME
+    """First part of every problem's id."""
     schedule: MixtureSchedule | None = None
     """How weights and levels follow outcomes, if a trainer gives them; items by index do not change."""
 
@@ -128,6 +136,7 @@ class MixedDomain:
     """Gives each state to its member's domain."""
 
     members: tuple[Member, ...]
+    """The environments; a state's `Tagged.member` is an index into them."""
 
     def initial(self, problem: Problem) -> State:
         member, plain = _plain(problem)
@@ -166,6 +175,7 @@ class MixedVerifier:
     """Gives each problem to its member's verifier."""
 
     members: tuple[Member, ...]
+    """The environments; a problem's `Tagged.member` is an index into them."""
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
         found: dict[int, Verdict] = {}
@@ -183,6 +193,7 @@ class MixedStepVerifier:
     """Gives each state to its member's step verifier; offered only if every member has one."""
 
     members: tuple[Member, ...]
+    """The environments; a state's `Tagged.member` is an index into them."""
 
     def verify_steps(
         self, problems: Sequence[Problem], states: Sequence[State]

@@ -22,10 +22,15 @@ class Draft(NamedTuple):
     """One item as a family makes it; the set adds id, level, seed and index."""
 
     prompt: str
+    """`Problem.prompt`: what the agent reads."""
     reference: str
+    """`Problem.reference`: the right answer, or a text that the verifier can use as one."""
     public: Hashable = None
+    """`Problem.public`: the domain's own data that the agent may see."""
     task: Mapping[str, Any] = {}
+    """`Problem.task`: the verifier's own data, hidden from the agent."""
     solution: tuple[str, ...] = ()
+    """`Problem.solution`: a worked solution as texts of steps; empty if there is none."""
 
 
 Generator = Callable[[random.Random, int], Draft]
@@ -37,10 +42,15 @@ class ProceduralSet:
     """Unlimited problems of one family at one level and seed."""
 
     name: str
+    """The environment's id; it begins the id of every problem."""
     generate: Generator = field(repr=False)
+    """Makes one item from its random stream and the level."""
     level: int = 1
+    """Difficulty, from 1 to `num_levels`."""
     seed: int = 0
+    """0 or more; sets with different seeds share no run of items."""
     num_levels: int = 10
+    """The hardest level."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.level, int) or not 1 <= self.level <= self.num_levels:

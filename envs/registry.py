@@ -29,6 +29,7 @@ class EnvironmentCard(NamedTuple):
     """What is known of an environment without making it."""
 
     id: str
+    """Id of the environment: `stepgym/Countdown-v0`."""
     entry_point: str
     """`module:function` that returns a `ReasoningEnv` and takes `level`, `seed` and the environment's own options."""
     levels: int | None

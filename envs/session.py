@@ -31,7 +31,9 @@ class Reply(NamedTuple):
     text: str
     """The environment's reply; `Go on.` if it said nothing."""
     reward: float
+    """The reward of this step."""
     done: bool
+    """Whether the episode is over, ended or cut off."""
 
 
 class EnvSession:

@@ -51,9 +51,11 @@ class Turn(NamedTuple):
     """The result of one step in a stateful environment, or of its reset."""
 
     text: str
+    """What the environment shows, as text."""
     total: float = 0.0
     """Sum of the rewards so far."""
     end: End | None = None
+    """Why the episode ended; `None` while it goes on."""
     legal: tuple[str, ...] | None = None
     """The texts of all actions that are possible next; `None` if the environment does not list them."""
     refused: bool = False
@@ -86,11 +88,13 @@ class Game:
     """How a stateful environment is made, shown and acted upon."""
 
     make: Callable[[], Any]
+    """Makes a new environment with Gymnasium's `reset` and `step`."""
     show: Callable[[Any, Any], str] = shown
     """(environment, observation) -> text."""
     actions: tuple[str, ...] | None = None
     """Names of the actions of a discrete space, in order; by default their numbers."""
     forks: Forks = "auto"
+    """How an episode is forked: `auto`, `copy` or `replay`; see `Forks`."""
 
     def reset(self, env: Any, seed: str) -> Turn:
         """Begin an episode."""
@@ -311,10 +315,15 @@ class StatefulProblems:
     """Problem `i` is the episode that begins with a seed hashed from `(seed, i)`."""
 
     name: str
+    """First part of every problem's id."""
     episodes: Episodes = field(compare=False)
+    """The episodes of the game; the domain has the same object."""
     instructions: str = ""
+    """Text before the first observation in each prompt; empty for none."""
     seed: int = 0
+    """Seed of the set."""
     size: int = sys.maxsize
+    """Number of problems."""
 
     def __len__(self) -> int:
         return self.size

@@ -136,7 +136,9 @@ class Segment(NamedTuple):
     """
 
     kind: SegmentKind
+    """What the part is."""
     text: str
+    """The part's text."""
     start: int
     end: int
 

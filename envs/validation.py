@@ -53,7 +53,9 @@ class Use:
     memory_mib: float
     """Peak memory."""
     limit_cpu_s: float | None
+    """The limit of CPU seconds."""
     limit_memory_mib: int | None
+    """The limit of memory, in MiB."""
 
     @property
     def share(self) -> float:

@@ -31,12 +31,14 @@ class StepAction(Action):
     """One step."""
 
     text: str
+    """The step's text."""
 
 
 class StepObservation(Observation):
-    """The environment's words; `metadata` is the episode's `info`."""
+    """What the environment says; `metadata` is the episode's `info`."""
 
     text: str
+    """The problem's prompt after `reset`, the environment's reply after a step."""
 
 
 def app(env_id: str, *, max_sessions: int = 64, **options: Any) -> Any:

@@ -169,9 +169,13 @@ class Drawn(NamedTuple):
     """One completion as TRL reads it; `stepgym_reward` goes to the reward function."""
 
     prompt_ids: list[int]
+    """Token ids of the prompt."""
     completion_ids: list[int]
+    """Token ids of the completion: the policy's own and the environment's replies."""
     logprobs: list[float]
+    """Log-probability of each token of the completion; 0 for a masked one."""
     env_mask: list[int]
+    """For each token of the completion: 1 if the policy wrote it, else 0."""
     stepgym_reward: float | None
 
 

@@ -34,15 +34,20 @@ class StepgymConfig(vf.TasksetConfig):
     """Which environment the tasks come from."""
 
     env_id: str = "stepgym/Countdown-v0"
+    """The environment's id, dotted path or other name."""
     env_options: dict[str, Any] = {}  # noqa: RUF012 (pydantic copies defaults)
+    """Its options, as `load_env` takes them."""
 
 
 class StepgymData(vf.TaskData):
     """One problem, by environment and index."""
 
     env_id: str
+    """`StepgymConfig.env_id`."""
     env_options: dict[str, Any]
+    """`StepgymConfig.env_options`."""
     index: int
+    """Index of the problem in the environment's problem set."""
 
 
 class StepgymTask(vf.Task[StepgymData, vf.State, vf.TaskConfig]):
@@ -71,13 +76,16 @@ class StepgymEnvConfig(vf.EnvConfig):
     """One agent plays."""
 
     player: vf.AgentConfig = vf.AgentConfig()
+    """The agent, with verifiers' own settings; its harness may be a `StepgymHarness`."""
 
 
 class StepgymHarnessConfig(vf.HarnessConfig):
     """Which search answers, with which settings."""
 
     agent: str = "best_of_n"
+    """Name of the search."""
     settings: dict[str, Any] = {}  # noqa: RUF012 (pydantic copies defaults)
+    """The search's settings, by name."""
 
 
 class StepgymEnv(vf.Env[StepgymEnvConfig]):

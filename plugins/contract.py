@@ -25,6 +25,7 @@ class Finding(NamedTuple):
     """The result of one clause; `fault` is `None` if the clause passed."""
 
     sentence: str
+    """The clause."""
     fault: str | None
 
 

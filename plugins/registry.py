@@ -38,6 +38,7 @@ class Registry:
     group: str
     """The entry-point group in which other packages add names."""
     prefixes: Mapping[str, Prefix] = field(default_factory=dict)
+    """`prefix` -> what makes the names `prefix:rest`."""
     also: str = ""
     """A second entry-point group, if two kinds of thing share their names (searches and agents)."""
 

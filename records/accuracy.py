@@ -29,7 +29,9 @@ class Share(NamedTuple):
     """A mean over problems, in [0, 1], with its 95% interval."""
 
     value: float
+    """The mean."""
     ci: Interval
+    """The bounds of the interval, in [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,7 @@ class Accuracy:
     """Accuracy of one run, as shares over its problems with 95% intervals."""
 
     num_problems: int
-    """Problems with a decided attempt."""
+    """Problems that were played; those without a decided attempt are in no share."""
     num_attempts: int
     """The most attempts at one problem."""
     pass_at: Mapping[int, Share]

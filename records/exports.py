@@ -54,8 +54,8 @@ def export(
 
     `out` ends in `.parquet` or `.jsonl`. `kind` is the format, `layout` the form of the texts. `model`
     (`hf:NAME_OR_FOLDER`, `smollm2`) names the tokenizer for rows of tokens; recorded tokens need none, and
-    `retokenise` replaces them. `advantages` go into rows of tokens. `dedup` drops equal rows, and
-    `learn_reasoning=False` masks internal reasoning. Raises `UserError` for what cannot work, before an episode is
+    `retokenise` replaces them unless they are of that tokenizer. `advantages` go into rows of tokens. `dedup` drops
+    equal rows, and `learn_reasoning=False` masks internal reasoning. Raises `UserError` for what cannot work, before an episode is
     read.
     """
     return write_export(
@@ -122,6 +122,8 @@ def write_export(
         }
         for number, record in enumerate(_episodes(runs), start=1):
             verdicts[record.verdict] += 1
+            if progress is not None:
+                progress(number)
             if found := benchmarks.find(record.problem_id, record.prompt):
                 contaminated.setdefault(record.prompt, found)
                 num_left_out += 1
@@ -130,8 +132,6 @@ def write_export(
             for row in made.rows(view_of(record, view), options):
                 if is_new(row):
                     target.add(row)
-            if progress is not None:
-                progress(number)
     counts = {side: target.count for side, target in targets.items()}
     report = ExportReport(
         format=kind.value,

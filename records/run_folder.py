@@ -120,7 +120,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
     file = Path(path) / "run.json"
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         inside = sorted(str(found.parent) for found in Path(path).glob("*/run.json"))
         way_out = (
             f"run folders inside it: {', '.join(inside[:5])}"
@@ -182,7 +182,7 @@ def with_verdicts(record: EpisodeRecord, changes: Sequence[VerdictChange]) -> Ep
         return record
     nodes = list(record.nodes)
     for change in changes:
-        if change.node >= len(nodes) or nodes[change.node].answer != change.answer:
+        if change.node >= len(nodes) or (nodes[change.node].answer or "") != change.answer:
             continue  # of an episode that was played again since
         is_partial = change.verdict == Status.CORRECT.value and change.score != 1
         nodes[change.node] = replace(

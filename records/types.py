@@ -36,6 +36,7 @@ class EpisodeKey(NamedTuple):
     """Which episode of a run it is: the `attempt`-th at a problem."""
 
     problem_id: str
+    """`Problem.id`."""
     attempt: int = 0
 
 
@@ -81,7 +82,7 @@ class VerdictChange(NamedTuple):
     node: int
     """Index of the answer's node in `EpisodeRecord.nodes`."""
     answer: str
-    """The recorded answer."""
+    """The recorded answer; empty for an outcome."""
     reference: str
     """The right answer."""
     before: str
@@ -269,7 +270,9 @@ class Span(NamedTuple):
     """A stretch of a completion, by character offsets; `learn` is the loss mask."""
 
     start: int
+    """Offset of the first character."""
     end: int
+    """Offset after the last character."""
     kind: str
     """The value of a `SegmentKind`, or `delimiter`."""
     learn: bool

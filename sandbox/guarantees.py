@@ -19,7 +19,9 @@ class Guarantee:
     """One thing that a program cannot do, and the programs that try it in turn."""
 
     sentence: str
+    """The guarantee in one sentence, with the program as `It`."""
     programs: Sequence[Program]
+    """Run one after the other in the same sandbox; the last one shows whether the guarantee holds."""
     outcome: Outcome = Outcome.OK
     """What must become of the last program."""
 
@@ -28,8 +30,11 @@ class Probe(NamedTuple):
     """The result of a probe."""
 
     sentence: str
+    """`Guarantee.sentence`."""
     held: bool
+    """Whether the guarantee holds."""
     detail: str
+    """What happened to the last program, in a few words."""
 
 
 def _attempt(action: str, *, setup: str = "", limits: Limits | None = None) -> Program:

@@ -63,10 +63,13 @@ class Generation(NamedTuple):
     """A finished generation, as a report sees it."""
 
     config: LoopConfig
+    """The loop's settings."""
     number: int
+    """The generation's number; 0 is the start."""
     folder: Path
     """Holds `run/`, `policy/` and, with its own reward model, `prm/`."""
     records: Sequence[EpisodeRecord]
+    """The episodes that were played in it."""
     env: Any
     """The environment of the held-out problems."""
 

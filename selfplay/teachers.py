@@ -51,7 +51,9 @@ class Approval:
     """The settings of a teacher: which answers it approves, and the targets made from them."""
 
     teacher: str = Teacher.VERIFIER
+    """Name of a `Teacher`."""
     form: str = Form.PATHS
+    """Name of a `Form`."""
     min_agreement: float = 0.0
     """With `vote`: the least share of a problem's answers that must agree."""
     most_agreed: float = 1.0

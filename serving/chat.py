@@ -36,14 +36,18 @@ class ContentPart(BaseModel):
     """A part of a message."""
 
     type: str
+    """Kind of the part; only `text` is read."""
     text: str = ""
+    """The part's text."""
 
 
 class ChatMessage(BaseModel):
     """A message as a client sends it."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
+    """Who wrote the message."""
     content: str | list[ContentPart] | None = None
+    """Text, or parts of which the texts are read; `None` is empty."""
 
     def text(self) -> str:
         """Return the content as text; parts that are no text are left out."""
@@ -56,29 +60,43 @@ class StreamOptions(BaseModel):
     """Options of a stream."""
 
     include_usage: bool = False
+    """Whether a last event gives the tokens used."""
 
 
 class Reasoning(BaseModel):
     """How much reasoning, and whether to summarise it."""
 
     effort: str | None = None
+    """As `ChatRequest.reasoning_effort`, which goes first."""
     summary: str | None = None
+    """Any text asks for one line about the hidden reasoning, as `reasoning_summary`; `None` for no such line."""
 
 
 class ChatRequest(BaseModel):
     """The fields of a `/v1/chat/completions` body that are read."""
 
     model: str
+    """Must be the name under which the server runs."""
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    """The conversation, oldest message first."""
     reasoning_effort: str | None = None
+    """Name of one of the server's efforts, which limit new tokens; `None` is `medium`."""
     reasoning: Reasoning | None = None
+    """Effort and summary in one object."""
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Most new tokens of each answer, reasoning included; `None` leaves the limit to the effort."""
     max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """The older name of `max_completion_tokens`, which goes first."""
     n: Annotated[int, Field(ge=1, le=16)] = 1
+    """Number of answers, 1 to 16, each from a search of its own."""
     seed: int | None = None
+    """Seed of the search; `None` leaves the policy's own."""
     stop: str | list[str] | None = None
+    """Texts at which an answer is cut off; the text itself is not sent."""
     stream: bool = False
+    """Whether the answer comes as server-sent events, after the search has ended."""
     stream_options: StreamOptions | None = None
+    """Options of such a stream."""
 
 
 class RequestError(Exception):

@@ -242,7 +242,10 @@ def _evidence(details: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in details.items()
         if value not in (None, "", [], {}) and not (name == "tests" and tests)
     }
-    rows = [[clip(str(cell), 2000) for cell in row] for row in tests[:MAX_TESTS]]
+    rows = [
+        [cell if isinstance(cell, float | int) else clip(str(cell), 2000) for cell in row]
+        for row in tests[:MAX_TESTS]
+    ]
     found: dict[str, Any] = {"tests": rows, "num": len(tests), "facts": facts}
     return {name: value for name, value in found.items() if value}
 

@@ -46,7 +46,9 @@ class Message(NamedTuple):
     """One message of a conversation."""
 
     role: str
+    """`system`, `developer`, `user`, `assistant` or `tool`."""
     content: str
+    """The message's text."""
 
 
 class Thought(NamedTuple):
@@ -59,6 +61,7 @@ class Thought(NamedTuple):
     finish_reason: str
     """`stop` if the solution has an answer, else `length`."""
     prompt_tokens: int
+    """Tokens that the model read, over all calls of the search; what a cache held is not counted."""
     visible_tokens: int
     """Tokens of the chosen solution that the user sees."""
     reasoning_tokens: int
@@ -161,7 +164,9 @@ class Cancellable:
     """A search that stops selecting once an event is set."""
 
     search: Search
+    """The search that selects."""
     cancelled: threading.Event
+    """Set by another thread to end the search after its present round."""
 
     def select(self, tree: SearchTree) -> list[Request]:
         return [] if self.cancelled.is_set() else list(self.search.select(tree))

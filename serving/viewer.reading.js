@@ -1,5 +1,6 @@
 // An episode as a text: the problem, the chosen steps or an agent's messages, the answer, and what its verdict rests on.
 const facts = (pairs) => make("dl", { class: "facts" }, ...pairs.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
+const duration = (seconds) => typeof seconds !== "number" ? "" : seconds < 0.9995 ? `${number(1000 * seconds, seconds < 0.01 ? 2 : 0)} ms` : `${number(seconds, 2)} s`;
 const OUTCOMES = { passed: "correct", failed: "incorrect", undecided: "undecided" };
 
 function stepParts(n) {   // the elements of a step, its reply and its answer
@@ -23,8 +24,9 @@ function evidenceParts({ tests, num, facts: more }) {   // what a verdict rests 
   const parts = [];
   if (tests) {
     const passed = tests.filter(([, outcome]) => outcome === "passed").length;
-    const rows = tests.map(([name, outcome, message]) => make("tr", {}, make("td", {}, tint(make("span", { class: "outcome" }, outcome), OUTCOMES[outcome] ?? "no_answer")), make("td", {}, name), make("td", { class: "said" }, message ?? "")));
-    parts.push(make("h3", {}, `tests: ${number(passed)} of ${number(num)} passed`), make("div", { class: "wide" }, make("table", { class: "tests" }, make("thead", {}, make("tr", {}, make("th", {}, "outcome"), make("th", {}, "test"), make("th", {}, "message"))), make("tbody", {}, ...rows))));
+    const timed = tests.some(([, , , seconds]) => seconds !== undefined);   // older records have no times
+    const rows = tests.map(([name, outcome, message, seconds]) => make("tr", {}, make("td", {}, tint(make("span", { class: "outcome" }, outcome), OUTCOMES[outcome] ?? "no_answer")), make("td", {}, name), timed ? make("td", { class: "time" }, duration(seconds)) : null, make("td", { class: "said" }, message ?? "")));
+    parts.push(make("h3", {}, `tests: ${number(passed)} of ${number(num)} passed`), make("div", { class: "wide" }, make("table", { class: "tests" }, make("thead", {}, make("tr", {}, ...["outcome", "test", timed ? "time" : null, "message"].filter(Boolean).map((name) => make("th", {}, name)))), make("tbody", {}, ...rows))));
     if (num > tests.length) parts.push(make("p", { class: "more" }, `The first ${number(tests.length)} tests are shown.`));
   }
   if (more) parts.push(make("h3", {}, "evidence"), make("dl", { class: "evidence" }, ...Object.entries(more).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)])));

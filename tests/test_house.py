@@ -198,6 +198,36 @@ def test_every_public_name_says_what_it_is(path: Path) -> None:
     assert not bare, f"without a docstring: {bare}"
 
 
+def reference_modules() -> list[str]:
+    """The modules on the pages of docs/reference, and those whose names a package among them re-exports."""
+    pages = (HOUSE / "docs" / "reference").glob("*.md")
+    shown = {name for page in pages for name in re.findall(r"^::: (\S+)", page.read_text(), re.M)}
+    for package in [name for name in shown if MODULES[name].name == "__init__.py"]:
+        path = MODULES[package]
+        shown |= {name.rpartition(".")[0] for name in imports(path, ast.walk(tree_of(path)))}
+    return sorted(shown & set(MODULES))
+
+
+def undescribed_fields(module: str) -> Iterator[str]:
+    for node in tree_of(MODULES[module]).body:
+        if not isinstance(node, ast.ClassDef) or node.name.startswith("_"):
+            continue
+        words = " ".join(re.findall(r"`([^`]*)`", ast.get_docstring(node) or ""))
+        for field, after in zip(node.body, [*node.body[1:], None], strict=True):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                name = field.target.id
+                described = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                if not (name.startswith("_") or described or re.search(rf"\b{name}\b", words)):
+                    yield f"{module}: {node.name}.{name}"
+
+
+def test_the_reference_describes_every_field() -> None:
+    """A string under the field, or its name in backticks in the docstring of the class."""
+    modules = reference_modules()
+    assert len(modules) > 50
+    assert [name for module in modules for name in undescribed_fields(module)] == []
+
+
 @pytest.mark.parametrize(
     "path", [path for path in FILES if path.name == "__init__.py"], ids=relative
 )

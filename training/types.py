@@ -89,14 +89,18 @@ class ValueTarget(NamedTuple):
 
     reading: Hashable
     label: float
+    """The value, in [0, 1]."""
 
 
 class Preference(NamedTuple):
     """One step over another in the same state."""
 
     public: Hashable
+    """The state's public data (`State.public`)."""
     chosen: str
+    """Text of the better step."""
     rejected: str
+    """Text of the worse step."""
 
 
 class Schedule(NamedTuple):

@@ -387,7 +387,9 @@ class Endpoint(NamedTuple):
     """The two halves of `URL#MODEL`."""
 
     url: str
+    """Base URL of the server, usually with `/v1` at its end."""
     model: str
+    """The model's name, as the server knows it."""
 
 
 def parse_endpoint(name: str) -> Endpoint:

@@ -34,15 +34,18 @@ class Segment(NamedTuple):
     """A stretch of a laid out state."""
 
     ids: tuple[int, ...]
+    """Token ids, in order."""
     is_own: bool
     """Whether the policy wrote it; everything else is never learned."""
 
 
 class Turns(NamedTuple):
-    """The chat template's text between an assistant's words and a user's, and back."""
+    """What the chat template puts between the text of an assistant and that of a user, and back."""
 
     to_user: str
+    """From the end of the assistant's text to the start of the user's text."""
     to_assistant: str
+    """From the end of the user's text to the start of the assistant's text."""
 
 
 class Layout:

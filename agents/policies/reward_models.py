@@ -20,6 +20,7 @@ class LogProbReward:
     """
 
     num_parameters: int = 0
+    """Parameters counted for FLOPs; 0, because the policy has computed the log-probabilities already."""
 
     def score(self, states: Sequence[State]) -> list[list[float]]:
         """Return one score per step."""

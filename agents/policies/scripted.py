@@ -29,7 +29,9 @@ class ScriptedPolicy:
     """
 
     script: Script
+    """State, or texts of the steps so far -> the next steps."""
     num_parameters: int = 0
+    """Parameters of the model that it stands for, counted for FLOPs."""
 
     def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
         return [self._steps(state, count) for state, count in zip(states, counts, strict=True)]
@@ -62,8 +64,11 @@ class RandomLegalPolicy:
     """
 
     seed: int = 0
+    """Seed of the draws; equal seeds and states give equal steps."""
     domain: LegalSteps | None = None
+    """The domain whose legal steps are drawn; `None` until `bind`."""
     num_parameters: int = 0
+    """Parameters counted for FLOPs; there is no model."""
 
     def bind(self, domain: Domain) -> RandomLegalPolicy:
         """Return a copy for this domain; raises `ValueError` if it lists no legal steps."""
@@ -98,8 +103,10 @@ class ScriptedRewardModel:
     """
 
     scores: Scores
+    """A function of the state up to a step, or a mapping from a step's text; scores are in [0, 1]."""
     default: float = 0.5
     num_parameters: int = 0
+    """Parameters of the model that it stands for, counted for FLOPs."""
 
     def score(self, states: Sequence[State]) -> list[list[float]]:
         return [
@@ -120,7 +127,9 @@ class RandomRewardModel:
     """
 
     seed: int = 0
+    """Seed of the scores; equal seeds and steps give equal scores."""
     num_parameters: int = 0
+    """Parameters counted for FLOPs; there is no model."""
 
     def score(self, states: Sequence[State]) -> list[list[float]]:
         return [self._scores(state) for state in states]

@@ -42,6 +42,7 @@ class Recipe:
     special_tokens: bool = False
     """Whether the tokenizer adds its own; a chat template has them in the text."""
     per_step: bool = True
+    """Whether every step gets a score (process reward model) or only the last one (outcome reward model)."""
 
 
 class PublishedRewardModel:

@@ -44,6 +44,7 @@ class ABMCTS:
     aggregation: str = Aggregation.LAST
     pick: str | None = None
     seed: int = 0
+    """Seed of the draws from the posteriors."""
 
     def __post_init__(self) -> None:
         check_at_least(attempts=self.attempts, parallel=self.parallel)

@@ -19,6 +19,7 @@ class AdaptiveMemory:
     """A tree's present stage and the search that grows it in that stage."""
 
     stage: int = 0
+    """0 is the probe; later stages divide the rest of the budget."""
     method: BestOfN | Beam | None = None
     """`None` if the tree gets nothing in this stage; in stage 0, if the probe has not started."""
 

@@ -100,7 +100,9 @@ class SeenVerdicts:
     """How many of a tree's verdicts have been looked at, and whether one was correct."""
 
     count: int = 0
+    """How many of `SearchTree.verdicts` have been looked at, in the order in which they were added."""
     any_correct: bool = False
+    """Whether one of them is correct."""
 
 
 def has_verified(tree: SearchTree) -> bool:

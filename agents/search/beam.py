@@ -26,6 +26,7 @@ class BeamMemory:
     """The nodes in the beam."""
 
     beam: list[int] = field(default_factory=lambda: [ROOT])
+    """Indices of nodes, best first; the root before the first round."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ class SamplingMemory:
     """Unfinished samples: node -> number of samples that have reached it."""
 
     unfinished: dict[int, int] = field(default_factory=dict)
+    """Index of an open node -> number of samples that have reached it."""
 
     def requests(self) -> list[Request]:
         """Return a request for the next step of every unfinished sample."""

@@ -23,6 +23,7 @@ class BisectMemory:
     """The steps that have been probed."""
 
     probed: set[int] = field(default_factory=set)
+    """Indices of the nodes that end with these steps."""
 
 
 @dataclass(frozen=True, kw_only=True)

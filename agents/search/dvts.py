@@ -26,7 +26,9 @@ class DVTSMemory:
     """The last node of each subtree's path; empty before the first round."""
 
     tips: list[int] = field(default_factory=list)
+    """Index of the last node of each subtree's path."""
     has_started: bool = False
+    """Whether the first round has begun."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ class LookaheadMemory:
     """The nodes in the beam, and the rollouts from the candidates for the next one."""
 
     beam: list[int] = field(default_factory=lambda: [ROOT])
+    """Indices of the nodes in the beam; the root before the first round."""
     rollouts: dict[int, int] = field(default_factory=dict)
     """Candidate -> the last node of its rollout."""
     rounds_left: int = 0
@@ -45,8 +46,11 @@ class Lookahead:
     """
 
     width: int = 2
+    """Nodes kept in the beam."""
     expand: int = 4
+    """Steps asked for at each node of a full beam; a smaller beam asks for as many in all."""
     steps: int = 2
+    """Length of a rollout, in steps; 0 makes this a `Beam`."""
     aggregation: str = Aggregation.LAST
     pick: str | None = None
 

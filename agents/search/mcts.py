@@ -73,6 +73,7 @@ class MCTS:
     exploration: float = 1.25
     """The constant of c(N) in the exploration term: log((1 + N + exploration_base) / exploration_base) + exploration."""
     exploration_base: float = 19652.0
+    """The other constant of c(N); see `exploration`."""
     prior_temperature: float = 1.0
     """Temperature of the priors; above 1 they are more even."""
     widen: float = 0.25
@@ -92,6 +93,7 @@ class MCTS:
     aggregation: str = Aggregation.LAST
     pick: str | None = None
     seed: int = 0
+    """Seed of the root noise."""
 
     def __post_init__(self) -> None:
         for name, value in (

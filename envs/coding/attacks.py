@@ -29,12 +29,19 @@ class Attack:
     """One solution that must not be CORRECT."""
 
     id: str
+    """Name of the attack, unique in the corpus."""
     category: str
+    """The kind of attack, such as `early-exit`."""
     entry_point: str | None
+    """Name of the function under test; `None` if the tests need none."""
     tests: Any
+    """The hidden tests, in any form that `grade` takes."""
     solution: str
+    """The hostile source."""
     note: str = ""
+    """How the attack tries to win, in a few words."""
     prompt: str | None = None
+    """The problem's prompt, for tests that need it; `None` without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,9 @@ class AttackResult:
     """What happened in one attack."""
 
     attack: Attack
+    """The attack that was tried."""
     verdict: Verdict
+    """The verdict on it."""
     right_after: Verdict
     """The verdict on a right solution straight after."""
     wall_s: float

@@ -42,7 +42,9 @@ class Block(NamedTuple):
     """A fenced block of an answer."""
 
     language: str
+    """The language that the fence names, in lower case; empty if it names none."""
     code: str
+    """The source between the fences."""
 
 
 def extract_code(answer: str, entry_point: str | None = None) -> str:

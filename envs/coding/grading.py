@@ -88,8 +88,9 @@ def grade(
     `strict` makes a verdict UNDECIDED if it rests on what the candidate's own classes report. `one_process` runs
     tests beside the solution, where a solution can forge the verdict; every such verdict says so.
 
-    `details["tests"]` has the outcome of each test. Raises `TestsError` for tests of no known form and `SandboxError`
-    for a failure of the sandbox; a failure of a solution never raises.
+    `details["tests"]` has a row for each test: name, outcome, message and, if the test ran, its elapsed seconds. Raises
+    `TestsError` for tests of no known form and `SandboxError` for a failure of the sandbox; a failure of a solution never
+    raises.
     """
     count = len(solutions)
     for name, column in (
@@ -176,10 +177,15 @@ class PairTask(NamedTuple):
     """One solution and what it is graded by."""
 
     solution: str
+    """Source of the solution."""
     task: Task
+    """The tests, read into one form."""
     entry_point: str | None
+    """Name of the function under test; `None` if the tests name what they use."""
     prompt: str | None
+    """Source that begins the solution's file in the data set (HumanEval); `None` if there is none."""
     limits: Limits
+    """Limits of the solution's process."""
 
     def pair(self, patience: int = 1) -> Pair:
         """Return the two programs. `patience` multiplies the time for which the tests wait."""
@@ -282,14 +288,14 @@ def _forgeable(observed: dict[str, Any], *, strict: bool) -> str:
 
 
 def verdict_of_rows(
-    rows: Sequence[Sequence[str]], details: dict[str, Any], refused: str = ""
+    rows: Sequence[Sequence[Any]], details: dict[str, Any], refused: str = ""
 ) -> Verdict:
     """Return the verdict that rows of tests amount to; `refused` is a reason against CORRECT."""
     failed = [row for row in rows if row[1] == "failed"]
     undecided = [row for row in rows if row[1] == "undecided"]
     passed = sum(row[1] == "passed" for row in rows)
     if failed:
-        name, _, message = failed[0]
+        name, _, message = failed[0][:3]
         reason = f"{len(failed)} of {passed + len(failed)} tests failed; first {name}: {message}"
         return Verdict(Status.INCORRECT, passed / (passed + len(failed)), reason, "tests", details)
     if undecided:

@@ -42,7 +42,7 @@ def one_process_program(
 
 def read_one_process(
     run: ExecutionResult, program: Program
-) -> tuple[list[list[str]], dict[str, Any], str]:
+) -> tuple[list[list[Any]], dict[str, Any], str]:
     """Return rows of tests, details, and why there is no verdict, empty if there is one."""
     details: dict[str, Any] = {"tests": [], "outcome": run.outcome.value, "forgeable": True}
     details["used"] = used([run], program.limits)

@@ -29,7 +29,9 @@ class PropertyTests:
     reference: str
     """Source of a correct solution with the same entry point."""
     seed: int = 0
+    """Seed of the generated inputs."""
     num_examples: int = 100
+    """Most inputs that are tried."""
     seconds: float = 4.0
     """Searching for a difference stops after this long; shrinking one it found takes at most as long again."""
     tolerance: float | None = None

@@ -101,26 +101,27 @@ def renamed_main(tests: str) -> str:
 
 def run_same_program(
     runs: Sequence[Run], sandbox: Sandbox
-) -> list[tuple[list[list[str]], dict[str, Any], str]]:
+) -> list[tuple[list[list[Any]], dict[str, Any], str]]:
     """Return for each run its rows of tests, details, and why there is no verdict, empty if there is one."""
     languages = {run.program.language for run in runs}
     lacking = {language: lacking_tool(language, sandbox) for language in languages}
     able = [run for run in runs if not lacking[run.program.language]]
     results = iter(sandbox.run([run.program for run in able]))
-    found: list[tuple[list[list[str]], dict[str, Any], str]] = []
+    found: list[tuple[list[list[Any]], dict[str, Any], str]] = []
     for run in runs:
         why = lacking[run.program.language]
-        rows: list[list[str]] = []
+        rows: list[list[Any]] = []
         details: dict[str, Any] = {"forgeable": True}
         if not why:
             result = next(results)
             rows, why = read_run(result, run)
+            rows = [[*row, round(result.wall_s, 6)] for row in rows]
             details |= {"outcome": result.outcome.value, "used": used([result], run.program.limits)}
         found.append((rows, {**details, "tests": rows}, why))
     return found
 
 
-def read_run(result: ExecutionResult, run: Run) -> tuple[list[list[str]], str]:
+def read_run(result: ExecutionResult, run: Run) -> tuple[list[list[Any]], str]:
     """Return rows of tests, and why there is no verdict, empty if there is one."""
     missing = MISSING_HEADER.search(result.stderr)
     if missing is not None and missing[1] in run.needs:

@@ -63,13 +63,16 @@ def grade_stdio(
         for chunk in _chunks(setting, results)
     ]
     checks = sandbox.run([_check(settings[n], runs[n], chunk) for n, chunk in chunks])
-    rows = [
+    rows: list[list[list[Any]]] = [
         [_row_of_run(i, run, allowed.wall_s) for i, run in enumerate(results)]
         for results, allowed in zip(runs, limits)
     ]
     for (number, chunk), check in zip(chunks, checks):
         for place, row in zip(chunk, _rows_of_check(chunk, check)):
             rows[number][place] = row
+    for found, results in zip(rows, runs):
+        for row, run in zip(found, results):
+            row.append(round(run.wall_s, 6))
     return [_verdict(*each) for each in zip(rows, runs, limits)]
 
 
@@ -154,7 +157,7 @@ def _row_of_run(number: int, run: ExecutionResult, wall_s: float | None) -> list
     return [f"case {number}", "failed", f"{run.outcome.value}{': ' + last if last else ''}"]
 
 
-def _rows_of_check(chunk: Sequence[int], check: ExecutionResult) -> list[list[str]]:
+def _rows_of_check(chunk: Sequence[int], check: ExecutionResult) -> list[list[Any]]:
     names = [f"case {number}" for number in chunk]
     if check.outcome is not Outcome.OK:
         last = check.stderr.strip().rpartition("\n")[2]
@@ -169,7 +172,7 @@ def _rows_of_check(chunk: Sequence[int], check: ExecutionResult) -> list[list[st
     return rows
 
 
-def _verdict(rows: list[list[str]], runs: Sequence[ExecutionResult], limits: Limits) -> Verdict:
+def _verdict(rows: list[list[Any]], runs: Sequence[ExecutionResult], limits: Limits) -> Verdict:
     counts = {
         outcome: [row for row in rows if row[1] == outcome] for outcome in ("failed", "undecided")
     }

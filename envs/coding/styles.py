@@ -70,6 +70,7 @@ class Task:
     """Tests in a known style, and what they say of the solution."""
 
     style: str
+    """One of `STYLES`."""
     source: str = ""
     """Tests as source text (`check`, `files`, `asserts`)."""
     data: Mapping[str, Any] = field(default_factory=dict)

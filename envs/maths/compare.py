@@ -359,23 +359,25 @@ class Judge:
         if a == b:
             return True
         p, q = ellipsis.pattern(a), ellipsis.pattern(b)
-        if p is None or q is None or p.operator != q.operator:
+        if p is None or q is None or (p.operator, p.first, p.step) != (q.operator, q.first, q.step):
             return self._written_out(a, b)
-        if (p.first, p.step) != (q.first, q.step):
-            return False
         return self.all_same([(p.body, q.body), (p.last, q.last)])
 
     def _written_out(self, a: Node, b: Node) -> bool | None:
         """Two expressions with an ellipsis in each, compared for several lengths of it."""
         if not (has(a, "dots") and has(b, "dots")):
             return None
-        pairs = [
+        lengths = [
             (ellipsis.written_out(a, length), ellipsis.written_out(b, length))
             for length in ellipsis.LENGTHS
         ]
-        if any(p is None or q is None for p, q in pairs):
+        pairs = [(p, q) for p, q in lengths if p is not None and q is not None]
+        if not pairs:
+            return None
+        if ellipsis.counting_letters(a) != ellipsis.counting_letters(b):
             return False
-        return self.all_same(pairs)
+        same = self.all_same(pairs)
+        return same if same is False or len(pairs) >= ellipsis.MIN_LENGTHS else None
 
     def sequences(self, a: Any, b: Any) -> bool | None:
         """Numbers in a row, and lists with the same order."""

@@ -46,8 +46,11 @@ class Extraction(NamedTuple):
     """The answer's text, its offsets in the completion, and the way it was found."""
 
     text: str
+    """The answer as written, without its mark."""
     span: tuple[int, int]
+    """Offsets of the answer's first character and of the one after its last, in the completion."""
     how: str
+    """The way it was found: `boxed`, `answer tokens`, `answer is`, `bold`, `bare`, ..."""
 
 
 class Kind(NamedTuple):
@@ -366,8 +369,8 @@ def _narrowed(text: str, start: int, end: int, how: str, kind: Kind) -> Extracti
         start += 1
     while end > start and text[end - 1] in " \t\r\n*\"'`.,_":
         end -= 1
-    tail = COPULAS.search(text, max(start, end - 30), end)
-    if tail is not None and tail.start() > start:
+    tail = COPULAS.search(text, max(start + 1, end - 30), end)
+    if tail is not None:
         end = tail.start()
     if _is_stated(text[start:end], kind):
         found = _stated(text, start, end, kind)

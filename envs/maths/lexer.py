@@ -312,6 +312,7 @@ def lex(text: str, *, thousands: bool = True) -> list[Token]:
             if (
                 "," in value
                 and (depth > 0 or not thousands)
+                and tokens[-1:] != [_ESCAPED["\\$"]]
                 and "{" not in value
                 and "\\" not in value
             ):

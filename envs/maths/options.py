@@ -49,6 +49,7 @@ class MathOptions:
     units_required: bool = False
     """A reference with a unit takes no answer without one."""
     percent: Percent = Percent.REFERENCE
+    """Whether 28% and 28 may be equal."""
     added_constant: bool = False
     """An antiderivative may add `+ C` to a reference without it. The question rule `constant` sets this option."""
     any_constant: bool = False

@@ -296,7 +296,7 @@ def compare_texts(reference: str, answer: str) -> bool | None:
             return True
         if date(reference) and date(reference) == date(answer):
             return True
-        if _items(reference) and _items(reference) == _items(answer):
+        if _items(reference) == _items(answer):
             return True
         return _compare_choices(reference, answer) or False
     if (
@@ -320,10 +320,9 @@ def compare_texts(reference: str, answer: str) -> bool | None:
     return _compare_choices(reference, answer)
 
 
-def _items(text: str) -> list[str] | None:
+def _items(text: str) -> list[str]:
     """The items of a list of words, sorted: `circle and line segment`."""
-    items = [words(item) or item for item in _JOINS.split(unwrap(text).strip(_EDGES))]
-    return sorted(items) if len(items) > 1 else None
+    return sorted(words(item) or item for item in _JOINS.split(unwrap(text).strip(_EDGES)))
 
 
 def _is_clock(text: str, time: tuple[int, bool] | None) -> bool:

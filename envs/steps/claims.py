@@ -44,23 +44,28 @@ class Claim:
     """One statement in a step that mathematics can decide, and its verdict."""
 
     kind: Kind
+    """What sort of statement it is."""
     start: int
     """Offset of the claim's first character in the step's text."""
     end: int
     """Offset after the claim's last character."""
     text: str
+    """The claim as it stands in the step."""
     status: Status
-    """INCORRECT only if the reason is a proof; otherwise UNDECIDED."""
+    """INCORRECT only if `reason` proves it; UNDECIDED if the claim may mean something else."""
     reason: str = ""
+    """The proof that the claim is false; may be empty if it is not INCORRECT."""
 
 
 class StepReport(NamedTuple):
     """The claims of one step and what follows from them for the step."""
 
     claims: tuple[Claim, ...]
+    """All claims that were found, in the order of the text."""
     status: Status
     """INCORRECT if a claim is; CORRECT if all claims are and there is one; otherwise UNDECIDED."""
     reason: str
+    """The proof of the first false claim; empty if there is none."""
 
 
 def report_of(claims: Sequence[Claim]) -> StepReport:

@@ -23,8 +23,11 @@ class LabelledSolution(NamedTuple):
     """One row of a file."""
 
     id: str
+    """The row's `id`; `row 3` for the third row if it has none."""
     problem: str
+    """The question."""
     steps: tuple[str, ...]
+    """Texts of the solution's steps, in order."""
     first_error: int | None
     """Index of the first erroneous step; `None` if there is none."""
 
@@ -33,8 +36,11 @@ class Flag(NamedTuple):
     """A solution whose first step with a false claim is not the labelled one."""
 
     id: str
+    """`LabelledSolution.id`."""
     found: int | None
+    """Index of the first step with a false claim; `None` if there is none."""
     labelled: int | None
+    """Index of the step that the label calls erroneous; `None` if the label is "no error"."""
     reason: str
     """The proof that the found step is wrong."""
 
@@ -46,7 +52,9 @@ class Figures(NamedTuple):
     """
 
     num_erroneous: int
+    """Solutions with a labelled error."""
     num_correct: int
+    """Solutions labelled as free of errors."""
     error_accuracy: float | None
     """Share of erroneous solutions whose first flag is the labelled first error."""
     correct_accuracy: float | None
@@ -64,8 +72,8 @@ class Figures(NamedTuple):
 def read_labelled(path: str | Path) -> list[LabelledSolution]:
     """Read a JSON list or JSON lines; raises `UserError` that names file and row."""
     file = Path(path)
-    text = file.read_text(encoding="utf-8")
     try:
+        text = file.read_text(encoding="utf-8")
         rows = json.loads(text) if text.lstrip().startswith("[") else list(_lines(text))
     except ValueError as error:
         raise UserError(f"{file}: {error}") from error

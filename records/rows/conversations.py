@@ -72,12 +72,13 @@ def _recorded(record: EpisodeRecord, path: Sequence[int]) -> Iterator[Conversati
 
 
 def is_unanimous(record: EpisodeRecord, node: int, end: int) -> bool:
-    """Return whether all answers below a node have the verdict of the node `end`."""
+    """Return whether all answers and outcomes below a node have the verdict of the node `end`."""
     wanted = record.nodes[end].verdict
     return all(
         other.verdict == wanted
         for number, other in enumerate(record.nodes)
-        if other.answer is not None and node in path_to(record, number)
+        if (other.answer is not None or other.outcome is not None)
+        and node in path_to(record, number)
     )
 
 

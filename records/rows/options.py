@@ -27,7 +27,7 @@ class RowOptions:
     tokens: Layout | None = None
     """The layout by which text becomes tokens; `None` takes the recorded tokens alone."""
     retokenise: bool = False
-    """Tokenise text anew if the recorded tokens are those of another tokenizer."""
+    """Tokenise text anew if the recorded tokens are not known to be of the tokenizer in `tokens`."""
     learn_reasoning: bool = True
     """Whether internal reasoning is learned."""
     system: str | None = prompts.AUTO

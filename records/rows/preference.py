@@ -67,7 +67,7 @@ def forks(record: EpisodeRecord) -> Iterator[tuple[list[int], list[int], list[in
     """Yield the path to each fork, and from the root through it a path to a correct and one to an incorrect answer.
 
     Of several paths the one with the highest value is chosen, and rejected the incorrect one with the highest value,
-    because that mistake is the likeliest.
+    because that mistake is the likeliest. Of equal values the higher score decides, then the earlier node.
     """
     below = decided_below(record)
     for fork, children in enumerate(children_of(record)):

@@ -83,8 +83,9 @@ def token_rollouts(
     """Return the record's rollouts with their end nodes, only those in `ends` if given, in the order of `ends`.
 
     For an agent that drives itself they are its model calls, each a rollout of one step: its tree holds what the agent's
-    program said. Recorded tokens are taken as they are. A layout tokenises the text of records without tokens, and of others only
-    with `retokenise`. Raises `RecordError` for records without tokens if there is no layout.
+    program said. Recorded tokens are taken as they are. A layout tokenises the text of records without tokens; with
+    `retokenise` also that of records whose tokens are not known to be of its tokenizer. Raises `RecordError` for records
+    without tokens if there is no layout.
     """
     layout: Layout | None = options.tokens
     if record.calls:
@@ -94,7 +95,7 @@ def token_rollouts(
     recorded = any(node.token_ids is not None for node in record.nodes)
     if recorded and layout is not None and not options.retokenise:
         check_tokenizer(record, layout.describe_tokenizer())
-    if recorded and (layout is None or _same_tokenizer(record, layout)):
+    if recorded and (layout is None or not options.retokenise or _has_tokens_of(record, layout)):
         layout = None
     elif layout is None and len(record.nodes) > 1:
         raise RecordError(
@@ -153,6 +154,7 @@ def labelled(rollout: Rollout, options: RowOptions) -> list[int]:
     return [token if own else IGNORED for token, own in zip(rollout.ids, learned)]
 
 
-def _same_tokenizer(record: EpisodeRecord, layout: Layout) -> bool:
+def _has_tokens_of(record: EpisodeRecord, layout: Layout) -> bool:
+    """Return whether a record names the layout's tokenizer as the one of its tokens."""
     mine = tokenizer_of(record.agent.get("policy"))
-    return mine is None or mine.get("hash") == layout.describe_tokenizer()["hash"]
+    return mine is not None and mine.get("hash") == layout.describe_tokenizer()["hash"]

@@ -218,10 +218,15 @@ class Remote(Link):
             os.pwrite(self.report_file, data, 0)
             os.ftruncate(self.report_file, len(data))
 
-    def compile(self, source: str, name: str) -> types.CodeType:
-        """Compile tests so that the statements of `source` are known to `settle`."""
+    def compile(
+        self, source: str, name: str, rewrite: Callable[[str], ast.Module] | None = None
+    ) -> types.CodeType:
+        """Compile tests so that the statements of `source` are known to `settle`.
+
+        `rewrite` returns the syntax tree to compile instead; its nodes have the lines of `source`.
+        """
         self.sources[name] = source
-        return compiled(source, name)
+        return compiled(source, name, rewrite)
 
     def library(self) -> types.ModuleType:
         """Return the last module of the pair's library; `LookupError` if it has none."""
@@ -611,16 +616,20 @@ def load_library(digest: str, descriptor: int) -> types.ModuleType:
     return _LIBRARIES[digest]
 
 
-def compiled(source: str, name: str) -> types.CodeType:
+def compiled(
+    source: str, name: str, rewrite: Callable[[str], ast.Module] | None = None
+) -> types.CodeType:
     """Compile tests; a tester that stays compiles what it sees again and again, for sample after sample, only once."""
-    if len(source) > MAX_KEPT_SOURCE:
-        return compile(source, name, "exec", dont_inherit=True)
-    return _compiled(source, name)
+    make = _compiled.__wrapped__ if len(source) > MAX_KEPT_SOURCE else _compiled
+    return make(source, name, rewrite)
 
 
 @lru_cache(maxsize=512)
-def _compiled(source: str, name: str) -> types.CodeType:
-    return compile(source, name, "exec", dont_inherit=True)
+def _compiled(
+    source: str, name: str, rewrite: Callable[[str], ast.Module] | None
+) -> types.CodeType:
+    tree = rewrite(source) if rewrite else source
+    return compile(tree, name, "exec", dont_inherit=True)
 
 
 def run(

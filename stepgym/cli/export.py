@@ -92,7 +92,7 @@ class FormatsInHelp(click.Command):
 @click.option(
     "--retokenise",
     is_flag=True,
-    help="Tokenise the text anew if the recorded tokens are those of another tokenizer.",
+    help="Tokenise the text anew unless the recorded tokens are known to be of this tokenizer.",
 )
 @click.option(
     "--advantages",

@@ -303,3 +303,39 @@ def test_a_node_about_which_nothing_is_known_is_worth_a_half() -> None:
     tree.value, tree.asked, tree.score = [0.0, 0.0], [1, 0], [None, None]
     tree.status = [NodeStatus.OPEN] * 2
     assert memory_from(tree, widen_at=lambda asked: math.inf).q == [0.5, 0.5]
+
+
+CHILD = st.tuples(
+    st.sampled_from([None, "start", "a", "a", "b"]),
+    st.sampled_from([NodeStatus.OPEN] * 4 + [NodeStatus.FAILED, NodeStatus.PRUNED]),
+    st.sampled_from([0, 0, 0, 1]),
+)
+
+
+@given(
+    kinds=st.lists(CHILD, min_size=5, max_size=5),
+    drawn=st.lists(st.integers(1, 5), min_size=4, max_size=9),
+    known=st.sampled_from([{}, {"a": 99}]),
+)
+def test_every_drawn_child_is_open_unless_it_failed_was_visited_or_is_represented(
+    kinds: list[tuple[str | None, NodeStatus, int]], drawn: list[int], known: dict[str, int]
+) -> None:
+    """Whatever the policy draws again and in whatever order, no child is lost and no state is open twice."""
+    publics = [None, *(public for public, _, _ in kinds)]
+    tree = SearchTree("p", [State("p", public="start")])
+    tree.states += [State("p", public=public) for public, _, _ in kinds]
+    tree.parent, tree.children = [NO_PARENT] + [ROOT] * 5, [[1, 2, 3, 4, 5], [], [], [], [], []]
+    tree.status = [NodeStatus.OPEN, *(status for _, status, _ in kinds)]
+    tree.visits, tree.score = [1, *(visits for _, _, visits in kinds)], [None] * 6
+    can_open = {n for n in drawn if tree.status[n] is NodeStatus.OPEN and not tree.visits[n]}
+    memory = MCTSMemory(by_state={1: {**known}})  # of depth 1 only states at other nodes are known
+    memory.extend(6)
+    has_more = memory.add_children(tree, ROOT, drawn, num_known=1, merge=True)
+    is_open, merged = memory.open_children[ROOT], memory.merged
+    assert has_more is bool(is_open)
+    assert sorted([*is_open, *merged]) == sorted(can_open)
+    for child, first in merged.items():
+        assert tree.status[child] is NodeStatus.PRUNED
+        assert first == known.get(publics[child]) or publics[first] == publics[child]
+    shown = [publics[n] for n in is_open if publics[n] in ("a", "b")]
+    assert len(shown) == len(set(shown)) and not set(shown) & set(known)

@@ -6,6 +6,7 @@ import itertools
 import random
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from stepgym.plugins.errors import UserError
 from stepgym.records.loader import states_of
 from stepgym.records.reverify import reverify
 from stepgym.records.rollouts import rollouts_of
-from stepgym.records.run_folder import RunFolder
+from stepgym.records.run_folder import RunFolder, read_episodes
 from stepgym.records.schema import from_line, to_line
 from stepgym.records.types import RunConfig
 
@@ -139,6 +140,13 @@ def test_outcomes_are_searched_recorded_and_verified_again(tmp_path: Path) -> No
         folder.append(record)
     found = reverify(tmp_path / "run")
     assert found.answers > 0 and found.changes == ()
+    other = {"correct": "incorrect", "incorrect": "correct", None: None}
+    nodes = tuple(replace(node, verdict=other[node.verdict]) for node in record.nodes)
+    with RunFolder(tmp_path / "turned", config) as folder:
+        folder.append(replace(record, nodes=nodes, verdict="incorrect"))
+    assert len(reverify(folder.path).changes) == found.answers
+    [again] = read_episodes(folder.path)
+    assert again.nodes == record.nodes and again.verdict == "correct"
 
 
 @pytest.mark.parametrize(

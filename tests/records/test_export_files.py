@@ -18,11 +18,12 @@ from stepgym.cli.export import command
 from stepgym.records.card import write_card
 from stepgym.records.decontamination import Benchmarks
 from stepgym.records.exports import export, side_of, write_export
+from stepgym.records.rows import dialogues
 from stepgym.records.run_folder import RunFolder
 from stepgym.records.types import ExportFormat, RunConfig, SchemaError, TextLayout, View
 from stepgym.records.writers import OutputError, RowFile
 
-from .trees import TREE
+from .trees import SAID, TREE
 
 CONFIG = RunConfig(env_id="stepgym/Countdown-v0", agent="mcts", policy="scripted")
 LONG = "A farmer has twelve red hens and sells four of them to a neighbour on Monday morning."
@@ -88,6 +89,8 @@ def benchmark(folder: Path, *questions: str) -> Path:
         (LONG, LONG.upper().replace(" ", "  "), True),
         ("In short: " + LONG + " How many are left?", LONG, True),
         (LONG.replace("sells", "buys"), LONG, False),
+        (LONG, "Once, " + " ".join(LONG.split()[:13]) + " he rested.", True),
+        (LONG, "Once, " + " ".join(LONG.split()[:12]) + " the fence.", False),
         ("What is 2 + 2?", "What is 2+2 ?", True),
         ("What is 2 + 2?", "What is 2 + 2?\n\nGive the answer as <answer>...</answer>.", True),
         ("What is 2 + 2?", "Solve it.\n\nWhat is 2 + 2?", True),
@@ -126,6 +129,13 @@ def test_decontamination_is_reported_and_on_the_card(run: Path, tmp_path: Path) 
         benchmark(tmp_path, *[f"Make {n}" for n in range(40)], LONG),
     )
     assert gone.exit_code == 1 and "a benchmark has the problems of all 40 episodes" in gone.output
+
+
+def test_progress_counts_every_episode_that_was_read(run: Path, tmp_path: Path) -> None:
+    seen: list[int] = []
+    known = [benchmark(tmp_path, LONG)]  # an episode that is left out was read
+    write_export([run, run], tmp_path / "a.jsonl", decontaminate=known, progress=seen.append)
+    assert seen == list(range(1, 81))
 
 
 @pytest.mark.parametrize("kind", list(ExportFormat))
@@ -171,7 +181,7 @@ def test_a_bad_output_is_refused_before_an_episode_is_read(run: Path, tmp_path: 
     (tmp_path / "folder.jsonl").mkdir()
     for out, why in (
         ("rows.csv", "should end in"),
-        ("file/rows.jsonl", "exists"),
+        ("file/rows.jsonl", "a folder is needed here"),
         ("folder.jsonl", "is a folder"),
     ):
         done = export_command(run, "--out", tmp_path / out)
@@ -181,6 +191,40 @@ def test_a_bad_output_is_refused_before_an_episode_is_read(run: Path, tmp_path: 
     with pytest.raises(ValueError, match="not JSON"):
         export([run], tmp_path / "rows.jsonl")
     assert not list(tmp_path.glob("*rows.jsonl*")), "a failed export leaves nothing"
+
+
+CALLING = {"role": "assistant", "content": "", "tool_calls": [{"id": "c1"}]}
+
+
+@pytest.mark.parametrize(
+    ("row", "missing"),
+    [
+        ({"input": {"messages": [CALLING]}, "preferred_output": []}, "tool_calls"),
+        ({"input": {"messages": []}, "preferred_output": [SAID, CALLING]}, "tool_calls"),
+        ({"input": {"messages": [], "tools": []}, "preferred_output": []}, "tools"),
+        ({"input": {"messages": [SAID, SAID]}, "preferred_output": [SAID], "tools": ""}, "tools"),
+        ({"input": {"messages": [SAID, SAID]}, "preferred_output": [SAID]}, None),
+    ],
+)
+def test_parquet_drops_nothing_that_has_no_column(
+    row: dict[str, Any], missing: str | None, tmp_path: Path
+) -> None:
+    import pyarrow.parquet as pq
+
+    columns = dialogues.OPENAI_PREFERENCE_COLUMNS
+    row = {**row, "non_preferred_output": [SAID]}
+    out = tmp_path / "rows.parquet"
+    if missing:
+        refused = pytest.raises(OutputError, match=f"'{missing}'.* write a .jsonl")
+        with refused, RowFile(out, columns) as file:
+            file.add(row)
+        assert not out.exists()
+        return
+    with RowFile(out, columns) as file:
+        for _ in range(2001):  # one more than a row group
+            file.add(row)
+    assert pq.read_table(out).to_pylist() == [row] * 2001
+    assert pq.ParquetFile(out).num_row_groups == 2
 
 
 def test_a_full_disk_is_an_error_and_keeps_the_old_file(run: Path, tmp_path: Path) -> None:

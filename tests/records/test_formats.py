@@ -12,14 +12,18 @@ from hypothesis import strategies as st
 
 from stepgym.agents import solve
 from stepgym.agents.episode import Episode
+from stepgym.agents.policies.layout import DELIMITER
 from stepgym.agents.policies.scripted import ScriptedPolicy
 from stepgym.agents.types import EpisodeRecord, NodeRecord
 from stepgym.envs.families.words import same_word_env
+from stepgym.envs.tokens import shown_reply
 from stepgym.envs.types import Step
 from stepgym.records.formats import FORMATS, format_in
+from stepgym.records.rows import preference
 from stepgym.records.rows.options import RowOptions
 from stepgym.records.rows.steps import PLACEHOLDER
 from stepgym.records.schema import from_line, to_line
+from stepgym.records.tree import path_to
 from stepgym.records.types import ExportFormat, TextLayout
 
 from .trees import AGENT, ASKED, CALLED, RESULT, SAID, TOOL, TREE, call
@@ -110,11 +114,43 @@ def test_an_agents_calls_are_its_conversation() -> None:
 
 
 @pytest.mark.parametrize("verdict", ["incorrect", "undecided"])
-def test_a_call_that_forks_with_other_verdicts_share_is_not_learned(verdict: str) -> None:
-    fork = replace(AGENT.nodes[1], answer="7", text="<answer>7</answer>", verdict=verdict)
-    record = replace(AGENT, nodes=(*AGENT.nodes, fork))
-    for kind in (ExportFormat.SFT, ExportFormat.KTO, ExportFormat.OPENAI):
+@pytest.mark.parametrize(
+    "end", [{"answer": "7"}, {"answer": None, "outcome": 0.0}], ids=["answer", "outcome"]
+)
+def test_a_call_that_forks_with_other_verdicts_share_is_not_learned(
+    verdict: str, end: dict[str, Any]
+) -> None:
+    fork = replace(AGENT.nodes[1], text="another end", verdict=verdict, **end)
+    record = replace(with_tokens(AGENT), nodes=(*AGENT.nodes, fork))
+    for kind in (ExportFormat.SFT, ExportFormat.KTO, ExportFormat.OPENAI, ExportFormat.TOKENS):
         assert rows_of(kind, record) == []
+
+
+def with_tokens(record: EpisodeRecord) -> EpisodeRecord:
+    """Return an agent's record whose calls hold tokens: call `n` read the token 10 n and wrote 10 n + 1."""
+    calls = [
+        {
+            **call,
+            "response": {**call["response"], "prompt_token_ids": [10 * n]},
+            "token_ids": [10 * n + 1],
+        }
+        for n, call in enumerate(record.calls)
+    ]
+    return replace(record, calls=tuple(calls))
+
+
+@pytest.mark.parametrize("num_answers", [0, 2])
+def test_the_tokens_of_a_call_without_one_answer_are_not_learned(num_answers: int) -> None:
+    """The agent's second call failed; here the third has no answer, or several of which one was used."""
+    record = with_tokens(AGENT)
+    rows = rows_of(ExportFormat.TOKENS, record)
+    assert [row["input_ids"] for row in rows] == [[0, 1], [20, 21]]
+    assert [row["labels"] for row in rows] == [[-100, 1], [-100, 21]]
+    *others, last = record.calls
+    answers = last["response"]["choices"] * num_answers
+    last = {**last, "response": {**last["response"], "choices": answers}}
+    [row] = rows_of(ExportFormat.TOKENS, replace(record, calls=(*others, last)))
+    assert row["input_ids"] == [0, 1]
 
 
 def test_a_conversation_that_was_changed_is_two() -> None:
@@ -224,6 +260,28 @@ def test_placeholders_and_labels_are_equally_many(record: EpisodeRecord) -> None
         assert row["input"].count("Step 1:") == 1
 
 
+def test_every_family_of_step_rows_has_the_same_labels() -> None:
+    labels = [row["labels"] for row in rows_of(ExportFormat.STEPS)]
+    assert labels == [row["labels"] for row in rows_of(ExportFormat.STEPWISE)]
+    marks = [["+" if good else "-" for good in path] for path in labels]
+    assert [row["label"] for row in rows_of(ExportFormat.OPENRLHF)] == marks
+    shepherd = [row["label"].splitlines() for row in rows_of(ExportFormat.MATH_SHEPHERD)]
+    assert [[line[-1] for line in lines] for lines in shepherd] == marks
+
+
+def test_a_path_that_cannot_be_written_hides_no_later_one() -> None:
+    for mark, kind in [
+        ("Step 1:", ExportFormat.MATH_SHEPHERD),
+        (PLACEHOLDER, ExportFormat.MATH_SHEPHERD),
+        (PLACEHOLDER, ExportFormat.OPENRLHF),
+    ]:
+        marked = replace(TREE.nodes[2], text=f"{mark} 6 + 4")
+        record = replace(TREE, nodes=(*TREE.nodes[:2], marked, *TREE.nodes[3:]))
+        inputs = [row["input"] for row in rows_of(kind)]
+        assert len(inputs) == 3
+        assert [row["input"] for row in rows_of(kind, record)] == inputs[1:]
+
+
 def test_prm800k_rates_the_alternatives_of_each_step() -> None:
     [row] = rows_of(ExportFormat.PRM800K)
     label = row["label"]
@@ -248,16 +306,111 @@ def test_prm800k_rates_the_alternatives_of_each_step() -> None:
     assert step["chosen_completion"] is None and row["label"]["finish_reason"] == "found_error"
 
 
+def test_prm800k_follows_the_chosen_path_unless_only_another_is_correct() -> None:
+    correct = replace(TREE.nodes[5], verdict="correct")
+    two = replace(TREE, nodes=(*TREE.nodes[:5], correct, *TREE.nodes[6:]))
+    for path, texts in [
+        ((0, 1, 2), ["<think>try 6</think>2 * 3", "6 + 4"]),
+        ((0, 4, 5), ["2 + 3", "5 + 4"]),
+        ((0, 1, 3), ["<think>try 6</think>2 * 3", "6 + 4"]),
+    ]:
+        [row] = rows_of(ExportFormat.PRM800K, replace(two, path=path))
+        steps = row["label"]["steps"]
+        assert [s["completions"][s["chosen_completion"]]["text"] for s in steps] == texts
+
+
+@given(trees(), st.data())
+def test_tree_rows_are_the_nodes_with_the_text_before_them(
+    record: EpisodeRecord, data: st.DataObject
+) -> None:
+    path = path_to(record, data.draw(st.integers(0, len(record.nodes) - 1)))
+    rows = rows_of(ExportFormat.TREE, replace(record, path=tuple(path)))
+    for number, (row, node) in enumerate(zip(rows, record.nodes, strict=True)):
+        assert (row["node"], row["parent"], row["text"]) == (number, node.parent, node.text)
+        assert row["selected"] is (number in path)
+        if node.parent < 0:
+            assert row["depth"] == 0 and row["prompt"] == rows[-1]["prompt"][: len(row["prompt"])]
+            continue
+        before = rows[node.parent]
+        assert row["depth"] == before["depth"] + 1
+        read = before["text"] + DELIMITER if node.parent else ""
+        read += shown_reply(before["reply"]) + DELIMITER if before["reply"] else ""
+        assert row["prompt"] == before["prompt"] + read
+
+
+RATED = st.builds(
+    NodeRecord,
+    parent=st.just(0),
+    value=st.sampled_from([0.0, 0.5]),
+    score=st.sampled_from([None, 0.0, 0.5]),
+    verdict=st.sampled_from(["correct", "incorrect"]),
+)
+
+
+@given(st.lists(st.lists(RATED, min_size=2, max_size=4), min_size=2, max_size=4))
+def test_a_fork_compares_the_most_valued_of_both_kinds(families: list[list[NodeRecord]]) -> None:
+    """By definition: of each kind the branch with the highest value, and in it the answer with the highest value.
+
+    Of equal values the reward model's score decides.
+    """
+    nodes = [TREE.nodes[0]]
+    for branch, *leaves in families:
+        nodes += [replace(branch, verdict=None), *(replace(x, parent=len(nodes)) for x in leaves)]
+    record = replace(TREE, nodes=tuple(nodes))
+    paths = [path_to(record, node) for node in range(len(nodes))]
+
+    def below(branch: int, verdict: str) -> list[int]:
+        return [n for n, path in enumerate(paths) if branch in path and nodes[n].verdict == verdict]
+
+    def best(found: list[int]) -> int:
+        return max(found, key=lambda node: (nodes[node].value, nodes[node].score or 0.0, -node))
+
+    expected = []
+    for fork, path in enumerate(paths):
+        branches = [child for child, node in enumerate(nodes) if node.parent == fork]
+        good = [child for child in branches if below(child, "correct")]
+        bad = [child for child in branches if child not in good and below(child, "incorrect")]
+        if good and bad:
+            chosen, rejected = below(best(good), "correct"), below(best(bad), "incorrect")
+            expected.append((path, paths[best(chosen)], paths[best(rejected)]))
+    assert list(preference.forks(record)) == expected
+
+
+@given(trees(), st.data())
+def test_the_chosen_answer_comes_first_and_is_marked(
+    record: EpisodeRecord, data: st.DataObject
+) -> None:
+    right = [n for n, node in enumerate(record.nodes) if node.verdict == "correct"]
+    chosen = data.draw(st.sampled_from(right)) if right else 0
+    record = replace(record, path=tuple(path_to(record, chosen)))
+    rows = rows_of(ExportFormat.SFT, record, layout=TextLayout.PLAIN)
+    marks = [row["selected"] for row in rows]
+    assert marks == sorted(marks, reverse=True)
+    learned = "".join(row["completion"] for row in rows if row["selected"])
+    of_path = [record.nodes[n] for n in record.path[1:]]
+    if right:
+        assert [c for c in learned if c not in DELIMITER] == [
+            c for node in of_path for c in node.text if c not in DELIMITER
+        ]
+
+
 def test_traces_mark_what_was_sampled() -> None:
     [episode] = rows_of(ExportFormat.VERIFIERS, AGENT)
     [trace] = episode["traces"]
     sampled = [node["message"]["content"] for node in trace["nodes"] if node["sampled"]]
     assert sampled == ["<think>six and four</think>", "It is 10."]
+    followed = [node["parent"] for node in trace["nodes"]]
+    assert followed == [None, *range(len(followed) - 1)], "a message follows the one before"
     times = {trace["timing"]["start"], *(node["timestamp"] for node in trace["nodes"])}
     assert times == {0.0}, "records hold no times"
     [tree] = rows_of(ExportFormat.VERIFIERS)
     scores = [trace["rewards"]["verdict"]["score"] for trace in tree["traces"]]
     assert scores == [1.0, 0.0, 0.0], "the undecided path has no trace"
+    assert [trace["id"] for trace in tree["traces"]] == ["p0#0/0", "p0#0/1", "p0#0/2"]
+    assert {trace["version"] for trace in tree["traces"]} == {1}, "the schema that verifiers reads"
+    assert tree["id"] == "p0#0" and {trace["stop_condition"] for trace in tree["traces"]} == {
+        "answered"
+    }
 
 
 def test_traces_keep_whole_messages_and_tools() -> None:

@@ -27,6 +27,7 @@ from stepgym.plugins.errors import UserError
 from stepgym.records.loader import contexts_of, states_of
 from stepgym.records.rollouts import (
     check_tokenizer,
+    ended_rollouts,
     group_advantages,
     mean_rewards,
     rollouts,
@@ -236,6 +237,42 @@ def test_another_tokenizer_is_refused(language_model: LanguageModel, plain_token
         check_tokenizer(record, Layout(other).describe_tokenizer())
 
 
+RECORDED, FROM_TEXT, REFUSED = "recorded", "from the text", "refused"
+WHICH_TOKENS = {
+    # whose tokens a record holds: what is exported without a tokenizer, with that of the player, and with another
+    "the player's": (RECORDED, RECORDED, REFUSED),
+    "unknown": (RECORDED, RECORDED, RECORDED),
+    "none": (REFUSED, FROM_TEXT, FROM_TEXT),
+}
+
+
+@pytest.mark.parametrize("retokenise", [False, True])
+@pytest.mark.parametrize("held", WHICH_TOKENS)
+def test_recorded_tokens_are_exported_unless_their_text_is_to_be_tokenised(
+    language_model: LanguageModel, plain_tokenizer: Any, held: str, retokenise: bool
+) -> None:
+    """`retokenise` tokenises the text anew unless the record names the tokenizer asked for as that of its tokens."""
+    [record] = played(make_policy(language_model), BestOfN(n=2), 1)
+    if held != "the player's":
+        record = replace(record, agent={})
+    if held == "none":
+        bare = [replace(n, token_ids=None, token_log_probs=None) for n in record.nodes]
+        record = replace(record, nodes=tuple(bare))
+    players, another = Layout(language_model.tokenizer), Layout(replace_vocabulary(plain_tokenizer))
+    for layout, wanted in zip([None, players, another], WHICH_TOKENS[held]):
+        options = RowOptions(tokens=layout, retokenise=retokenise)
+        if retokenise and layout and (held != "the player's" or layout is another):
+            wanted = FROM_TEXT
+        if wanted is REFUSED:
+            with pytest.raises(RecordError):
+                tokens.token_rollouts(record, options)
+            continue
+        found = tokens.token_rollouts(record, options)
+        expected = ended_rollouts(record, layout if wanted is FROM_TEXT else None)
+        assert found == expected and found
+        assert (found[0][1].log_probs[0] is None) is (wanted is FROM_TEXT)
+
+
 def replace_vocabulary(tokenizer: Any) -> Any:
     import copy
 
@@ -295,6 +332,34 @@ def test_tree_advantages_on_a_path_add_up_to_its_reward_over_the_mean(
         total = sum(steps[node] for node in rollout.nodes)
         assert total == pytest.approx(rollout.reward - means[record.problem_id])
         assert group_advantages(rollout, means[record.problem_id])[0] == pytest.approx(total)
+
+
+@given(decided_trees())
+def test_token_rows_are_the_decided_rollouts_in_order(record: EpisodeRecord) -> None:
+    rows = list(tokens.rows(record, RowOptions()))
+    learned = [rollout for rollout in rollouts_of(record) if rollout.reward is not None]
+    assert len(rows) == len(learned)
+    for row, rollout in zip(rows, learned):
+        assert row["input_ids"] == [*rollout.prompt_ids, *rollout.ids]
+        assert (row["reward"], row["verdict"]) == (rollout.reward, rollout.verdict)
+        assert row["count"] == rollout.count
+        advantages = [a for a, x in zip(row["advantages"], row["labels"]) if x != tokens.IGNORED]
+        assert set(advantages) == {rollout.reward}, "no mean reward is known"
+
+
+@given(decided_trees(), st.data())
+def test_fine_tuning_learns_the_verified_rollouts_the_chosen_one_first(
+    record: EpisodeRecord, data: st.DataObject
+) -> None:
+    right = [rollout for rollout in rollouts_of(record) if rollout.verdict == "correct"]
+    chosen = data.draw(st.sampled_from(right)) if right else None
+    if chosen:
+        record = replace(record, path=(0, *chosen.nodes))
+    rows = sft.rows(record, RowOptions(layout=TextLayout.TOKENS))
+    expected = sorted(right, key=lambda rollout: rollout is not chosen)
+    assert [(row["input_ids"], row["selected"]) for row in rows] == [
+        ([*rollout.prompt_ids, *rollout.ids], rollout is chosen) for rollout in expected
+    ]
 
 
 @given(decided_trees())

@@ -491,7 +491,7 @@ def test_two_texts_scroll_together(show: Show) -> None:
 
 def test_an_episode_as_a_text_and_its_tests(show: Show) -> None:
     details = {
-        "tests": [["test_a", "passed", ""], ["test_b", "failed", "1 != 2"]],
+        "tests": [["test_a", "passed", "", 0.0123], ["test_b", "failed", "1 != 2", 1.5]],
         "used": {"cpu_s": 0.5},
     }
     page = show([saying("first", "second", details=details, reason="1 of 2 tests failed")])
@@ -500,7 +500,9 @@ def test_an_episode_as_a_text_and_its_tests(show: Show) -> None:
     articles = page.locator(".reading article")
     assert articles.count() == 4 and "second" in articles.nth(2).inner_text()
     said = articles.nth(3).inner_text()
-    assert all(words in said for words in ("1 of 2 passed", "1 != 2", "cpu s 0.5", "tests failed"))
+    assert all(
+        words in said for words in ("1 of 2 passed", "1 != 2", "12 ms", "1.50 s", "cpu s 0.5")
+    )
     page.click(".reading button.link >> nth=0")
     assert "node 1" in page.inner_text("#node .top") and page.is_hidden(".reading")
 

@@ -1,7 +1,9 @@
 """Tests that are plain code: `check(candidate)` as in HumanEval, bare asserts as in MBPP."""
 
 import ast
+import functools
 import types
+from time import perf_counter
 
 from stepgym.envs.coding.harness.binding import UnusableTestsError, bind_missing, class_names
 from stepgym.envs.coding.harness.candidate_access import read_candidate
@@ -11,15 +13,51 @@ from stepgym.envs.coding.harness.failures import (
     numbered_asserts,
     row_of,
     rows_by_assert,
+    since,
 )
 from stepgym.envs.coding.harness.foreseen_calls import certain_calls
 from stepgym.envs.coding.harness.syntax import parsed
+
+PASSED = "__assert_passed__"
+"""The name of the tests' module that is called after each assert that passed."""
+
+
+@functools.lru_cache(maxsize=1)
+def with_clock(source):
+    """Return the syntax tree of tests in which each assert of the module, or of a `check`, is followed by a call of `PASSED`."""
+    tree = parsed(source)
+    body = [
+        with_body(node, followed_by_clock(node.body))
+        if isinstance(node, ast.FunctionDef) and node.name == "check"
+        else node
+        for node in tree.body
+    ]
+    return with_body(tree, followed_by_clock(body))
+
+
+def with_body(node, body):
+    """Return a shallow copy of a syntax node with another body."""
+    return type(node)(**{**vars(node), "body": body})
+
+
+def followed_by_clock(body):
+    """Return statements with a call of `PASSED`, given the assert's first line, after each assert."""
+    found = []
+    for node in body:
+        found.append(node)
+        if isinstance(node, ast.Assert):
+            call = ast.Call(ast.Name(PASSED, ast.Load()), [ast.Constant(node.lineno)], [])
+            for each in ast.walk(statement := ast.Expr(call)):
+                each.lineno = each.end_lineno = node.end_lineno
+                each.col_offset = each.end_col_offset = node.end_col_offset
+            found.append(statement)
+    return found
 
 
 def compile_tests(remote, source):
     """Compile tests; raises `UnusableTestsError`."""
     try:
-        return remote.compile(source, "<tests>")
+        return remote.compile(source, "<tests>", with_clock)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise UnusableTestsError(f"the tests do not compile: {error}") from None
 
@@ -30,6 +68,8 @@ def prepare(remote, source, names, declared):
     remote.share_state(source)
     remote.declare_classes(class_names(source, declared))
     names.setdefault("__name__", "tests")
+    remote.passed = []
+    names[PASSED] = lambda line: remote.passed.append((line, perf_counter()))
     bind_missing(remote, code, source, names, declared)
     remote.names_of_tests = names
     return code
@@ -110,11 +150,22 @@ def attempt(remote, declared, source, function, action):
         asked = remote.sequence
     else:
         asked = None
+    remote.passed.clear()
+    begin = perf_counter()
     try:
         action()
     except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit) as error:
         row = row_of(remote, function or "module", error, declared)
-        return rows_by_assert(source, function, (error, row))
+        return rows_by_assert(source, function, (error, row), seconds_by_line(remote, begin))
     if asked is not None and remote.sequence == asked:
         raise UnusableTestsError("the tests never call the solution")
-    return rows_by_assert(source, function, None)
+    return rows_by_assert(source, function, None, seconds_by_line(remote, begin))
+
+
+def seconds_by_line(remote, begin):
+    """Return the seconds from each assert's predecessor to its own end, and under `None` those after the last one."""
+    found = {}
+    for line, at in remote.passed:
+        found[line] = [round(at - begin, 6)]
+        begin = at
+    return {**found, None: [since(begin)]}

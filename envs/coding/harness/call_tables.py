@@ -1,9 +1,10 @@
 """Call tables: rows of arguments and the expected result."""
 
 import sys
+from time import perf_counter
 
 from stepgym.envs.coding.harness.candidate_access import is_method, read_candidate
-from stepgym.envs.coding.harness.failures import row_of, short
+from stepgym.envs.coding.harness.failures import row_of, short, since
 
 FORESEEN = 16
 """So many calls of a table are sent ahead."""
@@ -25,6 +26,7 @@ def run_calls(remote, declared, *, cases, lenient=False, tolerance=None, any_ord
         if i % FORESEEN == 0 and not fresh:
             remote.foresee_calls(candidate, [call for call, _ in cases[i : i + FORESEEN]])
         name = f"case {i}"
+        begin = perf_counter()
         try:
             if fresh and i:
                 candidate, _ = read_candidate(remote, declared.entry_point)
@@ -38,6 +40,7 @@ def run_calls(remote, declared, *, cases, lenient=False, tolerance=None, any_ord
             rows.append(row_of(remote, name, error, declared))
         if remote.broken is not None:
             raise remote.broken
+        rows[-1].append(since(begin))
         if rows[-1][1] == "failed":
             remote.report_failure(rows)
     return rows

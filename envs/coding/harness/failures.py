@@ -4,6 +4,7 @@ import ast
 import functools
 import importlib.util
 import re
+from time import perf_counter  # bound here, because tests may replace it in its module
 
 from stepgym.envs.coding.harness.syntax import parsed
 
@@ -155,27 +156,35 @@ def numbered_asserts(source, function=None):
     return [(n.lineno, n.end_lineno) for n in body if isinstance(n, ast.Assert)]
 
 
-def rows_by_assert(source, function, failed):
-    """Return one row per assert: those before the failure passed, the rest did not. `failed` is `(error, row)` or `None`."""
+def since(begin):
+    """Return the seconds since `begin`, a time of `perf_counter`, as a row has them."""
+    return round(perf_counter() - begin, 6)
+
+
+def rows_by_assert(source, function, failed, seconds):
+    """Return one row per assert: those before the failure passed, the rest did not.
+
+    `failed` is `(error, row)` or `None`. `seconds` is as `assert_styles.seconds_by_line` returns it.
+    """
     spans = numbered_asserts(source, function)
     if failed is None:
-        return [[f"line {start}", "passed", ""] for start, _ in spans] or [
-            [function or "module", "passed", ""]
+        return [[f"line {start}", "passed", "", *seconds.get(start, ())] for start, _ in spans] or [
+            [function or "module", "passed", "", *seconds[None]]
         ]
     error, (_, outcome, message) = failed
     if not spans:
-        return [[function or "module", outcome, message]]
+        return [[function or "module", outcome, message, *seconds[None]]]
     line = failure_line(error)
     rows = []
     for start, end in spans:
         if end < line:
-            rows.append([f"line {start}", "passed", ""])
+            rows.append([f"line {start}", "passed", "", *seconds.get(start, ())])
         elif outcome == "failed":
             if not any(row[1] == "failed" for row in rows):
-                rows.append([f"line {min(line, start)}", "failed", message])
+                rows.append([f"line {min(line, start)}", "failed", message, *seconds[None]])
                 if start <= line:
                     continue
             rows.append([f"line {start}", "failed", "not reached"])
     if not any(row[1] == outcome for row in rows):
-        rows.append([f"line {line}", outcome, message])
+        rows.append([f"line {line}", outcome, message, *seconds[None]])
     return rows

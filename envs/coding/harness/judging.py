@@ -1,7 +1,8 @@
 """Run one style's tests against the candidate and report.
 
-A report is `{"tests": [[name, outcome, message]], "undecided": reason, "broken": [kind, reason], "observed": {...}}`.
-The outcome of a test is `passed`, `failed`, `skipped` or `undecided`. "undecided" means that the tests cannot be used;
+A report is `{"tests": [[name, outcome, message, seconds]], "undecided": reason, "broken": [kind, reason],
+"observed": {...}}`. The outcome of a test is `passed`, `failed`, `skipped` or `undecided`. The seconds are elapsed time on
+the tests' clock; a row of a test that did not run has none. "undecided" means that the tests cannot be used;
 "broken" that the candidate's end was lost. A first report goes out with the first failure, so that a wrong answer
 stays wrong if the tests do not end in time.
 """

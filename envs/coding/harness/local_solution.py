@@ -62,8 +62,8 @@ class LocalSolution:
     def observe(self, what, which):
         self.observed.setdefault(what, []).append(which)
 
-    def compile(self, source, name):
-        return compile(source, name, "exec", dont_inherit=True)
+    def compile(self, source, name, rewrite):
+        return compile(rewrite(source), name, "exec", dont_inherit=True)
 
     def unpacker(self):
         return Unpacker(_no_objects)

@@ -3,10 +3,11 @@
 import copy
 import random
 import time
+from time import perf_counter
 
 from stepgym.envs.coding.harness.binding import UnusableTestsError
 from stepgym.envs.coding.harness.call_tables import agrees
-from stepgym.envs.coding.harness.failures import describe, short
+from stepgym.envs.coding.harness.failures import describe, short, since
 
 FAILURES = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
 
@@ -54,6 +55,7 @@ def run_property(
         candidate = remote.get(entry_point)
     except AttributeError:
         return [["property", "failed", f"it defines no {entry_point!r}"]]
+    begin = perf_counter()
     state = {"examples": 0, "end": time.monotonic() + seconds, "smallest": None}
 
     def differ(args):
@@ -117,7 +119,7 @@ def run_property(
         if found
         else ""
     )
-    return [["property", "failed" if found else "passed", message]]
+    return [["property", "failed" if found else "passed", message, since(begin)]]
 
 
 def outcome(function, args, remote):

@@ -5,11 +5,11 @@ The reference runs on the tester's side, each time, because its results may be o
 
 import copy
 import math
-import time
+from time import perf_counter
 
 from stepgym.envs.coding.harness.binding import UnusableTestsError
 from stepgym.envs.coding.harness.candidate_access import read_candidate
-from stepgym.envs.coding.harness.failures import describe, row_of, short
+from stepgym.envs.coding.harness.failures import describe, row_of, short, since
 
 FORESEEN = 16
 RELATIVE = 1e-7
@@ -43,9 +43,10 @@ def run_reference(
         if i % FORESEEN == 0:
             remote.foresee_calls(candidate, [(args, {}) for args in inputs[i : i + FORESEEN]])
         name = f"input {i}"
-        begin = time.monotonic()
+        begin = perf_counter()
         expected = [_expected(function, args) for function in references]
-        one_s = remote.budget_s = min(left_s, max(least_s, SLOWER * (time.monotonic() - begin)))
+        one_s = remote.budget_s = min(left_s, max(least_s, SLOWER * (perf_counter() - begin)))
+        begin = perf_counter()
         try:
             got = candidate(*copy.deepcopy(args))
             if any(rule(got, one, args, tolerance) for one in expected):
@@ -60,6 +61,7 @@ def run_reference(
         left_s -= one_s - remote.budget_s
         if remote.broken is not None:
             raise remote.broken
+        rows[-1].append(since(begin))
         if rows[-1][1] == "failed":
             remote.report_failure(rows)
     return rows

@@ -14,10 +14,11 @@ import sys
 import tempfile
 import types
 import unittest
+from time import perf_counter
 
 from stepgym.envs.coding.harness.assert_styles import compile_tests, execute
 from stepgym.envs.coding.harness.binding import UnusableTestsError
-from stepgym.envs.coding.harness.failures import describe, row_of
+from stepgym.envs.coding.harness.failures import describe, row_of, since
 from stepgym.envs.coding.harness.pytest_stand_in import MonkeyPatch, Skipped, make_pytest
 from stepgym.envs.coding.harness.syntax import parsed
 
@@ -224,9 +225,15 @@ class Rows(unittest.TestResult):
         super().__init__()
         self.test_file = test_file
         self.rows = []
+        self.begin = perf_counter()
+
+    def startTest(self, test):
+        super().startTest(test)
+        self.begin = perf_counter()
 
     def add(self, test, outcome, message=""):
-        self.rows.append([getattr(test, "_testMethodName", str(test)), outcome, message])
+        name = getattr(test, "_testMethodName", str(test))
+        self.rows.append([name, outcome, message, since(self.begin)])
 
     def addSuccess(self, test):
         self.add(test, "passed")
@@ -257,7 +264,7 @@ def run_test_case(test_file, kind):
         test_file.remote.observe("unseen", "what the candidate logs")
     result = Rows(test_file)
     unittest.defaultTestLoader.loadTestsFromTestCase(kind).run(result)
-    return [[f"{kind.__name__}.{name}", outcome, message] for name, outcome, message in result.rows]
+    return [[f"{kind.__name__}.{name}", *rest] for name, *rest in result.rows]
 
 
 def run_test_class(test_file, name, kind):
@@ -294,7 +301,9 @@ def run_function(test_file, name, function, kind):
             values.update(part)
             labels.append(label)
         shown = f"{name}[{'-'.join(labels)}]" if labels else name
-        rows.append(run_once(test_file, shown, function, kind, values, may_fail))
+        begin = perf_counter()
+        row = run_once(test_file, shown, function, kind, values, may_fail)
+        rows.append([*row, since(begin)])
     return rows
 
 

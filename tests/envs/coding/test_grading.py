@@ -109,9 +109,30 @@ def test_styles(
     good = verdict(sandbox, right, tests, entry_point)
     assert good.status is Status.CORRECT, good
     assert [row[1] for row in good.details["tests"]] == ["passed"] * count
+    assert all(0 < row[3] < 60 for row in good.details["tests"]), "each test that ran has its time"
     bad = verdict(sandbox, wrong, tests, entry_point)
     assert bad.status is Status.INCORRECT, bad
     assert 0 <= bad.score < 1
+
+
+SLOW = "import time\ndef add(a, b):\n    time.sleep(0.1 * (a == 3))\n    return a + b if b else 1 / 0\n"
+
+
+@pytest.mark.parametrize("one_process", [False, True])
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "assert add(1, 2) == 3\nx = add(3, 4)\nassert x == 7\nassert add(2, 0) == 2\nassert add(5, 5) == 10",
+        "def check(f):\n    assert f(1, 2) == 3\n    assert f(3,\n        4) == 7\n    assert f(2, 0) == 2\n    assert f(1, 1)",
+        "def test_a():\n    assert add(1, 2) == 3\ndef test_b():\n    assert add(3, 4) == 7\ndef test_c():\n    assert add(2, 0) == 2\n",
+    ],
+    ids=["asserts", "check", "files"],
+)
+def test_each_test_has_its_own_time(local_sandbox: Sandbox, tests: str, one_process: bool) -> None:
+    rows = verdict(local_sandbox, SLOW, tests, one_process=one_process).details["tests"]
+    first, slow, failed, *not_reached = rows
+    assert failed[1] == "failed" and slow[3] > 0.1 > max(first[3], failed[3])
+    assert all(row[2] == "not reached" and len(row) == 3 for row in not_reached)
 
 
 FAULTS = [  # why, solution, tests, entry point, verdict, a word of the reason

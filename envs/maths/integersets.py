@@ -37,13 +37,16 @@ class NotIntegerSet(Exception):
 
 @dataclass(frozen=True)
 class IntegerSet:
-    """The integers at which `holds`; `period` is 1 if no divisibility is said."""
+    """A set of integers that repeats beyond a bound."""
 
     name: str
+    """The letter that the condition is about."""
     period: int
+    """After how many integers the set repeats; 1 if no divisibility is said."""
     bound: int
     """Beyond it in both directions the set repeats."""
     holds: Callable[[int], bool]
+    """Whether an integer is in the set."""
 
 
 def read(node: Node) -> IntegerSet:

@@ -2,7 +2,7 @@
 const facts = (pairs) => make("dl", { class: "facts" }, ...pairs.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
 const duration = (seconds) => typeof seconds !== "number" ? "" : seconds < 0.9995 ? `${number(1000 * seconds, seconds < 0.01 ? 2 : 0)} ms` : `${number(seconds, 2)} s`;
 function copier(text) {   // a button that copies a text as it was written
-  const button = make("button", { class: "link", title: "Copy the text as it was written" }, "copy");
+  const button = make("button", { class: "link", type: "button", title: "Copy the text as it was written" }, "copy");
   button.onclick = async () => {
     button.textContent = await navigator.clipboard.writeText(text).then(() => "copied", () => "not allowed");
     setTimeout(() => { button.textContent = "copy"; }, 1500);

@@ -376,7 +376,7 @@ def _object(file: Path, line: int, text: str) -> dict[str, Any]:
 def _checked(file: Path, line: int, value: Any, text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DataFileError(
-            f"{file}, line {line}: a {type(value).__name__}, not an object: {text[:60]!r}; "
+            f"{file}, line {line}: found {type(value).__name__}, not an object: {text[:60]!r}; "
             "each row must be one JSON object"
         )
     return value

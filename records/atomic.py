@@ -26,6 +26,10 @@ def make_room(file: Path) -> None:
     """Make the folder of a file that will be written after long work, and try to write there. Raises `OSError`."""
     if file.is_dir():
         raise IsADirectoryError(errno.EISDIR, "this is a folder, not a file", str(file))
-    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        message = "a folder is needed here, and this is a file or lies in one"
+        raise NotADirectoryError(errno.ENOTDIR, message, error.filename) from error
     with tempfile.TemporaryFile(dir=file.parent):
         pass

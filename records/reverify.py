@@ -22,7 +22,7 @@ from stepgym.envs.types import Fault, Problem, State, Status, Verdict
 from stepgym.plugins.worker_processes import map_in_order
 from stepgym.records.atomic import write_whole
 from stepgym.records.loader import Environments
-from stepgym.records.run_folder import lock_folder, read_episodes, versions
+from stepgym.records.run_folder import lock_folder, read_episodes, read_header, versions
 from stepgym.records.types import VERDICTS_FILE, Reverification, VerdictChange
 
 InOrder = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
@@ -42,10 +42,11 @@ def reverify(
 
     Unless `keep` is false, the run keeps the new verdicts too. `in_order(function, batches)` verifies the batches
     somewhere and yields the results in their order: here by default, `Workers(2).map` in two processes, `OnRay("auto").map`
-    on a Ray cluster. Raises `RecordError` if the environment cannot be made
+    on a Ray cluster. Raises `RecordError` if there is no run, or the environment cannot be made
     or makes other problems now, `SandboxError` if its sandbox is not to be had; nothing is written then.
     """
     folder, started = Path(path), time.perf_counter()
+    read_header(folder)
     lock = lock_folder(folder) if keep else -1
     num_episodes, num_answers = 0, 0
     changes: list[VerdictChange] = []

@@ -120,7 +120,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
     file = Path(path) / "run.json"
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         inside = sorted(str(found.parent) for found in Path(path).glob("*/run.json"))
         way_out = (
             f"run folders inside it: {', '.join(inside[:5])}"

@@ -72,8 +72,8 @@ class Figures(NamedTuple):
 def read_labelled(path: str | Path) -> list[LabelledSolution]:
     """Read a JSON list or JSON lines; raises `UserError` that names file and row."""
     file = Path(path)
-    text = file.read_text(encoding="utf-8")
     try:
+        text = file.read_text(encoding="utf-8")
         rows = json.loads(text) if text.lstrip().startswith("[") else list(_lines(text))
     except ValueError as error:
         raise UserError(f"{file}: {error}") from error

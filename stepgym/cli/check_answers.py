@@ -21,6 +21,7 @@ from stepgym.cli.options import RAY, WORKERS, in_order, user_errors
 from stepgym.envs.maths import MathOptions, verify_answers
 from stepgym.envs.maths.attacks import run_attacks
 from stepgym.envs.types import Verdict
+from stepgym.records.atomic import make_room
 
 CHUNK = 64
 
@@ -30,7 +31,7 @@ def read_rows(
 ) -> list[dict[str, Any]]:
     """Read every line as an object with all columns; an error names the file and the line."""
     rows: list[dict[str, Any]] = []
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
@@ -39,7 +40,7 @@ def read_rows(
             except ValueError as error:
                 raise click.UsageError(f"{path}:{number}: not JSON: {error}") from error
             if not isinstance(row, dict):
-                raise click.UsageError(f"{path}:{number}: not an object: {line.strip()[:60]!r}")
+                raise click.UsageError(f"{path}:{number}: not an object: {json.dumps(row)[:60]}")
             for column in filter(None, (answer, reference, question)):
                 if column not in row:
                     known = ", ".join(map(repr, row))
@@ -140,6 +141,9 @@ def command(
     """Verify every line of FILE (JSONL), and count the verdicts by the check that decided."""
     if attack is (file is not None):
         raise click.UsageError("give either a FILE of answers or --attack")
+    if out is not None:
+        with user_errors():
+            make_room(out)
     if attack:
         _attack(verifier, judge, out, as_json=as_json)
         return

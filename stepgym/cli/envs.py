@@ -82,7 +82,7 @@ def _list(as_json: bool) -> None:
         click.echo(f"{row['id']}  ({levels})")
         click.echo(wrapped(row["source"], width, "    "))
         click.echo(f"    e.g. {_line(row['example'], width - 9)}")
-    click.echo(wrapped("\nstepgym envs ID describes one of them.", width))
+    click.echo("\nstepgym envs ID describes one of them.")
 
 
 def _width() -> int:

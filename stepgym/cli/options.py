@@ -377,13 +377,13 @@ def stop_if_all_failed(folder: str) -> None:
 def user_errors() -> Iterator[None]:
     """Turn a user's mistake (a name, a setting, a file, a missing package) into its message and exit status 2.
 
-    A full disk is exit status 1, because the command was right. Any other exception is a bug and keeps its traceback.
+    A full disk and a run that another process writes are exit status 1, because the command was right. Any other exception is a bug and keeps its traceback.
     """
     try:
         yield
     except (UserError, SandboxError, FileNotFoundError) as error:
         raise click.UsageError(str(error)) from error
-    except RunStopped as error:
+    except (RunStopped, RunBusyError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         if error.errno in DISK_FULL:
@@ -447,8 +447,6 @@ def keeps_episodes(out: str, num_new: Callable[[], int]) -> Iterator[Stopping]:
     try:
         with user_errors(), Stopping() as stop:
             yield stop
-    except RunBusyError as error:
-        raise click.ClickException(str(error)) from error
     except click.ClickException as error:
         cause = error.__cause__
         if isinstance(cause, RunStopped) or (isinstance(cause, SandboxError) and num_new()):

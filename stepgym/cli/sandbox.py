@@ -30,6 +30,7 @@ BACKEND = click.option(
     show_default=True,
     help="docker, local, auto, or PACKAGE.MODULE:CLASS.",
 )
+SECONDS = click.FloatRange(min=0, min_open=True)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
@@ -57,7 +58,7 @@ def build(languages: bool, packages: str | None, prune: bool) -> None:
 
     Without an engine, --packages still installs the packages for the local sandbox.
     """
-    names = None if packages is None else [name.strip() for name in packages.split(",")]
+    names = None if packages is None else list(filter(None, map(str.strip, packages.split(","))))
     try:
         carried = _packages(names)
         click.echo(f"packages {', '.join(carried.versions) or 'none'}")
@@ -102,7 +103,7 @@ def _examine(name: str) -> dict[str, Any]:
         try:
             with open_sandbox(name, workers=1) as sandbox:
                 rows = probe(sandbox, secret=secret.name, pid=os.getpid())
-        except SandboxError as error:
+        except (SandboxError, UserError) as error:
             return {"error": str(error)}
         finally:
             del os.environ["STEPGYM_PROBE"]
@@ -145,7 +146,7 @@ def _print_table(found: dict[str, dict[str, Any]]) -> None:
 @BACKEND
 @click.option(
     "--workers",
-    type=int,
+    type=click.IntRange(min=1),
     default=None,
     help="Programs that run in parallel  [default: the number of cores]",
 )
@@ -186,9 +187,23 @@ def attack(name: str, workers: int | None, as_json: bool) -> None:
 @click.option(
     "--language", default="python", show_default=True, help="python, c, c++ or javascript."
 )
-@click.option("--cpu-s", default=10.0, show_default=True, help="Limit of CPU time in seconds.")
-@click.option("--wall-s", default=30.0, show_default=True, help="Limit of elapsed time in seconds.")
-@click.option("--memory-mib", default=512, show_default=True, help="Memory limit in MiB.")
+@click.option(
+    "--cpu-s", default=10.0, show_default=True, type=SECONDS, help="Limit of CPU time in seconds."
+)
+@click.option(
+    "--wall-s",
+    default=30.0,
+    show_default=True,
+    type=SECONDS,
+    help="Limit of elapsed time in seconds.",
+)
+@click.option(
+    "--memory-mib",
+    default=512,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Memory limit in MiB.",
+)
 @JSON
 def run(
     file: Any,

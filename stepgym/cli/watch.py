@@ -176,7 +176,7 @@ def _print(result: dict[str, Any], out: Path) -> None:
     click.echo("largest gaps between score and verdict:")
     for gap in [*result["gaps"]["fooled"][:3], *result["gaps"]["missed"][:3]]:
         click.echo(
-            f"  {gap['score']:.3f} for a {gap['verdict']} answer: {out / 'watch-run' / 'page.html'}#{gap['episode']} node"
+            f"  {gap['score']:.3f} for an answer that is {gap['verdict']}: {out / 'watch-run' / 'page.html'}#{gap['episode']} node"
             f" {gap['node']}: {' ; '.join(gap['steps'])[:90]}"
         )
     for alarm in result["alarms"]:

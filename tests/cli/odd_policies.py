@@ -75,3 +75,32 @@ class Slow(RandomLegalPolicy):
             Path(begun).touch()
         time.sleep(float(os.environ.get("ODD_SLEEP", "0")))
         return super().propose(states, counts)
+
+
+class Needy(Silent):
+    """Cannot be made."""
+
+    def __init__(self) -> None:
+        raise RuntimeError("no weights here")
+
+
+class Short(Silent):
+    """Gives a list less than it was asked for."""
+
+    def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        return [[] for _ in states][1:]
+
+
+class Speaker:
+    """Thinks, and answers 42."""
+
+    def propose(self, states: Sequence[State], counts: Sequence[int]) -> list[list[Step]]:
+        step = Step(
+            "<think>hidden</think>So <answer>42</answer>", num_tokens=5, num_reasoning_tokens=2
+        )
+        return [[step] * count for count in counts]
+
+
+def gives_up(episode: object) -> str:
+    """Answer every problem with 0: an agent that is a function."""
+    return "0"

@@ -18,6 +18,9 @@ def test_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert node["python"] == platform.python_version() and node["processors"] >= 1
     assert "engine.sock" in node["engine"] and node["sandbox"] != "docker"
     assert found.exit_code == 0
+    text = " ".join(CliRunner().invoke(main, ["doctor"]).output.split())
+    assert "software Python 3." in text and "Docker engine does not answer" in text
+    assert "1 of 1 nodes fit" in text
 
 
 def test_settings_of_ray_need_a_cluster() -> None:

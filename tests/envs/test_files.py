@@ -75,7 +75,7 @@ def test_columns_and_conventions(
             {},
             ["line 1", "Git LFS pointer", "git lfs pull"],
         ),
-        ([GSM8K, "[1, 2]"], {}, ["line 2", "a list, not an object"]),
+        ([GSM8K, "[1, 2]"], {}, ["line 2", "found list, not an object"]),
         ([GSM8K, '{"a":' * 100_000], {}, ["line 2, column", "broken JSON"]),
         (
             [{"q": "1", "a": "2"}],

@@ -308,6 +308,10 @@ def test_the_command_writes_curves(start: Path, tmp_path: Path) -> None:
     assert len(json.loads(done.stdout.splitlines()[-1])) == 2
     assert (tmp_path / "sums" / "curves.png").is_file()
     assert "data:image/png" in (tmp_path / "sums" / "index.html").read_text()
+    shown = CliRunner().invoke(main, ["view", str(tmp_path / "sums"), "--json"])
+    assert json.loads(shown.stdout)["episodes"] == 4, "the page of a loop has its generations' runs"
+    page = (tmp_path / "sums" / "page.html").read_text()
+    assert "Solved on held-out problems by generation" in page
 
 
 def test_bands_are_mean_and_extremes_over_seeds() -> None:

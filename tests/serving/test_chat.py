@@ -119,6 +119,24 @@ def test_n_answers_a_summary_and_stop_strings(server: Server) -> None:
         assert choice["message"]["reasoning_summary"].startswith("Searched ")
 
 
+def test_a_conversation_is_one_prompt_and_a_reward_model_scores_its_steps() -> None:
+    class Scores:
+        def score(self, states: Sequence[State]) -> list[list[float]]:
+            return [[0.5] * len(state.steps) for state in states]
+
+    server = Server(thinker=Thinker(Speaker(), Scores(), agent="beam"))
+    parts = [{"type": "text", "text": "What is"}, {"type": "text", "text": "6 * 7?"}]
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": parts}]
+    reply = requests.post(
+        f"{server.url}/chat/completions", json={"model": "m", "messages": messages}, timeout=30
+    )
+    assert "it is 4" in reply.json()["choices"][0]["message"]["content"]
+    [record] = server.records
+    assert record.prompt.startswith("System: Be brief.\n\nUser: What is\n6 * 7?")
+    assert {node.score for node in record.nodes[1:]} == {0.5}
+    server.stop()
+
+
 def test_the_same_seed_gives_the_same_answer(server: Server) -> None:
     def ask(seed: int) -> tuple[object, object]:
         reply = server.client().chat.completions.create(model="m", messages=ASK, seed=seed)  # type: ignore[arg-type]
@@ -190,6 +208,8 @@ def test_slow_clients_and_broken_http_do_not_hold_up_others(server: Server) -> N
 
 def test_a_token_is_asked_for() -> None:
     server = Server(token="secret")
+    with pytest.raises(openai.AuthenticationError):
+        server.client("wrong").models.list()
     with pytest.raises(openai.AuthenticationError):
         server.client("wrong").chat.completions.create(model="m", messages=ASK)  # type: ignore[arg-type]
     server.client("secret").chat.completions.create(model="m", messages=ASK)  # type: ignore[arg-type]

@@ -224,6 +224,13 @@ def _batches_like_one(part: tuple[Domain, Sequence[Problem]]) -> None:
         "a batch gives other states than one call per state"
     )
     assert domain.advance([], []) == [], "an empty batch gives something"
+    for state in alone:
+        try:
+            hash(state)
+        except TypeError as error:
+            raise AssertionError(
+                f"{error}: State.public is {state.public!r:.60}; use tuples, not lists or dictionaries"
+            ) from error
 
 
 def _done_stays(part: tuple[Domain, Sequence[Problem]]) -> None:
@@ -314,7 +321,10 @@ PROBLEM_SET_CLAUSES = (
 DOMAIN_CLAUSES = (
     Clause("A first state has the prompt, no steps and no answer.", _starts_clean),
     Clause("Any text adds one step, and an answer ends the episode.", _adds_one_step),
-    Clause("A batch gives the same states as one call per state.", _batches_like_one),
+    Clause(
+        "A batch gives the same states as one call per state, and each can be hashed.",
+        _batches_like_one,
+    ),
     Clause("A finished state does not change.", _done_stays),
     Clause("Legal steps are accepted, and playing them ends the episode.", _legal_play_ends),
 )

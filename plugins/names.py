@@ -60,8 +60,11 @@ def load_dotted(path: str) -> Any:
         try:
             found = getattr(found, part)
         except AttributeError as error:
+            names = [name for name in dir(found) if not name.startswith("_")]
+            near = difflib.get_close_matches(part, names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
             raise UnknownNameError(
-                f"{module_name!r} has no {attribute!r} (from {path!r})"
+                f"{module_name!r} has no {attribute!r}{hint} (from {path!r})"
             ) from error
     return found
 

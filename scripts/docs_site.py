@@ -27,6 +27,8 @@ ALWAYS = [HOME, "benchmarks/RESULTS.md", "CONTRIBUTING.md", "SECURITY.md", "CHAN
 LINK = re.compile(r"(\]\()(?!\w+:|#)([^)#\s]+)((?:#[^)]*)?\))")
 NEEDS = re.compile(r'^(`{3,}\w+) needs="([^"]*)"', re.MULTILINE)
 """A fence that says what its block needs; the site shows that as the block's title."""
+OPTION = re.compile(r"(?<![\w;-])(--[a-z][\w-]*)(?![^<]*>)")
+"""An option in the HTML of a page, outside tags."""
 LANGUAGES = {".py": "python", ".toml": "toml", ".sh": "sh", ".jsonl": "json", ".json": "json"}
 
 
@@ -161,3 +163,8 @@ def on_page_markdown(text: str, page: Any, config: Any, files: Any) -> str:
     if page.file.src_uri == COMMAND_LINE:
         return f"{text}\n{command_help()}"
     return LINK.sub(rewritten, NEEDS.sub(r'\1 title="needs \2"', text))
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
+    """Keep each option on one line: browsers break lines after a hyphen."""
+    return OPTION.sub(r'<span class="option">\1</span>', html)

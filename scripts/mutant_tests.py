@@ -1,100 +1,131 @@
-"""A pytest plugin for `scripts/mutants`: a mutant runs only the tests that executed the changed statement.
+"""A pytest plugin for `scripts/mutants`: it finds the tests that execute a mutant's statement, and runs only these.
 
-The unchanged tests run once under coverage with one context a test, or one a shared fixture. For each mutant, the tests
-run whose context (or whose fixture's) holds a line of the changed statement, in the order of the command line. If none
-does, all tests run: the statement is executed at import, or in a worker process.
+First, the unchanged tests run once. Each drawn statement has a probe before it, which sets a flag in a file that all
+processes share, workers included. Then one process collects the tests. For each mutant it is forked, the changed
+functions are replaced, and the chosen tests run, the quickest first.
 """
 
 from __future__ import annotations
 
-import ast
+import contextlib
+import json
+import mmap
 import os
+import signal
 import sys
+import time
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
-import coverage
+import mutant_code
 import pytest
 
-PRISTINE = Path(os.environ["STEPGYM_MUTANTS"], "pristine")
+FLAGS = os.environ.get("STEPGYM_MUTANTS_FLAGS")
+REQUESTS = os.environ.get("STEPGYM_MUTANTS_REQUESTS")
+MIN_TIMEOUT_S = 20
+TIMEOUT_FACTOR = 10
+"""A test fails if it takes this many times as long as on unchanged code, and at least `MIN_TIMEOUT_S`."""
 
 
-running = coverage.Coverage.current()
-context = [""]
-chosen: set[str] = set()
+class Recorder:
+    """Writes each test's duration, the probes that it passes, and those that only its shared fixtures pass."""
+
+    def __init__(self, flags: Path) -> None:
+        self.stream = flags.open("r+b")
+        self.flags = mmap.mmap(self.stream.fileno(), 0)
+        self.fixtures: dict[str, set[int]] = {}
+        self.tests: dict[str, tuple[float, list[int], list[int]]] = {}
+        self.imported: set[int] | None = None
+        self.target = flags.with_suffix(".json")
+
+    def _passed(self) -> set[int]:
+        found = {number for number, flag in enumerate(self.flags[:]) if flag}
+        self.flags[:] = bytes(len(self.flags))
+        return found
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[object]) -> Iterator[None]:
+        """Count what a shared fixture executes for all tests that use it, not for the first alone."""
+        before = self._passed()
+        yield
+        inside = self._passed()
+        if fixturedef.scope != "function":
+            self.fixtures.setdefault(fixturedef.argname, set()).update(inside)
+        for number in before | inside:
+            self.flags[number] = 1
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Run a test without cached results, so that each statement that it needs is executed."""
+        for name, module in list(sys.modules.items()):
+            if name.startswith("stepgym."):
+                for value in list(vars(module).values()):
+                    getattr(value, "cache_clear", bool)()
+        before = self._passed()
+        if self.imported is None:
+            self.imported = before
+        begin = time.perf_counter()
+        yield
+        duration, own = time.perf_counter() - begin, self._passed()
+        names = getattr(item, "fixturenames", ())
+        shared = set().union(*(self.fixtures.get(name, ()) for name in names)) - own
+        self.tests[item.nodeid] = (duration, sorted(own), sorted(shared))
+
+    def pytest_sessionfinish(self) -> None:
+        """Write the table."""
+        self.target.write_text(
+            json.dumps({"imported": sorted(self.imported or ()), "tests": self.tests})
+        )
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Record what each test executes while the unchanged tests run under coverage."""
-    if running is not None:
-        _clear_caches()
-        context[0] = item.nodeid
-        running.switch_context(item.nodeid)
-    yield
+class Server:
+    """Runs the chosen tests of one mutant after the other, each in a fork of the process that collected them."""
+
+    def __init__(self, requests: Connection) -> None:
+        self.requests = requests
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """Answer requests: in a child, return `None`, so that pytest runs the tests that are left."""
+        self.requests.send("ready")
+        while True:
+            try:
+                request = self.requests.recv()
+            except EOFError:
+                return True
+            child = os.fork()
+            if child == 0:
+                os.setsid()
+                self.requests.close()
+                if request["swap"]:
+                    mutant_code.swap(*request["swap"])
+                items = {item.nodeid: item for item in session.items}
+                session.items[:] = [items[name] for name in request["tests"] if name in items]
+                for item in session.items:
+                    allowed_s = MIN_TIMEOUT_S + TIMEOUT_FACTOR * request["tests"][item.nodeid]
+                    item.add_marker(pytest.mark.timeout(allowed_s), append=False)
+                return None
+            self.requests.send(_ended(child, request["timeout_s"]))
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Iterator[None]:
-    """Record what a shared fixture executes for all tests that use it, not for the first alone."""
-    shared = fixturedef.scope != "function"
-    if running is not None and shared:
-        running.switch_context(f"fixture {fixturedef.argname}")
-    yield
-    if running is not None and shared:
-        running.switch_context(context[0])
+def _ended(child: int, timeout_s: float) -> int | None:
+    """The exit status of a child; `None` if it took longer. Its own children are killed."""
+    deadline = time.monotonic() + timeout_s
+    ended, status = 0, 0
+    while not ended and time.monotonic() < deadline:
+        time.sleep(0.02)
+        ended, status = os.waitpid(child, os.WNOHANG)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    if not ended:
+        os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status) if ended else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Find the tests that executed the changed statement, and collect only their files."""
-    changed = [p for p in PRISTINE.rglob("*.py") if p.read_bytes() != _mutated(p).read_bytes()]
-    if running is None and len(changed) == 1:
-        chosen.update(_contexts(_mutated(changed[0]).resolve(), _statement(changed[0])))
-        files = {name.split("::")[0] for name in chosen}
-        if chosen and all(Path(file).is_file() for file in files):  # no shared fixture among them
-            known = [arg for arg in config.args if arg in files]
-            config.args[:] = [*known, *sorted(files - set(known))]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests that executed the changed statement."""
-    if chosen:
-        items[:] = [item for item in items if chosen & {item.nodeid, *_fixtures(item)}]
-
-
-def _clear_caches() -> None:
-    """Without cached results, a statement is recorded for each test that needs it."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith("stepgym."):
-            for value in list(vars(module).values()):
-                getattr(value, "cache_clear", bool)()
-
-
-def _fixtures(item: pytest.Item) -> set[str]:
-    return {f"fixture {name}" for name in getattr(item, "fixturenames", ())}
-
-
-def _mutated(path: Path) -> Path:
-    return Path.cwd() / path.relative_to(PRISTINE)
-
-
-def _statement(path: Path) -> range:
-    """The lines of the innermost statement that holds the first changed line, without its body."""
-    old, new = path.read_text().splitlines(), _mutated(path).read_text().splitlines()
-    line = next((i for i, (a, b) in enumerate(zip(old, new), 1) if a != b), 1)
-    found = range(line, line + 1)
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.stmt):
-            body = getattr(node, "body", None)
-            end = max(node.lineno, body[0].lineno - 1) if body else node.end_lineno or node.lineno
-            if node.lineno <= line <= end:
-                found = range(node.lineno, end + 1)
-    return found
-
-
-def _contexts(path: Path, lines: range) -> set[str]:
-    """The tests and fixtures that executed one of these lines."""
-    data = coverage.CoverageData(os.environ["COVERAGE_FILE"])
-    data.read()
-    found = data.contexts_by_lineno(str(path))
-    return {name for line in lines for name in found.get(line, []) if name}
+    """Record what the tests execute, or serve."""
+    if FLAGS:
+        config.pluginmanager.register(Recorder(Path(FLAGS)))
+    if REQUESTS:
+        config.pluginmanager.register(Server(Connection(int(REQUESTS))))

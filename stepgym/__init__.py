@@ -1,4 +1,4 @@
-"""stepgym: the gym in which reasoning agents learn. Importing it registers the environments, and does nothing else."""
+"""stepgym: a gym for reasoning agents. Importing it registers the environments, and does nothing else."""
 
 from stepgym.envs.gymnasium_hook import register_with_gymnasium as _register_with_gymnasium
 

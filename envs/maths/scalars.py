@@ -23,6 +23,7 @@ from stepgym.envs.maths import modular, radicals
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.effort import num_nodes, spend
 from stepgym.envs.maths.exact import NotRational, Undefined, exact
+from stepgym.envs.maths.polynomials import coefficients
 from stepgym.envs.maths.tree import Node, has, label, mentions, substitute, symbols, walk
 
 _WHOLE_NAMES = frozenset("nmkNMKijpqr")
@@ -169,15 +170,25 @@ def _differs_without(a: Node, b: Node, names_a: set[str], names_b: set[str]) -> 
 
 def name_calls(node: Any) -> Any:
     """Unknown functions applied to something become symbols of their own."""
+    if not isinstance(node, tuple) or not has(node, "call"):
+        return node
+    if node[0] == "call":
+        return ("v", f"{node[1]}{label(tuple(map(_argument, node[2])))}")
+    return tuple(name_calls(item) for item in node)
+
+
+def _argument(node: Any) -> Any:
+    """One form of an argument: a polynomial's coefficients; sums and products in one order."""
+    if isinstance(node, str) or (isinstance(node, tuple) and not isinstance(node[0], str)):
+        return node
+    names = symbols(node)
+    found = coefficients(node, *(names or ("",))) if len(names) < 2 else None
+    if found is not None:
+        return ("polynomial", *(names if len(found) > 1 else ()), *found)
     if not isinstance(node, tuple):
         return node
-    if node and node[0] == "call":
-        return ("v", f"{node[1]}{label(node[2])}")
-    if node and node[0] in ("v", "k", "dec", "unit", "text", "base"):
-        return node
-    if not has(node, "call"):
-        return node
-    return tuple(name_calls(item) for item in node)
+    parts = [_argument(part) for part in node[1:]]
+    return (node[0], *(sorted(parts, key=label) if node[0] in ("+", "*") else parts))
 
 
 def _infinite(node: Node) -> bool:

@@ -52,7 +52,19 @@ def _fraction(node: Any) -> str | None:
         )
     if bottom in (1, ("-", 1)):
         return "a denominator of one"
+    if math.gcd(_content(top), _content(bottom)) > 1:
+        return "a fraction that can be reduced"
     return fault(top) or fault(bottom)
+
+
+def _content(node: Any) -> int:
+    """The largest whole number that is written as a factor: 2 of `2x` and of `4x + 2`."""
+    if isinstance(node, int):
+        return abs(node)
+    if not isinstance(node, tuple) or node[0] not in ("+", "-", "*"):
+        return 1
+    parts = [_content(part) for part in node[1:]]
+    return math.prod(parts) if node[0] == "*" else math.gcd(*parts)
 
 
 def _arithmetic(node: Any) -> str | None:

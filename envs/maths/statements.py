@@ -427,6 +427,6 @@ def _right_side(piece: str) -> str:
     if "=" not in piece:
         return piece
     sides = _RIGHT_SIDE.split(piece)
-    if len(sides) < 2 or not sides[-1].strip() or _VARIABLE.search("".join(sides[:-1])):
+    if not sides[-1].strip() or _VARIABLE.search("".join(sides[:-1])):
         return piece
     return sides[-1].strip()

@@ -22,7 +22,8 @@ _DIFFERENCE = re.compile(r"[a-z]{1,2}(?:\s?-\s?[a-z]{1,2})+\Z")
 _IN_DOLLARS = re.compile(r"\s*\$\s*[a-z]{1,4}\s*\$\s*\Z")
 _FILLER = re.compile(r"\A(?:any|all|every|each) |(?<=\w) numbers?(?: of [a-z]+)?\Z")
 """Words that change nothing: "any odd number" is "odd"."""
-_ARTICLE = re.compile(r"\b(?:the|a|an|is|are)\b ?")
+_ARTICLE = re.compile(r"\b(?:the|an|is|are)\b ?|\ba (?=[a-z]{2})(?!(?:or|and|is)\b)")
+"""Words that change nothing; `a` is an article only before a word, because `A-B` and `A or B` name a thing A."""
 
 MAX_CHARS = 2_000
 """Longer texts are no words, choices, times or dates."""
@@ -295,7 +296,7 @@ def compare_texts(reference: str, answer: str) -> bool | None:
             return True
         if date(reference) and date(reference) == date(answer):
             return True
-        if _items(reference) and _items(reference) == _items(answer):
+        if _items(reference) == _items(answer):
             return True
         return _compare_choices(reference, answer) or False
     if (
@@ -319,10 +320,9 @@ def compare_texts(reference: str, answer: str) -> bool | None:
     return _compare_choices(reference, answer)
 
 
-def _items(text: str) -> list[str] | None:
+def _items(text: str) -> list[str]:
     """The items of a list of words, sorted: `circle and line segment`."""
-    items = [words(item) or item for item in _JOINS.split(unwrap(text).strip(_EDGES))]
-    return sorted(items) if len(items) > 1 else None
+    return sorted(words(item) or item for item in _JOINS.split(unwrap(text).strip(_EDGES)))
 
 
 def _is_clock(text: str, time: tuple[int, bool] | None) -> bool:

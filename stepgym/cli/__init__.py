@@ -49,6 +49,7 @@ Where to start (docs/tutorial.md goes through it in an hour):
                                      one problem, step by step
   stepgym selfplay --env Countdown-v0 --agent mcts --episodes 20 --out runs/first
   stepgym view runs/first            its search trees as a page
+
 \b
 Completion of names in your shell:
   eval "$(_STEPGYM_COMPLETE=bash_source stepgym)"    (or zsh_source)
@@ -72,7 +73,7 @@ def _path(name: str) -> str:
 )
 @click.version_option(package_name="stepgym")
 def main() -> None:
-    """The gym in which reasoning agents learn: verified steps, search inside a budget, self-play."""
+    """A gym for reasoning agents: verified steps, search inside a budget, self-play."""
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     # A dotted path may name a module in the current folder, as with `python -m stepgym`; installed packages come first.
     if not {"", os.getcwd()} & set(sys.path):

@@ -68,7 +68,7 @@ INFO = (
     ("num_illegal", "illegal steps so far"),
     (
         "reply",
-        "the environment's words on the last step: a tool's output, or why the step is illegal",
+        "the environment's reply to the last step: a tool's output, or why the step is illegal",
     ),
     ("tool_tokens", "tokens of all replies so far"),
     ("end", "at the end: answered, stuck, step_limit, outcome"),

@@ -117,7 +117,7 @@ def test_a_registry_makes_things_from_names_paths_and_prefixes() -> None:
         ),
         ("beam", {"width": 0}, "search 'beam': width is at least 1, not 0"),
         ("no.such:Thing", {}, "cannot import 'no.such' of 'no.such:Thing'"),
-        ("tests_plugins:Baem", {}, "'tests_plugins' has no 'Baem'"),
+        ("tests_plugins:Baem", {}, "'tests_plugins' has no 'Baem'; did you mean 'Beam'?"),
     ],
 )
 def test_a_mistake_in_a_name_or_setting_is_a_user_error(

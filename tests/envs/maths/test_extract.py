@@ -34,6 +34,7 @@ CASES = [
     ("After all of this there are 28 ways.", "28", "last number"),
     ("\\text{no solution}", "\\text{no solution}", "bare"),
     ("He pays $30 + $12 = $42.", "$42", "last number"),
+    ("He pays $30+$12=$42.", "$42", "last number"),
     (
         "It costs $5, and $x = 3$ of them cost \\$15 or so.",
         "It costs $5, and $x = 3$ of them cost \\$15 or so.",
@@ -50,6 +51,7 @@ CASES = [
     ("The answer is 42. Wait, no, it is 43.", "43", "last number"),
     ("The answer is twice 21.", "twice 21", "a sentence that states no one answer"),
     ("The total is 12 + 30.", "12 + 30", "last number"),
+    ("The total is 12 + 30 = 6 * 7 = 42.", "42", "last number"),
     ("The polynomial is 2x + 3.", "2x + 3", "last number"),
     ("There are forty-two of them.", "forty-two", "last number"),
     ("Yes, because 3 divides 9", "Yes", "yes or no"),
@@ -61,6 +63,20 @@ CASES = [
 def test_the_answer_is_found(text: str, answer: str, how: str) -> None:
     found = extract_answer(text)
     assert (found.text, found.how) == (answer, how)
+
+
+COPULAS = ("です。", "である", "だ。", "입니다.", "이다.", " है।", "'dir.", "’tır", ".", "!")
+
+
+@pytest.mark.parametrize("copula", COPULAS)
+@pytest.mark.parametrize("answer", ["7", "42", "Ankara", "だ"])
+def test_a_copula_ends_before_the_answer_does(answer: str, copula: str) -> None:
+    assert extract_answer(f"The answer is {answer}{copula}").text == answer
+
+
+@pytest.mark.parametrize("word", ["nadir", "a stir", "Tur", "Timur"])
+def test_a_word_that_ends_like_a_copula_is_kept(word: str) -> None:
+    assert verify_answer(f"The answer is {word}.", reference=word).correct
 
 
 CHOICES = [

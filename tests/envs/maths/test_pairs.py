@@ -9,17 +9,18 @@ import pytest
 from stepgym.envs.maths import verify_answer, verify_answers
 from stepgym.envs.types import Status
 
+STATUSES = {"=": Status.CORRECT, "!": Status.INCORRECT, "?": Status.UNDECIDED}
 PAIRS = [
-    (line[0] == "=", *line[2:].split(" | ", 1))
+    (STATUSES[line[0]], *line[2:].split(" | ", 1))
     for line in Path(__file__).with_name("pairs.txt").read_text(encoding="utf-8").splitlines()
-    if line[:2] in ("= ", "! ")
+    if line[:1] in STATUSES
 ]
 
 
-@pytest.mark.parametrize(("equal", "reference", "answer"), PAIRS, ids=lambda v: str(v)[:40])
-def test_a_pair_is_decided_as_the_table_says(equal: bool, reference: str, answer: str) -> None:
+@pytest.mark.parametrize(("status", "reference", "answer"), PAIRS, ids=lambda v: str(v)[:40])
+def test_a_pair_is_decided_as_the_table_says(status: Status, reference: str, answer: str) -> None:
     verdict = verify_answer(answer, reference=reference)
-    assert verdict.correct is equal, verdict
+    assert verdict.status is status, verdict
 
 
 TRAPS = [

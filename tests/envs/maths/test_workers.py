@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import multiprocessing
 import os
 import subprocess
@@ -214,3 +215,28 @@ def test_importing_the_verifier_leaves_sympy_out() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "False"
+
+
+def test_what_a_library_prints_is_no_reply() -> None:
+    program = (
+        "import os\n"
+        "from stepgym.envs.maths import worker\n"
+        "worker.reply_to = lambda line: os.write(1, b'noise\\n') and {'line': 1}\n"
+        "worker.main()"
+    )
+    run = subprocess.run([sys.executable, "-c", program], input=b"{}\n", capture_output=True)
+    assert [sorted(json.loads(line)) for line in run.stdout.splitlines()] == [["ready"], ["line"]]
+    assert run.stderr == b"noise\n"
+
+
+def test_a_worker_that_does_not_start_is_no_wrong_answer() -> None:
+    program = (
+        "import sys\n"
+        "from stepgym.envs.maths import MathOptions, workers\n"
+        "sys.executable = '/none/python'\n"
+        "[decision] = workers.decide_all([('1', '2', MathOptions())])\n"
+        "print(decision.status.value, decision.fault.value)"
+    )
+    command = [sys.executable, "-c", program]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert run.stdout == f"{Status.UNDECIDED.value} {Fault.OURS.value}\n", run.stderr

@@ -89,6 +89,8 @@ def benchmark(folder: Path, *questions: str) -> Path:
         (LONG, LONG.upper().replace(" ", "  "), True),
         ("In short: " + LONG + " How many are left?", LONG, True),
         (LONG.replace("sells", "buys"), LONG, False),
+        (LONG, "Once, " + " ".join(LONG.split()[:13]) + " he rested.", True),
+        (LONG, "Once, " + " ".join(LONG.split()[:12]) + " the fence.", False),
         ("What is 2 + 2?", "What is 2+2 ?", True),
         ("What is 2 + 2?", "What is 2 + 2?\n\nGive the answer as <answer>...</answer>.", True),
         ("What is 2 + 2?", "Solve it.\n\nWhat is 2 + 2?", True),

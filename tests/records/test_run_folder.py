@@ -52,6 +52,23 @@ def test_a_second_opening_goes_on_where_the_first_stopped(tmp_path: Path) -> Non
     assert read_config(tmp_path) == CONFIG
 
 
+def test_failed_episodes_are_set_aside_to_be_played_again(tmp_path: Path) -> None:
+    verdicts = ["failed", "correct", "failed", "failed", "incorrect"]
+    with RunFolder(tmp_path, CONFIG) as run:
+        run.append(*(episode(index, verdict=verdict) for index, verdict in enumerate(verdicts)))
+    lines = (tmp_path / "episodes.jsonl").read_text().splitlines()
+    with RunFolder(tmp_path, CONFIG) as run:
+        assert len(run.done) == 5, "kept by default"
+    for _ in range(2):
+        with RunFolder(tmp_path, CONFIG, keep_failed=False) as run:
+            assert run.done == {("p1", 0), ("p4", 0)}
+        kept, failed = (
+            (tmp_path / name).read_text().splitlines()
+            for name in ("episodes.jsonl", "failed.jsonl")
+        )
+        assert kept == [lines[1], lines[4]] and failed == [lines[0], *lines[2:4]]
+
+
 @given(cut=st.integers(0, 2000))
 def test_a_torn_end_loses_only_the_torn_episodes(
     tmp_path_factory: pytest.TempPathFactory, cut: int

@@ -343,6 +343,8 @@ def test_token_rows_are_the_decided_rollouts_in_order(record: EpisodeRecord) -> 
         assert row["input_ids"] == [*rollout.prompt_ids, *rollout.ids]
         assert (row["reward"], row["verdict"]) == (rollout.reward, rollout.verdict)
         assert row["count"] == rollout.count
+        advantages = [a for a, x in zip(row["advantages"], row["labels"]) if x != tokens.IGNORED]
+        assert set(advantages) == {rollout.reward}, "no mean reward is known"
 
 
 @given(decided_trees(), st.data())

@@ -23,7 +23,6 @@ from stepgym.envs.families.countdown_rules import play
 from stepgym.envs.registry import load_env
 from stepgym.envs.types import State
 from stepgym.records.loader import Environments, states_of
-from stepgym.records.near_duplicates import likeness, without_near_duplicates
 from stepgym.records.tree import ends, path_to
 from stepgym.selfplay.teachers import (
     Approval,
@@ -304,44 +303,3 @@ def test_a_domain_without_legal_steps_is_told_so(episodes: list[EpisodeRecord]) 
         merged_targets(
             episodes[:1], Bare(), answers_of={episodes[0].problem_id: ("0",)}, min_support=1
         )
-
-
-words = st.lists(
-    st.sampled_from(["add", "3", "7", "30", "modulo", "Add"]), min_size=1, max_size=5
-).map(" ".join)
-
-
-@given(st.lists(st.lists(words, max_size=5), max_size=3), st.lists(words, max_size=2))
-@settings(max_examples=60, deadline=None)
-def test_removing_near_duplicates_is_idempotent_and_keeps_the_newest(
-    episodes: list[EpisodeRecord], prompts: list[list[str]], apart: list[str]
-) -> None:
-    generations = [
-        [replace(episodes[0], prompt=p, problem_id=f"{g}/{i}") for i, p in enumerate(row)]
-        for g, row in enumerate(prompts)
-    ]
-    kept = without_near_duplicates(generations, apart=apart)
-    assert without_near_duplicates(kept, apart=apart) == kept
-    flat = [record for row in kept for record in row]
-    every = [record for row in generations for record in row]
-    assert flat == [record for record in every if record in flat], "the order stays"
-    alike = {
-        likeness(record.prompt): record
-        for record in every
-        if likeness(record.prompt) not in set(map(likeness, apart))
-    }
-    assert {likeness(r.prompt): r for r in flat} == alike
-    assert len(flat) == len(alike)
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("Add 3, 7, 30 modulo 31", "Add 30, 3, 7 modulo 31", True),  # a sum has no order
-        ("Add 3, 7", "add  3,7", True),  # case and spacing
-        ("Add 3, 7", "Add 37", False),  # other numbers
-        ("Add 3, 7", "Add 3, 7, 7", False),  # once more
-    ],
-)
-def test_what_counts_as_a_near_duplicate(one: str, other: str, same: bool) -> None:
-    assert (likeness(one) == likeness(other)) is same

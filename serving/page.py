@@ -35,6 +35,10 @@ MAX_MESSAGES = 200
 """Most messages of a self-driving agent on the page."""
 VERDICTS = ("correct", "incorrect", "undecided", "no_answer", "failed")
 SCRIPTS = ("viewer.tree.js", "viewer.text.js", "viewer.reading.js", "viewer.charts.js", "viewer.js")
+IMPORTS = re.compile(r"\A(?:\s*(?:from [\w.]+ import|import \w).*\n)+")
+"""Lines with which the prompts of many code problems begin, and that no title in the list needs."""
+UNITS = {"s": "s", "mib": "MiB", "bytes": "bytes"}
+"""Units with which names of figures end."""
 MARKDOWN = re.compile(r"[`*#$|~]|(?<![a-z0-9])_|\\\\|\\u003e|\\n *(?:[-+]|\d+[.)]) ")
 MATHEMATICS = re.compile(r"\$|\\\\(?:[(\[]|[a-zA-Z]{2})")
 """Signs in embedded JSON that may need the libraries; a page without them does not carry these."""
@@ -48,7 +52,8 @@ def write_page(*runs: str | Path, out: str | Path, view: View = View.OPERATOR) -
     target = Path(out)
     make_room(target)
     found, loop = read_runs(runs, view=view)
-    write_whole(target, page(found, loop=loop))
+    title = f"stepgym: {', '.join(run.name for run in found[:3])}"
+    write_whole(target, page(found, loop=loop, title=title))
     return sum(len(run.episodes) for run in found)
 
 
@@ -166,6 +171,7 @@ def index_data(
             for run, summary in zip(runs, summaries)
             for figure in figures(summary)[:1]
         ]
+    shared = _shared_heads(episodes)
     return {
         "env_id": ", ".join(env_ids[:3]) if env_ids else "an empty run",
         "facts": " · ".join(
@@ -184,17 +190,37 @@ def index_data(
         "pairs": pairs(runs),
         "verdicts": {name: verdicts[name] for name in dict.fromkeys([*VERDICTS, *verdicts])},
         "episodes": [
-            _row(record, number) for number, run in enumerate(runs) for record in run.episodes
+            _row(record, number, shared[record.env_id])
+            for number, run in enumerate(runs)
+            for record in run.episodes
         ],
     }
 
 
-def _row(record: EpisodeRecord, run: int) -> dict[str, Any]:
+def _shared_heads(episodes: Sequence[EpisodeRecord]) -> dict[str, int]:
+    """Return for each environment the characters of the lines with which all its prompts begin.
+
+    Titles in the list leave these out, because instructions are the same in every row.
+    """
+    prompts: dict[str, set[str]] = {}
+    for record in episodes:
+        prompts.setdefault(record.env_id, set()).add(record.prompt)
+    heads = {}
+    for env_id, found in prompts.items():
+        pairs = zip(min(found), max(found))  # what these two share, all share
+        size = next((i for i, (one, other) in enumerate(pairs) if one != other), len(min(found)))
+        heads[env_id] = min(found).rfind("\n", 0, size) + 1 if len(found) > 1 else 0
+    return heads
+
+
+def _row(record: EpisodeRecord, run: int, shared: int) -> dict[str, Any]:
     """Return an episode's row in the list; `run` and `level` are left out if they have no value."""
     words = f"{record.problem_id} {record.prompt} {record.answer or ''}"
     row = {
         "verdict": record.verdict,
-        "title": clip(_one_line(record.prompt), 110),
+        "title": clip(
+            _one_line(IMPORTS.sub("", record.prompt[shared:])) or _one_line(record.prompt), 110
+        ),
         "nodes": len(record.nodes),
         "attempt": record.attempt,
         "tokens": new_tokens(record),
@@ -214,7 +240,7 @@ def episode_data(record: EpisodeRecord) -> dict[str, Any]:
         f"{new_tokens(record):,} tokens",
         _counted(int(usage.get("model_calls") or 0), "model call"),
     ]
-    if wall := usage.get("wall_s"):
+    if (wall := usage.get("wall_s") or 0) >= 0.005:
         cost.append(f"{wall:.2f} s")
     data = {
         "id": clip(record.problem_id, 200),
@@ -251,11 +277,14 @@ def _evidence(details: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> str:
-    """Return a value as words: `{"cpu_s": 0.1}` as `cpu s 0.1`."""
+    """Return a value as words: `{"cpu_s": 0.1}` as `cpu 0.1 s`."""
     if isinstance(value, Mapping):
-        return ", ".join(
-            f"{str(name).replace('_', ' ')} {_plain(each)}" for name, each in value.items()
-        )
+        parts = []
+        for name, each in value.items():
+            words, _, unit = str(name).rpartition("_")
+            words, unit = (words, f" {UNITS[unit]}") if unit in UNITS else (str(name), "")
+            parts.append(f"{words.replace('_', ' ')} {_plain(each)}{unit}")
+        return ", ".join(parts)
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -98,11 +98,11 @@ function rows(chart, width, show, each) {   // one below another: name and figur
   });
   return svg;
 }
-const short_number = (value) => value >= 1e6 ? `${value / 1e6}M` : value >= 1000 ? `${value / 1000}k` : String(value);
+const short_number = (value) => value >= 1e6 ? `${Number((value / 1e6).toPrecision(3))}M` : value >= 1000 ? `${Number((value / 1000).toPrecision(3))}k` : String(value);
 function logTicks(least, most) {
   const found = [];
   for (let power = 10 ** Math.floor(Math.log10(Math.max(1, least))); power <= most; power *= 10) for (const part of [1, 2, 5]) if (power * part >= least && power * part <= most) found.push(power * part);
-  return found.length ? found : [Math.round(least)];
+  return found.length > 1 ? found : [...new Set([Math.round(least), Math.round(most)])];
 }
 
 // ---- two runs over the same problems

@@ -106,7 +106,7 @@ function more(upTo = $("episodes").childElementCount + CHUNK) {   // the list gr
     const it = index.episodes[i];
     const item = tint(make("li", { id: `item-${i}`, role: "option", "aria-selected": String(i === active.number) },
       make("div", { class: "line" }, inOneLine(it.title)),
-      make("div", { class: "small" }, make("span", {}, words(it.verdict)), make("span", {}, it.attempt ? `#${i}, attempt ${it.attempt + 1}` : `#${i}`), make("span", {}, `${it.nodes} nodes`), make("span", {}, `${number(it.tokens)} tokens`), index.runs.length > 1 ? make("span", {}, index.runs[it.run ?? 0].name) : null)), it.verdict);
+      make("div", { class: "small" }, make("span", {}, words(it.verdict)), make("span", {}, it.attempt ? `#${i}, attempt ${it.attempt + 1}` : `#${i}`), index.runs.length > 1 ? make("span", { class: "run", title: index.runs[it.run ?? 0].name }, index.runs[it.run ?? 0].name) : null, make("span", {}, `${number(it.nodes)} ${it.nodes === 1 ? "node" : "nodes"}`), make("span", {}, `${number(it.tokens)} tokens`))), it.verdict);
     item.onclick = () => go(i);
     return item;
   }));
@@ -174,7 +174,8 @@ function header(i, episode) {
   $("cost").textContent = episode.cost;
   $("prompt").replaceChildren(typeset(episode.prompt));
   const facts = [["answer", episode.answer], ["reference", episode.reference], ["reason", episode.reason], ["note", episode.note]];
-  $("outcome").replaceChildren(...facts.filter(([, text]) => text).map(([name, text]) => make("div", {}, make("dt", {}, name), make("dd", {}, name === "answer" || name === "reference" ? typesetAnswer(text) : text))));
+  $("outcome").replaceChildren(...facts.filter(([, text]) => text).map(([name, text]) => make("div", {}, make("dt", {}, name), make("dd", {}, name === "answer" || name === "reference" ? typesetAnswer(text.trim().replace(/\n\s*\n/g, "\n")) : text))));
+  for (const dd of $("outcome").querySelectorAll("dd")) if (dd.scrollHeight > dd.clientHeight) dd.tabIndex = 0;   // so that keys can scroll it
 }
 function changed(tree) {   // another node was selected, or another tree became active
   if (tree !== active) { active = tree; stop(); header(tree.number, tree.episode); }
@@ -270,11 +271,14 @@ function remember() {
     const other = trees.find((tree) => tree !== active);
     const all = { episode: active.number, node: active.selected, with: other?.number, find: $("find").value, hide: [...hidden].join(","), sort: $("sort").value, colour: $("colour").value,
       ...filter, as: asText ? "text" : "tree", source: typesetting.source ? 1 : 0, view: $("charts").hidden ? "episodes" : "charts" };
-    const usual = { as: "tree", source: 0, view: viewAtFirst, episode: -1, sort: "order", colour: "q" };
+    const usual = { as: "tree", source: 0, view: "episodes", episode: -1, sort: "order", colour: "q" };
     const said = Object.entries(all).filter(([name, value]) => value !== undefined && value !== "" && value !== usual[name]);
-    history.replaceState(null, "", `#${new URLSearchParams(said)}`);
+    const next = `#${new URLSearchParams(said)}`, place = [all.episode, all.as, all.view, ...Object.values(filter)].join(), moved = visited !== null && visited !== place;
+    visited = place;
+    if (next !== location.hash) history[moved ? "pushState" : "replaceState"](null, "", next);   // the browser's Back returns to an episode, a filter of a chart, the charts
   }, 100);   // browsers limit how often the address may change
 }
+let visited = null;
 const viewAtFirst = index.runs.length > 1 ? "charts" : "episodes";
 function recall() {
   const hash = location.hash.slice(1), said = new URLSearchParams(/^\d+$/.test(hash) ? `episode=${hash}` : hash);
@@ -311,7 +315,7 @@ function describe({ episode, selected: i }) {
   const path = [];
   for (let j = i; j >= 0; j = episode.nodes[j].p) path.unshift(j);
   const deepest = path.at(-1);
-  const body = [make("h3", { class: "top" }, i === 0 ? "The problem" : `Step ${n.depth}`, make("small", {}, `node ${i}`))];
+  const body = [make("h3", { class: "top" }, i === 0 ? "The problem" : `Step ${n.depth}`, make("small", {}, `node ${i}`), copier(i === 0 ? episode.prompt : n.t))];
   if (i === 0) body.push(typeset(episode.prompt));
   body.push(...stepParts(n));
   if (episode.evidence && (i === 0 || i === episode.path.at(-1))) body.push(...evidenceParts(episode.evidence));
@@ -326,14 +330,24 @@ function describe({ episode, selected: i }) {
 
 // ---- keys and buttons
 const move = (by) => { const next = shown[shown.indexOf(active.number) + by]; if (next !== undefined) go(next); };
+const nextWrong = () => { const wrong = shown.filter((i) => index.episodes[i].verdict !== "correct"), at = shown.indexOf(active.number); if (wrong.length) go(wrong.find((i) => shown.indexOf(i) > at) ?? wrong[0]); };
+const KEYS = { p: "parent", t: "text", r: "reply", l: "log_prob", k: "num_tokens", o: "prior", s: "score", v: "visits", q: "value", u: "status", a: "answer", d: "verdict", n: "note", g: "segments" };
+function showJson() {
+  if (!active.episode) return;
+  const { nodes, ...rest } = block(active.number);
+  const text = JSON.stringify({ ...rest, nodes: nodes.map((n) => Object.fromEntries(Object.entries(n).map(([key, value]) => [KEYS[key], value]))) }, null, 1);
+  $("raw").firstChild.textContent = text;
+  $("raw").lastChild.replaceChildren($("raw").lastChild.lastChild, copier(text));
+  $("raw").showModal();
+}
 const recolour = () => { for (const tree of trees) tree.recolour($("colour").value); remember(); };
 const nextHit = () => { const hits = [...active.hits ?? []]; if (hits.length) active.choose(hits.find((i) => i > active.selected) ?? hits[0], true); };
 addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
-  if (event.target === $("find")) { if (event.key === "Escape" || event.key === "ArrowDown") { event.preventDefault(); $("episodes").focus(); } return; }
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  if (event.target === $("find")) { if (event.key === "Enter" && shown.length) { go(shown[0]); nextHit(); $("episodes").focus(); } if (event.key === "Escape" || event.key === "ArrowDown") { event.preventDefault(); $("episodes").focus(); } return; }
   if (event.target.tagName === "SELECT" || event.target === $("made")) return;
   const inList = event.target === $("episodes"), inTree = event.target.classList.contains("tree") || event.target === document.body;
-  const keys = { j: () => move(1), k: () => move(-1), "/": () => $("find").focus(), "?": () => $("help").showModal(), g: () => chartsView($("charts").hidden), t: () => textView(!asText), s: () => sourceView(!typesetting.source) };
+  const keys = { j: () => move(1), k: () => move(-1), e: nextWrong, "/": () => $("find").focus(), "?": () => $("help").showModal(), g: () => chartsView($("charts").hidden), t: () => textView(!asText), s: () => sourceView(!typesetting.source) };
   if (inList) Object.assign(keys, { ArrowDown: keys.j, ArrowUp: keys.k, Enter: () => active.svg.focus() });
   if (active.nodes.length && !asText && $("charts").hidden) {
     Object.assign(keys, { f: () => active.fit(), p: () => active.path(), x: () => active.toggle(active.selected), n: nextHit, r: play, "+": () => active.zoom(1.25), "=": () => active.zoom(1.25), "-": () => active.zoom(0.8),
@@ -354,6 +368,8 @@ $("show-charts").onclick = () => chartsView(true);
 $("as-tree").onclick = () => textView(false);
 $("as-text").onclick = () => textView(true);
 $("source").onclick = () => sourceView(!typesetting.source);
+$("as-json").onclick = showJson;
+$("keys").onclick = () => $("help").showModal();
 $("reload").onclick = () => location.reload();
 addEventListener("resize", () => { if ($("charts").hidden) resized(); else drawCharts(); });
 addEventListener("hashchange", recall);

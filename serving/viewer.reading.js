@@ -1,6 +1,14 @@
 // An episode as a text: the problem, the chosen steps or an agent's messages, the answer, and what its verdict rests on.
 const facts = (pairs) => make("dl", { class: "facts" }, ...pairs.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
 const duration = (seconds) => typeof seconds !== "number" ? "" : seconds < 0.9995 ? `${number(1000 * seconds, seconds < 0.01 ? 2 : 0)} ms` : `${number(seconds, 2)} s`;
+function copier(text) {   // a button that copies a text as it was written
+  const button = make("button", { class: "link", type: "button", title: "Copy the text as it was written" }, "copy");
+  button.onclick = async () => {
+    button.textContent = await navigator.clipboard.writeText(text).then(() => "copied", () => "not allowed");
+    setTimeout(() => { button.textContent = "copy"; }, 1500);
+  };
+  return button;
+}
 const OUTCOMES = { passed: "correct", failed: "incorrect", undecided: "undecided" };
 
 function stepParts(n) {   // the elements of a step, its reply and its answer
@@ -11,7 +19,8 @@ function stepParts(n) {   // the elements of a step, its reply and its answer
     else parts.push(make("h3", {}, words(kind)), kind === "answer" ? make("pre", { class: kind }, typesetAnswer(text)) : make("pre", { class: kind }, text));
   }
   if (n.r) parts.push(make("h3", {}, "reply of the environment"), make("pre", { class: "reply" }, n.r));
-  if (n.a !== null && n.a !== undefined) parts.push(make("h3", {}, "answer"), make("pre", { class: "answer" }, typesetAnswer(n.a)));
+  const said = (n.g ?? [["visible", n.t]]).filter(([kind]) => kind !== "reasoning").map(([, text]) => text.trim());
+  if (n.a !== null && n.a !== undefined && !said.includes(n.a.trim())) parts.push(make("h3", {}, "answer"), make("pre", { class: "answer" }, typesetAnswer(n.a)));
   if (n.n) parts.push(make("p", { class: "note" }, n.n));
   return parts;
 }
@@ -40,18 +49,18 @@ class Reading {   // the text of one pane; `opened(i)` is called when the reader
     this.box.addEventListener("scroll", () => scrolled(this), { passive: true });
   }
   show(episode) {
-    const card = (title, kind, ...inside) => make("article", { class: kind }, make("h3", { class: "top" }, title), ...inside);
-    const cards = [card("The problem", "asked", typeset(episode.prompt))];
-    if (episode.messages) for (const [role, text] of episode.messages) cards.push(role === "new conversation" ? make("p", { class: "more" }, role) : card(role, `said ${["assistant", "error"].includes(role) ? role : "other"}`, ["tool", "tool call", "error"].includes(role) ? make("pre", {}, text) : typeset(text)));
+    const card = (title, kind, text, ...inside) => make("article", { class: kind }, make("h3", { class: "top" }, title, text ? make("span", {}, copier(text)) : null), ...inside);
+    const cards = [card("The problem", "asked", episode.prompt, typeset(episode.prompt))];
+    if (episode.messages) for (const [role, text] of episode.messages) cards.push(role === "new conversation" ? make("p", { class: "more" }, role) : card(role, `said ${["assistant", "error"].includes(role) ? role : "other"}`, text, ["tool", "tool call", "error"].includes(role) ? make("pre", {}, text) : typeset(text)));
     else for (const i of episode.path.filter((i) => i > 0 && episode.nodes[i])) {
       const link = make("button", { class: "link", title: "Show this node in the tree" }, `node ${i}`);
       link.onclick = () => this.opened(i);
-      cards.push(card(`Step ${episode.path.indexOf(i)}`, "said assistant", ...stepParts(episode.nodes[i])));
-      cards.at(-1).firstChild.append(link);
+      cards.push(card(`Step ${episode.path.indexOf(i)}`, "said assistant", episode.nodes[i].t, ...stepParts(episode.nodes[i])));
+      (cards.at(-1).querySelector("h3 > span") ?? cards.at(-1).firstChild).append(link);
     }
     const end = [facts([["answer", typesetAnswer(episode.answer || "none")], ["reference", typesetAnswer(episode.reference || "none")]])];
     for (const name of ["reason", "note"]) if (episode[name]) end.push(make("h3", {}, name), make("p", {}, episode[name]));
-    cards.push(tint(card(`Verdict: ${words(episode.verdict)}`, "decided", ...end, ...evidenceParts(episode.evidence ?? {})), episode.verdict));
+    cards.push(tint(card(`Verdict: ${words(episode.verdict)}`, "decided", null, ...end, ...evidenceParts(episode.evidence ?? {})), episode.verdict));
     this.box.replaceChildren(make("div", { class: "column" }, ...cards));
     this.box.scrollTop = 0;
   }

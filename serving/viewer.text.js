@@ -6,6 +6,7 @@ const TAGS = { h1: "h4", h2: "h4", h3: "h4", h4: "h4", h5: "h4", h6: "h4" };   /
 for (const tag of ["p", "ul", "ol", "li", "blockquote", "em", "strong", "s", "table", "thead", "tbody", "tr", "th", "td", "code", "pre", "hr", "br"]) TAGS[tag] = tag;
 const MARKED = /[`*_#$\\|>~]|^\s*(?:[-+]|\d+[.)])\s|^\s*[-=]{3,}\s*$/m;   // a text without any of these is plain
 const CODE = /^\s*(?:def \w|class \w+\s*[:({]|import \w|from [\w.]+ import |#include|package \w|using \w|public \w|func \w|fn \w|const \w|function \w)/m;
+const FENCE = /^\s*(?:```|~~~)/m;
 const DEFINES = /\\(?:[gex]?def|let|futurelet|(?:re|provide)?newcommand|renewcommand|providecommand|global|long)(?![a-zA-Z])/;   // could double a formula's size again and again
 const ENVIRONMENT = /^\\begin\{((?:align|aligned|alignat|equation|gather|gathered|cases|array|split|[pbvBV]?matrix)\*?)\}/;
 const MOST_FORMULA = 2000, MOST_DEPTH = 40, MOST_DEPTH_IN_A_LABEL = 8, MOST_ELEMENTS_DEEP = 250, MOST_MS = 400;
@@ -77,9 +78,9 @@ function inlineMaths(state, silent) {
     [tex, end, display] = [src.slice(pos, at + close.length), at + close.length, true];
   } else {
     const pair = PAIRS.find(([open]) => src.startsWith(open, pos));
-    if (!pair || (pair[0] === "$" && /\s/.test(src[pos + 1] ?? " "))) return false;
-    const from = pos + pair[0].length, at = closing(src, from, pair[0], pair[1]);
-    if (at <= from) return false;
+    if (!pair) return false;
+    const from = pos + pair[0].length, spaced = pair[0] === "$" && /\s/.test(src[from] ?? " "), at = spaced ? src.indexOf(" $", from) + 1 : closing(src, from, pair[0], pair[1]);
+    if (at <= from || (spaced && !/^[^$\n]*[\\^_][^$\n]*$/.test(src.slice(from, at)))) return false;   // `$ x^2 $` is a formula, `$ 5 or $ 6` is not
     [tex, end, display, marks] = [src.slice(from, at), at + pair[1].length, pair[2], pair];
   }
   if (!silent) state.push("maths", "", 0).meta = { tex, display, marks };
@@ -183,7 +184,11 @@ function elements(tokens, into) {
 // A text as the reader wants it: typeset, or its source. Code is code.
 function typeset(text) {
   const plain = () => make("div", { class: "text plain" }, text);
-  if (!typesetting.source && CODE.test(text) && !text.includes("```")) return make("pre", {}, text);
+  const code = typesetting.source || FENCE.test(text) ? -1 : text.search(CODE);
+  if (code >= 0) {   // what is before the code is prose
+    const before = text.slice(0, code).trim(), block = make("pre", {}, text.slice(code).replace(/^\s*\n/, ""));
+    return before ? make("div", { class: "text" }, typeset(before), block) : block;
+  }
   if (typesetting.source || !MARKED.test(text) || !markdown()) return plain();
   typesetting.until = performance.now() + MOST_MS;
   try { return elements(reader.parse(text, {}), make("div", { class: "text" })); } catch { return plain(); }

@@ -21,10 +21,11 @@ function draw(tag, attributes, text) {
   return node;
 }
 const short = (text, size = LABEL) => { const line = text.slice(0, 4000).replace(/\s+/gu, " ").trim(); const all = [...line.slice(0, size * 4)]; return all.length > size ? all.slice(0, size - 1).join("") + "…" : line; };
+const isolated = (text) => /[\u0590-\u08ff\ufb1d-\ufefc]/.test(text) ? `\u2068${text}\u2069` : text;   // right-to-left text in a line of its own direction
 function label(n) {   // internal reasoning stays folded here too
-  if (!n.g) return short(inOneLine(n.t)) || "(empty)";
+  if (!n.g) return isolated(short(inOneLine(n.t.replace(/^\s*```\w*\s/, "")))) || "(empty)";
   const said = short(n.g.filter(([kind]) => kind !== "reasoning").map(([kind, text]) => (kind === "answer" ? inOneLineAnswer : inOneLine)(text)).join(" "), LABEL - 2);
-  return n.g.some(([kind]) => kind === "reasoning") ? `… ${said || "(only reasoning)"}` : said || "(empty)";
+  return isolated(n.g.some(([kind]) => kind === "reasoning") ? `… ${said || "(only reasoning)"}` : said || "(empty)");
 }
 const shade = (element, share, name = "fill") => { element.style[name] = `color-mix(in oklab, var(--high) ${Math.round(62 * share)}%, var(--surface))`; return element; };
 
@@ -39,6 +40,7 @@ class Tree {
     this.minimap = make("div", { class: "minimap", "aria-hidden": "true" }, this.map, this.frame);
     this.caption = make("p", { class: "caption" });
     this.pane = make("div", { class: "pane" }, this.svg, this.caption, this.minimap);
+    this.key = `tree${Tree.made = (Tree.made ?? 0) + 1}`;
     this.number = -1;
     this.nodes = [];
     this.at = { x: 0, y: 0, k: 1 };   // where the tree's origin is on the screen, and the zoom
@@ -46,6 +48,7 @@ class Tree {
     this.listen();
   }
 
+  id(i) { return `${this.key}-${i}`; }
   // ---- data
   open(number, episode, folded) {   // `folded`: the nodes whose subtrees are collapsed; the caller keeps it
     Object.assign(this, { number, episode, folded, nodes: episode.nodes, made: episode.nodes.length, selected: 0, colour: this.colour ?? "q", hits: new Set() });
@@ -138,7 +141,7 @@ class Tree {
   }
   pill(n, i) {
     const kinds = ["n", n.u, this.onPath.has(i) && "chosen", i === 0 && "root", this.hits.has(i) && "hit", i === this.selected && "on"];
-    const pill = draw("g", { class: kinds.filter(Boolean).join(" "), transform: `translate(${n.x} ${n.y})`, "data-node": i, role: "treeitem", "aria-label": n.label, "aria-level": n.depth + 1 });
+    const pill = draw("g", { class: kinds.filter(Boolean).join(" "), transform: `translate(${n.x} ${n.y})`, "data-node": i, id: this.id(i), role: "treeitem", "aria-label": [n.label + (n.v > 1 ? ` ×${n.v}` : ""), n.d ?? (n.u === "failed" ? "failed" : null)].filter(Boolean).join(", "), "aria-selected": String(i === this.selected), "aria-level": n.depth + 1 });
     pill.append(shade(draw("rect", { y: -HEIGHT / 2, width: n.w, height: HEIGHT, rx: 8 }), this.share(n)), draw("text", { x: 11 }, n.label));
     let right = n.w - 11;
     const mark = MARK[n.d] ?? (n.u === "failed" ? "!" : null);
@@ -188,9 +191,11 @@ class Tree {
     for (let j = this.nodes[i].p; j >= 0; j = this.nodes[j].p) hidden = this.folded.delete(j) || hidden;
     if (i >= this.made) { this.made = this.nodes.length; hidden = true; }
     if (hidden) { this.layout(); this.redraw(); }
-    this.pills?.get(this.selected)?.classList.remove("on");
+    const mark = (on) => { const pill = this.pills?.get(this.selected); pill?.classList.toggle("on", on); pill?.setAttribute("aria-selected", String(on)); };
+    mark(false);
     this.selected = i;
-    this.pills?.get(i)?.classList.add("on");
+    mark(true);
+    this.svg.setAttribute("aria-activedescendant", this.id(i));
     if (this.drawn === "far") this.mark();
     if (follow) this.reveal(this.nodes[i]);
     this.changed(this);

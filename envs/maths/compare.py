@@ -7,10 +7,21 @@ most expensive rung that was needed. The rules are symmetric unless an option or
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from itertools import combinations, pairwise
 from typing import Any
 
-from stepgym.envs.maths import ellipsis, lists, matrices, quantities, realsets, relations
+from stepgym.envs.maths import (
+    ellipsis,
+    integersets,
+    lists,
+    matrices,
+    quantities,
+    realsets,
+    relations,
+    setalgebra,
+)
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.effort import spend
 from stepgym.envs.maths.exact import NotRational, exact
@@ -126,14 +137,10 @@ class Judge:
                 return self._same_groups(vector_a or a, vector_b or b, vector_a, vector_b)
         if kind_a == "set" and kind_b == "set":
             return self.unordered(lists.parts_of(a), lists.parts_of(b))
-        if kind_a in ("cup", "cap", "setminus", "where_set", "set") or kind_b in (
-            "cup",
-            "cap",
-            "setminus",
-            "where_set",
-            "set",
-        ):
+        if kind_a in _SETS or kind_b in _SETS:
             return self.real_sets(a, b)
+        if {kind_a, kind_b} & {"f", "^"} and (has(a, *_OPERATORS) or has(b, *_OPERATORS)):
+            return self._operands(a, b)  # a complement of sets
         if kind_a == "group" or kind_b == "group":
             return self.groups(a, b)
         if kind_a == "ratio" or kind_b == "ratio":
@@ -423,20 +430,13 @@ class Judge:
         return found
 
     def _operands(self, a: Any, b: Any) -> bool | None:
-        """Set operations on sets that are none of reals: equal operands, in any order for unions."""
+        """Set operations on sets that are none of reals."""
         if a == b:
             return True
-        if (
-            isinstance(a, tuple)
-            and isinstance(b, tuple)
-            and a[0] == b[0]
-            and a[0] in ("cup", "cap", "setminus")
-        ):
-            if self.all_same([(a[1], b[1]), (a[2], b[2])]):
-                return True
-            if a[0] != "setminus" and self.all_same([(a[1], b[2]), (a[2], b[1])]):
-                return True
-        return False
+        try:
+            return setalgebra.Algebra(self.same).equal(a, b) or False
+        except setalgebra.NotSet:
+            return False
 
     def _builders(self, a: Any, b: Any) -> bool | None:
         """Set-builder notation: the same element and the same conditions, up to the letters used."""
@@ -510,17 +510,30 @@ class Judge:
             if rest == OTHERWISE != explicit:
                 others = [c for _, c in case[1] if c != OTHERWISE]
                 return self._is_complement(others, explicit) if others else False
-        return self.same(condition, its_condition)
+        return self._same_condition(condition, its_condition)
+
+    def _same_condition(self, a: Node, b: Node) -> bool | None:
+        """Compare two conditions; words that are not read may say anything."""
+        if a == b or mentions(_WORDS, a, b):
+            return True if a == b else None
+        if mentions(_DIVISIBILITIES, a, b):
+            with suppress(integersets.NotIntegerSet):
+                return integersets.equal(integersets.read(a), integersets.read(b))
+        return self.same(a, b)
 
     def _is_complement(self, others: Sequence[Node], stated: Node) -> bool | None:
         """Whether `stated` holds exactly where none of the others does; `None` where no complement can be built.
 
         Letters that mostly are integers may have a domain in which sets of reals that differ are the same: `None`.
         """
+        if any(self._same_condition(each, stated) for each in others):
+            return False
         whole = relations.negation(("list", "or", tuple(others)) if len(others) > 1 else others[0])
-        same = None if whole is None else self.same(whole, stated)
+        same = None if whole is None else self._same_condition(whole, stated)
         if same:
             return True
+        if mentions(_DIVISIBILITIES, stated, *others):
+            return self._is_integer_complement(others, stated)
         names: set[str] = set()
         its_names: set[str] = set()
         try:
@@ -539,7 +552,35 @@ class Judge:
             return same if is_plain else None
         return False
 
+    def _is_integer_complement(self, others: Sequence[Node], stated: Node) -> bool | None:
+        """The same for conditions of divisibility; `None` for a part of the complement, as the question may rule the rest out."""
+        try:
+            covered = integersets.union([integersets.read(each) for each in others])
+            inside = integersets.read(stated)
+        except integersets.NotIntegerSet:
+            return None
+        outside = replace(covered, holds=lambda n: not covered.holds(n))
+        if integersets.equal(outside, inside):
+            return True
+        return False if integersets.overlap(covered, inside) else None
+
+    def _divisibility(self, a: Any, b: Any) -> bool | None:
+        """Compare `p | n` or a denied congruence with another such relation; `None` if a congruence remains."""
+        p, q = relations.divisibility(a), relations.divisibility(b)
+        if p is None or q is None:
+            return False
+        if p.holds != q.holds or not self.same(p.modulus, q.modulus):
+            return False
+        if self.same(p.dividend, q.dividend) or self.same(p.dividend, ("-", q.dividend)):
+            return True
+        try:
+            return integersets.equal(integersets.read(a), integersets.read(b)) is True
+        except integersets.NotIntegerSet:
+            return False
+
     def congruence(self, a: Any, b: Any) -> bool | None:
+        if mentions(_BEYOND_RESIDUES, a, b):
+            return self._divisibility(a, b)
         p = relations.residue(a) or relations.progression(a)
         q = relations.residue(b) or relations.progression(b)
         if p is None or q is None or p.name != q.name:
@@ -552,6 +593,8 @@ class Judge:
             return self.same(p.value, q.value)
 
     def relation(self, a: Any, b: Any) -> bool | None:
+        if mentions(_BEYOND_RESIDUES, a, b):
+            return self._divisibility(a, b)
         if _kind(a) == "rel" and _kind(b) == "rel":
             return self.both_relations(a, b)
         if _kind(a) == "mod" or _kind(b) == "mod":
@@ -677,6 +720,11 @@ class Judge:
         return realsets.equal(p, q, self.same)
 
 
+_WORDS = frozenset(("text",))
+_BEYOND_RESIDUES = frozenset(("divides", "ndivides", "!==="))
+_DIVISIBILITIES = _BEYOND_RESIDUES | {"mod"}
+_OPERATORS = ("cup", "cap", "setminus")
+_SETS = frozenset((*_OPERATORS, "where_set", "set"))
 _ORDERINGS = frozenset(("<", ">", "<=", ">=", "!="))
 _DEPENDENT = frozenset("y z w r rho".split())
 """Letters that a bare expression stands for: `6 - x` is `y`, but `6 - y` is not `x`."""

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from stepgym.envs.maths.effort import spend
-from stepgym.envs.maths.tree import Node
+from stepgym.envs.maths.tree import Node, symbols
 
 MAX_BITS = 60_000
 MAX_TERMS = 3_000
@@ -253,6 +253,7 @@ _FUNCTIONS: dict[str, Callable[..., Number]] = {
     "sign": _sign,
     "norm": abs,
 }
+_COMPLEX = frozenset(("Re", "Im", "conj"))
 
 
 def _function(node: Any, values: Mapping[str, Number]) -> Number:
@@ -261,6 +262,8 @@ def _function(node: Any, values: Mapping[str, Number]) -> Number:
         raise NotRational(node[1])
     if node[1] == "mod":
         return _remainder(node[2][0], node[2][1], values)
+    if node[1] in _COMPLEX and any(map(symbols, node[2])):
+        raise NotRational("a letter that may be a complex number")
     arguments = [exact(argument, values) for argument in node[2]]
     if sum(map(_bits, arguments)) > MAX_BITS * 2:
         raise NotRational("too large")

@@ -28,6 +28,7 @@ from stepgym.envs.maths.hedges import leads_in_doubt, negated, retraction, says_
 from stepgym.envs.maths.labels import labelled
 from stepgym.envs.maths.phrases import COPULAS, Phrase, last_label, last_phrase
 from stepgym.envs.maths.reading import read
+from stepgym.envs.maths.spelling import names_reals
 from stepgym.envs.maths.statements import (
     Stated,
     has_words,
@@ -388,7 +389,7 @@ def _is_stated(piece: str, kind: Kind) -> bool:
         return len(piece) > 3
     if kind.is_text and len(piece) < _TEXT_CHARS:
         return False
-    if not has_words(piece) or labelled(piece) is not None:
+    if not has_words(piece) or labelled(piece) is not None or names_reals(piece):
         return False
     if is_sentence(piece) or says_operation(piece) or word_leads(piece):
         return not _is_date_or_time(piece)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from stepgym.envs.maths import conditions
 from stepgym.envs.maths.lexer import Unreadable
 from stepgym.envs.maths.parser import Command, Parser
 from stepgym.envs.maths.tree import Node
@@ -243,14 +244,16 @@ def _environment(parser: Parser) -> Node:
         parser.advance()
     if not (name.endswith("matrix") or name in ("array", "tabular", "cases", "rcases", "dcases")):
         _drop_alignment(parser)
-    rows = _rows(parser)
+    has_conditions = parser.braced_system or name in ("cases", "rcases", "dcases")
+    joined = _rows(parser, has_conditions=has_conditions)
     parser.advance()
     _environment_name(parser)
-    if not rows:
+    if not joined:
         raise Unreadable("an empty environment")
-    if parser.braced_system or name in ("cases", "rcases", "dcases"):
+    if has_conditions:
         parser.braced_system = False
-        return _cases(rows)
+        return _cases(joined)
+    rows = [[cell for _, cell in row] for row in joined]
     if name.endswith("matrix") or name in ("array", "tabular"):
         node: Node = ("mat", tuple(tuple(row) for row in rows))
         if name == "vmatrix":
@@ -270,24 +273,32 @@ def _drop_alignment(parser: Parser) -> None:
         parser.kind, parser.value = tokens[at]
 
 
-def _rows(parser: Parser) -> list[list[Node]]:
-    rows: list[list[Node]] = [[]]
+_Cell = tuple[str, Node]
+"""What joins a cell to the one before it (`and`, `or`, else nothing), and the cell."""
+
+
+def _rows(parser: Parser, *, has_conditions: bool) -> list[list[_Cell]]:
+    rows: list[list[_Cell]] = [[]]
+    joint = ""
     while not (parser.kind == "cmd" and parser.value == "end"):
         if parser.kind == "end":
             raise Unreadable("unclosed environment")
         if (parser.kind, parser.value) == ("sep", "\\\\"):
             rows.append([])
+            joint = ""
             parser.advance()
-        elif (
-            (parser.kind == "op" and parser.value == "&")
-            or parser.kind in ("sep", "where")
-            or (parser.kind, parser.value) == ("op", ".")
+        elif parser.kind in ("sep", "where") or (
+            parser.kind == "op" and parser.value in ("&", ".")
         ):
+            words = conditions.unread(parser.value) if parser.kind == "where" else ""
+            if words and has_conditions:
+                rows[-1].append((joint, ("text", words)))
+            joint = parser.value if parser.value in ("and", "or") else ""
             parser.advance()
         else:
             bars, parser.bars = parser.bars, 0
-            rows[-1].append(parser.relation())
-            parser.bars = bars
+            rows[-1].append((joint, parser.relation()))
+            joint, parser.bars = "", bars
     return [row for row in rows if row]
 
 
@@ -295,18 +306,31 @@ OTHERWISE = ("text", "otherwise")
 _OTHERWISE = frozenset(("unit", word) for word in ("otherwise", "else", "elsewhere"))
 
 
-def _cases(rows: list[list[Node]]) -> Node:
+def _cases(rows: list[list[_Cell]]) -> Node:
     if all(len(row) == 1 for row in rows):
-        return ("list", ",", tuple(row[0] for row in rows))
+        return ("list", ",", tuple(row[0][1] for row in rows))
     pairs = []
-    for value, *conditions in rows:
-        condition: Node = (
-            ("list", "and", tuple(conditions))
-            if len(conditions) > 1
-            else (*conditions, OTHERWISE)[0]
-        )
+    for (_, value), *cells in rows:
+        condition = _all_of(cells) if cells else OTHERWISE
         pairs.append((value, OTHERWISE if condition in _OTHERWISE else condition))
     return ("cases", tuple(pairs))
+
+
+def _all_of(cells: list[_Cell]) -> Node:
+    """Join the conditions of a row: `and` binds tighter than `or`, and a comma or a new cell least."""
+    parts: list[list[list[Node]]] = []
+    for joint, cell in cells:
+        if joint == "and" and parts:
+            parts[-1][-1].append(cell)
+        elif joint == "or" and parts:
+            parts[-1].append([cell])
+        else:
+            parts.append([[cell]])
+
+    def joined(name: str, nodes: list[Node]) -> Node:
+        return nodes[0] if len(nodes) == 1 else ("list", name, tuple(nodes))
+
+    return joined("and", [joined("or", [joined("and", each) for each in part]) for part in parts])
 
 
 def _empty_set(parser: Parser) -> Node:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from stepgym.envs.maths import conditions
 from stepgym.envs.maths.digits import goes_on
 from stepgym.envs.maths.spelling import plain
 from stepgym.envs.maths.units import is_unit
@@ -18,6 +19,7 @@ KINDS = """
 num: digits as written     v: a letter or named symbol     k: pi, e, i, inf, R, Z, N, Q, C
 fn: a function's name      op: + - * / ^ _ ! ' and brackets     rel: = < > <= >= != in ...
 sep: , ; and or \\         where: a condition follows      unit: a unit's phrase     text: words
+is: a property of what precedes
 cmd: a command that the parser knows by name
 """
 
@@ -112,6 +114,12 @@ COMMANDS |= {
     "sim": ("rel", "~="),
     "in": ("rel", "in"),
     "notin": ("rel", "notin"),
+    "nmid": ("rel", "ndivides"),
+    "nequiv": ("rel", "!==="),
+    "nleq": ("rel", ">"),
+    "ngeq": ("rel", "<"),
+    "nless": ("rel", ">="),
+    "ngtr": ("rel", "<="),
     "subset": ("rel", "sub"),
     "subseteq": ("rel", "sub"),
     "div": ("op", "/"),
@@ -254,7 +262,11 @@ _ESCAPED: dict[str, Token] = {
 }
 _RELATIONS = {"==": "=", "=<": "<="}
 _BRACED = re.compile(r"\s*+\*?+\s*+\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
-_EQUALS = re.compile(r"\s*=")
+_DENIED = re.compile(
+    r"\s*(?:(=)|(\\equiv)|(\\in(?![a-z])|∈)|(\\(?:mid|divides|vert)(?![a-z])|\|)|(<)|(>)|(\\leq?(?![a-z]))|(\\geq?(?![a-z])))"
+)
+"""A sign of relation after `\\not`."""
+_NEGATIVES = ("!=", "!===", "notin", "ndivides", ">=", "<=", ">", "<")
 _LONGEST_NAME = max(map(len, COMMANDS))
 _MATHS_IN_TEXT = re.compile(r"[\s\d+\-*/^().,=<>$\\{}]*\Z|[A-Za-z]?\Z")
 _CHOICE = re.compile(r"\(?([A-Za-z])\)?[.:]?\Z")
@@ -330,7 +342,32 @@ def lex(text: str, *, thousands: bool = True) -> list[Token]:
         else:
             raise Unreadable(f"cannot read {value!r}")
     tokens.append(("end", ""))
+    if "|" in text:
+        _mark_divisions(tokens)
     return tokens
+
+
+def _mark_divisions(tokens: list[Token]) -> None:
+    """Read a bar as `divides` if it is the only one of its part and outside brackets: `p|n`."""
+    depth = 0
+    bars: list[int] = []
+    start = 0
+    for i, (kind, value) in enumerate(tokens):
+        if kind == "op" and value in _OPENING:
+            depth += 1
+        elif kind == "op" and value in _CLOSING:
+            depth -= 1
+        elif kind == "op" and value == "|":
+            bars.append(i if depth == 0 else -1)
+        elif kind in ("sep", "where", "end", "rel") or (kind, value) == ("op", "&"):
+            alone = len(bars) == 1 and start < bars[0] < i - 1
+            if alone and kind != "rel" and tokens[bars[0] + 1] != ("op", "_"):
+                tokens[bars[0]] = ("rel", "divides")
+            start, bars = i + 1, [-1] if kind == "rel" else []
+
+
+_OPENING = frozenset(("(", "[", "{", "\\{"))
+_CLOSING = frozenset((")", "]", "}", "\\}"))
 
 
 def _word(word: str, tokens: list[Token], text: str, match: re.Match[str]) -> None:
@@ -486,9 +523,9 @@ def _command(name: str, tokens: list[Token], text: str, position: int) -> int:
         if name in ("left", "right") and position < len(text) and text[position] == ".":
             return position + 1
         return position
-    if name == "not" and (equals := _EQUALS.match(text, position)):
-        tokens.append(("rel", "!="))
-        return equals.end()
+    if name == "not" and (denied := _DENIED.match(text, position)):
+        tokens.append(("rel", _NEGATIVES[(denied.lastindex or 1) - 1]))
+        return denied.end()
     prefix = next(
         (
             n
@@ -511,7 +548,10 @@ def _text(content: str, tokens: list[Token], *, math: bool) -> None:
         if words:
             tokens.append(("sep", ","))
         return
-    if lowered.endswith(" and"):
+    said = conditions.tokens_of(content, lex)
+    if said is not None:
+        tokens.extend(said)
+    elif lowered.endswith(" and"):
         while lowered.endswith(" and"):
             words = words.strip(" ,;")[:-4]
             lowered = words.lower().strip(" ,;")

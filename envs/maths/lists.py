@@ -24,8 +24,12 @@ def plain_form(node: Node) -> Node:
         return plain_form(inner)
     if node[0] == "list":
         return _plain_list(node)
-    if node[0] == "+" and len(node) == 3 and _kind(node[1]) in _SETS and _kind(node[2]) == "-":
-        return ("setminus", node[1], node[2][1])
+    if node[0] == "+" and len(node) == 3 and _kind(node[2]) == "-":
+        kept, taken = node[1], node[2][1]
+        if _kind(kept) in _SETS or (_kind(kept) == "k" and _kind(taken) in _SETS):
+            return ("setminus", kept, taken)
+    if node[0] == "/" and _kind(node[1]) == "k" and _kind(node[2]) == "set":
+        return ("setminus", node[1], node[2])
     if node[0] == "rel" and node[1] == ("in",) and _kind(node[2][1]) == "set":
         element, members = node[2]
         if _kind(element) == "group":

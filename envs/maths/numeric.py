@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping, Set
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
 from flint import acb, arb
@@ -13,7 +15,7 @@ from stepgym.envs.maths.bounds import MAX_HEIGHT, height
 from stepgym.envs.maths.draws import Draws
 from stepgym.envs.maths.effort import num_nodes, spend
 from stepgym.envs.maths.exact import NotRational, exact
-from stepgym.envs.maths.tree import Node, has, walk
+from stepgym.envs.maths.tree import Node, mentions, symbols, walk
 
 MAX_PRECISION = 6_000
 NUM_POINTS = 5
@@ -87,15 +89,34 @@ def _tight(a: Any, b: Any, bits: int) -> bool:
 
 def same_open(a: Node, b: Node, names: list[str], rng: Draws) -> bool | None:
     """Compare two expressions with symbols wherever both are defined."""
-    imaginary = any(n == ("k", "i") for node in (a, b) for n in walk(node)) or has(a, "conj")
+    plane = _complex_letters(a) | _complex_letters(b) if mentions(_CONJUGATION, a, b) else set()
+    imaginary = bool(plane) or any(n == ("k", "i") for node in (a, b) for n in walk(node))
     if not imaginary:
         found = _at_points(a, b, names, rng, real=True)
         if found is not None:
             return found
-    return _at_points(a, b, names, rng, real=False)
+    return _at_points(a, b, names, rng, real=False, plane=plane)
 
 
-def _at_points(a: Node, b: Node, names: list[str], rng: Draws, *, real: bool) -> bool | None:
+_CONJUGATION = frozenset(("conj", "Re", "Im"))
+"""Functions that are only of use for complex numbers."""
+
+
+def _complex_letters(node: Node) -> set[str]:
+    """Letters that are no real numbers: `z` in `\\bar{z}`, but not those in `\\overline{a + bi}`."""
+    return {
+        name
+        for part in walk(node)
+        if isinstance(part, tuple) and part[0] == "f" and part[1] in _CONJUGATION
+        if ("k", "i") not in walk(part)
+        for name in symbols(part)
+    }
+
+
+def _at_points(
+    a: Node, b: Node, names: list[str], rng: Draws, *, real: bool, plane: Set[str] = frozenset()
+) -> bool | None:
+    """Compare at random points; letters in `plane` are complex, all others real."""
     size = height(a) + height(b)
     if size > MAX_HEIGHT:
         return None
@@ -106,7 +127,8 @@ def _at_points(a: Node, b: Node, names: list[str], rng: Draws, *, real: bool) ->
         point = {
             name: _draw(rng, trial if i == 0 else rng.below(8)) for i, name in enumerate(names)
         }
-        met = _at_point(a, b, point, size, real)
+        heights = {name: _draw(rng, rng.below(8)) for name in names if name in plane}
+        met = _at_point(a, b, point, size, real, heights)
         if met is False:
             return False
         seen += met is True
@@ -147,10 +169,20 @@ def _draw(rng: Draws, which: int) -> Fraction:
     return Fraction(rng.between(int(low * grain), int(high * grain)), grain)
 
 
-def _at_point(a: Node, b: Node, point: dict[str, Fraction], size: int, real: bool) -> bool | None:
+def _at_point(
+    a: Node,
+    b: Node,
+    point: dict[str, Fraction],
+    size: int,
+    real: bool,
+    heights: Mapping[str, Fraction] = MappingProxyType({}),
+) -> bool | None:
+    """Compare at one point; `heights` are the imaginary parts of its coordinates, if they have any."""
     for bits in (96, 300 + 2 * size):
         with balls.working_precision(bits):
             values: dict[str, Any] = {name: balls.to_ball(value) for name, value in point.items()}
+            for name, height_of in heights.items():
+                values[name] += balls.to_ball(height_of) * acb(0, 1)
             if real:
                 values[balls.REAL] = True
             try:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
+from stepgym.envs.maths import conditions
 from stepgym.envs.maths.digits import number_node
 from stepgym.envs.maths.lexer import Token, Unreadable
 from stepgym.envs.maths.tree import Node
@@ -146,6 +147,10 @@ class Parser:
         first = self.ratio()
         if self.kind == "op" and self.value == "mid" and not self.in_set:
             self.kind, self.value = "rel", "divides"
+        if self.kind == "is":
+            first = conditions.said_of(first, self.value)
+            self.advance()
+            return first
         if self.kind != "rel":
             return self.modulus(first)
         operators: list[str] = []
@@ -153,7 +158,7 @@ class Parser:
         outer, self.relations = self.relations, self.relations
         while self.kind == "rel":
             operators.append(self.value)
-            self.relations = "===" in operators
+            self.relations = "===" in operators or "!===" in operators
             self.advance()
             if self.kind == "rel" and operators[-1] in ("<", ">", "=") and self.value in ("=",):
                 operators[-1] += "="
@@ -162,7 +167,7 @@ class Parser:
                 raise Unreadable("a relation without a right side")
             sides.append(self.ratio())
         self.relations = outer
-        return self.modulus(("rel", tuple(operators), tuple(sides)))
+        return self.modulus(conditions.in_order(("rel", tuple(operators), tuple(sides))))
 
     def modulus(self, node: Node) -> Node:
         if self.kind == "cmd" and self.value == "pmod":

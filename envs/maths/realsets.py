@@ -6,13 +6,14 @@ booleans (gap, point, gap, point, ..., gap) and set operations are operations on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from itertools import product
 from typing import Any, NamedTuple
 
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.polynomials import coefficients
-from stepgym.envs.maths.tree import INF, MINUS_INF, Node, symbols
+from stepgym.envs.maths.tree import INF, MINUS_INF, Node, has, symbols
 
 Same = Callable[[Node, Node], bool | None]
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!=", "=": "="}
@@ -218,7 +219,7 @@ def equal(a: Expression, b: Expression, same: Same) -> bool | None:
     if len(ends) > 200:
         return None
     if has_symbols(a) or has_symbols(b):
-        return _equal_pieces(a, b, same)
+        return _equal_everywhere(a, b, ends, same) or _equal_pieces(a, b, same)
     order = _Order(same)
     for end in ends:
         if not order.add(end):
@@ -236,6 +237,66 @@ def _ends(expression: Expression) -> list[Node]:
     if expression[0] == "pieces":
         return [end for piece in expression[1] for end in (piece.low, piece.high)]
     return _ends(expression[1]) + _ends(expression[2])
+
+
+MAX_OPEN_ENDS = 5
+
+
+def _equal_everywhere(
+    a: Expression, b: Expression, ends: Sequence[Node], same: Same
+) -> bool | None:
+    """With symbols in the ends: whether both hold the same numbers, wherever those lie to the ends; `None` if not proven.
+
+    `a` is the reference: each of its intervals is taken to be one, with its lower end below its upper end.
+    """
+    points: list[Node] = []
+    places: dict[Node, int] = {}
+    for end in ends:
+        if end in places or end in _INFINITIES:
+            continue
+        found = next((i for i, point in enumerate(points) if same(point, end)), None)
+        if found is None:
+            found = len(points)
+            points.append(end)
+        places[end] = found
+    if len(points) > MAX_OPEN_ENDS or has(a, "both") or has(b, "both"):
+        return None
+    spans = [
+        (places[piece.low], places[piece.high])
+        for piece in _pieces(a)
+        if piece.low in places and piece.high in places and piece.low != piece.high
+    ]
+    for sides in product((-1, 0, 1), repeat=len(points)):
+        side = dict(zip(places, (sides[i] for i in places.values())))
+        if any(sides[high] > sides[low] or sides[low] == sides[high] == 0 for low, high in spans):
+            continue  # a number above the upper end is above the lower one too
+        if _holds(a, side) != _holds(b, side):
+            return None
+    return True
+
+
+_INFINITIES = (INF, MINUS_INF, ("+", INF))
+
+
+def _pieces(expression: Expression) -> Iterator[Piece]:
+    if expression[0] == "pieces":
+        yield from expression[1]
+    else:
+        yield from _pieces(expression[1])
+        yield from _pieces(expression[2])
+
+
+def _holds(expression: Expression, side: Mapping[Node, int]) -> bool:
+    """Whether a number is in the set that lies below (-1), at (0) or above (1) each end."""
+    kind = expression[0]
+    if kind == "pieces":
+        return any(
+            side.get(piece.low, 1) >= (0 if piece.low_closed else 1)
+            and side.get(piece.high, -1) <= (0 if piece.high_closed else -1)
+            for piece in expression[1]
+        )
+    x, y = _holds(expression[1], side), _holds(expression[2], side)
+    return x or y if kind == "cup" else x and not y if kind == "setminus" else x and y
 
 
 def _equal_pieces(a: Expression, b: Expression, same: Same) -> bool | None:

@@ -15,7 +15,14 @@ from stepgym.envs.maths.scalars import name_calls
 from stepgym.envs.maths.tree import Node, label, substitute, symbols
 
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
-_OPPOSITES = (("<", ">="), ("<=", ">"), ("=", "!="), ("in", "notin"))
+_OPPOSITES = (
+    ("<", ">="),
+    ("<=", ">"),
+    ("=", "!="),
+    ("in", "notin"),
+    ("divides", "ndivides"),
+    ("===", "!==="),
+)
 _NEGATED = dict(_OPPOSITES) | {b: a for a, b in _OPPOSITES}
 _GREEK_ANGLES = frozenset("alpha beta gamma theta phi A B C P Q".split())
 
@@ -60,6 +67,9 @@ def negation(node: Node) -> Node | None:
             for operator, pair in zip(operators, pairwise(sides))
         )
         return each[0] if len(each) == 1 else ("list", "or", each)
+    if kind == "mod":
+        inner = negation(parts[0])
+        return None if inner is None or inner[0] != "rel" else ("mod", inner, parts[1])  # type: ignore[index]
     if kind == "list":
         joint, items = parts
         if joint == "," and sum(map(len, map(symbols, items))) == len(symbols(node)):
@@ -297,6 +307,32 @@ def residue(node: Any) -> Residue | None:
             else None
         )
     return Residue("", inner, node[2])
+
+
+class Divisibility(NamedTuple):
+    """`modulus` divides `dividend`, or does not."""
+
+    modulus: Node
+    dividend: Node
+    holds: bool
+
+
+def divisibility(node: Any) -> Divisibility | None:
+    """Read `p | n`, `p \\nmid n` and congruences of two sides; `None` for anything else."""
+    if not isinstance(node, tuple) or node[0] not in ("rel", "mod"):
+        return None
+    inner = node[1] if node[0] == "mod" else node
+    if not (isinstance(inner, tuple) and inner[0] == "rel" and len(inner[1]) == 1):
+        return None
+    (operator,), (left, right) = inner[1:]
+    if node[0] == "rel":
+        if operator not in ("divides", "ndivides"):
+            return None
+        return Divisibility(left, right, operator == "divides")
+    if operator not in ("===", "=", "!===", "!="):
+        return None
+    dividend = left if right == 0 else ("+", left, ("-", right))
+    return Divisibility(node[2], dividend, operator in ("===", "="))
 
 
 def progression(node: Node) -> Residue | None:

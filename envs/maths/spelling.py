@@ -40,6 +40,8 @@ _SIGNS = {
     "∀": "\\forall ",
     "∈": "\\in ",
     "∉": "\\notin ",
+    "∤": "\\nmid ",
+    "≢": "\\not\\equiv ",
     "∪": "\\cup ",
     "∩": "\\cap ",
     "∖": "\\setminus ",
@@ -266,6 +268,14 @@ _UNIT_IN_BRACKETS = re.compile(
     r"([A-Za-z]{3,}(?:['’.][a-z]*)?(?:-[a-z]{2,})*(?:\s{1,2}[A-Za-z.'’-]+){0,5}|(?:sq|cu)\.?\s[a-z]+|[cmkd]m|[km]g|ft|yd|mi|m[lL]|cl|hr|lb|oz|[KMGT]B|(?<=\s\()[mgslhL])\s?\)\Z"
 )
 """`9 (apples)`: the unit of a count in brackets."""
+_ALL_REALS_BUT = re.compile(
+    r"[\s$]*(?:\\text\s?\{\s*)?(?:(?:[xyt]|\$[xyt]\$|(?:the|its)\sdomain(?:\sof\s(?:the\sfunction|[fgh]|\$[^$]{1,9}\$))?)\s(?:is|can be)\s)?(?:all|any)\sreal\s(?:numbers?|values)(?:\sof)?(?:\s\$?[xyt]\$?)?,?\s"
+    r"(?:except|excluding|other than|but not|not equal to|besides)(?:\s(?:for|when|if|where))?[\s$}]*(?:[xyt]\s*(?:=|\\neq?)\s*)?"
+    r"((?:[^A-Za-z$\\]|\\[a-z]+\b|\band\b|\\text\{\s*and\s*\}|\b[xyt]\s*=|\$|[k-n]|i)+?)[\s$.}]*\Z",
+    re.IGNORECASE,
+)
+"""The reals without some numbers, in words: `all real numbers except 1 and 2`."""
+_AND_NEXT = re.compile(r"(?:\\text\{\s*and\s*\}|\band\b|\$|[xyt]\s*=)+")
 _HTML_SCRIPT = re.compile(r"<su([pb])>([^<>]{1,200})</su\1>")
 _FEET_AND_INCHES = re.compile(r"\s*(\d+)'\s?(\d+(?:\.\d+)?)(?:''|\")?\s*\Z")
 """`6'2"`, alone: after degrees, the same signs are minutes and seconds of arc."""
@@ -277,6 +287,8 @@ def plain(text: str) -> str:
         text = _EATEN_START.sub(lambda m: "\\" + _EATEN[m.group()][0], text)
     if not text.isascii():
         text = _from_unicode(text)
+    if "real" in text and (reals := _ALL_REALS_BUT.match(text[:400])) is not None:
+        text = f"\\mathbb{{R}} \\setminus \\{{{_AND_NEXT.sub(',', reals.group(1))}\\}}"
     if "ent" in text or "ENT" in text or "cien" in text:
         text = PERCENT_WORDS.sub("percent", text)
     if "mil" in text or "basis" in text or "bps" in text or "‰" in text:
@@ -315,6 +327,11 @@ def plain(text: str) -> str:
         if "\\underbrace" in text:
             text = _UNDERBRACE_RUN.sub(_repeat_digit, text)
     return text
+
+
+def names_reals(text: str) -> bool:
+    """Whether a text names the reals without some numbers: `all real numbers except 1`."""
+    return "real" in text and _ALL_REALS_BUT.match(text[:400]) is not None
 
 
 def _turns_brackets(text: str) -> bool:

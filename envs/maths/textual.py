@@ -22,7 +22,8 @@ _DIFFERENCE = re.compile(r"[a-z]{1,2}(?:\s?-\s?[a-z]{1,2})+\Z")
 _IN_DOLLARS = re.compile(r"\s*\$\s*[a-z]{1,4}\s*\$\s*\Z")
 _FILLER = re.compile(r"\A(?:any|all|every|each) |(?<=\w) numbers?(?: of [a-z]+)?\Z")
 """Words that change nothing: "any odd number" is "odd"."""
-_ARTICLE = re.compile(r"\b(?:the|a|an|is|are)\b ?")
+_ARTICLE = re.compile(r"\b(?:the|an|is|are)\b ?|\ba (?=[a-z]{2})(?!(?:or|and|is)\b)")
+"""Words that change nothing; `a` is an article only before a word, because `A-B` and `A or B` name a thing A."""
 
 MAX_CHARS = 2_000
 """Longer texts are no words, choices, times or dates."""

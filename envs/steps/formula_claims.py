@@ -368,11 +368,11 @@ def _is_rewriting(relation: Relation, sides: Sequence[Side], at: int, setting: S
         return False
     if set(relation.operators) != {"="} or not any(letters):
         return False
+    lower = all(letter[0].islower() for letter in letters)  # capitals side by side name a segment
     if len(body) == 2:
-        return setting.asks_to_rewrite(body[0].text)
+        return (lower or len(letters) == 1) and setting.asks_to_rewrite(body[0].text)
     if len(letters) == 1:
         return True
-    lower = all(letter[0].islower() for letter in letters)
     others = [pair for pair in pairwise(nodes) if pair != (sides[at].node, sides[at + 1].node)]
     alike = symbols(sides[at].node or 0) == symbols(sides[at + 1].node or 0)
     return lower and alike and at > len(sides) - len(body) and all(same(a, b) for a, b in others)

@@ -35,6 +35,7 @@ _LATEX = re.compile(
 """Marks of a formula; arithmetic in prose may hold a single command, and is then left out."""
 _LETTERS = r"\{[^{}]*\}"
 _WORDS = re.compile(rf"\\(?:text|mathrm|mbox|textbf|mathbf|textrm|hbox)\s*{_LETTERS}")
+_WORDS_ALONE = re.compile(rf"(?:[\s&]*{_WORDS.pattern})+[\s&]*")
 _PLAIN_COMMANDS = re.compile(
     r"\\(?:times|cdot|div|[dt]?frac|cfrac|left|right|approx|boxed|displaystyle|q?quad(?![A-Za-z])|[$%,;:! ()\[\]\\{}])"
 )
@@ -83,7 +84,7 @@ _SIGNS = {
 """Sign -> the operator of the relation; `!=` stands for all signs that are not decided."""
 _CUTS = frozenset(
     r"\implies \Rightarrow \Longrightarrow \iff \Leftrightarrow \Longleftrightarrow \quad \qquad \text \mbox"
-    r" \textrm \because \therefore \vee \lor \wedge \land ; ,".split()
+    r" \textrm \textit \textnormal \hbox \mathrm \because \therefore \vee \lor \wedge \land ; ,".split()
 )
 _OPENING = frozenset((*"{([", r"\{", r"\lfloor", r"\lceil", r"\langle"))
 _CLOSING = frozenset((*"})]", r"\}", r"\rfloor", r"\rceil", r"\rangle"))
@@ -93,6 +94,11 @@ _SCAN = re.compile(
 _SIGN_AHEAD = re.compile(
     r"[\s&]*(?:\{\}\s*)?(?:=|<|>|\\(?:leq?|geq?|leqslant|geqslant|approx|equiv)(?![A-Za-z]))"
 )
+_OPERATOR_AHEAD = re.compile(
+    r"(?:[\s&]|\{\})*(?:[-+*/^=<>~)\]}!]|\\(?:leq?|geq?|leqslant|geqslant|approx|equiv|times|cdot|div|pm|mp|neq?|sim|to|right|cup|cap|in|mid"
+    r"|[lr]?angle|\\|end)(?![A-Za-z])|\Z)"
+)
+_OPERATOR_BEFORE = re.compile(r"(?:[-+*/^=<>(\[{~]|\\(?:times|cdot|div|pm|mp|left|big\w*))\s*\Z")
 _GOES_ON = re.compile(
     r"(?:\$\$?|\\[)\]])\s*(?:[!%\u00b0^]|(?:\$|\\[(\[])\s*(?:\\(?:cdot|times|div)|[-+/*!]))"
 )
@@ -100,10 +106,12 @@ _COMES_BEFORE = re.compile(r"[-+*/^=<>]\s*(?:\$\$?|\\[(\[])\s*$")
 """An operator in prose before a formula."""
 _TRAILING = re.compile(r"(?:\s|&|\\\\(?:\[[^]\n]*\])?)+$")
 _THOUSANDS = re.compile(r"(?<=\d),(?:\\!)?\d{3}(?!\d)")
-_TEXT = re.compile(r"\\(?:text|mbox|textrm)\s*\{([^{}]*)\}")
+_WORD_COMMANDS = frozenset(r"\text \mbox \textrm \textit \textnormal \hbox \mathrm".split())
+_TEXT = re.compile(r"\\(?:text|mbox|textrm|textit|textnormal|hbox|mathrm)\s*\{([^{}]*)\}")
 _JOINING = re.compile(
     r"\W*(?:or|and|so|thus|then|hence|therefore|if|when|where|since|because|for|gives|implies|which|as|but|while|is"
-    r"|are|with|not|we|that|no|does|by|from|case)\b",
+    r"|are|with|not|we|that|no|does|by|from|case|using|let|note|noting|recall\w*|assum\w*|tak(?:e|ing)|substitut\w*|plug\w*"
+    r"|giv(?:en|ing|es?)|after|before|this|these|it|means|meaning|due|thanks|also|now|on|at|in\s+which|i\.e|namely|provided|until)\b",
     re.I,
 )
 """Words in a formula that end a relation; others are units."""
@@ -235,7 +243,7 @@ def _is_plain(text: str) -> bool:
     rest = _PLAIN_COMMANDS.sub(" ", _WORDS.sub(" ", text))
     if _LETTER.fullmatch(text):
         return True
-    if _SHORT_FRACTION.search(text):
+    if _SHORT_FRACTION.search(text) or "&" in text.replace("\\&", ""):
         return False
     return "<" not in rest and ">" not in rest and _NO_PLAIN.search(rest) is None
 
@@ -271,6 +279,7 @@ def _cuts(text: str) -> Iterator[_Cut]:
     depth = 0
     last = 0  # where the side being read begins
     after_sign = False
+    in_remark = False  # a relation of this row ended before
     for match in _SCAN.finditer(text):
         token = match.group()
         if token in _OPENING or token.startswith(r"\begin"):
@@ -282,10 +291,19 @@ def _cuts(text: str) -> Iterator[_Cut]:
             if (
                 depth == 0
                 and not (blank and after_sign)
-                and not _SIGN_AHEAD.match(text, match.end())
+                and (in_remark or not _SIGN_AHEAD.match(text, match.end()))
             ):
                 yield _Cut(match.start(), match.end(), "")
                 last, after_sign = match.end(), False
+            in_remark = in_remark and depth > 0
+        elif (
+            depth == 0
+            and token == "&"
+            and (after_sign or _WORDS_ALONE.fullmatch(text, last, match.start()))
+            and _ends_column(text, last, match.start())
+        ):
+            yield _Cut(match.start(), match.end(), "")
+            last, after_sign, in_remark = match.end(), False, True
         elif depth == 0 and (operator := _SIGNS.get(token)):
             yield _Cut(match.start(), match.end(), operator)
             last, after_sign = match.end(), True
@@ -295,10 +313,18 @@ def _cuts(text: str) -> Iterator[_Cut]:
                 if words is None or not _JOINING.match(words.group(1)):
                     continue
                 yield _Cut(match.start(), words.end(), "")
-                last, after_sign = words.end(), False
+                last, after_sign, in_remark = words.end(), False, True
             elif token != "," or not _THOUSANDS.match(text, match.start()):
                 yield _Cut(match.start(), match.end(), "")
-                last, after_sign = match.end(), False
+                last, after_sign, in_remark = match.end(), False, True
+
+
+def _ends_column(text: str, start: int, at: int) -> bool:
+    """Say whether an alignment mark after a side parts it from a remark or from another relation, not from its own sign."""
+    before = text[start:at].rstrip(" \t\n&")
+    return (
+        bool(before) and not _OPERATOR_BEFORE.search(before) and not _OPERATOR_AHEAD.match(text, at)
+    )
 
 
 def _side(text: str, start: int, end: int, offset: int) -> Side:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -322,9 +323,17 @@ def test_labels_show_mathematics_in_plain_characters(show: Show) -> None:
         "So $\\frac{a+b}{2} \\le x^{10}$",
         "**Thus** \\(\\sqrt{3}\\cdot y_1\\)",
         "It is $5 or \\boxed{4}",
+        "so $ y^2 $ for $ 5 or $ 6",
     ]
     page = show([saying(*steps, "<answer>\\frac{1}{2}</answer>", prompt="Let $x^2=4$.")])
-    labels = ["problem", "So (a+b)/2 ≤ x¹⁰", "Thus √3· y₁", "It is $5 or 4", "1/2"]
+    labels = [
+        "problem",
+        "So (a+b)/2 ≤ x¹⁰",
+        "Thus √3· y₁",
+        "It is $5 or 4",
+        "so y² for $ 5 or $ 6",
+        "1/2",
+    ]
     drawn = page.locator(".n > rect + text")
     assert drawn.all_text_contents() == labels
     assert page.locator("#episodes .line").all_inner_texts() == ["Let x²=4."]
@@ -339,6 +348,69 @@ def test_code_and_plain_text_stay_as_they_are(show: Show) -> None:
     assert page.locator("#node > pre").first.inner_text() == code
     plain = "one\n  two, and three."
     assert show([saying(plain)]).inner_text("#node > .text") == plain
+
+
+def test_right_to_left_text_keeps_its_formulas_in_order(show: Show) -> None:
+    page = show([saying("حساب $x^2 = 10$ الجواب", prompt="one")])
+    formula = page.locator("#node .formula")
+    assert formula.evaluate("each => getComputedStyle(each).direction") == "ltr"
+    assert page.locator('.n[data-node="1"] > text').text_content().startswith("\u2068")
+
+
+def test_prose_before_code_is_prose_and_an_answer_is_shown_once(show: Show) -> None:
+    code = "def f(x):\n    return x * 2"
+    page = show([saying(f"Write **it** in a ```python block.\n\n{code}"), saying(code)])
+    assert page.locator("#node strong").count() == 1
+    assert page.locator("#node > .text > pre").inner_text() == code
+    nodes = (NodeRecord(parent=-1), NodeRecord(parent=0, text="<answer>7</answer>", answer="7"))
+    page = show([replace(episode(0, 2), nodes=nodes, path=(0, 1))])
+    assert page.locator("#node pre.answer").count() == 1
+
+
+def test_the_episode_as_json_and_copies_of_texts(show: Show) -> None:
+    page = show([saying("a <b>text</b>")])
+    page.click("#as-json")
+    shown = json.loads(page.locator("#raw pre").text_content())
+    assert shown["nodes"][1]["text"] == "a <b>text</b>" and shown["verdict"] == "correct"
+    page.keyboard.press("Escape")
+    page.click("#node .top button")
+    expect(page.locator("#node .top button")).to_have_text(re.compile("copied|not allowed"))
+
+
+def test_keys_lead_to_wrong_episodes_and_to_what_was_found(show: Show) -> None:
+    page = show()
+    for expected in ("p1", "p3", "p1"):
+        page.keyboard.press("e")
+        assert page.inner_text("#name") == expected
+    page.keyboard.press("/")
+    page.keyboard.type("step 30 of")
+    expect(page.locator("#episodes li")).to_have_count(1)
+    page.keyboard.press("Enter")
+    assert page.inner_text("#name") == "p2" and "node 30" in page.inner_text("#node .top")
+
+
+def test_back_returns_to_what_was_seen(show: Show) -> None:
+    page = show(levels(3), "#view=charts")
+    expect(page).to_have_url(re.compile("episode="))
+    page.locator('[data-chart="levels"] .mark').nth(1).click()
+    expect(page).to_have_url(re.compile("level=2"))
+    page.click("#item-4")
+    expect(page).to_have_url(re.compile("episode=4"))
+    page.go_back()
+    expect(page.locator("#name")).to_have_text("p1")
+    page.go_back()
+    expect(page.locator("#charts")).to_be_visible()
+    page.go_forward()
+    expect(page.locator("#charts")).to_be_hidden()
+    assert page.locator("#episodes li").count() == 8
+
+
+def test_a_printed_text_is_whole(show: Show) -> None:
+    page = show([saying(*(f"{i} " + "word " * 200 for i in range(9)))], "#episode=0&as=text")
+    page.emulate_media(media="print")
+    reading = page.locator(".reading")
+    assert reading.evaluate("box => box.scrollHeight <= box.clientHeight + 1")
+    assert page.is_hidden("#tools") and page.is_hidden("aside")
 
 
 HOSTILE = [
@@ -406,7 +478,7 @@ def test_hostile_text_is_inert(show: Show, text: str) -> None:
 
 FOREIGN = """[...document.querySelectorAll('body *')].flatMap((each) => [
   ...(/^(script|style)$/i.test(each.tagName) && !each.id && each.previousElementSibling?.id !== 'index' && !each.previousElementSibling?.id.startsWith('library-') ? [each.tagName] : []),
-  ...(/^(img|iframe|object|embed|link|video|audio|a|image|foreignobject|animate|use|base|form)$/i.test(each.tagName) && !each.closest('#help') ? [each.tagName] : []),
+  ...(/^(img|iframe|object|embed|link|video|audio|a|image|foreignobject|animate|use|base|form)$/i.test(each.tagName) && !(each.tagName === 'FORM' && each.closest('dialog')) ? [each.tagName] : []),
   ...each.getAttributeNames().filter((name) => /^on|^(href|src|srcset|srcdoc|action|xlink:href)$/i.test(name)),
   ...(each.closest('.text, .formula') && each.id ? [`id ${each.id}`] : []),
   ...(each.closest('.formula') && getComputedStyle(each).position === 'fixed' ? ['fixed'] : []),
@@ -501,9 +573,9 @@ def test_an_episode_as_a_text_and_its_tests(show: Show) -> None:
     assert articles.count() == 4 and "second" in articles.nth(2).inner_text()
     said = articles.nth(3).inner_text()
     assert all(
-        words in said for words in ("1 of 2 passed", "1 != 2", "12 ms", "1.50 s", "cpu s 0.5")
+        words in said for words in ("1 of 2 passed", "1 != 2", "12 ms", "1.50 s", "cpu 0.5 s")
     )
-    page.click(".reading button.link >> nth=0")
+    page.click(".reading button.link >> text=node 1")
     assert "node 1" in page.inner_text("#node .top") and page.is_hidden(".reading")
 
 
@@ -521,7 +593,7 @@ def test_an_agents_messages(show: Show) -> None:
     }
     page = show([saying("It is $3$.", calls=(call,))], "#episode=0&as=text")
     tops = page.locator(".reading h3.top").all_inner_texts()
-    assert tops[1:-1] == ["user", "tool call", "tool", "assistant"]
+    assert [top.split("\n")[0] for top in tops[1:-1]] == ["user", "tool call", "tool", "assistant"]
     assert page.locator(".reading .said pre").all_inner_texts() == ["add(1, 2)", "*3*"]
 
 

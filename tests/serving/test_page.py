@@ -282,3 +282,19 @@ def test_the_page_shows_accuracies_without_what_was_not_decided() -> None:
         not index_data([Run("run", attempts[3:4])])["figures"]
         and not index_data([Run("run", [])])["figures"]
     )
+
+
+def test_titles_leave_out_what_all_prompts_begin_with() -> None:
+    head = "Write the code.\n\nimport re\n"
+    prompts = [f"{head}\nfrom typing import List\ndef one(x):", f"{head}\ndef other(x):"]
+    records = [replace(record("x"), prompt=prompt) for prompt in prompts]
+    rows = index_data([Run("run", records)])["episodes"]
+    assert [row["title"] for row in rows] == ["def one(x):", "def other(x):"]
+    alone = index_data([Run("run", records[:1])])["episodes"]
+    assert alone[0]["title"].startswith("Write the code.")
+
+
+def test_figures_of_evidence_have_their_units() -> None:
+    used = {"cpu_s": 0.5, "peak_memory_mib": 12.0, "note": "a"}
+    facts = episode_data(replace(record("x"), details={"used": used}))["evidence"]["facts"]
+    assert facts == {"used": "cpu 0.5 s, peak memory 12.0 MiB, note a"}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from stepgym.envs.maths import extract_answer, same_answer, verify_answer
@@ -189,6 +190,44 @@ def test_otherwise_is_the_complement_of_a_bound_with_letters(
         assert verify_answer(answer, reference=reference).correct is (second == ORDERINGS[first])
 
 
+INTEGER_CONDITIONS = {
+    "n \\equiv {r} \\pmod{{{m}}}": lambda n, m, r: (n - r) % m == 0,
+    "n \\not\\equiv {r} \\pmod {m}": lambda n, m, r: (n - r) % m != 0,
+    "\\text{{if }} {m} \\text{{ divides }} n - {r}": lambda n, m, r: (n - r) % m == 0,
+    "{m} \\nmid n + {r}": lambda n, m, r: (n + r) % m != 0,
+    "\\text{{if $n$ is not divisible by {m}}}": lambda n, m, r: n % m != 0,
+    "n \\text{{ is a multiple of }} {m}": lambda n, m, r: n % m == 0,
+    "{m} | n": lambda n, m, r: n % m == 0,
+    "\\text{{when n is odd}}": lambda n, m, r: n % 2 == 1,
+    "n \\text{{ is even}}": lambda n, m, r: n % 2 == 0,
+    "n \\text{{ is even and }} n > {r}": lambda n, m, r: n % 2 == 0 and n > r,
+    "n \\text{{ odd or }} n \\le {r}": lambda n, m, r: n % 2 == 1 or n <= r,
+}
+
+
+@given(
+    st.sampled_from(sorted(INTEGER_CONDITIONS)),
+    st.sampled_from(sorted(INTEGER_CONDITIONS)),
+    st.tuples(st.integers(2, 4), st.integers(0, 4)),
+    st.tuples(st.integers(2, 4), st.integers(0, 4)),
+)
+@settings(max_examples=300)
+def test_conditions_of_divisibility_are_compared_as_sets_of_integers(
+    first: str, second: str, p: tuple[int, int], q: tuple[int, int]
+) -> None:
+    one, other = (text.format(m=m, r=r) for text, (m, r) in ((first, p), (second, q)))
+    holds, its = INTEGER_CONDITIONS[first], INTEGER_CONDITIONS[second]
+    same = all(holds(n, *p) == its(n, *q) for n in range(-20, 30))
+    complement = all(holds(n, *p) != its(n, *q) for n in range(-20, 30))
+    short, full = _cases(one, "\\text{otherwise}"), _cases(one, other)
+    for reference, answer in ((short, full), (full, short)):
+        assert verify_answer(answer, reference=reference).correct is complement
+    written = _cases(other, "\\text{otherwise}")
+    assert verify_answer(written, reference=short).correct is same
+    swapped = verify_answer(_cases(other, one), reference=full)
+    assert swapped.correct is same
+
+
 @pytest.mark.parametrize(
     ("condition", "rest", "status"),
     [
@@ -197,7 +236,18 @@ def test_otherwise_is_the_complement_of_a_bound_with_letters(
         ("x \\in A", "x \\notin A", Status.CORRECT),
         ("x > 0, y > 1", "x \\le 0 \\text{ or } y \\le 1", Status.CORRECT),
         ("x > 0, y > 1", "x \\le 1 \\text{ or } y \\le 0", Status.UNDECIDED),
-        ("n \\text{ even}", "\\text{if } n \\text{ is odd}", Status.UNDECIDED),
+        ("n \\text{ even}", "\\text{if } n \\text{ is odd}", Status.CORRECT),
+        ("p \\mid n", "p \\nmid n", Status.CORRECT),
+        ("p \\mid n", "n \\not\\equiv 0 \\pmod p", Status.CORRECT),
+        ("p \\mid n", "n \\nmid p", Status.UNDECIDED),
+        ("p \\mid n", "\\text{if } p \\text{ divides } n", Status.INCORRECT),
+        ("p = 2, p \\equiv 1 \\pmod 4", "p \\equiv 3 \\pmod 4", Status.UNDECIDED),  # primes
+        ("3 \\mid n", "n \\text{ is even}", Status.INCORRECT),  # they share 6
+        ("n \\text{ is prime}", "n \\text{ is not prime}", Status.CORRECT),
+        ("n \\text{ is prime}", "n \\text{ is composite}", Status.UNDECIDED),
+        ("x \\in \\mathbb{Q}", "x \\text{ is irrational}", Status.CORRECT),
+        ("x \\text{ is positive}", "x \\le 0", Status.CORRECT),
+        ("\\text{if the sky is blue}", "\\text{if it rains}", Status.UNDECIDED),
         ("n = 0", "n \\ge 1", Status.UNDECIDED),  # so it is if n counts something
         ("n = 0", "n \\ne 0", Status.CORRECT),
         ("x = 0", "x \\ge 1", Status.INCORRECT),
@@ -210,6 +260,52 @@ def test_otherwise_is_undecided_where_no_complement_can_be_built(
     short, full = _cases(condition, "\\text{otherwise}"), _cases(condition, rest)
     for reference, answer in ((short, full), (full, short)):
         assert verify_answer(answer, reference=reference).status is status
+
+
+sets = st.recursive(
+    st.sampled_from("ABC"),
+    lambda inner: st.tuples(st.sampled_from(["\\cup", "\\cap", "\\setminus", "^c"]), inner, inner),
+    max_leaves=4,
+)
+
+
+def _set(tree: object, place: dict[str, bool]) -> tuple[str, bool]:
+    """A set as text, and whether an element is in it that is in the named sets."""
+    if isinstance(tree, str):
+        return tree, place[tree]
+    operator, left, right = tree  # type: ignore[misc]
+    (a, x), (b, y) = _set(left, place), _set(right, place)
+    if operator == "^c":
+        return f"({a})^c", not x
+    inside = x or y if operator == "\\cup" else x and (y if operator == "\\cap" else not y)
+    return f"({a} {operator} {b})", inside
+
+
+@given(sets, sets)
+@settings(max_examples=200)
+def test_set_operations_obey_the_laws_of_boolean_algebra(a: object, b: object) -> None:
+    places = [dict(zip("ABC", p)) for p in product((False, True), repeat=3)]
+    same = all(_set(a, place)[1] == _set(b, place)[1] for place in places)
+    one, other = (_set(tree, places[0])[0] for tree in (a, b))
+    assume("cup" in one + other or "cap" in one + other or "setminus" in one + other)
+    assert (
+        verify_answer(f"{other} \\cup C \\cup A", reference=f"A \\cup {one} \\cup C").correct
+        or not same
+    )
+    assert verify_answer(other, reference=one).correct is same
+
+
+@given(
+    st.permutations(["(a,b)", "[c,d)", "(-\\infty,e]"]),
+    st.permutations(["(a,b)", "[c,d)", "(-\\infty,e]"]),
+    st.sampled_from(["\\cup", "\\cap"]),
+    st.sampled_from(["\\cup", "\\cap"]),
+)
+def test_intervals_with_letters_have_no_order(
+    a: list[str], b: list[str], one: str, other: str
+) -> None:
+    verdict = verify_answer(f" {other} ".join(b), reference=f" {one} ".join(a))
+    assert verdict.correct is (one == other)
 
 
 @given(

@@ -153,6 +153,58 @@ def test_no_step_of_a_correct_solution_is_incorrect(solution: tuple[str, ...]) -
         assert report.status is not Status.INCORRECT, (step, report.reason)
 
 
+REMARK_WORDS = """since|because|as|where|by|using|so|hence|and|or|if|with|for|from|when|thus|let|note|recalling|assuming|given
+|i.e.|because of|for all|it follows that|we get""".replace("\n", "").split("|")
+REMARKS = [
+    "b = 1 + 1",
+    "1 + 1 = 2",
+    "x + 1 = 4",
+    "2b = 4",
+    "3 < 4",
+    "n \\text{ must be positive}",
+    "",
+]
+ROWS = [
+    ["a &= 3 + 4", "&= 7"],
+    ["x^2 + 2x &= x(x + 2)", "&= x(2 + x)"],
+    ["2^3 + 1 &= 8 + 1", "&= 9"],
+    ["3x + 2 &= 11", "3x &= 9", "x &= 3"],
+    ["2y - 1 &= 5", "y &= 3"],
+]
+ALIGNED = ["align*", "aligned", "gather*", "eqnarray*"]
+
+
+@given(
+    st.sampled_from(ROWS),
+    st.integers(0, 3),
+    st.sampled_from(REMARK_WORDS),
+    st.sampled_from(REMARKS),
+    st.sampled_from(["", "&", "&&", "& &", "\\quad", "& & ("]),
+    st.sampled_from(["", "&", "&&"]),
+    st.sampled_from(
+        [r"\text{ %s }", r"\mbox{%s }", r"\hbox{ %s}", r"\text{(%s)}", r"\textit{%s }"]
+    ),
+    st.sampled_from([*ALIGNED, ""]),
+)
+def test_remarks_beside_alignment_marks_belong_to_no_equation(
+    rows: list[str], at: int, word: str, remark: str, before: str, after: str, frame: str, name: str
+) -> None:
+    closing = ")" if before.endswith("(") else ""
+    said = f" {before} {frame % word} {after} {remark}{closing} "
+    own_row = at >= len(rows)
+    lines = [*rows, said] if own_row else [*rows[:at], rows[at] + said, *rows[at + 1 :]]
+    text = " \\\\ ".join(lines)
+    step = f"\\begin{{{name}}}{text}\\end{{{name}}}" if name else text
+    for report in check_steps("", [step]):
+        assert report.status is not Status.INCORRECT, (step, report.reason)
+
+
+def test_rows_after_a_row_without_a_remark_still_continue_its_chain() -> None:
+    step = r"\begin{align*} a &= 3 \cdot 4 + x \\ &= 12 + x && \text{(by hand)} \\ b &= 2^3 + 1 \\ &= 10 \end{align*}"
+    (report,) = check_steps("", [step])
+    assert report.status is Status.INCORRECT
+
+
 whole = st.integers(-9, 9)
 FRAMES = st.sampled_from(["${}$", "\\[{}\\]", "Case: ${}$.", "\\({}\\)"])
 

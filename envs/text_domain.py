@@ -46,9 +46,6 @@ from stepgym.sandbox.types import ExecutionResult, Limits, Outcome, Program, San
 
 ToolKind = Literal["python", "python_fresh"]
 INSTRUCTIONS = "Reason step by step. Give the final answer as <answer>...</answer>."
-TOOL_INSTRUCTIONS = (
-    "Python between <tool_call> and </tool_call> is run, and what it prints comes back."
-)
 TOOL_LIMITS = Limits(wall_s=5.0, memory_mib=256, output_bytes=64 << 10)
 ANSWER_FORM = "<answer>result</answer>"
 MAX_STEP_CHARS = 65_536

@@ -58,19 +58,6 @@ def parse(text: str) -> list[Segment]:
     return segments
 
 
-def step_segments(step: Step) -> list[Segment]:
-    """Return the segments of a step.
-
-    The environment's reply comes last, as a tool result; its offsets follow the text.
-    """
-    segments = parse(step.text)
-    if step.reply:
-        inner = step.reply.removeprefix(TOOL_RESULT).removesuffix(TOOL_RESULT_END)
-        start = len(step.text)
-        segments.append(Segment(SegmentKind.TOOL_RESULT, inner, start, start + len(step.reply)))
-    return segments
-
-
 def visible_text(text: str, *, strip: bool = True) -> str:
     """Return the part of a policy's text that users see.
 
@@ -112,11 +99,6 @@ def last_boxed(text: str) -> str | None:
                     return inner
                 break
     return None
-
-
-def split_steps(text: str) -> list[str]:
-    """Split a whole completion at the step delimiter; empty steps are dropped."""
-    return [part.strip() for part in text.split(STEP_END) if part.strip()]
 
 
 def neutralise(text: str) -> str:

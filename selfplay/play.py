@@ -15,7 +15,14 @@ from typing import Any
 from stepgym.agents.description import describe, tokenizer_of
 from stepgym.agents.executors import play_attempt
 from stepgym.agents.jobs import Executor, Job, PlacesModels, Stop, never
-from stepgym.agents.run_setup import MAX_LISTED, AnyAgent, RunSetup, make_agent, open_setup
+from stepgym.agents.run_setup import (
+    MAX_LISTED,
+    AnyAgent,
+    RunSetup,
+    make_agent,
+    open_setup,
+    unwrapped,
+)
 from stepgym.agents.spending import Spending, Spends
 from stepgym.agents.types import Budget, CountsRetries, EpisodeRecord, Policy, RewardModel, Search
 from stepgym.envs.reasoning_env import ReasoningEnv
@@ -82,6 +89,8 @@ def selfplay(
     options = {**({} if level is None else {"level": level}), **(env_options or {})}
     if isinstance(env, str):
         options = stored_options(env, options)
+    else:
+        env = unwrapped(env)
     # Objects are described, names kept: the same names are the same run, whatever their defaults are.
     config = RunConfig(
         env_id=env if isinstance(env, str) else env.env_id,
@@ -417,7 +426,9 @@ def first_problems(env: Environment, episodes: int | None) -> list[Problem]:
 def _count(env: Environment, episodes: int | None) -> int:
     size = len(env.problems)
     if episodes is None and size > MAX_LISTED:
-        raise UserError(f"{env.problems.name} is endless: say how many episodes to play")
+        raise UserError(
+            f"the problems {env.problems.name} have no end: say how many episodes to play"
+        )
     return size if episodes is None else min(episodes, size)
 
 

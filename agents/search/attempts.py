@@ -91,7 +91,10 @@ def _judgement(tree: SearchTree, node: int) -> str:
 
 
 def attempt_value(tree: SearchTree, node: int, aggregation: str) -> float:
-    """Return the value of a finished attempt in [0, 1]: its verdict's score, else the reward model's, else 1/2."""
+    """Return the value of a finished attempt in [0, 1]: its verdict's score, else the reward model's, else 1/2.
+
+    An attempt without a result has the value 0.
+    """
     verdict = known_verdict(tree, node)
     if verdict is not None:
         return verdict.score

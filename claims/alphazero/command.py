@@ -29,7 +29,7 @@ ARMS = (
 @click.command("alphazero")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     default=Path("runs/alphazero"),
     show_default=True,
     help="Folder for results; run the same command to continue.",

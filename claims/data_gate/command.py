@@ -16,7 +16,7 @@ from stepgym.cli.options import resumable
 @click.command("data-gate")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     default=Path("runs/data-gate"),
     show_default=True,
     help="Folder for results; run the same command to continue.",

@@ -15,6 +15,7 @@ from stepgym.cli.progress import show_progress
 @click.command("llm-generation")
 @click.option(
     "--out",
+    type=click.Path(file_okay=False),
     default="runs/llm-generation",
     show_default=True,
     help="Folder for results; run the same command to continue.",

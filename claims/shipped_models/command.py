@@ -15,7 +15,7 @@ from stepgym.cli.train import print_figures
 @click.command("embedded")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     required=True,
     help="Folder for policy/ and prm/; run the same command to continue.",
 )

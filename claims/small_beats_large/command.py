@@ -15,7 +15,7 @@ from stepgym.cli.options import resumable
 @click.command("small-beats-14x")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     default=Path("runs/small-beats-14x"),
     show_default=True,
     help="Folder for results; run the same command to continue.",

@@ -17,7 +17,7 @@ from stepgym.plugins.errors import UserError
 @click.command("transfer")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     default=Path("runs/transfer"),
     show_default=True,
     help="Folder for results; run the same command to continue.",

@@ -15,7 +15,7 @@ from stepgym.cli.options import ENVIRONMENT, POLICY, add_options, environment, u
 from stepgym.cli.progress import show_progress
 from stepgym.plugins.errors import UserError
 from stepgym.plugins.registry import Registry
-from stepgym.records.atomic import write_whole
+from stepgym.records.atomic import make_room, write_whole
 from stepgym.serving.page import write_page
 
 VERIFIERS = Registry("verifier", {}, "stepgym.verifiers")
@@ -81,6 +81,7 @@ def command(as_json: bool, out: Path, widths: str, **given: Any) -> None:
     """
     where = environment(given)
     with user_errors():
+        make_room(out / "watch.json")
         strict = VERIFIERS.load(given["strict"]) if given["strict"] else None
         before = _read_before(given["before"])
         with open_setup(

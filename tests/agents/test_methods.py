@@ -21,13 +21,13 @@ from stepgym.agents.search.answers import (
     has_verified,
     path_score,
 )
-from stepgym.agents.search.attempts import AttemptsMemory
+from stepgym.agents.search.attempts import AttemptsMemory, attempt_value
 from stepgym.agents.search.beam import BeamMemory
 from stepgym.agents.search.puct import MCTSMemory
 from stepgym.agents.tree_reuse import subtree
-from stepgym.agents.types import ROOT, NodeStatus
+from stepgym.agents.types import NO_PARENT, ROOT, NodeStatus
 from stepgym.envs.families.words import SameWord, WordsDomain, same_word_env
-from stepgym.envs.types import End, Problem, State, Step
+from stepgym.envs.types import End, Problem, State, Status, Step, Verdict
 
 SPELLING = spelling_policy()
 
@@ -372,6 +372,26 @@ def test_ab_mcts_revises_in_the_measure_in_which_revisions_pay(
     assert least <= sum(attempt.shown >= 0 for attempt in attempts) <= most
     for attempt in attempts:
         assert tree.value[attempt.tip] == (revised if attempt.shown >= 0 else 0.3)
+
+
+@pytest.mark.parametrize(
+    ("answer", "score", "verdict", "value"),
+    [
+        ("a", 0.2, Verdict(Status.CORRECT, 1.0), 1.0),
+        ("a", 0.8, Verdict(Status.INCORRECT, 0.3), 0.3),
+        ("a", 0.8, Verdict(Status.UNDECIDED), 0.8),
+        ("a", 0.8, None, 0.8),
+        ("a", None, None, 0.5),
+        (None, 0.8, None, 0.0),  # well scored steps that lead to no answer
+    ],
+)
+def test_an_attempt_is_worth_its_verdict_then_its_score_and_nothing_without_a_result(
+    answer: str | None, score: float | None, verdict: Verdict | None, value: float
+) -> None:
+    tree = SearchTree("p", [State("p"), State("p", (Step("x"),), answer, End.STUCK)])
+    tree.parent, tree.score = [NO_PARENT, ROOT], [None, score]
+    tree.verdicts = {} if verdict is None else {1: verdict}
+    assert attempt_value(tree, 1, "last") == value
 
 
 def test_adaptive_gives_the_hard_problems_what_the_easy_ones_leave() -> None:

@@ -75,6 +75,11 @@ def run(folder: Path, words: str) -> Result:
         ("eval --env Countdown-v0 --env Words-v0 --curve {0}/c", "measures one environment"),
         ("solve --env Math-v0 --level 1 --env-option level=2", "give one of them"),
         ("solve --env Countdown-v0 --agent local", "unknown agent 'local'"),
+        ("reproduce alphazero --out {0}/file", "is a file"),
+        ("reproduce data-gate --out {0}/file", "is a file"),
+        ("reproduce llm-generation --out {0}/file", "is a file"),
+        ("reproduce small-beats-14x --out {0}/file", "is a file"),
+        ("reproduce transfer --out {0}/file", "is a file"),
     ],
 )
 def test_a_mistake_is_named_with_exit_status_2(

@@ -11,12 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
 from click.testing import CliRunner, Result
 
 from stepgym.agents.types import RunStopped
 from stepgym.cli import main
 from stepgym.envs.registry import load_env
+from stepgym.plugins.errors import UserError
 from stepgym.records.run_folder import read_config
 from stepgym.records.types import RunMismatchError
 from stepgym.sandbox.types import SandboxError
@@ -494,6 +496,11 @@ def test_an_environment_that_is_an_object_keeps_its_options(tmp_path: Path) -> N
         selfplay(
             load_env("Countdown-v0", level=2), policy="random", episodes=1, out=tmp_path / "run"
         )
+    wrapped = gymnasium.make("stepgym/Countdown-v0", level=1)
+    selfplay(wrapped, policy="random", episodes=1, out=tmp_path / "wrapped")  # type: ignore[arg-type]
+    assert read_config(tmp_path / "wrapped").env_options["level"] == 1
+    with pytest.raises(UserError, match="say how many episodes"):
+        selfplay(wrapped, policy="random", episodes=None, out=tmp_path / "endless")  # type: ignore[arg-type]
 
 
 def test_a_key_stays_out_of_the_run_folder(tmp_path: Path) -> None:

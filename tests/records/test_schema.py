@@ -160,6 +160,13 @@ def test_any_other_text_is_a_record_error(text: str) -> None:
         ({"nodes": [{"parent": -1}, {"parent": 1}]}, "node 1 has parent 1"),
         ({"nodes": [{"text": "no parent"}]}, "node 0: field 'parent' is missing"),
         ({"nodes": [{"parent": -1, "token_ids": [1.5]}]}, "node 0: field 'token_ids'"),
+        ({"nodes": [{"parent": -1, "token_ids": [1, "2"]}]}, "node 0: field 'token_ids'"),
+        ({"nodes": [{"parent": -1, "token_ids": [1, True]}]}, "node 0: field 'token_ids'"),
+        (
+            {"nodes": [{"parent": -1, "token_ids": [1] * 3, "token_log_probs": [-0.5, None, "x"]}]},
+            "node 0: field 'token_log_probs'",
+        ),
+        ({"path": [0, "1"]}, "field 'path'"),
         (
             {"nodes": [{"parent": -1, "token_ids": [1], "token_log_probs": []}], "path": [0]},
             "0 token_log",

@@ -260,6 +260,8 @@ def test_a_policy_that_fails_is_an_error_and_the_server_stays_up() -> None:
             f"{server.url}/chat/completions", json={"model": "m", "messages": ASK}, timeout=30
         )
         assert reply.status_code == 500 and "no weights" in reply.json()["error"]["message"]
+    stream = post(server, {"messages": ASK, "stream": True}).text
+    assert "no weights" in stream and stream.rstrip().endswith("data: [DONE]")
     server.stop()
 
 

@@ -54,6 +54,7 @@ _BEYOND_SCALARS = (
 )
 """What a scalar's tree does not hold; a letter of the same name only costs time."""
 _IMAGINARY_LETTERS = frozenset(("j", "I"))
+_DOTS = ("dots",)
 
 
 class Judge:
@@ -181,8 +182,7 @@ class Judge:
         with suppress(realsets.NotRealSet):
             return self._as_sets(a, b)
         if lists.has_dots(a) or lists.has_dots(b):
-            p, q = lists.parts_of(a), lists.parts_of(b)
-            return self.all_same(list(zip(p, q))) if len(p) == len(q) else False
+            return self.item_by_item(lists.parts_of(a), lists.parts_of(b))
         if lists.names_of(a) and lists.names_of(b) and lists.names_of(a) != lists.names_of(b):
             return False
         p_items, q_items = (
@@ -379,8 +379,20 @@ class Judge:
         """Numbers in a row, and lists with the same order."""
         if not {_kind(a), _kind(b)} <= {"seq", "list"}:
             return False
-        p, q = (side[1] if side[0] == "seq" else lists.parts_of(side) for side in (a, b))
-        return self.all_same(list(zip(p, q))) if len(p) == len(q) else False
+        return self.item_by_item(
+            *(side[1] if side[0] == "seq" else lists.parts_of(side) for side in (a, b))
+        )
+
+    def item_by_item(self, p: Sequence[Node], q: Sequence[Node]) -> bool | None:
+        """Items in the same order. Those that an ellipsis stands for are not compared."""
+        dots_p, dots_q = ([i for i, x in enumerate(items) if x == _DOTS] for items in (p, q))
+        if dots_p == dots_q and len(p) == len(q):
+            return self.all_same(list(zip(p, q)))
+        if not dots_p and not dots_q:
+            return False
+        start = list(zip(_before_dots(p), _before_dots(q)))
+        end = list(zip(_before_dots(p[::-1]), _before_dots(q[::-1])))
+        return False if self.all_same(start + end) is False else None
 
     def groups(self, a: Any, b: Any) -> bool | None:
         """Tuples, points and intervals."""
@@ -390,11 +402,9 @@ class Judge:
             if _is_number_set(a) or _is_number_set(b):
                 return self.real_sets(a, b)
             return False
-        if len(a[3]) != len(b[3]):
+        if len(a[3]) == len(b[3]) == 2 and (a[1], a[2]) != (b[1], b[2]) and not _nested(a):
             return False
-        if len(a[3]) == 2 and (a[1], a[2]) != (b[1], b[2]) and not _nested(a):
-            return False
-        return self.all_same(list(zip(a[3], b[3])))
+        return self.item_by_item(a[3], b[3])
 
     def _same_groups(
         self, a: Node, b: Node, vector_a: Node | None, vector_b: Node | None
@@ -453,12 +463,12 @@ class Judge:
         if quantities.written(a) is not None and _kind(b) == "ratio" and len(b[1]) == 2:
             return self.same(a, ("/", *b[1]))  # 20:3 rounds to 6.67
         first, second = _ratio_parts(a), _ratio_parts(b)
-        if first is None or second is None or len(first) != len(second):
+        if first is None or second is None:
             return False
         if all(part == 0 for part in first) or all(part == 0 for part in second):
             return False
-        if ("dots",) in first or ("dots",) in second:
-            return self.all_same(list(zip(first, second)))
+        if len(first) != len(second) or _DOTS in (*first, *second):
+            return self.item_by_item(first, second)
         pairs: list[tuple[Node, Node]] = []
         for i in range(1, len(first)):
             pairs.append((("*", first[0], second[i]), ("*", first[i], second[0])))
@@ -767,6 +777,11 @@ def _parameter_renamed(names: Node, value: Node, other: Node) -> Node:
 
 def _kind(node: Node) -> str:
     return node[0] if isinstance(node, tuple) else ""
+
+
+def _before_dots(items: Sequence[Node]) -> Sequence[Node]:
+    """The items before an ellipsis, or all."""
+    return items[: items.index(_DOTS)] if _DOTS in items else items
 
 
 def _nested(group: Any) -> bool:

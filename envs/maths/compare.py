@@ -179,9 +179,8 @@ class Judge:
                 found = self._system_against(one, whole, swapped)
                 if found is not None:
                     return found
-        intervals = self._as_sets(a, b)
-        if intervals is not None:
-            return intervals
+        with suppress(realsets.NotRealSet):
+            return self._as_sets(a, b)
         if lists.has_dots(a) or lists.has_dots(b):
             return self.item_by_item(lists.parts_of(a), lists.parts_of(b))
         if lists.names_of(a) and lists.names_of(b) and lists.names_of(a) != lists.names_of(b):
@@ -245,21 +244,18 @@ class Judge:
         return self.all_same([(y, x) for x, y in pairs] if swapped else pairs)
 
     def _as_sets(self, a: Any, b: Any) -> bool | None:
-        """Lists of inequalities as sets of reals."""
+        """Lists of inequalities as sets of reals; raises `NotRealSet`."""
         if not any(
             _kind(item) == "rel" and not set(item[1]) <= {"=", "~", "==="}
             for side in (a, b)
             for item in lists.parts_of(side)
         ):
-            return None
+            raise realsets.NotRealSet
         names_a: set[str] = set()
         names_b: set[str] = set()
-        try:
-            p, q = realsets.read(a, names_a), realsets.read(b, names_b)
-        except realsets.NotRealSet:
-            return None
+        p, q = realsets.read(a, names_a), realsets.read(b, names_b)
         if len(names_a) > 1 or len(names_b) > 1:
-            return None
+            raise realsets.NotRealSet
         if names_a and names_b and names_a != names_b:
             return False
         return realsets.equal(p, q, self.same)
@@ -443,6 +439,9 @@ class Judge:
         """Set operations on sets that are none of reals."""
         if a == b:
             return True
+        if mentions(_INTEGER_SETS, a, b):
+            with suppress(integersets.NotIntegerSet):
+                return integersets.same_members(a, b)
         try:
             return setalgebra.Algebra(self.same).equal(a, b) or False
         except setalgebra.NotSet:
@@ -731,6 +730,7 @@ class Judge:
 
 
 _WORDS = frozenset(("text",))
+_INTEGER_SETS = frozenset("Z N Z+ N+ N*".split())
 _BEYOND_RESIDUES = frozenset(("divides", "ndivides", "!==="))
 _DIVISIBILITIES = _BEYOND_RESIDUES | {"mod"}
 _OPERATORS = ("cup", "cap", "setminus")

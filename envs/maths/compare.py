@@ -164,6 +164,9 @@ class Judge:
 
     def list_pair(self, a: Node, b: Node) -> bool | None:
         """Two things of which at least one is a list."""
+        if mentions(_DIVISIBILITIES, a, b):
+            with suppress(integersets.NotIntegerSet):
+                return integersets.equal(integersets.read(a), integersets.read(b))
         first, second = lists.system(a), lists.system(b)
         if first and second:
             if set(first.names) == set(second.names):
@@ -171,8 +174,6 @@ class Judge:
                 return self.all_same(
                     [(value, other[name]) for name, value in zip(first.names, first.values)]
                 )
-            if len(first.names) != len(second.names) or set(first.names) & set(second.names):
-                return False
             return False
         for one, whole, swapped in ((first, b, False), (second, a, True)):
             if one is not None:
@@ -576,12 +577,11 @@ class Judge:
     def _divisibility(self, a: Any, b: Any) -> bool | None:
         """Compare `p | n` or a denied congruence with another such relation; `None` if a congruence remains."""
         p, q = relations.divisibility(a), relations.divisibility(b)
-        if p is None or q is None:
-            return False
-        if p.holds != q.holds or not self.same(p.modulus, q.modulus):
-            return False
-        if self.same(p.dividend, q.dividend) or self.same(p.dividend, ("-", q.dividend)):
-            return True
+        if p is not None and q is not None:
+            if p.holds != q.holds or not self.same(p.modulus, q.modulus):
+                return False
+            if self.same(p.dividend, q.dividend) or self.same(p.dividend, ("-", q.dividend)):
+                return True
         try:
             return integersets.equal(integersets.read(a), integersets.read(b)) is True
         except integersets.NotIntegerSet:
@@ -599,7 +599,7 @@ class Judge:
         try:
             return bool((exact(p.value) - exact(q.value)) % exact(p.modulus) == 0)
         except (NotRational, ZeroDivisionError):
-            return self.same(p.value, q.value)
+            return self.same(p.value, q.value) or None  # `a` and `a + 5` are one residue modulo 5
 
     def relation(self, a: Any, b: Any) -> bool | None:
         if mentions(_BEYOND_RESIDUES, a, b):

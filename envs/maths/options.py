@@ -31,6 +31,7 @@ QUESTION_RULES = (
     "unit",
     "ends",
     "sentence",
+    "expression",
 )
 """The names of all rules about the question, in `question.py`."""
 

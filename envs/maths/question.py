@@ -21,7 +21,7 @@ from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.options import QUESTION_RULES, MathOptions, Percent
 from stepgym.envs.maths.reading import quick_decimal, quick_number, read
 from stepgym.envs.maths.textual import choice, is_plain_choice, unwrap
-from stepgym.envs.maths.tree import Node
+from stepgym.envs.maths.tree import Node, symbols
 from stepgym.envs.maths.units import is_unit
 
 
@@ -59,6 +59,10 @@ _ASKS_PERCENT = re.compile(
 )
 _ASKING = re.compile(
     r"[^.?!\n]{0,600}\?|(?:(?<=[.?!\n,] )|\A|(?<=\n))(?:find|compute|determine|express|calculate|evaluate|give|write|what|by what|how|state|round)\b[^.?!\n]{0,600}",
+    re.IGNORECASE,
+)
+_ASKED_EXPRESSION = re.compile(
+    r"\b(?:find|compute|determine|calculate|evaluate|what is|value of|equals)\s+(?:the\s+)?(?:[\w-]+\s+){0,4}?\$([^$=]{3,200})\$",
     re.IGNORECASE,
 )
 _ASKS_FRACTION = re.compile(
@@ -318,6 +322,18 @@ def _plain_words(text: str) -> list[str]:
     return [word for word in _WORDS.findall(unwrap(text).lower()) if word]
 
 
+def _expression(case: Case) -> Case | None:
+    """`x + y = 4027` says 4027 if the question asks for `x + y`; so does a chain of equalities that begins with it."""
+    first, *others = case.answer.split("=")
+    if not others or "=" in case.reference or not _HAS_OPERATION.search(first):
+        return None
+    asked = {_squash(found[1]) for found in _ASKED_EXPRESSION.finditer(case.question)}
+    if _squash(first) not in asked:
+        return None
+    has_letters = any(read(side).node is None or symbols(read(side).node) for side in others[:-1])
+    return case._replace(answer=others[-1] if has_letters else "=".join(others))
+
+
 def _order(case: Case) -> Case | None:
     """A list keeps its order if the question asks for one; a list of names in order is a chain of inequalities."""
     if case.options.order_matters:
@@ -498,6 +514,9 @@ def _restated(case: Case) -> bool:
         return False
     if "=" in reference and not _NAMED.match(case.reference):
         return False
+    if "=" in answer:  # `m = 4` is not restated by `3x - 2m = 4`
+        whole = r"\s*".join(map(re.escape, answer))
+        return re.search(rf"(?<![\w)}}+*/^=-]){whole}(?![\w({{+*/^=-])", case.question) is not None
     return answer in _squash(case.question)
 
 
@@ -522,6 +541,7 @@ BEFORE: Mapping[str, Callable[[Case], Case | None]] = {
     "unit": _unit,
     "ends": _ends,
     "sentence": _sentence,
+    "expression": _expression,
 }
 VETOES: Mapping[str, Callable[[Case], bool]] = {
     "variable": _wrong_variable,

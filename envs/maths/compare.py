@@ -111,7 +111,7 @@ class Judge:
         if kind_a == "rel" or kind_b == "rel":
             return self.relation(a, b)
         if kind_a == "list" or kind_b == "list":
-            return self.list_pair(a, b)
+            return self._same_integers(a, b) or self.list_pair(a, b)
         if kind_a == "cases" or kind_b == "cases":
             return self.cases(a, b)
         if kind_a == "mod" or kind_b == "mod":
@@ -519,7 +519,10 @@ class Judge:
         if mentions(_DIVISIBILITIES, a, b):
             with suppress(integersets.NotIntegerSet):
                 return integersets.equal(integersets.read(a), integersets.read(b))
-        return self.same(a, b)
+        found = self.same(a, b)
+        if found is False and mentions(_UNITS, a) != mentions(_UNITS, b):
+            return None  # a word that is not read was taken for a unit
+        return found
 
     def _is_complement(self, others: Sequence[Node], stated: Node) -> bool | None:
         """Whether `stated` holds exactly where none of the others does; `None` where no complement can be built.
@@ -564,6 +567,17 @@ class Judge:
             return True
         return False if integersets.overlap(covered, inside) else None
 
+    def _same_integers(self, a: Node, b: Node) -> bool:
+        """Whether two conditions, of which one is a list, are proven to hold for the same integers."""
+        if not mentions(_DIVISIBILITIES, a) or not mentions(_DIVISIBILITIES, b):
+            return False
+        if all(_kind(node) != "list" or node[1] == "and" for node in (a, b)):  # type: ignore[index]
+            return False
+        try:
+            return integersets.equal(integersets.read(a), integersets.read(b)) is True
+        except integersets.NotIntegerSet:
+            return False
+
     def _divisibility(self, a: Any, b: Any) -> bool | None:
         """Compare `p | n` or a denied congruence with another such relation; `None` if a congruence remains."""
         p, q = relations.divisibility(a), relations.divisibility(b)
@@ -593,7 +607,9 @@ class Judge:
             return self.same(p.value, q.value)
 
     def relation(self, a: Any, b: Any) -> bool | None:
-        if mentions(_BEYOND_RESIDUES, a, b):
+        if self._same_integers(a, b):
+            return True
+        if _is_divisibility(a) or _is_divisibility(b):
             return self._divisibility(a, b)
         if _kind(a) == "rel" and _kind(b) == "rel":
             return self.both_relations(a, b)
@@ -706,7 +722,10 @@ class Judge:
         if closed:
             return bool(a == b)
         self.scalars.used("modular")
-        return relations.same_equation(relations.difference(a), relations.difference(b), self.rng)
+        same = relations.same_equation(relations.difference(a), relations.difference(b), self.rng)
+        if not same and has(a, "dots") and has(b, "dots") and self.all_same(list(zip(a[2], b[2]))):
+            return True  # `x_1 + x_2 + ... + x_n = 1`, with more terms
+        return same
 
     def _solved(self, a: Node, b: Node) -> bool | None:
         names_a: set[str] = set()
@@ -721,6 +740,7 @@ class Judge:
 
 
 _WORDS = frozenset(("text",))
+_UNITS = frozenset(("unit",))
 _BEYOND_RESIDUES = frozenset(("divides", "ndivides", "!==="))
 _DIVISIBILITIES = _BEYOND_RESIDUES | {"mod"}
 _OPERATORS = ("cup", "cap", "setminus")
@@ -733,6 +753,12 @@ _INTEGERS = frozenset("i j k l m n".split())
 _MAX_PAIRED = 12
 """Members of a longer list are compared with each other only if they are rational."""
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+
+
+def _is_divisibility(node: Any) -> bool:
+    """Whether a relation is `p | n` or denies a congruence; not `P(A | B) = 1/2`."""
+    inner = node[1] if _kind(node) == "mod" else node
+    return _kind(inner) == "rel" and not _BEYOND_RESIDUES.isdisjoint(inner[1])
 
 
 def _is_name(node: Any) -> bool:

@@ -72,15 +72,34 @@ def called(node: Any) -> tuple[str, Node] | None:
 
 
 def worked_out(node: Any, functions: Functions) -> Any:
-    """Return a side with function values, derivatives and integrals carried out."""
-    if not isinstance(node, tuple) or not has(node, "call", "int", "mat"):
+    """Return a side with function values, derivatives, integrals and short sums carried out."""
+    if not isinstance(node, tuple) or not has(node, "call", "int", "mat", "sum", "prod"):
         return node
     try:
-        found = matrices.determinants(_worked_out(node, functions))
+        found = matrices.determinants(_worked_out(_written_out(node), functions))
         num_nodes(found, MAX_NODES)
     except (TooMuchWork, RecursionError, NoDerivative, NotRational):
         return node
     return found
+
+
+MAX_TERMS = 60
+
+
+def _written_out(node: Any) -> Any:
+    """Write out sums and products between whole numbers; a sum with more terms after it may hold them: `\\sum k + 1`."""
+    if not isinstance(node, tuple) or node[0] in ("dec", "k", "v", "unit", "text", "base"):
+        return node
+    if node[0] == "+" and any(has(term, "sum", "prod") for term in node[1:-1]):
+        return node
+    if node[0] in ("sum", "prod"):
+        _, letter, low, high, body = node
+        is_short = type(low) is int and type(high) is int and 0 < high - low < MAX_TERMS
+        if not is_short or symbols(body) != {letter} or has(body, "sum", "prod"):
+            return node
+        terms = (substitute(body, {letter: k}) for k in range(low, high + 1))
+        return ("+" if node[0] == "sum" else "*", *terms)
+    return tuple(_written_out(part) for part in node)
 
 
 def _worked_out(node: Any, functions: Functions) -> Any:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from stepgym.envs.maths import extract_answer, same_answer, verify_answer
 from stepgym.envs.maths.effort import TooMuchWork, num_nodes
+from stepgym.envs.maths.tree import label
 from stepgym.envs.types import Status
 
 NUMBERS = st.integers(2, 10**6)
@@ -340,3 +341,15 @@ def test_no_text_raises_and_every_text_is_itself(a: str, b: str) -> None:
 def test_no_mangled_latex_raises(text: str) -> None:
     verify_answer(text, reference="5")
     verify_answer("5", reference=text)
+
+
+@given(st.integers(4_500, 5_000), st.sampled_from(["+", "*"]))
+@settings(max_examples=5)
+def test_a_label_tells_trees_apart_whatever_the_size_of_their_integers(
+    size: int, kind: str
+) -> None:
+    large = 10**size
+    assert label((kind, large, 1)) == label((kind, large, 1))
+    assert (
+        len({label((kind, large + k, Fraction(1, large - j))) for k in (0, 1) for j in (0, 1)}) == 4
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from fractions import Fraction
 
 from stepgym.envs.steps.claims import Claim, Kind
@@ -195,12 +196,16 @@ def _equal(
     return False
 
 
+_LARGE = 10**30
+"""From here on, a number is shown with an exponent: Python refuses to write some of these numbers out."""
+
+
 def _size(side: Quantity) -> Fraction:
     return max(map(abs, side.values))
 
 
 def shown(value: Fraction) -> str:
     """Return a number as a reason shows it: whole, or with six digits."""
-    if value.denominator == 1:
-        return str(value.numerator)
-    return f"{float(value):.6g}"
+    if abs(value) >= _LARGE:
+        return f"{Decimal(value.numerator) / value.denominator:.6g}"
+    return str(value.numerator) if value.denominator == 1 else f"{float(value):.6g}"

@@ -32,12 +32,13 @@ _SENTENCE_END = re.compile(r"[.?!;](?=\s|$|\x00)|,(?=\s)|:(?=\s|$)|\n|=>|->")
 _BULLET = re.compile(r"(?m)^[ \t]*[-*+\u2022](?=\s)")
 _REMARK = re.compile(r"\((?=[^()\d]*[^\W\d])[^()\d+*/=^]*\)")
 _CROSS = re.compile(r"(?<=[\d)\s])[xX](?=\s*[\d($])")
+_LONG_NUMBER = re.compile(r"\d(?:,?\d){100,}")
 _BOLD = re.compile(r"\*\*(?=\S)([^*\n]*?\S)\*\*")
 
 
 def prepare(text: str) -> str:
     """Return the text in plain characters, equally long."""
-    found = _BULLET.sub(lambda m: " " * len(m.group()), text)
+    found = _BULLET.sub(lambda m: " " * len(m.group()), without_long_numbers(text))
     found = _BOLD.sub(lambda m: "  " + m.group(1) + "  ", found)
     found = _without_latex(_thousands(found))
     found = "".join(_SIGNS.get(char, char) for char in found)
@@ -45,6 +46,11 @@ def prepare(text: str) -> str:
     found = _CROSS.sub("*", found)
     found = _REMARK.sub(lambda m: " " * len(m.group()), found)
     return _SENTENCE_END.sub(lambda m: STOP * len(m.group()), found)
+
+
+def without_long_numbers(text: str) -> str:
+    """Return the text, equally long, with a stop for each number of more than 100 digits, which nothing here reads."""
+    return _LONG_NUMBER.sub(lambda m: STOP * len(m.group()), text)
 
 
 def _without_latex(text: str) -> str:

@@ -22,7 +22,7 @@ _RESULT = re.compile(
     r"(?:\b(?:is|was|gives?|gave|shows?|showed|returns?|returned|prints?|printed|says?|outputs?|yields?)|:|=)\s*(?:that\s+[^.\n]{0,30}?\bis\s+)?"
     r"[`$]?(-?\d[\d,]*(?:\.\d+)?)(?![\d/%^*+]|\.\d)"
 )
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d{1,3}(?!\d))?")
 
 
 def rate_claims(step: str, problem: str) -> Iterator[Claim]:
@@ -47,13 +47,11 @@ def rate_claims(step: str, problem: str) -> Iterator[Claim]:
 
 def result_claims(step: str, results: Sequence[str]) -> Iterator[Claim]:
     """Yield a claim for each number that a step reports as a tool's result; `results` are all printed so far."""
-    if not results:
-        return
     printed = [_value(number) for text in results for number in _NUMBER.findall(text)]
+    if not printed:
+        return
     for match in _RESULT.finditer(step):
         value = _value(match.group(1))
-        if not printed:
-            return
         grain = Fraction(1, 10 ** len(match.group(1).partition(".")[2]))
         holds = any(abs(value - number) < grain for number in printed)
         yield _claim(step, match.span(), holds, f"no tool printed {match.group(1)}")

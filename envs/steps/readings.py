@@ -64,16 +64,16 @@ def _value(node: Node | None) -> Fraction | None:
 
 
 def _in_base(node: Any, base: int, exponents: bool) -> Any:
-    """Read the whole numbers of a node as digits in a base; `None` if one has a digit that the base lacks."""
+    """Read the numbers of a node as digits in a base; `None` if one has a digit that the base lacks."""
     if isinstance(node, int):
-        digits = str(abs(node))
-        if int(max(digits)) >= base:
-            return None
-        return int(digits, base) * (-1 if node < 0 else 1)
+        digits = str(node)
+        return int(digits, base) if int(max(digits)) < base else None
     if not isinstance(node, tuple):
         return node
-    if node[0] in ("dec", "unit", "k", "v", "base"):
-        return None
+    if node[0] == "dec":
+        whole, _, part = str(node[2]).partition(".")
+        number = _in_base(int(whole + part), base, exponents)
+        return None if number is None else ("/", number, base ** len(part))
     if node[0] == "^" and not exponents:
         inner = _in_base(node[1], base, exponents)
         return None if inner is None else ("^", inner, node[2])

@@ -19,7 +19,7 @@ from stepgym.envs.steps.equations import equations_in, unknown_of
 from stepgym.envs.steps.formula_claims import excused, formula_claims, note, plain_claims
 from stepgym.envs.steps.formulas import plain_relations_in, relations_in, without_formulas
 from stepgym.envs.steps.notebook import Notebook
-from stepgym.envs.steps.plain_text import STOP, prepare
+from stepgym.envs.steps.plain_text import STOP, prepare, without_long_numbers
 from stepgym.envs.steps.quotes import rate_claims, result_claims
 from stepgym.envs.steps.setting import Setting, exact_decimals
 from stepgym.envs.steps.solutions import Derivation
@@ -66,9 +66,10 @@ def check_steps(
 
     `problem` is the question's text; `replies` are the outputs of tools after each step.
     """
-    given = exact_decimals(problem)
+    read = without_long_numbers(problem)
+    given = exact_decimals(read)
     notebook = Notebook(given=given)
-    setting = Setting(problem, given=given)
+    setting = Setting(read, given=given)
     derivation = Derivation()
     with limited_to(MAX_WORK):
         relations = relations_in(problem[:MAX_STEP_LENGTH])
@@ -79,11 +80,11 @@ def check_steps(
                 setting.note_expression(relation.sides[0].text)
     reports = []
     for number, step in enumerate(steps):
-        results = [reply for reply in replies[:number] if reply]
+        results = [without_long_numbers(reply) for reply in replies[:number] if reply]
         notebook.begin_step(number)
         with limited_to(MAX_WORK):
             claims = _claims_of_step(
-                step[:MAX_STEP_LENGTH], problem, results, notebook, derivation, setting
+                step[:MAX_STEP_LENGTH], read, results, notebook, derivation, setting
             )
         reports.append(report_of(sorted(claims, key=lambda claim: claim.start)))
     return reports
@@ -97,7 +98,8 @@ def _claims_of_step(
     derivation: Derivation,
     setting: Setting,
 ) -> list[Claim]:
-    setting.read_step(step)
+    read = without_long_numbers(step)
+    setting.read_step(read)
     relations = relations_in(step)
     prose = prepare(without_formulas(step))
     in_prose = list(_claims_of(prose, step, notebook))
@@ -109,8 +111,8 @@ def _claims_of_step(
     return [
         *(excused(step, claim, setting, prose=True) for claim in in_prose + in_formulas),
         *word_claims(step, prose),
-        *rate_claims(step, problem),
-        *result_claims(step, results),
+        *rate_claims(read, problem),
+        *result_claims(read, results),
         *derivation.claims(step, relations, setting),
         *formula_claims(step, relations, setting),
     ]

@@ -301,9 +301,11 @@ def test_only_asserts_that_hold_and_kill_every_mutant_count(
         "assert process(open('/etc/passwd').read()) == 1": "not a literal",
         "": "no asserts",
         "\n".join([first] * 40): "at most",
+        first: "mutants are killed",
+        f"assert {problem.task['entry_point']}({'9' * 5000}) == 1": "does not hold",
     }
     verdicts = verifier.verify([problem] * len(answers), list(answers))
-    assert [verdict.correct for verdict in verdicts] == [True] + [False] * 6
+    assert [verdict.correct for verdict in verdicts] == [True] + [False] * 8
     for verdict, words in zip(verdicts, answers.values()):
         assert words in verdict.reason
 

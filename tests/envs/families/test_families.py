@@ -81,9 +81,28 @@ def test_seeds_share_nothing_beyond_chance_at_the_highest_level(family: Family, 
     assert len(set.union(*drawn)) >= sum(map(len, drawn)) - 2
 
 
-@pytest.mark.parametrize(
-    "name", ["Countdown", "ModularSums", "Sudoku", "GraphColouring", "Hanoi", "SlidingTiles"]
-)
+GAMES = ["Countdown", "ModularSums", "Sudoku", "GraphColouring", "Hanoi", "SlidingTiles"]
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_illegal_steps_and_answers_are_verified_beside_legal_steps(
+    family: Family, name: str
+) -> None:
+    env = family(name, 3)
+    problem = env.problems[0]
+    answers = [f"<answer>{text}</answer>" for text in ("nonsense", "", problem.reference)]
+    texts = ["nonsense", problem.solution[0], problem.solution[0], *answers]
+    state = State(problem.prompt, tuple(map(Step, texts)))
+    assert env.step_verifier is not None
+    (verdicts,) = env.step_verifier.verify_steps([problem], [state])
+    found = [verdict.status is Status.CORRECT for verdict in verdicts]
+    again = name in ("Hanoi", "SlidingTiles") and found[2]  # the same move may be played twice
+    assert found == [False, True, again, False, False, True], verdicts
+    assert env.verifier.same(problem.reference, problem.reference)  # type: ignore[attr-defined]
+    assert not env.verifier.same(problem.reference, "nonsense")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", GAMES)
 def test_a_game_is_over_if_and_only_if_no_move_is_legal(family: Family, name: str) -> None:
     for level in (1, 5):
         env = family(name, level)

@@ -25,6 +25,9 @@ RIGHT = [
     ("100 / 3 = 33.3 ~ 33", "rounded twice"),
     ("33.33 * 3 = 100", "rounded before and after"),
     ("7 / 2 = 4", "a half rounded up"),
+    ("0.1 + 0.2 = 0.30000000000000004", "a floating-point number"),
+    ("2 * (1 + 2)(3) = 18 and 3 < 5", "factors side by side"),
+    (r"\frac{1}{2} + 1 = 1.5", "LaTeX without delimiters"),
     ("2 x 5 = 10", "a letter x as the sign of multiplication"),
     (r"$14{,}000 + 1 = 14{,}001$", "thousands in LaTeX"),
     ("$3.00 (dishwasher) + $1.50 (room) = $4.50", "remarks in parentheses"),
@@ -34,6 +37,7 @@ RIGHT = [
 ]
 WRONG = [
     ("5 + 3 = 9", "5 + 3 is 8, not 9", "a sum"),
+    ("7 < 5", "7 is not < 5", "an inequality"),
     ("7 * 70 - 40 = 470 - 40 = 430", "7 * 70 - 40 is 450, not 470 - 40", "the first false link"),
     ("$20 - $13.00 = $6.00", "20 - $13.00 is 7, not 6.00", "money"),
     ("Total = 3 + 3. Total = 8.", "total was 6 before", "one name, two values"),
@@ -45,6 +49,10 @@ WRONG = [
 UNDECIDED = [
     ("Half of 20 + 4 = 14", "words change the value"),
     ("5 quarters = 5 * 25", "a change of units"),
+    ("80 - 100 = 20 less", "a difference whose sign is in words"),
+    ("7 + his 2 = 3 * 4", "an operand in words"),
+    ("(" * 41 + "1" + ")" * 41 + " + 1 = 3 and 2^0.5 = 3", "too deep, no rational number"),
+    ("x * x = x = 2x = 4", "equations, no identities"),
     ("2 hours = 120", "a change of units"),
     ("12 = 4x", "an equation"),
     ("100 - y = 20", "an unknown"),

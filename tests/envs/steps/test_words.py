@@ -19,6 +19,8 @@ PAIRS = [
     ("The average of 3 and 5 is 4.", "The average of 3 and 5 is 5."),
     ("750 minus 500 equals 250.", "750 minus 500 equals 150."),
     ("The remainder when 17 is divided by 5 is 2.", "The remainder when 17 is divided by 5 is 3."),
+    ("So 12 divided by 4 is 3.", "So 12 divided by 4 is 5."),
+    ("The product of 3, 4 and 5 is 60.", "The product of 3, 4 and 5 is 70."),
     ("There are 60 minutes in an hour.", "There are 50 minutes in an hour."),
     ("There are 31 days in March.", "There are 30 days in March."),
     ("2 hours is 120 minutes.", "2 hours is 90 minutes."),
@@ -29,6 +31,10 @@ PAIRS = [
     ),
 ]
 NO_PROOF = [
+    "So 12 divided by 0 is 5.",
+    "Half of 7 is 3.4.",
+    "From February 30 to March 3 there are 9 days.",
+    "From December 20 to January 5 there are 16 days.",
     "10 plus 9 plus 1 equals 20.",
     "72 months / 12 months = 6 years",
     "The multiples of 12 less than 75 are 12, 24 and 36.",
@@ -60,6 +66,23 @@ def test_operations_in_words(a: int, b: int, verb: str) -> None:
         assert check_steps("", [text.format(a, verb, b, value)])[0].status is Status.CORRECT
         wrong = check_steps("", [text.format(a, verb, b, value * 2 + 5)])[0]
         assert wrong.status is Status.INCORRECT
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Half of {} is 5.",
+        "There are {} minutes in an hour.",
+        "From May 3 to May 9 there are {} days.",
+        "{} + 1 = 5, modulo {}",
+        "It costs ${} per skirt, and the output is {}.",
+    ],
+)
+@pytest.mark.parametrize("number", ["9" * 5000, "999," * 1500 + "999", "1e99999999"])
+def test_long_numbers_are_left_alone(text: str, number: str) -> None:
+    long = text.replace("{}", number)
+    reports = check_steps(long, [long, "The output is 4321.", long], [long, "", ""])
+    assert reports[1].status is not Status.CORRECT
 
 
 def test_a_rate_of_the_problem_is_quoted_as_it_stands() -> None:

@@ -25,8 +25,10 @@ def instrumented(source: str, places: dict[int, tuple[int, int]], flags: Path) -
             inside = inside or isinstance(held[0], ast.FunctionDef | ast.AsyncFunctionDef)
             block = next((b for b in _blocks(held[0]) if _start(b[0]) <= place <= _end(b[-1])), [])
         if found is not None:
-            found[0].insert(found[0].index(found[1]), ast.parse(f"_probes[{number}] = 1").body[0])
-    opened = f"import mmap\nwith open({str(flags)!r}, 'r+b') as file:\n    _probes = mmap.mmap(file.fileno(), 0)"
+            found[0].insert(
+                found[0].index(found[1]), ast.parse(f"_mutant_flags[{number}] = 1").body[0]
+            )
+    opened = f"import mmap\nwith open({str(flags)!r}, 'r+b') as file:\n    _mutant_flags = mmap.mmap(file.fileno(), 0)"
     at = sum(
         isinstance(s, ast.Expr) or getattr(s, "module", "") == "__future__" for s in tree.body[:2]
     )

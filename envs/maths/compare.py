@@ -54,6 +54,7 @@ _BEYOND_SCALARS = (
 )
 """What a scalar's tree does not hold; a letter of the same name only costs time."""
 _IMAGINARY_LETTERS = frozenset(("j", "I"))
+_DOTS = ("dots",)
 
 
 class Judge:
@@ -178,12 +179,10 @@ class Judge:
                 found = self._system_against(one, whole, swapped)
                 if found is not None:
                     return found
-        intervals = self._as_sets(a, b)
-        if intervals is not None:
-            return intervals
+        with suppress(realsets.NotRealSet):
+            return self._as_sets(a, b)
         if lists.has_dots(a) or lists.has_dots(b):
-            p, q = lists.parts_of(a), lists.parts_of(b)
-            return self.all_same(list(zip(p, q))) if len(p) == len(q) else False
+            return self.item_by_item(lists.parts_of(a), lists.parts_of(b))
         if lists.names_of(a) and lists.names_of(b) and lists.names_of(a) != lists.names_of(b):
             return False
         p_items, q_items = (
@@ -245,21 +244,18 @@ class Judge:
         return self.all_same([(y, x) for x, y in pairs] if swapped else pairs)
 
     def _as_sets(self, a: Any, b: Any) -> bool | None:
-        """Lists of inequalities as sets of reals."""
+        """Lists of inequalities as sets of reals; raises `NotRealSet`."""
         if not any(
             _kind(item) == "rel" and not set(item[1]) <= {"=", "~", "==="}
             for side in (a, b)
             for item in lists.parts_of(side)
         ):
-            return None
+            raise realsets.NotRealSet
         names_a: set[str] = set()
         names_b: set[str] = set()
-        try:
-            p, q = realsets.read(a, names_a), realsets.read(b, names_b)
-        except realsets.NotRealSet:
-            return None
+        p, q = realsets.read(a, names_a), realsets.read(b, names_b)
         if len(names_a) > 1 or len(names_b) > 1:
-            return None
+            raise realsets.NotRealSet
         if names_a and names_b and names_a != names_b:
             return False
         return realsets.equal(p, q, self.same)
@@ -383,8 +379,20 @@ class Judge:
         """Numbers in a row, and lists with the same order."""
         if not {_kind(a), _kind(b)} <= {"seq", "list"}:
             return False
-        p, q = (side[1] if side[0] == "seq" else lists.parts_of(side) for side in (a, b))
-        return self.all_same(list(zip(p, q))) if len(p) == len(q) else False
+        return self.item_by_item(
+            *(side[1] if side[0] == "seq" else lists.parts_of(side) for side in (a, b))
+        )
+
+    def item_by_item(self, p: Sequence[Node], q: Sequence[Node]) -> bool | None:
+        """Items in the same order. Those that an ellipsis stands for are not compared."""
+        dots_p, dots_q = ([i for i, x in enumerate(items) if x == _DOTS] for items in (p, q))
+        if dots_p == dots_q and len(p) == len(q):
+            return self.all_same(list(zip(p, q)))
+        if not dots_p and not dots_q:
+            return False
+        start = list(zip(_before_dots(p), _before_dots(q)))
+        end = list(zip(_before_dots(p[::-1]), _before_dots(q[::-1])))
+        return False if self.all_same(start + end) is False else None
 
     def groups(self, a: Any, b: Any) -> bool | None:
         """Tuples, points and intervals."""
@@ -394,11 +402,9 @@ class Judge:
             if _is_number_set(a) or _is_number_set(b):
                 return self.real_sets(a, b)
             return False
-        if len(a[3]) != len(b[3]):
+        if len(a[3]) == len(b[3]) == 2 and (a[1], a[2]) != (b[1], b[2]) and not _nested(a):
             return False
-        if len(a[3]) == 2 and (a[1], a[2]) != (b[1], b[2]) and not _nested(a):
-            return False
-        return self.all_same(list(zip(a[3], b[3])))
+        return self.item_by_item(a[3], b[3])
 
     def _same_groups(
         self, a: Node, b: Node, vector_a: Node | None, vector_b: Node | None
@@ -433,6 +439,9 @@ class Judge:
         """Set operations on sets that are none of reals."""
         if a == b:
             return True
+        if mentions(_INTEGER_SETS, a, b):
+            with suppress(integersets.NotIntegerSet):
+                return integersets.same_members(a, b)
         try:
             return setalgebra.Algebra(self.same).equal(a, b) or False
         except setalgebra.NotSet:
@@ -454,12 +463,12 @@ class Judge:
         if quantities.written(a) is not None and _kind(b) == "ratio" and len(b[1]) == 2:
             return self.same(a, ("/", *b[1]))  # 20:3 rounds to 6.67
         first, second = _ratio_parts(a), _ratio_parts(b)
-        if first is None or second is None or len(first) != len(second):
+        if first is None or second is None:
             return False
         if all(part == 0 for part in first) or all(part == 0 for part in second):
             return False
-        if ("dots",) in first or ("dots",) in second:
-            return self.all_same(list(zip(first, second)))
+        if len(first) != len(second) or _DOTS in (*first, *second):
+            return self.item_by_item(first, second)
         pairs: list[tuple[Node, Node]] = []
         for i in range(1, len(first)):
             pairs.append((("*", first[0], second[i]), ("*", first[i], second[0])))
@@ -741,6 +750,7 @@ class Judge:
 
 _WORDS = frozenset(("text",))
 _UNITS = frozenset(("unit",))
+_INTEGER_SETS = frozenset("Z N Z+ N+ N*".split())
 _BEYOND_RESIDUES = frozenset(("divides", "ndivides", "!==="))
 _DIVISIBILITIES = _BEYOND_RESIDUES | {"mod"}
 _OPERATORS = ("cup", "cap", "setminus")
@@ -793,6 +803,11 @@ def _parameter_renamed(names: Node, value: Node, other: Node) -> Node:
 
 def _kind(node: Node) -> str:
     return node[0] if isinstance(node, tuple) else ""
+
+
+def _before_dots(items: Sequence[Node]) -> Sequence[Node]:
+    """The items before an ellipsis, or all."""
+    return items[: items.index(_DOTS)] if _DOTS in items else items
 
 
 def _nested(group: Any) -> bool:

@@ -10,10 +10,11 @@ import math
 import re
 from typing import Any, NamedTuple
 
-from stepgym.envs.maths.tree import Node, substitute
+from stepgym.envs.maths.tree import Node, has, substitute
 
 INDEX = "#index"
 _DOTS = ("dots",)
+_MINUS_DOTS = ("-", _DOTS)
 LENGTHS = (6, 7, 8, 9, 10, 11)
 """Values of the last index for which an ellipsis is written out."""
 MIN_LENGTHS = 3
@@ -73,19 +74,32 @@ def _common(a: Any, b: Any, c: Any, found: set[tuple[Any, Any, Any]]) -> Any:
 def written_out(node: Any, length: int) -> Any:
     """`node` with `length` for the letter that its last terms are counted by, and with the terms of each ellipsis.
 
-    `None` if an ellipsis has no pattern: that of `a_1 + a_2 + ... + a_n`, in either direction, or `pattern`'s.
+    `None` if an ellipsis has no pattern: that of `a_1 + a_2 + ... + a_n`, in either direction, or `pattern`'s. That of a
+    list, as in `max(a_1, ..., a_n)`, has none.
     """
     letters = counting_letters(node)
     if len(letters) > 1:
         return None
     letter = next(iter(letters), "")
-    expanded = _expanded(node, letter, length)
-    return None if expanded is None else substitute(expanded, {letter: length})
+    expanded = _expanded(_without_signs(node), letter, length)
+    if expanded is None or has(expanded, "dots"):
+        return None
+    return substitute(expanded, {letter: length})
+
+
+def _without_signs(node: Any) -> Any:
+    """`- 1 - 2 - ... - n` with an ellipsis that has no sign of its own, as `-1 + -2 + ... + -n` has."""
+    if not isinstance(node, tuple):
+        return node
+    parts = tuple(map(_without_signs, node))
+    at = parts.index(_MINUS_DOTS) if _MINUS_DOTS in parts else 0
+    signs = [isinstance(part, tuple) and part[0] == "-" for part in parts[at - 1 : at + 2]]
+    return (*parts[:at], _DOTS, *parts[at + 1 :]) if at and all(signs) else parts
 
 
 def counting_letters(node: Any) -> set[str]:
     """The letters that the last terms are counted by: `n` of `a_1 + ... + a_n`."""
-    return {letter for part in _dotted(node) if (letter := _last_letter(part))}
+    return {letter for part in _dotted(_without_signs(node)) if (letter := _last_letter(part))}
 
 
 def _dotted(node: Any) -> list[Any]:

@@ -1,5 +1,7 @@
 r"""Sets of integers that conditions describe: `n \equiv 1 \pmod 3`, `n \text{ even}, n > 2`, `n \ne 5`.
 
+So do sets that are written as such: `\mathbb{Z} \cap [1, 5]`, `\{n \in \mathbb{N} : n < 4\}`, `\{1, 2, 3\}`.
+
 Beyond its greatest bound such a set repeats with the least common multiple of its moduli, so that finitely many integers
 decide whether two of them are equal.
 """
@@ -8,18 +10,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from stepgym.envs.maths import relations
 from stepgym.envs.maths.effort import spend
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.polynomials import coefficients
-from stepgym.envs.maths.tree import Node, symbols
+from stepgym.envs.maths.tree import INF, MINUS_INF, Node, symbols
 
 MAX_PERIOD = 5_000
 MAX_BOUND = 5_000
+_NUMBERS = {"Z": None, "N": None, "N+": 1, "Z+": 1, "N*": 1}
+"""Sets of numbers and their least members; `None` if there is none, or if it may be 0 or 1."""
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
 _HOLDS: dict[str, Callable[[int, Fraction], bool]] = {
     "<": lambda n, bound: n < bound,
@@ -90,6 +94,136 @@ def _residues(items: Any) -> tuple[Node, ...]:
     name = first[2][0]
     values = (first[2][1], *between, last[1])
     return tuple(("mod", ("rel", ("===",), (name, value)), last[2]) for value in values)
+
+
+def same_members(a: Node, b: Node) -> bool | None:
+    """Whether two sets hold the same integers; `None` if that depends on whether 0 is a natural number.
+
+    Raises `NotIntegerSet` if a set may hold other things.
+    """
+    found = set()
+    for least in (0, 1):
+        sets = _members(a, least), _members(b, least)
+        if not (sets[0].whole and sets[1].whole):
+            raise NotIntegerSet
+        differing = _integers_in(sets[0].integers, sets[1].integers, lambda x, y: x != y)
+        found.add(None if differing is None else not differing)
+    return found.pop() if len(found) == 1 else None
+
+
+class _Members(NamedTuple):
+    integers: IntegerSet
+    whole: bool
+    """Whether all members are integers."""
+
+
+def _members(node: Any, least: int) -> _Members:
+    """Read a set, in which the natural numbers begin at `least`."""
+    kind = node[0] if isinstance(node, tuple) else ""
+    if kind == "k" and node[1] in _NUMBERS:
+        first = least if node[1] == "N" else _NUMBERS[node[1]]
+        return _Members(_between(first, None), True)
+    if kind == "k" and node[1] == "R":
+        return _Members(_between(None, None), False)
+    if kind == "set":
+        return _Members(*_listed(node[1]))
+    if kind == "group" and len(node[3]) == 2:
+        low, high = (_bound(end) for end in node[3])
+        return _Members(
+            _between(
+                None if low is None else math.ceil(low) + (node[1] == "(" and low == int(low)),
+                None if high is None else math.floor(high) - (node[2] == ")" and high == int(high)),
+            ),
+            False,
+        )
+    if kind in ("cup", "cap", "setminus"):
+        return _operated(kind, _members(node[1], least), _members(node[2], least))
+    if kind == "where_set":
+        return _built(node[1], node[2], least)
+    raise NotIntegerSet
+
+
+def _operated(operator: str, a: _Members, b: _Members) -> _Members:
+    if operator == "cup":
+        return _Members(_of([a.integers, b.integers], any), a.whole and b.whole)
+    if operator == "cap":
+        return _Members(_of([a.integers, b.integers], all), a.whole or b.whole)
+    outside = replace(b.integers, holds=lambda n: not b.integers.holds(n))
+    return _Members(_of([a.integers, outside], all), a.whole)
+
+
+def _built(element: Any, conditions: Any, least: int) -> _Members:
+    """Set-builder notation, with conditions on the element."""
+    if isinstance(element, tuple) and element[0] == "rel":
+        element, conditions = element[2][0], (element, *conditions)
+    if not _is_letter(element):
+        return _Members(_progression(element, conditions), True)
+    result = _Members(_between(None, None), False)
+    for condition in _each(conditions):
+        if condition[0] == "rel" and condition[1] == ("in",) and condition[2][0] == element:
+            part = _members(condition[2][1], least)
+        else:
+            integers = read(condition)
+            if integers.name != element[1]:
+                raise NotIntegerSet
+            part = _Members(replace(integers, name=""), False)
+        result = _operated("cap", result, part)
+    return result
+
+
+def _progression(element: Any, conditions: Any) -> IntegerSet:
+    """`\\{3k + 1 : k \\in \\mathbb{Z}\\}`."""
+    name = next(iter(symbols(element)), "")
+    found = coefficients(element, name)
+    domain = ("rel", ("in",), (("v", name), ("k", "Z")))
+    if conditions != (domain,) or found is None or len(found) != 2:
+        raise NotIntegerSet
+    first, step = found
+    if not first.denominator == step.denominator == 1 or abs(step) > MAX_PERIOD:
+        raise NotIntegerSet
+    return IntegerSet("", abs(int(step)), 0, lambda n: (n - first) % step == 0)
+
+
+def _each(conditions: Any) -> list[Any]:
+    """The conditions of a set one by one."""
+    found: list[Any] = []
+    for condition in conditions:
+        if not isinstance(condition, tuple):
+            raise NotIntegerSet
+        joined = condition[0] == "list" and condition[1] in (",", "and")
+        found += _each(condition[2]) if joined else [condition]
+    return found
+
+
+def _listed(items: Any) -> tuple[IntegerSet, bool]:
+    values = [_bound(item) for item in items]
+    if any(value is None for value in values):
+        raise NotIntegerSet
+    integers = frozenset(
+        int(value) for value in values if value is not None and value == int(value)
+    )
+    bound = max(map(abs, integers), default=0)
+    return IntegerSet("", 1, bound, lambda n: n in integers), len(set(values)) == len(integers)
+
+
+def _between(low: int | None, high: int | None) -> IntegerSet:
+    bound = max(abs(low or 0), abs(high or 0))
+    return IntegerSet(
+        "", 1, bound, lambda n: (low is None or n >= low) and (high is None or n <= high)
+    )
+
+
+def _bound(node: Node) -> Fraction | None:
+    """An end of an interval; `None` for the infinities."""
+    if node in (INF, MINUS_INF, ("+", INF)):
+        return None
+    try:
+        value = Fraction(exact(node))
+    except NotRational:
+        raise NotIntegerSet from None
+    if abs(value) > MAX_BOUND:
+        raise NotIntegerSet
+    return value
 
 
 def union(parts: list[IntegerSet]) -> IntegerSet:

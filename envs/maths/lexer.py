@@ -129,6 +129,7 @@ COMMANDS |= {
     "bigcup": ("op", "cup"),
     "cap": ("op", "cap"),
     "setminus": ("op", "setminus"),
+    "bigtriangleup": ("op", "triangle"),
     "backslash": ("op", "setminus"),
     "smallsetminus": ("op", "setminus"),
     "land": ("sep", "and"),
@@ -516,6 +517,9 @@ def _letter(letter: str) -> Token:
 
 def _command(name: str, tokens: list[Token], text: str, position: int) -> int:
     """Append the meaning of `\\name`; returns where to read on (text commands swallow their braces)."""
+    if name == "triangle" and tokens and (tokens[-1][0] == "v" or tokens[-1] in _CLOSERS):
+        tokens.append(("op", "triangle"))  # between two sets
+        return position
     token = COMMANDS.get(name)
     if token is not None:
         tokens.append(token)
@@ -581,10 +585,9 @@ def _text(content: str, tokens: list[Token], *, math: bool) -> None:
         tokens.append(("unit", words))
     elif _MATHS_IN_TEXT.match(words):
         tokens.extend(lex(content)[:-1])
-    elif (
-        lowered in FUNCTIONS
-        and not (lowered in ("min", "sec") and tokens and tokens[-1][0] == "num")
-    ) or (math and (lowered in WORDS or words in COMMANDS)):
+    elif (lowered in FUNCTIONS or (math and (lowered in WORDS or words in COMMANDS))) and not (
+        lowered in ("min", "sec") and tokens and tokens[-1][0] in ("num", "unit")
+    ):
         tokens.append(COMMANDS.get(words) or WORDS[lowered])
     elif lowered in ("percent", "pct", "percentage", "degrees", "degree", "pi"):
         tokens.append(WORDS[lowered])

@@ -17,6 +17,7 @@ from stepgym.envs.maths.tree import Node
 
 Command: TypeAlias = "Callable[[Parser], Node]"
 MAX_DEPTH = 120
+MAX_TRIANGLES = 5
 _COMBINATIONS = re.compile(r"C_\d{1,4}\Z")
 _STYLE = frozenset(
     "boxed boldsymbol bm mathbf mathcal mathscr mathit mathsf mathfrak pmb vec overrightarrow".split()
@@ -62,6 +63,7 @@ class Parser:
         self.depth = 0
         self.bars = 0
         self.integrals = 0
+        self.num_triangles = 0
         self.in_set = False
         self.in_condition = False
         self.braced_system = False
@@ -221,10 +223,17 @@ class Parser:
 
     def set_operation(self) -> Node:
         node = self.sum()
-        while self.kind == "op" and self.value in ("cup", "cap", "setminus"):
+        while self.kind == "op" and self.value in ("cup", "cap", "setminus", "triangle"):
             operator = self.value
             self.advance()
-            node = (operator, node, self.sum())
+            other = self.sum()
+            if operator == "triangle":  # the symmetric difference, which doubles what it holds
+                self.num_triangles += 1
+                if self.num_triangles > MAX_TRIANGLES:
+                    raise Unreadable("too many symmetric differences", too_large=True)
+                node = ("setminus", ("cup", node, other), ("cap", node, other))
+            else:
+                node = (operator, node, other)
         return node
 
     def sum(self) -> Node:

@@ -121,6 +121,9 @@ def _relation(node: Any, variables: set[str]) -> Expression:
 
 
 def _single(left: Node, operator: str, right: Node, variables: set[str]) -> Expression:
+    for one, other, way in ((left, right, operator), (right, left, _FLIP[operator])):
+        if isinstance(one, tuple) and one[:2] == ("f", "abs") and symbols(other):
+            return _distance(one[2][0], way, other, variables)
     left_names, right_names = symbols(left), symbols(right)
     if isinstance(left, tuple) and left[0] == "v" and left[1] not in right_names:
         variables.add(left[1])
@@ -173,6 +176,36 @@ def _absolute(inner: Node, operator: str, bound: Node, name: str) -> Expression:
     return ("cap", upper, lower)
 
 
+def _distance(inner: Node, operator: str, bound: Node, variables: set[str]) -> Expression:
+    """Solve `|x - b| < a` with a letter as bound; it is `b - a < x < b + a` whatever the sign of `a`."""
+    terms = inner[1:] if isinstance(inner, tuple) and inner[0] == "+" else (inner,)
+    if len(terms) > 1 and not any(map(_is_unknown, terms)):
+        terms = tuple(map(_negative, terms))  # |2 - x| is |x - 2|
+    unknowns = [term for term in terms if _is_unknown(term) or terms == (inner,)]
+    letter = min(unknowns, key=lambda term: _UNKNOWNS.find(term[1]), default=None)
+    if letter is None or letter[0] != "v" or operator not in ("<", "<=", ">", ">="):
+        raise NotRealSet
+    rest = [("-", term) for term in terms if term is not letter]
+    if letter[1] in symbols(("+", bound, *rest)):
+        raise NotRealSet
+    variables.add(letter[1])
+    upper = _ray(("+", *rest, bound) if rest else bound, operator)
+    lower = _ray(("+", *rest, ("-", bound)) if rest else ("-", bound), _FLIP[operator])
+    return ("cap" if operator in ("<", "<=") else "cup", upper, lower)
+
+
+_UNKNOWNS = "xyztwun"
+"""Letters that an inequality is solved for, the likeliest first."""
+
+
+def _negative(term: Node) -> Node:
+    return term[1] if isinstance(term, tuple) and term[0] == "-" else ("-", term)
+
+
+def _is_unknown(term: Node) -> bool:
+    return isinstance(term, tuple) and term[0] == "v" and term[1] in tuple(_UNKNOWNS)
+
+
 def _polynomial_or_ray(
     difference: Node, inner: Node, bound: Node, operator: str, name: str
 ) -> Expression:
@@ -219,13 +252,24 @@ def equal(a: Expression, b: Expression, same: Same) -> bool | None:
     if len(ends) > 200:
         return None
     if has_symbols(a) or has_symbols(b):
-        return _equal_everywhere(a, b, ends, same) or _equal_pieces(a, b, same)
+        found = _equal_everywhere(a, b, ends, same) or _equal_pieces(a, b, same)
+        if not found and (has(a, "both") or has(b, "both")):
+            unions = _with_unions(a), _with_unions(b)  # `x < a, x > b` may say `or`
+            return None if _equal_everywhere(*unions, ends, same) else found
+        return found
     order = _Order(same)
     for end in ends:
         if not order.add(end):
             return None
     row_a, row_b = order.row(a), order.row(b)
     return row_a == row_b and row_a is not None
+
+
+def _with_unions(expression: Expression) -> Expression:
+    if expression[0] == "pieces":
+        return expression
+    operator = "cup" if expression[0] == "both" else expression[0]
+    return (operator, _with_unions(expression[1]), _with_unions(expression[2]))
 
 
 def has_symbols(expression: Expression) -> bool:

@@ -187,6 +187,11 @@ _DOUBLED = re.compile(r"\\\\(?=[a-zA-Z{}()\[\]%$])")
 _SPACES = re.compile(
     r"\\q?quad(?![a-z]{4})|\\(?:hspace|vspace|hfill|phantom|label|tag)\*?(?:\{[^{}]*\})?|\\n(?=\\)"
 )
+_SPACED_DIGITS = re.compile(
+    r"\\(?:mathbf|boldsymbol|bm|mathsf)\s?\{(?=[^{}/]*\d\.? [\d.])(?![^{}]*\d\d)[^{}/]{1,200}\}"
+)
+"""Bold digits with blanks between them, as text recognition writes bold numbers: `\\mathbf{2 5}`."""
+_BETWEEN_DIGITS = re.compile(r"(?<=\d) ?(\.?) ?(?=\d)")
 _UNDERBRACE_RUN = re.compile(
     r"\\underbrace\s*+\{(\d)\1*+\s*+\\[lc]?dots\s*+\1++\s*+\}\s*+_\s*+\{?\s*+(\d{1,5})\s*+[^{}]*+\}?"
 )
@@ -324,6 +329,8 @@ def plain(text: str) -> str:
             or "\\h" in text
         ):
             text = _SPACES.sub(" ", text)
+        if "{" in text and " " in text:
+            text = _SPACED_DIGITS.sub(lambda m: _BETWEEN_DIGITS.sub(r"\1", m.group()), text)
         if "\\underbrace" in text:
             text = _UNDERBRACE_RUN.sub(_repeat_digit, text)
     return text

@@ -80,3 +80,14 @@ def test_what_is_no_run_of_a_known_schema_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps({**header, "format": 7}))
     with pytest.raises(RecordError, match=r"run format 7, .* a newer stepgym wrote it"):
         migrate(tmp_path)
+
+
+@pytest.mark.parametrize("config", [None, {"no_setting": 1}, {}])
+def test_a_run_without_a_usable_config_is_refused(config: Any, tmp_path: Path) -> None:
+    RunFolder(tmp_path, RunConfig(env_id="e", agent="a", policy="p")).close()
+    header = json.loads((tmp_path / "run.json").read_text())
+    del header["config"]
+    more = {} if config is None else {"config": config}
+    (tmp_path / "run.json").write_text(json.dumps({**header, **more, "format": 1}))
+    with pytest.raises(RecordError, match=r"run\.json: no usable 'config'"):
+        migrate(tmp_path)

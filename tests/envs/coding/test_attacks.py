@@ -11,6 +11,7 @@ from stepgym.sandbox.types import Limits
 LIMITS = Limits(wall_s=1.5, memory_mib=512)
 
 
+@pytest.mark.timeout(1200)  # more than a hundred programs, many of which use up their time
 @pytest.mark.parametrize("backend", ["local", pytest.param("docker", marks=pytest.mark.docker)])
 def test_no_attack_wins_or_does_damage(backend: str) -> None:
     attacks = load_attacks()

@@ -129,10 +129,10 @@ SLOW = "import time\ndef add(a, b):\n    time.sleep(0.5 * (a == 3))\n    return 
     ids=["asserts", "check", "files"],
 )
 def test_each_test_has_its_own_time(local_sandbox: Sandbox, tests: str, one_process: bool) -> None:
-    """The margins are wide: calls are sent ahead, so that a solution may sleep while the tests wait for a processor."""
     rows = verdict(local_sandbox, SLOW, tests, one_process=one_process).details["tests"]
     first, slow, failed, *not_reached = rows
-    assert failed[1] == "failed" and slow[3] > max(0.1, first[3], failed[3])
+    # The tests' clock may start a moment after the solution's sleep, and a loaded machine may hold up any test.
+    assert failed[1] == "failed" and slow[3] > max(0.4, first[3], failed[3])
     assert all(row[2] == "not reached" and len(row) == 3 for row in not_reached)
 
 

@@ -66,6 +66,7 @@ DIFFERENT = [
     ("1+2+\\cdots+100", "99+98+\\cdots+1"),
     ("a_1+a_2+\\cdots+a_n", "a_n+\\cdots+a_1+a_0"),
     ("1+2+\\cdots+n", "1\\cdot 2\\cdots n"),
+    ("-1-2-\\cdots-n", "-1-2-\\cdots-m"),
 ]
 
 
@@ -81,6 +82,9 @@ EQUAL = [
     ("1+3+\\cdots+(2n-1)", "(2n-1)+(2n-3)+\\cdots+1"),
     ("1+2+\\cdots+100", "100+99+\\cdots+1"),
     ("n(n-1)\\cdots 1", "1\\cdot 2\\cdots n"),
+    ("-1-2-\\cdots-n", "-(1+2+\\cdots+n)"),
+    ("-a_1-a_2-\\cdots-a_n", "-a_n-\\cdots-a_2-a_1"),
+    ("1-x-x^2-\\cdots-x^n", "1-x(1+x+\\cdots+x^{n-1})"),
 ]
 
 
@@ -92,9 +96,28 @@ def test_one_sum_is_written_in_several_ways(answer: str, reference: str) -> None
 UNREAD = [
     ("1\\cdot 2+2\\cdot 3+\\cdots+n(n+1)", "2+6+\\cdots+(n^2+n)"),
     ("1+2+\\cdots+n", "\\frac{n(n+1)}{2}"),
+    ("(1+2+\\cdots+n)+f(a_1,\\ldots,a_n)", "(n+\\cdots+2+1)+f(a_1,a_2,\\ldots,a_n)"),
+    ("1-x+x^2-\\cdots+x^{2n}", "x^{2n}-\\cdots+x^2-x+1"),
 ]
 
 
 @pytest.mark.parametrize(("answer", "reference"), UNREAD)
 def test_an_ellipsis_that_is_not_read_is_never_wrong(answer: str, reference: str) -> None:
     assert verify_answer(answer, reference=reference).status is Status.UNDECIDED
+
+
+@given(st.data())
+@settings(max_examples=40)
+def test_the_terms_that_an_ellipsis_stands_for_are_never_wrong(data: st.DataObject) -> None:
+    brackets = data.draw(st.sampled_from(["{}", "({})"]))
+    whole = [f"x_{i}" for i in range(1, 8)] + ["x_n"]
+
+    def shortened(items: list[str]) -> str:
+        start, end = data.draw(st.integers(1, 4)), data.draw(st.integers(5, 7))
+        return brackets.format(", ".join([*items[:start], "\\ldots", *items[end:]]))
+
+    one, same = shortened(whole), shortened(whole)
+    expected = Status.CORRECT if one == same else Status.UNDECIDED
+    assert verify_answer(one, reference=same).status is expected
+    for other in ([*whole[:-1], "x_m"], ["x_0", *whole[1:]]):
+        assert verify_answer(shortened(other), reference=same).status is Status.INCORRECT

@@ -295,6 +295,42 @@ def test_set_operations_obey_the_laws_of_boolean_algebra(a: object, b: object) -
     assert verify_answer(other, reference=one).correct is same
 
 
+@given(st.sampled_from(["<", "\\le", ">", "\\ge"]), st.integers(-5, 5), st.integers(-5, 5))
+def test_a_distance_is_its_two_bounds(sign: str, centre: int, shift: int) -> None:
+    turned = sign.translate(str.maketrans("<>", "><")).replace("le", "ge")
+    turned = sign.replace("ge", "le") if sign == "\\ge" else turned
+    word = "or" if sign in (">", "\\ge") else "and"
+    bounds = f"x {sign} {shift} + a \\text{{ {word} }} x {turned} {shift} - a"
+    distance = f"|x - ({centre})| {sign} a"
+    assert verify_answer(bounds, reference=distance).correct is (centre == shift)
+    assert verify_answer(distance, reference=bounds).correct is (centre == shift)
+
+
+@given(
+    st.integers(-6, 6),
+    st.integers(-6, 6),
+    st.sets(st.integers(-6, 6), min_size=1),
+    st.sampled_from(["\\mathbb{Z} \\cap [%d, %d]", "\\{n \\in \\mathbb{Z} : %d \\le n \\le %d\\}"]),
+)
+def test_a_described_set_of_integers_equals_its_list(
+    low: int, high: int, others: set[int], form: str
+) -> None:
+    members = set(range(low, high + 1))
+    assume(members)
+    described = form % (low, high)
+    for listed in (members, others):
+        text = "\\{" + ", ".join(map(str, sorted(listed))) + "\\}"
+        assert verify_answer(text, reference=described).correct is (listed == members)
+        assert verify_answer(described, reference=text).correct is (listed == members)
+
+
+@given(st.integers(0, 10**9))
+def test_blanks_between_bold_digits_change_nothing(n: int) -> None:
+    spaced = "\\mathbf{" + " ".join(str(n)) + "}"
+    assert verify_answer(spaced, reference=str(n)).correct
+    assert not verify_answer(spaced, reference=str(n + 1)).correct
+
+
 @given(
     st.permutations(["(a,b)", "[c,d)", "(-\\infty,e]"]),
     st.permutations(["(a,b)", "[c,d)", "(-\\infty,e]"]),

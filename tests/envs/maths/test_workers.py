@@ -193,6 +193,14 @@ def test_a_killed_worker_is_replaced() -> None:
     assert _decide_one()
 
 
+def test_a_worker_that_is_killed_leaves_no_pipe_open() -> None:
+    worker = worker_processes.Worker()
+    worker.kill()
+    assert worker.process.stdin is not None and worker.process.stdin.closed
+    assert worker.process.stdout is not None and worker.process.stdout.closed
+    assert worker.process.returncode == -9
+
+
 @pytest.mark.skipif(
     not os.path.exists("/proc/self/status"), reason="resident memory is read from /proc"
 )

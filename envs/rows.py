@@ -271,6 +271,7 @@ def _are_pairs(items: list[Any]) -> bool:
 
 
 def _csv_rows(file: Path, data: bytes, separator: str) -> list[Row]:
+    csv.field_size_limit(max(len(data), csv.field_size_limit()))  # tests of code exceed 128 KiB
     reader = csv.reader(
         io.StringIO(_text(file, data), newline=""), delimiter=separator, strict=True
     )

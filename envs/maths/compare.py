@@ -112,7 +112,7 @@ class Judge:
         if kind_a == "rel" or kind_b == "rel":
             return self.relation(a, b)
         if kind_a == "list" or kind_b == "list":
-            return self._same_integers(a, b) or self.list_pair(a, b)
+            return self.list_pair(a, b)
         if kind_a == "cases" or kind_b == "cases":
             return self.cases(a, b)
         if kind_a == "mod" or kind_b == "mod":
@@ -164,6 +164,13 @@ class Judge:
 
     def list_pair(self, a: Node, b: Node) -> bool | None:
         """Two things of which at least one is a list."""
+        if mentions(_DIVISIBILITIES, a, b):
+            with suppress(integersets.NotIntegerSet):
+                p, q = integersets.read(a), integersets.read(b)
+                if integersets.overlap(p, p) and integersets.overlap(q, q):
+                    return integersets.equal(
+                        p, q
+                    )  # not `n = 1 (mod 4) and n = 3 (mod 4)`, which lists both
         first, second = lists.system(a), lists.system(b)
         if first and second:
             if set(first.names) == set(second.names):
@@ -171,8 +178,6 @@ class Judge:
                 return self.all_same(
                     [(value, other[name]) for name, value in zip(first.names, first.values)]
                 )
-            if len(first.names) != len(second.names) or set(first.names) & set(second.names):
-                return False
             return False
         for one, whole, swapped in ((first, b, False), (second, a, True)):
             if one is not None:
@@ -576,26 +581,14 @@ class Judge:
             return True
         return False if integersets.overlap(covered, inside) else None
 
-    def _same_integers(self, a: Node, b: Node) -> bool:
-        """Whether two conditions, of which one is a list, are proven to hold for the same integers."""
-        if not mentions(_DIVISIBILITIES, a) or not mentions(_DIVISIBILITIES, b):
-            return False
-        if all(_kind(node) != "list" or node[1] == "and" for node in (a, b)):  # type: ignore[index]
-            return False
-        try:
-            return integersets.equal(integersets.read(a), integersets.read(b)) is True
-        except integersets.NotIntegerSet:
-            return False
-
     def _divisibility(self, a: Any, b: Any) -> bool | None:
         """Compare `p | n` or a denied congruence with another such relation; `None` if a congruence remains."""
         p, q = relations.divisibility(a), relations.divisibility(b)
-        if p is None or q is None:
-            return False
-        if p.holds != q.holds or not self.same(p.modulus, q.modulus):
-            return False
-        if self.same(p.dividend, q.dividend) or self.same(p.dividend, ("-", q.dividend)):
-            return True
+        if p is not None and q is not None:
+            if p.holds != q.holds or not self.same(p.modulus, q.modulus):
+                return False
+            if self.same(p.dividend, q.dividend) or self.same(p.dividend, ("-", q.dividend)):
+                return True
         try:
             return integersets.equal(integersets.read(a), integersets.read(b)) is True
         except integersets.NotIntegerSet:
@@ -613,11 +606,9 @@ class Judge:
         try:
             return bool((exact(p.value) - exact(q.value)) % exact(p.modulus) == 0)
         except (NotRational, ZeroDivisionError):
-            return self.same(p.value, q.value)
+            return self.same(p.value, q.value) or None  # `a` and `a + 5` are one residue modulo 5
 
     def relation(self, a: Any, b: Any) -> bool | None:
-        if self._same_integers(a, b):
-            return True
         if _is_divisibility(a) or _is_divisibility(b):
             return self._divisibility(a, b)
         if _kind(a) == "rel" and _kind(b) == "rel":

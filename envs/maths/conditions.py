@@ -109,10 +109,11 @@ def said_of(subject: Any, property_: str, *, is_condition: bool) -> Node:
 
 
 def in_order(node: Any) -> Node:
-    """Write `n is divisible by 3` as `3 divides n`; said of a number, it is a remark, which is kept as a unit."""
+    """Write `n is divisible by 3` as `3 divides n`; said of a value, it is a remark, which is kept as a unit."""
     operators, sides = node[1:]
-    if operators in (("divisible",), ("indivisible",)):
-        if not symbols(sides[0]):
-            return ("*", sides[0], ("unit", operators[0]))
+    if operators[-1] in ("divisible", "indivisible"):
+        if len(operators) > 1 or not symbols(sides[0]):
+            remark = ("*", sides[-2], ("unit", operators[-1]))
+            return ("rel", operators[:-1], (*sides[:-2], remark)) if len(operators) > 1 else remark
         return ("rel", ("divides" if operators == ("divisible",) else "ndivides",), sides[::-1])
     return node  # type: ignore[no-any-return]

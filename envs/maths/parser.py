@@ -67,7 +67,7 @@ class Parser:
         self.in_set = False
         self.in_condition = False
         self.braced_system = False
-        self.degree_sign = False
+        self.degree_sign, self.primes = False, 0
         self.relations = False
         self.last_set_end: int | None = None
 
@@ -336,6 +336,8 @@ class Parser:
                 scale = _TEMPERATURES[self.value]
                 self.advance()
                 return ("*", node, ("unit", scale))
+            if exponent is None and self.primes and isinstance(node, tuple) and node[0] == "v":
+                return self.postfix(self.maybe_call(("v", node[1] + "'" * self.primes)))
             if exponent is None:  # a degree sign or an ordinal's letters
                 return self.postfix(
                     ("*", self.of_arc(node), ("deg",)) if self.degree_sign else node
@@ -380,8 +382,8 @@ class Parser:
         return self.atom()
 
     def exponent(self) -> Node | None:
-        """After `^`: a node, or `None` for a degree sign (then `degree_sign`) or an ordinal's letters."""
-        self.degree_sign = False
+        """After `^`: a node, or `None` for a degree sign (then `degree_sign`), `primes` or an ordinal's letters."""
+        self.degree_sign, self.primes = False, 0
         token = (self.kind, self.value)
         if token in (("cmd", "circ"), ("cmd", "deg")):
             self.advance()
@@ -403,12 +405,14 @@ class Parser:
                 return None
             if inside == ("op", "'"):
                 while self.value != "}" and self.kind != "end":
+                    self.primes += self.value == "'"
                     self.advance()
                 self.advance()
                 return None
             return self.braced()
         if token == ("op", "'"):
             self.advance()
+            self.primes = 1
             return None
         if self.kind == "op" and self.value in ("-", "+"):
             negative = self.value == "-"

@@ -65,8 +65,9 @@ def read(node: Node, variables: set[str]) -> Expression:
         conditions = [
             c for c in (node[1], *node[2]) if isinstance(c, tuple) and c[0] in ("rel", "list")
         ]
-        if len(conditions) < len(node[2]):
-            raise NotRealSet
+        computed = isinstance(node[1], tuple) and node[1][0] in ("+", "-", "*", "/", "^", "f")
+        if len(conditions) < len(node[2]) or computed:
+            raise NotRealSet  # `{2n : n > 1}` is not what its conditions say
         return _combine("cap", [read(c, variables) for c in conditions])
     if kind == "list":
         if not all(

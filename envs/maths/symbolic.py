@@ -103,6 +103,12 @@ def build(node: Node, names: dict[str, Any]) -> Any:
     raise NotSymbolic(kind)
 
 
+_MEROMORPHIC = frozenset("exp sin cos tan cot sec csc sinh cosh tanh".split())
+_BRANCHED = frozenset("sqrt root ln log".split())
+"""Functions that are analytic where their arguments have positive real parts."""
+_MAX_EVALUATIONS = 2_000
+
+
 def _power(base: Any, exponent: Any) -> Any:
     if base.is_Rational and exponent.is_Integer and base not in (0, 1, -1):
         digits = max(abs(base.p), base.q).bit_length()
@@ -201,13 +207,46 @@ def _by_integration(a: Node, b: Node) -> bool | None:
         return None
 
 
+def _integrand(node: Node, name: str) -> Callable[[Any, bool], Any]:
+    """Return a function for `acb.integral`: not a number where it has no value, or none that is known to be analytic."""
+    from flint import acb
+
+    def value(z: Any, analytic: bool) -> Any:
+        try:
+            if analytic and not _is_analytic(node, name, z):
+                return acb("nan")
+            return evaluate(node, {name: z})
+        except (NoBall, NotRational, ValueError, TypeError, ArithmeticError):
+            return acb("nan")  # an exception may not pass through `acb.integral`
+
+    return value
+
+
+def _is_analytic(node: Any, name: str, z: Any) -> bool:
+    """Say whether an expression is known to be analytic around all of a ball, poles apart."""
+    if not isinstance(node, tuple) or name not in symbols(node) or node == ("v", name):
+        return True
+    parts = node[2] if node[0] == "f" else node[1:]
+    if node[0] == "^":
+        whole = isinstance(node[2], int)
+        parts = node[1:2] if whole else node[1:]
+        if not whole and not evaluate(node[1], {name: z}).real > 0:
+            return False
+    elif node[0] == "f" and node[1] in _BRANCHED:
+        if not all(evaluate(part, {name: z}).real > 0 for part in parts):
+            return False
+    elif node[0] not in ("+", "-", "*", "/") and not (node[0] == "f" and node[1] in _MEROMORPHIC):
+        return False
+    return all(_is_analytic(part, name, z) for part in parts)
+
+
 def _ball(node: Any) -> Any:
     """Like `balls.evaluate`, with definite integrals at the top of sums and products."""
     from flint import acb
 
     if isinstance(node, tuple) and node[0] == "int" and node[2] is not None and node[3] is not None:
         low, high = evaluate(node[2], {}), evaluate(node[3], {})
-        return acb.integral(lambda z, analytic: evaluate(node[4], {node[1]: z}), low, high)
+        return acb.integral(_integrand(node[4], node[1]), low, high, eval_limit=_MAX_EVALUATIONS)
     if isinstance(node, tuple) and has(node, "int"):
         if node[0] == "+":
             total = _ball(node[1])

@@ -274,6 +274,28 @@ def test_a_csv_file_holds_the_rows_that_csv_wrote(tmp_path_factory: Any, rows: A
     assert [tuple(row.data.values()) for row in read_rows(path)] == rows
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        ("rows.csv", b'q,a\n"x,1\n', "line 2: broken CSV"),
+        ("rows.csv", b"q,a\n1,\xff\n", "line 2, byte 3: not UTF-8"),
+        ("rows.json", b'[\n{"q": "\xff"},\n{"q": "b"}\n]', "line 2, byte 8: not UTF-8"),
+        ("rows.json", b'{\n"rows": []\n}', "line 1: the object holds no rows"),
+    ],
+)
+def test_a_file_without_a_usable_row_is_named_with_the_line(
+    tmp_path: Path, name: str, data: bytes, says: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(DataFileError, match=says):
+        read_rows(tmp_path / name)
+
+
+def test_a_csv_cell_may_be_long(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("q,a\n1," + "9" * 200_000, encoding="utf-8")
+    assert len(read_rows(tmp_path / "rows.csv")[0].data["a"]) == 200_000
+
+
 def test_a_csv_row_with_another_number_of_cells_is_left_out_and_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.tsv"
     path.write_text("question\tanswer\n2 + 2?\t4\n\n1 + 1?\n", encoding="utf-8")

@@ -67,6 +67,7 @@ DIFFERENT = [
     ("a_1+a_2+\\cdots+a_n", "a_n+\\cdots+a_1+a_0"),
     ("1+2+\\cdots+n", "1\\cdot 2\\cdots n"),
     ("-1-2-\\cdots-n", "-1-2-\\cdots-m"),
+    ("1+2+4+\\cdots+n", "1+2+\\cdots+n"),
 ]
 
 

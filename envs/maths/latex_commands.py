@@ -149,6 +149,8 @@ def _dotted(parser: Parser) -> Node:
     node = parser.argument()
     if not isinstance(node, tuple):
         raise Unreadable("a dot over a digit")
+    if node[0] == "v":
+        return ("v", f"dotted {node[1]}")  # a derivative by time, not the letter itself
     return node
 
 

@@ -7,6 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from stepgym.records.types import RUN_FILES
+
 
 def write_whole(file: Path, text: str) -> None:
     """Write a text file; a reader sees the old file or the new one, never a part."""
@@ -26,6 +28,9 @@ def make_room(file: Path) -> None:
     """Make the folder of a file that will be written after long work, and try to write there. Raises `OSError`."""
     if file.is_dir():
         raise IsADirectoryError(errno.EISDIR, "this is a folder, not a file", str(file))
+    if file.name in RUN_FILES and (file.parent / "run.json").exists():
+        message = "a run folder has its own file of that name; choose another"
+        raise FileExistsError(errno.EEXIST, message, str(file))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:

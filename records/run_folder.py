@@ -122,11 +122,12 @@ def read_header(path: str | Path) -> dict[str, Any]:
         data = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         inside = sorted(str(found.parent) for found in Path(path).glob("*/run.json"))
-        way_out = (
-            f"run folders inside it: {', '.join(inside[:5])}"
-            if inside
-            else f"`stepgym selfplay --out {path}` makes one"
-        )
+        if inside:
+            way_out = f"run folders inside it: {', '.join(inside[:5])}"
+        elif Path(path).is_file():
+            way_out = "give the folder, not a file"
+        else:
+            way_out = f"`stepgym selfplay --out {path}` makes one"
         raise RecordError(f"{path} is not a run folder (no run.json); {way_out}") from None
     except ValueError as error:
         raise RecordError(f"{file}: not JSON: {error}") from error

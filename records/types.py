@@ -70,6 +70,8 @@ class RunConfig:
 
 VERDICTS_FILE = "verdicts.jsonl"
 """In a run folder: what verifying anew changed. The first line is a header, each further one a `VerdictChange`."""
+RUN_FILES = ("run.json", "episodes.jsonl", "failed.jsonl", VERDICTS_FILE)
+"""The files of a run folder."""
 
 
 class VerdictChange(NamedTuple):

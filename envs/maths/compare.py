@@ -166,7 +166,11 @@ class Judge:
         """Two things of which at least one is a list."""
         if mentions(_DIVISIBILITIES, a, b):
             with suppress(integersets.NotIntegerSet):
-                return integersets.equal(integersets.read(a), integersets.read(b))
+                p, q = integersets.read(a), integersets.read(b)
+                if integersets.overlap(p, p) and integersets.overlap(q, q):
+                    return integersets.equal(
+                        p, q
+                    )  # not `n = 1 (mod 4) and n = 3 (mod 4)`, which lists both
         first, second = lists.system(a), lists.system(b)
         if first and second:
             if set(first.names) == set(second.names):
@@ -529,7 +533,10 @@ class Judge:
         if mentions(_DIVISIBILITIES, a, b):
             with suppress(integersets.NotIntegerSet):
                 return integersets.equal(integersets.read(a), integersets.read(b))
-        return self.same(a, b)
+        found = self.same(a, b)
+        if found is False and mentions(_UNITS, a) != mentions(_UNITS, b):
+            return None  # a word that is not read was taken for a unit
+        return found
 
     def _is_complement(self, others: Sequence[Node], stated: Node) -> bool | None:
         """Whether `stated` holds exactly where none of the others does; `None` where no complement can be built.
@@ -602,7 +609,7 @@ class Judge:
             return self.same(p.value, q.value) or None  # `a` and `a + 5` are one residue modulo 5
 
     def relation(self, a: Any, b: Any) -> bool | None:
-        if mentions(_BEYOND_RESIDUES, a, b):
+        if _is_divisibility(a) or _is_divisibility(b):
             return self._divisibility(a, b)
         if _kind(a) == "rel" and _kind(b) == "rel":
             return self.both_relations(a, b)
@@ -715,7 +722,10 @@ class Judge:
         if closed:
             return bool(a == b)
         self.scalars.used("modular")
-        return relations.same_equation(relations.difference(a), relations.difference(b), self.rng)
+        same = relations.same_equation(relations.difference(a), relations.difference(b), self.rng)
+        if not same and has(a, "dots") and has(b, "dots") and self.all_same(list(zip(a[2], b[2]))):
+            return True  # `x_1 + x_2 + ... + x_n = 1`, with more terms
+        return same
 
     def _solved(self, a: Node, b: Node) -> bool | None:
         names_a: set[str] = set()
@@ -730,6 +740,7 @@ class Judge:
 
 
 _WORDS = frozenset(("text",))
+_UNITS = frozenset(("unit",))
 _INTEGER_SETS = frozenset("Z N Z+ N+ N*".split())
 _BEYOND_RESIDUES = frozenset(("divides", "ndivides", "!==="))
 _DIVISIBILITIES = _BEYOND_RESIDUES | {"mod"}
@@ -743,6 +754,12 @@ _INTEGERS = frozenset("i j k l m n".split())
 _MAX_PAIRED = 12
 """Members of a longer list are compared with each other only if they are rational."""
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+
+
+def _is_divisibility(node: Any) -> bool:
+    """Whether a relation is `p | n` or denies a congruence; not `P(A | B) = 1/2`."""
+    inner = node[1] if _kind(node) == "mod" else node
+    return _kind(inner) == "rel" and not _BEYOND_RESIDUES.isdisjoint(inner[1])
 
 
 def _is_name(node: Any) -> bool:

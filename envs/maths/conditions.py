@@ -79,9 +79,22 @@ def unread(words: str) -> str:
     return "" if _UNSAID.fullmatch(words) else " ".join(words.lower().split())
 
 
-def said_of(subject: Node, property_: str) -> Node:
-    """Return the condition that `subject` has a property; a number with such a word after it is a quantity."""
-    if not symbols(subject):
+def said_of(subject: Any, property_: str, *, is_condition: bool) -> Node:
+    """Return the condition that `subject` has a property; a number with such a word after it is a quantity.
+
+    What is neither a letter nor in a condition is an answer with a remark: the word is kept as a unit.
+    """
+    kind = subject[0] if isinstance(subject, tuple) else ""
+    if kind == "rel":
+        operators, sides = subject[1:]
+        letters = [
+            side for side in sides if is_condition and isinstance(side, tuple) and side[0] == "v"
+        ]
+        if len(letters) == 1:  # `n > 2 \text{ is even}`
+            said = said_of(letters[0], property_, is_condition=True)
+            return ("list", "and", (subject, said))
+        return ("rel", operators, (*sides[:-1], ("*", sides[-1], ("unit", property_))))
+    if not symbols(subject) or not (is_condition or kind == "v"):
         return ("*", subject, ("unit", property_))
     word = property_.removeprefix("not ").removesuffix("s").replace("-", "")
     holds = not property_.startswith("not ")
@@ -96,8 +109,11 @@ def said_of(subject: Node, property_: str) -> Node:
 
 
 def in_order(node: Any) -> Node:
-    """Write `n is divisible by 3` as `3 divides n`."""
+    """Write `n is divisible by 3` as `3 divides n`; said of a value, it is a remark, which is kept as a unit."""
     operators, sides = node[1:]
-    if operators in (("divisible",), ("indivisible",)):
+    if operators[-1] in ("divisible", "indivisible"):
+        if len(operators) > 1 or not symbols(sides[0]):
+            remark = ("*", sides[-2], ("unit", operators[-1]))
+            return ("rel", operators[:-1], (*sides[:-2], remark)) if len(operators) > 1 else remark
         return ("rel", ("divides" if operators == ("divisible",) else "ndivides",), sides[::-1])
     return node  # type: ignore[no-any-return]

@@ -299,8 +299,9 @@ def _rows(parser: Parser, *, has_conditions: bool) -> list[list[_Cell]]:
             parser.advance()
         else:
             bars, parser.bars = parser.bars, 0
+            outer, parser.in_condition = parser.in_condition, has_conditions and bool(rows[-1])
             rows[-1].append((joint, parser.relation()))
-            joint, parser.bars = "", bars
+            joint, parser.bars, parser.in_condition = "", bars, outer
     return [row for row in rows if row]
 
 

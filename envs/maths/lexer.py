@@ -349,17 +349,24 @@ def lex(text: str, *, thousands: bool = True) -> list[Token]:
 
 
 def _mark_divisions(tokens: list[Token]) -> None:
-    """Read a bar as `divides` if it is the only one of its part and outside brackets: `p|n`."""
-    depth = 0
+    """Read a bar as `divides` if it is the only one of its part and outside brackets: `p|n`.
+
+    A bar that is the only one in round or square brackets is a condition's: `P(A|B)`.
+    """
     bars: list[int] = []
+    inside: list[list[int]] = []  # where each open bracket is, and the bars in it
     start = 0
     for i, (kind, value) in enumerate(tokens):
         if kind == "op" and value in _OPENING:
-            depth += 1
+            inside.append([i])
         elif kind == "op" and value in _CLOSING:
-            depth -= 1
+            opened, *its_bars = inside.pop() if inside else [i]
+            if len(its_bars) == 1 and opened + 1 < its_bars[0] < i - 1 and value in ")]":
+                tokens[its_bars[0]] = ("op", "mid")
         elif kind == "op" and value == "|":
-            bars.append(i if depth == 0 else -1)
+            bars.append(-1 if inside else i)
+            if inside:
+                inside[-1].append(i)
         elif kind in ("sep", "where", "end", "rel") or (kind, value) == ("op", "&"):
             alone = len(bars) == 1 and start < bars[0] < i - 1
             if alone and kind != "rel" and tokens[bars[0] + 1] != ("op", "_"):

@@ -113,12 +113,14 @@ def _plain_list(node: Any) -> Node:
             spread(item if not (isinstance(item, tuple) and item[0] == "where") else item[1])
         )
     name: Node | None = None
+    sign = ("=",)
     named: list[Node] = []
     for item in items:
         if isinstance(item, tuple) and item[0] == "rel":
+            sign = item[1]
             name = (
                 item[2][0]
-                if item[1] == ("=",)
+                if sign in (("=",), ("!=",))
                 and isinstance(item[2][0], tuple)
                 and item[2][0][0] in ("v", "call", "group")
                 else None
@@ -126,7 +128,7 @@ def _plain_list(node: Any) -> Node:
         elif name is not None and not (
             isinstance(item, tuple) and item[0] in ("k", "text", "dots")
         ):
-            item = ("rel", ("=",), (name, item))
+            item = ("rel", sign, (name, item))
         named.append(item)
     named = [item for item in named if not _is_domain(item)] or named
     if len(named) in (2, 3) and node[1] in ("and", ",") and quantities.are_steps(named):

@@ -65,6 +65,7 @@ class Parser:
         self.integrals = 0
         self.num_triangles = 0
         self.in_set = False
+        self.in_condition = False
         self.braced_system = False
         self.degree_sign, self.primes = False, 0
         self.relations = False
@@ -146,13 +147,17 @@ class Parser:
     def relation(self) -> Node:
         if self.kind == "rel" and self.value == "~":
             self.advance()  # "about 5" is 5
+        if self.kind == "is":  # "even n"
+            property_ = self.value
+            self.advance()
+            if self.kind != "v":
+                return ("text", property_)
+            return conditions.said_of(self.ratio(), property_, is_condition=True)
         first = self.ratio()
         if self.kind == "op" and self.value == "mid" and not self.in_set:
             self.kind, self.value = "rel", "divides"
         if self.kind == "is":
-            first = conditions.said_of(first, self.value)
-            self.advance()
-            return first
+            return self.property(first)
         if self.kind != "rel":
             return self.modulus(first)
         operators: list[str] = []
@@ -169,7 +174,14 @@ class Parser:
                 raise Unreadable("a relation without a right side")
             sides.append(self.ratio())
         self.relations = outer
-        return self.modulus(conditions.in_order(("rel", tuple(operators), tuple(sides))))
+        node = conditions.in_order(("rel", tuple(operators), tuple(sides)))
+        return self.property(node) if self.kind == "is" else self.modulus(node)
+
+    def property(self, subject: Node) -> Node:
+        property_ = self.value
+        self.advance()
+        is_condition = self.in_condition or self.in_set
+        return conditions.said_of(subject, property_, is_condition=is_condition)
 
     def modulus(self, node: Node) -> Node:
         if self.kind == "cmd" and self.value == "pmod":

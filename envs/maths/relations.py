@@ -12,7 +12,7 @@ from stepgym.envs.maths.effort import num_nodes, spend
 from stepgym.envs.maths.exact import NotRational, exact
 from stepgym.envs.maths.polynomials import split_fraction
 from stepgym.envs.maths.scalars import name_calls
-from stepgym.envs.maths.tree import Node, label, substitute, symbols
+from stepgym.envs.maths.tree import Node, label, mentions, substitute, symbols, walk
 
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 _OPPOSITES = (
@@ -139,7 +139,7 @@ def _name_of(node: Node) -> tuple[str, tuple[str, ...]] | None:
         and len(node[2]) == 1
         and isinstance(node[2][0], tuple)
         and node[2][0][0] == "v"
-        and node[2][0][1] in _GREEK_ANGLES
+        and (node[1] == "conj" or node[2][0][1] in _GREEK_ANGLES)
     ):
         return f"{node[1]} {node[2][0][1]}", ()
     return None
@@ -183,8 +183,47 @@ def difference(node: Any) -> Node:
     return ("+", left, ("-", right))
 
 
+_OF_COMPLEX = frozenset(("conj", "Re", "Im"))
+
+
+def name_conjugates(a: Node, b: Node) -> tuple[Node, Node]:
+    """`#z` for the conjugate of z in both nodes, as `Re z = 0`, where Re z is half of z + #z, is not `z = 0`."""
+    return (_conjugated(a), _conjugated(b)) if mentions(_OF_COMPLEX, a, b) else (a, b)
+
+
+def _conjugated(node: Any, *, bar: bool = False, real: bool = False) -> Any:
+    """A node, or with `bar` its conjugate; letters beside an i under one bar are real: `\\overline{x + iy}` is `x - iy`."""
+    if not isinstance(node, tuple) or not node:
+        return node
+    if node[0] == "v":
+        return ("v", f"#{node[1]}") if bar and not real else node
+    if node == ("k", "i"):
+        return ("-", node) if bar else node
+    squared = (
+        node[0] == "^"
+        and node[2] == 2
+        and isinstance(node[1], tuple)
+        and node[1][:2] == ("f", "abs")
+    )
+    function = node[1] if squared else node
+    if function[0] == "f" and function[1] in ("conj", "Re", "Im", "abs"):
+        inside = function[2][0]
+        real = real or (function[1] != "abs" and ("k", "i") in walk(inside))
+        one, other = (_conjugated(inside, bar=each, real=real) for each in (bar, not bar))
+        if function[1] == "conj":
+            return other
+        if function[1] == "abs":
+            return ("*", one, other) if squared else ("f", "abs", (min(one, other, key=label),))
+        if function[1] == "Re":
+            return ("/", ("+", one, other), 2)
+        difference = ("+", one, ("-", other))
+        return ("/", ("-", difference) if bar else difference, ("*", 2, ("k", "i")))
+    return tuple(_conjugated(item, bar=bar, real=real) for item in node)
+
+
 def same_equation(a: Node, b: Node, rng: Draws) -> bool | None:
     """Whether `a = 0` and `b = 0` are one equation up to a constant factor, or with denominators cleared."""
+    a, b = name_conjugates(a, b)
     names = symbols(a) | symbols(b)
     if not names or symbols(a) != symbols(b):
         return False
@@ -274,7 +313,7 @@ def _ball_factor(
 def same_inequality(a: Any, b: Any, rng: Draws) -> bool | None:
     """Two single inequalities: equal up to a positive factor, or a negative one with the sign turned."""
     first, second = a[1][0], b[1][0]
-    left, right = difference(a), difference(b)
+    left, right = name_conjugates(difference(a), difference(b))
     names = symbols(left) | symbols(right)
     if not names or symbols(left) != symbols(right):
         return False

@@ -97,9 +97,19 @@ def _written_out(node: Any) -> Any:
         is_short = type(low) is int and type(high) is int and 0 < high - low < MAX_TERMS
         if not is_short or symbols(body) != {letter} or has(body, "sum", "prod"):
             return node
+        if node[0] == "prod" and _may_end_sooner(body):
+            return node
         terms = (substitute(body, {letter: k}) for k in range(low, high + 1))
         return ("+" if node[0] == "sum" else "*", *terms)
     return tuple(_written_out(part) for part in node)
+
+
+def _may_end_sooner(body: Any) -> bool:
+    """Whether a factor of a product's body has no letter, and so may stand after the product: `\\prod k \\cdot 2`."""
+    if not isinstance(body, tuple) or body[0] not in ("*", "/"):
+        return False
+    numerator, *rest = body[1:]
+    return _may_end_sooner(numerator) or not all(map(symbols, body[1:] if body[0] == "*" else rest))
 
 
 def _worked_out(node: Any, functions: Functions) -> Any:

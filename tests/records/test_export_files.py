@@ -183,6 +183,7 @@ def test_a_bad_output_is_refused_before_an_episode_is_read(run: Path, tmp_path: 
         ("rows.csv", "should end in"),
         ("file/rows.jsonl", "a folder is needed here"),
         ("folder.jsonl", "is a folder"),
+        (run / "episodes.jsonl", "a run folder has its own file of that name"),
     ):
         done = export_command(run, "--out", tmp_path / out)
         assert done.exit_code == 2 and why in done.output.replace("\n", " ")

@@ -330,7 +330,8 @@ def _expression(case: Case) -> Case | None:
     asked = {_squash(found[1]) for found in _ASKED_EXPRESSION.finditer(case.question)}
     if _squash(first) not in asked:
         return None
-    has_letters = any(read(side).node is None or symbols(read(side).node) for side in others[:-1])
+    between = [read(side).node for side in others[:-1]]
+    has_letters = any(node is None or symbols(node) for node in between)
     return case._replace(answer=others[-1] if has_letters else "=".join(others))
 
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from stepgym.envs.maths import extract_answer, same_answer, verify_answer
 from stepgym.envs.maths.effort import TooMuchWork, num_nodes
+from stepgym.envs.maths.modular import degree
+from stepgym.envs.maths.reading import read
 from stepgym.envs.maths.tree import label
 from stepgym.envs.types import Status
 
@@ -389,3 +391,14 @@ def test_a_label_tells_trees_apart_whatever_the_size_of_their_integers(
     assert (
         len({label((kind, large + k, Fraction(1, large - j))) for k in (0, 1) for j in (0, 1)}) == 4
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "least"), [(r"\sin x", 3), (r"\tan x", 3), (r"\cos x", 4), (r"x \cos x", 5)]
+)
+def test_the_bound_of_a_degree_is_that_of_the_half_angle_formulas_or_above(
+    text: str, least: int
+) -> None:
+    """With `t = tan(x/2)`, `cos x = (1 - t^2) / (1 + t^2)` and `sin x = 2t / (1 + t^2)`."""
+    node = read(text).node
+    assert node is not None and degree(node) >= least

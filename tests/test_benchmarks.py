@@ -13,7 +13,7 @@ import pytest
 HOUSE = Path(__file__).resolve().parent.parent
 RESULTS = HOUSE / "benchmarks" / "RESULTS.md"
 PAGES = [HOUSE / "README.md", *sorted((HOUSE / "docs").rglob("*.md"))]
-LINK = re.compile(r"\[([^\]]*)\]\([^)\s]*RESULTS\.md#([\w-]+)\)")
+LINK = re.compile(r"\[([^\[\]]*)\]\([^)\s]*RESULTS\.md#([\w-]+)\)")
 LINKS = [
     (page.relative_to(HOUSE), words, anchor)
     for page in [*PAGES, HOUSE / "CHANGELOG.md"]

@@ -182,9 +182,10 @@ def _distance(inner: Node, operator: str, bound: Node, variables: set[str]) -> E
     terms = inner[1:] if isinstance(inner, tuple) and inner[0] == "+" else (inner,)
     if len(terms) > 1 and not any(map(_is_unknown, terms)):
         terms = tuple(map(_negative, terms))  # |2 - x| is |x - 2|
-    unknowns = [term for term in terms if _is_unknown(term) or terms == (inner,)]
+    letters = [term for term in terms if isinstance(term, tuple) and term[0] == "v"]
+    unknowns = [term for term in letters if _is_unknown(term) or terms == (inner,)]
     letter = min(unknowns, key=lambda term: _UNKNOWNS.find(term[1]), default=None)
-    if letter is None or letter[0] != "v" or operator not in ("<", "<=", ">", ">="):
+    if letter is None or operator not in ("<", "<=", ">", ">="):
         raise NotRealSet
     rest = [("-", term) for term in terms if term is not letter]
     if letter[1] in symbols(("+", bound, *rest)):

@@ -55,7 +55,7 @@ class Turn(NamedTuple):
     total: float = 0.0
     """Sum of the rewards so far."""
     end: End | None = None
-    """Why the episode ended; `None` while it goes on."""
+    """Why the episode ended; `None` until it has ended."""
     legal: tuple[str, ...] | None = None
     """The texts of all actions that are possible next; `None` if the environment does not list them."""
     refused: bool = False

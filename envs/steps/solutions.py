@@ -340,7 +340,8 @@ def _may_be_listed(before: object, now: object, gap: str, *, listed: bool) -> bo
     """Say whether two relations may be cases side by side: `x - 3 = 5` and `x - 3 = -5`, `x > 3` and `x < -3`.
 
     Cases have a side in common. A value that is worked out has a second one only as a case, unless the text says that
-    it is the first one, simplified. `listed`: the relations share a side with a letter, or no word joins them.
+    it is the first one, simplified. `listed` is true if a side with a letter is in both relations, or if there is no
+    word between them.
     """
     if not (isinstance(before, _Roots) and isinstance(now, _Roots)):
         return listed
